@@ -1,0 +1,53 @@
+# One command each; `make` alone lists them. Everything lives in .venv, on bare Python.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench soak wheel clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## prepare everything in .venv (again only when the dependencies change)
+
+demo: setup ## a thousand runs against a real server, undone where they fail, and the proof
+	@$(BIN)/orchestrator demo $(ARGS)
+
+test: setup ## run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## formatting, lint, types, import arrows, generated documents
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python docs/state_diagram.py --check
+
+format: setup ## rewrite the sources in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## measure throughput and latency on this machine
+	@$(BIN)/orchestrator demo --runs 10000 --concurrency 5000 $(ARGS)
+
+soak: setup ## the demo over and over, with other seeds, until SOAK_MINUTES (10) have passed
+	@SOAK_MINUTES=$${SOAK_MINUTES:-10} $(BIN)/python tests/soak.py $(ARGS)
+
+wheel: setup ## build the wheel into dist/
+	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## remove .venv, caches and local state
+	rm -rf $(VENV) .orchestrator build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The stamp is made last: a set-up that was interrupted starts again.
+$(VENV)/.ready: pyproject.toml constraints.txt Makefile
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 setup")'
+	@echo "Setting up $(VENV) …"
+	@$(PIP) install --quiet --progress-bar off -c constraints.txt hatchling editables
+	@$(PIP) install --quiet --progress-bar off -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
