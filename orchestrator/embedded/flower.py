@@ -31,7 +31,7 @@ def flower_spec(
                 Problem(
                     place="flower address",
                     found=f"{host}, which other machines can reach, without a password",
-                    wanted="127.0.0.1, or a user and password (ORCHESTRATOR_FLOWER_BASIC_AUTH=user:password)",
+                    wanted="127.0.0.1, or ORCHESTRATOR_FLOWER_BASIC_AUTH=user:password",
                 )
             ],
         )

