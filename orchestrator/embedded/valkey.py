@@ -60,7 +60,7 @@ def valkey_spec(state_dir: Path, port: int) -> ChildSpec:
             *(part for key, value in options.items() for part in (f"--{key}", value)),
         ),
         address=f"redis://{LOOPBACK}:{port}/0",
-        ready=lambda: _pings(port),
+        ready=lambda: _serves(port, data_dir),
         ready_seconds=20.0,
         grace_seconds=10.0,
         orphan_signal=signal.SIGTERM,  # ends at once, and flushes its file first
@@ -89,11 +89,18 @@ def _server_binary() -> str:
     return str(get_binary_path())
 
 
-def _pings(port: int) -> bool:
-    """Whether the server answers commands (while it loads its file it answers -LOADING)."""
+def _serves(port: int, data_dir: Path) -> bool:
+    """Whether it answers commands (-LOADING while it reads its file), and it is ours: on a port
+    that was taken meanwhile, somebody else's server answers as readily."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=0.5) as link:
-            link.sendall(b"PING\r\n")
-            return link.recv(16).startswith(b"+PONG")
+            link.sendall(b"CONFIG GET dir\r\nPING\r\n")
+            answer = b""
+            while b"+PONG" not in answer and b"-LOADING" not in answer:
+                part = link.recv(4096)
+                if not part:
+                    return False
+                answer += part
     except OSError:
         return False
+    return b"+PONG" in answer and bytes(data_dir) in answer

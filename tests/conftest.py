@@ -1,0 +1,88 @@
+"""Real servers for tests: a broker and a PostgreSQL of their own, started when first asked for.
+
+A server that cannot be started skips the tests that need it, except under CI=true, where it is
+a failure.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from orchestrator.embedded.postgres import create_database, drop_database, throwaway_postgres
+from orchestrator.embedded.process import stop_all
+from orchestrator.embedded.valkey import start_valkey
+
+_DATABASES_OF_A_VALKEY = 16
+
+
+def skip_or_fail(why: str) -> None:
+    """Skip here, fail in continuous integration: a missing server must not hide there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith("ORCHESTRATOR_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real server without a database number, shared by the session."""
+    state_dir = tmp_path_factory.mktemp("valkey")
+    try:
+        server = start_valkey(state_dir, log_path=state_dir / "valkey.log")
+    except Exception as error:  # noqa: BLE001 -- whatever it is, there is no server
+        skip_or_fail(f"no broker: {error}")
+    yield server.spec.address.rpartition("/")[0]
+    stop_all([server])
+
+
+_database_numbers = itertools.cycle(range(_DATABASES_OF_A_VALKEY))
+
+
+@pytest.fixture
+def valkey_url(valkey_server: str) -> str:
+    """A real, empty broker for one test: `redis://127.0.0.1:port/db`."""
+    import redis
+
+    url = f"{valkey_server}/{next(_database_numbers)}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a real server's maintenance database, as libpq takes it; shared by the session."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(throwaway_postgres())
+        except Exception as error:  # noqa: BLE001 -- whatever it is, there is no server
+            skip_or_fail(f"no PostgreSQL: {error}")
+        yield url
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: str) -> Iterator[str]:
+    """A real, empty database for one test: `postgresql+psycopg://…`."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    url = create_database(postgres_server, name)
+    yield url.replace("postgresql://", "postgresql+psycopg://", 1)
+    drop_database(postgres_server, name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A database file for one test; it does not exist yet."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'orchestrator.db'}"
