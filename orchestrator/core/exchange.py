@@ -1,0 +1,101 @@
+"""What goes out in one attempt and what comes back: plain values shared by all that touch them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.core.states import Direction
+
+
+class Outcome(StrEnum):
+    """What one attempt did. Three values, not two."""
+
+    LANDED = "landed"
+    NOT_LANDED = "not_landed"
+    UNKNOWN = "unknown"
+
+
+def idempotency_key(run_id: str, step_id: str, direction: Direction, iteration: int = 0) -> str:
+    """The key of one effect, the same for every attempt and every worker: 64 hex digits."""
+    text = f"{run_id}\n{step_id}\n{iteration}\n{direction}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrozenRequest:
+    """The serialised request of a link, kept before it first leaves and repeated to the byte.
+
+    Holds no secret: credentials are added when it is sent. For a Python function `method` is
+    "TASK", `target` its registered name and `body` its arguments as JSON.
+    """
+
+    method: str  # HTTP method, or "TASK"
+    target: str  # encoded path and query, beginning with "/", relative to the API's base URL
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    key: str = ""  # idempotency key of the link
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON form; a body that is not UTF-8 travels as base64."""
+        text: dict[str, str]
+        try:
+            text = {"body": self.body.decode()}
+        except UnicodeDecodeError:
+            text = {"body64": base64.b64encode(self.body).decode()}
+        return {
+            "method": self.method, "target": self.target, "key": self.key,
+            "headers": [list(header) for header in self.headers], **text,
+        }  # fmt: skip
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> FrozenRequest:
+        """Inverse of `to_json`."""
+        body = base64.b64decode(data["body64"]) if "body64" in data else data["body"].encode()
+        return FrozenRequest(
+            method=data["method"], target=data["target"], key=data["key"], body=body,
+            headers=tuple((name, value) for name, value in data["headers"]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """A complete answer. `headers` have lower-case names; `seconds` from send to last byte."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What an answer means for its link."""
+
+    outcome: Outcome
+    accepted: bool = True  # of a landed one: whether the success criteria hold
+    retryable: bool = False  # of one that did not land: whether another attempt may go better
+    settles_doubt: bool = False  # of one that did not land: it also speaks for earlier attempts
+    retry_after_seconds: float | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""  # for people: "402 Payment Required: card_declined"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What expressions may refer to: the run's inputs and the outputs of steps that landed."""
+
+    run_id: str
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # step id -> outputs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NothingToUndo:
+    """Answer of a compensation's condition: there is nothing to undo."""
+
+    reason: str

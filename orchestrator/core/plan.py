@@ -1,0 +1,88 @@
+"""The immutable plan of a workflow version, whichever front end it came from.
+
+A plan is data: what must be called, in which order, what undoes it, how often to try. The parts that
+only a front end understands (URL templates, expressions, criteria) travel in `Call.template`, which
+the core never reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.core.retry import RetryPolicy
+
+PLAN_FORMAT = 1
+"""Version of the JSON form; readers refuse what they do not know."""
+
+
+class Effects(StrEnum):
+    """What repeating a call does at the API."""
+
+    NONE = "none"  # safe to repeat: it changes nothing
+    KEYED = "keyed"  # the API honours an idempotency key: repeated, it happens once
+    UNKEYED = "unkeyed"  # repeating may do it twice: never repeated while in doubt
+
+
+class CompensationKind(StrEnum):
+    """How a compensation makes good."""
+
+    REVERSE = "reverse"  # restores what was there
+    FOLLOW_UP = "follow-up"  # cannot restore; makes amends with a new fact
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One operation: what to invoke and how often to try."""
+
+    label: str  # shown in Flower, logs and audit: "checkout.charge"
+    api: str  # name of the API whose gate it passes; "tasks" for Python functions
+    effects: Effects
+    template: Mapping[str, Any]  # compiled request, criteria and outputs; read by definitions/ only
+    retry: RetryPolicy = RetryPolicy()
+    timeout_seconds: float | None = None  # None: the API's configured total timeout
+    verify: Call | None = None  # asks whether an unkeyed effect exists; itself effects `none`
+    task_name: str | None = None  # registered name of the Python function, None for HTTP
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compensation:
+    """What undoes a step that landed."""
+
+    call: Call
+    kind: CompensationKind = CompensationKind.REVERSE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanStep:
+    """One forward action with what undoes it.
+
+    A step with an effect has a compensation, a written reason for none, or lies at or after the pivot.
+    """
+
+    id: str
+    call: Call
+    compensation: Compensation | None = None
+    no_compensation_reason: str | None = None
+    pivot: bool = False  # once it landed, the run only goes forward
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One workflow version, validated. `digest` is the SHA-256 of its canonical JSON form."""
+
+    workflow: str
+    steps: tuple[PlanStep, ...]
+    digest: str = ""
+    title: str = ""
+    inputs_schema: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)  # name -> expression, for definitions/
+    deadline_seconds: float | None = None  # from submit; forward work stops there
+    lane: str = "default"
+
+    @property
+    def pivot_index(self) -> int | None:
+        """Index of the pivot step, None when the run can always go back."""
+        return next((index for index, step in enumerate(self.steps) if step.pivot), None)

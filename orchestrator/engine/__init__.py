@@ -1,0 +1,1 @@
+"""The asyncio runtime that drives runs. One loop per worker process does everything that waits."""

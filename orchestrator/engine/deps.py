@@ -1,0 +1,54 @@
+"""What a driver needs from its process, in one value."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.core.exchange import FrozenRequest
+from orchestrator.engine.batching import Batcher
+from orchestrator.engine.clock import DatabaseClock
+from orchestrator.ports import (
+    DeadLetterQueue,
+    Gate,
+    Hint,
+    RunWrite,
+    Signals,
+    StepEvents,
+    Transport,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How far a driver goes on its own. Durations in seconds."""
+
+    max_inline_steps: int
+    max_inline_seconds: float
+    short_wait_seconds: float
+    gate_patience_seconds: float
+    max_claims: int
+    max_output_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deps:
+    """The process around the drivers."""
+
+    worker_id: str
+    journal: Batcher[RunWrite, Signals | None]
+    outbox: Batcher[Hint, None]
+    gate: Gate
+    http: Transport
+    tasks: Transport
+    dead_letters: DeadLetterQueue
+    events: StepEvents
+    clock: DatabaseClock
+    limits: Limits
+    new_id: Callable[[], str]  # UUIDv7
+    jitter: Callable[[], float] = random.random
+
+    def transport(self, request: FrozenRequest) -> Transport:
+        """The transport for this kind of request."""
+        return self.tasks if request.method == "TASK" else self.http

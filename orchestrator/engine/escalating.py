@@ -1,0 +1,106 @@
+"""What a person needs in order to decide about a run that stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core.plan import Plan
+from orchestrator.core.saga import Escalate, Saga, undo_order
+from orchestrator.core.states import DONE, HAPPENED, Direction, LinkStatus
+from orchestrator.ports import EscalationRecord, NewEscalation, RunRecord, StepRecord
+
+
+def new_escalation(
+    command: Escalate, saga: Saga, steps: Sequence[StepRecord], *, new_id: Callable[[], str]
+) -> NewEscalation:
+    """The escalation with what is known done, undone and unknown, and what each choice would do."""
+    return NewEscalation(
+        id=new_id(),
+        reason=command.reason,
+        detail=command.detail,
+        step=command.step,
+        direction=command.direction,
+        context=_context(command, saga, steps),
+    )
+
+
+def as_record(
+    escalation: NewEscalation, run: RunRecord, plan: Plan, opened_at: datetime
+) -> EscalationRecord:
+    """The open, unclaimed record of an escalation that was just committed."""
+    step = escalation.step
+    return EscalationRecord(
+        id=escalation.id,
+        run_id=run.id,
+        workflow=run.workflow,
+        tenant=run.tenant,
+        reason=escalation.reason,
+        detail=escalation.detail,
+        step=step,
+        step_id=None if step is None else plan.steps[step].id,
+        direction=escalation.direction,
+        context=escalation.context,
+        opened_at=opened_at,
+        claimed_by=None,
+        claimed_at=None,
+        closed_at=None,
+        resolution=None,
+        closed_by=None,
+        closing_reason=None,
+    )
+
+
+def _context(command: Escalate, saga: Saga, steps: Sequence[StepRecord]) -> dict[str, Any]:
+    return {
+        "cause": saga.cause,
+        "stuck": _stuck(command, steps),
+        "standing": [_standing(step) for step in steps if _is_standing(step)],
+        "undone": [step.step_id for step in steps if step.undo.link.status in HAPPENED],
+        "unknown": [step.step_id for step in steps if _is_unknown(step)],
+        "would_undo": _remaining(saga),
+    }
+
+
+def _stuck(command: Escalate, steps: Sequence[StepRecord]) -> dict[str, Any] | None:
+    if command.step is None:
+        return None
+    step = steps[command.step]
+    forward = command.direction is Direction.FORWARD
+    link = step.forward if forward else step.undo
+    return {
+        "step": step.step_id,
+        "label": step.label,
+        "direction": command.direction,
+        "attempts": link.link.attempts,
+        "error": link.error,
+        "request": None if link.request is None else link.request.to_json(),
+    }
+
+
+def _is_standing(step: StepRecord) -> bool:
+    """The step's effect exists and has not been undone."""
+    return step.forward.link.status in HAPPENED and step.undo.link.status not in DONE
+
+
+def _standing(step: StepRecord) -> dict[str, Any]:
+    request = step.forward.request
+    return {
+        "step": step.step_id,
+        "outputs": step.forward.outputs,
+        "request": None if request is None else f"{request.method} {request.target}",
+    }
+
+
+def _is_unknown(step: StepRecord) -> bool:
+    return LinkStatus.UNKNOWN in (step.forward.link.status, step.undo.link.status)
+
+
+def _remaining(saga: Saga) -> list[str]:
+    """Steps whose compensations are still to run, in their order."""
+    return [
+        saga.plan.steps[step].id
+        for step in undo_order(saga)
+        if saga.steps[step].undo.status not in DONE and saga.has_call(step, Direction.BACKWARD)
+    ]

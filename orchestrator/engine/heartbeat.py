@@ -1,0 +1,93 @@
+"""A worker process's sign of life, on a thread of its own.
+
+The thread beats although the engine's loop is busy for a while, and stops when the loop has not
+moved for `stuck_after_seconds`, so that a process which is stuck for good loses its runs to others
+although it is not dead. It has its own database connection: a pool that the engine has exhausted
+must not make it look dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from orchestrator.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+
+class LoopPulse:
+    """Tells from outside how long an event loop has not moved."""
+
+    def __init__(self) -> None:
+        self._moved_at = time.monotonic()
+
+    async def run(self, every_seconds: float = 0.5) -> None:
+        """Move, for as long as the loop lets it."""
+        while True:
+            self._moved_at = time.monotonic()
+            await asyncio.sleep(every_seconds)
+
+    @property
+    def still_seconds(self) -> float:
+        """Seconds since the loop last moved."""
+        return time.monotonic() - self._moved_at
+
+
+class Heartbeat:
+    """Beats every `every_seconds` until stopped; calls `on_lost` once when declared dead."""
+
+    def __init__(
+        self,
+        beat: Callable[[], Awaitable[bool]],
+        close: Callable[[], Awaitable[None]],
+        *,
+        pulse: LoopPulse,
+        every_seconds: float,
+        stuck_after_seconds: float,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._beat, self._close = beat, close
+        self._pulse = pulse
+        self._every, self._stuck_after = every_seconds, stuck_after_seconds
+        self._on_lost = on_lost
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin on its own thread."""
+        self._thread.start()
+
+    def stop(self, *, timeout_seconds: float = 5.0) -> None:
+        """End the thread."""
+        self._stop.set()
+        self._thread.join(timeout_seconds)
+
+    def _main(self) -> None:
+        asyncio.run(self._beat_until_stopped())
+
+    async def _beat_until_stopped(self) -> None:
+        try:
+            while not self._stop.is_set():
+                await self._beat_once()
+                # A thread's wait, not a sleep of the loop: `stop` must end it at once.
+                self._stop.wait(self._every)
+        finally:
+            await self._close()
+
+    async def _beat_once(self) -> None:
+        if self._pulse.still_seconds > self._stuck_after:
+            log.error("heartbeat.withheld", still_seconds=round(self._pulse.still_seconds, 1))
+            return
+        try:
+            alive = await self._beat()
+        except Unavailable as error:
+            log.warning("heartbeat.missed", why=str(error))
+            return
+        if not alive:
+            log.error("worker.declared_dead")
+            self._on_lost()

@@ -1,0 +1,134 @@
+"""What one run has to write: changes since the last commit, gathered into one guarded write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core.saga import Saga
+from orchestrator.core.states import Direction
+from orchestrator.ports import (
+    AttemptRecord,
+    AuditRecord,
+    ClaimedRun,
+    LinkRecord,
+    LinkWrite,
+    NewEscalation,
+    RunWrite,
+    StepRecord,
+)
+
+At = tuple[int, Direction]
+
+
+class Ledger:
+    """The records of one run in memory, and what of them is not committed yet."""
+
+    def __init__(self, claimed: ClaimedRun, *, worker_id: str) -> None:
+        self.run = claimed.run
+        self._worker_id = worker_id
+        self._steps = list(claimed.steps)
+        self._changed: dict[At, LinkWrite] = {}
+        self._attempts: list[AttemptRecord] = []
+        self._audit: list[AuditRecord] = []
+        self._audit_seq = claimed.run.audit_seq
+        self._progressed = False
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything waits for a commit."""
+        return bool(self._changed or self._attempts or self._audit)
+
+    @property
+    def steps(self) -> tuple[StepRecord, ...]:
+        """All steps as they stand now."""
+        return tuple(self._steps)
+
+    def link(self, at: At) -> LinkRecord:
+        """A link as it stands now, committed or not."""
+        step, direction = at
+        record = self._steps[step]
+        return record.forward if direction is Direction.FORWARD else record.undo
+
+    def change(self, at: At, write: LinkWrite) -> None:
+        """Take a changed link over; several changes between commits become one write."""
+        self._changed[at] = _merged(self._changed.get(at), write)
+        self._remember(at, _applied(self.link(at), write))
+
+    def attempt(self, record: AttemptRecord) -> None:
+        """Add a finished attempt."""
+        self._attempts.append(record)
+
+    def progressed(self) -> None:
+        """A link got an outcome, so the run does not kill its workers."""
+        self._progressed = True
+
+    def audit(self, kind: str, at: datetime, *, actor: str, data: Mapping[str, Any]) -> None:
+        """Append the run's next audit record."""
+        self._audit_seq += 1
+        self._audit.append(
+            AuditRecord(seq=self._audit_seq, at=at, kind=kind, actor=actor, data=data)
+        )
+
+    def take_write(
+        self,
+        saga: Saga,
+        *,
+        escalation: NewEscalation | None = None,
+        outputs: Mapping[str, Any] | None = None,
+        release: bool = False,
+        next_hop_id: str | None = None,
+    ) -> RunWrite:
+        """Everything uncommitted as one write; the ledger counts it as committed from here on."""
+        write = RunWrite(
+            run_id=self.run.id,
+            owner=self._worker_id,
+            epoch=self.run.epoch,
+            saga=saga,
+            links=tuple(self._changed.values()),
+            attempts=tuple(self._attempts),
+            audit=tuple(self._audit),
+            escalation=escalation,
+            outputs=outputs,
+            progressed=self._progressed,
+            release=release,
+            next_hop_id=next_hop_id,
+        )
+        self._changed, self._attempts, self._audit = {}, [], []
+        self._progressed = False
+        return write
+
+    def _remember(self, at: At, record: LinkRecord) -> None:
+        step, direction = at
+        before = self._steps[step]
+        self._steps[step] = (
+            replace(before, forward=record)
+            if direction is Direction.FORWARD
+            else replace(before, undo=record)
+        )
+
+
+def _merged(before: LinkWrite | None, after: LinkWrite) -> LinkWrite:
+    if before is None:
+        return after
+    return replace(
+        after,
+        request=after.request or before.request,
+        outputs=before.outputs if after.outputs is None else after.outputs,
+        error=after.error or before.error,
+        started_at=after.started_at or before.started_at,
+        finished_at=after.finished_at or before.finished_at,
+    )
+
+
+def _applied(record: LinkRecord, write: LinkWrite) -> LinkRecord:
+    return LinkRecord(
+        link=write.link,
+        request=write.request or record.request,
+        outputs=record.outputs if write.outputs is None else write.outputs,
+        error=write.error or record.error,
+        started_at=write.started_at or record.started_at,
+        finished_at=write.finished_at or record.finished_at,
+    )

@@ -1,0 +1,127 @@
+"""Every error the orchestrator raises, sorted by what to do about it.
+
+    OrchestratorError
+    ├── RefusedError            the caller must change something; nothing was written
+    │   ├── InvalidDefinition       a workflow or API document does not validate
+    │   ├── InvalidInput            inputs break the schema or a limit
+    │   ├── NotFound                unknown workflow, version, run or escalation
+    │   ├── Conflict                same idempotency key with other inputs; act on a state that moved on
+    │   └── InvalidSetting          a setting, task module or API configuration is wrong
+    ├── Unavailable             database, broker or gate cannot be reached; try again later
+    ├── StaleOwner              somebody else owns the run now; drop it and record nothing
+    ├── IllegalTransition       the state machine has no such move (a bug, or a stale decision)
+    └── StepError               raised by step code and transports: the outcome of one attempt
+        ├── NotLanded               certainly no effect (may be worth another try)
+        └── InDoubt                 the effect may or may not exist
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class OrchestratorError(Exception):
+    """Base of all errors of this package."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One thing wrong with what somebody gave us.
+
+    `place` is a document with a line or JSON pointer, a step, a field or a setting.
+    """
+
+    place: str
+    found: str
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: found {self.found}; wanted {self.wanted}"
+
+
+class RefusedError(OrchestratorError):
+    """The request was refused as a whole; `problems` names each place."""
+
+    def __init__(self, message: str, *, problems: Sequence[Problem] = ()) -> None:
+        self.message = message
+        self.problems = tuple(problems)
+        super().__init__("\n".join([message, *(f"  {problem}" for problem in self.problems)]))
+
+
+class InvalidDefinition(RefusedError):
+    """A workflow document or builder does not validate."""
+
+
+class InvalidInput(RefusedError):
+    """Inputs break the workflow's schema or a size limit."""
+
+
+class NotFound(RefusedError):
+    """No such workflow, version, run or escalation."""
+
+
+class Conflict(RefusedError):
+    """The thing exists already with other content, or has moved on since it was read."""
+
+
+class InvalidSetting(RefusedError):
+    """A setting, an API configuration or a task module is wrong."""
+
+
+class Unavailable(OrchestratorError):
+    """A server that we need did not answer; nothing half-written.
+
+    `what` is for example "broker" or "database", `where` its address without secrets.
+    """
+
+    def __init__(self, what: str, where: str, why: str) -> None:
+        self.what, self.where, self.why = what, where, why
+        super().__init__(f"{what} at {where} is not reachable: {why}")
+
+
+class StaleOwner(OrchestratorError):
+    """A fenced write was refused: the run has another owner or epoch by now."""
+
+    def __init__(self, run_id: str, epoch: int) -> None:
+        self.run_id, self.epoch = run_id, epoch
+        super().__init__(f"run {run_id}: epoch {epoch} is no longer the owner's")
+
+
+class IllegalTransition(OrchestratorError):
+    """The transition table has no entry for this event in this state."""
+
+    def __init__(self, *, subject: str, state: str, event: str, wanted: str = "") -> None:
+        self.subject, self.state, self.event = subject, state, event
+        tail = f"; wanted {wanted}" if wanted else ""
+        super().__init__(f"{subject}: {event} is not possible in state {state}{tail}")
+
+
+class StepError(OrchestratorError):
+    """The outcome of one attempt, raised by a transport or by a Python step function.
+
+    `retry_after_seconds` is what the API asked for (Retry-After), if anything.
+    """
+
+    def __init__(self, reason: str, *, retry_after_seconds: float | None = None) -> None:
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(reason)
+
+
+class NotLanded(StepError):
+    """The attempt certainly had no effect.
+
+    `retryable` says whether another attempt may go better (connection refused: yes;
+    card declined: no).
+    """
+
+    def __init__(
+        self, reason: str, *, retryable: bool = False, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(reason, retry_after_seconds=retry_after_seconds)
+        self.retryable = retryable
+
+
+class InDoubt(StepError):
+    """The request may have had its effect: timeout, connection lost after sending, 5xx."""

@@ -1,0 +1,118 @@
+"""One frozen settings object: environment `ORCHESTRATOR_*` over `config/settings.yaml` over defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from orchestrator.errors import InvalidSetting, Problem
+
+CONFIG_DIR_VARIABLE = "ORCHESTRATOR_CONFIG_DIR"
+
+
+class Settings(BaseSettings):
+    """All settings of one process. Durations in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", frozen=True, extra="forbid")
+
+    # Where things are
+    config_dir: Path = Path("config")
+    """Folder with settings.yaml, apis/ and workflows/."""
+    state_dir: Path = Path(".orchestrator")
+    """Folder of the embedded servers' data, logs and up.json."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in `state_dir`."""
+    broker_url: str = ""
+    """Celery broker; empty: the embedded Valkey that `orchestrator up` started."""
+    gate_url: str = ""
+    """Redis for limits and slots; empty: the broker's server, database 1."""
+    task_modules: tuple[str, ...] = ("tasks",)
+    """Packages or modules with Python step functions, imported by every worker."""
+    lanes: tuple[str, ...] = ("default",)
+    """Lanes this worker serves."""
+
+    # How a worker drives runs
+    concurrency: int = Field(default=500, ge=1, le=20_000)
+    """Active runs per worker process."""
+    max_inline_steps: int = Field(default=50, ge=0)
+    """Steps a run continues in the same worker before it goes through the broker; 0: never."""
+    max_inline_seconds: float = Field(default=60.0, ge=0)
+    """The same as a time."""
+    short_wait_seconds: float = Field(default=2.0, ge=0)
+    """Waits up to this stay in the worker; longer ones are kept in the table alone."""
+    gate_patience_seconds: float = Field(default=30.0, ge=0)
+    """A run that the gate keeps longer is parked in the table."""
+    plain_task_threads: int = Field(default=16, ge=1)
+    """Threads for plain `def` step functions."""
+    shutdown_grace_seconds: float = Field(default=10.0, ge=0)
+    """Time that calls in flight get at a warm shutdown."""
+    event_budget_per_second: int = Field(default=500, ge=0)
+    """Task events of inline steps per worker; failures and compensations always go out."""
+    max_claims: int = Field(default=12, ge=2)
+    """Claims without progress after which a run is escalated as poisonous."""
+
+    # Ownership and recovery
+    heartbeat_seconds: float = Field(default=2.0, gt=0)
+    dead_after_seconds: float = Field(default=6.0, gt=0)
+    recovery_seconds: float = Field(default=1.0, gt=0)
+    lost_hint_seconds: float = Field(default=5.0, gt=0)
+    stuck_loop_seconds: float = Field(default=30.0, gt=0)
+
+    # Limits on input
+    max_input_bytes: int = Field(default=1024 * 1024, ge=1)
+    """Largest inputs of one run as JSON."""
+    max_output_bytes: int = Field(default=1024 * 1024, ge=1)
+    """Largest outputs of one step as JSON."""
+
+    # Faces
+    flower_address: str = "127.0.0.1"
+    flower_port: int = Field(default=5555, ge=0, le=65535)
+    flower_basic_auth: str = ""
+    """user:password; required when flower_address is not loopback."""
+    log_format: str = Field(default="json", pattern="^(json|console)$")
+    log_level: str = "INFO"
+
+    @property
+    def database(self) -> str:
+        """The database URL with its default filled in."""
+        default = (self.state_dir / "orchestrator.db").absolute()
+        return self.database_url or f"sqlite+aiosqlite:///{default}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments over environment over the YAML file."""
+        folder = Path(os.environ.get(CONFIG_DIR_VARIABLE, "config"))
+        yaml = YamlConfigSettingsSource(settings_cls, yaml_file=folder / "settings.yaml")
+        return init_settings, env_settings, yaml
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings. Raises InvalidSetting naming each setting, what was found and wanted."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = [
+            Problem(
+                place="setting " + ".".join(str(part) for part in item["loc"]),
+                found=repr(item.get("input"))[:200],
+                wanted=item["msg"],
+            )
+            for item in error.errors()
+        ]
+        raise InvalidSetting("the settings are not valid", problems=problems) from None
