@@ -431,6 +431,9 @@ class EscalationStore(Protocol):
     async def escalations(self, *, open_only: bool = True, limit: int = 200) -> list[EscalationRecord]:
         """Oldest first."""
 
+    async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
+        """All of one run, open and closed, oldest first."""
+
     async def open_unclaimed(self) -> list[str]:
         """Ids that must be on the broker's dead-letter queue."""
 

@@ -70,6 +70,7 @@ from orchestrator.ports import (
     LinkWrite,
     NewEscalation,
     Permit,
+    RunWrite,
     Signals,
 )
 
@@ -112,6 +113,15 @@ class RunDriver:
         self._handing_over = True
         if self._interrupt is not None:
             self._interrupt.cancel()
+
+    async def release_as_last_committed(self) -> None:
+        """Give the run back untouched after a failure of this process; the sweep finds it."""
+        await self._deps.journal.submit(
+            RunWrite(
+                run_id=self._ledger.run.id, owner=self._deps.worker_id,
+                epoch=self._ledger.run.epoch, saga=self._durable, release=True,
+            )
+        )  # fmt: skip
 
     async def drive(self) -> None:
         """Run until there is nothing to do here. Raises StaleOwner when the run was taken over."""

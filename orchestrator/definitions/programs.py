@@ -1,0 +1,24 @@
+"""Compiled workflow versions by id. Versions are immutable, so nothing here ever expires."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from orchestrator.core.plan import Plan
+from orchestrator.definitions.program import Program
+
+
+class Programs:
+    """Loads and compiles each version once per process."""
+
+    def __init__(self, load: Callable[[str], Awaitable[Plan]]) -> None:
+        self._load = load
+        self._programs: dict[str, Program] = {}
+
+    async def get(self, workflow_id: str) -> Program:
+        """Raises NotFound when no such version is stored."""
+        known = self._programs.get(workflow_id)
+        if known is None:
+            # Two callers at once both load it; the second result equals the first.
+            known = self._programs[workflow_id] = Program(await self._load(workflow_id))
+        return known

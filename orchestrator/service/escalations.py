@@ -1,0 +1,233 @@
+"""Dead letters: people take them, decide, and the run goes on or ends. Every act is audited."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core import events as e
+from orchestrator.core.saga import Decision, Finish, Saga, current, decide, stuck
+from orchestrator.core.states import Direction, RunStatus
+from orchestrator.definitions.programs import Programs
+from orchestrator.errors import Conflict, IllegalTransition, InvalidInput, NotFound, Problem
+from orchestrator.ports import (
+    AuditRecord,
+    ClaimedRun,
+    DeadLetterQueue,
+    EscalationRecord,
+    EscalationStore,
+    LinkWrite,
+    Redelivery,
+    RunWrite,
+    Store,
+)
+from orchestrator.service.redelivery import Redeliverer
+
+BATCH_PUBLISHED = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Act:
+    """What a person does about an escalation."""
+
+    resolution: str  # "retried", "resolved", "skipped", "abandoned"
+    event: e.Event
+    by: str
+    reason: str  # required: why, and the evidence
+
+
+class Escalations:
+    """The dead-letter queue as people use it."""
+
+    def __init__(
+        self,
+        store: Store,
+        dead_letters: DeadLetterQueue,
+        programs: Programs,
+        redeliverer: Redeliverer,
+        *,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store, self._dead_letters = store, dead_letters
+        self._programs, self._redeliverer = programs, redeliverer
+        self._new_id = new_id
+
+    async def list(self, *, open_only: bool = True, limit: int = 200) -> list[EscalationRecord]:
+        """Oldest first."""
+        return await self._store.escalations(open_only=open_only, limit=limit)
+
+    async def show(self, escalation_id: str) -> EscalationRecord:
+        """One. Raises NotFound."""
+        return await self._store.escalation(escalation_id)
+
+    async def claim(self, escalation_id: str, *, by: str) -> EscalationRecord:
+        """Take one for oneself; it leaves the broker's queue. Raises Conflict."""
+        record = await self._store.escalation(escalation_id)
+        claimed = await self._store.claim_escalation(record.id, by=by)
+        await self._dead_letters.remove([record.id])
+        return claimed
+
+    async def claim_next(self, *, by: str) -> EscalationRecord | None:
+        """Take the oldest one off the broker's queue; None when it is empty.
+
+        Messages of escalations that are closed or claimed by now are dropped on the way.
+        """
+        while (escalation_id := await self._dead_letters.take_next()) is not None:
+            try:
+                return await self._store.claim_escalation(escalation_id, by=by)
+            except (Conflict, NotFound):
+                continue
+        return None
+
+    async def release(self, escalation_id: str, *, by: str) -> EscalationRecord:
+        """Give it back; it is published again. Raises Conflict."""
+        record = await self._store.escalation(escalation_id)
+        released = await self._store.release_escalation(record.id, by=by)
+        await self._dead_letters.publish([released])
+        return released
+
+    async def retry(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
+        """Try the stuck link again, with the same key and bytes."""
+        act = Act(resolution="retried", event=e.Retried(), by=by, reason=reason)
+        return await self._act(escalation_id, act)
+
+    async def resolve(
+        self, escalation_id: str, *, by: str, reason: str, landed: bool = True
+    ) -> RunStatus:
+        """Vouch for the stuck link (done, or certainly without effect) and let the rest go on."""
+        event = e.Resolved(landed=landed)
+        return await self._act(
+            escalation_id, Act(resolution="resolved", event=event, by=by, reason=reason)
+        )
+
+    async def skip(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
+        """Leave the stuck undo's effect standing and let the rest go on."""
+        act = Act(resolution="skipped", event=e.Skipped(), by=by, reason=reason)
+        return await self._act(escalation_id, act)
+
+    async def abandon(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
+        """End the run where it is. Final."""
+        act = Act(resolution="abandoned", event=e.Abandoned(), by=by, reason=reason)
+        return await self._act(escalation_id, act)
+
+    async def _act(self, escalation_id: str, act: Act) -> RunStatus:
+        _require_reason(act.reason)
+        escalation, claimed = await self._store.escalated_run(escalation_id)
+        program = await self._programs.get(claimed.run.workflow_id)
+        before = claimed.saga(program.plan)
+        decision = self._decide(before, act, escalation, await self._store.now())
+        await self._store.act(
+            escalation.id,
+            self._write(claimed, before, decision, act, await self._store.now()),
+            expected_epoch=claimed.run.epoch,
+            resolution=act.resolution,
+            by=act.by,
+            reason=act.reason,
+        )
+        await self._dead_letters.remove([escalation.id])
+        if not isinstance(decision.command, Finish):
+            await self._wake(claimed, decision.saga)
+        return decision.saga.status
+
+    def _decide(
+        self, saga: Saga, act: Act, escalation: EscalationRecord, now: datetime
+    ) -> Decision:
+        try:
+            return decide(saga, act.event, now)
+        except IllegalTransition as error:
+            raise Conflict(
+                f"an escalation of this kind cannot be {act.resolution}",
+                problems=[
+                    Problem(
+                        place=f"escalation {escalation.id}, step {escalation.step_id or '-'}",
+                        found=f"{escalation.reason} going {escalation.direction}",
+                        wanted=str(error),
+                    )
+                ],
+            ) from error
+
+    def _write(
+        self, claimed: ClaimedRun, before: Saga, decision: Decision, act: Act, now: datetime
+    ) -> RunWrite:
+        """The run's guarded write; its new epoch makes every older hint stale."""
+        run = claimed.run
+        at = stuck(before)
+        data: dict[str, Any] = {"reason": act.reason, "run": decision.saga.status}
+        if at is not None:
+            data["step"] = before.plan.steps[at[0]].id
+        if isinstance(act.event, e.Resolved):
+            data["landed"] = act.event.landed
+        audit = [AuditRecord(
+            seq=run.audit_seq + 1, at=now, kind=f"operator.{act.resolution}", actor=act.by, data=data
+        )]  # fmt: skip
+        if isinstance(decision.command, Finish):
+            audit.append(AuditRecord(
+                seq=run.audit_seq + 2, at=now, kind=f"run.{decision.saga.status}", actor=act.by,
+                data={"cause": decision.saga.cause},
+            ))  # fmt: skip
+        return RunWrite(
+            run_id=run.id,
+            owner="",
+            epoch=run.epoch + 1,
+            saga=decision.saga,
+            links=_changed_links(before, decision.saga, now),
+            audit=tuple(audit),
+            progressed=True,
+            release=True,
+            next_hop_id=None if isinstance(decision.command, Finish) else self._new_id(),
+        )
+
+    async def _wake(self, claimed: ClaimedRun, saga: Saga) -> None:
+        run = claimed.run
+        await self._redeliverer.publish(
+            [
+                Redelivery(
+                    run_id=run.id, epoch=run.epoch + 1, hop_id=run.hop_id, lane=run.lane,
+                    direction=saga.direction, step=_current_step(saga),
+                    workflow_id=run.workflow_id, why="operator",
+                )
+            ]
+        )  # fmt: skip
+
+
+async def reconcile_dead_letters(store: EscalationStore, queue: DeadLetterQueue) -> None:
+    """Make the broker's queue equal to the open, unclaimed escalations.
+
+    The queue is read before the table, so that one opened in between is at worst published twice,
+    and the next pass removes the second message.
+    """
+    listed = Counter(await queue.listed())
+    wanted = set(await store.open_unclaimed())
+    surplus = [known for known, times in listed.items() if known not in wanted or times > 1]
+    if surplus:
+        await queue.remove(surplus)
+    missing = [known for known in wanted if known not in listed or listed[known] > 1]
+    for start in range(0, len(missing), BATCH_PUBLISHED):
+        batch = missing[start : start + BATCH_PUBLISHED]
+        await queue.publish([await store.escalation(known) for known in batch])
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        problem = Problem(place="--reason", found="nothing", wanted="why, in words for an auditor")
+        raise InvalidInput("an act on an escalation needs a reason", problems=[problem])
+
+
+def _current_step(saga: Saga) -> int | None:
+    at = current(saga)
+    return None if at is None else at[0]
+
+
+def _changed_links(before: Saga, after: Saga, now: datetime) -> tuple[LinkWrite, ...]:
+    """Links that the decision changed; their payloads stay as they are."""
+    return tuple(
+        LinkWrite(
+            step=step, direction=direction, link=after.link(step, direction), finished_at=now
+        )
+        for step in range(len(after.steps))
+        for direction in Direction
+        if before.link(step, direction) != after.link(step, direction)
+    )

@@ -1,0 +1,135 @@
+"""The recovery passes that every worker makes: dead workers, due waits, lost hints, dead letters.
+
+* **Death**: a worker whose lock is free, or whose heartbeat is overdue, is dead. Its runs get a
+  new epoch and are published again. The database picks one recoverer for each run.
+* **Due waits**: waiting and parked runs whose time has come.
+* **Lost hints**: a message can vanish while every worker is well (reset, eviction, flush, purge).
+  Runs that are due, unowned and silent for T seconds are published again, but never more than
+  the queues' own lengths say are missing, so that a long backlog is not doubled.
+* **Dead letters**: the broker's queue is made equal to the open, unclaimed escalations.
+
+Authoritative for all of it is the table; the broker is only ever brought in line with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.errors import Unavailable
+from orchestrator.ports import (
+    DeadLetterQueue,
+    HintPublisher,
+    QueueCounts,
+    Store,
+    WorkerLocks,
+    queue_name,
+)
+from orchestrator.service.escalations import reconcile_dead_letters
+from orchestrator.service.redelivery import Redeliverer
+
+log = structlog.get_logger(__name__)
+
+LARGEST_PASS = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecoveryTimes:
+    """All in seconds."""
+
+    pass_every: float
+    dead_after: float
+    lost_after: float
+
+
+class Recovery:
+    """The passes of one worker process."""
+
+    def __init__(
+        self,
+        store: Store,
+        locks: WorkerLocks,
+        publisher: HintPublisher,
+        redeliverer: Redeliverer,
+        dead_letters: DeadLetterQueue,
+        times: RecoveryTimes,
+    ) -> None:
+        self._store, self._locks = store, locks
+        self._publisher, self._redeliverer = publisher, redeliverer
+        self._dead_letters, self._times = dead_letters, times
+
+    async def run_quick_passes(self) -> None:
+        """Death and due waits, until cancelled."""
+        await _every(self._times.pass_every, self.quick_pass)
+
+    async def run_slow_passes(self) -> None:
+        """Lost hints and dead letters, until cancelled."""
+        await _every(self._times.lost_after / 2, self.slow_pass)
+
+    async def quick_pass(self) -> None:
+        """One pass over dead workers and due waits."""
+        await self._recover_dead()
+        await self._publish_due()
+
+    async def slow_pass(self) -> None:
+        """One pass over lost hints and dead letters."""
+        await self._publish_lost()
+        await reconcile_dead_letters(self._store, self._dead_letters)
+
+    async def _recover_dead(self) -> None:
+        ids = [worker.id for worker in await self._store.workers()]
+        free = await self._locks.free_among(ids)
+        while True:
+            found = await self._store.recover_dead(
+                dead_after_seconds=self._times.dead_after, also_dead=free, limit=LARGEST_PASS
+            )
+            if found:
+                log.warning("runs.recovered", runs=len(found))
+            await self._redeliverer.publish(found)
+            if len(found) < LARGEST_PASS:
+                return
+
+    async def _publish_due(self) -> None:
+        while True:
+            due = await self._store.take_due(limit=LARGEST_PASS)
+            await self._redeliverer.publish(due)
+            if len(due) < LARGEST_PASS:
+                return
+
+    async def _publish_lost(self) -> None:
+        missing = await self._missing_hints()
+        if missing <= 0:
+            return
+        lost = await self._store.take_lost(
+            silent_seconds=self._times.lost_after, limit=min(missing, LARGEST_PASS * 4)
+        )
+        if lost:
+            log.warning("hints.lost", runs=len(lost))
+        await self._redeliverer.publish(lost)
+
+    async def _missing_hints(self) -> int:
+        """Due, unowned runs minus the messages that stand for them, summed over all queues."""
+        counts = await self._store.queue_counts()
+        queues = [queue_name(count.lane, count.direction) for count in counts]
+        depth = await self._publisher.depth(queues)
+        reserved = sum(worker.reserved for worker in await self._store.workers())
+        return sum(_missing(count, depth) for count in counts) - reserved
+
+
+def _missing(count: QueueCounts, depth: dict[str, int]) -> int:
+    return max(count.due - depth.get(queue_name(count.lane, count.direction), 0), 0)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await work()
+        except Unavailable as error:
+            log.warning("recovery.postponed", why=str(error))
+        except Exception:
+            # A pass is repeatable and must not end recovery for good because of one bad row.
+            log.exception("recovery.failed")
+        await asyncio.sleep(seconds)

@@ -1,0 +1,60 @@
+"""Turns runs that must be woken again into hints on the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from orchestrator.core.states import Direction
+from orchestrator.definitions.programs import Programs
+from orchestrator.errors import Unavailable
+from orchestrator.ports import (
+    COMPENSATE_TASK,
+    FORWARD_TASK,
+    Hint,
+    HintPublisher,
+    Redelivery,
+    queue_name,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Redeliverer:
+    """Publishes wake-ups for redeliveries. A failed publish is left to the next sweep."""
+
+    def __init__(
+        self, publisher: HintPublisher, programs: Programs, *, new_id: Callable[[], str]
+    ) -> None:
+        self._publisher, self._programs, self._new_id = publisher, programs, new_id
+
+    async def publish(self, redeliveries: Sequence[Redelivery]) -> int:
+        """The number published; 0 while the broker is away."""
+        if not redeliveries:
+            return 0
+        hints = [await self._hint(redelivery) for redelivery in redeliveries]
+        try:
+            await self._publisher.publish(hints)
+        except Unavailable as error:
+            log.warning("hints.postponed", hints=len(hints), why=str(error))
+            return 0
+        return len(hints)
+
+    async def _hint(self, redelivery: Redelivery) -> Hint:
+        plan = (await self._programs.get(redelivery.workflow_id)).plan
+        forward = redelivery.direction is Direction.FORWARD
+        call = None
+        if redelivery.step is not None:
+            step = plan.steps[redelivery.step]
+            compensation = step.compensation
+            call = step.call if forward else (compensation.call if compensation else None)
+        return Hint(
+            run_id=redelivery.run_id,
+            epoch=redelivery.epoch,
+            hop_id=self._new_id(),
+            parent_hop_id=redelivery.hop_id,
+            label=call.label if call is not None else plan.workflow,
+            task=(call and call.task_name) or (FORWARD_TASK if forward else COMPENSATE_TASK),
+            queue=queue_name(redelivery.lane, redelivery.direction),
+        )

@@ -1,0 +1,146 @@
+"""Look at runs and cancel them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.plan import Plan
+from orchestrator.core.saga import undo_order
+from orchestrator.core.states import Direction, RunStatus
+from orchestrator.definitions.programs import Programs
+from orchestrator.errors import Conflict, Problem
+from orchestrator.ports import (
+    AttemptRecord,
+    AuditRecord,
+    ClaimedRun,
+    EscalationRecord,
+    LinkRecord,
+    RunFilter,
+    RunRecord,
+    StepRecord,
+    Store,
+)
+from orchestrator.service.redelivery import Redeliverer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainLink:
+    """One link as a person reads it: forward steps first, then the undos in their order."""
+
+    step: int
+    step_id: str
+    label: str
+    direction: Direction
+    kind: str  # "http", "task"; with the compensation's kind for an undo
+    pivot: bool
+    record: LinkRecord
+    attempts: tuple[AttemptRecord, ...]
+    sequence: int | None  # place in the run's order of completion
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunView:
+    """A run with its chain, attempts, audit and escalations."""
+
+    run: RunRecord
+    plan: Plan
+    forward: tuple[ChainLink, ...]
+    backward: tuple[ChainLink, ...]  # links that were, are or would be undone, in order
+    audit: tuple[AuditRecord, ...]
+    escalations: tuple[EscalationRecord, ...]
+    now: datetime  # the database's, to show ages
+
+
+class Runs:
+    """Runs, for people and programs."""
+
+    def __init__(
+        self,
+        store: Store,
+        programs: Programs,
+        redeliverer: Redeliverer,
+        *,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store, self._programs = store, programs
+        self._redeliverer, self._new_id = redeliverer, new_id
+
+    async def list(self, which: RunFilter) -> list[RunRecord]:
+        """A page, newest first."""
+        return await self._store.runs(which)
+
+    async def count_by_status(self) -> dict[RunStatus, int]:
+        """How many runs are in each status."""
+        return await self._store.count_by_status()
+
+    async def show(self, run_id: str) -> RunView:
+        """Everything about one run. Raises NotFound."""
+        run = await self._store.run(run_id)
+        plan = (await self._programs.get(run.workflow_id)).plan
+        steps = await self._store.steps(run.id)
+        attempts = await self._store.attempts(run.id)
+        saga = ClaimedRun(run=run, steps=steps).saga(plan)
+        order = undo_order(saga) if saga.direction is Direction.BACKWARD else []
+        undos = [step for step in order if saga.has_call(step, Direction.BACKWARD)]
+        return RunView(
+            run=run,
+            plan=plan,
+            forward=tuple(
+                _link(plan, steps[i], i, Direction.FORWARD, attempts) for i in range(len(steps))
+            ),
+            backward=tuple(_link(plan, steps[i], i, Direction.BACKWARD, attempts) for i in undos),
+            audit=tuple(await self._store.audit(run.id)),
+            escalations=tuple(await self._store.escalations_of(run.id)),
+            now=await self._store.now(),
+        )
+
+    async def cancel(
+        self, run_id: str, *, mode: CancelMode = CancelMode.UNDO, reason: str, by: str
+    ) -> RunRecord:
+        """Ask for the end of a run. Raises Conflict when it is settled or past its pivot."""
+        run = await self._store.run(run_id)
+        plan = (await self._programs.get(run.workflow_id)).plan
+        saga = ClaimedRun(run=run, steps=await self._store.steps(run.id)).saga(plan)
+        if saga.past_pivot:
+            raise Conflict(
+                "the run can no longer be cancelled",
+                problems=[
+                    Problem(
+                        place=f"run {run.id}", found="its pivot has landed",
+                        wanted="a run before its pivot: after it, a run only goes forward",
+                    )
+                ],
+            )  # fmt: skip
+        redelivery = await self._store.request_cancel(
+            run.id, mode=mode, reason=reason, by=by, hop_id=self._new_id()
+        )
+        if redelivery is not None:
+            await self._redeliverer.publish([redelivery])
+        return await self._store.run(run.id)
+
+
+def _link(
+    plan: Plan, step: StepRecord, index: int, direction: Direction, attempts: list[AttemptRecord]
+) -> ChainLink:
+    plan_step = plan.steps[index]
+    forward = direction is Direction.FORWARD
+    record = step.forward if forward else step.undo
+    compensation = plan_step.compensation
+    call = plan_step.call if forward or compensation is None else compensation.call
+    kind = "task" if call.task_name else "http"
+    if not forward and compensation is not None:
+        kind = f"{kind}, {compensation.kind}"
+    return ChainLink(
+        step=index,
+        step_id=plan_step.id,
+        label=call.label,
+        direction=direction,
+        kind=kind,
+        pivot=plan_step.pivot,
+        record=record,
+        attempts=tuple(a for a in attempts if a.step == index and a.direction is direction),
+        sequence=record.link.sequence,
+    )

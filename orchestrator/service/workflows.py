@@ -1,0 +1,53 @@
+"""Publish and find workflow versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.definitions.loading import Loaded, load_path
+from orchestrator.definitions.tasks import TaskRegistry
+from orchestrator.ports import WorkflowStore, WorkflowVersion
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """The answer to publishing one workflow."""
+
+    version: WorkflowVersion
+    is_new: bool  # False: the latest version is the same already
+    warnings: tuple[str, ...]
+
+
+class Workflows:
+    """Workflow versions. Publishing is all or nothing for each file."""
+
+    def __init__(self, store: WorkflowStore, tasks: TaskRegistry) -> None:
+        self._store, self._tasks = store, tasks
+
+    def validate(self, path: Path) -> list[Loaded]:
+        """Load and validate without storing. Raises InvalidDefinition with every problem."""
+        return load_path(path, tasks=self._tasks)
+
+    async def publish(self, path: Path, *, by: str) -> list[Published]:
+        """Publish every workflow of a document, a folder of documents or the task modules."""
+        return [await self.publish_loaded(loaded, by=by) for loaded in self.validate(path)]
+
+    async def publish_loaded(self, loaded: Loaded, *, by: str) -> Published:
+        """Publish one validated workflow."""
+        version, is_new = await self._store.publish(
+            loaded.plan, document=loaded.document, by=by
+        )
+        return Published(version=version, is_new=is_new, warnings=tuple(loaded.warnings))
+
+    async def list(self) -> list[WorkflowVersion]:
+        """The latest version of each."""
+        return await self._store.workflows()
+
+    async def show(self, name: str, version: int | None = None) -> WorkflowVersion:
+        """One version. Raises NotFound."""
+        return await self._store.workflow(name, version)
+
+    async def versions(self, name: str) -> list[WorkflowVersion]:
+        """All versions, newest first."""
+        return await self._store.versions(name)
