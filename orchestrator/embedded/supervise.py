@@ -206,7 +206,7 @@ class _Restarted:
             return False
         self._due = None
         self.child.start()
-        log.info("child started again", child=self.child.spec.name, pid=self.child.pid)
+        log.info("child.restarted", child=self.child.spec.name, pid=self.child.pid)
         return True
 
     def _plan(self, now: float) -> float:
@@ -215,7 +215,7 @@ class _Restarted:
         wait = self._backoff_seconds
         self._backoff_seconds = min(wait * 2, _BACKOFF_CAP_SECONDS)
         log.warning(
-            "child ended unexpectedly",
+            "child.ended",
             child=self.child.spec.name,
             exit_code=self.child.exit_code,
             again_in_seconds=wait,

@@ -1,0 +1,165 @@
+"""Runs as people read them: a list, and one run as its saga."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.draw_common import (
+    between,
+    clock,
+    link_status,
+    outcome,
+    run_status,
+    short,
+    table,
+)
+from orchestrator.core.states import SETTLED, RunStatus
+from orchestrator.ports import AuditRecord, EscalationRecord, RunRecord
+
+if TYPE_CHECKING:
+    from orchestrator.service.runs import ChainLink, RunView
+
+
+def draw_runs(runs: Sequence[RunRecord]) -> RenderableType:
+    """Newest first, one line each."""
+    if not runs:
+        return Text("no runs", style="dim")
+    drawn = table(
+        "run", "workflow", "status", "tenant", "created", "took", "cause", right=("took",)
+    )
+    for run in runs:
+        drawn.add_row(
+            short(run.id),
+            f"{run.workflow} v{run.version}",
+            run_status(run.status),
+            run.tenant,
+            clock(run.created_at),
+            between(run.created_at, run.settled_at),
+            Text(run.cause, overflow="ellipsis", no_wrap=True),
+        )
+    return drawn
+
+
+def draw_counts(counts: Mapping[RunStatus, int]) -> Text:
+    """How many runs stand where, in one line."""
+    line = Text()
+    for status in RunStatus:
+        if counts.get(status):
+            line.append_text(run_status(status)).append(f" {counts[status]:,}   ")
+    return line or Text("no runs", style="dim")
+
+
+def draw_run(view: RunView, *, attempts: bool = False, audit: bool = False) -> RenderableType:
+    """One run: what it is, its steps forward, its compensations in their order, what to do next."""
+    parts: list[RenderableType] = [
+        _heading(view.run),
+        _facts(view.run),
+        _chain("step", view.forward),
+    ]
+    if view.backward:
+        parts += [
+            Text("compensations, in this order", style="bold"),
+            _chain("undoes", view.backward),
+        ]
+    if attempts:
+        parts += [Text("attempts", style="bold"), _attempts([*view.forward, *view.backward])]
+    if audit:
+        parts += [Text("audit", style="bold"), _audit(view.audit)]
+    parts += [_what_now(item) for item in view.escalations if item.closed_at is None]
+    return Group(*parts)
+
+
+def _heading(run: RunRecord) -> RenderableType:
+    line = Text.assemble((f"{run.workflow} v{run.version}", "bold"), "  ", run_status(run.status))
+    if run.status in SETTLED:
+        line.append(f" after {between(run.created_at, run.settled_at)}")
+    return line
+
+
+def _facts(run: RunRecord) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    rows = [
+        ("run", run.id),
+        ("tenant", f"{run.tenant}, submitted by {run.actor} at {clock(run.created_at)}"),
+        ("key", run.idempotency_key),
+        ("owner", f"{run.owner or 'nobody'}, epoch {run.epoch}"),
+    ]
+    if run.wake_at and run.status not in SETTLED:
+        rows.append(("goes on", clock(run.wake_at)))
+    if run.cause:
+        rows.append(("cause", run.cause))
+    for name, value in rows:
+        grid.add_row(Text(name, style="dim"), Text(value))
+    return Padding(grid, (0, 0, 1, 2))
+
+
+def _chain(what: str, links: Sequence[ChainLink]) -> RenderableType:
+    """Links in the order given, numbered."""
+    columns = ("", what, "calls", "kind", "status", "tries", "took", "last answer")
+    drawn = table(*columns, right=("", "tries", "took"))
+    for place, link in enumerate(links, start=1):
+        drawn.add_row(
+            str(place),
+            Text(link.step_id + (" (pivot)" if link.pivot else "")),
+            Text(link.label),
+            Text(link.kind, style="dim"),
+            _status(link),
+            str(len(link.attempts) or link.record.link.attempts or ""),
+            between(link.record.started_at, link.record.finished_at),
+            Text(link.attempts[-1].reason if link.attempts else (link.record.error or "")),
+        )
+    return drawn
+
+
+def _status(link: ChainLink) -> Text:
+    status = link_status(link.record.link.status)
+    if link.record.link.doubt:
+        status.append(" in doubt", style="bold red")
+    return status
+
+
+def _attempts(links: Sequence[ChainLink]) -> RenderableType:
+    """Every attempt, oldest first."""
+    columns = ("at", "step", "way", "try", "outcome", "code", "took", "answer", "worker")
+    drawn = table(*columns, right=("try", "code", "took"))
+    found = [(link, attempt) for link in links for attempt in link.attempts]
+    for link, attempt in sorted(found, key=lambda pair: pair[1].started_at):
+        drawn.add_row(
+            attempt.started_at.astimezone().strftime("%H:%M:%S.%f")[:-3],
+            Text(link.step_id),
+            attempt.direction.value + (" (verify)" if attempt.kind == "verify" else ""),
+            str(attempt.number),
+            outcome(attempt.outcome),
+            str(attempt.status_code or "–"),
+            between(attempt.started_at, attempt.finished_at),
+            Text(attempt.reason),
+            short(attempt.worker),
+        )
+    return drawn
+
+
+def _audit(records: Sequence[AuditRecord]) -> RenderableType:
+    drawn = table("", "at", "what", "who", "data", right=("",))
+    for record in records:
+        data = ", ".join(f"{key}={value}" for key, value in record.data.items())
+        drawn.add_row(
+            str(record.seq), clock(record.at), record.kind, short(record.actor), Text(data)
+        )
+    return drawn
+
+
+def _what_now(escalation: EscalationRecord) -> RenderableType:
+    name = short(escalation.id)
+    return Group(
+        Text(f"escalated: {escalation.detail or escalation.reason.value}", style="bold red"),
+        Text(f"  orchestrator escalations show {name}", style="dim"),
+        Text(
+            f"  orchestrator escalations retry|resolve|skip|abandon {name} --reason …", style="dim"
+        ),
+    )

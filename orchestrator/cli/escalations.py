@@ -1,0 +1,159 @@
+"""`orchestrator escalations …`: the dead-letter queue, for operators."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from orchestrator.cli.draw_common import run_status, table
+from orchestrator.cli.draw_escalations import draw_escalation, draw_escalations
+from orchestrator.cli.output import JsonFlag, answer
+from orchestrator.cli.session import current_user, with_services
+from orchestrator.core.states import RunStatus
+from orchestrator.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    from orchestrator.ports import EscalationRecord
+    from orchestrator.service.escalations import Escalations
+    from orchestrator.wiring import Services
+
+app = typer.Typer(help="Runs that need a person: take one, decide, say why.", no_args_is_help=True)
+
+EscalationId = Annotated[
+    str, typer.Argument(metavar="ID", help="Its id, or the last 6 digits or more.")
+]
+EscalationIds = Annotated[
+    list[str], typer.Argument(metavar="ID…", help="One or more, in the order in which to act.")
+]
+Reason = Annotated[str, typer.Option(help="Why, and the evidence; kept in the audit.")]
+By = Annotated[str, typer.Option(help="Who acts; default: you.")]
+
+
+@app.command("list")
+def list_escalations(
+    *,
+    closed: Annotated[bool, typer.Option("--closed", help="Closed ones as well.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 200,
+    as_json: JsonFlag = False,
+) -> None:
+    """Open escalations, oldest first."""
+    found = with_services(lambda s: s.escalations.list(open_only=not closed, limit=limit))
+    answer(found, lambda: draw_escalations(found), as_json=as_json)
+
+
+@app.command("show")
+def show(escalation: EscalationId, *, as_json: JsonFlag = False) -> None:
+    """One, with all that is known and the choices."""
+    found = with_services(lambda services: services.escalations.show(escalation))
+    answer(found, lambda: draw_escalation(found), as_json=as_json)
+
+
+@app.command("claim")
+def claim(
+    escalation: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    *,
+    take_next: Annotated[bool, typer.Option("--next", help="The oldest on the queue.")] = False,
+    by: By = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Take one for yourself; it leaves the dead-letter queue."""
+    who = by or current_user()
+    if (escalation is None) != take_next:
+        problem = Problem(place="claim", found=str(escalation), wanted="either an ID or --next")
+        raise InvalidInput("which one?", problems=[problem])
+
+    async def take(services: Services) -> EscalationRecord | None:
+        if escalation is None:
+            return await services.escalations.claim_next(by=who)
+        return await services.escalations.claim(escalation, by=who)
+
+    found = with_services(take)
+    answer(
+        found,
+        lambda: draw_escalation(found) if found else Text("the queue is empty", style="dim"),
+        as_json=as_json,
+    )
+
+
+@app.command("release")
+def release(escalation: EscalationId, *, by: By = "", as_json: JsonFlag = False) -> None:
+    """Give one back; it returns to the dead-letter queue."""
+    who = by or current_user()
+    found = with_services(lambda services: services.escalations.release(escalation, by=who))
+    answer(found, lambda: draw_escalations([found]), as_json=as_json)
+
+
+@app.command("retry")
+def retry(
+    escalations: EscalationIds, *, reason: Reason, by: By = "", as_json: JsonFlag = False
+) -> None:
+    """Try the stuck call again, with the same key and bytes."""
+    who = by or current_user()
+    _act(escalations, lambda desk, known: desk.retry(known, by=who, reason=reason), as_json)
+
+
+@app.command("resolve")
+def resolve(
+    escalations: EscalationIds,
+    *,
+    reason: Reason,
+    without_effect: Annotated[
+        bool,
+        typer.Option("--without-effect", help="You vouch that the call certainly did nothing."),
+    ] = False,
+    by: By = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """You vouch that the stuck call is done (by hand, or seen to be); the rest goes on."""
+    who = by or current_user()
+    _act(
+        escalations,
+        lambda desk, known: desk.resolve(known, by=who, reason=reason, landed=not without_effect),
+        as_json,
+    )
+
+
+@app.command("skip")
+def skip(
+    escalations: EscalationIds, *, reason: Reason, by: By = "", as_json: JsonFlag = False
+) -> None:
+    """Leave the stuck undo's effect standing; the remaining undos go on."""
+    who = by or current_user()
+    _act(escalations, lambda desk, known: desk.skip(known, by=who, reason=reason), as_json)
+
+
+@app.command("abandon")
+def abandon(
+    escalations: EscalationIds, *, reason: Reason, by: By = "", as_json: JsonFlag = False
+) -> None:
+    """End the run where it is. Final."""
+    who = by or current_user()
+    _act(escalations, lambda desk, known: desk.abandon(known, by=who, reason=reason), as_json)
+
+
+def _act(
+    ids: list[str], act: Callable[[Escalations, str], Awaitable[RunStatus]], as_json: bool
+) -> None:
+    """Act on each in turn; the first that is refused ends it, what was done before stays done."""
+    done: dict[str, RunStatus] = {}
+
+    async def act_on_all(services: Services) -> None:
+        for known in ids:
+            done[known] = await act(services.escalations, known)
+
+    try:
+        with_services(act_on_all)
+    finally:
+        if done or not ids:
+            answer(done, lambda: _draw_done(done), as_json=as_json)
+
+
+def _draw_done(done: Mapping[str, RunStatus]) -> RenderableType:
+    drawn = table("escalation", "the run is now")
+    for known, status in done.items():
+        drawn.add_row(known, run_status(status))
+    return drawn

@@ -1,0 +1,168 @@
+"""`orchestrator runs …`"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated
+
+import orjson
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
+from orchestrator.cli.output import JsonFlag, answer, plain, stdout
+from orchestrator.cli.session import current_user, with_services
+from orchestrator.core.events import CancelMode
+from orchestrator.core.states import SETTLED, RunStatus
+from orchestrator.ports import RunFilter, RunRecord
+
+if TYPE_CHECKING:
+    from orchestrator.service.runs import RunView
+    from orchestrator.wiring import Services
+
+app = typer.Typer(help="Look at runs, watch them, cancel one.", no_args_is_help=True)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the last 6 digits or more.")]
+
+
+@app.command("list")
+def list_runs(
+    *,
+    status: Annotated[list[RunStatus] | None, typer.Option(help="Only these; repeatable.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="Older than this run id: the next page.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """Runs, newest first."""
+    which = RunFilter(
+        status=frozenset(status) if status else None,
+        workflow=workflow,
+        tenant=tenant,
+        before=before,
+        limit=limit,
+    )
+    found = with_services(lambda services: services.runs.list(which))
+    answer(found, lambda: draw_runs(found), as_json=as_json)
+
+
+@app.command("show")
+def show_run(
+    run: RunId,
+    *,
+    attempts: Annotated[bool, typer.Option(help="Every attempt as well.")] = False,
+    audit: Annotated[bool, typer.Option(help="The audit trail as well.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """One run as its saga: steps forward, compensations in their order."""
+    view = with_services(lambda services: services.runs.show(run))
+    answer(view, lambda: draw_run(view, attempts=attempts, audit=audit), as_json=as_json)
+
+
+@app.command("watch")
+def watch(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="One run; else all.")] = None,
+    *,
+    every: Annotated[float, typer.Option(min=0.05, help="Seconds between looks.")] = 0.5,
+    seconds: Annotated[float | None, typer.Option(help="End after this long.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Watch one run until it settles, or all runs until Ctrl-C.
+
+    With --json, one object a line: whenever the run changed, or at each look.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
+    if run is None:
+        with_services(lambda services: _watch_all(services, every, deadline, as_json))
+    else:
+        with_services(lambda services: _watch_one(services, run, every, deadline, as_json))
+
+
+@app.command("cancel")
+def cancel(
+    run: RunId,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Leave what is done as it is; the run ends abandoned.")
+    ] = False,
+    by: Annotated[str, typer.Option(help="Who asks; default: you.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Ask a run to end: undo what it did (or, with --stop, leave it)."""
+    mode = CancelMode.STOP if stop else CancelMode.UNDO
+    who = by or current_user()
+    record = with_services(lambda s: s.runs.cancel(run, mode=mode, reason=reason, by=who))
+    answer(record, lambda: draw_runs([record]), as_json=as_json)
+
+
+async def follow(services: Services, run: str, every: float) -> AsyncIterator[RunView]:
+    """The run at each look, the last time when it has settled."""
+    while True:
+        view = await services.runs.show(run)
+        yield view
+        if view.run.status in SETTLED:
+            return
+        await asyncio.sleep(every)
+
+
+async def settled(services: Services, run: str, every: float) -> RunView:
+    """The run once it has settled."""
+    async for view in follow(services, run, every):
+        if view.run.status in SETTLED:
+            return view
+    raise AssertionError("unreachable: following ends with a settled run")
+
+
+async def _watch_one(
+    services: Services, run: str, every: float, deadline: float | None, as_json: bool
+) -> None:
+    seen: tuple[object, ...] = ()
+    with Live(console=stdout, auto_refresh=False, transient=False) as live:
+        async for view in follow(services, run, every):
+            now = (view.run.status, view.run.audit_seq)
+            if as_json and now != seen:
+                _print_line(view)
+            elif not as_json:
+                live.update(draw_run(view), refresh=True)
+            seen = now
+            if _is_over(deadline):
+                return
+
+
+async def _watch_all(
+    services: Services, every: float, deadline: float | None, as_json: bool
+) -> None:
+    started, first_settled = time.monotonic(), None
+    with Live(console=stdout, auto_refresh=False, transient=False) as live:
+        while not _is_over(deadline):
+            counts = await services.runs.count_by_status()
+            settled = sum(count for status, count in counts.items() if status in SETTLED)
+            first_settled = settled if first_settled is None else first_settled
+            if as_json:
+                _print_line(counts)
+            else:
+                newest = await services.runs.list(RunFilter(limit=max(5, stdout.height - 10)))
+                rate = (settled - first_settled) / max(time.monotonic() - started, every)
+                live.update(_overview(counts, rate, newest), refresh=True)
+            await asyncio.sleep(every)
+
+
+def _overview(counts: dict[RunStatus, int], rate: float, newest: list[RunRecord]) -> Group:
+    pace = Text(f"{rate:,.0f} runs/s settled since the watch began", style="dim")
+    return Group(draw_counts(counts), pace, draw_runs(newest))
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _print_line(value: object) -> None:
+    typer.echo(orjson.dumps(plain(value)).decode())

@@ -1,0 +1,172 @@
+"""`orchestrator submit WORKFLOW`: one run, or as many as a file has lines."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from orchestrator.cli.draw_common import short
+from orchestrator.cli.draw_runs import draw_run
+from orchestrator.cli.input import RunLine, parse_inputs, read_lines
+from orchestrator.cli.output import JsonFlag, answer, stderr
+from orchestrator.cli.runs import settled
+from orchestrator.cli.session import current_user, with_services
+from orchestrator.core.states import RunStatus
+from orchestrator.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    from orchestrator.service.runs import RunView
+    from orchestrator.service.submitting import Submission
+    from orchestrator.wiring import Services
+
+BATCH = 500
+_LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submitted:
+    """What became of a file. `repeated` lines had been accepted before."""
+
+    accepted: int
+    repeated: int
+
+
+def submit(
+    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW")],
+    *,
+    one: Annotated[
+        list[str] | None,
+        typer.Option("--input", "-i", help="name=value; repeatable. Values are JSON or text."),
+    ] = None,
+    inputs: Annotated[str | None, typer.Option(help="All inputs as one JSON object.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help='JSON Lines: {"inputs": {…}, "idempotency_key": …, "tenant": …, "priority": …}'
+        ),
+    ] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Default: the latest.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key; with --file: put before each line's own.")
+    ] = None,
+    tenant: Annotated[str, typer.Option()] = "default",
+    actor: Annotated[str, typer.Option(help="Who or what asks; default: you.")] = "",
+    priority: Annotated[int, typer.Option()] = 0,
+    deadline: Annotated[
+        float | None, typer.Option(min=0, help="Seconds until forward work stops.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until it settles; exit code 1 unless it succeeded.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Submit a run, or with --file one run for each line, in few transactions.
+
+    The same idempotency key with the same inputs is the same run; with other inputs it is refused.
+    """
+    from orchestrator.service.submitting import Submission
+
+    wish = Submission(
+        workflow=workflow,
+        version=version,
+        idempotency_key=key,
+        tenant=tenant,
+        actor=actor or current_user(),
+        priority=priority,
+        deadline_seconds=deadline,
+    )
+    if file is None:
+        wish = replace(wish, inputs=parse_inputs(one or [], inputs))
+        _submit_one(wish, wait=wait, as_json=as_json)
+        return
+    _refuse_together(one=one, inputs=inputs, wait=wait)
+    _submit_file(wish, file, as_json=as_json)
+
+
+def _refuse_together(*, one: list[str] | None, inputs: str | None, wait: bool) -> None:
+    if one or inputs is not None or wait:
+        problem = Problem(
+            place="options", found="--file with --input, --inputs or --wait", wanted="--file alone"
+        )
+        raise InvalidInput("nothing was submitted", problems=[problem])
+
+
+def _submit_one(wish: Submission, *, wait: bool, as_json: bool) -> None:
+    async def ask(services: Services) -> tuple[str, bool, RunView | None]:
+        (accepted,) = await services.submitter.submit([wish])
+        view = await settled(services, accepted.run_id, _LOOK_SECONDS) if wait else None
+        return accepted.run_id, accepted.repeated, view
+
+    run_id, repeated, view = with_services(ask)
+    if view is not None:
+        answer(view, lambda: draw_run(view), as_json=as_json)
+        raise typer.Exit(0 if view.run.status is RunStatus.SUCCEEDED else 1)
+    data = {"run_id": run_id, "repeated": repeated}
+    answer(data, lambda: _draw_one(run_id, repeated), as_json=as_json)
+
+
+def _draw_one(run_id: str, repeated: bool) -> RenderableType:
+    news = "accepted before" if repeated else "accepted"
+    return Text(f"{news}: run {run_id}\n  orchestrator runs show {short(run_id)}")
+
+
+def _submit_file(wish: Submission, file: Path, *, as_json: bool) -> None:
+    total = sum(1 for _ in read_lines(file))  # every line is looked at before the first is sent
+    lines = read_lines(file, key_prefix=wish.idempotency_key or "")
+
+    async def send(services: Services) -> Submitted:
+        done = Submitted(accepted=0, repeated=0)
+        with _progress(hidden=as_json) as progress:
+            task = progress.add_task(f"submitting {wish.workflow}", total=total)
+            for batch in _batches(lines):
+                answers = await services.submitter.submit([_of_line(wish, line) for line in batch])
+                again = sum(one.repeated for one in answers)
+                done = Submitted(
+                    accepted=done.accepted + len(answers) - again, repeated=done.repeated + again
+                )
+                progress.advance(task, len(batch))
+        return done
+
+    done = with_services(send)
+    answer(done, lambda: _draw_many(done), as_json=as_json)
+
+
+def _of_line(wish: Submission, line: RunLine) -> Submission:
+    return replace(
+        wish,
+        inputs=line.inputs,
+        idempotency_key=line.idempotency_key,
+        tenant=line.tenant if line.tenant is not None else wish.tenant,
+        priority=line.priority if line.priority is not None else wish.priority,
+    )
+
+
+def _batches(lines: Iterator[RunLine]) -> Iterator[list[RunLine]]:
+    while batch := list(itertools.islice(lines, BATCH)):
+        yield batch
+
+
+def _progress(*, hidden: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=hidden,
+    )
+
+
+def _draw_many(done: Submitted) -> RenderableType:
+    text = f"accepted {done.accepted:,} runs"
+    if done.repeated:
+        text += f"; {done.repeated:,} had been accepted before"
+    return Text(text + "\n  orchestrator runs watch")

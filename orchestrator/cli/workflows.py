@@ -1,0 +1,108 @@
+"""`orchestrator workflows …`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from orchestrator.cli.draw_workflows import draw_plan, draw_workflow, draw_workflows
+from orchestrator.cli.output import JsonFlag, answer, stdout
+from orchestrator.cli.session import current_user, with_services
+
+if TYPE_CHECKING:
+    from orchestrator.definitions.loading import Loaded
+    from orchestrator.service.workflows import Published
+    from orchestrator.wiring import Services
+
+app = typer.Typer(help="Publish workflows and look at them.", no_args_is_help=True)
+
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="An Arazzo document, a folder of them, or a Python file."),
+]
+Name = Annotated[str, typer.Argument(metavar="WORKFLOW")]
+Version = Annotated[int | None, typer.Option(min=1, help="Default: the latest.")]
+
+
+@app.command("publish")
+def publish(
+    source: Source,
+    *,
+    by: Annotated[str, typer.Option(help="Who publishes; default: you.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Validate, and store as the next version. The same content again changes nothing."""
+    who = by or current_user()
+    published = with_services(lambda services: services.workflows.publish(source, by=who))
+    answer(published, lambda: _draw_published(published), as_json=as_json)
+
+
+@app.command("validate")
+def validate(source: Source, *, as_json: JsonFlag = False) -> None:
+    """Say what is wrong with a document, or show the plan it becomes. Stores nothing."""
+
+    async def check(services: Services) -> list[Loaded]:
+        return services.workflows.validate(source)
+
+    loaded = with_services(check)
+    answer(loaded, lambda: _draw_loaded(loaded), as_json=as_json)
+
+
+@app.command("list")
+def list_workflows(*, as_json: JsonFlag = False) -> None:
+    """The latest version of each workflow."""
+    found = with_services(lambda services: services.workflows.list())
+    answer(found, lambda: draw_workflows(found), as_json=as_json)
+
+
+@app.command("show")
+def show_workflow(
+    name: Name,
+    *,
+    version: Version = None,
+    document: Annotated[bool, typer.Option("--document", help="Print what was published.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """One version: its steps and what undoes each."""
+    found = with_services(lambda services: services.workflows.show(name, version))
+    if document and not as_json:
+        stdout.print(found.document, markup=False, soft_wrap=True)
+        return
+    answer(found, lambda: draw_workflow(found), as_json=as_json)
+
+
+@app.command("versions")
+def versions(name: Name, *, as_json: JsonFlag = False) -> None:
+    """All versions of one workflow, newest first."""
+    found = with_services(lambda services: services.workflows.versions(name))
+    answer(found, lambda: draw_workflows(found), as_json=as_json)
+
+
+def _draw_published(published: Sequence[Published]) -> RenderableType:
+    lines: list[RenderableType] = []
+    for item in published:
+        name = f"{item.version.workflow} v{item.version.version}"
+        news = ("published ", "green") if item.is_new else ("unchanged ", "dim")
+        lines.append(Text.assemble(news, (name, "bold"), f"  {len(item.version.plan.steps)} steps"))
+        lines += _warnings(item.warnings)
+    return Group(*lines)
+
+
+def _draw_loaded(loaded: Sequence[Loaded]) -> RenderableType:
+    lines: list[RenderableType] = []
+    for item in loaded:
+        lines += [
+            Text.assemble(("valid ", "green"), (item.plan.workflow, "bold")),
+            draw_plan(item.plan),
+        ]
+        lines += _warnings(item.warnings)
+    return Group(*lines)
+
+
+def _warnings(warnings: Sequence[str]) -> list[RenderableType]:
+    return [Text(f"  warning  {warning}", style="yellow") for warning in warnings]
