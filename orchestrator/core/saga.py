@@ -274,11 +274,22 @@ def _on_landed(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: date
     link = saga.link(*at)
     if link.status is LinkStatus.PENDING and not link.doubt:
         raise IllegalTransition(subject="step", state="pending", event="Landed", wanted="an attempt")
-    landed = _landed(saga, at, event, LinkStatus.LANDED)
     if event.accepted:
-        return _next(landed, now)
-    # It happened, but not as wanted: going back undoes this step too.
-    return _give_up(landed, at, event.reason, now)
+        return _next(_landed(saga, at, event, LinkStatus.LANDED), now)
+    return _on_unwanted(saga, at, event, now)
+
+
+def _on_unwanted(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: datetime) -> Decision:
+    """It happened, but not as wanted."""
+    if at[1] is Direction.BACKWARD:
+        unclear = replace(saga.link(*at), status=LinkStatus.UNKNOWN, doubt=True)
+        stopped = _put(saga, at, event, unclear)
+        return _escalate(stopped, EscalationReason.COMPENSATION_FAILED, event.reason, at)
+    landed = _landed(saga, at, event, LinkStatus.LANDED)
+    if saga.past_pivot:
+        return _escalate(landed, EscalationReason.FAILED_AFTER_PIVOT, event.reason, None)
+    # A pivot whose answer is not accepted has not been passed: this step is undone too.
+    return _turn_back(landed, event.reason, now)
 
 
 def _on_not_landed(
@@ -392,21 +403,27 @@ def _next(saga: Saga, now: datetime) -> Decision:
     if saga.direction is Direction.BACKWARD:
         return _next_backward(saga)
     at = current(saga)
+    if at is not None and saga.link(*at).doubt:
+        return _settle_doubt(saga, at)
+    cancelled = _cancelled(saga, now)
+    if cancelled is not None:
+        return cancelled
     if at is None:
         return _finish(saga, RunStatus.SUCCEEDED)
-    if saga.link(*at).doubt:
-        return _settle_doubt(saga, at)
-    return _stopped_forward(saga, now) or Decision(
-        saga=saga, command=Perform(step=at[0], direction=at[1])
-    )
+    return _overdue(saga, now) or Decision(saga=saga, command=Perform(step=at[0], direction=at[1]))
 
 
-def _stopped_forward(saga: Saga, now: datetime) -> Decision | None:
-    """Why the next forward step must not begin, if anything says so."""
-    if saga.cancel is e.CancelMode.STOP and not saga.past_pivot:
+def _cancelled(saga: Saga, now: datetime) -> Decision | None:
+    """A cancel that was accepted counts even when the last step has landed meanwhile."""
+    if saga.cancel is None or saga.past_pivot:
+        return None
+    if saga.cancel is e.CancelMode.STOP:
         return _finish(saga, RunStatus.ABANDONED)
-    if saga.cancel is e.CancelMode.UNDO and not saga.past_pivot:
-        return _turn_back(saga, saga.cause, now)
+    return _turn_back(saga, saga.cause, now)
+
+
+def _overdue(saga: Saga, now: datetime) -> Decision | None:
+    """Past its deadline a run begins no forward step."""
     if saga.deadline_at is None or now < saga.deadline_at:
         return None
     detail = f"deadline {saga.deadline_at.isoformat()} has passed"

@@ -69,12 +69,12 @@ LINK_TRANSITIONS: Mapping[LinkStatus, Mapping[type[e.Event], frozenset[LinkStatu
         e.Began: frozenset({_L.STARTED}),
         e.NotNeeded: frozenset({_L.NOT_NEEDED}),
         # Without a begin: the request could not be prepared, or a verification answered.
-        e.Landed: frozenset({_L.LANDED}),
+        e.Landed: frozenset({_L.LANDED, _L.UNKNOWN}),
         e.NotLanded: frozenset({_L.PENDING, _L.FAILED, _L.UNKNOWN}),
         e.InDoubt: frozenset({_L.PENDING, _L.UNKNOWN, _L.FAILED}),
     },
     _L.STARTED: {
-        e.Landed: frozenset({_L.LANDED}),
+        e.Landed: frozenset({_L.LANDED, _L.UNKNOWN}),
         e.NotLanded: frozenset({_L.PENDING, _L.FAILED, _L.UNKNOWN}),
         e.InDoubt: frozenset({_L.PENDING, _L.UNKNOWN, _L.FAILED}),
         e.Withdrawn: frozenset({_L.PENDING}),
