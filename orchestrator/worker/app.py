@@ -1,0 +1,110 @@
+"""The Celery app: tasks by name, settings, and the hook by which a worker gets its engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+
+from orchestrator.ports import COMPENSATE_TASK, FORWARD_TASK, Runtime
+from orchestrator.worker.drops import Drops
+from orchestrator.worker.events import StepEventStream
+from orchestrator.worker.main_thread import MainThread
+from orchestrator.worker.options import celery_options
+from orchestrator.worker.panel import install_panel
+from orchestrator.worker.pool import HopPool, missing_runtime
+
+RuntimeFactory = Callable[[], Runtime]
+
+
+class OrchestratorApp(Celery):
+    """A Celery app with the few objects that the worker's parts share."""
+
+    runtime_factory: RuntimeFactory | None
+    """Makes the engine of a worker process; called once, when the pool starts."""
+    runtime: Runtime | None
+    """The engine of this process, while it is a worker."""
+    hop_names: frozenset[str]
+    """Task names whose messages are hints; all others are dropped."""
+    drops: Drops
+    main_thread: MainThread
+    step_events: StepEventStream
+    shutdown_grace_seconds: float
+    _pool: HopPool | None
+
+    def start_runtime(self, pool: HopPool, *, name: str) -> Runtime:
+        """Make and start the engine. Raises InvalidSetting, Unavailable."""
+        if self.runtime_factory is None:
+            raise missing_runtime()
+        self._pool = pool
+        runtime = self.runtime_factory()
+        runtime.start(name=name)
+        self.runtime = runtime
+        return runtime
+
+    def reserved_hops(self) -> int:
+        """Hops that were fetched and wait for a slot."""
+        return 0 if self._pool is None else self._pool.reserved
+
+
+class _AttachEvents(bootsteps.StartStopStep):
+    """Tells the step events which consumer's dispatcher to use."""
+
+    requires = ("celery.worker.consumer.events:Events",)
+
+    def start(self, parent: Any) -> None:
+        parent.app.step_events.attach(parent)
+
+
+def make_app(
+    *,
+    broker_url: str,
+    lanes: Sequence[str] = ("default",),
+    concurrency: int = 500,
+    python_tasks: Iterable[str] = (),
+    event_budget_per_second: int = 500,
+    shutdown_grace_seconds: float = 10.0,
+    runtime_factory: RuntimeFactory | None = None,
+    configure_logging: Callable[[str], None] | None = None,
+) -> OrchestratorApp:
+    """Build the app. Connects to nothing.
+
+    `python_tasks` are the registered names of step functions, `concurrency` the active runs per
+    worker process; `configure_logging` gets a level's name when a worker or Flower sets logging up.
+    """
+    app = OrchestratorApp("orchestrator", broker=broker_url, set_as_current=False)
+    app.conf.update(celery_options(lanes=lanes, concurrency=concurrency))
+    app.runtime_factory, app.runtime, app._pool = runtime_factory, None, None  # noqa: SLF001
+    app.shutdown_grace_seconds = shutdown_grace_seconds
+    app.drops, app.main_thread = Drops(), MainThread()
+    app.step_events = StepEventStream(app.main_thread, budget_per_second=event_budget_per_second)
+    app.hop_names = frozenset({FORWARD_TASK, COMPENSATE_TASK, *python_tasks})
+    for name in sorted(app.hop_names):
+        _register_hop(app, name)
+    app.steps["consumer"].add(_AttachEvents)
+    install_panel()
+    if configure_logging is not None:
+        _own_logging(configure_logging)
+    return app
+
+
+def _register_hop(app: OrchestratorApp, name: str) -> None:
+    """A worker drops names it has not registered; what a hop does is up to the engine."""
+
+    def hop(*_args: Any) -> None:
+        raise RuntimeError(f"{name} runs in the engine; start the worker with its own pool")
+
+    hop.__name__ = name.rpartition(".")[2]
+    app.task(hop, name=name, shared=False, ignore_result=True, acks_late=False, max_retries=0)
+
+
+def _own_logging(configure: Callable[[str], None]) -> None:
+    """A receiver of this signal keeps Celery from setting up logging of its own."""
+
+    def on_setup_logging(*, loglevel: int | str | None = None, **_: Any) -> None:
+        number = loglevel if isinstance(loglevel, int) else logging.INFO
+        configure(logging.getLevelName(number))
+
+    signals.setup_logging.connect(on_setup_logging, weak=False, dispatch_uid="orchestrator.logging")

@@ -1,0 +1,133 @@
+"""The message: a Celery protocol-2 task in kombu's envelope, built and read.
+
+A message is a hint, whatever the length of the workflow: `args = [{"v": 1, "runs": [[run id,
+epoch], …]}]`. It carries no inputs, no outputs and no secrets.
+
+    envelope (JSON on the Redis list)
+      headers      task, id = hop, root_id = run, parent_id = previous hop, shadow = step label
+      properties   delivery_info, delivery_tag, correlation_id, priority
+      body         base64 of JSON [args, kwargs, embed]
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from orchestrator.ports import Hint, Hop
+
+MESSAGE_VERSION = 1
+MAX_RUNS_PER_MESSAGE = 1_000
+
+_EMBED: dict[str, None] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+class ForeignMessage(Exception):
+    """Not a hint that this worker understands; `reason` is one of few, for counting."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"{reason}: {detail}")
+
+
+def hint_args(*runs: tuple[str, int]) -> list[dict[str, Any]]:
+    """The positional arguments of a hint."""
+    return [{"v": MESSAGE_VERSION, "runs": [list(run) for run in runs]}]
+
+
+def args_repr(*runs: tuple[str, int]) -> str:
+    """What watchers show as the arguments."""
+    return f"[{', '.join(f'{run_id} @ {epoch}' for run_id, epoch in runs)}]"
+
+
+def envelope(hint: Hint, *, origin: str) -> bytes:
+    """The bytes that kombu's producer would push for this hint (a test compares them)."""
+    body = orjson.dumps([hint_args((hint.run_id, hint.epoch)), {}, _EMBED])
+    return orjson.dumps(
+        {
+            "body": b64encode(body).decode("ascii"),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": _headers(hint, origin),
+            "properties": properties(hint.hop_id, hint.queue),
+        }
+    )
+
+
+def _headers(hint: Hint, origin: str) -> dict[str, Any]:
+    return {
+        "lang": "py",
+        "task": hint.task,
+        "id": hint.hop_id,
+        "shadow": hint.label,
+        "eta": None,
+        "expires": None,
+        "group": None,
+        "group_index": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "root_id": hint.run_id,
+        "parent_id": hint.parent_hop_id,
+        "argsrepr": args_repr((hint.run_id, hint.epoch)),
+        "kwargsrepr": "{}",
+        "origin": origin,
+        "ignore_result": True,
+        "replaced_task_nesting": 0,
+        "stamped_headers": None,
+        "stamps": {},
+    }
+
+
+def properties(message_id: str, queue: str) -> dict[str, Any]:
+    """Message properties for the default exchange, whose routing key is the queue's name.
+
+    The id is also the delivery tag: it is as unique as the random one kombu would draw.
+    """
+    return {
+        "correlation_id": message_id,
+        "reply_to": "",
+        "delivery_mode": 2,
+        "delivery_info": {"exchange": "", "routing_key": queue},
+        "priority": 0,
+        "body_encoding": "base64",
+        "delivery_tag": message_id,
+    }
+
+
+def read_runs(args: object) -> tuple[tuple[str, int], ...]:
+    """The (run id, epoch) pairs of a hint's arguments. Raises ForeignMessage."""
+    if not (isinstance(args, list | tuple) and len(args) == 1 and isinstance(args[0], dict)):
+        raise ForeignMessage("malformed", "arguments are not one object")
+    hint = args[0]
+    if hint.get("v") != MESSAGE_VERSION:
+        raise ForeignMessage(
+            "foreign version", f"found {hint.get('v')!r}, wanted {MESSAGE_VERSION}"
+        )
+    runs = hint.get("runs")
+    if not isinstance(runs, list) or not 1 <= len(runs) <= MAX_RUNS_PER_MESSAGE:
+        raise ForeignMessage("malformed", f"wanted 1 to {MAX_RUNS_PER_MESSAGE} runs")
+    return tuple(_read_run(run) for run in runs)
+
+
+def _read_run(run: object) -> tuple[str, int]:
+    match run:
+        case [str() as run_id, int() as epoch] if not isinstance(epoch, bool):
+            return run_id, epoch
+        case _:
+            raise ForeignMessage("malformed", "a run is not [id, epoch]")
+
+
+def hop_of(request: Mapping[str, Any]) -> Hop:
+    """The hop of a task request: its headers with `args` and `delivery_info`, as Celery has it."""
+    task = request["task"]
+    return Hop(
+        hop_id=request["id"],
+        parent_hop_id=request.get("parent_id"),
+        runs=read_runs(request["args"]),
+        label=request.get("shadow") or task,
+        task=task,
+        queue=(request.get("delivery_info") or {}).get("routing_key") or "",
+    )

@@ -1,0 +1,166 @@
+"""The consumer that no message can end.
+
+Celery's consumer hands every message to one handler. Most bad messages are caught there (unknown
+task, undecodable body), but three kinds leave it as an exception and end the worker process, or
+come back for ever:
+
+- a body that is not JSON is decoded inside the transport, before any consumer sees it;
+- an envelope without `properties`, or a message without an `id`, raises KeyError, which kombu's
+  Redis transport counts among its *connection* errors: the worker reconnects, restores the
+  message, and meets it again;
+- a payload of another shape (null, a number, two elements) raises TypeError or ValueError.
+
+So each message is looked at twice before Celery sees it: its envelope where the transport
+delivers it, its hint where the task handler begins. What is not understood is counted, logged
+and dropped; the next message is handled.
+"""
+
+from __future__ import annotations
+
+import binascii
+import logging
+from base64 import b64decode
+from collections.abc import Callable
+from queue import Empty
+from typing import Any
+
+from celery.worker.consumer import Consumer
+
+from orchestrator.worker.drops import Drops
+from orchestrator.worker.envelope import ForeignMessage, read_runs
+
+Handler = Callable[[Any], object]
+
+
+class Intake(Consumer):
+    """Celery's consumer with both looks in place (setting `worker_consumer`)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # One line for each hint would cost more than the hint; the audit table has the steps.
+        logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+        super().__init__(*args, **kwargs)
+
+    def connection_for_read(self, heartbeat: float | None = None) -> Any:
+        """The consuming connection, with the transport guarded before anything is delivered."""
+        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        guard_connection(connection, self.app.drops)
+        return self.ensure_connected(connection)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
+        """Celery's handler behind the second look."""
+        handle = super().create_task_handler(*args, **kwargs)
+        # Without KeyError: here it means a message, not a connection.
+        lost = tuple(kind for kind in self.connection_errors if kind is not KeyError)
+
+        def on_message(message: Any) -> None:
+            try:
+                check_hint(message, self.app.hop_names)
+                handle(message)
+            except lost:
+                raise
+            except ForeignMessage as refusal:
+                self._drop(message, refusal.reason, refusal.detail)
+            except Exception as error:  # noqa: BLE001 - the boundary: the next message must come
+                self._drop(message, "unhandled", repr(error))
+
+        return on_message
+
+    def _drop(self, message: Any, reason: str, detail: str) -> None:
+        self.app.drops.drop(reason, detail)
+        if not message.acknowledged:
+            message.reject_log_error(logging.getLogger(__name__), self.connection_errors)
+
+
+def check_hint(message: Any, known: frozenset[str]) -> None:
+    """Raise ForeignMessage unless the message is a hint for a task that this worker knows."""
+    headers = message.headers
+    task, hop_id = headers.get("task"), headers.get("id")
+    if not isinstance(task, str) or not isinstance(hop_id, str):
+        raise ForeignMessage("malformed", "no task name or id in the headers")
+    if task not in known:
+        raise ForeignMessage("unknown task", task)
+    try:
+        payload = message.payload
+    except Exception as error:  # kombu: DecodeError, ContentDisallowed, LookupError …
+        raise ForeignMessage("undecodable body", repr(error)) from error
+    if not (isinstance(payload, list) and len(payload) == 3 and isinstance(payload[1], dict)):
+        raise ForeignMessage("malformed", "the body is not [args, kwargs, embed]")
+    read_runs(payload[0])
+
+
+def guard_connection(connection: Any, drops: Drops) -> None:
+    """Make the transports of this one kombu connection survive what is not a message.
+
+    Bound to the worker's reading connection, so that other connections of the process (and of
+    Flower, which imports the same app) stay as kombu made them; and to the making of its
+    transport, which happens again when a broker fails over.
+    """
+    make_transport = connection.create_transport
+
+    def create_transport() -> Any:
+        transport = make_transport()
+        _guard_delivery(transport, drops)
+        if transport.driver_type == "redis":
+            transport.Channel = _guarded_channel(type(transport).Channel, drops)
+        return transport
+
+    connection.create_transport = create_transport
+
+
+def _guard_delivery(transport: Any, drops: Drops) -> None:
+    """Virtual transports (Redis, SQS, memory …) hand raw envelopes over here."""
+    deliver = getattr(transport, "_deliver", None)
+    if deliver is None:  # AMQP: the broker speaks of headers and properties itself
+        return
+
+    def guarded(raw: object, queue: str) -> None:
+        problem = envelope_problem(raw)
+        if problem is None:
+            deliver(raw, queue)
+        else:
+            drops.drop("not a message", f"queue {queue}: {problem}")
+
+    transport._deliver = guarded  # noqa: SLF001 - kombu has no public hook between pop and Message()
+
+
+def _guarded_channel(base: Any, drops: Drops) -> Any:
+    class GuardedChannel(base):
+        """Redis channel that outlives a list element that is not JSON."""
+
+        def _brpop_read(self, **options: Any) -> Any:
+            try:
+                return super()._brpop_read(**options)
+            except ValueError as error:  # JSON and UTF-8 decoding; redis-py raises none of these
+                drops.drop("not JSON", type(error).__name__)
+                # What the transport itself raises when a pop brought nothing.
+                raise Empty from None
+
+    return GuardedChannel
+
+
+def envelope_problem(raw: object) -> str | None:
+    """Why kombu could not make a message of this, or None."""
+    if not isinstance(raw, dict):
+        return f"found {type(raw).__name__}, wanted an object"
+    properties = raw.get("properties")
+    if not isinstance(properties, dict) or not isinstance(properties.get("delivery_tag"), str):
+        return "no properties with a delivery_tag"
+    info = properties.get("delivery_info")
+    if not (isinstance(info, dict) and "exchange" in info and "routing_key" in info):
+        return "no delivery_info with exchange and routing_key"
+    if not isinstance(raw.get("headers"), dict | None):
+        return "headers are not an object"
+    return _body_problem(raw.get("body"), properties.get("body_encoding"))
+
+
+def _body_problem(body: object, encoding: object) -> str | None:
+    if not isinstance(body, str):
+        return "the body is not text"
+    if encoding not in (None, "base64"):
+        return f"unknown body_encoding {encoding!r}"
+    if encoding == "base64":
+        try:
+            b64decode(body)
+        except (binascii.Error, ValueError):
+            return "the body is not base64"
+    return None

@@ -1,0 +1,102 @@
+"""A worker with the smallest engine: started as `celery -A tiny_worker worker` by the tests.
+
+What a hop does stands in its label: `noop`, `fail`, `hold` (until the drain), `inline` (three
+steps shown through step events). Every delivered hop is written to the Redis list `seen`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from dataclasses import asdict, replace
+
+import redis
+import uvloop
+
+from orchestrator.ports import ActiveRun, Done, Hint, Hop
+from orchestrator.worker.app import make_app
+
+BROKER_URL = os.environ["TINY_BROKER_URL"]
+RECORDS = os.environ.get("TINY_RECORDS", "1") == "1"
+
+
+class TinyRuntime:
+    """One uvloop loop in a thread."""
+
+    def __init__(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._held: dict[str, tuple[ActiveRun, Done]] = {}
+        self._redis = redis.Redis.from_url(BROKER_URL)
+
+    def start(self, *, name: str) -> None:
+        self._thread.start()
+        self._redis.rpush("started", name)
+
+    def deliver(self, hop: Hop, done: Done) -> None:
+        self._loop.call_soon_threadsafe(self._take, hop, done)
+
+    def active(self) -> list[ActiveRun]:
+        return [run for run, _ in list(self._held.values())]
+
+    def drain(self, *, grace_seconds: float) -> None:
+        self._redis.rpush("drained", json.dumps([grace_seconds, len(self._held)]))
+        for hop_id in list(self._held):
+            _, done = self._held.pop(hop_id)
+            done(None)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    def _take(self, hop: Hop, done: Done) -> None:
+        if RECORDS:
+            self._redis.rpush("seen", json.dumps(asdict(hop)))
+        match hop.label.rpartition(".")[2]:
+            case "fail":
+                done(RuntimeError("the API said no"))
+            case "hold":
+                self._held[hop.hop_id] = _active(hop), done
+            case "inline":
+                self._inline(hop)
+                done()
+            case "sleep":
+                self._loop.call_later(0.01, done)
+            case _:
+                done()
+
+    def _inline(self, hop: Hop) -> None:
+        run_id, epoch = hop.runs[0]
+        step = Hint(
+            run_id=run_id, epoch=epoch, hop_id="", parent_hop_id=hop.hop_id,
+            label="", task=hop.task, queue=hop.queue,
+        )  # fmt: skip
+        parent = hop.hop_id
+        for number, ok in enumerate([True, True, False], start=1):
+            step = replace(
+                step,
+                hop_id=f"{hop.hop_id}-{number}",
+                parent_hop_id=parent,
+                label=f"chain.s{number}",
+            )
+            app.step_events.step_started(step)
+            app.step_events.step_finished(step, ok=ok, seconds=0.001, detail="" if ok else "no")
+            parent = step.hop_id
+
+
+def _active(hop: Hop) -> ActiveRun:
+    run_id, epoch = hop.runs[0]
+    return ActiveRun(
+        run_id=run_id, epoch=epoch, hop_id=hop.hop_id, parent_hop_id=hop.parent_hop_id,
+        label=hop.label, task=hop.task, queue=hop.queue, since=time.time(),
+    )  # fmt: skip
+
+
+app = make_app(
+    broker_url=BROKER_URL,
+    concurrency=int(os.environ.get("TINY_CONCURRENCY", "500")),
+    python_tasks=["tasks.price"],
+    shutdown_grace_seconds=2.0,
+    event_budget_per_second=int(os.environ.get("TINY_EVENTS", "500")),
+    runtime_factory=TinyRuntime,
+)
