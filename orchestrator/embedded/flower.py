@@ -1,4 +1,4 @@
-"""Flower as a child process: loopback only, unless it asks for a password."""
+"""Flower as a child process: to look, not to act; loopback only, unless it asks for a password."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ def _argv(host: str, port: int) -> tuple[str, ...]:
         "persistent": "False",
         "max_tasks": str(_MAX_TASKS),
         "purge_offline_workers": "60",
+        # Its buttons speak to workers behind the table's back; the command line is for acting.
+        "read_only": "True",
     }
     return (*celery, *(f"--{key}={value}" for key, value in options.items()))
 
