@@ -1,4 +1,4 @@
-"""Named points at which a test may end, raise or hold the process. Nothing happens unless installed.
+"""Named points at which a test may end, raise or hold the process. Inert unless installed.
 
 The points lie before and after what makes a difference to recovery: the intent's commit, the
 effect, the outcome's commit, the publishing of the next hint.
@@ -33,7 +33,7 @@ def reach(point: str) -> None:
 
 def install(hook: Callable[[str], None] | None) -> None:
     """Set or (None) remove the hook of this process."""
-    global _hook
+    global _hook  # noqa: PLW0603 - one hook per process, so that a point costs one comparison
     _hook = hook
 
 

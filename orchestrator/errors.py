@@ -1,18 +1,18 @@
 """Every error the orchestrator raises, sorted by what to do about it.
 
-    OrchestratorError
-    ├── RefusedError            the caller must change something; nothing was written
-    │   ├── InvalidDefinition       a workflow or API document does not validate
-    │   ├── InvalidInput            inputs break the schema or a limit
-    │   ├── NotFound                unknown workflow, version, run or escalation
-    │   ├── Conflict                same idempotency key with other inputs; act on a state that moved on
-    │   └── InvalidSetting          a setting, task module or API configuration is wrong
-    ├── Unavailable             database, broker or gate cannot be reached; try again later
-    ├── StaleOwner              somebody else owns the run now; drop it and record nothing
-    ├── IllegalTransition       the state machine has no such move (a bug, or a stale decision)
-    └── StepError               raised by step code and transports: the outcome of one attempt
-        ├── NotLanded               certainly no effect (may be worth another try)
-        └── InDoubt                 the effect may or may not exist
+OrchestratorError
+├── RefusedError            the caller must change something; nothing was written
+│   ├── InvalidDefinition       a workflow or API document does not validate
+│   ├── InvalidInput            inputs break the schema or a limit
+│   ├── NotFound                unknown workflow, version, run or escalation
+│   ├── Conflict                same key with other inputs; act on a state that moved on
+│   └── InvalidSetting          a setting, task module or API configuration is wrong
+├── Unavailable             database, broker or gate cannot be reached; try again later
+├── StaleOwner              somebody else owns the run now; drop it and record nothing
+├── IllegalTransition       the state machine has no such move (a bug, or a stale decision)
+└── StepError               raised by step code and transports: the outcome of one attempt
+    ├── NotLanded               certainly no effect (may be worth another try)
+    └── InDoubt                 the effect may or may not exist
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Accepted:
 class LinkRecord:
     """One link with its payloads and times."""
 
-    link: Link = Link()
+    link: Link = field(default_factory=Link)
     request: FrozenRequest | None = None
     outputs: Mapping[str, Any] | None = None
     error: str | None = None  # the last thing that went wrong, also when it went well later
@@ -81,8 +81,8 @@ class StepRecord:
     index: int
     step_id: str
     label: str
-    forward: LinkRecord = LinkRecord()
-    undo: LinkRecord = LinkRecord()
+    forward: LinkRecord = field(default_factory=LinkRecord)
+    undo: LinkRecord = field(default_factory=LinkRecord)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -428,7 +428,9 @@ class EscalationStore(Protocol):
     async def escalation(self, escalation_id: str) -> EscalationRecord:
         """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
 
-    async def escalations(self, *, open_only: bool = True, limit: int = 200) -> list[EscalationRecord]:
+    async def escalations(
+        self, *, open_only: bool = True, limit: int = 200
+    ) -> list[EscalationRecord]:
         """Oldest first."""
 
     async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
@@ -517,7 +519,7 @@ class Store(WorkflowStore, RunStore, EscalationStore, WorkerStore, Protocol):
         """Return all connections."""
 
 
-# --- ports: what leaves the process -----------------------------------------------------------------
+# --- ports: what leaves the process ---------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -554,13 +556,13 @@ class Permit(Protocol):
 
     @property
     def fresh(self) -> bool:
-        """Whether the request may still leave on it: a rate reservation is only good for a moment."""
+        """Whether the request may still leave: a rate reservation is only good for a moment."""
 
     def release(self) -> None:
         """Give the slot back. Safe to call twice."""
 
 
-class GateBusy(Exception):  # noqa: N818 - an answer, not a failure
+class GateBusy(Exception):
     """The API admits nobody within the caller's patience; come back after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
@@ -579,6 +581,62 @@ class Gate(Protocol):
 
         A permit is fresh: its request must leave at once. Fails closed while Redis is away.
         """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """At most `amount` requests in any `seconds`."""
+
+    amount: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """Slots of one API that this process may fill."""
+
+    allowance: int
+    valid_until: float  # time.monotonic(); not an instant longer
+    review_at: float  # time.monotonic(); the share changes then, ask again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reservation:
+    """Moments at which requests may leave, counted against every other process's."""
+
+    starts: tuple[float, ...]  # time.monotonic(), ascending; as many as could be had soon
+    next_at: float  # time.monotonic(); asking for more before is in vain
+    processes: int  # that want this API now, this one included
+    waiting_elsewhere: int  # requests that wait in the other processes
+
+
+class SharedLimits(Protocol):
+    """Limits of APIs as all processes agree on them. Every method raises Unavailable."""
+
+    async def lease(self, api: str, *, limit: int, in_use: int, wanted: int, held: int) -> Lease:
+        """Renew and resize this process's share of `limit` slots.
+
+        `in_use` are filled, `wanted` could be, `held` is the allowance of a lease that is still
+        valid (else 0). All allowances together never exceed the limit.
+        """
+
+    async def reserve(
+        self,
+        api: str,
+        *,
+        rates: Sequence[Rate],
+        count: int,
+        waiting: int,
+        headroom_seconds: float,
+    ) -> Reservation:
+        """Reserve up to `count` start times, none of them far ahead.
+
+        A request that arrives at the API at most `headroom_seconds` after its start time breaks
+        no rate. A reservation that is not used is not given back.
+        """
+
+    async def leave(self, api: str) -> None:
+        """Give this process's slots back."""
 
 
 class HintPublisher(Protocol):
@@ -617,7 +675,7 @@ class StepEvents(Protocol):
         """It ended; failures and compensations are never dropped by the budget."""
 
 
-# --- ports: a worker process ------------------------------------------------------------------------
+# --- ports: a worker process ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

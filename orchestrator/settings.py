@@ -1,4 +1,4 @@
-"""One frozen settings object: environment `ORCHESTRATOR_*` over `config/settings.yaml` over defaults."""
+"""One frozen settings object: environment `ORCHESTRATOR_*`, `config/settings.yaml`, defaults."""
 
 from __future__ import annotations
 

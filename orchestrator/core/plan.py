@@ -1,7 +1,7 @@
 """The immutable plan of a workflow version, whichever front end it came from.
 
-A plan is data: what must be called, in which order, what undoes it, how often to try. The parts that
-only a front end understands (URL templates, expressions, criteria) travel in `Call.template`, which
+A plan is data: what must be called, in which order, what undoes it, how often to try. The parts
+that only a front end understands (URL templates, expressions, criteria) travel in `Call.template`, which
 the core never reads.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.core.retry import RetryPolicy
+from orchestrator.core.retry import DEFAULT_RETRY, RetryPolicy
 
 PLAN_FORMAT = 1
 """Version of the JSON form; readers refuse what they do not know."""
@@ -41,7 +41,7 @@ class Call:
     api: str  # name of the API whose gate it passes; "tasks" for Python functions
     effects: Effects
     template: Mapping[str, Any]  # compiled request, criteria and outputs; read by definitions/ only
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = DEFAULT_RETRY
     timeout_seconds: float | None = None  # None: the API's configured total timeout
     verify: Call | None = None  # asks whether an unkeyed effect exists; itself effects `none`
     task_name: str | None = None  # registered name of the Python function, None for HTTP
@@ -59,7 +59,8 @@ class Compensation:
 class PlanStep:
     """One forward action with what undoes it.
 
-    A step with an effect has a compensation, a written reason for none, or lies at or after the pivot.
+    A step with an effect has a compensation, a written reason for none, or lies at or after the
+    pivot.
     """
 
     id: str

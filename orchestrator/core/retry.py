@@ -53,4 +53,5 @@ class RetryPolicy:
         return min(ceiling, self.max_delay_seconds) * jitter
 
 
+DEFAULT_RETRY = RetryPolicy()
 NO_RETRY = RetryPolicy(max_attempts=1)

@@ -10,7 +10,7 @@ Strict rules that every path below keeps:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -45,8 +45,8 @@ class Link:
 class StepState:
     """A step's two links."""
 
-    forward: Link = Link()
-    undo: Link = Link()
+    forward: Link = field(default_factory=Link)
+    undo: Link = field(default_factory=Link)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,7 +273,9 @@ def _on_link(saga: Saga, event: e.Event, now: datetime) -> Decision:
 def _on_landed(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: datetime) -> Decision:
     link = saga.link(*at)
     if link.status is LinkStatus.PENDING and not link.doubt:
-        raise IllegalTransition(subject="step", state="pending", event="Landed", wanted="an attempt")
+        raise IllegalTransition(
+            subject="step", state="pending", event="Landed", wanted="an attempt before it"
+        )
     if event.accepted:
         return _next(_landed(saga, at, event, LinkStatus.LANDED), now)
     return _on_unwanted(saga, at, event, now)
@@ -304,10 +306,13 @@ def _on_not_landed(
     return _exhausted(saga, at, event, link, now)
 
 
-def _on_in_doubt(saga: Saga, at: tuple[int, Direction], event: e.InDoubt, now: datetime) -> Decision:
+def _on_in_doubt(
+    saga: Saga, at: tuple[int, Direction], event: e.InDoubt, now: datetime
+) -> Decision:
     call, link = saga.call(*at), replace(saga.link(*at), doubt=True)
     if link.status is LinkStatus.PENDING:  # a verification that found nothing out
-        link = replace(link, attempts=link.attempts + 1, first_started_at=link.first_started_at or now)
+        first = link.first_started_at or now
+        link = replace(link, attempts=link.attempts + 1, first_started_at=first)
     delay = _next_delay(saga, at, link, event, now) if _can_settle(call) else None
     if delay is not None:
         return _wait(_put(saga, at, event, replace(link, status=LinkStatus.PENDING)), delay, now)

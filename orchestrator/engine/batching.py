@@ -72,7 +72,7 @@ class Batcher(Generic[Item, Answer]):
     async def _settle(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._until_available([item for item, _ in batch])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)

@@ -78,7 +78,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-class HandOver(BaseException):  # noqa: N818
+class HandOver(BaseException):
     """The process hands its runs back. Control flow, so no `except Exception` may swallow it."""
 
 
@@ -180,7 +180,9 @@ class RunDriver:
             return request
         repeatable = self._saga.call(*at).effects is not Effects.UNKEYED
         permit = await (
-            self._begin_then_enter(at, request) if repeatable else self._enter_then_begin(at, request)
+            self._begin_then_enter(at, request)
+            if repeatable
+            else self._enter_then_begin(at, request)
         )
         if not isinstance(permit, _Permitted):
             return permit
@@ -301,8 +303,9 @@ class RunDriver:
         started_at = self._deps.clock.now()
         try:
             request = self._program.prepare_verify(*at, self._facts)
+            patience = self._deps.limits.gate_patience_seconds
             permit = await self._interruptible(
-                self._deps.gate.enter(call.api, patience_seconds=self._deps.limits.gate_patience_seconds)
+                self._deps.gate.enter(call.api, patience_seconds=patience)
             )
         except RefusedError as error:
             return self._settle(at, e.InDoubt(reason=str(error)), error=str(error))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -51,7 +51,7 @@ class Parts:
     store: Store
     locks: WorkerLocks
     programs: Programs
-    background: Sequence[Callable[[], Awaitable[None]]]  # each runs until cancelled
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]]  # each runs until cancelled
     republish: Callable[[Sequence[Redelivery]], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     open_heartbeat_store: Callable[[], Awaitable[Store]]  # called on the heartbeat's own loop
@@ -179,12 +179,15 @@ class EngineRuntime:
         self._heartbeat = Heartbeat(
             beat, close, pulse=pulse, every_seconds=self._options.heartbeat_seconds,
             stuck_after_seconds=self._options.stuck_loop_seconds,
-            on_lost=lambda: self._loop.call_soon_threadsafe(self._declared_dead),
+            on_lost=self._lost_ownership,
         )  # fmt: skip
         self._heartbeat.start()
 
-    def _spawn_background(self, work: Awaitable[None]) -> None:
-        self._background.append(asyncio.ensure_future(work))  # type: ignore[arg-type]
+    def _lost_ownership(self) -> None:
+        self._loop.call_soon_threadsafe(self._declared_dead)
+
+    def _spawn_background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._background.append(asyncio.ensure_future(work))
 
     # --- hops -------------------------------------------------------------------------------------
 

@@ -1,1 +1,1 @@
-"""Use cases: publish, submit, look, cancel, recover, escalate, diagnose. The faces call these only."""
+"""Use cases: publish, submit, look, cancel, recover, escalate, diagnose. Faces call only these."""

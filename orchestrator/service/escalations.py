@@ -224,9 +224,7 @@ def _current_step(saga: Saga) -> int | None:
 def _changed_links(before: Saga, after: Saga, now: datetime) -> tuple[LinkWrite, ...]:
     """Links that the decision changed; their payloads stay as they are."""
     return tuple(
-        LinkWrite(
-            step=step, direction=direction, link=after.link(step, direction), finished_at=now
-        )
+        LinkWrite(step=step, direction=direction, link=after.link(step, direction), finished_at=now)
         for step in range(len(after.steps))
         for direction in Direction
         if before.link(step, direction) != after.link(step, direction)

@@ -31,7 +31,7 @@ LARGEST_INSERT = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """A run that somebody wants. Without a key it gets one of its own, so nothing is deduplicated."""
+    """A run that somebody wants. Without a key it gets its own, so nothing is deduplicated."""
 
     workflow: str
     inputs: Mapping[str, Any] = field(default_factory=dict)

@@ -35,14 +35,8 @@ class Workflows:
 
     async def publish_loaded(self, loaded: Loaded, *, by: str) -> Published:
         """Publish one validated workflow."""
-        version, is_new = await self._store.publish(
-            loaded.plan, document=loaded.document, by=by
-        )
+        version, is_new = await self._store.publish(loaded.plan, document=loaded.document, by=by)
         return Published(version=version, is_new=is_new, warnings=tuple(loaded.warnings))
-
-    async def list(self) -> list[WorkflowVersion]:
-        """The latest version of each."""
-        return await self._store.workflows()
 
     async def show(self, name: str, version: int | None = None) -> WorkflowVersion:
         """One version. Raises NotFound."""
@@ -51,3 +45,7 @@ class Workflows:
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """All versions, newest first."""
         return await self._store.versions(name)
+
+    async def list(self) -> list[WorkflowVersion]:
+        """The latest version of each."""
+        return await self._store.workflows()

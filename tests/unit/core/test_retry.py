@@ -13,9 +13,7 @@ from orchestrator.core.retry import RetryPolicy
     ("attempts", "jitter", "delay"),
     [(1, 0.0, 0.0), (1, 0.5, 0.25), (2, 0.5, 0.5), (3, 0.5, 1.0), (20, 0.5, 30.0)],
 )
-def test_exponential_with_full_jitter_and_a_cap(
-    attempts: int, jitter: float, delay: float
-) -> None:
+def test_exponential_with_full_jitter_and_a_cap(attempts: int, jitter: float, delay: float) -> None:
     policy = RetryPolicy(max_attempts=99)
     assert policy.next_delay(attempts=attempts, elapsed_seconds=0, jitter=jitter) == delay
 
