@@ -27,7 +27,7 @@ EscalationId = Annotated[
     str, typer.Argument(metavar="ID", help="Its id, or the last 6 digits or more.")
 ]
 EscalationIds = Annotated[
-    list[str], typer.Argument(metavar="ID…", help="One or more, in the order in which to act.")
+    list[str], typer.Argument(metavar="ID", help="One or more, in the order in which to act.")
 ]
 Reason = Annotated[str, typer.Option(help="Why, and the evidence; kept in the audit.")]
 By = Annotated[str, typer.Option(help="Who acts; default: you.")]

@@ -1,0 +1,70 @@
+"""deploy/: checked by schema and lint, without a container engine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    data = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    assert isinstance(data, dict)
+    return data
+
+
+def test_the_dockerfile_passes_its_linter() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_does_not_run_as_root_and_says_whether_it_is_well() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    last_stage = lines[max(i for i, line in enumerate(lines) if line.startswith("FROM ")) :]
+    assert any(re.match(r"USER [1-9]\d*$", line) for line in last_stage)
+    assert any(line.startswith("HEALTHCHECK ") for line in last_stage)
+
+
+def test_compose_is_what_its_specification_allows(compose: dict[str, Any]) -> None:
+    from compose_spec.models import ComposeSpecification
+
+    ComposeSpecification.model_validate(
+        {name: value for name, value in compose.items() if not name.startswith("x-")}, extra="forbid"
+    )
+
+
+def test_the_broker_keeps_and_never_evicts(compose: dict[str, Any]) -> None:
+    command = compose["services"]["valkey"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert options["--appendonly"] == "yes"
+
+
+def test_only_flower_is_published_and_only_to_this_host(compose: dict[str, Any]) -> None:
+    ports = {name: service.get("ports", []) for name, service in compose["services"].items()}
+    published = {name: found for name, found in ports.items() if found}
+    assert list(published) == ["flower"]
+    assert all(port.startswith("127.0.0.1:") for port in published["flower"])
+    assert "?" in compose["services"]["flower"]["environment"]["FLOWER_BASIC_AUTH"]
+
+
+def test_the_worker_can_be_scaled(compose: dict[str, Any]) -> None:
+    worker = compose["services"]["worker"]
+    assert not {"container_name", "ports"} & worker.keys()
+
+
+def test_no_secret_has_a_value(compose: dict[str, Any]) -> None:
+    text = (DEPLOY / "compose.yaml").read_text()
+    for name in re.findall(r"(\w*(?:PASSWORD|AUTH)\w*)(?!\w)", text):
+        assert f"${{{name}:?" in text, f"{name} must come from the environment"
