@@ -62,6 +62,11 @@ class KintoClient:
             raise Unavailable("kinto", self._base_url + path, f"{method} answered {status}: {data}")
         return data
 
+    async def whoami(self) -> str:
+        """The server's name for this user, as its journal has it."""
+        user: str = (await self.expect({200}, "GET", "/"))["user"]["id"]
+        return user
+
     async def listed(self, path: str) -> AsyncIterator[Mapping[str, Any]]:
         """All objects of a list, newest change first, over all its pages."""
         page: str | None = path

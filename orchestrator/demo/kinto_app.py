@@ -26,7 +26,7 @@ SETTINGS = {
 def build() -> Any:
     """The application, with its per-request log lines switched off."""
     warnings.simplefilter("ignore")  # its dependencies warn about pkg_resources and plain HTTP
-    from kinto import main
+    from kinto import main  # noqa: PLC0415 - after the filter, which its import needs
 
     app = main({}, **SETTINGS)
     logging.disable(logging.WARNING)

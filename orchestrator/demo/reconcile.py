@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.demo.seeding import Order
@@ -210,7 +211,7 @@ def _journal_order(journal: Sequence[Change]) -> tuple[list[str], list[str], boo
 def _is_reverse(done: Sequence[str], undone: Sequence[str]) -> bool:
     """Whether `undone` goes strictly backward through `done`; it may leave some out."""
     places = [done.index(what) if what in done else -1 for what in undone]
-    descending = all(later < earlier for earlier, later in zip(places, places[1:], strict=False))
+    descending = all(later < earlier for earlier, later in pairwise(places))
     return descending and -1 not in places
 
 

@@ -1,0 +1,98 @@
+"""Everything that has to be up for a demo, started in order and ended in reverse."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.demo.material import Material, prepare
+from orchestrator.demo.memory import peak_memory_bytes
+from orchestrator.demo.world import start_kinto
+from orchestrator.embedded.process import Child, stop_all
+from orchestrator.embedded.supervise import Supervisor, UpOptions
+from orchestrator.errors import Unavailable
+from orchestrator.settings import Settings, load_settings
+
+_HEADROOM = 1.02
+"""A worker takes the next run when one has ended; so that the wanted number is reached although
+some are ending, each may hold a little more than its share."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What was asked for on the command line."""
+
+    runs: int
+    concurrency: int
+    seed: int
+    workers: int
+    max_inline_steps: int | None  # None: as the settings say
+    keep: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """All of it, up."""
+
+    settings: Settings
+    """Of this process: the same database and broker as the workers'."""
+    material: Material
+    supervisor: Supervisor
+    kinto: Child
+
+    def watch(self) -> None:
+        """Start ended workers again. Raises Unavailable when the broker or the server is gone."""
+        self.supervisor.watch()
+        gone = self.supervisor.broker_failure()
+        if gone:
+            raise Unavailable("broker", self.supervisor.broker_url, gone)
+        if not self.kinto.running:
+            why = f"ended with exit code {self.kinto.exit_code}; log {self.kinto.log_path}"
+            raise Unavailable("kinto", self.kinto.spec.address, why)
+
+    def worker_memory(self) -> dict[str, int | None]:
+        """Peak memory in bytes of each worker by name."""
+        return {child.spec.name: peak_memory_bytes(child.pid) for child in self.supervisor.workers}
+
+
+@contextmanager
+def set_up(wish: Wish, options: UpOptions, base: Settings) -> Iterator[Stage]:
+    """Start server, broker, workers and Flower; end all of them on leaving.
+
+    `options` carries addresses; folder, workers and their environment are set here. `base` is
+    this process's settings. Raises NotFound, Conflict, InvalidSetting or Unavailable.
+    """
+    with ExitStack() as stack:
+        state_dir = _state_dir(wish, base, stack)
+        kinto = start_kinto(state_dir / "logs" / "kinto.log")
+        stack.callback(stop_all, [kinto])
+        material = prepare(state_dir, config_dir=base.config_dir, world_url=kinto.spec.address)
+        own = {
+            "state_dir": state_dir,
+            "config_dir": material.config_dir,
+            "concurrency": math.ceil(wish.concurrency / wish.workers * _HEADROOM),
+        }
+        if wish.max_inline_steps is not None:
+            own["max_inline_steps"] = wish.max_inline_steps
+        env = {**material.environment(), **_as_environment(own)}
+        up = replace(options, state_dir=state_dir, workers=wish.workers, env=env)
+        supervisor = stack.enter_context(Supervisor(up))
+        settings = load_settings(**own, broker_url=supervisor.broker_url)
+        yield Stage(settings=settings, material=material, supervisor=supervisor, kinto=kinto)
+
+
+def _state_dir(wish: Wish, base: Settings, stack: ExitStack) -> Path:
+    """The settings' folder where it was chosen or is to be kept; else one that goes at the end."""
+    if wish.keep or "state_dir" in base.model_fields_set:
+        return base.state_dir
+    # On some systems a worker's last lines reach its log while the folder is removed.
+    made = tempfile.TemporaryDirectory(prefix="orchestrator-demo-", ignore_cleanup_errors=True)
+    return Path(stack.enter_context(made))
+
+
+def _as_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    return {f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in settings.items()}
