@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,12 +24,14 @@ from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
+    from orchestrator.ports import Accepted
     from orchestrator.service.runs import RunView
     from orchestrator.service.submitting import Submission
     from orchestrator.wiring import Services
 
 BATCH = 500
 _LOOK_SECONDS = 0.1
+_SUBMISSION = re.compile(r"^submission (\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +130,7 @@ def _submit_file(wish: Submission, file: Path, *, as_json: bool) -> None:
         with _progress(hidden=as_json) as progress:
             task = progress.add_task(f"submitting {wish.workflow}", total=total)
             for batch in _batches(lines):
-                answers = await services.submitter.submit([_of_line(wish, line) for line in batch])
+                answers = await _send(services, wish, batch)
                 again = sum(one.repeated for one in answers)
                 done = Submitted(
                     accepted=done.accepted + len(answers) - again, repeated=done.repeated + again
@@ -137,6 +140,22 @@ def _submit_file(wish: Submission, file: Path, *, as_json: bool) -> None:
 
     done = with_services(send)
     answer(done, lambda: _draw_many(done), as_json=as_json)
+
+
+async def _send(services: Services, wish: Submission, batch: list[RunLine]) -> list[Accepted]:
+    """Submit one batch; a refused submission is named by its line."""
+    try:
+        return await services.submitter.submit([_of_line(wish, line) for line in batch])
+    except InvalidInput as error:
+        problems = [
+            replace(problem, place=_by_line(problem.place, batch)) for problem in error.problems
+        ]
+        raise InvalidInput(error.message, problems=problems) from error
+
+
+def _by_line(place: str, batch: list[RunLine]) -> str:
+    """`submission 3, …` (counted from 0 within a batch) as the line of the file."""
+    return _SUBMISSION.sub(lambda found: batch[int(found[1])].place, place)
 
 
 def _of_line(wish: Submission, line: RunLine) -> Submission:
