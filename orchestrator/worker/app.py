@@ -16,6 +16,9 @@ from orchestrator.worker.options import celery_options
 from orchestrator.worker.panel import install_panel
 from orchestrator.worker.pool import HopPool, missing_runtime
 
+# With Celery's 24, a busy worker publishes a hundred event messages a second.
+_EVENTS_PER_MESSAGE = 1_000
+
 RuntimeFactory = Callable[[], Runtime]
 
 
@@ -55,6 +58,8 @@ class _AttachEvents(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.events:Events",)
 
     def start(self, parent: Any) -> None:
+        if parent.event_dispatcher is not None:
+            parent.event_dispatcher.buffer_limit = _EVENTS_PER_MESSAGE
         parent.app.step_events.attach(parent)
 
 

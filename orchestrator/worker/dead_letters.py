@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from celery.utils.nodenames import anon_nodename
@@ -47,7 +47,7 @@ class RedisDeadLetters:
         """Remove the oldest and return its escalation id; what is no dead letter is dropped."""
         async with self._link.client() as client:
             while (raw := await client.rpop(DEAD_LETTER_QUEUE)) is not None:
-                if (escalation_id := _id_of(raw)) is not None:
+                if (escalation_id := _id_of(cast(bytes, raw))) is not None:
                     return escalation_id
         return None
 
@@ -60,7 +60,7 @@ class RedisDeadLetters:
             found = {raw for raw in await self._all(client) if _id_of(raw) in wanted}
             pipe = client.pipeline(transaction=False)
             for raw in found:
-                pipe.lrem(DEAD_LETTER_QUEUE, 0, raw)
+                pipe.lrem(DEAD_LETTER_QUEUE, 0, cast(str, raw))  # declared too narrowly
             await pipe.execute()
 
     async def listed(self) -> list[str]:

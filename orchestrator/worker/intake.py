@@ -19,17 +19,21 @@ from __future__ import annotations
 
 import binascii
 import logging
+import time
 from base64 import b64decode
 from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
+from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.envelope import ForeignMessage, read_runs
 
 Handler = Callable[[Any], object]
+
+_EVENTS_LAG_SECONDS = 0.1
 
 
 class Intake(Consumer):
@@ -38,6 +42,7 @@ class Intake(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # One line for each hint would cost more than the hint; the audit table has the steps.
         logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+        self._flush_due_at = 0.0
         super().__init__(*args, **kwargs)
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
@@ -62,13 +67,40 @@ class Intake(Consumer):
                 self._drop(message, refusal.reason, refusal.detail)
             except Exception as error:  # noqa: BLE001 - the boundary: the next message must come
                 self._drop(message, "unhandled", repr(error))
+                _forget(message.headers["id"])
 
         return on_message
+
+    def on_send_event_buffered(self) -> None:
+        """Send buffered task events a little later, many in one message.
+
+        Celery's own consumer sends them at the loop's next turn, which is after each hop: that
+        publishing then costs more than all the rest of the hop.
+        """
+        now = time.monotonic()
+        if self.hub is not None and now >= self._flush_due_at:
+            # A time, not a flag: a reconnect may cancel the timer's entry.
+            self._flush_due_at = now + _EVENTS_LAG_SECONDS
+            self.hub.call_later(_EVENTS_LAG_SECONDS, self._flush_late)
+
+    def _flush_late(self) -> None:
+        self._flush_due_at = 0.0
+        self._flush_events()
 
     def _drop(self, message: Any, reason: str, detail: str) -> None:
         self.app.drops.drop(reason, detail)
         if not message.acknowledged:
             message.reject_log_error(logging.getLogger(__name__), self.connection_errors)
+
+
+def _forget(hop_id: str) -> None:
+    """Take a request that failed on its way to the pool out of Celery's books.
+
+    It was counted as reserved before; as long as it is, its slot is lost.
+    """
+    request = worker_state.requests.get(hop_id)
+    if request is not None and request not in worker_state.active_requests:
+        worker_state.task_ready(request)
 
 
 def check_hint(message: Any, known: frozenset[str]) -> None:
@@ -79,6 +111,9 @@ def check_hint(message: Any, known: frozenset[str]) -> None:
         raise ForeignMessage("malformed", "no task name or id in the headers")
     if task not in known:
         raise ForeignMessage("unknown task", task)
+    if headers.get("eta") or headers.get("expires"):
+        # Waits live in the table; a message held in memory until its time is lost with us.
+        raise ForeignMessage("malformed", "a hint has no eta and does not expire")
     try:
         payload = message.payload
     except Exception as error:  # kombu: DecodeError, ContentDisallowed, LookupError …

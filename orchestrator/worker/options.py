@@ -12,7 +12,7 @@ from orchestrator.ports import MAINTENANCE_QUEUE, queue_name
 
 # The default exchange routes to the queue of the routing key's name, so there are no bindings to
 # keep in the broker, and a flushed broker needs no declarations before it routes again.
-_DEFAULT_EXCHANGE = Exchange("", type="direct")
+_DEFAULT_EXCHANGE = Exchange("", type="direct")  # type: ignore[no-untyped-call] # kombu
 
 
 def task_queue_names(lanes: Sequence[str]) -> tuple[str, ...]:
@@ -42,7 +42,8 @@ def _messages(queues: Sequence[str]) -> dict[str, Any]:
         "result_accept_content": ["json"],
         "task_protocol": 2,
         "task_queues": [
-            Queue(name, exchange=_DEFAULT_EXCHANGE, routing_key=name) for name in queues
+            Queue(name, exchange=_DEFAULT_EXCHANGE, routing_key=name)  # type: ignore[no-untyped-call] # kombu
+            for name in queues
         ],
         "task_default_queue": queues[0],
         "task_default_exchange": "",

@@ -1,0 +1,303 @@
+"""Slots are active runs: taken up at once, bounded, shown, handed back at a shutdown."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+import redis
+from celery.events.state import State
+from hints import a_hint
+from workbench import eventually
+
+from orchestrator.errors import InvalidSetting
+from orchestrator.worker.app import OrchestratorApp, make_app
+from orchestrator.worker.messages import RedisHints
+from orchestrator.worker.pool import HopPool
+
+FORWARD = "default.forward"
+
+
+@pytest.fixture
+async def publisher(app: OrchestratorApp) -> Any:
+    publisher = RedisHints(app)
+    yield publisher
+    await publisher.close()
+
+
+async def test_no_flag_and_no_variable_choose_the_pool(
+    app: OrchestratorApp, start_worker: Any
+) -> None:
+    start_worker()
+
+    pool = answer(app, "stats")["pool"]
+
+    assert pool["implementation"] == "orchestrator.worker.pool:HopPool"
+    assert pool["max-concurrency"] == 500
+
+
+async def test_concurrency_may_be_given_on_the_command_line(
+    app: OrchestratorApp, start_worker: Any
+) -> None:
+    start_worker(flags=("-c", "7"))
+    assert answer(app, "stats")["pool"]["max-concurrency"] == 7
+
+
+async def test_takes_no_more_than_its_slots_and_leaves_the_rest_on_the_queue(
+    app: OrchestratorApp, client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    start_worker(TINY_CONCURRENCY="5")
+
+    await publisher.publish([a_hint("checkout.hold") for _ in range(12)])
+
+    eventually(lambda: client.llen("seen") == 5)
+    time.sleep(0.3)
+    assert client.llen("seen") == 5
+    assert client.llen(FORWARD) == 7
+    assert answer(app, "stats")["pool"]["held-hops"] == 0
+
+
+async def test_a_slot_that_becomes_free_takes_the_next(
+    client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    start_worker(TINY_CONCURRENCY="3")
+    await publisher.publish([a_hint("checkout.hold"), a_hint("checkout.hold")])
+
+    await publisher.publish([a_hint("checkout.sleep") for _ in range(40)])
+
+    eventually(lambda: client.llen("seen") == 42)
+
+
+async def test_warm_shutdown_hands_back_and_loses_nothing(
+    client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    worker = start_worker(TINY_CONCURRENCY="5")
+    await publisher.publish([a_hint("checkout.hold") for _ in range(12)])
+    eventually(lambda: client.llen("seen") == 5)
+
+    begin = time.monotonic()
+    worker.signal(signal.SIGTERM)
+    code = worker.wait(10)
+
+    assert code == 0, worker.log.read_text()
+    assert time.monotonic() - begin < 4
+    assert [json.loads(each) for each in client.lrange("drained", 0, -1)] == [[2.0, 5]]
+    assert client.llen(FORWARD) == 7
+    assert "Traceback" not in worker.log.read_text()
+
+
+async def test_shutdown_while_messages_stream_in_accounts_for_each(
+    client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    worker = start_worker(TINY_CONCURRENCY="50")
+    hints = [a_hint("checkout.sleep") for _ in range(4_000)]
+    await publisher.publish(hints)
+    eventually(lambda: client.llen("seen") > 200)
+
+    worker.signal(signal.SIGTERM)
+
+    assert worker.wait(10) == 0
+    seen = {json.loads(hop)["hop_id"] for hop in client.lrange("seen", 0, -1)}
+    left = {json.loads(raw)["headers"]["id"] for raw in client.lrange(FORWARD, 0, -1)}
+    assert left, "the shutdown came too late to test anything"
+    assert seen | left == {hint.hop_id for hint in hints}
+
+
+async def test_cold_shutdown_ends_promptly_too(
+    client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    worker = start_worker()
+    await publisher.publish([a_hint("checkout.hold") for _ in range(3)])
+    eventually(lambda: client.llen("seen") == 3)
+
+    worker.signal(signal.SIGQUIT)
+    worker.wait(10)
+
+    assert [json.loads(each)[0] for each in client.lrange("drained", 0, -1)] == [0.0]
+
+
+async def test_the_broker_may_go_away_and_come_back(
+    client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    worker = start_worker()
+    client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+
+    await publisher.publish([a_hint() for _ in range(50)])
+
+    eventually(lambda: client.llen("seen") == 50)
+    assert worker.alive()
+
+
+async def test_celery_counts_hops_as_started_succeeded_and_failed(
+    app: OrchestratorApp, client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    with watching(app) as watched:
+        start_worker()
+        good, bad = a_hint(), a_hint("checkout.fail")
+
+        await publisher.publish([good, bad])
+
+        tasks = watched.until(lambda tasks: {good.hop_id, bad.hop_id} <= ended(tasks))
+    assert tasks[good.hop_id].state == "SUCCESS"
+    assert tasks[good.hop_id].started
+    assert tasks[good.hop_id].name == "checkout.noop"
+    assert tasks[good.hop_id].root_id == good.run_id
+    assert tasks[good.hop_id].parent_id == good.parent_hop_id
+    assert good.run_id in tasks[good.hop_id].args
+    assert tasks[bad.hop_id].state == "FAILURE"
+    assert "the API said no" in tasks[bad.hop_id].exception
+
+
+async def test_inline_steps_appear_as_tasks_of_the_chain(
+    app: OrchestratorApp, start_worker: Any, publisher: RedisHints
+) -> None:
+    with watching(app) as watched:
+        start_worker()
+        hint = a_hint("checkout.inline")
+
+        await publisher.publish([hint])
+
+        tasks = watched.until(lambda tasks: len(ended(tasks)) == 4)
+    chain = [tasks[hint.hop_id], *(tasks[f"{hint.hop_id}-{n}"] for n in (1, 2, 3))]
+    assert [task.root_id for task in chain] == [hint.run_id] * 4
+    assert [task.parent_id for task in chain[1:]] == [task.uuid for task in chain[:-1]]
+    assert [task.name for task in chain[1:]] == ["chain.s1", "chain.s2", "chain.s3"]
+    assert [task.state for task in chain] == ["SUCCESS", "SUCCESS", "SUCCESS", "FAILURE"]
+
+
+async def test_no_step_event_beyond_the_budget_but_each_failure(
+    app: OrchestratorApp, start_worker: Any, publisher: RedisHints
+) -> None:
+    with watching(app) as watched:
+        start_worker(TINY_EVENTS="0")
+        hint, undo = (
+            a_hint("checkout.inline"),
+            a_hint("checkout.inline", queue="default.compensation"),
+        )
+
+        await publisher.publish([hint, undo])
+
+        tasks = watched.until(lambda tasks: len(ended(tasks)) == 6)
+    shown = {task.uuid for task in tasks.values()}
+    assert shown == {hint.hop_id, f"{hint.hop_id}-3", undo.hop_id} | {
+        f"{undo.hop_id}-{n}" for n in (1, 2, 3)
+    }
+
+
+async def test_inspect_active_lists_the_engines_runs(
+    app: OrchestratorApp, client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    worker = start_worker()
+    hint = a_hint("checkout.hold")
+    await publisher.publish([hint, a_hint()])
+    eventually(lambda: client.llen("seen") == 2)
+
+    (request,) = answer(app, "active")
+
+    assert request["id"] == hint.hop_id
+    assert request["name"] == "checkout.hold"
+    assert request["type"] == hint.task
+    assert request["args"] == [{"v": 1, "runs": [[hint.run_id, hint.epoch]]}]
+    assert request["root_id"] == hint.run_id
+    assert request["parent_id"] == hint.parent_hop_id
+    assert request["worker_pid"] == worker.pid
+    assert answer(app, "reserved") == []
+    state, found = answer(app, "query_task", hint.hop_id)[hint.hop_id]
+    assert (state, found["name"]) == ("active", "checkout.hold")
+
+
+def test_a_worker_without_an_engine_says_so() -> None:
+    app = make_app(broker_url="memory://")
+    pool = HopPool(1, initargs=(app, "w1@test"), app=app)
+
+    with pytest.raises(InvalidSetting, match="runtime_factory"):
+        pool.on_start()
+
+
+def test_a_pool_counts_only_the_first_end_of_a_hop() -> None:
+    app = make_app(broker_url="memory://", runtime_factory=_Engine)
+    pool = HopPool(1, initargs=(app, "w1@test"), app=app)
+    pool.start()
+    ends: list[tuple[int, Any, float]] = []
+    for number in (1, 2, 3):
+        request = {"task": "t", "id": f"hop{number}", "args": [{"v": 1, "runs": [["r", 1]]}]}
+        pool.apply_async(None, args=("t", "", request, b"", "", ""), callback=ends.append)
+    engine = app.runtime
+    assert isinstance(engine, _Engine)
+    assert pool.reserved == 2
+
+    first = engine.done[0]
+    first(None)
+    first(ValueError("again"))
+
+    assert [failed for failed, *_ in ends] == [0]
+    assert len(engine.done) == 2
+    assert pool.reserved == 1
+    pool.stop()
+
+
+class _Engine:
+    """An engine that ends nothing by itself."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    def start(self, *, name: str) -> None:
+        assert name == "w1@test"
+
+    def deliver(self, hop: Any, done: Any) -> None:
+        self.done.append(done)
+
+    def active(self) -> list[Any]:
+        return []
+
+    def drain(self, *, grace_seconds: float) -> None:
+        return
+
+
+def answer(app: OrchestratorApp, method: str, *args: Any) -> Any:
+    """The only worker's answer to a question."""
+    reply = getattr(app.control.inspect(timeout=3.0, limit=1), method)(*args)
+    assert reply, f"{os.environ.get('PYTEST_CURRENT_TEST')}: no answer to {method}"
+    return next(iter(reply.values()))
+
+
+def ended(tasks: dict[str, Any]) -> set[str]:
+    return {uuid for uuid, task in tasks.items() if task.state in {"SUCCESS", "FAILURE"}}
+
+
+class watching:  # noqa: N801 - reads as a phrase
+    """Receives task events as Flower does."""
+
+    def __init__(self, app: OrchestratorApp) -> None:
+        self._connection = app.connection_for_read()
+        self._state = State()
+        self._receiver = app.events.Receiver(
+            self._connection, handlers={"*": self._state.event}
+        )
+
+    def __enter__(self) -> watching:
+        self._consumers = self._receiver.consumer_context()
+        self._consumers.__enter__()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._consumers.__exit__(*failure)
+        self._connection.release()
+
+    def until(self, wanted: Any, *, seconds: float = 20.0) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                self._connection.drain_events(timeout=0.2)
+            except TimeoutError:
+                pass
+            tasks = dict(self._state.tasks)
+            if wanted(tasks):
+                return tasks
+        raise AssertionError({uuid: task.state for uuid, task in self._state.tasks.items()})

