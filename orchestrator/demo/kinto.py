@@ -11,6 +11,9 @@ import aiohttp
 
 from orchestrator.errors import Unavailable
 
+PASSWORD = "demo"  # noqa: S105 -- no secret: the server takes any
+"""A user is known by name and password together."""
+
 _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 
 
@@ -80,5 +83,5 @@ class KintoClient:
 
 
 def basic_auth(user: str) -> str:
-    """The header value of a user; the server takes any password, and knows users by it too."""
-    return "Basic " + base64.b64encode(f"{user}:demo".encode()).decode()
+    """The header value of a user."""
+    return "Basic " + base64.b64encode(f"{user}:{PASSWORD}".encode()).decode()

@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.demo.material import Material, prepare
+from orchestrator.demo.kinto import PASSWORD
+from orchestrator.demo.material import Material, api_environment, find_material
 from orchestrator.demo.memory import peak_memory_bytes
 from orchestrator.demo.world import start_kinto
 from orchestrator.embedded.process import Child, stop_all
@@ -17,6 +18,7 @@ from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.errors import Unavailable
 from orchestrator.settings import Settings, load_settings
 
+WORKFLOW_FILE = "checkout.arazzo.yaml"
 _HEADROOM = 1.02
 """A worker takes the next run when one has ended; so that the wanted number is reached although
 some are ending, each may hold a little more than its share."""
@@ -68,21 +70,32 @@ def set_up(wish: Wish, options: UpOptions, base: Settings) -> Iterator[Stage]:
     """
     with ExitStack() as stack:
         state_dir = _state_dir(wish, base, stack)
+        material = find_material(base.config_dir, WORKFLOW_FILE)
         kinto = start_kinto(state_dir / "logs" / "kinto.log")
         stack.callback(stop_all, [kinto])
-        material = prepare(state_dir, config_dir=base.config_dir, world_url=kinto.spec.address)
-        own = {
-            "state_dir": state_dir,
-            "config_dir": material.config_dir,
-            "concurrency": math.ceil(wish.concurrency / wish.workers * _HEADROOM),
+        own = _own_settings(wish, state_dir, material)
+        secrets = {"KINTO_PASSWORD": PASSWORD}
+        env = {
+            **material.environment(),
+            **api_environment("kinto", base_url=kinto.spec.address, secrets=secrets),
+            **_as_environment(own),
         }
-        if wish.max_inline_steps is not None:
-            own["max_inline_steps"] = wish.max_inline_steps
-        env = {**material.environment(), **_as_environment(own)}
         up = replace(options, state_dir=state_dir, workers=wish.workers, env=env)
         supervisor = stack.enter_context(Supervisor(up))
         settings = load_settings(**own, broker_url=supervisor.broker_url)
         yield Stage(settings=settings, material=material, supervisor=supervisor, kinto=kinto)
+
+
+def _own_settings(wish: Wish, state_dir: Path, material: Material) -> dict[str, object]:
+    """Settings of this demo, the same for this process and its workers."""
+    own: dict[str, object] = {
+        "state_dir": state_dir.absolute(),
+        "config_dir": material.config_dir,
+        "concurrency": math.ceil(wish.concurrency / wish.workers * _HEADROOM),
+    }
+    if wish.max_inline_steps is not None:
+        own["max_inline_steps"] = wish.max_inline_steps
+    return own
 
 
 def _state_dir(wish: Wish, base: Settings, stack: ExitStack) -> Path:
