@@ -2,7 +2,8 @@
 
 The text is canonical: the same plan is always the same text, so equal digests mean equal plans.
 Fields that hold their default are left out, so that a later format may add some without changing
-the digest of plans that do not use them.
+the digest of plans that do not use them. Retry policies are written in full: their defaults may be
+tuned one day, and a pinned version must not change with them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from typing import Any
 
 from orchestrator.core.plan import (
@@ -66,7 +67,9 @@ def _canonical(data: object) -> str:
 def _to_data(value: object) -> Any:
     """JSON form of a plan's values; dataclass fields at their default are left out."""
     match value:
-        case Plan() | PlanStep() | Call() | Compensation() | RetryPolicy():
+        case RetryPolicy():
+            return asdict(value)
+        case Plan() | PlanStep() | Call() | Compensation():
             return _fields_to_data(value)
         case Mapping():
             return {str(key): _to_data(item) for key, item in value.items()}
@@ -81,7 +84,7 @@ def _fields_to_data(value: Any) -> dict[str, Any]:
     for field in fields(value):
         item = getattr(value, field.name)
         default = field.default if field.default_factory is MISSING else field.default_factory()
-        if default is MISSING or item != default:
+        if default is MISSING or item != default or isinstance(item, RetryPolicy):
             kept[field.name] = _to_data(item)
     return kept
 
@@ -91,7 +94,7 @@ def _plan(data: Mapping[str, Any]) -> Plan:
 
 
 def _step(data: Mapping[str, Any]) -> PlanStep:
-    changed = {"call": _call(data["call"])}
+    changed: dict[str, Any] = {"call": _call(data["call"])}
     if "compensation" in data:
         changed["compensation"] = _compensation(data["compensation"])
     return PlanStep(**{**data, **changed})
