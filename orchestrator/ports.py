@@ -593,9 +593,10 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """Slots of one API that this process may fill."""
+    """Slots of one API that this process may fill: the smaller of `allowance` and `share`."""
 
-    allowance: int
+    allowance: int  # kept free for this process by all others
+    share: int  # what is fair now; a process above it lets slots run empty and says so
     valid_until: float  # time.monotonic(); not an instant longer
     review_at: float  # time.monotonic(); the share changes then, ask again
 
@@ -613,11 +614,12 @@ class Reservation:
 class SharedLimits(Protocol):
     """Limits of APIs as all processes agree on them. Every method raises Unavailable."""
 
-    async def lease(self, api: str, *, limit: int, in_use: int, wanted: int, held: int) -> Lease:
-        """Renew and resize this process's share of `limit` slots.
+    async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
+        """Renew and resize this process's part of `limit` slots.
 
-        `in_use` are filled, `wanted` could be, `held` is the allowance of a lease that is still
-        valid (else 0). All allowances together never exceed the limit.
+        `wanted` slots would be filled at once. `held` are those that are filled, or may be before
+        the answer is here. The allowance is at least `held`; all allowances together never exceed
+        the limit.
         """
 
     async def reserve(
@@ -628,8 +630,9 @@ class SharedLimits(Protocol):
         count: int,
         waiting: int,
         headroom_seconds: float,
+        spacing_seconds: float,
     ) -> Reservation:
-        """Reserve up to `count` start times, none of them far ahead.
+        """Reserve up to `count` start times, none of them far ahead, `spacing_seconds` apart.
 
         A request that arrives at the API at most `headroom_seconds` after its start time breaks
         no rate. A reservation that is not used is not given back.
@@ -724,3 +727,23 @@ class Runtime(Protocol):
 
     def drain(self, *, grace_seconds: float) -> None:
         """Hand runs back, let calls in flight end within the grace time, deregister, stop."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrokerFacts:
+    """What a Redis or Valkey server says of itself. Sizes in bytes."""
+
+    address: str  # without password
+    version: str
+    maxmemory_policy: str
+    maxmemory: int  # 0: no limit
+    used_memory: int
+    append_only: bool
+    round_trip_seconds: float
+
+
+class BrokerInspector(Protocol):
+    """Looks at the broker for `doctor`."""
+
+    async def facts(self) -> BrokerFacts:
+        """Raises Unavailable."""

@@ -1,0 +1,1 @@
+"""All Redis of ours: limits that every worker keeps. Each Lua file lies beside its caller."""

@@ -1,0 +1,165 @@
+"""Rates and slots of APIs in Redis, the same for all processes.
+
+**Slots.** A process leases an allowance and fills it without asking again; the script
+(`lease.lua`) keeps the sum of all live allowances within the limit. A lease ends TTL_SECONDS
+after its last renewal by the server's clock, and MARGIN_SECONDS earlier by the holder's
+monotonic clock, so a holder that cannot renew stops before its slots go to others. A killed
+holder's slots are free after TTL_SECONDS. Known price: a request that is still in flight when its
+holder has been cut off from Redis for so long is counted again only when the holder is back.
+
+**Rates.** `reserve.lua` hands out start times. Let W be a window, N its amount and H the headroom.
+A request with start time s arrives at the API in [s, s+H]: the gate lets nothing leave earlier,
+and nothing that would leave late. The script gives request i+N a start of at least s(i)+H+W, so
+it arrives at least W after i: no window of length W holds both, hence none holds more than N.
+The price is H/(W+H) of the rate: 3.8 % at a window of one second and the usual 40 ms, nothing to
+speak of at a minute.
+
+**Lost memory.** See `generation.lua`. After a wipe no rate is used for a full window and no lease
+grows for TTL_SECONDS; live holders say what they hold when they renew. At the first use ever
+(nobody remembers another generation) SETTLE_SECONDS must do, in which every live holder renews.
+A server clock that is set (seen by `ServerClock`, or by reservations in its far future) counts as
+a wipe.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import RedisError
+
+from orchestrator.coordination.clock import ServerClock
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Lease, Rate, Reservation
+
+TTL_SECONDS = 4.0
+MARGIN_SECONDS = 0.5
+RENEW_SECONDS = 0.5
+SETTLE_SECONDS = 1.0  # > RENEW_SECONDS
+TURN_SECONDS = 1.0  # how long a slot that does not divide evenly stays with one process
+HORIZON_SECONDS = 0.2  # how far ahead start times are handed out
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this process remembers of one API's generation."""
+
+    generation: str = ""
+    distrust: bool = False
+
+
+@dataclass(slots=True)
+class RedisLimits:
+    """Implements SharedLimits. One for each process, used by one event loop."""
+
+    redis: Redis
+    holder_id: str
+    prefix: str = "orchestrator:gate"
+    where: str = "the gate's address"  # for errors, without secrets
+    _clock: ServerClock = field(default_factory=ServerClock)
+    _known: dict[str, _Known] = field(default_factory=dict)
+    _lease: AsyncScript = field(init=False)
+    _reserve: AsyncScript = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lease = self.redis.register_script(_lua("lease"))
+        self._reserve = self.redis.register_script(_lua("reserve"))
+
+    async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
+        """See SharedLimits."""
+        args = [limit, wanted, held, _us(TTL_SECONDS), _us(SETTLE_SECONDS), _us(TURN_SECONDS)]
+        sent, answer = await self._call(self._lease, api, [f"{self.prefix}:{api}:holders"], args)
+        turn = int(answer[4]) / 1e6 or RENEW_SECONDS
+        return Lease(
+            allowance=int(answer[2]),
+            share=int(answer[3]),
+            valid_until=sent + TTL_SECONDS - MARGIN_SECONDS,
+            review_at=sent + min(turn, RENEW_SECONDS),
+        )
+
+    async def reserve(
+        self,
+        api: str,
+        *,
+        rates: Sequence[Rate],
+        count: int,
+        waiting: int,
+        headroom_seconds: float,
+        spacing_seconds: float,
+    ) -> Reservation:
+        """See SharedLimits."""
+        keys = [f"{self.prefix}:{api}:queue"]
+        keys += [f"{self.prefix}:{api}:starts:{rate.amount}:{rate.seconds:g}" for rate in rates]
+        args = [
+            _us(SETTLE_SECONDS), waiting, count, _us(HORIZON_SECONDS), _us(headroom_seconds),
+            _us(spacing_seconds),
+        ]  # fmt: skip
+        for rate in rates:
+            args += [rate.amount, _us(rate.seconds)]
+        _, answer = await self._call(self._reserve, api, keys, args)
+        return Reservation(
+            starts=tuple(self._monotonic(start) for start in answer[5:]),
+            next_at=self._monotonic(answer[2]),
+            processes=int(answer[3]),
+            waiting_elsewhere=int(answer[4]),
+        )
+
+    async def leave(self, api: str) -> None:
+        """See SharedLimits."""
+        try:
+            await self.redis.hdel(f"{self.prefix}:{api}:holders", self.holder_id)
+            await self.redis.hdel(f"{self.prefix}:{api}:queue", self.holder_id)
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    # --- one script call --------------------------------------------------------------------------
+
+    async def _call(
+        self, script: AsyncScript, api: str, keys: list[str], args: list[int]
+    ) -> tuple[float, list[Any]]:
+        """When it was sent and what it answered; once more if the server's clock was set."""
+        sent, answer, jumped = await self._call_once(script, api, keys, args)
+        if jumped:
+            for known in self._known.values():
+                known.distrust = True
+            sent, answer, _ = await self._call_once(script, api, keys, args)
+        return sent, answer
+
+    async def _call_once(
+        self, script: AsyncScript, api: str, keys: list[str], args: list[int]
+    ) -> tuple[float, list[Any], bool]:
+        known = self._known.setdefault(api, _Known())
+        distrust = "1" if known.distrust else "0"
+        head = [self.holder_id, known.generation, secrets.token_hex(8), distrust]
+        sent = time.monotonic()
+        try:
+            answer = await script(
+                keys=[f"{self.prefix}:{api}:generation", *keys], args=[*head, *args]
+            )
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
+        known.generation, known.distrust = str(answer[1]), False
+        server = int(answer[0]) / 1e6
+        jumped = self._clock.observe(sent=sent, received=time.monotonic(), server=server)
+        return sent, answer, jumped
+
+    def _monotonic(self, server_us: str) -> float:
+        return self._clock.monotonic(int(server_us) / 1e6)
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        return Unavailable("gate store", self.where, f"{type(error).__name__}: {error}"[:300])
+
+
+def _lua(name: str) -> str:
+    folder = files("orchestrator.coordination")
+    return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("generation", name))
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)

@@ -1,0 +1,82 @@
+"""A process that sends as fast as its gate lets it: `python hammer.py '<json>'`.
+
+Every call is one TCP round trip to a recorder ("+" when it begins, "-" when it ends). Prints what
+it did as one line of JSON at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import uvloop
+
+from orchestrator.coordination.connect import connect
+from orchestrator.coordination.limits import RedisLimits
+from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.gate import SharedGate
+from orchestrator.ports import GateBusy
+
+
+async def hammer(
+    *,
+    url: str,
+    holder: str,
+    recorder: int,
+    seconds: float,
+    runs: int,
+    rate: str | None = None,
+    concurrency: int | None = None,
+    call_seconds: float = 0.01,
+    stall_seconds: float = 0.0,
+) -> dict[str, Any]:
+    """`runs` tasks call over and over for `seconds`; each call takes `call_seconds` at the API."""
+    config = ApiConfig(name="api", rates=parse_rates(rate), concurrency=concurrency)
+    gate = SharedGate(RedisLimits(connect(url), holder_id=holder), {"api": config})
+    counts = {"calls": 0, "busy": 0, "stale": 0}
+    end = time.monotonic() + seconds
+    waits: list[float] = []
+
+    async def run() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", recorder)
+        while (left := end - time.monotonic()) > 0:
+            begun = time.monotonic()
+            try:
+                permit = await gate.enter("api", patience_seconds=max(left, 0.01))
+            except GateBusy as busy:
+                counts["busy"] += 1
+                await asyncio.sleep(min(busy.seconds, 0.1))
+                continue
+            waits.append(time.monotonic() - begun)
+            writer.write(b"+")
+            await reader.readexactly(1)
+            await asyncio.sleep(call_seconds)
+            writer.write(b"-")
+            await reader.readexactly(1)
+            counts["calls"] += 1
+            permit.release()
+        writer.close()
+
+    async def stall() -> None:
+        """Something in the process that blocks the event loop now and then."""
+        while stall_seconds:
+            await asyncio.sleep(0.3)
+            time.sleep(stall_seconds)  # noqa: ASYNC251
+
+    stalling = asyncio.create_task(stall())
+    cpu = time.process_time()
+    await asyncio.gather(*(run() for _ in range(runs)))
+    stalling.cancel()
+    state = {
+        "headroom": gate._queue("api")._headroom, "cpu": time.process_time() - cpu,
+    }  # fmt: skip
+    await gate.aclose()
+    waits.sort()
+    return {**counts, **state, "longest_wait": waits[-1] if waits else None, "holder": holder}
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(hammer(**json.loads(sys.argv[1])))))
