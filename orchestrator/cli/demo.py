@@ -6,28 +6,22 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.output import EXIT_INTERRUPTED, JsonFlag, print_json, stderr, stdout
 from orchestrator.cli.up import up_options
+from orchestrator.demo.wish import Wish, WorldName
 from orchestrator.embedded.supervise import StopRequested
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrator.demo.progress import LiveProgress
     from orchestrator.demo.scenario import Result
-    from orchestrator.demo.stage import Stage, Wish
+    from orchestrator.demo.stage import Stage
 
 _WATCH_SECONDS = 0.2
-
-
-class World(StrEnum):
-    """The outside world that the runs change."""
-
-    KINTO = "kinto"  # a server of records: six of them for each checkout
 
 
 class _Interrupted(Exception):
@@ -48,7 +42,7 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything up afterwards, until Ctrl-C.")
     ] = False,
-    world: Annotated[World, typer.Option(help="The outside world.")] = World.KINTO,
+    world: Annotated[WorldName, typer.Option(help="The outside world.")] = WorldName.KINTO,
     as_json: JsonFlag = False,
 ) -> None:
     """Run a thousand checkouts against a real server and prove that nothing was orphaned.
@@ -56,12 +50,11 @@ def demo(
     Starts server, broker, workers and Flower, and ends them all. Exits with 1 if anything does
     not add up.
     """
-    from orchestrator.demo.stage import Wish, set_up
+    from orchestrator.demo.stage import set_up
 
-    del world  # there is one so far
     wish = Wish(
         runs=runs, concurrency=concurrency, seed=seed, workers=workers,
-        max_inline_steps=max_inline_steps, keep=keep,
+        max_inline_steps=max_inline_steps, keep=keep, world=world,
     )  # fmt: skip
     stop = StopRequested().install()
     base = load_settings()
@@ -94,23 +87,26 @@ async def _scenario(
     wish: Wish, stage: Stage, progress: LiveProgress, keep_alive: Callable[[], None]
 ) -> Result:
     from orchestrator.demo.scenario import Scenario, Services
-    from orchestrator.demo.seeding import seed_orders
     from orchestrator.demo.watching import Watcher
     from orchestrator.wiring import open_services
 
+    # Its runs' tenant and the beginning of their orders' ids: other demos may share the database.
     name = f"demo-{secrets.token_hex(3)}"
     async with open_services(stage.settings) as services:
         await services.workflows.publish(stage.material.workflow, by="demo")
         watcher = Watcher(
-            services.runs, tenant=name, expected=wish.runs, progress=progress,
+            services.runs,
+            tenant=name,
+            expected=wish.runs,
+            progress=progress,
             keep_alive=keep_alive,
-        )  # fmt: skip
+        )
         scenario = Scenario(
             services=Services(
                 submitter=services.submitter, runs=services.runs, escalations=services.escalations
             ),
-            orders=seed_orders(wish.runs, seed=wish.seed, prefix=name),
-            world_url=stage.kinto.spec.address,
+            world=stage.world,
+            orders=stage.world.seed(wish.runs, seed=wish.seed, prefix=name),
             tenant=name,
             watcher=watcher,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +53,3 @@ def find_material(config_dir: Path, workflow: str) -> Material:
             )
         ],
     )
-
-
-def api_environment(api: str, *, base_url: str, secrets: Mapping[str, str]) -> dict[str, str]:
-    """Where an API of this demo is, and the credentials that its configuration refers to."""
-    return {f"ORCHESTRATOR_API_{api.upper()}_BASE_URL": base_url, **secrets}

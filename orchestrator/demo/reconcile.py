@@ -78,13 +78,15 @@ def reconcile(
     views: Mapping[str, RunView],
     world: WorldState,
     *,
+    effects: Sequence[str],
     expected: Mapping[str, Expected],
     others: frozenset[str],
 ) -> Verdict:
     """Judge every order, and every record that belongs to none.
 
-    `views` by order id; `expected` only for orders on which the operator acted; `others` are the
-    users of the server who are not the orchestrator.
+    `views` by order id; `effects` are the collections that a run writes, in order; `expected`
+    only for orders on which the operator acted; `others` are the users of the server who are not
+    the orchestrator.
     """
     live, journal = _by_order(world.records), _journal_by_order(world.changes)
     findings: list[Finding] = []
@@ -95,6 +97,7 @@ def reconcile(
             views.get(order.order_id),
             live.pop(order.order_id, frozenset()),
             journal.get(order.order_id, ()),
+            effects=effects,
             wanted=wanted,
             others=others,
         )
@@ -109,6 +112,7 @@ def judge(
     live: frozenset[Record],
     journal: Sequence[Change],
     *,
+    effects: Sequence[str],
     wanted: Expected,
     others: frozenset[str],
 ) -> list[Finding]:
@@ -122,7 +126,7 @@ def judge(
         ]
     return [
         *_ending(order, view, wanted),
-        *_effects(order_id, view, live, wanted),
+        *_effects(order_id, view, live, _must_stand(order_id, view, effects) | wanted.kept),
         *_duplicates(order_id, journal, others),
         *_order_of_undos(order_id, view, journal),
     ]
@@ -138,19 +142,18 @@ def _ending(order: Order, view: RunView, wanted: Expected) -> Iterable[Finding]:
 
 
 def _effects(
-    order_id: str, view: RunView, live: frozenset[Record], wanted: Expected
+    order_id: str, view: RunView, live: frozenset[Record], due: frozenset[Record]
 ) -> Iterable[Finding]:
-    due = _must_stand(order_id, view) | wanted.kept
     followed_up = _followed_up(order_id, live)
     yield from _orphans(order_id, live - due - followed_up, f"its run ended {view.status}")
     for record in sorted(due - live):
         yield _unexpected(order_id, f"ended {view.status}, but {_name(record)} is not there")
 
 
-def _must_stand(order_id: str, view: RunView) -> frozenset[Record]:
+def _must_stand(order_id: str, view: RunView, effects: Sequence[str]) -> frozenset[Record]:
     """Effects that the run's own record says are there."""
     if view.status is RunStatus.SUCCEEDED:
-        return frozenset((collection, order_id) for collection in FORWARD)
+        return frozenset((collection, order_id) for collection in effects)
     if view.status in (RunStatus.ESCALATED, RunStatus.ABANDONED):
         return view.named
     return frozenset()

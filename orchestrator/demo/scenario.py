@@ -1,6 +1,6 @@
 """The demo from the first submission to the verdict.
 
-submit ── (the desk changes records meanwhile) ── wait until all have settled
+submit ── (others change the world meanwhile) ── wait until all have settled
        ── the operator acts on some dead letters ── wait again ── read back ── reconcile
 """
 
@@ -9,29 +9,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from orchestrator.core.states import SETTLED, RunStatus
-from orchestrator.demo.clerk import USER as OPERATOR
-from orchestrator.demo.clerk import Clerk, Done, choose
-from orchestrator.demo.desk import USER as DESK
-from orchestrator.demo.desk import ReviewDesk
-from orchestrator.demo.kinto import KintoClient
 from orchestrator.demo.peak import peak_overlap
-from orchestrator.demo.reconcile import RunView, Verdict, reconcile
+from orchestrator.demo.reconcile import RunView, Verdict
 from orchestrator.demo.report import Totals, percentiles, run_seconds, totals
 from orchestrator.demo.seeding import Order
 from orchestrator.demo.views import brief_view, full_view
 from orchestrator.demo.watching import Watcher
-from orchestrator.demo.world import open_shop, read_world
-from orchestrator.ports import RunRecord
+from orchestrator.demo.worlds import OPERATOR, Done, WayOut, World, choose
+from orchestrator.ports import EscalationRecord, RunRecord
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submission, Submitter
 
-WORKFLOW = "checkout"
-OWNER = "shop-owner"
 _SUBMITTED_AT_ONCE = 1000
 _READ_AT_ONCE = 8
 _MOST_ESCALATIONS = 1_000_000
@@ -63,42 +55,39 @@ class Scenario:
     """One demo over an orchestrator and a world that are up."""
 
     services: Services
+    world: World
     orders: Sequence[Order]
-    world_url: str
     tenant: str
     watcher: Watcher
 
     async def play(self) -> Result:
         """Run all of it. Raises Unavailable, and whatever the watcher's `keep_alive` raises."""
-        async with KintoClient(self.world_url, user=OWNER) as owner:
-            await open_shop(owner)
+        await self.world.open()
         await self.watcher.begin()
         began = time.monotonic()
-        before = await self._run_with_desk()
+        before = await self._run()
         seconds = time.monotonic() - began
         done = await self._operate(before.values())
         after = await self.watcher.settled() if done else before
         return await self._judge(before, after, done, seconds)
 
-    async def _run_with_desk(self) -> dict[str, RunRecord]:
-        async with KintoClient(self.world_url, user=DESK) as client:
-            desk = asyncio.create_task(ReviewDesk(client).work())
-            try:
-                await self._submit()
-                return await self._settled_while(desk)
-            finally:
-                desk.cancel()
-                with suppress(asyncio.CancelledError):
-                    await desk
+    async def _run(self) -> dict[str, RunRecord]:
+        """Submit and wait, while others change the world. Raises their failure if they fail."""
+        others = asyncio.create_task(self.world.meanwhile())
+        runs = asyncio.create_task(self._submit_and_wait())
+        try:
+            await asyncio.wait({runs, others}, return_when=asyncio.FIRST_COMPLETED)
+            if others.done():
+                others.result()
+            return await runs
+        finally:
+            for task in (runs, others):
+                task.cancel()
+            await asyncio.gather(runs, others, return_exceptions=True)
 
-    async def _settled_while(self, desk: asyncio.Task[None]) -> dict[str, RunRecord]:
-        """The settled runs; the desk's failure, if it fails, since runs wait for it."""
-        settled = asyncio.create_task(self.watcher.settled())
-        await asyncio.wait({settled, desk}, return_when=asyncio.FIRST_COMPLETED)
-        if desk.done():
-            settled.cancel()
-            desk.result()
-        return await settled
+    async def _submit_and_wait(self) -> dict[str, RunRecord]:
+        await self._submit()
+        return await self.watcher.settled()
 
     async def _submit(self) -> None:
         for start in range(0, len(self.orders), _SUBMITTED_AT_ONCE):
@@ -107,7 +96,7 @@ class Scenario:
 
     def _submission(self, order: Order) -> Submission:
         return Submission(
-            workflow=WORKFLOW,
+            workflow=self.world.workflow,
             inputs=order.inputs,
             idempotency_key=order.order_id,
             tenant=self.tenant,
@@ -117,10 +106,16 @@ class Scenario:
     async def _operate(self, runs: Iterable[RunRecord]) -> list[Done]:
         ours = {run.id for run in runs}
         open_ones = await self.services.escalations.list(limit=_MOST_ESCALATIONS)
-        chosen = choose([one for one in open_ones if one.run_id in ours])
-        async with KintoClient(self.world_url, user=OPERATOR) as client:
-            clerk = Clerk(self.services.escalations, client)
-            return [await clerk.act(escalation, way) for escalation, way in chosen]
+        ours_open = [one for one in open_ones if one.run_id in ours]
+        return [await self._act(one, way) for one, way in choose(ours_open, self.world.ways_out)]
+
+    async def _act(self, escalation: EscalationRecord, way: WayOut) -> Done:
+        escalations = self.services.escalations
+        await escalations.claim(escalation.id, by=OPERATOR)
+        expected = await self.world.act(escalations, escalation, way)
+        return Done(
+            run_id=escalation.run_id, escalation_id=escalation.id, way=way, expected=expected
+        )
 
     async def _judge(
         self,
@@ -131,17 +126,8 @@ class Scenario:
     ) -> Result:
         views = await self._views(after)
         by_run = {act.run_id: act.expected for act in done}
-        async with KintoClient(self.world_url, user=OWNER) as owner:
-            world = await read_world(owner)
-        verdict = reconcile(
-            self.orders,
-            views,
-            world,
-            expected={
-                order_id: by_run[run.id] for order_id, run in after.items() if run.id in by_run
-            },
-            others=await self._others(),
-        )
+        expected = {o: by_run[run.id] for o, run in after.items() if run.id in by_run}
+        verdict = await self.world.reconcile(self.orders, views, expected)
         # As they stood before the operator took some up again.
         intervals = [(r.started_at, r.settled_at) for r in before.values() if r.started_at]
         return Result(
@@ -159,18 +145,10 @@ class Scenario:
             if run.status is RunStatus.SUCCEEDED or run.status not in SETTLED:
                 return brief_view(run)
             async with readers:
-                return full_view(await self.services.runs.show(run.id))
+                return full_view(await self.services.runs.show(run.id), self.world.named)
 
         views = await asyncio.gather(*(view(run) for run in runs.values()))
         return dict(zip(runs, views, strict=True))
-
-    async def _others(self) -> frozenset[str]:
-        """The server's names for those who are not the orchestrator."""
-        names = []
-        for user in (OWNER, DESK, OPERATOR):
-            async with KintoClient(self.world_url, user=user) as client:
-                names.append(await client.whoami())
-        return frozenset(names)
 
 
 def _samples(views: Iterable[RunView]) -> dict[RunStatus, str]:

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.demo.kinto import PASSWORD
-from orchestrator.demo.material import Material, api_environment, find_material
+from orchestrator.demo.material import Material, find_material
 from orchestrator.demo.memory import peak_memory_bytes
+from orchestrator.demo.shop import DOCUMENT as CHECKOUT
+from orchestrator.demo.shop import Shop
+from orchestrator.demo.wish import Wish, WorldName
 from orchestrator.demo.world import start_kinto
-from orchestrator.embedded.process import Child, stop_all
+from orchestrator.demo.worlds import World
+from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.errors import Unavailable
 from orchestrator.settings import Settings, load_settings
 
-WORKFLOW_FILE = "checkout.arazzo.yaml"
 _HEADROOM = 1.02
 """A worker takes the next run when one has ended; so that the wanted number is reached although
 some are ending, each may hold a little more than its share."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What was asked for on the command line."""
-
-    runs: int
-    concurrency: int
-    seed: int
-    workers: int
-    max_inline_steps: int | None  # None: as the settings say
-    keep: bool
+_WORLDS: Mapping[WorldName, tuple[str, Callable[[Path], World]]] = {
+    WorldName.KINTO: (CHECKOUT, lambda logs: Shop(child=start_kinto(logs / "kinto.log"))),
+}
+"""For each world the document of its workflow, and how to start it (given the folder for logs)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +40,7 @@ class Stage:
     """Of this process: the same database and broker as the workers'."""
     material: Material
     supervisor: Supervisor
-    kinto: Child
+    world: World
 
     def watch(self) -> None:
         """Start ended workers again. Raises Unavailable when the broker or the server is gone."""
@@ -52,9 +48,10 @@ class Stage:
         gone = self.supervisor.broker_failure()
         if gone:
             raise Unavailable("broker", self.supervisor.broker_url, gone)
-        if not self.kinto.running:
-            why = f"ended with exit code {self.kinto.exit_code}; log {self.kinto.log_path}"
-            raise Unavailable("kinto", self.kinto.spec.address, why)
+        server = self.world.child
+        if not server.running:
+            why = f"ended with exit code {server.exit_code}; log {server.log_path}"
+            raise Unavailable(server.spec.name, server.spec.address, why)
 
     def worker_memory(self) -> dict[str, int | None]:
         """Peak memory in bytes of each worker by name."""
@@ -70,20 +67,16 @@ def set_up(wish: Wish, options: UpOptions, base: Settings) -> Iterator[Stage]:
     """
     with ExitStack() as stack:
         state_dir = _state_dir(wish, base, stack)
-        material = find_material(base.config_dir, WORKFLOW_FILE)
-        kinto = start_kinto(state_dir / "logs" / "kinto.log")
-        stack.callback(stop_all, [kinto])
+        document, start = _WORLDS[wish.world]
+        material = find_material(base.config_dir, document)
+        world = start(state_dir / "logs")
+        stack.callback(stop_all, [world.child])
         own = _own_settings(wish, state_dir, material)
-        secrets = {"KINTO_PASSWORD": PASSWORD}
-        env = {
-            **material.environment(),
-            **api_environment("kinto", base_url=kinto.spec.address, secrets=secrets),
-            **_as_environment(own),
-        }
+        env = {**material.environment(), **world.environment(), **_as_environment(own)}
         up = replace(options, state_dir=state_dir, workers=wish.workers, env=env)
         supervisor = stack.enter_context(Supervisor(up))
         settings = load_settings(**own, broker_url=supervisor.broker_url)
-        yield Stage(settings=settings, material=material, supervisor=supervisor, kinto=kinto)
+        yield Stage(settings=settings, material=material, supervisor=supervisor, world=world)
 
 
 def _own_settings(wish: Wish, state_dir: Path, material: Material) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.core.states import HAPPENED, STUCK
@@ -22,7 +22,7 @@ def brief_view(run: RunRecord) -> RunView:
     )
 
 
-def full_view(full: FullRun) -> RunView:
+def full_view(full: FullRun, named: Callable[[EscalationRecord], frozenset[Record]]) -> RunView:
     """Of a run that turned back: with the order of its links and what its escalation names."""
     failed = [link.step_id for link in full.forward if link.record.link.status in STUCK]
     return RunView(
@@ -31,13 +31,13 @@ def full_view(full: FullRun) -> RunView:
         failed_at=failed[0] if failed else None,
         completed=_in_order(full.forward),
         undone=_in_order(full.backward),
-        named=standing(full.escalations[-1]) if full.escalations else frozenset(),
+        named=named(full.escalations[-1]) if full.escalations else frozenset(),
         started_at=full.run.started_at,
         settled_at=full.run.settled_at,
     )
 
 
-def standing(escalation: EscalationRecord) -> frozenset[Record]:
+def standing_records(escalation: EscalationRecord) -> frozenset[Record]:
     """The server's records that an escalation says are still there."""
     named = [record_in(item.get("request")) for item in escalation.context["standing"]]
     return frozenset(record for record in named if record is not None)

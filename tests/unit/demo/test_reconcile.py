@@ -96,6 +96,7 @@ def verdict(
         [ordered],
         {} if view is None else {"o1": view},
         state,
+        effects=FORWARD,
         expected={} if expected is None else {"o1": expected},
         others=frozenset({DESK}),
     )

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import Direction
-from orchestrator.demo.clerk import LEFT_OPEN, WayOut, choose
-from orchestrator.demo.views import record_in, standing, stuck_record
+from orchestrator.demo.views import record_in, standing_records, stuck_record
+from orchestrator.demo.worlds import LEFT_OPEN, WayOut, choose
 from orchestrator.ports import EscalationRecord
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -56,17 +56,17 @@ def escalation(number: int) -> EscalationRecord:
     ("open_ones", "acted_on"), [(0, 0), (LEFT_OPEN, 0), (LEFT_OPEN + 1, 1), (30, 8), (300, 8)]
 )
 def test_enough_stay_open(open_ones: int, acted_on: int) -> None:
-    assert len(choose([escalation(n) for n in range(open_ones)])) == acted_on
+    assert len(choose([escalation(n) for n in range(open_ones)], tuple(WayOut))) == acted_on
 
 
 def test_every_way_out_is_shown_and_nobody_is_treated_twice() -> None:
-    chosen = choose([escalation(n) for n in range(30)])
+    chosen = choose([escalation(n) for n in range(30)], tuple(WayOut))
     assert Counter(way for _, way in chosen) == dict.fromkeys(WayOut, 2)
     assert len({one.id for one, _ in chosen}) == len(chosen)
 
 
 def test_what_stands_is_what_was_written() -> None:
-    assert standing(escalation(1)) == {("stock-reservations", "o1"), ("payments", "o1")}
+    assert standing_records(escalation(1)) == {("stock-reservations", "o1"), ("payments", "o1")}
 
 
 def test_the_stuck_record_is_that_of_the_undo() -> None:

@@ -1,0 +1,25 @@
+"""What was asked for on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class WorldName(StrEnum):
+    """The outside world that the runs change."""
+
+    KINTO = "kinto"  # a server of records: six of them for each checkout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """One demo."""
+
+    runs: int
+    concurrency: int  # runs under way at once, over all workers
+    seed: int
+    workers: int
+    max_inline_steps: int | None = None  # None: as the settings say
+    keep: bool = False
+    world: WorldName = WorldName.KINTO
