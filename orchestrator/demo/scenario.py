@@ -104,15 +104,18 @@ class Scenario:
         )
 
     async def _operate(self, runs: Iterable[RunRecord]) -> list[Done]:
-        ours = {run.id for run in runs}
+        ours = {run.id: run.idempotency_key for run in runs}
         open_ones = await self.services.escalations.list(limit=_MOST_ESCALATIONS)
         ours_open = [one for one in open_ones if one.run_id in ours]
-        return [await self._act(one, way) for one, way in choose(ours_open, self.world.ways_out)]
+        return [
+            await self._act(one, way, ours[one.run_id])
+            for one, way in choose(ours_open, self.world.ways_out)
+        ]
 
-    async def _act(self, escalation: EscalationRecord, way: WayOut) -> Done:
+    async def _act(self, escalation: EscalationRecord, way: WayOut, order_id: str) -> Done:
         escalations = self.services.escalations
         await escalations.claim(escalation.id, by=OPERATOR)
-        expected = await self.world.act(escalations, escalation, way)
+        expected = await self.world.act(escalations, escalation, way, order_id)
         return Done(
             run_id=escalation.run_id, escalation_id=escalation.id, way=way, expected=expected
         )

@@ -40,7 +40,7 @@ def seed_orders(count: int, *, seed: int, prefix: str) -> tuple[Order, ...]:
     `prefix` begins each order's id, and with it the ids of all its records.
     """
     dice = random.Random(f"{seed}/{count}")
-    endings = _endings(count, dice)
+    endings = deal_endings(count, dice)
     kinds = {RunStatus.SUCCEEDED: 0, RunStatus.COMPENSATED: 0, RunStatus.ESCALATED: 0}
     orders = []
     for number, ending in enumerate(endings, start=1):
@@ -50,7 +50,8 @@ def seed_orders(count: int, *, seed: int, prefix: str) -> tuple[Order, ...]:
     return tuple(orders)
 
 
-def _endings(count: int, dice: random.Random) -> list[RunStatus]:
+def deal_endings(count: int, dice: random.Random) -> list[RunStatus]:
+    """How each run has to end, in order of submission, in the promised shares."""
     least = 1 if count >= _AT_LEAST_ONE_FROM else 0
     escalated = max(least, round(count * ESCALATED_SHARE))
     refused = max(least, round(count * REFUSED_SHARE))

@@ -42,7 +42,7 @@ class Shop:
         """See World."""
         return seed_orders(count, seed=seed, prefix=prefix)
 
-    def named(self, escalation: EscalationRecord) -> frozenset[Record]:
+    def named(self, escalation: EscalationRecord, order_id: str) -> frozenset[Record]:
         """See World."""
         return standing_records(escalation)
 
@@ -57,7 +57,7 @@ class Shop:
             await ReviewDesk(desk).work()
 
     async def act(
-        self, escalations: Escalations, escalation: EscalationRecord, way: WayOut
+        self, escalations: Escalations, escalation: EscalationRecord, way: WayOut, order_id: str
     ) -> Expected:
         """See World. Raises Conflict when the record has changed once more."""
         record = _stuck(escalation)

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from orchestrator.demo.material import Material, find_material
 from orchestrator.demo.memory import peak_memory_bytes
+from orchestrator.demo.node import start_payment_api
+from orchestrator.demo.payments import DOCUMENT as PAYMENTS
+from orchestrator.demo.payments import Payments
 from orchestrator.demo.shop import DOCUMENT as CHECKOUT
 from orchestrator.demo.shop import Shop
 from orchestrator.demo.wish import Wish, WorldName
@@ -28,6 +31,10 @@ some are ending, each may hold a little more than its share."""
 
 _WORLDS: Mapping[WorldName, tuple[str, Callable[[Path], World]]] = {
     WorldName.KINTO: (CHECKOUT, lambda logs: Shop(child=start_kinto(logs / "kinto.log"))),
+    WorldName.STRIPE: (
+        PAYMENTS,
+        lambda logs: Payments(child=start_payment_api(logs / "stripe.log")),
+    ),
 }
 """For each world the document of its workflow, and how to start it (given the folder for logs)."""
 

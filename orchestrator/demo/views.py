@@ -22,8 +22,11 @@ def brief_view(run: RunRecord) -> RunView:
     )
 
 
-def full_view(full: FullRun, named: Callable[[EscalationRecord], frozenset[Record]]) -> RunView:
+def full_view(
+    full: FullRun, named: Callable[[EscalationRecord, str], frozenset[Record]]
+) -> RunView:
     """Of a run that turned back: with the order of its links and what its escalation names."""
+    letters = full.escalations
     failed = [link.step_id for link in full.forward if link.record.link.status in STUCK]
     return RunView(
         run_id=full.run.id,
@@ -31,7 +34,7 @@ def full_view(full: FullRun, named: Callable[[EscalationRecord], frozenset[Recor
         failed_at=failed[0] if failed else None,
         completed=_in_order(full.forward),
         undone=_in_order(full.backward),
-        named=named(full.escalations[-1]) if full.escalations else frozenset(),
+        named=named(letters[-1], full.run.idempotency_key) if letters else frozenset(),
         started_at=full.run.started_at,
         settled_at=full.run.settled_at,
     )

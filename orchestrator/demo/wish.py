@@ -10,6 +10,7 @@ class WorldName(StrEnum):
     """The outside world that the runs change."""
 
     KINTO = "kinto"  # a server of records: six of them for each checkout
+    STRIPE = "stripe"  # a payment API's look-alike: two charges for each run (needs Node)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -59,8 +59,8 @@ class World(Protocol):
     def seed(self, count: int, *, seed: int, prefix: str) -> Sequence[Order]:
         """The orders of a demo."""
 
-    def named(self, escalation: EscalationRecord) -> frozenset[Record]:
-        """The effects that an escalation says are still there."""
+    def named(self, escalation: EscalationRecord, order_id: str) -> frozenset[Record]:
+        """The effects of an order that its escalation says are still there."""
 
     async def open(self) -> None:
         """Prepare it for the first run. Repeatable."""
@@ -69,7 +69,7 @@ class World(Protocol):
         """What others do there while runs are under way; until cancelled."""
 
     async def act(
-        self, escalations: Escalations, escalation: EscalationRecord, way: WayOut
+        self, escalations: Escalations, escalation: EscalationRecord, way: WayOut, order_id: str
     ) -> Expected:
         """Put right what can be put right by hand, then decide about a claimed escalation."""
 
