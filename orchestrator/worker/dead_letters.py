@@ -17,7 +17,7 @@ from celery.utils.nodenames import anon_nodename
 from kombu.exceptions import KombuError
 
 from orchestrator.errors import Unavailable
-from orchestrator.ports import DEAD_LETTER_QUEUE, DeadLetterQueue, EscalationRecord
+from orchestrator.ports import DEAD_LETTER_QUEUE, EscalationRecord
 from orchestrator.worker.app import OrchestratorApp
 from orchestrator.worker.envelope import MESSAGE_VERSION, properties
 from orchestrator.worker.redis_link import RedisLink, broker_address, is_plain_redis
@@ -25,7 +25,7 @@ from orchestrator.worker.redis_link import RedisLink, broker_address, is_plain_r
 _TASK = "orchestrator.escalated"  # no worker registers it
 
 
-def dead_letter_queue(app: OrchestratorApp) -> DeadLetterQueue:
+def dead_letter_queue(app: OrchestratorApp) -> RedisDeadLetters | KombuDeadLetters:
     """The queue on the app's broker."""
     return RedisDeadLetters(app) if is_plain_redis(app) else KombuDeadLetters(app)
 

@@ -24,14 +24,23 @@ class MainThread:
     def __init__(self) -> None:
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._hub: Any = None
+        self._parked = False
         self._lock = threading.RLock()
         # One promise for all: the hub's ready set then holds at most one entry and one wake-up,
         # however many calls are waiting.
         self._run_pending = promise(self.run_pending)
 
     def attach(self, hub: Any) -> None:
-        """Use this event loop from now on (None: a transport without one, or shutting down)."""
+        """Use this event loop from now on."""
         self._hub = hub
+
+    def park(self) -> None:
+        """Only keep calls, for `run_pending`: the event loop has ended.
+
+        A cold shutdown begins in a signal handler, above whatever the main thread was doing, so
+        other threads must not wait for a lock that it may hold.
+        """
+        self._parked = True
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Run `function(*args)` on the main thread soon. Thread-safe; returns at once.
@@ -39,6 +48,8 @@ class MainThread:
         Without an event loop it runs here and now, one call at a time.
         """
         self._calls.append((function, args))
+        if self._parked:
+            return
         hub = self._hub
         if hub is not None:
             hub.call_soon(self._run_pending)

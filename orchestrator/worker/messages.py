@@ -17,7 +17,7 @@ from celery.utils.nodenames import anon_nodename
 from kombu.exceptions import KombuError
 
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Hint, HintPublisher
+from orchestrator.ports import Hint
 from orchestrator.worker.app import OrchestratorApp
 from orchestrator.worker.envelope import args_repr, envelope, hint_args
 from orchestrator.worker.redis_link import RedisLink, broker_address, is_plain_redis
@@ -25,7 +25,7 @@ from orchestrator.worker.redis_link import RedisLink, broker_address, is_plain_r
 _MESSAGES_PER_COMMAND = 500
 
 
-def hint_publisher(app: OrchestratorApp) -> HintPublisher:
+def hint_publisher(app: OrchestratorApp) -> RedisHints | KombuHints:
     """The publisher for the app's broker."""
     return RedisHints(app) if is_plain_redis(app) else KombuHints(app)
 
@@ -77,6 +77,9 @@ class KombuHints:
         """Messages waiting in each queue."""
         depths: dict[str, int] = await self._in_thread(self._depth, queues)
         return depths
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
 
     async def _in_thread(self, function: Any, *args: Any) -> Any:
         try:

@@ -17,6 +17,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
+from celery.worker import state as worker_state
 
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Hop, Runtime
@@ -132,7 +133,9 @@ class HopPool(BasePool):
 
     def on_stop(self) -> None:
         """Warm shutdown. Hops still held were never accepted: kombu puts their messages back."""
-        self._drain(self.app.shutdown_grace_seconds)
+        # Celery stops the pool in a cold shutdown too, before it terminates it.
+        cold = worker_state.should_terminate
+        self._drain(_NO_GRACE if cold else self.app.shutdown_grace_seconds)
 
     def on_terminate(self) -> None:
         """Cold shutdown: hand back what can be, wait for nothing."""
@@ -142,11 +145,11 @@ class HopPool(BasePool):
         runtime, self._runtime = self._runtime, None
         if runtime is None:
             return
+        self.main_thread.park()
         try:
             runtime.drain(grace_seconds=grace_seconds)
         except Exception:  # the table recovers what could not be handed back
             log.exception("the engine did not hand back all its runs")
-        self.main_thread.attach(None)
         self.main_thread.run_pending()
         self.app.step_events.flush()
 
@@ -166,8 +169,11 @@ class HopPool(BasePool):
 
 
 def _einfo(error: BaseException) -> ExceptionInfo:
-    """Celery's form of an exception; the traceback stays out, it may show values."""
-    return ExceptionInfo((type(error), error.with_traceback(None), None))
+    """Celery's form of an exception. The engine's traceback stays out: it may show values."""
+    try:
+        raise error.with_traceback(None)
+    except BaseException:  # noqa: BLE001 - billiard wants one that is being handled
+        return ExceptionInfo()
 
 
 def missing_runtime() -> InvalidSetting:

@@ -6,14 +6,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import kombu.pools
 import pytest
 import redis
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from workbench import Process, eventually, valkey, worker  # noqa: E402
+from workbench import Process, eventually, valkey, worker
 
-from orchestrator.worker.app import OrchestratorApp, make_app  # noqa: E402
+from orchestrator.worker.app import OrchestratorApp, make_app
 
 StartWorker = Callable[..., Process]
 
@@ -42,12 +43,11 @@ def app(broker_url: str) -> Iterator[OrchestratorApp]:
     app = make_app(broker_url=broker_url, python_tasks=["tasks.price"])
     yield app
     app.close()
+    kombu.pools.reset()  # one per process: the next test may have cut its connections
 
 
 @pytest.fixture
-def start_worker(
-    broker_url: str, client: redis.Redis, tmp_path: Path
-) -> Iterator[StartWorker]:
+def start_worker(broker_url: str, client: redis.Redis, tmp_path: Path) -> Iterator[StartWorker]:
     """Start a worker and wait until it answers; its output is in `process.log`."""
     started: list[Process] = []
 

@@ -49,9 +49,7 @@ async def test_bytes_equal_the_ordinary_producers(
     await ours.close()
 
 
-async def test_a_kombu_consumer_reads_both_alike(
-    app: OrchestratorApp, client: redis.Redis
-) -> None:
+async def test_a_kombu_consumer_reads_both_alike(app: OrchestratorApp, client: redis.Redis) -> None:
     hint = a_hint()
     ours = RedisHints(app)
     await ours.publish([hint])
@@ -78,7 +76,8 @@ _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 async def test_bulk_keeps_the_order_of_each_queue(
     app: OrchestratorApp, client: redis.Redis
 ) -> None:
-    hints = [a_hint(queue=f"default.{way}") for _ in range(700) for way in ("forward", "compensation")]
+    queues = ("default.forward", "default.compensation")
+    hints = [a_hint(queue=queue) for _ in range(700) for queue in queues]
     publisher = hint_publisher(app)
 
     await publisher.publish(hints)
@@ -88,7 +87,7 @@ async def test_bulk_keeps_the_order_of_each_queue(
         "default.compensation": 700,
         "maintenance": 0,
     }
-    for queue in ("default.forward", "default.compensation"):
+    for queue in queues:
         popped = [json.loads(raw)["headers"]["id"] for raw in client.lrange(queue, 0, -1)[::-1]]
         assert popped == [hint.hop_id for hint in hints if hint.queue == queue]
     await publisher.close()
@@ -96,6 +95,7 @@ async def test_bulk_keeps_the_order_of_each_queue(
 
 async def test_nothing_to_publish_is_nothing(app: OrchestratorApp, client: redis.Redis) -> None:
     await hint_publisher(app).publish([])
+
     assert client.keys("*") == []
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -55,7 +58,7 @@ async def test_takes_no_more_than_its_slots_and_leaves_the_rest_on_the_queue(
     await publisher.publish([a_hint("checkout.hold") for _ in range(12)])
 
     eventually(lambda: client.llen("seen") == 5)
-    time.sleep(0.3)
+    await asyncio.sleep(0.3)
     assert client.llen("seen") == 5
     assert client.llen(FORWARD) == 7
     assert answer(app, "stats")["pool"]["held-hops"] == 0
@@ -277,27 +280,26 @@ class watching:  # noqa: N801 - reads as a phrase
     def __init__(self, app: OrchestratorApp) -> None:
         self._connection = app.connection_for_read()
         self._state = State()
-        self._receiver = app.events.Receiver(
-            self._connection, handlers={"*": self._state.event}
-        )
+        self._receiver = app.events.Receiver(self._connection, handlers={"*": self._state.event})
+        self._thread = threading.Thread(target=self._receive)
 
     def __enter__(self) -> watching:
-        self._consumers = self._receiver.consumer_context()
-        self._consumers.__enter__()
+        self._thread.start()
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._consumers.__exit__(*failure)
+        self._receiver.should_stop = True
+        self._thread.join(10)
         self._connection.release()
 
-    def until(self, wanted: Any, *, seconds: float = 20.0) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                self._connection.drain_events(timeout=0.2)
-            except TimeoutError:
-                pass
-            tasks = dict(self._state.tasks)
-            if wanted(tasks):
-                return tasks
-        raise AssertionError({uuid: task.state for uuid, task in self._state.tasks.items()})
+    def until(self, wanted: Any) -> dict[str, Any]:
+        try:
+            eventually(lambda: wanted(dict(self._state.tasks)), what="events")
+        except AssertionError as error:
+            error.add_note(str({t.name: t.state for t in self._state.tasks.values()}))
+            raise
+        return dict(self._state.tasks)
+
+    def _receive(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            self._receiver.capture(timeout=30, wakeup=False)
