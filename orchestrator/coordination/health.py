@@ -7,50 +7,42 @@ import time
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from orchestrator.coordination.connect import connect, without_secrets
 from orchestrator.errors import Unavailable
 from orchestrator.ports import BrokerFacts
 
 
 class RedisInspector:
-    """Implements BrokerInspector for one server."""
+    """Implements BrokerInspector. `where` is the address without secrets."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, redis: Redis, where: str) -> None:
+        self._redis, self._where = redis, where
 
     async def facts(self) -> BrokerFacts:
-        """Ask the server over a connection of its own. Raises Unavailable."""
-        redis = connect(self._url)
+        """Ask the server. Raises Unavailable."""
         try:
-            return await _facts(redis, without_secrets(self._url))
+            round_trip = await self._round_trip()
+            info = await self._redis.info()
         except (RedisError, OSError) as error:
             why = f"{type(error).__name__}: {error}"[:300]
-            raise Unavailable("broker", without_secrets(self._url), why) from error
-        finally:
-            await redis.aclose()
+            raise Unavailable("broker", self._where, why) from error
+        server = str(info.get("server_name", "redis"))
+        number = info.get("valkey_version") or info.get("redis_version", "of unknown version")
+        return BrokerFacts(
+            address=self._where,
+            version=f"{server} {number}",
+            maxmemory_policy=str(info.get("maxmemory_policy", "")),
+            maxmemory=int(info.get("maxmemory", 0)),
+            used_memory=int(info.get("used_memory", 0)),
+            append_only=bool(int(info.get("aof_enabled", 0))),
+            round_trip_seconds=round_trip,
+        )
 
-
-async def _facts(redis: Redis, address: str) -> BrokerFacts:
-    round_trip = await _round_trip(redis)
-    info = await redis.info()
-    name = "Valkey" if "valkey_version" in info else "Redis"
-    return BrokerFacts(
-        address=address,
-        version=f"{name} {info.get('valkey_version') or info.get('redis_version', '')}",
-        maxmemory_policy=str(info.get("maxmemory_policy", "")),
-        maxmemory=int(info.get("maxmemory", 0)),
-        used_memory=int(info.get("used_memory", 0)),
-        append_only=bool(int(info.get("aof_enabled", 0))),
-        round_trip_seconds=round_trip,
-    )
-
-
-async def _round_trip(redis: Redis) -> float:
-    """Seconds, the median of five."""
-    await redis.ping()  # connects
-    taken = []
-    for _ in range(5):
-        begun = time.monotonic()
-        await redis.ping()
-        taken.append(time.monotonic() - begun)
-    return sorted(taken)[2]
+    async def _round_trip(self) -> float:
+        """The median of five, after one that connects."""
+        await self._redis.ping()
+        taken = []
+        for _ in range(5):
+            begun = time.monotonic()
+            await self._redis.ping()
+            taken.append(time.monotonic() - begun)
+        return sorted(taken)[2]

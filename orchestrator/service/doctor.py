@@ -1,0 +1,184 @@
+"""Checks that tell an operator what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.ports import (
+    BrokerFacts,
+    BrokerInspector,
+    DeadLetterQueue,
+    Store,
+    WorkerRecord,
+)
+from orchestrator.service.queues import Queues
+
+SLOW_ROUND_TRIP_SECONDS = 0.05
+SKEW_SECONDS = 2.0
+OLD_DUE_SECONDS = 60.0
+MEMORY_SHARE = 0.8
+
+
+class Verdict(StrEnum):
+    """How bad it is."""
+
+    GOOD = "good"
+    WARNING = "warning"  # works, but not as it should in production
+    BAD = "bad"  # does not work, or will lose time or data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One look: what was found, and what to do when it is not good."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    do: str = ""
+
+
+class Doctor:
+    """Looks at broker, database, clocks, queues, workers and dead letters."""
+
+    def __init__(
+        self,
+        store: Store,
+        broker: BrokerInspector,
+        queues: Queues,
+        dead_letters: DeadLetterQueue,
+        *,
+        database: str,
+        wall_clock: Callable[[], datetime],
+        dead_after_seconds: float,
+    ) -> None:
+        self._store, self._broker, self._queues = store, broker, queues
+        self._dead_letters, self._database = dead_letters, database
+        self._wall_clock, self._dead_after = wall_clock, dead_after_seconds
+
+    async def checks(self) -> list[Check]:
+        """All checks; one that cannot look says so instead of ending the others."""
+        looks = [self._database_check, self._broker_checks, self._worker_checks,
+                 self._queue_checks, self._workflow_checks]  # fmt: skip
+        return [check for look in looks for check in await _guarded(look)]
+
+    async def _database_check(self) -> list[Check]:
+        before = self._wall_clock()
+        database_now = await self._store.now()
+        after = self._wall_clock()
+        seconds = (after - before).total_seconds()
+        skew = abs((database_now - (before + (after - before) / 2)).total_seconds())
+        return [
+            _judged(
+                "database", seconds < SLOW_ROUND_TRIP_SECONDS * 4,
+                f"{self._database} answers in {seconds * 1000:.0f} ms",
+                "bring worker and database closer together, or look at its load",
+            ),
+            _judged(
+                "clock", skew < SKEW_SECONDS, f"differs from the database's by {skew:.1f} s",
+                "synchronise clocks (NTP); all decisions use the database's, logs use this one",
+            ),
+        ]  # fmt: skip
+
+    async def _broker_checks(self) -> list[Check]:
+        facts = await self._broker.facts()
+        return [
+            _judged(
+                "broker", facts.round_trip_seconds < SLOW_ROUND_TRIP_SECONDS,
+                f"{facts.version} at {facts.address} answers in "
+                f"{facts.round_trip_seconds * 1000:.1f} ms",
+                "bring worker and broker closer together, or look at its load",
+            ),
+            _eviction(facts),
+            _judged(
+                "broker persistence", facts.append_only,
+                "append-only file is " + ("on" if facts.append_only else "off"),
+                "set `appendonly yes`: a restart then keeps the hints (the sweep finds lost ones)",
+            ),
+            _memory(facts),
+        ]  # fmt: skip
+
+    async def _worker_checks(self) -> list[Check]:
+        now = await self._store.now()
+        workers = await self._store.workers()
+        if not workers:
+            return [Check(
+                name="workers", verdict=Verdict.BAD, found="none",
+                do="start some: orchestrator up, or celery -A orchestrator worker",
+            )]  # fmt: skip
+        return [self._worker_check(worker, now) for worker in workers]
+
+    def _worker_check(self, worker: WorkerRecord, now: datetime) -> Check:
+        age = (now - worker.heartbeat_at).total_seconds()
+        return _judged(
+            f"worker {worker.name}", age < self._dead_after,
+            f"{worker.active_runs} runs in hand, heartbeat {age:.1f} s ago",
+            "if it stays: the process hangs or cannot reach the database; its runs go elsewhere",
+        )  # fmt: skip
+
+    async def _queue_checks(self) -> list[Check]:
+        views = await self._queues.overview()
+        checks = []
+        for view in views:
+            old = view.oldest_due_seconds or 0.0
+            found = f"{view.messages} messages, {view.due} due, {view.owned} owned, "
+            checks.append(_judged(
+                f"queue {view.name}", old < OLD_DUE_SECONDS,
+                found + f"{view.parked} parked, oldest due {old:.0f} s",
+                "more workers, or an API that keeps its runs waiting (orchestrator queues)",
+            ))  # fmt: skip
+        dead = next((view for view in views if view.name == "dead_letter"), None)
+        if dead is not None and dead.due:
+            checks.append(Check(
+                name="escalations", verdict=Verdict.WARNING,
+                found=f"{dead.due} open and unclaimed",
+                do="orchestrator escalations claim --next",
+            ))  # fmt: skip
+        return checks
+
+    async def _workflow_checks(self) -> list[Check]:
+        workflows = await self._store.workflows()
+        return [_judged(
+            "workflows", bool(workflows), f"{len(workflows)} published",
+            "orchestrator workflows publish config/workflows",
+        )]  # fmt: skip
+
+
+async def _guarded(look: Callable[[], Awaitable[Sequence[Check]]]) -> Sequence[Check]:
+    try:
+        return await look()
+    except OrchestratorError as error:
+        name = look.__name__.strip("_").rpartition("_")[0]
+        do = "start it, or correct its address in the settings (orchestrator up starts both)"
+        return [Check(name=name, verdict=Verdict.BAD, found=str(error), do=do)]
+
+
+def _judged(name: str, good: bool, found: str, do: str) -> Check:
+    verdict = Verdict.GOOD if good else Verdict.WARNING
+    return Check(name=name, verdict=verdict, found=found, do="" if good else do)
+
+
+def _eviction(facts: BrokerFacts) -> Check:
+    if facts.maxmemory_policy == "noeviction":
+        return Check(name="broker eviction", verdict=Verdict.GOOD, found="noeviction")
+    # A queue is one key: an evicting server drops it whole.
+    return Check(
+        name="broker eviction",
+        verdict=Verdict.BAD,
+        found=facts.maxmemory_policy,
+        do="set `maxmemory-policy noeviction`: any other policy throws whole queues away",
+    )
+
+
+def _memory(facts: BrokerFacts) -> Check:
+    if not facts.maxmemory:
+        found = f"{facts.used_memory // 2**20} MiB used, no limit"
+        return Check(name="broker memory", verdict=Verdict.GOOD, found=found)
+    share = facts.used_memory / facts.maxmemory
+    return _judged(
+        "broker memory", share < MEMORY_SHARE, f"{share:.0%} of maxmemory used",
+        "raise maxmemory: a full broker refuses hints and limits",
+    )  # fmt: skip
