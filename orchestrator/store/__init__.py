@@ -1,0 +1,11 @@
+"""All SQL: the truth about every run, on PostgreSQL or on the embedded SQLite.
+
+`open_store` gives ports.Store, `open_worker_locks` ports.WorkerLocks; `migrate` prepares the
+database.
+"""
+
+from orchestrator.store.locks import open_worker_locks
+from orchestrator.store.migrating import migrate
+from orchestrator.store.store import SqlStore, open_store
+
+__all__ = ["SqlStore", "migrate", "open_store", "open_worker_locks"]

@@ -1,0 +1,131 @@
+"""Accept runs in bulk: one INSERT of runs, one of their first audit records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.errors import Conflict, Problem
+from orchestrator.ports import Accepted, NewRun
+from orchestrator.store import codec
+from orchestrator.store.engine import Tx
+from orchestrator.store.part import Part, Shared
+
+_COLUMNS = {
+    "id": "text",
+    "workflow_id": "text",
+    "workflow": "text",
+    "version": "int",
+    "tenant": "text",
+    "actor": "text",
+    "lane": "text",
+    "priority": "int",
+    "idempotency_key": "text",
+    "inputs_digest": "text",
+    "inputs": "text",
+    "hop_id": "text",
+    "deadline_seconds": "real",
+}
+_COPIED = ", ".join(name for name in _COLUMNS if name != "deadline_seconds")
+MOST_CONFLICTS_SHOWN = 10
+
+
+class Accepting(Part):
+    """The bulk part of ports.RunStore."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        deadline = self._dialect.later("{now}", "b.deadline_seconds")
+        self._insert = self._sql(
+            f"INSERT INTO runs ({_COPIED}, status, direction, step, epoch, claims, published_at,"
+            " created_at, deadline_at, audit_seq)"
+            f" SELECT {', '.join('b.' + name for name in _COPIED.split(', '))},"
+            " 'pending', 'forward', 0, 0, 0, {now}, {now}, "
+            f"{deadline}, 1 FROM {self._dialect.batch(_COLUMNS)} AS b"
+            " WHERE true ON CONFLICT DO NOTHING RETURNING runs.id"
+        )
+        audited = self._dialect.batch({"run_id": "text", "actor": "text", "data": "text"})
+        self._insert_audit = self._sql(
+            "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
+            " SELECT b.run_id, 1, {now}, 'run.accepted', b.actor, b.data"
+            f" FROM {audited} AS b"
+        )
+        keys = self._dialect.batch({"tenant": "text", "idempotency_key": "text"})
+        self._holders = self._sql(
+            "SELECT runs.tenant, runs.idempotency_key, runs.id, runs.workflow, runs.inputs_digest"
+            f" FROM {keys} AS b JOIN runs"
+            " ON runs.tenant = b.tenant AND runs.idempotency_key = b.idempotency_key"
+        )
+        self._known_versions = self._sql(
+            f"SELECT b.wanted FROM {self._dialect.batch({'wanted': 'text'})} AS b"
+            " LEFT JOIN workflows ON workflows.id = b.wanted WHERE workflows.id IS NULL"
+        )
+
+    async def accept(self, runs: Sequence[NewRun]) -> list[Accepted]:
+        """Insert all in one transaction, `pending`, published_at = now, audit `run.accepted`.
+
+        Raises Conflict, with nothing written, when a key is held by a run of another workflow or
+        with other inputs; NotFound for a workflow version that does not exist.
+        """
+        return await self._db.write(lambda tx: self._accept(tx, runs)) if runs else []
+
+    async def _accept(self, tx: Tx, runs: Sequence[NewRun]) -> list[Accepted]:
+        await self._shared.plans(tx, {run.workflow_id for run in runs})
+        # In order of keys, so that two overlapping submits wait for each other instead of both.
+        ordered = sorted(runs, key=lambda run: (run.tenant, run.idempotency_key))
+        batch = codec.dump_batch([_row(run) for run in ordered])
+        new = {row[0] for row in await tx.rows(self._insert, batch=batch)}
+        audited = [(run.id, run.actor, _accepted(run)) for run in runs if run.id in new]
+        if audited:
+            await tx.change(self._insert_audit, batch=codec.dump_batch(audited))
+        if len(new) == len(runs):
+            return [Accepted(run_id=run.id, repeated=False) for run in runs]
+        return await self._answers(tx, runs, new)
+
+    async def _answers(self, tx: Tx, runs: Sequence[NewRun], new: set[str]) -> list[Accepted]:
+        keys = codec.dump_batch([(run.tenant, run.idempotency_key) for run in runs])
+        holders = {(row[0], row[1]): row for row in await tx.rows(self._holders, batch=keys)}
+        answers, problems, seen = [], [], set[str]()
+        for run in runs:
+            holder = holders.get((run.tenant, run.idempotency_key))
+            if holder is None or (holder[3], holder[4]) != (run.workflow, run.inputs_digest):
+                problems.append(_conflict(run, holder))
+                continue
+            first = holder[2] == run.id and run.id in new and run.id not in seen
+            seen.add(run.id)
+            answers.append(Accepted(run_id=holder[2], repeated=not first))
+        if problems:
+            raise Conflict(
+                "an idempotency key is in use for something else; nothing was accepted",
+                problems=problems[:MOST_CONFLICTS_SHOWN],
+            )
+        return answers
+
+
+def _row(run: NewRun) -> tuple[Any, ...]:
+    return (
+        run.id, run.workflow_id, run.workflow, run.version, run.tenant, run.actor, run.lane,
+        run.priority, run.idempotency_key, run.inputs_digest, codec.dump(run.inputs), run.hop_id,
+        run.deadline_seconds,
+    )  # fmt: skip
+
+
+def _accepted(run: NewRun) -> str:
+    return codec.dump(
+        {
+            "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
+            "idempotency_key": run.idempotency_key, "inputs_digest": run.inputs_digest,
+        }
+    )  # fmt: skip
+
+
+def _conflict(run: NewRun, holder: Sequence[Any] | None) -> Problem:
+    wanted = f"workflow {run.workflow} with inputs digest {run.inputs_digest[:12]}"
+    if holder is None:
+        return Problem(place=f"run {run.id}", found="the id of another run", wanted="a new id")
+    found = f"run {holder[2]} of workflow {holder[3]} with inputs digest {holder[4][:12]}"
+    return Problem(
+        place=f"idempotency key {run.idempotency_key!r} of tenant {run.tenant!r}",
+        found=found,
+        wanted=wanted,
+    )

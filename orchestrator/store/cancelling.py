@@ -1,0 +1,101 @@
+"""The wish to cancel a run, and its audit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.states import SETTLED
+from orchestrator.errors import Conflict, Problem
+from orchestrator.ports import Redelivery
+from orchestrator.store import codec, rows
+from orchestrator.store.engine import Tx
+from orchestrator.store.part import Part, Shared, not_found
+from orchestrator.store.tables import TIMED
+
+
+class Notes(Part):
+    """Audit records by others than a run's owner.
+
+    The owner counts its records without knowing of these; `audit_shift` moves its numbers on.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._number = self._sql(
+            "UPDATE runs SET audit_seq = audit_seq + 1,"
+            " audit_shift = audit_shift + CASE WHEN owner IS NULL THEN 0 ELSE 1 END"
+            " WHERE id = :run_id RETURNING audit_seq"
+        )
+        self._insert = self._sql(
+            "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
+            " VALUES (:run_id, :seq, {now}, :kind, :actor, :data)"
+        )
+
+    async def note(
+        self, tx: Tx, run_id: str, kind: str, *, by: str, data: Mapping[str, Any]
+    ) -> None:
+        """Append one; the run's row is locked until the transaction ends."""
+        row = await tx.row(self._number, run_id=run_id)
+        await tx.change(
+            self._insert, run_id=run_id, seq=row[0], kind=kind, actor=codec.storable(by),
+            data=codec.dump(data),
+        )  # fmt: skip
+
+
+class Cancelling(Part):
+    """The cancelling part of ports.RunStore."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._notes = Notes(shared)
+        self._look = self._sql(
+            f"SELECT {rows.REDELIVERY}, runs.owner, runs.status FROM runs"
+            " WHERE id = :run_id {for_update}"
+        )
+        self._wish = self._sql(
+            "UPDATE runs SET cancel_wish = :mode, cancel_reason = :reason WHERE id = :run_id"
+        )
+        # A paused run goes on, so that a worker takes it up; a waiting one need not wait any more.
+        self._wake = self._sql(
+            "UPDATE runs SET published_at = {now}, hop_id = :hop_id,"
+            f" wake_at = CASE WHEN {TIMED} THEN {{now}} END,"
+            " status = CASE WHEN status <> 'paused' THEN status"
+            " WHEN direction = 'forward' THEN 'running' ELSE 'compensating' END"
+            " WHERE id = :run_id"
+        )
+
+    async def request_cancel(
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str, hop_id: str
+    ) -> Redelivery | None:
+        """Write the wish (audited) and, if nobody owns the run, make it due at once.
+
+        Returns what to publish, or None when its owner will see the signal. Raises Conflict for
+        a settled run, NotFound.
+        """
+
+        async def work(tx: Tx) -> Redelivery | None:
+            row = await tx.row(self._look, run_id=run_id)
+            _check(row, run_id)
+            await tx.change(
+                self._wish, run_id=run_id, mode=str(mode), reason=codec.storable(reason)
+            )
+            data = {"mode": mode, "reason": reason}
+            await self._notes.note(tx, run_id, "run.cancel_requested", by=by, data=data)
+            if row[7] is not None:
+                return None
+            await tx.change(self._wake, run_id=run_id, hop_id=hop_id)
+            return rows.redelivery_of(row, "cancelled")
+
+        return await self._db.write(work)
+
+
+def _check(row: Any, run_id: str) -> None:
+    if row is None:
+        raise not_found("run", run_id, "the whole id of a run")
+    if row[8] in SETTLED:
+        problem = Problem(
+            place=f"run {run_id}", found=f"status {row[8]}", wanted="a run that is still going"
+        )
+        raise Conflict("the run cannot be cancelled any more", problems=[problem])

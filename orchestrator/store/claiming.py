@@ -1,0 +1,83 @@
+"""Take runs over: the guarded claim, with everything that driving a run needs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.core.states import RunStatus
+from orchestrator.errors import Unavailable
+from orchestrator.ports import ClaimedRun, RunRecord
+from orchestrator.store import codec, rows
+from orchestrator.store.engine import Tx
+from orchestrator.store.part import Part, Shared
+from orchestrator.store.tables import DUE, TIMED
+
+_COLUMNS = {"run_id": "text", "epoch": "int", "unsure": "bool"}
+
+
+class Claiming(Part):
+    """The claiming part of ports.RunStore.
+
+    When the commit of a claim is not answered, the runs may be ours without anybody here driving
+    them, and our heartbeat would keep them so for ever. Such hints are remembered: the next claim
+    that names them takes the run also from ourselves.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._unsure: set[tuple[str, int, str]] = set()
+        self._take = self._sql(
+            "WITH mine AS MATERIALIZED (SELECT runs.id FROM runs"
+            f" JOIN {self._dialect.batch(_COLUMNS)} AS b ON b.run_id = runs.id"
+            " WHERE (runs.epoch = b.epoch AND runs.owner IS NULL"
+            f" AND ({DUE} OR ({TIMED} AND wake_at <= {{now}})))"
+            " OR (b.unsure AND runs.epoch = b.epoch + 1 AND runs.owner = :owner)"
+            " ORDER BY runs.id {for_update_of_runs})"
+            " UPDATE runs SET owner = :owner, epoch = epoch + 1, claims = claims + 1,"
+            " started_at = COALESCE(started_at, {now}), audit_shift = 0"
+            " FROM mine WHERE runs.id = mine.id"
+            f" RETURNING {rows.RUN}"
+        )
+        self._links = self._sql(
+            f"SELECT {rows.LINK} FROM run_steps WHERE run_id IN"
+            f" (SELECT b.wanted FROM {self._dialect.batch({'wanted': 'text'})} AS b)"
+        )
+
+    async def claim(self, hints: Sequence[tuple[str, int]], *, owner: str) -> list[ClaimedRun]:
+        """Take each (run id, epoch) that is unowned, due and still at that epoch.
+
+        One transaction. The rest is left out; a hint that is there twice counts once.
+        """
+        if not hints:
+            return []
+        keys = {(run_id, epoch, owner) for run_id, epoch in hints}
+        try:
+            claimed = await self._db.write(lambda tx: self._claim(tx, keys, owner))
+        except (Unavailable, TimeoutError):
+            self._unsure |= keys
+            raise
+        self._unsure -= keys
+        return claimed
+
+    async def _claim(self, tx: Tx, keys: set[tuple[str, int, str]], owner: str) -> list[ClaimedRun]:
+        batch = codec.dump_batch([(key[0], key[1], key in self._unsure) for key in keys])
+        taken = [rows.run_of(row) for row in await tx.rows(self._take, batch=batch, owner=owner)]
+        plans = await self._shared.plans(tx, {run.workflow_id for run in taken})
+        links = await self._links_of(tx, taken)
+        return [
+            ClaimedRun(run=run, steps=rows.steps_of(plans[run.workflow_id], links[run.id]))
+            for run in taken
+        ]
+
+    async def _links_of(
+        self, tx: Tx, taken: Sequence[RunRecord]
+    ) -> defaultdict[str, list[Sequence[Any]]]:
+        """Rows of links by run; nothing has happened yet to a pending run, so it has none."""
+        links: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
+        begun = [(run.id,) for run in taken if run.status is not RunStatus.PENDING]
+        if begun:
+            for row in await tx.rows(self._links, batch=codec.dump_batch(begun)):
+                links[row[0]].append(row)
+        return links

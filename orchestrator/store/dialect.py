@@ -1,0 +1,94 @@
+"""Where the two databases differ in words: fragments that statements are put together from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from orchestrator.store import codec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialect:
+    """One database's words. `time` makes of an aware time what its statements take."""
+
+    name: str  # "sqlite" or "postgresql"
+    time: Callable[[datetime | None], Any]
+    words: Mapping[str, str]
+    each: str  # a JSON array as rows with a column `value`
+    shift: str
+    types: Mapping[str, str]
+
+    def sql(self, template: str, **more: str) -> TextClause:
+        """A statement; `{now}`, `{for_update}` … are replaced by this database's words."""
+        return text(template.format_map({**self.words, **more}))
+
+    def batch(self, columns: Mapping[str, str], parameter: str = "batch") -> str:
+        """A table source `b` over a batch (`codec.dump_batch`); column name -> "text", "int" …"""
+        picked = ", ".join(
+            self._pick(place, name, self.types[kind])
+            for place, (name, kind) in enumerate(columns.items())
+        )
+        return f"(SELECT {picked} FROM {self.each.format(f':{parameter}')})"
+
+    def later(self, start: str, seconds: str) -> str:
+        """The time `seconds` (an expression; negative: earlier) after `start`."""
+        return self.shift.format(start=start, seconds=seconds)
+
+    def _pick(self, place: int, name: str, kind: str) -> str:
+        value = f"(value->>{place})"
+        return f"CAST({value} AS {kind}) AS {name}" if kind else f"{value} AS {name}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded one, with a single writer at a time."""
+        return self.name == "sqlite"
+
+
+def _sqlite_time(at: datetime | None) -> int | None:
+    return None if at is None else codec.micros(at)
+
+
+SQLITE = Dialect(
+    name="sqlite",
+    time=_sqlite_time,
+    words={
+        "now": ":now",  # bound to the clock once per transaction: the database has no better one
+        "clock": ":now",
+        "real": "REAL",
+        # A writing transaction is alone, so there is nothing to lock and nobody to skip.
+        "for_update": "",
+        "for_update_of_runs": "",
+        "skip_locked": "",
+    },
+    each="json_each({})",
+    shift="({start} + CAST({seconds} * 1000000 AS INTEGER))",
+    types={"text": "", "int": "", "time": "", "bool": "", "real": ""},
+)
+
+POSTGRESQL = Dialect(
+    name="postgresql",
+    time=lambda at: at,
+    words={
+        "now": "now()",  # when the transaction began
+        "clock": "clock_timestamp()",
+        "real": "double precision",
+        "for_update": "FOR UPDATE",
+        "for_update_of_runs": "FOR UPDATE OF runs",
+        "skip_locked": "FOR UPDATE SKIP LOCKED",
+    },
+    each="jsonb_array_elements(CAST({} AS jsonb))",
+    shift="({start} + {seconds} * interval '1 second')",
+    types={
+        "text": "text",
+        "int": "bigint",
+        "time": "timestamptz",
+        "bool": "boolean",
+        "real": "double precision",
+    },
+)
+DIALECTS = {dialect.name: dialect for dialect in (SQLITE, POSTGRESQL)}

@@ -1,0 +1,194 @@
+"""One database: connections, transactions, and what each kind of database needs to be told first.
+
+SQLite has one writer at a time. Writers of this process queue on a lock of their own, which costs
+nothing, and only then on the file's lock, which SQLite polls; `BEGIN IMMEDIATE` takes it at once,
+since a transaction that reads first and writes later fails when another has written in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Executable, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from orchestrator.errors import InvalidSetting, Problem, Unavailable
+from orchestrator.store.dialect import DIALECTS, Dialect
+from orchestrator.store.failures import Repeatable, address, translated
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 10.0
+"""How long a SQLite writer waits for the other processes' writers."""
+BEGIN_WRITING = "BEGIN IMMEDIATE"
+CONNECT_SECONDS = 5
+MOST_REPEATS = 8
+
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+_SQLITE_SETTINGS = (
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA cache_size=-32000",
+)
+_POSTGRESQL_SETTINGS = (
+    "SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '60s'; SET lock_timeout = '20s';"
+    " SET idle_in_transaction_session_timeout = '60s'; SET synchronous_commit = on"
+)
+
+
+class Tx:
+    """One transaction. Its statements take named parameters."""
+
+    def __init__(self, connection: AsyncConnection, now: int | None) -> None:
+        self.connection = connection
+        self._now = now
+
+    async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
+        """All rows of the answer."""
+        found: Sequence[Any] = (await self._execute(statement, parameters)).all()
+        return found
+
+    async def row(self, statement: Executable, **parameters: Any) -> Any:
+        """The first row, or None."""
+        return (await self._execute(statement, parameters)).first()
+
+    async def change(self, statement: Executable, **parameters: Any) -> int:
+        """The number of rows touched."""
+        return int((await self._execute(statement, parameters)).rowcount)
+
+    async def _execute(self, statement: Executable, parameters: dict[str, Any]) -> Any:
+        if self._now is not None:
+            parameters["now"] = self._now
+        return await self.connection.execute(statement, parameters)
+
+
+class Database:
+    """An engine and its dialect."""
+
+    def __init__(self, url: URL, engine: AsyncEngine, dialect: Dialect) -> None:
+        self.url = url
+        self.where = address(url)
+        self.engine = engine
+        self.dialect = dialect
+        self._writing = asyncio.Lock()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Tx]:
+        """A transaction that only reads. Raises Unavailable."""
+        with translated(self.where):
+            async with self.engine.connect() as connection, connection.begin():
+                yield Tx(connection, self._clock())
+
+    async def write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run `work` in one transaction; whole again after a deadlock. Raises Unavailable."""
+        for repeat in range(MOST_REPEATS):
+            try:
+                return await self._write_once(work)
+            except Repeatable as lost:
+                why = str(lost)
+                # The two that met must not meet again at once.
+                await asyncio.sleep(random.uniform(0.0, 0.01 * 2**repeat))  # noqa: S311
+        raise Unavailable("database", self.where, f"{MOST_REPEATS} times in a row: {why}")
+
+    async def close(self) -> None:
+        """Return all connections."""
+        await self.engine.dispose()
+
+    async def _write_once(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        with translated(self.where):
+            if not self.dialect.is_sqlite:
+                async with self.engine.begin() as connection:
+                    return await work(Tx(connection, None))
+            async with self._writing, self.engine.connect() as connection:
+                await connection.execution_options(sqlite_begin=BEGIN_WRITING)
+                async with connection.begin():
+                    return await work(Tx(connection, self._clock()))
+
+    def _clock(self) -> int | None:
+        """Microseconds since 1970 for SQLite, whose clock is this machine's; None elsewhere."""
+        return time.time_ns() // 1000 if self.dialect.is_sqlite else None
+
+
+def open_database(
+    database_url: str, *, pool_size: int = 5, pool_wait_seconds: float = 10.0
+) -> Database:
+    """Connects lazily. Raises InvalidSetting for what is no SQLite file or PostgreSQL."""
+    url = parse_url(database_url)
+    dialect = DIALECTS[url.get_backend_name()]
+    if dialect.is_sqlite:
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=pool_wait_seconds,
+        hide_parameters=True,  # payloads stay out of error texts
+        connect_args=_connect_arguments(dialect),
+    )
+    event.listen(engine.sync_engine, "connect", _on_connect(dialect))
+    if dialect.is_sqlite:
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return Database(url, engine, dialect)
+
+
+def parse_url(database_url: str) -> URL:
+    """The address with its driver filled in. Raises InvalidSetting."""
+    wanted = "sqlite:///path/to/file.db or postgresql://user:password@host:port/database"
+    try:
+        url = make_url(database_url.replace("postgres://", "postgresql://", 1))
+    except ArgumentError:
+        raise _unusable("no database URL", wanted) from None
+    backend = url.get_backend_name()
+    if backend not in _DRIVERS:
+        raise _unusable(f"a database of kind {backend!r}", wanted)
+    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise _unusable("a database in memory", f"{wanted}; several processes share it")
+    return url.set(drivername=_DRIVERS[backend])
+
+
+def _unusable(found: str, wanted: str) -> InvalidSetting:
+    problem = Problem(place="setting database_url", found=found, wanted=wanted)
+    return InvalidSetting("the database cannot be used", problems=[problem])
+
+
+def _connect_arguments(dialect: Dialect) -> dict[str, Any]:
+    if dialect.is_sqlite:
+        # None: the driver begins no transaction by itself; `_begin_sqlite` does.
+        return {"timeout": BUSY_SECONDS, "isolation_level": None}
+    # A peer that vanished without a word is noticed within about ten seconds.
+    return {
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+    }
+
+
+def _on_connect(dialect: Dialect) -> Callable[[Any, Any], None]:
+    settings = _SQLITE_SETTINGS if dialect.is_sqlite else (_POSTGRESQL_SETTINGS,)
+
+    def prepare(dbapi_connection: Any, _record: Any) -> None:
+        cursor = dbapi_connection.cursor()
+        for setting in settings:
+            cursor.execute(setting)
+        cursor.close()
+        if not dialect.is_sqlite:
+            dbapi_connection.commit()
+
+    return prepare
+
+
+def _begin_sqlite(connection: Any) -> None:
+    begin = connection.get_execution_options().get("sqlite_begin", "BEGIN")
+    if begin:
+        connection.exec_driver_sql(begin)

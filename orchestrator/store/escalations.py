@@ -1,0 +1,204 @@
+"""The dead-letter table of record, and what people do about its rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.core.states import RunStatus
+from orchestrator.errors import Conflict, Problem
+from orchestrator.ports import ClaimedRun, EscalationRecord, RunWrite
+from orchestrator.store import codec, rows, writes
+from orchestrator.store.cancelling import Notes
+from orchestrator.store.engine import Tx
+from orchestrator.store.finding import Finder
+from orchestrator.store.journal import Journal
+from orchestrator.store.part import Part, Shared, not_found
+
+_FROM = "FROM escalations AS e JOIN runs ON runs.id = e.run_id"
+
+
+class Escalations(Part):
+    """Implements ports.EscalationStore. Whoever changes one locks its run first."""
+
+    def __init__(self, shared: Shared, journal: Journal) -> None:
+        super().__init__(shared)
+        self._journal, self._notes = journal, Notes(shared)
+        read = f"SELECT {rows.ESCALATION} {_FROM}"
+        self._find = Finder(self._dialect, what="escalation", select=read, column="e.id")
+        self._open = self._sql(f"{read} WHERE e.closed_at IS NULL ORDER BY e.id LIMIT :most")
+        self._all = self._sql(f"{read} ORDER BY e.id LIMIT :most")
+        self._of_run = self._sql(f"{read} WHERE e.run_id = :run_id ORDER BY e.id")
+        self._unclaimed = self._sql(
+            "SELECT id FROM escalations WHERE closed_at IS NULL AND claimed_by IS NULL ORDER BY id"
+        )
+        self._lock_run = self._sql(
+            "SELECT runs.status, runs.owner, runs.epoch, runs.audit_seq FROM runs WHERE id ="
+            " (SELECT run_id FROM escalations WHERE id = :id) {for_update}"
+        )
+        self._exact = self._sql(f"{read} WHERE e.id = :id")
+        self._claim = self._sql(
+            "UPDATE escalations SET claimed_by = :by, claimed_at = {now}"
+            " WHERE id = :id AND closed_at IS NULL AND claimed_by IS NULL"
+        )
+        self._release = self._sql(
+            "UPDATE escalations SET claimed_by = NULL, claimed_at = NULL"
+            " WHERE id = :id AND closed_at IS NULL AND claimed_by IS NOT NULL"
+        )
+        self._close = self._sql(
+            "UPDATE escalations SET closed_at = {now}, resolution = :resolution, closed_by = :by,"
+            " closing_reason = :reason WHERE id = :id AND closed_at IS NULL"
+        )
+        self._run_row = self._sql(f"SELECT {rows.RUN} FROM runs WHERE id = :run_id")
+        self._links = self._sql(f"SELECT {rows.LINK} FROM run_steps WHERE run_id = :run_id")
+        self._apply = self._sql(
+            f"UPDATE runs SET {writes.SET_RUN}, epoch = b.epoch,"
+            " settled_at = CASE WHEN b.settled THEN {now} END,"
+            " audit_seq = COALESCE(b.last_seq, runs.audit_seq)"
+            f" FROM {self._dialect.batch(writes.RUN_COLUMNS)} AS b WHERE runs.id = b.run_id"
+            " AND runs.status = 'escalated' AND runs.owner IS NULL AND runs.epoch = :expected"
+        )
+
+    # --- look -------------------------------------------------------------------------------------
+
+    async def escalation(self, escalation_id: str) -> EscalationRecord:
+        """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
+        async with self._db.reading() as tx:
+            row = await self._find.find(tx, escalation_id, identify=lambda row: row[0])
+        return rows.escalation_of(row)
+
+    async def escalations(
+        self, *, open_only: bool = True, limit: int = 200
+    ) -> list[EscalationRecord]:
+        """Oldest first."""
+        statement = self._open if open_only else self._all
+        async with self._db.reading() as tx:
+            return [rows.escalation_of(row) for row in await tx.rows(statement, most=limit)]
+
+    async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
+        """All of one run, open and closed, oldest first."""
+        async with self._db.reading() as tx:
+            return [rows.escalation_of(row) for row in await tx.rows(self._of_run, run_id=run_id)]
+
+    async def open_unclaimed(self) -> list[str]:
+        """Ids that must be on the broker's dead-letter queue."""
+        async with self._db.reading() as tx:
+            return [row[0] for row in await tx.rows(self._unclaimed)]
+
+    async def escalated_run(self, escalation_id: str) -> tuple[EscalationRecord, ClaimedRun]:
+        """The escalation with its run and steps, as one snapshot. Raises NotFound."""
+        async with self._db.reading() as tx:
+            row = await self._find.find(tx, escalation_id, identify=lambda row: row[0])
+            escalation = rows.escalation_of(row)
+            run = rows.run_of(await tx.row(self._run_row, run_id=escalation.run_id))
+            plans = await self._shared.plans(tx, [run.workflow_id])
+            links = await tx.rows(self._links, run_id=run.id)
+        steps = rows.steps_of(plans[run.workflow_id], links)
+        return escalation, ClaimedRun(run=run, steps=steps)
+
+    # --- act --------------------------------------------------------------------------------------
+
+    async def claim_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+        """Take one that is open and unclaimed, audited. Raises Conflict naming who has it."""
+
+        async def work(tx: Tx) -> EscalationRecord:
+            await self._locked_run(tx, escalation_id)
+            before = await self._record(tx, escalation_id)
+            if not await tx.change(self._claim, id=escalation_id, by=codec.storable(by)):
+                raise _moved_on(before, "open and claimed by nobody")
+            return await self._noted(tx, before, "escalation.claimed", by)
+
+        return await self._db.write(work)
+
+    async def release_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+        """Give it back, audited. Raises Conflict when it is closed or not claimed."""
+
+        async def work(tx: Tx) -> EscalationRecord:
+            await self._locked_run(tx, escalation_id)
+            before = await self._record(tx, escalation_id)
+            if not await tx.change(self._release, id=escalation_id):
+                raise _moved_on(before, "open and claimed")
+            return await self._noted(tx, before, "escalation.released", by)
+
+        return await self._db.write(work)
+
+    async def act(
+        self,
+        escalation_id: str,
+        write: RunWrite,
+        *,
+        expected_epoch: int,
+        resolution: str,
+        by: str,
+        reason: str,
+    ) -> None:
+        """Close the escalation and apply the run's write in one transaction.
+
+        Guarded by: the escalation is open, and the run is escalated, unowned and at
+        `expected_epoch`; the run's epoch becomes write.epoch. Its audit records get the run's next
+        numbers. Raises Conflict, NotFound.
+        """
+
+        async def work(tx: Tx) -> None:
+            status, owner, epoch, audit_seq = await self._locked_run(tx, escalation_id)
+            before = await self._record(tx, escalation_id)
+            closed = await tx.change(
+                self._close, id=escalation_id, resolution=resolution, by=codec.storable(by),
+                reason=codec.storable(reason),
+            )  # fmt: skip
+            if not closed:
+                raise _moved_on(before, "open")
+            if before.run_id != write.run_id:
+                raise _moved_on(before, f"an escalation of run {write.run_id}")
+            numbered = _numbered(write, audit_seq)
+            batch = codec.dump_batch([writes.run_row(numbered, self._dialect)])
+            if not await tx.change(self._apply, batch=batch, expected=expected_epoch):
+                raise _run_moved_on(write.run_id, status, owner, epoch, expected_epoch)
+            await self._journal.write_details(tx, [(numbered, 0)])
+
+        await self._db.write(work)
+
+    async def _locked_run(self, tx: Tx, escalation_id: str) -> Any:
+        row = await tx.row(self._lock_run, id=escalation_id)
+        if row is None:
+            raise not_found("escalation", escalation_id, "the whole id of an escalation")
+        return row
+
+    async def _record(self, tx: Tx, escalation_id: str) -> EscalationRecord:
+        return rows.escalation_of(await tx.row(self._exact, id=escalation_id))
+
+    async def _noted(
+        self, tx: Tx, before: EscalationRecord, kind: str, by: str
+    ) -> EscalationRecord:
+        await self._notes.note(tx, before.run_id, kind, by=by, data={"escalation": before.id})
+        return await self._record(tx, before.id)
+
+
+def _numbered(write: RunWrite, audit_seq: int) -> RunWrite:
+    """The write as a release, its audit records numbered on from what is there by now."""
+    audit = tuple(
+        replace(record, seq=audit_seq + place) for place, record in enumerate(write.audit, 1)
+    )
+    return replace(write, audit=audit, release=True)
+
+
+def _moved_on(before: EscalationRecord, wanted: str) -> Conflict:
+    if before.closed_at is not None:
+        found = f"closed ({before.resolution}) by {before.closed_by} at {before.closed_at}"
+    elif before.claimed_by is not None:
+        found = f"claimed by {before.claimed_by} at {before.claimed_at}"
+    else:
+        found = f"open and claimed by nobody, of run {before.run_id}"
+    problem = Problem(place=f"escalation {before.id}", found=found, wanted=wanted)
+    return Conflict("the escalation has moved on", problems=[problem])
+
+
+def _run_moved_on(
+    run_id: str, status: str, owner: str | None, epoch: int, expected: int
+) -> Conflict:
+    problem = Problem(
+        place=f"run {run_id}",
+        found=f"{status}, epoch {epoch}, {f'owned by {owner}' if owner else 'unowned'}",
+        wanted=f"{RunStatus.ESCALATED}, epoch {expected}, unowned",
+    )
+    return Conflict("the run has moved on since it was read", problems=[problem])

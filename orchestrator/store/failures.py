@@ -1,0 +1,74 @@
+"""What goes wrong at a database, told in the words of the ports.
+
+lost, refused, timed out, pool exhausted, disk full, locked   Unavailable
+deadlock, serialization failure (40P01, 40001)                repeated, then Unavailable
+tables missing                                                Unavailable, with what to do
+anything else: a bug, or a schema that is not ours            StoreFailure
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import exc
+from sqlalchemy.engine import URL
+
+from orchestrator.errors import OrchestratorError, Unavailable
+
+_REPEATABLE = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
+_MISSING = frozenset({"42P01", "3F000"})  # table, schema
+_OUT_OF_REACH = ("08", "53", "57", "58")  # connection, resources, operator intervention, system
+
+
+class StoreFailure(OrchestratorError):
+    """The database refused a statement for a reason that trying again will not cure."""
+
+
+class Repeatable(Exception):
+    """The transaction lost against another one; `engine` tries it again whole."""
+
+
+def address(url: URL) -> str:
+    """Where the database is, without user name, password or options."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ":memory:"
+    host = url.query.get("host") or url.host or "localhost"
+    port = f":{url.port}" if url.port else ""
+    return f"{host}{port}/{url.database or ''}"
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn every error of SQLAlchemy and its drivers into one of ours."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise _of_driver(error, where) from error
+    except exc.TimeoutError as error:
+        raise Unavailable("database", where, "all connections of the pool are in use") from error
+    except (exc.SQLAlchemyError, ValueError) as error:
+        raise StoreFailure(f"database at {where}: {_first_line(error)}") from error
+    except OSError as error:
+        raise Unavailable("database", where, str(error) or type(error).__name__) from error
+
+
+def _of_driver(error: exc.DBAPIError, where: str) -> Exception:
+    cause = error.orig
+    state = getattr(cause, "sqlstate", None) or ""
+    why = _first_line(cause or error)
+    if state in _REPEATABLE:
+        return Repeatable(why)
+    if state in _MISSING or "no such table" in why:
+        return Unavailable("database", where, f"its tables are missing ({why}); migrate it first")
+    if error.connection_invalidated or state.startswith(_OUT_OF_REACH):
+        return Unavailable("database", where, why)
+    if isinstance(error, exc.InterfaceError) or (
+        isinstance(error, exc.OperationalError) and not state
+    ):
+        return Unavailable("database", where, why)  # no answer at all, or SQLite: locked, full …
+    return StoreFailure(f"database at {where}: {why}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

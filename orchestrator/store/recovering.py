@@ -1,0 +1,134 @@
+"""The sweeps: dead workers' runs, waits that are over, lost hints; and the counts of what waits.
+
+Each sweep finds its rows by a partial index, marks them and returns them in one statement, with a
+limit. Rows that another sweep has locked are skipped, so two sweeps never return the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.core.states import Direction
+from orchestrator.ports import QueueCounts, Redelivery
+from orchestrator.store import codec, rows
+from orchestrator.store.engine import Tx
+from orchestrator.store.part import Part, Shared
+from orchestrator.store.tables import ANNOUNCED, DUE, OWNED, SLEEPING, TIMED
+
+_NO_LIMIT = 2**31 - 1
+
+
+class Recovering(Part):
+    """The recovering part of ports.WorkerStore."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        dead = self._dialect.batch({"id": "text"})
+        self._overdue = self._sql(
+            "SELECT id FROM workers WHERE heartbeat_at < "
+            + self._dialect.later("{now}", "-CAST(:seconds AS {real})")
+        )
+        # Owners without a row: one hop along the index for each owner, not one for each run.
+        self._orphaned = self._sql(
+            "WITH RECURSIVE known(owner) AS (SELECT min(owner) FROM runs WHERE owner IS NOT NULL"
+            " UNION ALL SELECT (SELECT min(runs.owner) FROM runs WHERE runs.owner > known.owner)"
+            " FROM known WHERE known.owner IS NOT NULL)"
+            " SELECT owner FROM known WHERE owner IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = known.owner)"
+        )
+        # What waits for a later time needs no hint now: `take_due` gives it when its time has come.
+        self._free = self._sql(
+            "UPDATE runs SET owner = NULL, epoch = epoch + 1,"
+            f" published_at = CASE WHEN {TIMED} AND wake_at > {{now}} THEN NULL ELSE {{now}} END"
+            " WHERE id IN (SELECT id FROM runs WHERE owner IN"
+            f" (SELECT b.id FROM {dead} AS b) ORDER BY id LIMIT :most {{skip_locked}})"
+            f" RETURNING {rows.REDELIVERY}, runs.published_at IS NOT NULL AND ({DUE} OR {TIMED})"
+        )
+        self._bury = self._sql(
+            f"DELETE FROM workers WHERE id IN (SELECT b.id FROM {dead} AS b)"
+            " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.owner = workers.id)"
+        )
+        mark = "UPDATE runs SET published_at = {now} WHERE id IN (SELECT id FROM runs WHERE "
+        self._due = self._sql(
+            f"{mark}{SLEEPING} AND wake_at <= {{now}} ORDER BY wake_at LIMIT :most {{skip_locked}})"
+            f" RETURNING {rows.REDELIVERY}"
+        )
+        before = self._dialect.later("{now}", "-CAST(:seconds AS {real})")
+        self._lost = self._sql(
+            f"{mark}{ANNOUNCED} AND published_at < {before} ORDER BY published_at LIMIT :most"
+            f" {{skip_locked}}) RETURNING {rows.REDELIVERY}"
+        )
+        self._counts = self._sql(
+            "SELECT lane, direction, sum(due), sum(owned), sum(parked), min(since), {clock} FROM ("
+            "SELECT lane, direction, count(*) AS due, 0 AS owned, 0 AS parked,"
+            f" min(published_at) AS since FROM runs WHERE {ANNOUNCED} GROUP BY lane, direction"
+            " UNION ALL SELECT lane, direction, count(*), 0, 0, min(wake_at) FROM runs"
+            f" WHERE {SLEEPING} AND wake_at <= {{now}} GROUP BY lane, direction"
+            " UNION ALL SELECT lane, direction, 0, 0, count(*), NULL FROM runs"
+            f" WHERE {SLEEPING} AND wake_at > {{now}} GROUP BY lane, direction"
+            " UNION ALL SELECT lane, direction, 0, count(*), 0, NULL FROM runs"
+            f" WHERE {OWNED} GROUP BY lane, direction"
+            ") AS counted GROUP BY lane, direction ORDER BY lane, direction DESC"
+        )
+
+    async def recover_dead(
+        self, *, dead_after_seconds: float, also_dead: Sequence[str] = (), limit: int = 500
+    ) -> list[Redelivery]:
+        """Give runs of dead workers a new epoch, unowned and published_at = now; remove the rows.
+
+        Dead: heartbeat overdue, named in `also_dead` (their lock is free), or an owner without a
+        row. A worker's row goes only when it owns no run. Runs that wait for a later time or are
+        paused are freed too, and not returned: they need no hint now.
+        """
+        async with self._db.reading() as tx:
+            dead = {row[0] for row in await tx.rows(self._overdue, seconds=dead_after_seconds)}
+            dead |= {row[0] for row in await tx.rows(self._orphaned)} | set(also_dead)
+        if not dead:
+            return []
+        batch = codec.dump_batch([(worker_id,) for worker_id in sorted(dead)])
+        return await self._db.write(lambda tx: self._free_runs(tx, batch, limit, "worker dead"))
+
+    async def release_all_of(self, worker_id: str) -> list[Redelivery]:
+        """The runs of one worker that ends by itself, and its row."""
+        batch = codec.dump_batch([(worker_id,)])
+        return await self._db.write(lambda tx: self._free_runs(tx, batch, _NO_LIMIT, "handed back"))
+
+    async def take_due(self, *, limit: int = 500) -> list[Redelivery]:
+        """Waiting and parked runs whose time has come: mark published_at = now, return them."""
+
+        async def work(tx: Tx) -> list[Redelivery]:
+            return [rows.redelivery_of(row, "due") for row in await tx.rows(self._due, most=limit)]
+
+        return await self._db.write(work)
+
+    async def take_lost(self, *, silent_seconds: float, limit: int) -> list[Redelivery]:
+        """Due, unowned runs not published for `silent_seconds`: mark and return them."""
+
+        async def work(tx: Tx) -> list[Redelivery]:
+            found = await tx.rows(self._lost, seconds=silent_seconds, most=limit)
+            return [rows.redelivery_of(row, "lost") for row in found]
+
+        return await self._db.write(work)
+
+    async def queue_counts(self) -> list[QueueCounts]:
+        """Per lane and direction."""
+        async with self._db.reading() as tx:
+            return [
+                QueueCounts(
+                    lane=row[0], direction=Direction(row[1]), due=int(row[2]), owned=int(row[3]),
+                    parked=int(row[4]), oldest_due_seconds=_age(row[5], row[6]),
+                )
+                for row in await tx.rows(self._counts)
+            ]  # fmt: skip
+
+    async def _free_runs(self, tx: Tx, batch: str, most: int, why: str) -> list[Redelivery]:
+        freed = await tx.rows(self._free, batch=batch, most=most)
+        await tx.change(self._bury, batch=batch)
+        return [rows.redelivery_of(row, why) for row in freed if row[7]]
+
+
+def _age(since: object, now: object) -> float | None:
+    if since is None:
+        return None
+    seconds = (codec.instant(now) - codec.instant(since)).total_seconds()  # type: ignore[arg-type]
+    return max(seconds, 0.0)

@@ -1,0 +1,147 @@
+"""From rows to records: the columns each record is read from, in order, and who builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.exchange import FrozenRequest, Outcome
+from orchestrator.core.plan import Plan
+from orchestrator.core.saga import EscalationReason, Link
+from orchestrator.core.states import Direction, LinkStatus, RunStatus
+from orchestrator.ports import (
+    AttemptRecord,
+    AuditRecord,
+    EscalationRecord,
+    LinkRecord,
+    Redelivery,
+    RunRecord,
+    StepRecord,
+    WorkerRecord,
+    WorkflowVersion,
+)
+from orchestrator.store.codec import instant, instant_optional, load, load_optional
+from orchestrator.store.plans import load_plan
+
+RUN = (
+    "runs.id, runs.workflow_id, runs.workflow, runs.version, runs.tenant, runs.actor, runs.lane,"
+    " runs.priority, runs.idempotency_key, runs.inputs, runs.status, runs.direction, runs.epoch,"
+    " runs.owner, runs.claims, runs.hop_id, runs.wake_at, runs.deadline_at, runs.published_at,"
+    " runs.cancel, runs.cause, runs.outputs, runs.created_at, runs.started_at, runs.settled_at,"
+    " runs.audit_seq"
+)
+LINK = (
+    "run_id, step, direction, status, attempts, doubt, first_started_at, sequence, request,"
+    " outputs, error, started_at, finished_at"
+)
+ATTEMPT = (
+    "id, step, direction, number, kind, outcome, reason, status_code, started_at, finished_at,"
+    " worker"
+)
+ESCALATION = (
+    "e.id, e.run_id, runs.workflow, runs.tenant, e.reason, e.detail, e.step, e.step_id,"
+    " e.direction, e.context, e.opened_at, e.claimed_by, e.claimed_at, e.closed_at, e.resolution,"
+    " e.closed_by, e.closing_reason"
+)
+WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
+WORKER = "id, name, pid, started_at, heartbeat_at, active_runs, reserved, version"
+REDELIVERY = (
+    "runs.id, runs.epoch, runs.hop_id, runs.lane, runs.direction, runs.step, runs.workflow_id"
+)
+
+
+def run_of(row: Sequence[Any]) -> RunRecord:
+    """From the columns RUN."""
+    return RunRecord(
+        id=row[0], workflow_id=row[1], workflow=row[2], version=row[3], tenant=row[4],
+        actor=row[5], lane=row[6], priority=row[7], idempotency_key=row[8], inputs=load(row[9]),
+        status=RunStatus(row[10]), direction=Direction(row[11]), epoch=row[12], owner=row[13],
+        claims=row[14], hop_id=row[15], wake_at=instant_optional(row[16]),
+        deadline_at=instant_optional(row[17]), published_at=instant_optional(row[18]),
+        cancel=None if row[19] is None else CancelMode(row[19]), cause=row[20],
+        outputs=load_optional(row[21]), created_at=instant(row[22]),
+        started_at=instant_optional(row[23]), settled_at=instant_optional(row[24]),
+        audit_seq=row[25],
+    )  # fmt: skip
+
+
+def link_of(row: Sequence[Any]) -> LinkRecord:
+    """From the columns LINK."""
+    request = load_optional(row[8])
+    return LinkRecord(
+        link=Link(
+            status=LinkStatus(row[3]), attempts=row[4], doubt=bool(row[5]),
+            first_started_at=instant_optional(row[6]), sequence=row[7],
+        ),
+        request=None if request is None else FrozenRequest.from_json(request),
+        outputs=load_optional(row[9]),
+        error=row[10],
+        started_at=instant_optional(row[11]),
+        finished_at=instant_optional(row[12]),
+    )  # fmt: skip
+
+
+_UNTOUCHED = LinkRecord()
+
+
+def steps_of(plan: Plan, rows: Iterable[Sequence[Any]]) -> tuple[StepRecord, ...]:
+    """All steps of the plan; links without a row are as nothing has happened to them."""
+    links = {(row[1], row[2]): link_of(row) for row in rows}
+    return tuple(
+        StepRecord(
+            index=index, step_id=step.id, label=step.call.label,
+            forward=links.get((index, Direction.FORWARD), _UNTOUCHED),
+            undo=links.get((index, Direction.BACKWARD), _UNTOUCHED),
+        )
+        for index, step in enumerate(plan.steps)
+    )  # fmt: skip
+
+
+def attempt_of(row: Sequence[Any]) -> AttemptRecord:
+    """From the columns ATTEMPT."""
+    return AttemptRecord(
+        id=row[0], step=row[1], direction=Direction(row[2]), number=row[3], kind=row[4],
+        outcome=Outcome(row[5]), reason=row[6], status_code=row[7], started_at=instant(row[8]),
+        finished_at=instant(row[9]), worker=row[10],
+    )  # fmt: skip
+
+
+def audit_of(row: Sequence[Any]) -> AuditRecord:
+    """From seq, at, kind, actor, data."""
+    return AuditRecord(seq=row[0], at=instant(row[1]), kind=row[2], actor=row[3], data=load(row[4]))
+
+
+def escalation_of(row: Sequence[Any]) -> EscalationRecord:
+    """From the columns ESCALATION."""
+    return EscalationRecord(
+        id=row[0], run_id=row[1], workflow=row[2], tenant=row[3], reason=EscalationReason(row[4]),
+        detail=row[5], step=row[6], step_id=row[7], direction=Direction(row[8]),
+        context=load(row[9]), opened_at=instant(row[10]), claimed_by=row[11],
+        claimed_at=instant_optional(row[12]), closed_at=instant_optional(row[13]),
+        resolution=row[14], closed_by=row[15], closing_reason=row[16],
+    )  # fmt: skip
+
+
+def workflow_of(row: Sequence[Any]) -> WorkflowVersion:
+    """From the columns WORKFLOW."""
+    return WorkflowVersion(
+        id=row[0], workflow=row[1], version=row[2], plan=load_plan(row[4]), document=row[5],
+        published_at=instant(row[6]), published_by=row[7],
+    )  # fmt: skip
+
+
+def worker_of(row: Sequence[Any]) -> WorkerRecord:
+    """From the columns WORKER."""
+    return WorkerRecord(
+        id=row[0], name=row[1], pid=row[2], started_at=instant(row[3]),
+        heartbeat_at=instant(row[4]), active_runs=row[5], reserved=row[6], version=row[7],
+    )  # fmt: skip
+
+
+def redelivery_of(row: Sequence[Any], why: str) -> Redelivery:
+    """From the columns REDELIVERY."""
+    return Redelivery(
+        run_id=row[0], epoch=row[1], hop_id=row[2], lane=row[3], direction=Direction(row[4]),
+        step=row[5], workflow_id=row[6], why=why,
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""The store: one database behind the ports, put together from its parts."""
+
+from __future__ import annotations
+
+from orchestrator.store.accepting import Accepting
+from orchestrator.store.cancelling import Cancelling
+from orchestrator.store.claiming import Claiming
+from orchestrator.store.engine import Database, open_database
+from orchestrator.store.escalations import Escalations
+from orchestrator.store.journal import Journal
+from orchestrator.store.part import Shared
+from orchestrator.store.recovering import Recovering
+from orchestrator.store.runs import Runs
+from orchestrator.store.workers import Workers
+from orchestrator.store.workflows import Workflows
+
+
+class SqlStore:
+    """Implements ports.Store. Belongs to the event loop it is first used on."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        shared = Shared(database)
+
+        workflows = Workflows(shared)
+        self.publish = workflows.publish
+        self.workflow = workflows.workflow
+        self.workflow_by_id = workflows.workflow_by_id
+        self.workflows = workflows.workflows
+        self.versions = workflows.versions
+
+        journal, runs = Journal(shared), Runs(shared)
+        self.accept = Accepting(shared).accept
+        self.claim = Claiming(shared).claim
+        self.record = journal.record
+        self.request_cancel = Cancelling(shared).request_cancel
+        self.now = runs.now
+        self.run = runs.run
+        self.steps = runs.steps
+        self.attempts = runs.attempts
+        self.audit = runs.audit
+        self.runs = runs.runs
+        self.count_by_status = runs.count_by_status
+
+        escalations = Escalations(shared, journal)
+        self.escalation = escalations.escalation
+        self.escalations = escalations.escalations
+        self.escalations_of = escalations.escalations_of
+        self.open_unclaimed = escalations.open_unclaimed
+        self.claim_escalation = escalations.claim_escalation
+        self.release_escalation = escalations.release_escalation
+        self.act = escalations.act
+        self.escalated_run = escalations.escalated_run
+
+        recovering = Recovering(shared)
+        workers = Workers(shared, recovering)
+        self.register = workers.register
+        self.heartbeat = workers.heartbeat
+        self.deregister = workers.deregister
+        self.workers = workers.workers
+        self.recover_dead = recovering.recover_dead
+        self.take_due = recovering.take_due
+        self.take_lost = recovering.take_lost
+        self.queue_counts = recovering.queue_counts
+
+    @property
+    def address(self) -> str:
+        """Where the database is, without secrets."""
+        return self._database.where
+
+    async def close(self) -> None:
+        """Return all connections."""
+        await self._database.close()
+
+
+def open_store(
+    database_url: str, *, pool_size: int = 5, pool_wait_seconds: float = 10.0
+) -> SqlStore:
+    """A store on this database; connects with the first call and migrates nothing.
+
+    Raises InvalidSetting for a URL that is neither a SQLite file nor PostgreSQL.
+    """
+    return SqlStore(
+        open_database(database_url, pool_size=pool_size, pool_wait_seconds=pool_wait_seconds)
+    )

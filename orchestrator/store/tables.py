@@ -1,0 +1,212 @@
+"""All tables and indexes, as the newest migration leaves them.
+
+Times are `timestamptz` on PostgreSQL and whole microseconds since 1970 (UTC) on SQLite: both are
+exact, compare by value and index well. Payloads are JSON text in an envelope that names its format
+(see `codec`), the same on both. Ids compare byte by byte (collation "C"): UUIDv7 sort by age.
+
+    workflows    one row per published version; immutable
+    runs         one row per run: the saga's state, its owner and epoch. The truth
+    run_steps    one row per link (step, direction) that something has happened to
+    attempts     one row per finished attempt; append-only
+    audit        one row per thing that happened; append-only, numbered by run without gaps
+    escalations  the dead letters; at most one open per run
+    workers      one row per worker process, with its heartbeat
+
+Where an unowned run stands decides which partial index holds it:
+
+    announced    a hint should be on the broker: `published_at` is set    runs_announced
+    sleeping     waiting or parked, nobody told yet: `published_at` NULL  runs_sleeping
+    neither      paused, escalated or final
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    }
+)
+
+ID = Text().with_variant(Text(collation="C"), "postgresql")
+INSTANT = BigInteger().with_variant(TIMESTAMP(timezone=True), "postgresql")
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+
+DUE = "status IN ('pending', 'running', 'compensating')"
+TIMED = "status IN ('waiting', 'parked')"
+ANNOUNCED = (
+    "owner IS NULL AND published_at IS NOT NULL"
+    " AND status IN ('pending', 'running', 'compensating', 'waiting', 'parked')"
+)
+SLEEPING = f"owner IS NULL AND published_at IS NULL AND {TIMED}"
+OWNED = "owner IS NOT NULL"
+OPEN = "closed_at IS NULL"
+UNCLAIMED = "closed_at IS NULL AND claimed_by IS NULL"
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    condition = text(where)
+    return Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
+
+
+workflows = Table(
+    "workflows",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("published_at", INSTANT, nullable=False),
+    Column("published_by", Text, nullable=False),
+    UniqueConstraint("name", "version"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("workflow_id", ID, ForeignKey("workflows.id"), nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("idempotency_key", Text, nullable=False),
+    Column("inputs_digest", Text, nullable=False),
+    Column("inputs", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("step", Integer),  # where it stood when last written, for the label of its next hint
+    Column("epoch", BIG, nullable=False),
+    Column("owner", ID),
+    Column("claims", Integer, nullable=False),
+    Column("hop_id", ID),
+    Column("wake_at", INSTANT),
+    Column("deadline_at", INSTANT),
+    Column("published_at", INSTANT),
+    Column("cancel", Text),  # taken up by the engine
+    Column("cancel_wish", Text),  # asked for by somebody
+    Column("cancel_reason", Text, nullable=False, server_default=""),
+    Column("cause", Text, nullable=False, server_default=""),
+    Column("outputs", Text),
+    Column("created_at", INSTANT, nullable=False),
+    Column("started_at", INSTANT),
+    Column("settled_at", INSTANT),
+    Column("audit_seq", Integer, nullable=False),
+    # Audit records that others than the owner wrote since its claim. The owner numbers its own
+    # without knowing of them, so this is added to its numbers.
+    Column("audit_shift", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("tenant", "idempotency_key"),
+    _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
+    _partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),
+    _partial("runs_owned", "owner", "lane", "direction", where=OWNED),
+    Index("runs_status", "status", "id"),
+    # Room for heap-only updates: a run is written a dozen times, mostly without touching an index.
+    postgresql_with={"fillfactor": "70"},
+)
+
+run_steps = Table(
+    "run_steps",
+    metadata,
+    Column("run_id", ID, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("direction", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("doubt", Boolean, nullable=False),
+    Column("first_started_at", INSTANT),
+    Column("sequence", Integer),
+    Column("request", Text),
+    Column("outputs", Text),
+    Column("error", Text),
+    Column("started_at", INSTANT),
+    Column("finished_at", INSTANT),
+    sqlite_with_rowid=False,
+    postgresql_with={"fillfactor": "70"},
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("run_id", ID, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", ID, primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("status_code", Integer),
+    Column("started_at", INSTANT, nullable=False),
+    Column("finished_at", INSTANT, nullable=False),
+    Column("worker", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("run_id", ID, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("at", INSTANT, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+escalations = Table(
+    "escalations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("run_id", ID, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("step", Integer),
+    Column("step_id", Text),
+    Column("direction", Text, nullable=False),
+    Column("context", Text, nullable=False),
+    Column("opened_at", INSTANT, nullable=False),
+    Column("claimed_by", Text),
+    Column("claimed_at", INSTANT),
+    Column("closed_at", INSTANT),
+    Column("resolution", Text),
+    Column("closed_by", Text),
+    Column("closing_reason", Text),
+    Index("escalations_run", "run_id"),
+    _partial("escalations_one_open", "run_id", where=OPEN, unique=True),
+    _partial("escalations_open", "id", where=OPEN),
+    _partial("escalations_unclaimed", "id", where=UNCLAIMED),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", INSTANT, nullable=False),
+    Column("heartbeat_at", INSTANT, nullable=False),
+    Column("active_runs", Integer, nullable=False),
+    Column("reserved", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+)

@@ -1,0 +1,102 @@
+"""Published workflow versions."""
+
+from __future__ import annotations
+
+import uuid_utils
+
+from orchestrator.core.plan import Plan
+from orchestrator.errors import Conflict, NotFound, Problem
+from orchestrator.ports import WorkflowVersion
+from orchestrator.store import rows
+from orchestrator.store.engine import Tx
+from orchestrator.store.part import Part, Shared, not_found
+from orchestrator.store.plans import digest_of, dump_plan
+
+MOST_NAMES_SHOWN = 20
+
+
+class Workflows(Part):
+    """Implements ports.WorkflowStore."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        read = f"SELECT {rows.WORKFLOW} FROM workflows"
+        self._newest = self._sql(f"{read} WHERE name = :name ORDER BY version DESC LIMIT 1")
+        self._one = self._sql(f"{read} WHERE name = :name AND version = :version")
+        self._by_id = self._sql(f"{read} WHERE id = :id")
+        self._all_of = self._sql(f"{read} WHERE name = :name ORDER BY version DESC")
+        self._newest_of_all = self._sql(
+            f"{read} WHERE (name, version) IN"
+            " (SELECT name, max(version) FROM workflows GROUP BY name) ORDER BY name"
+        )
+        self._names = self._sql(
+            "SELECT name, max(version) FROM workflows GROUP BY name ORDER BY name"
+        )
+        self._insert = self._sql(
+            f"INSERT INTO workflows ({rows.WORKFLOW}) VALUES"
+            " (:id, :name, :version, :digest, :plan, :document, {now}, :by)"
+            f" ON CONFLICT DO NOTHING RETURNING {rows.WORKFLOW}"
+        )
+
+    async def publish(self, plan: Plan, *, document: str, by: str) -> tuple[WorkflowVersion, bool]:
+        """Store the next version; the same digest as the latest one is answered with it, False."""
+        for _ in range(10):  # somebody else may take the number first
+            published = await self._db.write(lambda tx: self._publish(tx, plan, document, by))
+            if published is not None:
+                return published
+        problem = Problem(
+            place=f"workflow {plan.workflow}", found="others publishing it all the time",
+            wanted="one publisher",
+        )  # fmt: skip
+        raise Conflict("the workflow could not be published", problems=[problem])
+
+    async def workflow(self, name: str, version: int | None = None) -> WorkflowVersion:
+        """A version, or the latest. Raises NotFound that names what exists."""
+        async with self._db.reading() as tx:
+            row = (
+                await tx.row(self._newest, name=name)
+                if version is None
+                else await tx.row(self._one, name=name, version=version)
+            )
+            if row is None:
+                raise await self._unknown(tx, name, version)
+        return rows.workflow_of(row)
+
+    async def workflow_by_id(self, workflow_id: str) -> WorkflowVersion:
+        """The version that a run pins. Raises NotFound."""
+        async with self._db.reading() as tx:
+            row = await tx.row(self._by_id, id=workflow_id)
+        if row is None:
+            raise not_found("workflow version", workflow_id, "the id of a published version")
+        return rows.workflow_of(row)
+
+    async def workflows(self) -> list[WorkflowVersion]:
+        """The latest version of each workflow, by name."""
+        async with self._db.reading() as tx:
+            return [rows.workflow_of(row) for row in await tx.rows(self._newest_of_all)]
+
+    async def versions(self, name: str) -> list[WorkflowVersion]:
+        """All versions of one workflow, newest first; empty for an unknown name."""
+        async with self._db.reading() as tx:
+            return [rows.workflow_of(row) for row in await tx.rows(self._all_of, name=name)]
+
+    async def _publish(
+        self, tx: Tx, plan: Plan, document: str, by: str
+    ) -> tuple[WorkflowVersion, bool] | None:
+        digest = digest_of(plan)
+        latest = await tx.row(self._newest, name=plan.workflow)
+        if latest is not None and latest[3] == digest:
+            return rows.workflow_of(latest), False
+        row = await tx.row(
+            self._insert, id=str(uuid_utils.uuid7()), name=plan.workflow, digest=digest, by=by,
+            version=1 if latest is None else latest[2] + 1, plan=dump_plan(plan), document=document,
+        )  # fmt: skip
+        return None if row is None else (rows.workflow_of(row), True)
+
+    async def _unknown(self, tx: Tx, name: str, version: int | None) -> NotFound:
+        known = {row[0]: row[1] for row in await tx.rows(self._names)}
+        if name in known:
+            return not_found(f"version of workflow {name}", str(version), f"1 to {known[name]}")
+        names = ", ".join(list(known)[:MOST_NAMES_SHOWN]) or "nothing is published yet"
+        more = len(known) - MOST_NAMES_SHOWN
+        return not_found("workflow", name, f"{names} and {more} more" if more > 0 else names)

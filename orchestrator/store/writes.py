@@ -1,0 +1,213 @@
+"""What one RunWrite means as SQL: shared by the journal (guarded by the owner) and by operators.
+
+Everything is built once for each dialect; a batch travels as one JSON parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.core.saga import current
+from orchestrator.core.states import SETTLED, TIMED, Direction
+from orchestrator.ports import LinkWrite, RunWrite
+from orchestrator.store import codec
+from orchestrator.store.dialect import Dialect
+
+RUN_COLUMNS = {
+    "run_id": "text",
+    "owner": "text",
+    "epoch": "int",
+    "status": "text",
+    "direction": "text",
+    "wake_at": "time",
+    "cancel": "text",
+    "cause": "text",
+    "deadline_at": "time",
+    "step": "int",
+    "progressed": "bool",
+    "releases": "bool",
+    "sleeps": "bool",
+    "hop_id": "text",
+    "outputs": "text",
+    "settled": "bool",
+    "last_seq": "int",
+}
+LINK_COLUMNS = {
+    "run_id": "text",
+    "step": "int",
+    "direction": "text",
+    "status": "text",
+    "attempts": "int",
+    "doubt": "bool",
+    "first_started_at": "time",
+    "sequence": "int",
+    "request": "text",
+    "outputs": "text",
+    "error": "text",
+    "started_at": "time",
+    "finished_at": "time",
+}
+ATTEMPT_COLUMNS = {
+    "run_id": "text",
+    "id": "text",
+    "step": "int",
+    "direction": "text",
+    "number": "int",
+    "kind": "text",
+    "outcome": "text",
+    "reason": "text",
+    "status_code": "int",
+    "started_at": "time",
+    "finished_at": "time",
+    "worker": "text",
+}
+AUDIT_COLUMNS = {
+    "run_id": "text",
+    "seq": "int",
+    "at": "time",
+    "kind": "text",
+    "actor": "text",
+    "data": "text",
+}
+ESCALATION_COLUMNS = {
+    "id": "text",
+    "run_id": "text",
+    "reason": "text",
+    "detail": "text",
+    "step": "int",
+    "step_id": "text",
+    "direction": "text",
+    "context": "text",
+}
+
+SET_RUN = (
+    "status = b.status, direction = b.direction, wake_at = b.wake_at, cancel = b.cancel,"
+    " cause = b.cause, deadline_at = b.deadline_at, step = b.step,"
+    " claims = CASE WHEN b.progressed THEN 0 ELSE runs.claims END,"
+    " owner = CASE WHEN b.releases THEN NULL ELSE runs.owner END,"
+    " hop_id = COALESCE(b.hop_id, runs.hop_id),"
+    " published_at = CASE WHEN b.hop_id IS NOT NULL THEN {now} WHEN b.sleeps THEN NULL"
+    " ELSE runs.published_at END,"
+    " outputs = COALESCE(b.outputs, runs.outputs)"
+)
+"""A run's row from its batch row `b`; epoch, settled_at and audit_seq are the caller's."""
+
+
+def upsert_links(dialect: Dialect) -> str:
+    """Links as they are now; a payload or time that is NULL stays as it was."""
+    whole = ("status", "attempts", "doubt", "first_started_at", "sequence")
+    kept = ("request", "outputs", "error", "started_at", "finished_at")
+    changes = [f"{name} = excluded.{name}" for name in whole]
+    changes += [f"{name} = COALESCE(excluded.{name}, run_steps.{name})" for name in kept]
+    return (
+        _insert("run_steps", LINK_COLUMNS, dialect)
+        + f" ON CONFLICT (run_id, step, direction) DO UPDATE SET {', '.join(changes)}"
+    )
+
+
+def insert_attempts(dialect: Dialect) -> str:
+    """Attempts that are not there yet."""
+    return _insert("attempts", ATTEMPT_COLUMNS, dialect) + " ON CONFLICT DO NOTHING"
+
+
+def insert_audit(dialect: Dialect) -> str:
+    """Audit records that are not there yet."""
+    return _insert("audit", AUDIT_COLUMNS, dialect) + " ON CONFLICT DO NOTHING"
+
+
+def insert_escalations(dialect: Dialect) -> str:
+    """Escalations, unless the run has an open one."""
+    picked = ", ".join(f"b.{name}" for name in ESCALATION_COLUMNS)
+    return (
+        f"INSERT INTO escalations ({', '.join(ESCALATION_COLUMNS)}, opened_at)"
+        f" SELECT {picked}, {{now}} FROM {dialect.batch(ESCALATION_COLUMNS)} AS b"
+        " WHERE true ON CONFLICT DO NOTHING"
+    )
+
+
+def _insert(table: str, columns: Mapping[str, str], dialect: Dialect) -> str:
+    picked = ", ".join(f"b.{name}" for name in columns)
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)})"
+        f" SELECT {picked} FROM {dialect.batch(columns)} AS b WHERE true"
+    )
+
+
+# --- rows of a batch ------------------------------------------------------------------------------
+
+
+def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
+    """In order of RUN_COLUMNS."""
+    saga, time = write.saga, dialect.time
+    at = current(saga)
+    settled = saga.status in SETTLED
+    return (
+        write.run_id, write.owner, write.epoch, saga.status, saga.direction, time(saga.wake_at),
+        saga.cancel, saga.cause, time(saga.deadline_at), None if at is None else at[0],
+        write.progressed, write.release or settled, write.release and saga.status in TIMED,
+        write.next_hop_id, codec.dump_optional(write.outputs), settled,
+        write.audit[-1].seq if write.audit else None,
+    )  # fmt: skip
+
+
+def link_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:
+    """In order of LINK_COLUMNS."""
+    time = dialect.time
+    for change in _distinct(write.links):
+        link, request = change.link, change.request
+        yield (
+            write.run_id, change.step, change.direction, link.status, link.attempts, link.doubt,
+            time(link.first_started_at), link.sequence,
+            None if request is None else codec.dump(request.to_json()),
+            codec.dump_optional(change.outputs), change.error, time(change.started_at),
+            time(change.finished_at),
+        )  # fmt: skip
+
+
+def attempt_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:
+    """In order of ATTEMPT_COLUMNS."""
+    for made in write.attempts:
+        yield (
+            write.run_id, made.id, made.step, made.direction, made.number, made.kind, made.outcome,
+            made.reason, made.status_code, dialect.time(made.started_at),
+            dialect.time(made.finished_at), made.worker,
+        )  # fmt: skip
+
+
+def audit_rows(write: RunWrite, dialect: Dialect, shift: int) -> Iterator[tuple[Any, ...]]:
+    """In order of AUDIT_COLUMNS; `shift` is added to the writer's numbers."""
+    for record in write.audit:
+        yield (
+            write.run_id, record.seq + shift, dialect.time(record.at), record.kind, record.actor,
+            codec.dump(record.data),
+        )  # fmt: skip
+
+
+def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:
+    """In order of ESCALATION_COLUMNS; one at most."""
+    opened = write.escalation
+    if opened is not None:
+        step_id = None if opened.step is None else write.saga.plan.steps[opened.step].id
+        yield (
+            opened.id, write.run_id, opened.reason, opened.detail, opened.step, step_id,
+            opened.direction, codec.dump(opened.context),
+        )  # fmt: skip
+
+
+def _distinct(links: Sequence[LinkWrite]) -> Iterable[LinkWrite]:
+    """One write for each link: a statement cannot change a row twice."""
+    if len(links) < 2:
+        return links
+    merged: dict[tuple[int, Direction], LinkWrite] = {}
+    for change in links:
+        at = (change.step, change.direction)
+        merged[at] = change if at not in merged else _merged(merged[at], change)
+    return merged.values()
+
+
+def _merged(before: LinkWrite, after: LinkWrite) -> LinkWrite:
+    kept = ("request", "outputs", "error", "started_at", "finished_at")
+    missing = [name for name in kept if getattr(after, name) is None]
+    return replace(after, **{name: getattr(before, name) for name in missing})
