@@ -26,14 +26,15 @@ _QUIET_LIBRARIES = ("aiohttp.access", "amqp", "httpx", "httpcore", "kombu", "asy
 
 
 def configure_logging(
-    *, json: bool | None = None, level: str = "INFO", stream: TextIO | None = None
+    *, level: str = "INFO", log_format: str | None = None, stream: TextIO | None = None
 ) -> None:
     """Set up structlog and `logging` for this process; call it once, early.
 
-    `json` None: JSON unless the stream is a terminal. Replaces the root logger's handlers.
+    `log_format` is "json", "console", or None: JSON unless the stream is a terminal. Replaces
+    the root logger's handlers.
     """
     out = stream or sys.stderr
-    as_json = json if json is not None else not out.isatty()
+    as_json = not out.isatty() if log_format is None else log_format == "json"
     number = logging.getLevelNamesMapping()[level.upper()]
     _configure_structlog(as_json, number, out)
     _configure_stdlib(as_json, number, out)

@@ -20,7 +20,7 @@ def stream() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     out = io.StringIO()
-    configure_logging(json=True, stream=out)
+    configure_logging(log_format="json", stream=out)
     yield out
     structlog.reset_defaults()
     root.handlers[:], root.level = handlers, level
