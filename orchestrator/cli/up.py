@@ -17,6 +17,7 @@ from orchestrator.embedded.supervise import StopRequested, Supervisor, UpOptions
 from orchestrator.embedded.workers import worker_argv
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.settings import Settings, load_settings
+from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 
 
@@ -31,6 +32,7 @@ def up(
     Without a broker address in the settings, an embedded Valkey is started; its data, all logs
     and up.json are in the state folder.
     """
+    configure_logging(level="INFO")
     settings = load_settings()
     stop = StopRequested().install()
     supervisor = Supervisor(up_options(settings, workers=workers, flower=flower))

@@ -20,7 +20,8 @@ def refusal(said: Said, *, kind: str, code: int) -> str:
 
 
 def test_nothing_is_up(deployment: Deployment) -> None:
-    text = refusal(deployment.run("submit", "notes", "--json"), kind="Unavailable", code=6)
+    text = refusal(deployment.run("submit", "notes", "--json"), kind="InvalidSetting", code=3)
+    assert "broker_url" in text
     assert "orchestrator up" in text
 
 
