@@ -79,8 +79,8 @@ def make_app(
     `python_tasks` are the registered names of step functions, `concurrency` the active runs per
     worker process; `configure_logging` gets a level's name when a worker or Flower sets logging up.
     """
-    app = OrchestratorApp("orchestrator", broker=broker_url, set_as_current=False)
-    app.conf.update(celery_options(lanes=lanes, concurrency=concurrency))
+    app = OrchestratorApp("orchestrator", set_as_current=False)
+    app.conf.update(celery_options(broker_url=broker_url, lanes=lanes, concurrency=concurrency))
     app.runtime_factory, app.runtime, app._pool = runtime_factory, None, None  # noqa: SLF001
     app.shutdown_grace_seconds = shutdown_grace_seconds
     app.drops, app.main_thread = Drops(), MainThread()

@@ -25,11 +25,13 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
+from celery.exceptions import ImproperlyConfigured
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.envelope import ForeignMessage, read_runs
+from orchestrator.worker.pool import HopPool
 
 Handler = Callable[[Any], object]
 
@@ -44,6 +46,11 @@ class Intake(Consumer):
         logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
         self._flush_due_at = 0.0
         super().__init__(*args, **kwargs)
+        if not isinstance(self.pool, HopPool):
+            raise ImproperlyConfigured(
+                f"found the worker pool {type(self.pool).__name__}, wanted HopPool: hints are for "
+                "the engine; start the worker without --pool"
+            )
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """The consuming connection, with the transport guarded before anything is delivered."""

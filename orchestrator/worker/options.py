@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ssl import CERT_REQUIRED
 from typing import Any
 
 from kombu.entity import Exchange, Queue
@@ -21,14 +22,14 @@ def task_queue_names(lanes: Sequence[str]) -> tuple[str, ...]:
     return (*by_lane, MAINTENANCE_QUEUE)
 
 
-def celery_options(*, lanes: Sequence[str], concurrency: int) -> dict[str, Any]:
+def celery_options(*, broker_url: str, lanes: Sequence[str], concurrency: int) -> dict[str, Any]:
     """Celery's configuration; `concurrency` is the number of active runs per process."""
     queues = task_queue_names(lanes)
     return {
         **_messages(queues),
         **_no_results(),
         **_worker(concurrency),
-        **_broker(),
+        **_broker(broker_url),
     }
 
 
@@ -92,8 +93,14 @@ def _worker(concurrency: int) -> dict[str, Any]:
     }
 
 
-def _broker() -> dict[str, Any]:
+def _broker(broker_url: str) -> dict[str, Any]:
     return {
+        "broker_url": broker_url,
+        # Left alone, kombu takes a rediss:// address as encryption without looking at the
+        # certificate. Options in the address (?ssl_cert_reqs=…) are obeyed.
+        "broker_use_ssl": {"ssl_cert_reqs": CERT_REQUIRED}
+        if broker_url.startswith("rediss://") and "ssl_" not in broker_url
+        else None,
         # A worker that starts before its broker waits for it.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,

@@ -173,7 +173,9 @@ def _einfo(error: BaseException) -> ExceptionInfo:
     try:
         raise error.with_traceback(None)
     except BaseException:  # noqa: BLE001 - billiard wants one that is being handled
-        return ExceptionInfo()
+        info = ExceptionInfo()
+        info.exception = error  # billiard's wrapper would hide it from the event
+        return info
 
 
 def missing_runtime() -> InvalidSetting:

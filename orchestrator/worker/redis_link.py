@@ -46,10 +46,10 @@ class RedisLink:
             await client.aclose()
 
     def _connect(self) -> aioredis.Redis:
-        url = self._app.connection_for_write().as_uri(include_password=True)
-        ssl: dict[str, Any] = self._app.conf.broker_use_ssl or {}
+        info = self._app.connection_for_write()
+        ssl: dict[str, Any] = info.ssl if isinstance(info.ssl, dict) else {}
         return aioredis.Redis.from_url(
-            url,
+            info.as_uri(include_password=True),
             socket_timeout=_SOCKET_SECONDS,
             socket_connect_timeout=_SOCKET_SECONDS / 2,
             # Once, at once: an idle connection may have been closed. What fails then is for the

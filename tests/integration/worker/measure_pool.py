@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
+import signal
 import sys
 import time
-import uuid
+from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL
 
 import psutil
 import redis
@@ -23,19 +24,20 @@ import redis
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[2]), str(HERE)]
 
-from orchestrator.ports import FORWARD_TASK, Hint  # noqa: E402
+from hints import a_hint  # noqa: E402
+from workbench import Process, eventually, valkey, worker  # noqa: E402
+
+from orchestrator.ports import FORWARD_TASK  # noqa: E402
 from orchestrator.worker.app import make_app  # noqa: E402
 from orchestrator.worker.messages import hint_publisher  # noqa: E402
 
 if url := os.environ.get("TINY_BROKER_URL"):
     app = make_app(broker_url=url, concurrency=int(os.environ.get("TINY_CONCURRENCY", "500")))
-    kind = os.environ.get("TINY_POOL", "ours")
-    if kind != "ours":
+    if os.environ.get("TINY_POOL") == "threads":
         app.conf.update(worker_pool="threads", worker_consumer="celery.worker.consumer:Consumer")
 
         def body(hint: dict[str, object]) -> None:
-            if os.environ.get("TINY_SLEEP"):
-                time.sleep(0.01)
+            time.sleep(float(os.environ["TINY_SLEEP"]))
 
         del app.tasks[FORWARD_TASK]
         app.task(body, name=FORWARD_TASK, shared=False)
@@ -50,61 +52,83 @@ if url := os.environ.get("TINY_BROKER_URL"):
         app.conf.worker_disable_prefetch = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One line of the table."""
+
+    pool: str
+    stock: bool  # kombu's default transport options
+    wait: bool  # each hop takes 10 ms
+    events: bool
+
+    def env(self) -> dict[str, str]:
+        env = {
+            "TINY_POOL": self.pool,
+            "TINY_RECORDS": "0",
+            "TINY_SLEEP": "0.01" if self.wait else "0",
+        }
+        env |= {"TINY_STOCK_TRANSPORT": "1"} if self.stock else {}
+        return env | ({} if self.events else {"TINY_NO_EVENTS": "1"})
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pool:8} {'stock' if self.stock else 'tuned':6} "
+            f"{'10 ms' if self.wait else 'no-op':6} events {'on' if self.events else 'off':4}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hops", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--held", type=int, default=5_000, help="runs in hand at once, for memory")
     options = parser.parse_args()
-    from workbench import valkey
-
-    with valkey() as broker_url:
+    either = (True, False)
+    with valkey() as url:
         for pool in ("threads", "ours"):
-            for stock in (True, False):
-                for sleep in (False, True):
-                    for events in (True, False):
-                        measure(broker_url, options, pool, stock, sleep, events)
+            for stock, wait, events in itertools.product(either, either, either):
+                case = Case(pool=pool, stock=stock, wait=wait, events=events)
+                print(case, speed(url, case, options.hops, options.workers), flush=True)
+            print(f"{pool:8} {memory(url, pool, options.held)}", flush=True)
 
 
-def measure(
-    broker_url: str, options: argparse.Namespace, pool: str, stock: bool, sleep: bool, events: bool
-) -> None:
-    from workbench import worker
-
-    client = redis.Redis.from_url(broker_url)
-    client.flushall()
-    rate = asyncio.run(publish(broker_url, options.hops, "m.sleep" if sleep else "m.noop"))
-    env = {"TINY_POOL": pool, "TINY_RECORDS": "0"}
-    env |= {"TINY_STOCK_TRANSPORT": "1"} if stock else {}
-    env |= {"TINY_SLEEP": "1"} if sleep else {}
-    flags = () if events else ("--without-heartbeat", "--without-gossip", "--without-mingle")
-    if not events:
-        env["TINY_NO_EVENTS"] = "1"
-    started = [
-        worker(broker_url, name=f"w{n}", app="measure_pool", flags=flags, log=DEVNULL, **env)
-        for n in range(options.workers)
-    ]
-    try:
-        begin, seconds, cpu = drain(client, started)
-    finally:
-        for each in started:
-            each.stop()
-    print(
-        f"{pool:8} {'stock' if stock else 'tuned':6} {'10 ms' if sleep else 'no-op':6} "
-        f"events {'on' if events else 'off':4} {begin / seconds:7.0f} hops/s "
-        f"{cpu / begin * 1e6:6.0f} us CPU/hop   (published {rate:.0f}/s)",
-        flush=True,
-    )
+def speed(url: str, case: Case, hops: int, workers: int) -> str:
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        rate = asyncio.run(publish(url, hops, "m.sleep" if case.wait else "m.noop"))
+        env = case.env()
+        started = [worker(url, name=f"w{n}", app="measure_pool", **env) for n in range(workers)]
+        try:
+            taken, seconds, cpu = drain(client, started)
+        finally:
+            for each in started:
+                each.stop()
+    per_hop = cpu / taken * 1e6
+    return f"{taken / seconds:7.0f} hops/s {per_hop:5.0f} us CPU/hop (published {rate:.0f}/s)"
 
 
-async def publish(broker_url: str, count: int, label: str) -> float:
-    publisher = hint_publisher(make_app(broker_url=broker_url))
-    hints = [
-        Hint(
-            run_id=str(uuid.uuid4()), epoch=1, hop_id=str(uuid.uuid4()), parent_hop_id=None,
-            label=label, task=FORWARD_TASK, queue="default.forward",
-        )
-        for _ in range(count)
-    ]  # fmt: skip
+def memory(url: str, pool: str, held: int) -> str:
+    """What many runs in hand at once cost."""
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+        asyncio.run(publish(url, held, "m.hold"))
+        env = {"TINY_POOL": pool, "TINY_RECORDS": "0", "TINY_SLEEP": "60"}
+        one = worker(url, app="measure_pool", TINY_CONCURRENCY=str(held), **env)
+        try:
+            eventually(lambda: not client.llen("default.forward"), seconds=60)
+            process = psutil.Process(one.pid)
+            return (
+                f"{held} runs in hand: {process.memory_info().rss >> 20} MiB resident, "
+                f"{process.num_threads()} threads"
+            )
+        finally:
+            one.signal(signal.SIGKILL)  # a thread in a call cannot be told to end
+            one.wait(10)
+
+
+async def publish(url: str, count: int, label: str) -> float:
+    publisher = hint_publisher(make_app(broker_url=url))
+    hints = [a_hint(label) for _ in range(count)]
     begin = time.perf_counter()
     await publisher.publish(hints)
     seconds = time.perf_counter() - begin
@@ -112,19 +136,16 @@ async def publish(broker_url: str, count: int, label: str) -> float:
     return count / seconds
 
 
-def drain(client: redis.Redis, workers: list[object]) -> tuple[int, float, float]:
+def drain(client: redis.Redis, workers: list[Process]) -> tuple[int, float, float]:
     """(hops, seconds, CPU seconds) from a tenth of the queue taken until it is empty."""
 
     def cpu() -> float:
         return sum(sum(psutil.Process(each.pid).cpu_times()[:2]) for each in workers)
 
     full = client.llen("default.forward")
-    deadline = time.monotonic() + 120
-    while client.llen("default.forward") > full * 0.9 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    eventually(lambda: client.llen("default.forward") <= full * 0.9, seconds=60)
     begin, left, used = time.perf_counter(), client.llen("default.forward"), cpu()
-    while client.llen("default.forward") and time.monotonic() < deadline:
-        time.sleep(0.005)
+    eventually(lambda: not client.llen("default.forward"), seconds=120)
     return left, time.perf_counter() - begin, cpu() - used
 
 

@@ -19,7 +19,7 @@ from workbench import eventually
 
 from orchestrator.errors import InvalidSetting
 from orchestrator.worker.app import OrchestratorApp, make_app
-from orchestrator.worker.messages import RedisHints
+from orchestrator.worker.messages import RedisHints, hint_publisher
 from orchestrator.worker.pool import HopPool
 
 FORWARD = "default.forward"
@@ -303,3 +303,41 @@ class watching:  # noqa: N801 - reads as a phrase
     def _receive(self) -> None:
         with contextlib.suppress(TimeoutError):
             self._receiver.capture(timeout=30, wakeup=False)
+
+
+def test_another_pool_is_refused(broker_url: str, client: redis.Redis, start_worker: Any) -> None:
+    worker = start_worker(ready=False, flags=("-P", "threads"))
+
+    assert worker.wait(20) != 0
+    log = worker.log.read_text()
+    assert "found the worker pool TaskPool, wanted HopPool" in log
+    assert client.llen("started") == 0
+
+
+def test_the_dead_letter_queue_cannot_be_consumed(start_worker: Any) -> None:
+    worker = start_worker(ready=False, flags=("-Q", "dead_letter"))
+
+    assert worker.wait(20) != 0
+    assert "dead_letter" in worker.log.read_text()
+
+
+async def test_a_broker_without_an_event_loop_works_too(
+    client: redis.Redis, start_worker: Any, tmp_path: Any
+) -> None:
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    options = {"data_folder_in": str(folder), "data_folder_out": str(folder)}
+    app = make_app(broker_url="filesystem://")
+    app.conf.broker_transport_options |= options | {"control_folder": str(folder)}
+    worker = start_worker(
+        ready=False, TINY_APP_BROKER_URL="filesystem://", TINY_FOLDER=str(folder),
+        TINY_CONCURRENCY="2",
+    )  # fmt: skip
+
+    await hint_publisher(app).publish([a_hint("checkout.sleep") for _ in range(5)])
+
+    eventually(lambda: client.llen("seen") == 5, seconds=40)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait(10) == 0
+    assert "Traceback" not in worker.log.read_text()
+    app.close()

@@ -93,10 +93,16 @@ def _active(hop: Hop) -> ActiveRun:
 
 
 app = make_app(
-    broker_url=BROKER_URL,
+    broker_url=os.environ.get("TINY_APP_BROKER_URL", BROKER_URL),
     concurrency=int(os.environ.get("TINY_CONCURRENCY", "500")),
     python_tasks=["tasks.price"],
     shutdown_grace_seconds=2.0,
     event_budget_per_second=int(os.environ.get("TINY_EVENTS", "500")),
     runtime_factory=TinyRuntime,
 )
+if folder := os.environ.get("TINY_FOLDER"):  # kombu's file-system broker
+    app.conf.broker_transport_options |= {
+        "data_folder_in": folder,
+        "data_folder_out": folder,
+        "control_folder": folder,
+    }

@@ -1,0 +1,230 @@
+"""The worker's parts alone."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hints import a_hint
+
+from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, FORWARD_TASK, Hop
+from orchestrator.worker.app import make_app
+from orchestrator.worker.drops import Drops
+from orchestrator.worker.envelope import ForeignMessage, hop_of, read_runs
+from orchestrator.worker.events import Budget, StepEventStream
+from orchestrator.worker.main_thread import MainThread
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_budget_refills_with_time_and_saves_up_one_second() -> None:
+    clock = Clock()
+    budget = Budget(10, clock)
+    assert [budget.take(3) for _ in range(4)] == [True, True, True, False]
+
+    clock.now += 0.2
+    assert budget.take(3)
+    assert not budget.take(1)
+
+    clock.now += 60
+    assert budget.take(10)
+    assert not budget.take(1)
+
+
+def test_a_budget_of_nothing_gives_nothing() -> None:
+    assert not Budget(0, Clock()).take(1)
+
+
+class Dispatcher:
+    """Records events; has what the stream asks of Celery's consumer, too."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.fields: list[dict[str, Any]] = []
+        self.event_dispatcher = self
+
+    def send(self, kind: str, *, uuid: str, **fields: Any) -> None:
+        self.sent.append((kind, uuid))
+        self.fields.append(fields)
+
+    def flush(self) -> None:
+        raise ConnectionError("gone")
+
+
+def a_stream(budget: int) -> tuple[StepEventStream, Dispatcher]:
+    stream, dispatcher = StepEventStream(MainThread(), budget_per_second=budget), Dispatcher()
+    stream.attach(dispatcher)
+    return stream, dispatcher
+
+
+def test_a_step_within_the_budget_is_shown_from_start_to_end() -> None:
+    stream, dispatcher = a_stream(3)
+    hint = a_hint()
+
+    stream.step_started(hint)
+    stream.step_finished(hint, ok=True, seconds=0.5)
+
+    kinds = ["task-received", "task-started", "task-succeeded"]
+    assert dispatcher.sent == [(kind, hint.hop_id) for kind in kinds]
+    assert dispatcher.fields[0]["root_id"] == hint.run_id
+    assert dispatcher.fields[0]["parent_id"] == hint.parent_hop_id
+    assert dispatcher.fields[0]["name"] == hint.label
+    assert dispatcher.fields[2]["runtime"] == 0.5
+
+
+def test_a_step_whose_start_was_shown_gets_its_end_whatever_the_budget() -> None:
+    stream, dispatcher = a_stream(3)
+    shown, left_out = a_hint(), a_hint()
+    stream.step_started(shown)
+    stream.step_started(left_out)
+
+    stream.step_finished(left_out, ok=True, seconds=0.1)
+    stream.step_finished(shown, ok=True, seconds=0.1)
+
+    assert {uuid for _, uuid in dispatcher.sent} == {shown.hop_id}
+    assert dispatcher.sent[-1] == ("task-succeeded", shown.hop_id)
+    assert stream.dropped == 1
+
+
+@pytest.mark.parametrize(("queue", "ok"), [("x.forward", False), ("x.compensation", True)])
+def test_failures_and_compensations_are_always_shown(queue: str, ok: bool) -> None:
+    stream, dispatcher = a_stream(0)
+    hint = a_hint(queue=queue)
+
+    stream.step_started(hint)
+    stream.step_finished(hint, ok=ok, seconds=0.1, detail="declined")
+
+    end = "task-succeeded" if ok else "task-failed"
+    assert [kind for kind, _ in dispatcher.sent] == ["task-received", "task-started", end]
+    assert stream.dropped == 0
+
+
+def test_without_a_dispatcher_events_go_nowhere() -> None:
+    stream, dispatcher = a_stream(9)
+    stream.flush()  # its failure stays inside
+    dispatcher.enabled = False
+    stream.step_started(a_hint())
+    assert dispatcher.sent == []
+
+
+class Hub:
+    """Celery's event loop, turned by hand."""
+
+    def __init__(self) -> None:
+        self.ready: set[Any] = set()
+
+    def call_soon(self, callback: Any) -> None:
+        self.ready.add(callback)
+
+
+def test_calls_wait_for_the_event_loop_and_wake_it_once() -> None:
+    main_thread, hub, done = MainThread(), Hub(), []
+    main_thread.attach(hub)
+    threads = [
+        threading.Thread(target=main_thread.call, args=(done.append, number)) for number in range(9)
+    ]
+    for thread in threads:
+        thread.start()
+        thread.join(5)
+    main_thread.call(lambda: 1 / 0)
+    main_thread.call(done.append, "after a failure")
+    assert done == []
+    assert len(hub.ready) == 1
+
+    hub.ready.pop()()
+
+    assert done == [*range(9), "after a failure"]
+
+
+def test_parked_calls_are_kept() -> None:
+    main_thread, done = MainThread(), []
+    main_thread.call(done.append, 1)
+    main_thread.park()
+    main_thread.call(done.append, 2)
+    assert done == [1]
+
+    main_thread.run_pending()
+
+    assert done == [1, 2]
+
+
+def test_a_request_becomes_a_hop() -> None:
+    request = {
+        "task": FORWARD_TASK, "id": "h1", "parent_id": "h0", "shadow": "checkout.charge",
+        "args": [{"v": 1, "runs": [["r1", 3], ["r2", 4]]}],
+        "delivery_info": {"routing_key": "default.forward"},
+    }  # fmt: skip
+    wanted = Hop(
+        hop_id="h1", parent_hop_id="h0", runs=(("r1", 3), ("r2", 4)), label="checkout.charge",
+        task=FORWARD_TASK, queue="default.forward",
+    )  # fmt: skip
+    assert hop_of(request) == wanted
+    assert hop_of(request | {"shadow": None}) == replace(wanted, label=FORWARD_TASK)
+
+
+@pytest.mark.parametrize(
+    "args", [None, [], [1], [{}], [{"v": 1}], [{"v": 1, "runs": [["r", True]]}], [{"v": "1"}]]
+)
+def test_other_arguments_are_foreign(args: object) -> None:
+    with pytest.raises(ForeignMessage):
+        read_runs(args)
+
+
+def test_a_flood_of_garbage_is_not_a_flood_of_log_lines(caplog: Any) -> None:
+    drops = Drops()
+    for _ in range(2_500):
+        drops.drop("not JSON", "x" * 10_000)
+    assert drops.counts() == {"not JSON": 2_500}
+    assert len(caplog.records) == 22
+    assert max(len(record.getMessage()) for record in caplog.records) < 400
+
+
+def test_the_app_consumes_its_lanes_and_never_the_dead_letters() -> None:
+    app = make_app(broker_url="memory://", lanes=("default", "bulk"), python_tasks=["tasks.price"])
+
+    assert [queue.name for queue in app.conf.task_queues] == [
+        "default.forward",
+        "default.compensation",
+        "bulk.forward",
+        "bulk.compensation",
+        "maintenance",
+    ]
+    with pytest.raises(KeyError):
+        app.amqp.queues.select([DEAD_LETTER_QUEUE])
+    assert app.hop_names == {FORWARD_TASK, COMPENSATE_TASK, "tasks.price"}
+    assert app.hop_names <= set(app.tasks)
+
+
+@pytest.mark.parametrize("kind", ["accept_content", "result_accept_content"])
+def test_only_json_is_accepted(kind: str) -> None:
+    assert make_app(broker_url="memory://").conf[kind] == ["json"]
+
+
+def test_an_app_shares_nothing_with_the_next() -> None:
+    one, two = make_app(broker_url="memory://"), make_app(broker_url="memory://")
+    assert one.drops is not two.drops
+    assert one.main_thread is not two.main_thread
+    assert one.conf.broker_url == two.conf.broker_url
+
+
+@pytest.mark.parametrize(
+    ("url", "requirement"),
+    [
+        ("rediss://broker.test/0", ssl.CERT_REQUIRED),
+        ("rediss://broker.test/0?ssl_cert_reqs=CERT_NONE", ssl.CERT_NONE),
+    ],
+)
+def test_encryption_looks_at_the_certificate(url: str, requirement: ssl.VerifyMode) -> None:
+    app = make_app(broker_url=url)
+    assert app.connection().ssl["ssl_cert_reqs"] == requirement
