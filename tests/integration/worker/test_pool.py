@@ -15,7 +15,7 @@ import pytest
 import redis
 from celery.events.state import State
 from hints import a_hint
-from workbench import eventually
+from workbench import eventually, free_port, valkey_process
 
 from orchestrator.errors import InvalidSetting
 from orchestrator.worker.app import OrchestratorApp, make_app
@@ -341,3 +341,49 @@ async def test_a_broker_without_an_event_loop_works_too(
     assert worker.wait(10) == 0
     assert "Traceback" not in worker.log.read_text()
     app.close()
+
+
+async def test_a_broker_killed_and_restarted_empty_is_consumed_again(
+    client: redis.Redis, start_worker: Any
+) -> None:
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    publisher = hint_publisher(make_app(broker_url=url))
+    broker = valkey_process(port)
+    worker = start_worker(ready=False, TINY_APP_BROKER_URL=url)
+    try:
+        await publisher.publish([a_hint("checkout.hold")])
+        eventually(lambda: client.llen("seen") == 1)
+
+        broker.signal(signal.SIGKILL)
+        broker.wait(5)
+        broker = valkey_process(port)
+        await publisher.publish([a_hint()])
+
+        eventually(lambda: client.llen("seen") == 2, seconds=30)
+        assert worker.alive()
+    finally:
+        await publisher.close()
+        broker.stop()
+
+
+async def test_a_worker_without_its_broker_still_hands_back_and_ends(
+    client: redis.Redis, start_worker: Any
+) -> None:
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    publisher = hint_publisher(make_app(broker_url=url))
+    broker = valkey_process(port)
+    worker = start_worker(ready=False, TINY_APP_BROKER_URL=url)
+    try:
+        await publisher.publish([a_hint("checkout.hold")])
+        eventually(lambda: client.llen("seen") == 1)
+        await publisher.close()
+    finally:
+        broker.signal(signal.SIGKILL)
+        broker.wait(5)
+
+    worker.signal(signal.SIGTERM)
+
+    worker.wait(15)
+    assert [json.loads(each)[1] for each in client.lrange("drained", 0, -1)] == [1]

