@@ -1,0 +1,134 @@
+"""Bulk accept: all or nothing, and one run for each tenant and idempotency key."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.core.states import Direction, RunStatus
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.ports import RunFilter
+from orchestrator.store import SqlStore
+from tests.store.making import accepted, new_id, new_run, published
+
+
+async def test_an_accepted_run_is_pending_published_and_audited(store: SqlStore) -> None:
+    version = await published(store)
+    run = new_run(
+        version, tenant="acme", actor="agent-7", lane="fast", priority=3,
+        inputs={"text": "žluť 💳 \x00", "big": 2**70, "nested": [{"a": None}]},
+    )  # fmt: skip
+
+    assert [(a.run_id, a.repeated) for a in await store.accept([run])] == [(run.id, False)]
+
+    found = await store.run(run.id)
+    assert (found.status, found.direction) == (RunStatus.PENDING, Direction.FORWARD)
+    assert (found.tenant, found.actor, found.lane, found.priority) == ("acme", "agent-7", "fast", 3)
+    assert found.inputs == run.inputs
+    assert (found.epoch, found.claims, found.owner, found.hop_id) == (0, 0, None, run.hop_id)
+    assert found.published_at == found.created_at
+    assert found.deadline_at is None
+    assert found.settled_at is None
+    assert found.audit_seq == 1
+    (first,) = await store.audit(run.id)
+    assert (first.seq, first.kind, first.actor) == (1, "run.accepted", "agent-7")
+    assert first.at == found.created_at
+
+
+async def test_the_database_counts_the_deadline_from_its_own_now(store: SqlStore) -> None:
+    (run,) = await accepted(store, deadline_seconds=90.5)
+    found = await store.run(run.id)
+    assert found.deadline_at == found.created_at + timedelta(seconds=90.5)
+
+
+async def test_a_repeated_key_answers_with_the_first_run(store: SqlStore) -> None:
+    version = await published(store)
+    first = new_run(version, idempotency_key="k")
+    await store.accept([first])
+
+    again = new_run(version, idempotency_key="k")
+    fresh = new_run(version)
+    answers = await store.accept([again, fresh])
+
+    assert [(a.run_id, a.repeated) for a in answers] == [(first.id, True), (fresh.id, False)]
+    assert len(await store.runs(RunFilter())) == 2
+
+
+async def test_the_same_batch_again_is_answered_as_repeated(store: SqlStore) -> None:
+    version = await published(store)
+    runs = [new_run(version) for _ in range(5)]
+    await store.accept(runs)
+    answers = await store.accept(runs)
+    assert [(a.run_id, a.repeated) for a in answers] == [(run.id, True) for run in runs]
+
+
+async def test_a_key_twice_in_one_batch_makes_one_run(store: SqlStore) -> None:
+    version = await published(store)
+    one = new_run(version, idempotency_key="k")
+    two = new_run(version, idempotency_key="k")
+    answers = await store.accept([one, two])
+    assert len({a.run_id for a in answers}) == 1
+    assert sorted(a.repeated for a in answers) == [False, True]
+    assert len(await store.runs(RunFilter())) == 1
+
+
+async def test_tenants_do_not_share_keys(store: SqlStore) -> None:
+    version = await published(store)
+    runs = [new_run(version, idempotency_key="k", tenant=tenant) for tenant in ("a", "b")]
+    assert [a.repeated for a in await store.accept(runs)] == [False, False]
+
+
+@pytest.mark.parametrize("change", [{"inputs_digest": "other"}, {"workflow": "refund"}])
+async def test_a_key_in_use_for_something_else_writes_nothing(
+    store: SqlStore, change: dict[str, str]
+) -> None:
+    version = await published(store)
+    await store.accept([new_run(version, idempotency_key="k")])
+
+    conflicting = new_run(version, idempotency_key="k", **change)
+    with pytest.raises(Conflict) as refused:
+        await store.accept([new_run(version), conflicting, new_run(version)])
+
+    assert "'k'" in refused.value.problems[0].place
+    assert "inputs-1" in refused.value.problems[0].found
+    assert len(await store.runs(RunFilter())) == 1
+
+
+async def test_the_id_of_another_run_is_a_conflict(store: SqlStore) -> None:
+    (run,) = await accepted(store)
+    version = await store.workflow("order")
+    with pytest.raises(Conflict, match="new id"):
+        await store.accept([replace(new_run(version), id=run.id)])
+
+
+async def test_an_unknown_workflow_version_is_not_found(store: SqlStore) -> None:
+    version = replace(await published(store), id=new_id())
+    with pytest.raises(NotFound, match=version.id):
+        await store.accept([new_run(version)])
+
+
+async def test_many_submitters_of_one_key_get_one_run(store: SqlStore, other: SqlStore) -> None:
+    version = await published(store)
+    stores = [store, other] * 10
+    batches = [
+        [new_run(version, idempotency_key=key) for key in ("a", "b", "c")[:: (-1) ** n]]
+        for n in range(len(stores))
+    ]
+    answers = await asyncio.gather(
+        *(each.accept(batch) for each, batch in zip(stores, batches, strict=True))
+    )
+    assert len({a.run_id for batch in answers for a in batch}) == 3
+    assert sum(not a.repeated for batch in answers for a in batch) == 3
+    assert len(await store.runs(RunFilter())) == 3
+
+
+async def test_accepting_nothing_is_nothing(store: SqlStore) -> None:
+    assert await store.accept([]) == []
+
+
+async def test_thousands_at_once(store: SqlStore) -> None:
+    runs = await accepted(store, 4000)
+    assert await store.count_by_status() == {RunStatus.PENDING: len(runs)}

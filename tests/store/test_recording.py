@@ -1,0 +1,282 @@
+"""The journal: fenced, whole, repeatable, and telling what others want of a run."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.saga import Link
+from orchestrator.core.states import Direction, LinkStatus, RunStatus
+from orchestrator.ports import ClaimedRun, LinkWrite, RunWrite
+from orchestrator.store import SqlStore
+from tests.store.making import (
+    AT,
+    B,
+    F,
+    YOU,
+    attempt,
+    audit,
+    begun,
+    claimed,
+    escalation,
+    landed,
+    new_id,
+    registered,
+    request,
+    write,
+)
+
+
+def full_write(run: ClaimedRun) -> RunWrite:
+    return write(
+        run, links=(begun(0), landed(1)), attempts=(attempt(),), audit=(audit(2), audit(3)),
+        escalation=escalation(), outputs={"total": 12.5}, cause="because", progressed=True,
+        deadline_at=AT, cancel=CancelMode.STOP, direction=Direction.BACKWARD,
+    )  # fmt: skip
+
+
+async def test_everything_of_a_write_is_there(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    given = full_write(run)
+    (answer,) = await store.record([given])
+
+    assert answer is not None
+    assert answer.cancel is None
+    found = await store.run(run.run.id)
+    assert (found.status, found.direction) == (RunStatus.RUNNING, B)
+    assert (found.cause, found.cancel, found.deadline_at) == ("because", CancelMode.STOP, AT)
+    assert (found.outputs, found.claims, found.audit_seq) == ({"total": 12.5}, 0, 3)
+    assert (found.owner, found.epoch) == (run.run.owner, 1)
+    first, second, _ = await store.steps(run.run.id)
+    assert (first.forward.request, first.forward.link) == (request(), begun(0).link)
+    assert (second.forward.outputs, second.forward.link) == ({"id": "o-1"}, landed(1).link)
+    assert tuple(await store.attempts(run.run.id)) == given.attempts
+    assert tuple(await store.audit(run.run.id))[1:] == given.audit
+    (opened,) = await store.escalations()
+    assert given.escalation is not None
+    assert (opened.id, opened.run_id, opened.step_id) == (given.escalation.id, run.run.id, "s2")
+    assert opened.context == {"undone": ["s2"]}
+
+
+async def nothing_was_written(store: SqlStore, run: ClaimedRun, *, owner: str, epoch: int) -> None:
+    found = await store.run(run.run.id)
+    assert (found.owner, found.epoch, found.status) == (owner, epoch, RunStatus.PENDING)
+    assert (found.cause, found.outputs, found.audit_seq) == ("", None, 1)
+    assert all(s.forward.link == Link() and s.undo.link == Link() for s in await store.steps(found.id))
+    assert await store.attempts(found.id) == []
+    assert len(await store.audit(found.id)) == 1
+    assert await store.escalations_of(found.id) == []
+
+
+@pytest.mark.parametrize("stale", ["epoch", "owner"])
+async def test_a_stale_write_among_good_ones_writes_nothing_at_all(
+    store: SqlStore, stale: str
+) -> None:
+    runs = await claimed(store, 5)
+    bad = runs[2]
+    change = {"epoch": 0} if stale == "epoch" else {"owner": YOU}
+    writes = [full_write(run) for run in runs]
+    writes[2] = replace(writes[2], **change)
+
+    answers = await store.record(writes)
+
+    assert [answer is None for answer in answers] == [False, False, True, False, False]
+    await nothing_was_written(store, bad, owner=str(bad.run.owner), epoch=1)
+    for run in (*runs[:2], *runs[3:]):
+        assert (await store.run(run.run.id)).status is RunStatus.RUNNING
+        assert len(await store.attempts(run.run.id)) == 1
+
+
+async def test_who_was_declared_dead_can_write_nothing(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    await store.recover_dead(dead_after_seconds=60, also_dead=[str(run.run.owner)])
+    await registered(store, YOU)
+    await store.claim([(run.run.id, 2)], owner=YOU)
+
+    assert await store.record([full_write(run)]) == [None]
+
+    await nothing_was_written(store, run, owner=YOU, epoch=3)
+
+
+async def test_the_same_batch_again_changes_nothing(store: SqlStore) -> None:
+    """A commit whose answer was lost is simply made again."""
+    runs = await claimed(store, 3)
+    writes = [full_write(run) for run in runs]
+    await store.record(writes)
+    before = [await everything(store, run) for run in runs]
+
+    answers = await store.record(writes)
+
+    assert None not in answers
+    assert [await everything(store, run) for run in runs] == before
+
+
+async def everything(store: SqlStore, run: ClaimedRun) -> tuple[object, ...]:
+    run_id = run.run.id
+    return (
+        await store.run(run_id), await store.steps(run_id), await store.attempts(run_id),
+        await store.audit(run_id), await store.escalations_of(run_id),
+    )  # fmt: skip
+
+
+async def test_two_writes_of_one_run_in_a_batch_apply_in_order(store: SqlStore) -> None:
+    (run, beside) = await claimed(store, 2)
+    writes = [
+        write(run, links=(begun(0),), audit=(audit(2),), cause="first"),
+        write(beside, cause="beside"),
+        write(run, links=(landed(0),), audit=(audit(3),), cause="second", release=True),
+        write(run, cause="too late"),
+    ]
+    answers = await store.record(writes)
+    assert [answer is None for answer in answers] == [False, False, False, True]
+    found = await store.run(run.run.id)
+    assert (found.cause, found.owner, found.audit_seq) == ("second", None, 3)
+    assert (await store.steps(run.run.id))[0].forward.request == request()
+
+
+async def test_a_link_twice_in_one_write_keeps_both_payloads(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    await store.record([write(run, links=(begun(0), landed(0), begun(0, B)))])
+    first = (await store.steps(run.run.id))[0]
+    assert first.forward.link.status is LinkStatus.LANDED
+    assert (first.forward.request, first.forward.outputs) == (request(), {"id": "o-1"})
+    assert first.undo.link.status is LinkStatus.STARTED
+
+
+async def test_none_leaves_payloads_and_times_but_not_the_link(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    await store.record([write(run, links=(begun(0), landed(1)))])
+    bare = [LinkWrite(step=n, direction=F, link=Link(doubt=True)) for n in (0, 1)]
+    await store.record([write(run, links=tuple(bare))])
+    first, second, _ = await store.steps(run.run.id)
+    assert first.forward.link == second.forward.link == Link(doubt=True)
+    assert (first.forward.request, first.forward.started_at) == (request(), AT)
+    assert (second.forward.outputs, second.forward.finished_at) == ({"id": "o-1"}, AT)
+
+
+@pytest.mark.parametrize(
+    ("status", "settled"),
+    [
+        (RunStatus.SUCCEEDED, True),
+        (RunStatus.COMPENSATED, True),
+        (RunStatus.ABANDONED, True),
+        (RunStatus.ESCALATED, True),
+        (RunStatus.RUNNING, False),
+        (RunStatus.PAUSED, False),
+    ],
+)
+async def test_settled_at_follows_the_status(
+    store: SqlStore, status: RunStatus, settled: bool
+) -> None:
+    (run,) = await claimed(store)
+    before = await store.now()
+    await store.record([write(run, status=status, release=True)])
+    found = await store.run(run.run.id)
+    assert (found.settled_at is not None) is settled
+    if found.settled_at is not None:
+        assert before - timedelta(milliseconds=1) <= found.settled_at <= await store.now()
+
+
+async def test_a_settled_run_has_no_owner_even_if_its_writer_forgot(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    await store.record([write(run, status=RunStatus.SUCCEEDED)])
+    assert (await store.run(run.run.id)).owner is None
+
+
+async def test_a_hop_sets_its_id_and_time(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    hop_id = new_id()
+    await store.record([write(run, release=True, next_hop_id=hop_id)])
+    found = await store.run(run.run.id)
+    assert (found.hop_id, found.owner, found.epoch) == (hop_id, None, 1)
+    assert found.published_at is not None
+    assert found.published_at > found.created_at
+
+
+async def test_text_that_a_database_cannot_hold_does_not_stop_the_batch(store: SqlStore) -> None:
+    strange, beside = await claimed(store, 2)
+    bad = "a\x00b \ud800 ž"
+    writes = [
+        write(
+            strange, cause=bad, attempts=(replace(attempt(), reason=bad),),
+            links=(replace(landed(0), outputs={"raw": bad}, error=bad),),
+            audit=(audit(2, reason=bad),),
+        ),
+        write(beside, cause="fine"),
+    ]  # fmt: skip
+    assert None not in await store.record(writes)
+    assert (await store.run(beside.run.id)).cause == "fine"
+    assert (await store.run(strange.run.id)).cause.startswith("a\ufffdb ")
+    link = (await store.steps(strange.run.id))[0].forward
+    assert link.outputs == {"raw": bad}
+    assert (await store.audit(strange.run.id))[1].data == {"reason": bad}
+
+
+async def test_large_payloads(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    outputs = {"text": "x" * 1_000_000}
+    await store.record([write(run, links=(replace(landed(0), outputs=outputs),), outputs=outputs)])
+    assert (await store.run(run.run.id)).outputs == outputs
+    assert (await store.steps(run.run.id))[0].forward.outputs == outputs
+
+
+async def test_the_answer_tells_of_a_wish_to_cancel(store: SqlStore) -> None:
+    runs = await claimed(store, 2)
+    await store.request_cancel(
+        runs[0].run.id, mode=CancelMode.UNDO, reason="wrong item", by="ada", hop_id=new_id()
+    )
+    first, second = await store.record([write(run) for run in runs])
+    assert first is not None
+    assert second is not None
+    assert (first.cancel, first.cancel_reason) == (CancelMode.UNDO, "wrong item")
+    assert second.cancel is None
+
+
+async def test_others_notes_move_the_owners_audit_numbers_on(store: SqlStore) -> None:
+    """The owner counts in memory; nobody's record is lost or numbered twice."""
+    (run,) = await claimed(store)
+    await store.record([write(run, audit=(audit(2, "step.begun"),))])
+    await store.request_cancel(
+        run.run.id, mode=CancelMode.UNDO, reason="r", by="ada", hop_id=new_id()
+    )
+    second = write(run, audit=(audit(3, "step.landed"), audit(4, "run.cancelled")))
+    await store.record([second])
+    await store.request_cancel(
+        run.run.id, mode=CancelMode.STOP, reason="r", by="bob", hop_id=new_id()
+    )
+    await store.record([second])  # its answer was lost
+    await store.record([write(run, audit=(audit(5, "undo.landed"),), release=True)])
+
+    found = await store.audit(run.run.id)
+    assert [record.seq for record in found] == [1, 2, 3, 4, 5, 6, 7]
+    assert [record.kind for record in found] == [
+        "run.accepted", "step.begun", "run.cancel_requested", "step.landed", "run.cancelled",
+        "run.cancel_requested", "undo.landed",
+    ]  # fmt: skip
+    assert (await store.run(run.run.id)).audit_seq == 7
+    (again,) = await store.claim([(run.run.id, 1)], owner=YOU)
+    assert again.run.audit_seq == 7
+    await store.record([write(again, audit=(audit(8, "step.begun"),))])
+    assert (await store.audit(run.run.id))[-1].seq == 8
+
+
+async def test_overlapping_batches_in_any_order_all_get_through(
+    store: SqlStore, other: SqlStore
+) -> None:
+    runs = await claimed(store, 40)
+    batches = [runs[n:] + runs[:n] for n in range(0, 40, 4)]
+    answers = await asyncio.gather(
+        *(
+            (store, other)[n % 2].record([write(run, cause=str(n)) for run in batch])
+            for n, batch in enumerate(batches)
+        )
+    )
+    assert all(answer is not None for batch in answers for answer in batch)
+
+
+async def test_recording_nothing_is_nothing(store: SqlStore) -> None:
+    assert await store.record([]) == []
