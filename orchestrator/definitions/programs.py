@@ -22,3 +22,8 @@ class Programs:
             # Two callers at once both load it; the second result equals the first.
             known = self._programs[workflow_id] = Program(await self._load(workflow_id))
         return known
+
+    def base_url(self, api: str) -> str | None:
+        """Where a document says that an API is, for one whose configuration does not."""
+        found = (program.base_url(api) for program in self._programs.values())
+        return next((url for url in found if url is not None), None)

@@ -1,0 +1,53 @@
+"""Durable workflow runs over rate-limited APIs, undone in reverse order where they fail.
+
+What workflows and step functions need is importable from here; it is loaded when first asked for,
+so that `import orchestrator` costs next to nothing. `app` is the Celery app of this process.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.core.plan import CompensationKind, Effects
+    from orchestrator.core.retry import RetryPolicy
+    from orchestrator.definitions.builder import Workflow, step
+    from orchestrator.definitions.tasks import TaskContext, task
+    from orchestrator.errors import InDoubt, NotLanded
+
+__all__ = [
+    "CompensationKind",
+    "Effects",
+    "InDoubt",
+    "NotLanded",
+    "RetryPolicy",
+    "TaskContext",
+    "Workflow",
+    "step",
+    "task",
+]
+
+_HOMES = {
+    "CompensationKind": "orchestrator.core.plan",
+    "Effects": "orchestrator.core.plan",
+    "InDoubt": "orchestrator.errors",
+    "NotLanded": "orchestrator.errors",
+    "RetryPolicy": "orchestrator.core.retry",
+    "TaskContext": "orchestrator.definitions.tasks",
+    "Workflow": "orchestrator.definitions.builder",
+    "step": "orchestrator.definitions.builder",
+    "task": "orchestrator.definitions.tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":  # what `celery -A orchestrator` looks for
+        return importlib.import_module("orchestrator.wiring").celery_app()
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "app"])

@@ -1,0 +1,505 @@
+"""Everything step-shaped in an Arazzo document (step, `x-compensation`, `x-verify`) as a `Call`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.core.plan import Call, Effects
+from orchestrator.core.retry import RetryPolicy
+from orchestrator.definitions.conditions import parse_condition
+from orchestrator.definitions.cursor import Cursor
+from orchestrator.definitions.expressions import compile_value
+from orchestrator.definitions.openapi import Operation
+from orchestrator.definitions.problems import Path
+from orchestrator.definitions.requests import FORM_TYPE, JSON_TYPE, path_names
+from orchestrator.definitions.sources import Sources, Target
+from orchestrator.definitions.tasks import Task
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+OUTPUT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+LOCATIONS = ("path", "query", "header", "cookie")
+CALL_FIELDS = frozenset({
+    "operationId", "operationPath", "parameters", "requestBody", "successCriteria", "outputs",
+    "description", "x-timeout", "x-effects",
+})  # fmt: skip
+NOT_YET = {
+    "workflowId": "operationId or operationPath; other workflows are not called yet",
+    "channelPath": "operationId or operationPath; AsyncAPI is not supported",
+    "dependsOn": "no dependsOn: steps run in the order in which they are written",
+    "onSuccess": "no onSuccess: the next step follows, or the workflow ends",
+    "timeout": "x-timeout, in seconds",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the calls of one workflow share."""
+
+    sources: Sources
+    components: Cursor | None
+    parameters: tuple[Cursor, ...] = ()  # of the workflow: they apply to every step
+    failure_actions: tuple[Cursor, ...] = ()  # of the workflow: for steps without their own
+
+
+@dataclass(slots=True)
+class Origin:
+    """Where the parts of a call's template stand in the document."""
+
+    path: Path
+    parameters: list[Path] = field(default_factory=list)
+    body: Path = ()
+
+    def of(self, part: Path) -> Path:
+        """The document's path of a path in the template."""
+        match part:
+            case ("parameters", int() as index, *rest):
+                return (*self.parameters[index], *rest)
+            case ("alreadyDone", *rest):
+                return (*self.path, "x-idempotency", "alreadyDone", *rest)
+            case ("arguments" | "requestBody", *rest):
+                payload = rest if part[0] == "arguments" else rest[1:]
+                return (*(self.body or (*self.path, "requestBody", "payload")), *payload)
+            case _:
+                return (*self.path, *part)
+
+
+@dataclass(frozen=True, slots=True)
+class CallReader:
+    """Reads one step-shaped object. Problems are noted; what cannot be read is None."""
+
+    at: Cursor
+    context: Context
+    label: str
+
+    def read(self) -> tuple[Call, Origin] | None:
+        """The call, with the origin of its parts."""
+        target = self._target()
+        origin = Origin(self.at.path)
+        criteria = conditions(self.at, "successCriteria")
+        outputs = self.outputs("outputs")
+        actions = self._failure_actions()
+        timeout = self.at.number("x-timeout", least=0.001)
+        if target is None or (target.operation is None and target.task is None):
+            self._check_the_rest()
+            return None
+        template = self._template(target, origin)
+        template |= _filled(successCriteria=criteria, outputs=outputs, onFailure=actions)
+        call = Call(
+            label=self.label, api=target.api, effects=self._effects(target, template),
+            template=template, retry=self._retry(target, actions),
+            timeout_seconds=timeout or (target.task and target.task.timeout_seconds) or None,
+            task_name=target.task and target.task.name,
+        )  # fmt: skip
+        return call, origin
+
+    def _target(self) -> Target | None:
+        by_id, by_path = self.at.get("operationId"), self.at.get("operationPath")
+        if by_id is not None and by_path is not None:
+            by_path.bad("operationId or operationPath, not both")
+        if by_id is not None:
+            return self.context.sources.by_id(by_id)
+        if by_path is not None:
+            return self.context.sources.by_path(by_path)
+        if not any(self.at.has(name) for name in ("workflowId", "channelPath")):
+            self.at.bad("operationId or operationPath", found="neither")
+        return None
+
+    def _check_the_rest(self) -> None:
+        """Without an operation, find at least what is wrong with the expressions."""
+        for item in self._parameters():
+            value = item.get("value")
+            if value is not None:
+                check_expressions(value)
+        body = self.at.get("requestBody")
+        payload = None if body is None else body.get("payload")
+        if payload is not None:
+            check_expressions(payload)
+
+    # --- request ----------------------------------------------------------------------------------
+
+    def _template(self, target: Target, origin: Origin) -> dict[str, Any]:
+        if target.task is not None:
+            return self._task_template(target.task, origin)
+        operation = target.operation
+        assert operation is not None
+        parameters = self._http_parameters(operation, origin)
+        template = {"kind": "http", "method": operation.method, "path": operation.path} | _filled(
+            baseUrl=operation.base_url, parameters=parameters
+        )
+        body = self._body(operation, origin)
+        if body is not None:
+            template["requestBody"] = body
+        return template | self._idempotency(parameters)
+
+    def _parameters(self) -> list[Cursor]:
+        """Own parameters, then those of the workflow that the step does not set itself."""
+        own = [resolved(item, self.context.components) for item in self.at.items("parameters")]
+        items = [item for item in own if item is not None and item.is_object()]
+        taken = {(item.value.get("name"), item.value.get("in")) for item in items}
+        shared = [
+            item for item in self.context.parameters
+            if (item.value.get("name"), item.value.get("in")) not in taken
+        ]  # fmt: skip
+        return [*items, *shared]
+
+    def _http_parameters(self, operation: Operation, origin: Origin) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for item in self._parameters():
+            parameter = self._parameter(item, operation)
+            if parameter is None:
+                continue
+            if any(_same_place(parameter, other) for other in found):
+                item.bad("each parameter once")
+                continue
+            found.append(parameter)
+            origin.parameters.append(item.path)
+        self._check_missing(operation, found)
+        return found
+
+    def _parameter(self, item: Cursor, operation: Operation) -> dict[str, Any] | None:
+        item.only({"name", "in", "value", "reference"})
+        name, value = item.text("name", required=True), item.get("value")
+        place = item.choice("in", LOCATIONS)
+        if place is None and not item.has("in"):
+            item.bad("in: " + ", ".join(LOCATIONS), found="no in")
+        if value is None:
+            item.bad("the field value", found="no value")
+        if name is None or place is None or value is None:
+            return None
+        check_expressions(value)
+        if place == "path" and name not in path_names(operation.path):
+            item.bad(f"a parameter of the path {operation.path}", found=f"path parameter {name}")
+            return None
+        if name.lower() in ("authorization", "proxy-authorization") and place == "header":
+            item.warn(
+                "credentials in a document are stored with each run; "
+                "better auth: in the API's configuration"
+            )
+        return {"name": name, "in": place, "value": value.value} | _style(operation, name, place)
+
+    def _check_missing(self, operation: Operation, found: list[dict[str, Any]]) -> None:
+        given = {(item["in"], item["name"].lower()) for item in found}
+        for name in path_names(operation.path):
+            if ("path", name.lower()) not in given:
+                self.at.bad(f"a value for the path parameter {name}", found=f"no {name}")
+        key_header = _key_header(self.at)
+        for declared in operation.parameters:
+            elsewhere = declared.place in ("path", "cookie") or (
+                declared.place == "header"
+                and declared.name.lower() in (key_header.lower(), "authorization", "accept")
+            )
+            if declared.required and not elsewhere:
+                if (declared.place, declared.name.lower()) not in given:
+                    self.at.bad(
+                        f"the {declared.place} parameter {declared.name}, which "
+                        f"{operation.operation_id} requires", found=f"no {declared.name}",
+                    )  # fmt: skip
+
+    def _body(self, operation: Operation, origin: Origin) -> dict[str, Any] | None:
+        body = self.at.get("requestBody")
+        if body is None:
+            if operation.body_required:
+                self.at.bad(
+                    f"a requestBody, which {operation.operation_id} requires", found="no requestBody"
+                )
+            return None
+        if not body.is_object():
+            return None
+        body.only({"contentType", "payload", "replacements"})
+        content_type = self._content_type(body, operation)
+        payload = body.get("payload")
+        if payload is None:
+            body.bad("the field payload", found="no payload")
+        if payload is None or content_type is None:
+            return None
+        value = replaced(body, structured(payload, content_type))
+        check_expressions(payload.child("", value) if value is not payload.value else payload)
+        origin.body = payload.path
+        form = content_type.startswith(FORM_TYPE)
+        if form and not isinstance(value, Mapping):
+            payload.bad("an object with the form's fields")
+        deep = sorted(operation.deep_fields) if form else []
+        return {"contentType": content_type, "payload": value} | _filled(deep=deep)
+
+    def _content_type(self, body: Cursor, operation: Operation) -> str | None:
+        given = body.text("contentType")
+        offered = operation.content_types
+        chosen = given or next((t for t in offered if JSON_TYPE.fullmatch(t)), None)
+        chosen = chosen or next((t for t in offered if t.startswith(FORM_TYPE)), "application/json")
+        known = JSON_TYPE.fullmatch(chosen) or chosen.startswith((FORM_TYPE, "text/"))
+        if known:
+            return chosen
+        at = body.get("contentType") or body
+        at.bad(f"application/json, {FORM_TYPE} or text/plain", found=chosen)
+        return None
+
+    def _task_template(self, task: Task, origin: Origin) -> dict[str, Any]:
+        """A function's keyword arguments: the payload's fields and the parameters."""
+        arguments: dict[str, Any] = {}
+        body = self.at.get("requestBody")
+        payload = None if body is None else body.get("payload")
+        if body is not None:
+            body.only({"contentType", "payload"})
+        if payload is not None and payload.is_object():
+            check_expressions(payload)
+            arguments |= payload.value
+        for item in self._parameters():
+            name, value = item.text("name", required=True), item.get("value")
+            if name is not None and value is not None:
+                check_expressions(value)
+                arguments[name] = value.value
+        at = payload or body or self.at
+        for found, wanted in argument_problems(task, arguments):
+            at.bad(wanted, found=found)
+        return {"kind": "task", "arguments": arguments}
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def outputs(self, name: str) -> dict[str, Any]:
+        """Output names and their expressions."""
+        found: dict[str, Any] = {}
+        for key, value in self.at.entries(name):
+            if not OUTPUT_NAME.fullmatch(key):
+                value.bad("an output's name of letters, digits, '.', '-' and '_'", found=key)
+            elif isinstance(value.value, str):
+                check_expressions(value)
+                found[key] = value.value
+            else:
+                value.bad("a runtime expression")
+        return found
+
+    def _failure_actions(self) -> list[dict[str, Any]]:
+        own = [resolved(item, self.context.components) for item in self.at.items("onFailure")]
+        items = own if self.at.has("onFailure") else list(self.context.failure_actions)
+        read = [_retry_action(item) for item in items if item is not None]
+        return [action for action in read if action is not None]
+
+    def _retry(self, target: Target, actions: list[dict[str, Any]]) -> RetryPolicy:
+        if not actions:
+            return (target.task and target.task.retry) or RetryPolicy()
+        after = max(action.get("retryAfter") or 0.0 for action in actions)
+        return RetryPolicy(
+            max_attempts=1 + max(int(action["retryLimit"]) for action in actions),
+            first_delay_seconds=after or RetryPolicy().first_delay_seconds,
+            max_delay_seconds=max(after, RetryPolicy().max_delay_seconds),
+            max_elapsed_seconds=None,  # Arazzo bounds the number of retries, not their time
+        )
+
+    def _idempotency(self, parameters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        at = self.at.get("x-idempotency")
+        if at is None or not at.is_object():
+            return {}
+        if at.has("in"):
+            return self._key_in_header(at, parameters)
+        if at.choice("by", ("client-id",)) is None:
+            at.bad("{in: header, name: NAME} or {by: client-id, alreadyDone: [STATUS]}")
+            return {}
+        at.only({"by", "alreadyDone"})
+        done = [_already_done(item) for item in at.items("alreadyDone")]
+        return _filled(alreadyDone=[item for item in done if item is not None])
+
+    def _key_in_header(
+        self, at: Cursor, parameters: Iterable[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        at.only({"in", "name"})
+        place, name = at.choice("in", ("header",)), at.text("name", required=True)
+        if place is None or name is None:
+            return {}
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            at.child("name", name).bad("a header's name")
+        if any(p["in"] == "header" and p["name"].lower() == name.lower() for p in parameters):
+            at.bad("the key in x-idempotency alone", found=f"{name} among the parameters as well")
+        return {"idempotencyHeader": name}
+
+    def _effects(self, target: Target, template: Mapping[str, Any]) -> Effects:
+        said = self.at.choice("x-effects", tuple(Effects))
+        if target.task is not None and self.at.has("x-idempotency"):
+            self.at.child("x-idempotency", self.at.value["x-idempotency"]).bad(
+                "x-effects: a function gets its key in its context"
+            )
+        if said is not None:
+            return Effects(said)
+        if target.task is not None:
+            return target.task.effects
+        if self.at.has("x-idempotency"):
+            return Effects.KEYED
+        return Effects.NONE if template["method"] in SAFE_METHODS else Effects.UNKEYED
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def conditions(at: Cursor, name: str) -> list[dict[str, str]]:
+    """The simple conditions of an array of criteria."""
+    found = []
+    for item in at.items(name):
+        if not item.is_object():
+            continue
+        item.only({"condition", "type", "context"})
+        kind = item.get("type")
+        if item.has("context") or (kind is not None and kind.value != "simple"):
+            (kind or item).bad("a simple condition; regex, jsonpath and xpath are not read yet")
+            continue
+        text = item.text("condition", required=True)
+        if text is not None:
+            with item.findings.expressions_at(item.child("condition", text).place):
+                parse_condition(text)
+            found.append({"condition": text})
+    return found
+
+
+def check_expressions(at: Cursor) -> None:
+    """Note every string below that cannot be read, at its own place."""
+    if isinstance(at.value, Mapping):
+        for key, value in at.value.items():
+            check_expressions(at.child(str(key), value))
+    elif isinstance(at.value, list):
+        for index, value in enumerate(at.value):
+            check_expressions(at.child(index, value))
+    elif isinstance(at.value, str):
+        with at.findings.expressions_at(at.place):
+            compile_value(at.value)
+
+
+def resolved(at: Cursor, components: Cursor | None) -> Cursor | None:
+    """A reusable object's component with its `value` put in; anything else as it is."""
+    reference = at.value.get("reference") if isinstance(at.value, Mapping) else None
+    if reference is None:
+        return at
+    at.only({"reference", "value"})
+    found = components
+    for token in str(reference).removeprefix("$components.").split(".", 1):
+        found = None if found is None else found.get(token)
+    if found is None or not str(reference).startswith("$components."):
+        at.bad("a component of this document: $components.KIND.NAME", found=str(reference))
+        return None
+    if at.has("value") and isinstance(found.value, Mapping):
+        changed = {**found.value, "value": at.value["value"]}
+        return Cursor(found.document, found.findings, changed, found.path)
+    return found
+
+
+def argument_problems(task: Task, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(found, wanted) of arguments that the function does not take, or needs and does not get."""
+    signature = task.signature
+    names = ", ".join(item.name for item in signature.parameters) or "no arguments"
+    unknown = [name for name in arguments if signature.parameter(name) is None]
+    problems = [
+        (f"the argument {name}", f"arguments of {task.operation_id}: {names}")
+        for name in unknown if not signature.takes_any
+    ]  # fmt: skip
+    return problems + [
+        (f"no {item.name}", f"the argument {item.name}, which {task.operation_id} requires")
+        for item in signature.parameters
+        if item.required and item.name not in arguments
+    ]
+
+
+def structured(payload: Cursor, content_type: str) -> Any:
+    """The payload; a JSON text that is written out becomes the value that it stands for."""
+    text = payload.value
+    if not isinstance(text, str) or not JSON_TYPE.fullmatch(content_type) or text.startswith("$"):
+        return text
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        payload.bad("JSON in which expressions stand inside of strings, or a YAML object")
+        return text
+
+
+def replaced(body: Cursor, value: Any) -> Any:
+    """The payload with its `replacements` put in."""
+    for item in body.items("replacements"):
+        if not item.is_object():
+            continue
+        item.only({"target", "value"})
+        target = item.text("target", required=True)
+        if target is None or not item.has("value"):
+            continue
+        check_expressions(item.child("value", item.value["value"]))
+        tokens = [t.replace("~1", "/").replace("~0", "~") for t in target.split("/")[1:]]
+        changed = _put(value, tokens, item.value["value"]) if target.startswith("/") else None
+        if changed is None:
+            item.bad("a JSON pointer to something in the payload", found=target)
+        else:
+            value = changed
+    return value
+
+
+def _put(value: Any, tokens: list[str], new: Any) -> Any:
+    """A copy with `new` at the pointer, or None when that leads nowhere."""
+    if not tokens:
+        return new
+    first, rest = tokens[0], tokens[1:]
+    if isinstance(value, Mapping) and (first in value or not rest):
+        changed = _put(value.get(first), rest, new)
+        return None if changed is None else {**value, first: changed}
+    if isinstance(value, list) and first.isdecimal() and int(first) < len(value):
+        changed = _put(value[int(first)], rest, new)
+        at = int(first)
+        return None if changed is None else [*value[:at], changed, *value[at + 1 :]]
+    return None
+
+
+def _retry_action(at: Cursor) -> dict[str, Any] | None:
+    if not at.is_object():
+        return None
+    kind = at.text("type", required=True)
+    if kind is not None and kind != "retry":
+        at.child("type", kind).bad(
+            "retry; a step that fails for good undoes the steps before it, so there is no place "
+            "for other actions"
+        )
+        return None
+    at.only(
+        {"name", "type", "retryAfter", "retryLimit", "criteria"},
+        {"stepId": "a retry of this step alone", "workflowId": "a retry of this step alone"},
+    )
+    limit = at.number("retryLimit", whole=True)
+    return {
+        "retryLimit": 1 if limit is None else int(limit)
+    } | _filled(retryAfter=at.number("retryAfter"), criteria=conditions(at, "criteria"))
+
+
+def _already_done(at: Cursor) -> dict[str, Any] | None:
+    """A status, or {status, outputs}: what a repeated creation is answered with."""
+    value = at.value
+    outputs: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        at.only({"status", "outputs"})
+        for name, item in at.entries("outputs"):
+            check_expressions(item)
+            outputs[name] = item.value
+        value = value.get("status")
+    if isinstance(value, bool) or not isinstance(value, int) or not 200 <= value <= 499:
+        at.bad("a status from 200 to 499, or {status, outputs}")
+        return None
+    return {"status": value} | _filled(outputs=outputs)
+
+
+def _style(operation: Operation, name: str, place: str) -> dict[str, Any]:
+    declared = operation.parameter(name, place)
+    if place != "query" or declared is None:
+        return {}
+    found: dict[str, Any] = {} if declared.style == "form" else {"style": declared.style}
+    return found if declared.explode or declared.style == "deepObject" else found | {"explode": False}
+
+
+def _key_header(at: Cursor) -> str:
+    how = at.value.get("x-idempotency")
+    return str(how.get("name", "")) if isinstance(how, Mapping) else ""
+
+
+def _same_place(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    return (left["in"], left["name"].lower()) == (right["in"], right["name"].lower())
+
+
+def _filled(**fields: Any) -> dict[str, Any]:
+    """Only the fields that say something: an empty one would change the plan's digest."""
+    return {name: value for name, value in fields.items() if value not in (None, [], {})}

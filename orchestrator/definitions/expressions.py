@@ -1,0 +1,330 @@
+"""Arazzo runtime expressions: read once, evaluated often.
+
+    $inputs.order.id            $steps.charge.outputs.id        $statusCode  $url  $method
+    $response.body#/items/0     $response.header.ETag           $request.body  $request.path.id
+
+After a name, `.field` and `[0]` go deeper, `#/pointer` as well. Within a longer string an expression
+stands in braces: `Order {$inputs.order_id}`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from orchestrator.definitions.problems import ExpressionError, Path, UnresolvedExpression, pointer
+from orchestrator.definitions.scope import Exchange, Scope
+from orchestrator.definitions.values import ABSENT, dig, dig_name
+from orchestrator.errors import Problem
+
+MAX_EXPRESSION_LENGTH = 2000
+KNOWN = (
+    "$inputs.NAME, $steps.ID.outputs.NAME, $statusCode, $response.body#/POINTER, "
+    "$response.header.NAME, $request.body#/POINTER, $request.(header|query|path).NAME, $url, $method"
+)
+
+
+class Root(StrEnum):
+    """What an expression starts from."""
+
+    INPUTS = "inputs"
+    STEPS = "steps"
+    STATUS = "statusCode"
+    URL = "url"
+    METHOD = "method"
+    RESPONSE_BODY = "response.body"
+    RESPONSE_HEADER = "response.header"
+    REQUEST_BODY = "request.body"
+    REQUEST_HEADER = "request.header"
+    REQUEST_QUERY = "request.query"
+    REQUEST_PATH = "request.path"
+
+
+BEFORE_SENDING = frozenset({Root.INPUTS, Root.STEPS})
+"""Roots that are known before a request is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """One runtime expression."""
+
+    text: str
+    root: Root
+    step: str = ""  # of $steps
+    name: str = ""  # input, output, header or parameter
+    accessors: tuple[str | int, ...] = ()  # what follows, and the pointer's tokens
+
+    def evaluate(self, scope: Scope) -> Any:
+        """Its value, or ABSENT. Raises UnreadableBody when a 2xx answer's body is not JSON."""
+        match self.root:
+            case Root.INPUTS:
+                return dig_name(scope.inputs, self.name, self.accessors)
+            case Root.STEPS:
+                outputs = scope.facts.outputs.get(self.step, {})
+                return dig_name(outputs, self.name, self.accessors)
+            case _:
+                return ABSENT if scope.exchange is None else self._of(scope.exchange)
+
+    def _of(self, exchange: Exchange) -> Any:
+        match self.root:
+            case Root.STATUS:
+                return exchange.response.status
+            case Root.METHOD:
+                return exchange.request.method
+            case Root.URL:
+                return exchange.request.target
+            case Root.RESPONSE_HEADER:
+                return exchange.response.headers.get(self.name.lower(), ABSENT)
+            case Root.RESPONSE_BODY:
+                body = exchange.body if self.accessors else exchange.whole_body
+                return dig(body, self.accessors)
+            case Root.REQUEST_BODY:
+                return dig(exchange.request_body, self.accessors)
+            case _:
+                return exchange.request_part(self.root.partition(".")[2], self.name)
+
+
+_STEP = re.compile(r"(?P<step>[A-Za-z0-9_-]+)\.outputs\.(?P<rest>.+)", re.DOTALL)
+_NAMED = re.compile(r"(?P<name>[^.\[\]#{}\s]+)(?P<rest>(?:\.[^.\[\]#{}\s]+|\[\d{1,9}\])*)")
+_ACCESSOR = re.compile(r"\.([^.\[\]#{}\s]+)|\[(\d{1,9})\]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 header name
+_BARE = {"$statusCode": Root.STATUS, "$url": Root.URL, "$method": Root.METHOD}
+_PREFIXED = (Root.RESPONSE_HEADER, Root.REQUEST_HEADER, Root.REQUEST_QUERY, Root.REQUEST_PATH)
+_BODIES = (Root.RESPONSE_BODY, Root.REQUEST_BODY)
+
+
+def parse_expression(text: str) -> Expression:
+    """Read one expression. Raises ExpressionError."""
+    if len(text) > MAX_EXPRESSION_LENGTH:
+        raise ExpressionError(
+            f"an expression of {len(text)} characters", f"at most {MAX_EXPRESSION_LENGTH}"
+        )
+    if text in _BARE:
+        return Expression(text, _BARE[text])
+    if text.startswith("$inputs."):
+        name, accessors = _named(text, text.removeprefix("$inputs."))
+        return Expression(text, Root.INPUTS, name=name, accessors=accessors)
+    if text.startswith("$steps."):
+        return _step_expression(text)
+    for root in _BODIES:
+        if text.startswith(f"${root}"):
+            return _body_expression(text, root)
+    for root in _PREFIXED:
+        if text.startswith(f"${root}."):
+            return _prefixed_expression(text, root)
+    raise ExpressionError(repr(text), KNOWN)
+
+
+def _step_expression(text: str) -> Expression:
+    found = _STEP.fullmatch(text.removeprefix("$steps."))
+    if found is None:
+        raise ExpressionError(repr(text), "$steps.ID.outputs.NAME")
+    name, accessors = _named(text, found["rest"])
+    return Expression(text, Root.STEPS, step=found["step"], name=name, accessors=accessors)
+
+
+def _body_expression(text: str, root: Root) -> Expression:
+    rest, _, after = text.removeprefix(f"${root}").partition("#")
+    if "#" in text and rest == "":
+        return Expression(text, root, accessors=_pointer_tokens(text, after))
+    if "#" in text or not re.fullmatch(rf"(?:{_ACCESSOR.pattern})*", rest):
+        raise ExpressionError(repr(text), f"${root} or ${root}#/POINTER")
+    return Expression(text, root, accessors=_accessors(rest))
+
+
+def _prefixed_expression(text: str, root: Root) -> Expression:
+    name = text.removeprefix(f"${root}.")
+    is_header = root in (Root.RESPONSE_HEADER, Root.REQUEST_HEADER)
+    if not (_TOKEN.fullmatch(name) if is_header else re.fullmatch(r"[^\s{}]+", name)):
+        raise ExpressionError(repr(text), f"${root}.NAME")
+    return Expression(text, root, name=name)
+
+
+def _named(text: str, rest: str) -> tuple[str, tuple[str | int, ...]]:
+    before, hash_sign, after = rest.partition("#")
+    found = _NAMED.fullmatch(before)
+    if found is None:
+        raise ExpressionError(repr(text), "a name, then .field, [0] or #/pointer")
+    tokens = _pointer_tokens(text, after) if hash_sign else ()
+    return found["name"], (*_accessors(found["rest"]), *tokens)
+
+
+def _accessors(text: str) -> tuple[str | int, ...]:
+    return tuple(
+        found[1] if found[1] is not None else int(found[2]) for found in _ACCESSOR.finditer(text)
+    )
+
+
+def _pointer_tokens(text: str, raw: str) -> tuple[str, ...]:
+    if raw and not raw.startswith("/"):
+        raise ExpressionError(repr(text), "a JSON pointer after '#', which begins with '/'")
+    if re.search(r"~(?![01])", raw):
+        raise ExpressionError(repr(text), "'~' in a JSON pointer as '~0', '/' as '~1'")
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in raw.split("/")[1:])
+
+
+# --- values with expressions in them --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A JSON value whose strings may be expressions; compiled from a document."""
+
+    path: Path
+
+    def resolve(self, scope: Scope) -> Any:
+        """The value for this run, or ABSENT for an optional input that was not given.
+
+        Raises UnresolvedExpression.
+        """
+        raise NotImplementedError
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        """Every expression in it, with its place."""
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Literal(Value):
+    """A value without any expression."""
+
+    value: Any
+
+    def resolve(self, scope: Scope) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Reference(Value):
+    """A string that is one expression, or several of which the first that leads somewhere counts."""
+
+    choices: tuple[Expression, ...]
+
+    def resolve(self, scope: Scope) -> Any:
+        for expression in self.choices:
+            value = expression.evaluate(scope)
+            if value is not ABSENT:
+                return value
+        if any(expression.root is Root.INPUTS for expression in self.choices):
+            return ABSENT
+        raise unresolved(self.path, " or ".join(choice.text for choice in self.choices))
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        return ((self.path, expression) for expression in self.choices)
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Value):
+    """A string with expressions in braces."""
+
+    parts: tuple[str | Expression, ...]
+
+    def resolve(self, scope: Scope) -> Any:
+        return "".join(
+            part if isinstance(part, str) else self._text(part, scope) for part in self.parts
+        )
+
+    def _text(self, expression: Expression, scope: Scope) -> str:
+        value = expression.evaluate(scope)
+        if value is ABSENT or value is None:
+            raise unresolved(self.path, expression.text)
+        return as_text(value)
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        return ((self.path, part) for part in self.parts if isinstance(part, Expression))
+
+
+@dataclass(frozen=True, slots=True)
+class Fields(Value):
+    """An object; fields of absent optional inputs are left out."""
+
+    fields: tuple[tuple[str, Value], ...]
+
+    def resolve(self, scope: Scope) -> Any:
+        resolved = ((name, value.resolve(scope)) for name, value in self.fields)
+        return {name: value for name, value in resolved if value is not ABSENT}
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        for _, value in self.fields:
+            yield from value.expressions()
+
+
+@dataclass(frozen=True, slots=True)
+class Items(Value):
+    """An array; nothing can be left out of it, or the rest would move."""
+
+    items: tuple[Value, ...]
+
+    def resolve(self, scope: Scope) -> Any:
+        resolved = [item.resolve(scope) for item in self.items]
+        for item, value in zip(self.items, resolved, strict=True):
+            if value is ABSENT:
+                raise unresolved(item.path, "an input")
+        return resolved
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        for item in self.items:
+            yield from item.expressions()
+
+
+FIRST_OF = "x-first-of"
+"""Key of an object that stands for the first of its expressions that leads somewhere."""
+
+_BRACED = re.compile(r"\{(\$[^{}]*)\}")
+
+
+def compile_value(value: Any, path: Path = ()) -> Value:
+    """Compile a JSON value. Raises ExpressionError, which names the text."""
+    match value:
+        case str():
+            return _compile_text(value, path)
+        case Mapping() if set(value) == {FIRST_OF}:
+            return Reference(path, tuple(parse_expression(text) for text in value[FIRST_OF]))
+        case Mapping():
+            fields = tuple((str(k), compile_value(v, (*path, str(k)))) for k, v in value.items())
+            literal = all(isinstance(field, Literal) for _, field in fields)
+            return Literal(path, value) if literal else Fields(path, fields)
+        case Sequence():
+            items = tuple(compile_value(v, (*path, i)) for i, v in enumerate(value))
+            literal = all(isinstance(item, Literal) for item in items)
+            return Literal(path, value) if literal else Items(path, items)
+        case _:
+            return Literal(path, value)
+
+
+def _compile_text(text: str, path: Path) -> Value:
+    if re.match(r"\$[A-Za-z]", text):
+        return Reference(path, (parse_expression(text),))
+    if "{$" not in text:
+        return Literal(path, text)
+    parts: list[str | Expression] = []
+    end = 0
+    for found in _BRACED.finditer(text):
+        parts += [_plain(text[end : found.start()]), parse_expression(found[1])]
+        end = found.end()
+    parts.append(_plain(text[end:]))
+    return Text(path, tuple(part for part in parts if part))
+
+
+def _plain(text: str) -> str:
+    if "{$" in text:
+        raise ExpressionError(repr(text), "a closing brace after '{$…'")
+    return text
+
+
+def as_text(value: Any) -> str:
+    """A value inside a longer text: strings as they are, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def unresolved(path: Path, text: str) -> UnresolvedExpression:
+    """The error for an expression that leads nowhere in this run."""
+    problem = Problem(
+        place=pointer(path) or "the value", found=f"{text}, which leads nowhere in this run",
+        wanted="a value",
+    )  # fmt: skip
+    return UnresolvedExpression(f"{text} has no value in this run", problems=[problem])

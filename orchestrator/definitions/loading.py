@@ -1,0 +1,118 @@
+"""From files to validated plans: the one door for both front ends."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from orchestrator.core.plan import Plan
+from orchestrator.core.plan_json import with_digest
+from orchestrator.definitions.arazzo import read_workflows
+from orchestrator.definitions.builder import Workflow, plan_and_warnings
+from orchestrator.definitions.document import WORKFLOWS, read_document
+from orchestrator.definitions.problems import Findings
+from orchestrator.definitions.tasks import TaskRegistry, import_failure
+from orchestrator.definitions.validation import validate
+from orchestrator.errors import InvalidDefinition, InvalidSetting, NotFound, Problem, RefusedError
+
+PATTERNS = ("*.arazzo.yaml", "*.arazzo.yml", "*.arazzo.json")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """One validated workflow."""
+
+    plan: Plan
+    document: str  # the text it came from
+    warnings: tuple[str, ...] = ()
+
+
+def load_document(
+    path: Path, *, workflow_id: str | None = None, tasks: TaskRegistry | None = None
+) -> list[Loaded]:
+    """The workflows of an Arazzo document, or the one named.
+
+    Raises InvalidDefinition with every problem of the document at once, or NotFound.
+    """
+    document = read_document(path, limits=WORKFLOWS)
+    findings = Findings()
+    read = read_workflows(
+        document, folder=path.parent, tasks=tasks or TaskRegistry(), findings=findings,
+        workflow_id=workflow_id,
+    )  # fmt: skip
+    warnings: list[tuple[str, ...]] = []
+    for item in read:
+        before = len(findings.warnings)
+        validate(item.plan, item.place, findings)
+        warnings.append(tuple(findings.warnings[before:]))
+    findings.raise_if_any(f"{path.name} does not validate")
+    return [
+        Loaded(plan=with_digest(item.plan), document=document.text, warnings=own)
+        for item, own in zip(read, warnings, strict=True)
+    ]
+
+
+def load_path(path: Path, *, tasks: TaskRegistry | None = None) -> list[Loaded]:
+    """The workflows of a document, of a Python module, or of a folder of either.
+
+    All or nothing. Raises InvalidDefinition with every problem of every file, or NotFound.
+    """
+    registry = tasks or TaskRegistry()
+    if not path.is_dir():
+        return _load_file(path, registry)
+    loaded: list[Loaded] = []
+    problems: list[Problem] = []
+    for file in _files(path):
+        try:
+            loaded += _load_file(file, registry)
+        except RefusedError as error:
+            problems += error.problems
+    if problems:
+        raise InvalidDefinition(f"{path} does not validate", problems=problems)
+    if not loaded:
+        wanted = f"files {', '.join(PATTERNS)}, or Python modules with a Workflow"
+        problem = Problem(place=str(path), found="no workflow", wanted=wanted)
+        raise NotFound(f"there is nothing to publish in {path}", problems=[problem])
+    return loaded
+
+
+def _files(folder: Path) -> list[Path]:
+    documents = sorted({file for pattern in PATTERNS for file in folder.glob(pattern)})
+    return [*documents, *sorted(folder.glob("*.py"))]
+
+
+def _load_file(path: Path, tasks: TaskRegistry) -> list[Loaded]:
+    if path.suffix == ".py":
+        return load_module(path, tasks=tasks)
+    return load_document(path, tasks=tasks)
+
+
+def load_module(path: Path, *, tasks: TaskRegistry) -> list[Loaded]:
+    """The `Workflow` objects of a Python file. Raises InvalidSetting when it does not import."""
+    text = path.read_text("utf-8")
+    module = _module_of(path, tasks)
+    found = [value for value in vars(module).values() if isinstance(value, Workflow)]
+    return [
+        Loaded(plan=plan, document=text, warnings=warnings)
+        for plan, warnings in (plan_and_warnings(item, tasks=tasks) for item in found)
+    ]
+
+
+def _module_of(path: Path, tasks: TaskRegistry) -> ModuleType:
+    """The module that the registry has imported from this file, or a new one."""
+    for module in tasks.modules:
+        origin = getattr(module, "__file__", None)
+        if origin is not None and Path(origin).resolve() == path.resolve():
+            return module
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        problem = Problem(place=str(path), found="another kind of file", wanted="a Python module")
+        raise InvalidSetting(f"{path} cannot be imported", problems=[problem])
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises
+        raise import_failure(path.stem, error) from error
+    return module

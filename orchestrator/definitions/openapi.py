@@ -1,0 +1,225 @@
+"""Operations of OpenAPI 3.0 and 3.1 and Swagger 2.0 documents: only what a call needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from orchestrator.definitions.document import SOURCES, Document, read_document
+from orchestrator.definitions.values import ABSENT, dig
+from orchestrator.errors import InvalidDefinition, Problem
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_MAX_REFERENCES = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiParameter:
+    """A parameter that an operation declares."""
+
+    name: str
+    place: str  # path, query, header or cookie
+    required: bool
+    style: str
+    explode: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One operation."""
+
+    operation_id: str
+    method: str  # upper case
+    path: str
+    parameters: tuple[ApiParameter, ...]
+    content_types: tuple[str, ...]  # of the request body, in the document's order
+    body_required: bool
+    deep_fields: frozenset[str]  # form fields that are encoded as deepObject
+    base_url: str | None  # of its first server, when the document names one
+
+    def parameter(self, name: str, place: str) -> ApiParameter | None:
+        """The declared parameter; header names know no case."""
+        return next(
+            (
+                item for item in self.parameters
+                if item.place == place and _same_name(item.name, name, place)
+            ),
+            None,
+        )  # fmt: skip
+
+
+def _same_name(left: str, right: str, place: str) -> bool:
+    return left.lower() == right.lower() if place == "header" else left == right
+
+
+class OpenApiDocument:
+    """One document. Operations are read when they are asked for."""
+
+    def __init__(self, document: Document) -> None:
+        self.name = document.name
+        self._root: Mapping[str, Any] = _mapping(document.value, document.name, "an object")
+        self._is_swagger = "swagger" in self._root
+        version = str(self._root.get("swagger") or self._root.get("openapi") or "")
+        if not version.startswith(("2.0", "3.0", "3.1", "3.2")):
+            raise self._bad("", f"version {version or 'unknown'}", "swagger 2.0 or openapi 3.0, 3.1")
+
+    @staticmethod
+    def read(path: Path) -> OpenApiDocument:
+        """Read a file. Raises NotFound or InvalidDefinition."""
+        return OpenApiDocument(read_document(path, limits=SOURCES, with_lines=False))
+
+    def operation_ids(self) -> list[str]:
+        """All of them, sorted."""
+        return sorted(self._index)
+
+    def operation(self, operation_id: str) -> Operation | None:
+        """The operation with this id. Raises InvalidDefinition when its definition is broken."""
+        places = self._index.get(operation_id, [])
+        if len(places) > 1:
+            where = " and ".join(f"{method.upper()} {path}" for path, method in places)
+            raise self._bad(f"operationId {operation_id}", where, "one operation with this id")
+        return self._read(*places[0]) if places else None
+
+    def operation_at(self, path: str, method: str) -> Operation | None:
+        """The operation of a path and method."""
+        item = self._path_items.get(path)
+        return self._read(path, method) if item is not None and method in item else None
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    @cached_property
+    def _path_items(self) -> dict[str, Mapping[str, Any]]:
+        paths = self._root.get("paths", {})
+        found = {}
+        for path, item in paths.items() if isinstance(paths, Mapping) else ():
+            followed = self._follow(item, f"paths {path}") if isinstance(item, Mapping) else None
+            if isinstance(followed, Mapping):
+                found[path] = followed
+        return found
+
+    @cached_property
+    def _index(self) -> dict[str, list[tuple[str, str]]]:
+        index: dict[str, list[tuple[str, str]]] = {}
+        for path, item in self._path_items.items():
+            for method in METHODS:
+                operation = item.get(method)
+                if isinstance(operation, Mapping) and isinstance(operation.get("operationId"), str):
+                    index.setdefault(operation["operationId"], []).append((path, method))
+        return index
+
+    def _read(self, path: str, method: str) -> Operation:
+        item = self._path_items[path]
+        data = _mapping(item[method], f"{self.name} {method.upper()} {path}", "an operation")
+        place = f"{method.upper()} {path}"
+        parameters = dict(self._parameters(item.get("parameters", ()), place))
+        parameters.update(self._parameters(data.get("parameters", ()), place))
+        content, required = self._body(data, list(parameters.values()), place)
+        return Operation(
+            operation_id=data.get("operationId") or place, method=method.upper(), path=path,
+            parameters=tuple(
+                _parameter(raw, place_name) for (_, place_name), raw in parameters.items()
+                if place_name in ("path", "query", "header", "cookie")
+            ),
+            content_types=tuple(content), body_required=required,
+            deep_fields=_deep_fields(content), base_url=self._base_url(data, item),
+        )  # fmt: skip
+
+    def _parameters(
+        self, items: Any, place: str
+    ) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
+        for raw in items if isinstance(items, list) else ():
+            parameter = self._follow(raw, place)
+            if isinstance(parameter, Mapping) and "name" in parameter and "in" in parameter:
+                yield (str(parameter["name"]), str(parameter["in"])), parameter
+
+    def _body(
+        self, data: Mapping[str, Any], parameters: list[Mapping[str, Any]], place: str
+    ) -> tuple[Mapping[str, Any], bool]:
+        """Content by type, and whether a body is required."""
+        if self._is_swagger:
+            return self._swagger_body(data, parameters)
+        body = self._follow(data.get("requestBody", {}), place)
+        if not isinstance(body, Mapping):
+            return {}, False
+        content = body.get("content", {})
+        return (content if isinstance(content, Mapping) else {}), bool(body.get("required"))
+
+    def _swagger_body(
+        self, data: Mapping[str, Any], parameters: list[Mapping[str, Any]]
+    ) -> tuple[Mapping[str, Any], bool]:
+        places = {parameter["in"] for parameter in parameters}
+        if not places & {"body", "formData"}:
+            return {}, False
+        default = ["application/x-www-form-urlencoded" if "formData" in places else "application/json"]
+        types = data.get("consumes") or self._root.get("consumes") or default
+        required = any(p.get("required") for p in parameters if p["in"] in ("body", "formData"))
+        return dict.fromkeys(map(str, types), {}), required
+
+    def _base_url(self, data: Mapping[str, Any], item: Mapping[str, Any]) -> str | None:
+        if self._is_swagger:
+            host, base = self._root.get("host"), self._root.get("basePath", "")
+            schemes = self._root.get("schemes") or ["https"]
+            return f"{schemes[0]}://{host}{base}".rstrip("/") if host else base or None
+        servers = data.get("servers") or item.get("servers") or self._root.get("servers") or []
+        if not servers or not isinstance(servers[0], Mapping):
+            return None
+        url = str(servers[0].get("url", ""))
+        variables = servers[0].get("variables", {})
+        for name, variable in variables.items() if isinstance(variables, Mapping) else ():
+            url = url.replace(f"{{{name}}}", str(variable.get("default", "")))
+        return url.rstrip("/") or None
+
+    def _follow(self, value: Any, place: str) -> Any:
+        """Follow `$ref` within the document."""
+        for _ in range(_MAX_REFERENCES):
+            if not isinstance(value, Mapping) or "$ref" not in value:
+                return value
+            reference = str(value["$ref"])
+            value = self._referenced(reference)
+            if value is ABSENT:
+                raise self._bad(place, f"$ref {reference}", "a reference inside the same document")
+        raise self._bad(place, "references that lead in a circle", "references with an end")
+
+    def _referenced(self, reference: str) -> Any:
+        if not reference.startswith("#/"):
+            return ABSENT
+        tokens = [
+            unquote(token).replace("~1", "/").replace("~0", "~") for token in reference[2:].split("/")
+        ]
+        return dig(self._root, tokens)
+
+    def _bad(self, place: str, found: str, wanted: str) -> InvalidDefinition:
+        problem = Problem(place=f"{self.name} {place}".strip(), found=found, wanted=wanted)
+        return InvalidDefinition(f"{self.name} cannot be used", problems=[problem])
+
+
+def _mapping(value: Any, place: str, wanted: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        problem = Problem(place=place, found=f"a {type(value).__name__}", wanted=wanted)
+        raise InvalidDefinition("the API document cannot be used", problems=[problem])
+    return value
+
+
+def _parameter(raw: Mapping[str, Any], place: str) -> ApiParameter:
+    default = "form" if place in ("query", "cookie") else "simple"
+    style = str(raw.get("style", default))
+    explode = raw.get("explode", style == "form")
+    if "collectionFormat" in raw or ("type" in raw and raw["type"] == "array"):  # Swagger 2.0
+        explode = raw.get("collectionFormat") == "multi"
+    return ApiParameter(
+        name=str(raw["name"]), place=place, style=style, explode=bool(explode),
+        required=bool(raw.get("required")) or place == "path",
+    )  # fmt: skip
+
+
+def _deep_fields(content: Mapping[str, Any]) -> frozenset[str]:
+    form = content.get("application/x-www-form-urlencoded")
+    encoding = form.get("encoding", {}) if isinstance(form, Mapping) else {}
+    return frozenset(
+        name for name, how in encoding.items()
+        if isinstance(how, Mapping) and how.get("style") == "deepObject"
+    )  # fmt: skip

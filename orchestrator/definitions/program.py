@@ -1,0 +1,149 @@
+"""A plan made executable: requests, judgements and outputs from the run's facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.core.exchange import (
+    Facts,
+    FrozenRequest,
+    Judgement,
+    NothingToUndo,
+    Response,
+    idempotency_key,
+)
+from orchestrator.core.plan import Call, Plan, PlanStep
+from orchestrator.core.states import Direction
+from orchestrator.definitions.answers import AnswerRules, value_or_absent
+from orchestrator.definitions.conditions import Condition, parse_condition
+from orchestrator.definitions.encoding import refused
+from orchestrator.definitions.expressions import compile_value
+from orchestrator.definitions.inputs import InputsSchema
+from orchestrator.definitions.requests import RequestMaker, request_maker
+from orchestrator.definitions.scope import Exchange, Scope
+from orchestrator.definitions.values import ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledCall:
+    """One call with all its expressions read."""
+
+    call: Call
+    request: RequestMaker
+    answers: AnswerRules
+    only_if: tuple[Condition, ...]
+    verify: CompiledCall | None
+
+
+def compile_call(call: Call) -> CompiledCall:
+    """Read a call's template, its verification's too. Raises ExpressionError."""
+    return CompiledCall(
+        call=call,
+        request=request_maker(call),
+        answers=AnswerRules(call),
+        only_if=tuple(parse_condition(c["condition"]) for c in call.template.get("onlyIf", ())),
+        verify=None if call.verify is None else compile_call(call.verify),
+    )
+
+
+class Program:
+    """Each call of a plan, compiled once. Pure: the same facts always give the same bytes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._calls = {
+            (index, direction): compile_call(call)
+            for index, step in enumerate(plan.steps)
+            for direction, call in _calls(step)
+        }
+        self._inputs = InputsSchema(plan.inputs_schema)
+        self._outputs = {
+            name: compile_value(value, ("outputs", name)) for name, value in plan.outputs.items()
+        }
+
+    def check_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs with defaults filled in. Raises InvalidInput naming every field."""
+        return self._inputs.check(self.plan.workflow, inputs)
+
+    def base_url(self, api: str) -> str | None:
+        """The API's address as its document gives it."""
+        urls = (
+            compiled.call.template.get("baseUrl")
+            for compiled in self._calls.values()
+            if compiled.call.api == api
+        )
+        return next((url for url in urls if url), None)
+
+    def prepare(
+        self, step_index: int, direction: Direction, facts: Facts
+    ) -> FrozenRequest | NothingToUndo:
+        """The request of a link, or why its undo is not needed.
+
+        Raises RequestRefused (UnresolvedExpression) when the facts do not yield a request.
+        """
+        compiled = self._calls[step_index, direction]
+        scope = Scope(facts)
+        broken = next((c for c in compiled.only_if if not c.holds(scope)), None)
+        if broken is not None:
+            return NothingToUndo(reason=f"not {broken.text}")
+        return self._make(compiled, step_index, direction, scope)
+
+    def prepare_verify(
+        self, step_index: int, direction: Direction, facts: Facts
+    ) -> FrozenRequest:
+        """The request that asks whether a doubtful link landed. Raises RequestRefused."""
+        return self._make(self._verify(step_index, direction), step_index, direction, Scope(facts))
+
+    def judge(
+        self,
+        step_index: int,
+        direction: Direction,
+        facts: Facts,
+        request: FrozenRequest,
+        response: Response,
+        *,
+        verify: bool = False,
+    ) -> Judgement:
+        """What an answer means for its link. Never raises for what an API may answer."""
+        compiled = self._calls[step_index, direction]
+        if verify:
+            compiled = self._verify(step_index, direction)
+        before = Scope(facts)
+        exchange = Exchange(
+            request, response,
+            request_value=lambda place, name: compiled.request.value_of(place, name, before),
+        )  # fmt: skip
+        scope = Scope(facts, exchange)
+        if verify:
+            return compiled.answers.judge_verification(scope, exchange)
+        return compiled.answers.judge(scope, exchange)
+
+    def outputs(self, facts: Facts) -> dict[str, Any]:
+        """The workflow's outputs; those that lead nowhere in this run are left out."""
+        scope = Scope(facts)
+        found = {name: value_or_absent(value, scope) for name, value in self._outputs.items()}
+        return {name: value for name, value in found.items() if value is not ABSENT}
+
+    def _verify(self, step_index: int, direction: Direction) -> CompiledCall:
+        verify = self._calls[step_index, direction].verify
+        assert verify is not None, f"step {self.plan.steps[step_index].id} has no verification"
+        return verify
+
+    def _make(
+        self, compiled: CompiledCall, step_index: int, direction: Direction, scope: Scope
+    ) -> FrozenRequest:
+        step_id = self.plan.steps[step_index].id
+        key = idempotency_key(scope.facts.run_id, step_id, direction)
+        try:
+            return compiled.request.make(scope, key)
+        except UnicodeEncodeError as error:
+            found = f"a lone surrogate at character {error.start}"
+            raise refused(compiled.call.label, found, "text that UTF-8 can hold") from None
+
+
+def _calls(step: PlanStep) -> Iterator[tuple[Direction, Call]]:
+    yield Direction.FORWARD, step.call
+    if step.compensation is not None:
+        yield Direction.BACKWARD, step.compensation.call

@@ -1,0 +1,203 @@
+"""Compiled requests: from a call's template and the run's facts to the bytes that are sent.
+
+A template is JSON and keeps Arazzo's names:
+
+    kind: http                                   kind: task
+    method: PUT                                  arguments: {amount: $inputs.amount}
+    path: /records/{id}
+    parameters: [{name, in, value, style, explode}]
+    requestBody: {contentType, payload, deep: [names]}
+    idempotencyHeader: Idempotency-Key
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from orchestrator.core.exchange import FrozenRequest
+from orchestrator.core.plan import Call
+from orchestrator.definitions import encoding
+from orchestrator.definitions.expressions import Expression, Value, compile_value
+from orchestrator.definitions.problems import Path
+from orchestrator.definitions.scope import Scope
+from orchestrator.definitions.values import ABSENT
+
+TASK_METHOD = "TASK"
+JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json(?:\s*;.*)?", re.IGNORECASE)
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+class RequestMaker(Protocol):
+    """Makes the requests of one call."""
+
+    def make(self, scope: Scope, key: str) -> FrozenRequest:
+        """The request, with `key` where the call wants it. Raises RequestRefused."""
+
+    def value_of(self, place: str, name: str, scope: Scope) -> Any:
+        """A parameter's value, for `$request.path.NAME`."""
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        """Every expression, with its place in the template."""
+
+
+def request_maker(call: Call) -> RequestMaker:
+    """Compile a call's request. Raises ExpressionError."""
+    if call.template["kind"] == "task":
+        return TaskRequest(call)
+    return HttpRequest(call.template)
+
+
+class TaskRequest:
+    """A call of a Python function: its keyword arguments as JSON."""
+
+    def __init__(self, call: Call) -> None:
+        self._name = call.task_name or ""
+        self._arguments = compile_value(call.template.get("arguments", {}), ("arguments",))
+
+    def make(self, scope: Scope, key: str) -> FrozenRequest:
+        arguments = self._arguments.resolve(scope)
+        return FrozenRequest(
+            method=TASK_METHOD, target=self._name, body=encoding.json_body(arguments), key=key
+        )
+
+    def value_of(self, place: str, name: str, scope: Scope) -> Any:
+        return ABSENT
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        return self._arguments.expressions()
+
+
+class HttpRequest:
+    """An operation of an API."""
+
+    def __init__(self, template: Mapping[str, Any]) -> None:
+        self._method = template["method"]
+        self._path = _path_parts(template["path"])
+        self._parameters = [
+            _Parameter(index, data) for index, data in enumerate(template.get("parameters", ()))
+        ]
+        self._by_place = {(p.place, p.name.lower()): p for p in self._parameters}
+        self._key_header: str | None = template.get("idempotencyHeader")
+        self._body = _Body(template["requestBody"]) if "requestBody" in template else None
+
+    def make(self, scope: Scope, key: str) -> FrozenRequest:
+        headers = self._headers(scope, key)
+        body = b""
+        if self._body is not None:
+            body = self._body.encode(scope)
+            headers.append(("Content-Type", self._body.content_type))
+        return FrozenRequest(
+            method=self._method, target=self._target(scope), headers=tuple(headers), body=body,
+            key=key,
+        )  # fmt: skip
+
+    def value_of(self, place: str, name: str, scope: Scope) -> Any:
+        parameter = self._by_place.get((place, name.lower()))
+        return ABSENT if parameter is None else parameter.value.resolve(scope)
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        for parameter in self._parameters:
+            yield from parameter.value.expressions()
+        if self._body is not None:
+            yield from self._body.payload.expressions()
+
+    def _target(self, scope: Scope) -> str:
+        path = "".join(
+            self._segment(text, scope) if is_name else text for text, is_name in self._path
+        )
+        pairs = [pair for p in self._parameters for pair in p.query_pairs(scope)]
+        return f"{path}?{encoding.encode_pairs(pairs)}" if pairs else path
+
+    def _segment(self, name: str, scope: Scope) -> str:
+        value = self._by_place["path", name.lower()].value.resolve(scope)
+        place = f"path parameter {name}"
+        if value is ABSENT:
+            raise encoding.refused(place, "nothing: the input was not given", "a value")
+        return encoding.path_segment(value, place)
+
+    def _headers(self, scope: Scope, key: str) -> list[tuple[str, str]]:
+        headers = [pair for p in self._parameters for pair in p.header(scope)]
+        cookies = [pair for p in self._parameters for pair in p.cookie(scope)]
+        if cookies:
+            headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in cookies)))
+        if self._key_header:
+            headers.append((self._key_header, key))
+        return headers
+
+
+class _Parameter:
+    """One parameter in its place."""
+
+    def __init__(self, index: int, data: Mapping[str, Any]) -> None:
+        self.name: str = data["name"]
+        self.place: str = data["in"]
+        self.value: Value = compile_value(data["value"], ("parameters", index, "value"))
+        self._style: str = data.get("style", "form")
+        self._explode: bool = data.get("explode", True)
+
+    @property
+    def _where(self) -> str:
+        return f"{self.place} parameter {self.name}"
+
+    def _given(self, place: str, scope: Scope) -> Any:
+        """Its value if it stands in `place`; an optional input that was not given leaves it out."""
+        if self.place != place:
+            return ABSENT
+        value = self.value.resolve(scope)
+        return ABSENT if value is None else value
+
+    def query_pairs(self, scope: Scope) -> Iterator[tuple[str, str]]:
+        value = self._given("query", scope)
+        if value is ABSENT:
+            return iter(())
+        return encoding.query_pairs(
+            self.name, value, style=self._style, explode=self._explode, place=self._where
+        )
+
+    def header(self, scope: Scope) -> Iterator[tuple[str, str]]:
+        value = self._given("header", scope)
+        if value is not ABSENT:
+            yield self.name, encoding.header_value(value, self._where)
+
+    def cookie(self, scope: Scope) -> Iterator[tuple[str, str]]:
+        value = self._given("cookie", scope)
+        if value is not ABSENT:
+            yield self.name, quote(encoding.scalar_text(value, self._where), safe="")
+
+
+class _Body:
+    """A request body in one of the content types that we can write."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.content_type: str = data["contentType"]
+        self.payload = compile_value(data.get("payload"), ("requestBody", "payload"))
+        self._deep = frozenset(data.get("deep", ()))
+
+    def encode(self, scope: Scope) -> bytes:
+        value = self.payload.resolve(scope)
+        if value is ABSENT:
+            raise encoding.refused("requestBody/payload", "nothing", "a value")
+        if JSON_TYPE.fullmatch(self.content_type):
+            return encoding.json_body(value)
+        if self.content_type.startswith(FORM_TYPE):
+            if not isinstance(value, Mapping):
+                raise encoding.refused("requestBody/payload", type(value).__name__, "an object")
+            return encoding.form_body(value, self._deep)
+        return encoding.scalar_text(value, "requestBody/payload").encode()
+
+
+_NAME = re.compile(r"\{([^{}]+)\}")
+
+
+def path_names(path: str) -> list[str]:
+    """The parameter names in a path template."""
+    return _NAME.findall(path)
+
+
+def _path_parts(path: str) -> list[tuple[str, bool]]:
+    """The template in pieces: (text, False) or (parameter name, True)."""
+    pieces = _NAME.split(path)
+    return [(piece, index % 2 == 1) for index, piece in enumerate(pieces) if piece]

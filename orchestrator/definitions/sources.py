@@ -1,0 +1,170 @@
+"""The `sourceDescriptions` of a workflow document, and the operations found in them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.definitions.cursor import Cursor
+from orchestrator.definitions.openapi import OpenApiDocument, Operation
+from orchestrator.definitions.tasks import Task, TaskRegistry
+from orchestrator.errors import RefusedError
+
+TASKS_URL = "tasks:"
+TASKS_API = "tasks"
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_QUALIFIED = re.compile(r"\$sourceDescriptions\.([A-Za-z0-9_-]+)\.(.+)")
+_PATH = re.compile(
+    r"\{\$sourceDescriptions\.([A-Za-z0-9_-]+)\.url\}#/paths/([^/]+)/([A-Za-z]+)"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What a step calls: an operation of an API, or a Python function."""
+
+    api: str
+    operation: Operation | None = None
+    task: Task | None = None
+
+
+@dataclass(slots=True)
+class Sources:
+    """Sources by name. One that cannot be read is noted once, and None."""
+
+    _found: dict[str, OpenApiDocument | TaskRegistry | None] = field(default_factory=dict)
+
+    @staticmethod
+    def of(root: Cursor, *, folder: Path, tasks: TaskRegistry) -> Sources:
+        """Read every source of a document."""
+        sources = Sources()
+        items = root.items("sourceDescriptions")
+        if not items:
+            root.bad("the field sourceDescriptions, with at least one source", found="no source")
+        for item in items:
+            sources._add(item, folder, tasks)
+        return sources
+
+    def _add(self, item: Cursor, folder: Path, tasks: TaskRegistry) -> None:
+        if not item.is_object():
+            return
+        item.only({"name", "url", "type"})
+        name, url = item.text("name", required=True), item.text("url", required=True)
+        kind = item.choice("type", ("openapi", "arazzo", "asyncapi")) or "openapi"
+        if name is None or url is None:
+            return
+        if not _NAME.fullmatch(name):
+            item.child("name", name).bad("a name of letters, digits, - and _")
+        if name in self._found:
+            item.child("name", name).bad("a name that no other source has")
+        self._found[name] = None
+        if kind != "openapi":
+            item.child("type", kind).bad("openapi; other workflows and AsyncAPI are not called yet")
+        elif url == TASKS_URL:
+            self._found[name] = tasks
+        else:
+            self._found[name] = _read(item.child("url", url), folder)
+
+    # --- finding operations -----------------------------------------------------------------------
+
+    def by_id(self, at: Cursor) -> Target | None:
+        """The target of an `operationId`, plain or qualified; noted when there is none."""
+        text = at.value
+        if not isinstance(text, str):
+            at.bad("an operationId")
+            return None
+        qualified = _QUALIFIED.fullmatch(text)
+        if qualified is not None:
+            return self._in_source(at, qualified[1], qualified[2])
+        if text.startswith("$"):
+            at.bad("an operationId, or $sourceDescriptions.NAME.OPERATIONID")
+            return None
+        return self._anywhere(at, text)
+
+    def by_path(self, at: Cursor) -> Target | None:
+        """The target of an `operationPath`; noted when there is none."""
+        found = _PATH.fullmatch(at.value) if isinstance(at.value, str) else None
+        if found is None:
+            at.bad("'{$sourceDescriptions.NAME.url}#/paths/~1PATH/METHOD'")
+            return None
+        source = self._source(at, found[1])
+        if not isinstance(source, OpenApiDocument):
+            if source is not None:
+                at.bad("an operationId: functions have no path")
+            return None
+        path = found[2].replace("~1", "/").replace("~0", "~")
+        operation = source.operation_at(path, found[3].lower())
+        if operation is None:
+            at.bad(f"a path and method of {source.name}")
+            return None
+        return Target(api=found[1], operation=operation)
+
+    def _source(self, at: Cursor, name: str) -> OpenApiDocument | TaskRegistry | None:
+        if name not in self._found:
+            at.bad("a source of this document: " + ", ".join(sorted(self._found)))
+        return self._found.get(name)
+
+    def _in_source(self, at: Cursor, name: str, operation_id: str) -> Target | None:
+        source = self._source(at, name)
+        if source is None:
+            return None
+        target = self._lookup(at, name, source, operation_id)
+        if target is None:
+            at.bad(f"an operation of {name}{_similar(source, operation_id)}")
+        return target
+
+    def _anywhere(self, at: Cursor, operation_id: str) -> Target | None:
+        known = {name: source for name, source in self._found.items() if source is not None}
+        found = [
+            target for name, source in known.items()
+            if (target := self._lookup(at, name, source, operation_id)) is not None
+        ]  # fmt: skip
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = " and ".join(f"$sourceDescriptions.{t.api}.{operation_id}" for t in found)
+            at.bad(f"one of {names}", found=f"{operation_id!r}, which several sources have")
+        elif len(known) == len(self._found):
+            hints = "".join(_similar(source, operation_id) for source in known.values())
+            at.bad(f"an operation of {', '.join(known) or 'a source'}{hints}")
+        return None
+
+    def _lookup(
+        self, at: Cursor, name: str, source: OpenApiDocument | TaskRegistry, operation_id: str
+    ) -> Target | None:
+        if isinstance(source, TaskRegistry):
+            found = source.operation(operation_id)
+            return None if found is None else Target(api=TASKS_API, task=found)
+        try:
+            operation = source.operation(operation_id)
+        except RefusedError as error:
+            at.findings.problems += error.problems
+            return Target(api=name)
+        return None if operation is None else Target(api=name, operation=operation)
+
+
+def _read(at: Cursor, folder: Path) -> OpenApiDocument | None:
+    url = str(at.value).removeprefix("file:")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
+        at.bad("the path of a file beside this document; nothing is fetched from elsewhere")
+        return None
+    try:
+        return OpenApiDocument.read(folder / url)
+    except RefusedError as error:
+        reasons = "; ".join(f"{p.place}: {p.found}" for p in error.problems)
+        at.bad("an OpenAPI document that can be read", found=f"{url}, but {reasons}")
+        return None
+
+
+def _similar(source: OpenApiDocument | TaskRegistry, operation_id: str) -> str:
+    """`; did you mean x`, where something is spelt nearly the same."""
+    import difflib  # noqa: PLC0415 - needed only for a message
+
+    known = (
+        [item.operation_id for item in source] if isinstance(source, TaskRegistry)
+        else source.operation_ids()
+    )  # fmt: skip
+    close = difflib.get_close_matches(operation_id, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,56 @@
+"""JSON values, and how one is found inside another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
+
+
+@final
+class Absent:
+    """The value of a reference that leads nowhere. One instance, `ABSENT`; false in a condition."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT: Final = Absent()
+
+
+def dig(value: Any, tokens: Sequence[str | int]) -> Any:
+    """Follow the tokens of a JSON pointer, or ABSENT."""
+    for token in tokens:
+        value = _child(value, token)
+        if value is ABSENT:
+            return ABSENT
+    return value
+
+
+def dig_name(names: Mapping[str, Any], name: str, accessors: Sequence[str | int]) -> Any:
+    """Look up `name`, then follow `accessors`; a key with dots in it is found whole first."""
+    if accessors:
+        whole = ".".join([name, *map(str, accessors)])
+        if whole in names:
+            return names[whole]
+    return dig(names, (name, *accessors))
+
+
+def _child(value: Any, token: str | int) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(str(token), ABSENT)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        index = _index(token)
+        return value[index] if index is not None and index < len(value) else ABSENT
+    return ABSENT
+
+
+def _index(token: str | int) -> int | None:
+    if isinstance(token, int):
+        return token
+    plain = token.isascii() and token.isdigit() and len(token) < 10
+    return int(token) if plain and (token == "0" or token[0] != "0") else None
