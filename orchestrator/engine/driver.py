@@ -282,14 +282,14 @@ class RunDriver:
     async def _send(self, at: At, request: FrozenRequest, permit: Permit) -> Decision:
         call = self._saga.call(*at)
         started_at, started = self._deps.clock.now(), time.monotonic()
+        response: Response | None = None
         try:
             response = await self._deps.transport(request).send(
                 call.api, request, self._context(at), timeout_seconds=call.timeout_seconds
             )
-        except (NotLanded, InDoubt) as error:
-            response, judgement = None, _judgement_of(error)
-        else:
             judgement = self._program.judge(*at, self._facts, request, response)
+        except (NotLanded, InDoubt) as error:
+            judgement = _judgement_of(error)
         finally:
             permit.release()
         crashpoints.reach("after_effect")

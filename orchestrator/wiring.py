@@ -1,0 +1,276 @@
+"""Builds everything from the settings. The only module that imports all the others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import metadata
+
+import structlog
+import uuid_utils
+
+from orchestrator import crashpoints
+from orchestrator.coordination.connect import connect, without_secrets
+from orchestrator.coordination.health import RedisInspector
+from orchestrator.coordination.limits import RedisLimits
+from orchestrator.core.plan import Plan
+from orchestrator.definitions.programs import Programs
+from orchestrator.definitions.tasks import TaskRegistry, load_tasks
+from orchestrator.embedded.upstate import read_up_state
+from orchestrator.engine.apis import load_apis
+from orchestrator.engine.batching import Batcher
+from orchestrator.engine.clock import DatabaseClock
+from orchestrator.engine.deps import Deps, Limits
+from orchestrator.engine.gate import SharedGate
+from orchestrator.engine.http import HttpTransport
+from orchestrator.engine.runtime import EngineRuntime, Parts, RuntimeOptions
+from orchestrator.engine.tasks import TaskTransport
+from orchestrator.errors import InvalidSetting, Problem, Unavailable
+from orchestrator.ports import Hint, HintPublisher, Redelivery, Store
+from orchestrator.service.doctor import Doctor
+from orchestrator.service.escalations import Escalations
+from orchestrator.service.queues import Queues
+from orchestrator.service.recovery import Recovery, RecoveryTimes
+from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.runs import Runs
+from orchestrator.service.submitting import Submitter
+from orchestrator.service.workflows import Workflows
+from orchestrator.settings import Settings, load_settings
+from orchestrator.store import migrate, open_store, open_worker_locks
+from orchestrator.telemetry.logging import configure_logging
+from orchestrator.worker.app import OrchestratorApp, make_app
+from orchestrator.worker.dead_letters import dead_letter_queue
+from orchestrator.worker.messages import hint_publisher
+
+log = structlog.get_logger(__name__)
+
+LARGEST_COMMIT = 500
+LARGEST_PUBLISH = 500
+
+
+def new_id() -> str:
+    """A UUIDv7 as text: unique, and sorted by time of making."""
+    return str(uuid_utils.uuid7())
+
+
+def version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return metadata.version("saga-orchestrator")
+    except metadata.PackageNotFoundError:  # a source tree on the path, not installed
+        return "0"
+
+
+# --- the Celery app -------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def celery_app() -> OrchestratorApp:
+    """The app of this process, from its settings. Connects to nothing.
+
+    Raises InvalidSetting when no broker is known, or when a task module does not import.
+    """
+    return build_app(load_settings())
+
+
+def build_app(settings: Settings) -> OrchestratorApp:
+    """An app for these settings whose workers drive runs."""
+    registry = load_tasks(settings.task_modules)
+    app = make_app(
+        broker_url=broker_url(settings),
+        lanes=settings.lanes,
+        concurrency=settings.concurrency,
+        python_tasks=registry.names(),
+        event_budget_per_second=settings.event_budget_per_second,
+        shutdown_grace_seconds=settings.shutdown_grace_seconds,
+        configure_logging=lambda level: configure_logging(
+            level=level, log_format=settings.log_format
+        ),
+    )
+    app.runtime_factory = lambda: _runtime(settings, app, registry)
+    return app
+
+
+def broker_url(settings: Settings) -> str:
+    """The configured broker, or the embedded one that is up. Raises InvalidSetting."""
+    if settings.broker_url:
+        return settings.broker_url
+    up = read_up_state(settings.state_dir)
+    if up is not None:
+        return up.broker_url
+    problem = Problem(
+        place="setting broker_url (ORCHESTRATOR_BROKER_URL)",
+        found=f"nothing, and no embedded broker is up in {settings.state_dir}",
+        wanted="an address such as redis://127.0.0.1:6379/0, or `orchestrator up` running",
+    )
+    raise InvalidSetting("no broker is known", problems=[problem])
+
+
+def _gate_url(settings: Settings, broker: str) -> str:
+    if settings.gate_url or not broker.startswith(("redis://", "rediss://")):
+        return settings.gate_url or "redis://127.0.0.1:6379/1"
+    head, _, database = broker.rpartition("/")
+    return f"{head}/1" if database.isdecimal() else f"{broker.rstrip('/')}/1"
+
+
+# --- one worker process ---------------------------------------------------------------------------
+
+
+def _runtime(settings: Settings, app: OrchestratorApp, registry: TaskRegistry) -> EngineRuntime:
+    crashpoints.install_from_environment()
+
+    async def build(worker_id: str) -> Parts:
+        return await _build_parts(settings, app, registry, worker_id)
+
+    runtime = EngineRuntime(
+        build,
+        new_id=new_id,
+        options=RuntimeOptions(
+            heartbeat_seconds=settings.heartbeat_seconds,
+            stuck_loop_seconds=settings.stuck_loop_seconds,
+            version=version(),
+        ),
+    )
+    runtime.count_reserved_with(app.reserved_hops)
+    return runtime
+
+
+async def _build_parts(
+    settings: Settings, app: OrchestratorApp, registry: TaskRegistry, worker_id: str
+) -> Parts:
+    await migrate(settings.database)
+    store = open_store(settings.database)
+    locks = open_worker_locks(settings.database)
+    programs = Programs(_plan_loader(store))
+    redis = connect(gate := _gate_url(settings, str(app.conf.broker_url)))
+    apis = load_apis(settings.config_dir / "apis")
+    gate_of_process = SharedGate(
+        RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate)), apis
+    )
+    http = HttpTransport(apis, base_url=programs.base_url)
+    tasks = TaskTransport(registry, threads=settings.plain_task_threads)
+    publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
+    redeliverer = Redeliverer(publisher, programs, new_id=new_id)
+    journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
+    outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)
+    recovery = Recovery(
+        store, locks, publisher, redeliverer, dead_letters,
+        RecoveryTimes(
+            pass_every=settings.recovery_seconds,
+            dead_after=settings.dead_after_seconds,
+            lost_after=settings.lost_hint_seconds,
+        ),
+    )  # fmt: skip
+    deps = Deps(
+        worker_id=worker_id, journal=journal, outbox=outbox, gate=gate_of_process, http=http,
+        tasks=tasks, dead_letters=dead_letters, events=app.step_events, clock=DatabaseClock(),
+        limits=_limits(settings), new_id=new_id,
+    )  # fmt: skip
+
+    async def republish(redeliveries: Sequence[Redelivery]) -> None:
+        await redeliverer.publish(redeliveries)
+
+    async def close() -> None:
+        async with AsyncExitStack() as stack:  # closes the rest although one of them fails
+            for end in (store.close, redis.aclose, publisher.close, dead_letters.close,
+                        http.aclose, tasks.aclose, gate_of_process.aclose):  # fmt: skip
+                stack.push_async_callback(end)
+
+    async def open_heartbeat_store() -> Store:
+        return open_store(settings.database, pool_size=1)
+
+    return Parts(
+        deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
+        background=[recovery.run_quick_passes, recovery.run_slow_passes],
+        open_heartbeat_store=open_heartbeat_store,
+    )  # fmt: skip
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_inline_steps=settings.max_inline_steps,
+        max_inline_seconds=settings.max_inline_seconds,
+        short_wait_seconds=settings.short_wait_seconds,
+        gate_patience_seconds=settings.gate_patience_seconds,
+        max_claims=settings.max_claims,
+        max_output_bytes=settings.max_output_bytes,
+    )
+
+
+def _plan_loader(store: Store) -> Callable[[str], Awaitable[Plan]]:
+    async def load(workflow_id: str) -> Plan:
+        return (await store.workflow_by_id(workflow_id)).plan
+
+    return load
+
+
+def _publishing(
+    publisher: HintPublisher,
+) -> Callable[[Sequence[Hint]], Awaitable[Sequence[None]]]:
+    """One batch of hints. The broker being away is no reason to wait: the sweep finds the runs."""
+
+    async def publish(hints: Sequence[Hint]) -> Sequence[None]:
+        try:
+            await publisher.publish(hints)
+        except Unavailable as error:
+            log.warning("hints.postponed", hints=len(hints), why=str(error))
+        return [None] * len(hints)
+
+    return publish
+
+
+# --- services for the faces -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """The use cases, ready to be called."""
+
+    workflows: Workflows
+    submitter: Submitter
+    runs: Runs
+    escalations: Escalations
+    queues: Queues
+    doctor: Doctor
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """All use cases on one store and broker; closed on leaving."""
+    registry = load_tasks(settings.task_modules)
+    app = make_app(broker_url=broker_url(settings), lanes=settings.lanes)
+    async with AsyncExitStack() as stack:
+        await migrate(settings.database)
+        store = open_store(settings.database)
+        stack.push_async_callback(store.close)
+        publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
+        stack.push_async_callback(publisher.close)
+        stack.push_async_callback(dead_letters.close)
+        redis = connect(str(app.conf.broker_url))
+        stack.push_async_callback(redis.aclose)
+        programs = Programs(_plan_loader(store))
+        redeliverer = Redeliverer(publisher, programs, new_id=new_id)
+        queues = Queues(store, publisher, lanes=settings.lanes)
+        yield Services(
+            workflows=Workflows(store, registry),
+            submitter=Submitter(
+                store, store, programs, publisher, new_id=new_id,
+                max_input_bytes=settings.max_input_bytes,
+            ),
+            runs=Runs(store, programs, redeliverer, new_id=new_id),
+            escalations=Escalations(store, dead_letters, programs, redeliverer, new_id=new_id),
+            queues=queues,
+            doctor=Doctor(
+                store, RedisInspector(redis, without_secrets(str(app.conf.broker_url))), queues,
+                dead_letters, database=settings.database, wall_clock=_wall_clock,
+                dead_after_seconds=settings.dead_after_seconds,
+            ),
+        )  # fmt: skip
+
+
+def _wall_clock() -> datetime:
+    """This machine's clock, for `doctor` to compare with the database's."""
+    return datetime.now(UTC)  # noqa: TID251 - the one place that wants it
