@@ -86,7 +86,7 @@ class AnswerRules:
         """What the answer to the question "does it exist?" says about the doubtful effect."""
         reason = f"verification: {status_text(exchange)}"
         try:
-            if self._succeeds(scope, exchange):
+            if self._succeeds(scope, exchange) and not self._says_nothing(exchange):
                 outputs = self.outputs(scope, exchange)
                 return Judgement(outcome=Outcome.LANDED, outputs=outputs, reason=reason)
         except UnreadableBody:
@@ -106,9 +106,8 @@ class AnswerRules:
             body = exchange.body
             return dict(body) if isinstance(body, Mapping) else {}
         special = self._already_done.get(exchange.response.status, {})
-        found = {
-            name: value_or_absent(value, scope) for name, value in {**self._outputs, **special}.items()
-        }
+        values = {**self._outputs, **special}
+        found = {name: value_or_absent(value, scope) for name, value in values.items()}
         return {name: value for name, value in found.items() if value is not ABSENT}
 
     # --- judging ----------------------------------------------------------------------------------
@@ -116,9 +115,7 @@ class AnswerRules:
     def _judge(self, scope: Scope, exchange: Exchange) -> Judgement:
         if self._succeeds(scope, exchange):
             outputs = self.outputs(scope, exchange)
-            return Judgement(
-                outcome=Outcome.LANDED, outputs=outputs, reason=status_text(exchange)
-            )
+            return Judgement(outcome=Outcome.LANDED, outputs=outputs, reason=status_text(exchange))
         if exchange.succeeded and self._effects is not Effects.NONE:
             return self._unwanted(scope, exchange)
         return self._failure(scope, exchange)
@@ -127,6 +124,10 @@ class AnswerRules:
         if self._criteria:
             return all(condition.holds(scope) for condition in self._criteria)
         return exchange.succeeded or exchange.response.status in self._already_done
+
+    def _says_nothing(self, exchange: Exchange) -> bool:
+        """A function that is asked whether an effect exists returns None when it does not."""
+        return self._result_is_outputs and not isinstance(exchange.body, Mapping)
 
     def _unwanted(self, scope: Scope, exchange: Exchange) -> Judgement:
         """It happened, but not as the criteria want it."""

@@ -18,9 +18,8 @@ from orchestrator.definitions.arazzo_calls import (
     CallReader,
     Context,
     Origin,
-    conditions,
-    resolved,
 )
+from orchestrator.definitions.arazzo_parts import conditions, resolved
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.inputs import schema_problems

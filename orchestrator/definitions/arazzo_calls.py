@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,12 +9,21 @@ from typing import Any
 
 from orchestrator.core.plan import Call, Effects
 from orchestrator.core.retry import RetryPolicy
-from orchestrator.definitions.conditions import parse_condition
+from orchestrator.definitions.arazzo_parts import (
+    already_done,
+    argument_problems,
+    check_expressions,
+    conditions,
+    filled,
+    replaced,
+    resolved,
+    retry_action,
+    structured,
+)
 from orchestrator.definitions.cursor import Cursor
-from orchestrator.definitions.expressions import compile_value
-from orchestrator.definitions.openapi import Operation
+from orchestrator.definitions.openapi import FORM_TYPE, Operation
 from orchestrator.definitions.problems import Path
-from orchestrator.definitions.requests import FORM_TYPE, JSON_TYPE, path_names
+from orchestrator.definitions.requests import JSON_TYPE, path_names
 from orchestrator.definitions.sources import Sources, Target
 from orchestrator.definitions.tasks import Task
 
@@ -87,12 +95,12 @@ class CallReader:
             self._check_the_rest()
             return None
         template = self._template(target, origin)
-        template |= _filled(successCriteria=criteria, outputs=outputs, onFailure=actions)
+        template |= filled(successCriteria=criteria, outputs=outputs, onFailure=actions)
         call = Call(
             label=self.label, api=target.api, effects=self._effects(target, template),
             template=template, retry=self._retry(target, actions),
-            timeout_seconds=timeout or (target.task and target.task.timeout_seconds) or None,
-            task_name=target.task and target.task.name,
+            timeout_seconds=timeout or (target.task.timeout_seconds if target.task else None),
+            task_name=target.task.name if target.task else None,
         )  # fmt: skip
         return call, origin
 
@@ -127,7 +135,7 @@ class CallReader:
         operation = target.operation
         assert operation is not None
         parameters = self._http_parameters(operation, origin)
-        template = {"kind": "http", "method": operation.method, "path": operation.path} | _filled(
+        template = {"kind": "http", "method": operation.method, "path": operation.path} | filled(
             baseUrl=operation.base_url, parameters=parameters
         )
         body = self._body(operation, origin)
@@ -192,20 +200,19 @@ class CallReader:
                 declared.place == "header"
                 and declared.name.lower() in (key_header.lower(), "authorization", "accept")
             )
-            if declared.required and not elsewhere:
-                if (declared.place, declared.name.lower()) not in given:
-                    self.at.bad(
-                        f"the {declared.place} parameter {declared.name}, which "
-                        f"{operation.operation_id} requires", found=f"no {declared.name}",
-                    )  # fmt: skip
+            missing = (declared.place, declared.name.lower()) not in given
+            if declared.required and missing and not elsewhere:
+                self.at.bad(
+                    f"the {declared.place} parameter {declared.name}, which "
+                    f"{operation.operation_id} requires", found=f"no {declared.name}",
+                )  # fmt: skip
 
     def _body(self, operation: Operation, origin: Origin) -> dict[str, Any] | None:
         body = self.at.get("requestBody")
         if body is None:
             if operation.body_required:
-                self.at.bad(
-                    f"a requestBody, which {operation.operation_id} requires", found="no requestBody"
-                )
+                wanted = f"a requestBody, which {operation.operation_id} requires"
+                self.at.bad(wanted, found="no requestBody")
             return None
         if not body.is_object():
             return None
@@ -223,7 +230,7 @@ class CallReader:
         if form and not isinstance(value, Mapping):
             payload.bad("an object with the form's fields")
         deep = sorted(operation.deep_fields) if form else []
-        return {"contentType": content_type, "payload": value} | _filled(deep=deep)
+        return {"contentType": content_type, "payload": value} | filled(deep=deep)
 
     def _content_type(self, body: Cursor, operation: Operation) -> str | None:
         given = body.text("contentType")
@@ -275,7 +282,7 @@ class CallReader:
     def _failure_actions(self) -> list[dict[str, Any]]:
         own = [resolved(item, self.context.components) for item in self.at.items("onFailure")]
         items = own if self.at.has("onFailure") else list(self.context.failure_actions)
-        read = [_retry_action(item) for item in items if item is not None]
+        read = [retry_action(item) for item in items if item is not None]
         return [action for action in read if action is not None]
 
     def _retry(self, target: Target, actions: list[dict[str, Any]]) -> RetryPolicy:
@@ -299,12 +306,10 @@ class CallReader:
             at.bad("{in: header, name: NAME} or {by: client-id, alreadyDone: [STATUS]}")
             return {}
         at.only({"by", "alreadyDone"})
-        done = [_already_done(item) for item in at.items("alreadyDone")]
-        return _filled(alreadyDone=[item for item in done if item is not None])
+        done = [already_done(item) for item in at.items("alreadyDone")]
+        return filled(alreadyDone=[item for item in done if item is not None])
 
-    def _key_in_header(
-        self, at: Cursor, parameters: Iterable[Mapping[str, Any]]
-    ) -> dict[str, Any]:
+    def _key_in_header(self, at: Cursor, parameters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         at.only({"in", "name"})
         place, name = at.choice("in", ("header",)), at.text("name", required=True)
         if place is None or name is None:
@@ -330,165 +335,14 @@ class CallReader:
         return Effects.NONE if template["method"] in SAFE_METHODS else Effects.UNKEYED
 
 
-# --- parts ----------------------------------------------------------------------------------------
-
-
-def conditions(at: Cursor, name: str) -> list[dict[str, str]]:
-    """The simple conditions of an array of criteria."""
-    found = []
-    for item in at.items(name):
-        if not item.is_object():
-            continue
-        item.only({"condition", "type", "context"})
-        kind = item.get("type")
-        if item.has("context") or (kind is not None and kind.value != "simple"):
-            (kind or item).bad("a simple condition; regex, jsonpath and xpath are not read yet")
-            continue
-        text = item.text("condition", required=True)
-        if text is not None:
-            with item.findings.expressions_at(item.child("condition", text).place):
-                parse_condition(text)
-            found.append({"condition": text})
-    return found
-
-
-def check_expressions(at: Cursor) -> None:
-    """Note every string below that cannot be read, at its own place."""
-    if isinstance(at.value, Mapping):
-        for key, value in at.value.items():
-            check_expressions(at.child(str(key), value))
-    elif isinstance(at.value, list):
-        for index, value in enumerate(at.value):
-            check_expressions(at.child(index, value))
-    elif isinstance(at.value, str):
-        with at.findings.expressions_at(at.place):
-            compile_value(at.value)
-
-
-def resolved(at: Cursor, components: Cursor | None) -> Cursor | None:
-    """A reusable object's component with its `value` put in; anything else as it is."""
-    reference = at.value.get("reference") if isinstance(at.value, Mapping) else None
-    if reference is None:
-        return at
-    at.only({"reference", "value"})
-    found = components
-    for token in str(reference).removeprefix("$components.").split(".", 1):
-        found = None if found is None else found.get(token)
-    if found is None or not str(reference).startswith("$components."):
-        at.bad("a component of this document: $components.KIND.NAME", found=str(reference))
-        return None
-    if at.has("value") and isinstance(found.value, Mapping):
-        changed = {**found.value, "value": at.value["value"]}
-        return Cursor(found.document, found.findings, changed, found.path)
-    return found
-
-
-def argument_problems(task: Task, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(found, wanted) of arguments that the function does not take, or needs and does not get."""
-    signature = task.signature
-    names = ", ".join(item.name for item in signature.parameters) or "no arguments"
-    unknown = [name for name in arguments if signature.parameter(name) is None]
-    problems = [
-        (f"the argument {name}", f"arguments of {task.operation_id}: {names}")
-        for name in unknown if not signature.takes_any
-    ]  # fmt: skip
-    return problems + [
-        (f"no {item.name}", f"the argument {item.name}, which {task.operation_id} requires")
-        for item in signature.parameters
-        if item.required and item.name not in arguments
-    ]
-
-
-def structured(payload: Cursor, content_type: str) -> Any:
-    """The payload; a JSON text that is written out becomes the value that it stands for."""
-    text = payload.value
-    if not isinstance(text, str) or not JSON_TYPE.fullmatch(content_type) or text.startswith("$"):
-        return text
-    if not text.lstrip().startswith(("{", "[")):
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        payload.bad("JSON in which expressions stand inside of strings, or a YAML object")
-        return text
-
-
-def replaced(body: Cursor, value: Any) -> Any:
-    """The payload with its `replacements` put in."""
-    for item in body.items("replacements"):
-        if not item.is_object():
-            continue
-        item.only({"target", "value"})
-        target = item.text("target", required=True)
-        if target is None or not item.has("value"):
-            continue
-        check_expressions(item.child("value", item.value["value"]))
-        tokens = [t.replace("~1", "/").replace("~0", "~") for t in target.split("/")[1:]]
-        changed = _put(value, tokens, item.value["value"]) if target.startswith("/") else None
-        if changed is None:
-            item.bad("a JSON pointer to something in the payload", found=target)
-        else:
-            value = changed
-    return value
-
-
-def _put(value: Any, tokens: list[str], new: Any) -> Any:
-    """A copy with `new` at the pointer, or None when that leads nowhere."""
-    if not tokens:
-        return new
-    first, rest = tokens[0], tokens[1:]
-    if isinstance(value, Mapping) and (first in value or not rest):
-        changed = _put(value.get(first), rest, new)
-        return None if changed is None else {**value, first: changed}
-    if isinstance(value, list) and first.isdecimal() and int(first) < len(value):
-        changed = _put(value[int(first)], rest, new)
-        at = int(first)
-        return None if changed is None else [*value[:at], changed, *value[at + 1 :]]
-    return None
-
-
-def _retry_action(at: Cursor) -> dict[str, Any] | None:
-    if not at.is_object():
-        return None
-    kind = at.text("type", required=True)
-    if kind is not None and kind != "retry":
-        at.child("type", kind).bad(
-            "retry; a step that fails for good undoes the steps before it, so there is no place "
-            "for other actions"
-        )
-        return None
-    at.only(
-        {"name", "type", "retryAfter", "retryLimit", "criteria"},
-        {"stepId": "a retry of this step alone", "workflowId": "a retry of this step alone"},
-    )
-    limit = at.number("retryLimit", whole=True)
-    return {
-        "retryLimit": 1 if limit is None else int(limit)
-    } | _filled(retryAfter=at.number("retryAfter"), criteria=conditions(at, "criteria"))
-
-
-def _already_done(at: Cursor) -> dict[str, Any] | None:
-    """A status, or {status, outputs}: what a repeated creation is answered with."""
-    value = at.value
-    outputs: dict[str, Any] = {}
-    if isinstance(value, Mapping):
-        at.only({"status", "outputs"})
-        for name, item in at.entries("outputs"):
-            check_expressions(item)
-            outputs[name] = item.value
-        value = value.get("status")
-    if isinstance(value, bool) or not isinstance(value, int) or not 200 <= value <= 499:
-        at.bad("a status from 200 to 499, or {status, outputs}")
-        return None
-    return {"status": value} | _filled(outputs=outputs)
-
-
 def _style(operation: Operation, name: str, place: str) -> dict[str, Any]:
     declared = operation.parameter(name, place)
     if place != "query" or declared is None:
         return {}
     found: dict[str, Any] = {} if declared.style == "form" else {"style": declared.style}
-    return found if declared.explode or declared.style == "deepObject" else found | {"explode": False}
+    if not declared.explode and declared.style != "deepObject":
+        found["explode"] = False
+    return found
 
 
 def _key_header(at: Cursor) -> str:
@@ -498,8 +352,3 @@ def _key_header(at: Cursor) -> str:
 
 def _same_place(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
     return (left["in"], left["name"].lower()) == (right["in"], right["name"].lower())
-
-
-def _filled(**fields: Any) -> dict[str, Any]:
-    """Only the fields that say something: an empty one would change the plan's digest."""
-    return {name: value for name, value in fields.items() if value not in (None, [], {})}

@@ -8,8 +8,8 @@
     )
 
 Each parameter of a function is filled by its name: from `with_` if that names it, else from the
-workflow's inputs, else from the latest earlier step that returns it. A compensation's parameters are
-filled from what its own step returned, then from what that step was given, then as above.
+workflow's inputs, else from the latest earlier step that returns it. A compensation's parameters
+are filled from what its own step returned, then from what that step was given, then as above.
 Without `inputs` the workflow asks for whatever no earlier step is known to return.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 from orchestrator.core.plan import Call, Compensation, CompensationKind, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
-from orchestrator.definitions.expressions import FIRST_OF
+from orchestrator.definitions.expressions import FIRST_OF, OPTIONAL
 from orchestrator.definitions.inputs import declared_inputs, schema_problems
 from orchestrator.definitions.problems import Findings, Path, pointer
 from orchestrator.definitions.signatures import Parameter, schema_of
@@ -75,9 +75,9 @@ def step(
     "follow-up". After the `pivot` a run only goes forward. `with_`, `compensate_with` and
     `verify_with` map parameters to values or runtime expressions (`$inputs.amount`,
     `$steps.charge.outputs.id`). `verify` is a task without effects that is asked when the step's
-    outcome is unknown: it returns the step's result, or raises NotLanded. `timeout` in seconds.
+    outcome is unknown: it returns the step's result, or None when there is no effect. `timeout` in seconds.
     """
-    name = id or getattr(function, "__name__", "")
+    name = id or str(getattr(function, "__name__", ""))
     return Step(
         function=function, id=name, compensate=compensate, kind=CompensationKind(kind),
         no_compensation=no_compensation, pivot=pivot, with_=with_, compensate_with=compensate_with,
@@ -208,7 +208,7 @@ class _Builder:
         given = call.template["arguments"]
         arguments = self._arguments(
             asked, item.verify_with, f"{where}, verify",
-            lambda parameter: given.get(parameter.name) or self._forward_source(parameter),
+            lambda parameter: given.get(parameter.name, self._forward_source(parameter)),
         )  # fmt: skip
         if asked.effects != "none":
             self._bad(f"{where}, verify", f"effects {asked.effects}", "a task with effects none")
@@ -226,7 +226,7 @@ class _Builder:
 
         def source(parameter: Parameter) -> Any:
             own = _output_source(parameter.name, [(item.id, made)], given.get(parameter.name))
-            return own or self._earlier_source(parameter.name)
+            return self._earlier_source(parameter.name) if own is None else own
 
         arguments = self._arguments(undo, item.compensate_with, where, source)
         return Compensation(call=_call(undo, label, arguments), kind=item.kind)
@@ -262,7 +262,7 @@ class _Builder:
                 continue
             value = source(parameter)
             if value is not None:
-                arguments[parameter.name] = value
+                arguments[parameter.name] = value if parameter.required else _optional(value)
             elif parameter.required:
                 self._bad(
                     where, f"nothing that gives {parameter.name}",
@@ -291,11 +291,11 @@ class _Builder:
         if parameter.required:
             self._required.append(parameter.name)
         untold = [step_id for step_id, made in self._done if made.signature.result_names is None]
-        if untold:
+        if untold and parameter.required:
             self._findings.warn(
                 f"workflow {self._workflow.name}",
-                f"{parameter.name} becomes an input, since {', '.join(untold)} does not say what it "
-                "returns (a TypedDict would), and with_ does not name it",
+                f"{parameter.name} becomes an input, since {', '.join(untold)} does not say what "
+                "it returns (a TypedDict would), and with_ does not name it",
             )
         return f"$inputs.{parameter.name}"
 
@@ -317,6 +317,13 @@ def _output_source(name: str, steps: list[tuple[str, Task]], otherwise: Any = No
     if len(choices) == 1:
         return choices[0]
     return {FIRST_OF: choices} if choices else None
+
+
+def _optional(value: Any) -> Any:
+    """What a parameter with a default is given: where it leads nowhere, the default holds."""
+    if isinstance(value, str) and value.startswith("$"):
+        return {FIRST_OF: [value], OPTIONAL: True}
+    return {**value, OPTIONAL: True} if isinstance(value, Mapping) and FIRST_OF in value else value
 
 
 def _call(

@@ -1,7 +1,7 @@
 """Arazzo's simple conditions: `$statusCode == 200 || $response.body#/error/code == "used"`.
 
 Rules that are not obvious: strings compare without regard to case (Arazzo says so); an absent
-value equals null; a number compares with a string that reads as a number, since headers are strings.
+value equals null; a number compares with a string that reads as one, since headers are strings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How values become bytes in each position of a request. Everything is percent-encoded for its place."""
+"""How values become bytes in each position of a request, percent-encoded for that position."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ def encode_pairs(pairs: Sequence[tuple[str, str]]) -> str:
 
 def json_body(value: Any) -> bytes:
     """Compact JSON in the order of the document."""
-    return json.dumps(
-        value, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    ).encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _is_array(value: Any) -> bool:

@@ -3,8 +3,8 @@
     $inputs.order.id            $steps.charge.outputs.id        $statusCode  $url  $method
     $response.body#/items/0     $response.header.ETag           $request.body  $request.path.id
 
-After a name, `.field` and `[0]` go deeper, `#/pointer` as well. Within a longer string an expression
-stands in braces: `Order {$inputs.order_id}`.
+After a name, `.field` and `[0]` go deeper, `#/pointer` as well. Within a longer string an
+expression stands in braces: `Order {$inputs.order_id}`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from orchestrator.errors import Problem
 MAX_EXPRESSION_LENGTH = 2000
 KNOWN = (
     "$inputs.NAME, $steps.ID.outputs.NAME, $statusCode, $response.body#/POINTER, "
-    "$response.header.NAME, $request.body#/POINTER, $request.(header|query|path).NAME, $url, $method"
+    "$response.header.NAME, $request.body#/POINTER, $request.(header|query|path).NAME, $url or "
+    "$method"
 )
 
 
@@ -200,16 +201,17 @@ class Literal(Value):
 
 @dataclass(frozen=True, slots=True)
 class Reference(Value):
-    """A string that is one expression, or several of which the first that leads somewhere counts."""
+    """One expression, or several of which the first that leads somewhere counts."""
 
     choices: tuple[Expression, ...]
+    optional: bool = False
 
     def resolve(self, scope: Scope) -> Any:
         for expression in self.choices:
             value = expression.evaluate(scope)
             if value is not ABSENT:
                 return value
-        if any(expression.root is Root.INPUTS for expression in self.choices):
+        if self.optional or any(expression.root is Root.INPUTS for expression in self.choices):
             return ABSENT
         raise unresolved(self.path, " or ".join(choice.text for choice in self.choices))
 
@@ -273,6 +275,8 @@ class Items(Value):
 
 FIRST_OF = "x-first-of"
 """Key of an object that stands for the first of its expressions that leads somewhere."""
+OPTIONAL = "x-optional"
+"""Beside it: when none does, the value is left out."""
 
 _BRACED = re.compile(r"\{(\$[^{}]*)\}")
 
@@ -282,8 +286,9 @@ def compile_value(value: Any, path: Path = ()) -> Value:
     match value:
         case str():
             return _compile_text(value, path)
-        case Mapping() if set(value) == {FIRST_OF}:
-            return Reference(path, tuple(parse_expression(text) for text in value[FIRST_OF]))
+        case {"x-first-of": list() as choices} if set(value) <= {FIRST_OF, OPTIONAL}:
+            parsed = tuple(parse_expression(str(text)) for text in choices)
+            return Reference(path, parsed, optional=bool(value.get(OPTIONAL)))
         case Mapping():
             fields = tuple((str(k), compile_value(v, (*path, str(k)))) for k, v in value.items())
             literal = all(isinstance(field, Literal) for _, field in fields)

@@ -60,7 +60,7 @@ def _wanted(validator: Any, value: Any, message: str) -> str:
 
 
 def with_defaults(schema: Any, value: Any) -> Any:
-    """A copy in which declared defaults stand where nothing was given, at every level of objects."""
+    """A copy with declared defaults where nothing was given, at every level of objects."""
     if not isinstance(schema, Mapping) or not isinstance(value, Mapping):
         return value
     filled = dict(value)

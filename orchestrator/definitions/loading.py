@@ -113,6 +113,6 @@ def _module_of(path: Path, tasks: TaskRegistry) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever somebody's module raises
+    except Exception as error:  # whatever somebody's module raises
         raise import_failure(path.stem, error) from error
     return module

@@ -14,6 +14,7 @@ from orchestrator.definitions.values import ABSENT, dig
 from orchestrator.errors import InvalidDefinition, Problem
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+FORM_TYPE = "application/x-www-form-urlencoded"
 _MAX_REFERENCES = 20
 
 
@@ -64,8 +65,9 @@ class OpenApiDocument:
         self._root: Mapping[str, Any] = _mapping(document.value, document.name, "an object")
         self._is_swagger = "swagger" in self._root
         version = str(self._root.get("swagger") or self._root.get("openapi") or "")
-        if not version.startswith(("2.0", "3.0", "3.1", "3.2")):
-            raise self._bad("", f"version {version or 'unknown'}", "swagger 2.0 or openapi 3.0, 3.1")
+        if not version.startswith(("2.0", "3.0", "3.1")):
+            found = f"version {version or 'unknown'}"
+            raise self._bad("", found, "swagger 2.0, openapi 3.0 or openapi 3.1")
 
     @staticmethod
     def read(path: Path) -> OpenApiDocument:
@@ -154,10 +156,11 @@ class OpenApiDocument:
         places = {parameter["in"] for parameter in parameters}
         if not places & {"body", "formData"}:
             return {}, False
-        default = ["application/x-www-form-urlencoded" if "formData" in places else "application/json"]
-        types = data.get("consumes") or self._root.get("consumes") or default
+        types = data.get("consumes") or self._root.get("consumes")
+        if not types:
+            types = [FORM_TYPE if "formData" in places else "application/json"]
         required = any(p.get("required") for p in parameters if p["in"] in ("body", "formData"))
-        return dict.fromkeys(map(str, types), {}), required
+        return {str(name): {} for name in types}, required
 
     def _base_url(self, data: Mapping[str, Any], item: Mapping[str, Any]) -> str | None:
         if self._is_swagger:
@@ -187,10 +190,8 @@ class OpenApiDocument:
     def _referenced(self, reference: str) -> Any:
         if not reference.startswith("#/"):
             return ABSENT
-        tokens = [
-            unquote(token).replace("~1", "/").replace("~0", "~") for token in reference[2:].split("/")
-        ]
-        return dig(self._root, tokens)
+        tokens = [unquote(token) for token in reference[2:].split("/")]
+        return dig(self._root, [t.replace("~1", "/").replace("~0", "~") for t in tokens])
 
     def _bad(self, place: str, found: str, wanted: str) -> InvalidDefinition:
         problem = Problem(place=f"{self.name} {place}".strip(), found=found, wanted=wanted)
@@ -217,7 +218,7 @@ def _parameter(raw: Mapping[str, Any], place: str) -> ApiParameter:
 
 
 def _deep_fields(content: Mapping[str, Any]) -> frozenset[str]:
-    form = content.get("application/x-www-form-urlencoded")
+    form = content.get(FORM_TYPE)
     encoding = form.get("encoding", {}) if isinstance(form, Mapping) else {}
     return frozenset(
         name for name, how in encoding.items()

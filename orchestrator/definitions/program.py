@@ -90,9 +90,7 @@ class Program:
             return NothingToUndo(reason=f"not {broken.text}")
         return self._make(compiled, step_index, direction, scope)
 
-    def prepare_verify(
-        self, step_index: int, direction: Direction, facts: Facts
-    ) -> FrozenRequest:
+    def prepare_verify(self, step_index: int, direction: Direction, facts: Facts) -> FrozenRequest:
         """The request that asks whether a doubtful link landed. Raises RequestRefused."""
         return self._make(self._verify(step_index, direction), step_index, direction, Scope(facts))
 

@@ -21,13 +21,13 @@ from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
 from orchestrator.definitions import encoding
 from orchestrator.definitions.expressions import Expression, Value, compile_value
+from orchestrator.definitions.openapi import FORM_TYPE
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.scope import Scope
 from orchestrator.definitions.values import ABSENT
 
 TASK_METHOD = "TASK"
 JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json(?:\s*;.*)?", re.IGNORECASE)
-FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 class RequestMaker(Protocol):

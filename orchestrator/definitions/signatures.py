@@ -77,9 +77,11 @@ def read_signature(function: Callable[..., Any]) -> Signature:
                 Parameter(name=name, schema=schema_of(hints.get(name, Any)), required=required)
             )
     return Signature(
-        parameters=tuple(parameters), takes_any=takes_any, result=schema_of(hints.get("return", Any)),
+        parameters=tuple(parameters),
+        takes_any=takes_any,
         takes_context=CONTEXT in signature.parameters,
-    )  # fmt: skip
+        result=schema_of(hints.get("return", Any)),
+    )
 
 
 def _positional(function: Callable[..., Any], parameter: str) -> InvalidSetting:

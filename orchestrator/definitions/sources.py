@@ -16,9 +16,7 @@ TASKS_API = "tasks"
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _QUALIFIED = re.compile(r"\$sourceDescriptions\.([A-Za-z0-9_-]+)\.(.+)")
-_PATH = re.compile(
-    r"\{\$sourceDescriptions\.([A-Za-z0-9_-]+)\.url\}#/paths/([^/]+)/([A-Za-z]+)"
-)
+_PATH = re.compile(r"\{\$sourceDescriptions\.([A-Za-z0-9_-]+)\.url\}#/paths/([^/]+)/([A-Za-z]+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

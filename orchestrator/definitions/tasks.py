@@ -4,8 +4,8 @@
     def price(unit_price: int, quantity: int) -> dict[str, int]:
         return {"total": unit_price * quantity}
 
-The decorator leaves the function as it is (call it in tests); `load_tasks` finds what is decorated in
-a deployment's modules. A function takes keyword arguments and, if it names one `context`, a
+The decorator leaves the function as it is (call it in tests); `load_tasks` finds what is decorated
+in a deployment's modules. A function takes keyword arguments and, if it names one `context`, a
 TaskContext. It returns a JSON object, or None. To say what became of its effect it raises NotLanded
 or InDoubt; any other exception counts as in doubt, unless the task's effects are none.
 """
@@ -160,7 +160,9 @@ class TaskRegistry:
         return {
             "openapi": "3.1.0",
             "info": {"title": "Python tasks of this deployment", "version": "1"},
-            "paths": {f"/{name}": {"post": _operation(self._by_name[name])} for name in self.names()},
+            "paths": {
+                f"/{name}": {"post": _operation(self._by_name[name])} for name in self.names()
+            },
         }
 
     def _add(self, item: Task) -> None:
@@ -231,7 +233,7 @@ def import_module(name: str) -> ModuleType:
     """Import one module. Raises InvalidSetting naming file, line and error."""
     try:
         return importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 - whatever a deployment's module raises
+    except Exception as error:  # whatever a deployment's module raises
         raise import_failure(name, error) from error
 
 

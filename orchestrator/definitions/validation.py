@@ -1,7 +1,7 @@
 """Rules that every plan keeps, whichever front end it came from.
 
-Every reference resolves; what a call consumes is known when it is made; every effect can be undone,
-or somebody has written why not, or it lies at or after the pivot; nothing after the pivot needs undoing.
+Every reference resolves; what a call consumes is known when it is made; every effect can be
+undone, or somebody has written why not, or it lies at or after the pivot; nothing after it is undone.
 """
 
 from __future__ import annotations
@@ -120,9 +120,7 @@ class _Validation:
             compiled = compile_call(call)
         except ExpressionError as error:
             if not self._findings.problems:  # a front end that did not look at each text itself
-                self._findings.add(
-                    self._place(index, part, ()), error.found, error.wanted
-                )
+                self._findings.add(self._place(index, part, ()), error.found, error.wanted)
             return
         for path, expression in _expressions_of(compiled):
             self._reference(index, part, path, expression)

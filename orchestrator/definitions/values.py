@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
@@ -49,8 +50,10 @@ def _child(value: Any, token: str | int) -> Any:
     return ABSENT
 
 
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
 def _index(token: str | int) -> int | None:
     if isinstance(token, int):
         return token
-    plain = token.isascii() and token.isdigit() and len(token) < 10
-    return int(token) if plain and (token == "0" or token[0] != "0") else None
+    return int(token) if _INDEX.fullmatch(token) else None

@@ -1,0 +1,169 @@
+"""Smaller parts of step-shaped objects: criteria, actions, expressions, payloads, components."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.definitions.conditions import parse_condition
+from orchestrator.definitions.cursor import Cursor
+from orchestrator.definitions.expressions import compile_value
+from orchestrator.definitions.requests import JSON_TYPE
+from orchestrator.definitions.tasks import Task
+
+
+def conditions(at: Cursor, name: str) -> list[dict[str, str]]:
+    """The simple conditions of an array of criteria."""
+    found = []
+    for item in at.items(name):
+        if not item.is_object():
+            continue
+        item.only({"condition", "type", "context"})
+        kind = item.get("type")
+        if item.has("context") or (kind is not None and kind.value != "simple"):
+            (kind or item).bad("a simple condition; regex, jsonpath and xpath are not read yet")
+            continue
+        text = item.text("condition", required=True)
+        if text is not None:
+            with item.findings.expressions_at(item.child("condition", text).place):
+                parse_condition(text)
+            found.append({"condition": text})
+    return found
+
+
+def check_expressions(at: Cursor) -> None:
+    """Note every string below that cannot be read, at its own place."""
+    if isinstance(at.value, Mapping):
+        for key, value in at.value.items():
+            check_expressions(at.child(str(key), value))
+    elif isinstance(at.value, list):
+        for index, value in enumerate(at.value):
+            check_expressions(at.child(index, value))
+    elif isinstance(at.value, str):
+        with at.findings.expressions_at(at.place):
+            compile_value(at.value)
+
+
+def resolved(at: Cursor, components: Cursor | None) -> Cursor | None:
+    """A reusable object's component with its `value` put in; anything else as it is."""
+    reference = at.value.get("reference") if isinstance(at.value, Mapping) else None
+    if reference is None:
+        return at
+    at.only({"reference", "value"})
+    found = components
+    for token in str(reference).removeprefix("$components.").split(".", 1):
+        found = None if found is None else found.get(token)
+    if found is None or not str(reference).startswith("$components."):
+        at.bad("a component of this document: $components.KIND.NAME", found=str(reference))
+        return None
+    if at.has("value") and isinstance(found.value, Mapping):
+        changed = {**found.value, "value": at.value["value"]}
+        return Cursor(found.document, found.findings, changed, found.path)
+    return found
+
+
+def argument_problems(task: Task, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(found, wanted) of arguments that the function does not take, or needs and does not get."""
+    signature = task.signature
+    names = ", ".join(item.name for item in signature.parameters) or "no arguments"
+    unknown = [name for name in arguments if signature.parameter(name) is None]
+    problems = [
+        (f"the argument {name}", f"arguments of {task.operation_id}: {names}")
+        for name in unknown if not signature.takes_any
+    ]  # fmt: skip
+    return problems + [
+        (f"no {item.name}", f"the argument {item.name}, which {task.operation_id} requires")
+        for item in signature.parameters
+        if item.required and item.name not in arguments
+    ]
+
+
+def structured(payload: Cursor, content_type: str) -> Any:
+    """The payload; a JSON text that is written out becomes the value that it stands for."""
+    text = payload.value
+    if not isinstance(text, str) or not JSON_TYPE.fullmatch(content_type) or text.startswith("$"):
+        return text
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        payload.bad("JSON in which expressions stand inside of strings, or a YAML object")
+        return text
+
+
+def replaced(body: Cursor, value: Any) -> Any:
+    """The payload with its `replacements` put in."""
+    for item in body.items("replacements"):
+        if not item.is_object():
+            continue
+        item.only({"target", "value"})
+        target = item.text("target", required=True)
+        if target is None or not item.has("value"):
+            continue
+        check_expressions(item.child("value", item.value["value"]))
+        tokens = [t.replace("~1", "/").replace("~0", "~") for t in target.split("/")[1:]]
+        changed = _put(value, tokens, item.value["value"]) if target.startswith("/") else None
+        if changed is None:
+            item.bad("a JSON pointer to something in the payload", found=target)
+        else:
+            value = changed
+    return value
+
+
+def _put(value: Any, tokens: list[str], new: Any) -> Any:
+    """A copy with `new` at the pointer, or None when that leads nowhere."""
+    if not tokens:
+        return new
+    first, rest = tokens[0], tokens[1:]
+    if isinstance(value, Mapping) and (first in value or not rest):
+        changed = _put(value.get(first), rest, new)
+        return None if changed is None else {**value, first: changed}
+    if isinstance(value, list) and first.isdecimal() and int(first) < len(value):
+        changed = _put(value[int(first)], rest, new)
+        at = int(first)
+        return None if changed is None else [*value[:at], changed, *value[at + 1 :]]
+    return None
+
+
+def retry_action(at: Cursor) -> dict[str, Any] | None:
+    """An `onFailure` action; only retries have a place here."""
+    if not at.is_object():
+        return None
+    kind = at.text("type", required=True)
+    if kind is not None and kind != "retry":
+        at.child("type", kind).bad(
+            "retry; a step that fails for good undoes the steps before it, so there is no place "
+            "for other actions"
+        )
+        return None
+    at.only(
+        {"name", "type", "retryAfter", "retryLimit", "criteria"},
+        {"stepId": "a retry of this step alone", "workflowId": "a retry of this step alone"},
+    )
+    limit = at.number("retryLimit", whole=True)
+    return {"retryLimit": 1 if limit is None else int(limit)} | filled(
+        retryAfter=at.number("retryAfter"), criteria=conditions(at, "criteria")
+    )
+
+
+def already_done(at: Cursor) -> dict[str, Any] | None:
+    """A status, or {status, outputs}: what a repeated creation is answered with."""
+    value = at.value
+    outputs: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        at.only({"status", "outputs"})
+        for name, item in at.entries("outputs"):
+            check_expressions(item)
+            outputs[name] = item.value
+        value = value.get("status")
+    if isinstance(value, bool) or not isinstance(value, int) or not 200 <= value <= 499:
+        at.bad("a status from 200 to 499, or {status, outputs}")
+        return None
+    return {"status": value} | filled(outputs=outputs)
+
+
+def filled(**fields: Any) -> dict[str, Any]:
+    """Only the fields that say something: an empty one would change the plan's digest."""
+    return {name: value for name, value in fields.items() if value not in (None, [], {})}
