@@ -33,7 +33,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 MAX_REFERENCES = 50
 
-_ROOT = {"arazzo", "info", "sourceDescriptions", "workflows", "components", "$self"}
+_ROOT = {"arazzo", "info", "sourceDescriptions", "workflows", "components", "$self", "$schema"}
 _WORKFLOW = {
     "workflowId", "summary", "description", "inputs", "steps", "outputs", "parameters",
     "failureActions", "x-deadline", "x-lane",

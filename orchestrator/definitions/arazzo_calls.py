@@ -29,6 +29,7 @@ from orchestrator.definitions.tasks import Task
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OUTPUT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_NOT_FOR_DOCUMENTS = ("authorization", "accept", "content-type")  # set when it is sent
 LOCATIONS = ("path", "query", "header", "cookie")
 CALL_FIELDS = frozenset({
     "operationId", "operationPath", "parameters", "requestBody", "successCriteria", "outputs",
@@ -198,7 +199,7 @@ class CallReader:
         for declared in operation.parameters:
             elsewhere = declared.place in ("path", "cookie") or (
                 declared.place == "header"
-                and declared.name.lower() in (key_header.lower(), "authorization", "accept")
+                and declared.name.lower() in (key_header.lower(), *_NOT_FOR_DOCUMENTS)
             )
             missing = (declared.place, declared.name.lower()) not in given
             if declared.required and missing and not elsewhere:

@@ -21,8 +21,8 @@ def conditions(at: Cursor, name: str) -> list[dict[str, str]]:
             continue
         item.only({"condition", "type", "context"})
         kind = item.get("type")
-        if item.has("context") or (kind is not None and kind.value != "simple"):
-            (kind or item).bad("a simple condition; regex, jsonpath and xpath are not read yet")
+        if kind is not None and kind.value != "simple":
+            kind.bad("a simple condition; regex, jsonpath and xpath are not read yet")
             continue
         text = item.text("condition", required=True)
         if text is not None:

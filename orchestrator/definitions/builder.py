@@ -75,7 +75,8 @@ def step(
     "follow-up". After the `pivot` a run only goes forward. `with_`, `compensate_with` and
     `verify_with` map parameters to values or runtime expressions (`$inputs.amount`,
     `$steps.charge.outputs.id`). `verify` is a task without effects that is asked when the step's
-    outcome is unknown: it returns the step's result, or None when there is no effect. `timeout` in seconds.
+    outcome is unknown: it returns the step's result, or None when there is no effect.
+    `timeout` in seconds.
     """
     name = id or str(getattr(function, "__name__", ""))
     return Step(

@@ -14,6 +14,7 @@ from orchestrator.errors import RefusedError
 TASKS_URL = "tasks:"
 TASKS_API = "tasks"
 
+_FEW = 12  # so many operations fit into a message
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _QUALIFIED = re.compile(r"\$sourceDescriptions\.([A-Za-z0-9_-]+)\.(.+)")
 _PATH = re.compile(r"\{\$sourceDescriptions\.([A-Za-z0-9_-]+)\.url\}#/paths/([^/]+)/([A-Za-z]+)")
@@ -157,7 +158,7 @@ def _read(at: Cursor, folder: Path) -> OpenApiDocument | None:
 
 
 def _similar(source: OpenApiDocument | TaskRegistry, operation_id: str) -> str:
-    """`; did you mean x`, where something is spelt nearly the same."""
+    """`; did you mean x?` where something is spelt nearly the same, else what there is."""
     import difflib  # noqa: PLC0415 - needed only for a message
 
     known = (
@@ -165,4 +166,6 @@ def _similar(source: OpenApiDocument | TaskRegistry, operation_id: str) -> str:
         else source.operation_ids()
     )  # fmt: skip
     close = difflib.get_close_matches(operation_id, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f": {', '.join(known)}" if len(known) <= _FEW else ""

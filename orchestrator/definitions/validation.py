@@ -1,7 +1,8 @@
 """Rules that every plan keeps, whichever front end it came from.
 
 Every reference resolves; what a call consumes is known when it is made; every effect can be
-undone, or somebody has written why not, or it lies at or after the pivot; nothing after it is undone.
+undone, or somebody has written why not, or it lies at or after the pivot; what follows the pivot is
+never undone.
 """
 
 from __future__ import annotations
