@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Effects, Plan
 from orchestrator.core.saga import Escalate, Saga, undo_order
 from orchestrator.core.states import DONE, HAPPENED, Direction, LinkStatus
 from orchestrator.ports import EscalationRecord, NewEscalation, RunRecord, StepRecord
@@ -56,7 +56,7 @@ def _context(command: Escalate, saga: Saga, steps: Sequence[StepRecord]) -> dict
     return {
         "cause": saga.cause,
         "stuck": _stuck(command, steps),
-        "standing": [_standing(step) for step in steps if _is_standing(step)],
+        "standing": [_standing(step) for step in steps if _is_standing(step, saga)],
         "undone": [step.step_id for step in steps if step.undo.link.status in HAPPENED],
         "unknown": [step.step_id for step in steps if _is_unknown(step)],
         "would_undo": _remaining(saga),
@@ -79,8 +79,10 @@ def _stuck(command: Escalate, steps: Sequence[StepRecord]) -> dict[str, Any] | N
     }
 
 
-def _is_standing(step: StepRecord) -> bool:
-    """The step's effect exists and has not been undone."""
+def _is_standing(step: StepRecord, saga: Saga) -> bool:
+    """The step has an effect, which exists and has not been undone."""
+    if saga.call(step.index, Direction.FORWARD).effects is Effects.NONE:
+        return False
     return step.forward.link.status in HAPPENED and step.undo.link.status not in DONE
 
 
