@@ -16,6 +16,7 @@ from rich.text import Text
 
 from orchestrator.core.states import RunStatus
 from orchestrator.demo.reconcile import RunView, Verdict
+from orchestrator.demo.worlds import Done
 
 _SHOWN_FINDINGS = 10
 _ZEROS = (
@@ -62,7 +63,7 @@ class Surroundings:
     flower_url: str = ""
     percentiles: Mapping[str, float] = field(default_factory=dict)  # "p50" -> seconds
     worker_memory: Mapping[str, int | None] = field(default_factory=dict)  # peak bytes by name
-    acts: Sequence[str] = ()  # what the operator did, one line each
+    acts: Sequence[Done] = ()  # what the operator did about dead letters
     samples: Mapping[RunStatus, str] = field(default_factory=dict)  # a run id for each ending
     kept: bool = False
 
@@ -164,11 +165,13 @@ def _numbers(result: Totals, around: Surroundings) -> RenderableType:
     return Group(grid, "")
 
 
-def _acts(acts: Sequence[str]) -> Iterable[RenderableType]:
-    if acts:
-        yield Text("What the operator did about dead letters", style="bold")
-        yield from (Text(f"  {line}") for line in acts)
-        yield ""
+def _acts(acts: Sequence[Done]) -> Iterable[RenderableType]:
+    if not acts:
+        return
+    grid = Table.grid(padding=(0, 2))
+    for act in acts:
+        grid.add_row(act.way, f"run …{_tail(act.run_id)}", f"now {act.expected.status}")
+    yield Group(Text("What the operator did about dead letters", style="bold"), grid, "")
 
 
 def _where_next(around: Surroundings) -> RenderableType:
@@ -176,7 +179,9 @@ def _where_next(around: Surroundings) -> RenderableType:
         return Text("Look closer: orchestrator demo --keep leaves all of it up.", style="dim")
     grid = Table.grid(padding=(0, 2))
     for status, run_id in around.samples.items():
-        grid.add_row(f"orchestrator runs show {run_id}", Text(f"one that {_said(status)}", "dim"))
+        grid.add_row(
+            f"orchestrator runs show {_tail(run_id)}", Text(f"one that {_said(status)}", "dim")
+        )
     grid.add_row("orchestrator escalations list", Text("the dead letters", style="dim"))
     grid.add_row(around.flower_url, Text("Flower", style="dim"))
     return Group(Text("Where to look next", style="bold"), grid)
@@ -189,3 +194,8 @@ def _said(status: RunStatus) -> str:
         RunStatus.ESCALATED: "needs a person",
         RunStatus.ABANDONED: "was abandoned",
     }.get(status, f"is {status}")
+
+
+def _tail(identifier: str) -> str:
+    """The last 12 digits: an id begins with its time, so only its tail tells apart."""
+    return identifier[-12:]

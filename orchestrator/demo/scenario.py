@@ -46,7 +46,7 @@ class Result:
     totals: Totals
     verdict: Verdict
     percentiles: Mapping[str, float] = field(default_factory=dict)
-    acts: Sequence[str] = ()
+    acts: Sequence[Done] = ()
     samples: Mapping[RunStatus, str] = field(default_factory=dict)
 
 
@@ -137,7 +137,7 @@ class Scenario:
             totals=totals(views, verdict, peak=peak_overlap(intervals), seconds=seconds),
             verdict=verdict,
             percentiles=percentiles(run_seconds(intervals)),
-            acts=[f"{act.way:<8} {act.escalation_id}  run {act.run_id}" for act in done],
+            acts=done,
             samples=_samples(views.values()),
         )
 

@@ -83,6 +83,9 @@ def running_demo(state_dir: Path, *options: str) -> Iterator[RunningDemo]:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(timeout=10)
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float) -> float:
