@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,17 +79,59 @@ class Database:
         self.where = address(url)
         self.engine = engine
         self.dialect = dialect
-        self._writing = asyncio.Lock()
+        # The same pool three times: what transactions there cost, and what they guarantee.
+        if dialect.is_sqlite:
+            self._single = engine.execution_options(sqlite_begin="")
+            self._snapshot = engine.execution_options(sqlite_begin="BEGIN")
+            self._writer = engine.execution_options(sqlite_begin=BEGIN_WRITING)
+        else:
+            self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
+            self._writer = engine
+        self._alone = asyncio.Lock() if dialect.is_sqlite else nullcontext()
+        self._under_way: set[asyncio.Task[Any]] = set()
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Tx]:
-        """A transaction that only reads. Raises Unavailable."""
-        with translated(self.where):
-            async with self.engine.connect() as connection, connection.begin():
-                yield Tx(connection, self._clock())
+    async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
+        """All rows of one reading statement. Raises Unavailable."""
+        return await self._to_its_end(
+            self._read(self._single, lambda tx: tx.rows(statement, **parameters))
+        )
+
+    async def row(self, statement: Executable, **parameters: Any) -> Any:
+        """Its first row, or None. Raises Unavailable."""
+        return await self._to_its_end(
+            self._read(self._single, lambda tx: tx.row(statement, **parameters))
+        )
+
+    async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+        """Run `work` on one snapshot of the database. Raises Unavailable."""
+        return await self._to_its_end(self._read(self._snapshot, work))
 
     async def write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         """Run `work` in one transaction; whole again after a deadlock. Raises Unavailable."""
+        return await self._to_its_end(self._write(work))
+
+    async def close(self) -> None:
+        """Wait for what is under way and return all connections."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self.engine.dispose()
+
+    async def _to_its_end(self, transaction: Coroutine[Any, Any, T]) -> T:
+        """A cancelled caller goes at once; its transaction is ended in the background.
+
+        Cut off in the middle, SQLite's driver leaves a connection behind that holds the lock.
+        """
+        task = asyncio.create_task(transaction)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _read(self, engine: AsyncEngine, work: Callable[[Tx], Awaitable[T]]) -> T:
+        with translated(self.where):
+            async with engine.begin() as connection:
+                return await work(Tx(connection, self._clock()))
+
+    async def _write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         for repeat in range(MOST_REPEATS):
             try:
                 return await self._write_once(work)
@@ -99,19 +141,10 @@ class Database:
                 await asyncio.sleep(random.uniform(0.0, 0.01 * 2**repeat))  # noqa: S311
         raise Unavailable("database", self.where, f"{MOST_REPEATS} times in a row: {why}")
 
-    async def close(self) -> None:
-        """Return all connections."""
-        await self.engine.dispose()
-
     async def _write_once(self, work: Callable[[Tx], Awaitable[T]]) -> T:
         with translated(self.where):
-            if not self.dialect.is_sqlite:
-                async with self.engine.begin() as connection:
-                    return await work(Tx(connection, None))
-            async with self._writing, self.engine.connect() as connection:
-                await connection.execution_options(sqlite_begin=BEGIN_WRITING)
-                async with connection.begin():
-                    return await work(Tx(connection, self._clock()))
+            async with self._alone, self._writer.begin() as connection:
+                return await work(Tx(connection, self._clock()))
 
     def _clock(self) -> int | None:
         """Microseconds since 1970 for SQLite, whose clock is this machine's; None elsewhere."""

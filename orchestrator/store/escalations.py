@@ -63,38 +63,36 @@ class Escalations(Part):
 
     async def escalation(self, escalation_id: str) -> EscalationRecord:
         """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
-        async with self._db.reading() as tx:
-            row = await self._find.find(tx, escalation_id, identify=lambda row: row[0])
-        return rows.escalation_of(row)
+        found = await self._db.read(lambda tx: self._find.find(tx, escalation_id))
+        return rows.escalation_of(found)
 
     async def escalations(
         self, *, open_only: bool = True, limit: int = 200
     ) -> list[EscalationRecord]:
         """Oldest first."""
         statement = self._open if open_only else self._all
-        async with self._db.reading() as tx:
-            return [rows.escalation_of(row) for row in await tx.rows(statement, most=limit)]
+        return [rows.escalation_of(row) for row in await self._db.rows(statement, most=limit)]
 
     async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
         """All of one run, open and closed, oldest first."""
-        async with self._db.reading() as tx:
-            return [rows.escalation_of(row) for row in await tx.rows(self._of_run, run_id=run_id)]
+        return [rows.escalation_of(row) for row in await self._db.rows(self._of_run, run_id=run_id)]
 
     async def open_unclaimed(self) -> list[str]:
         """Ids that must be on the broker's dead-letter queue."""
-        async with self._db.reading() as tx:
-            return [row[0] for row in await tx.rows(self._unclaimed)]
+        return [row[0] for row in await self._db.rows(self._unclaimed)]
 
     async def escalated_run(self, escalation_id: str) -> tuple[EscalationRecord, ClaimedRun]:
         """The escalation with its run and steps, as one snapshot. Raises NotFound."""
-        async with self._db.reading() as tx:
-            row = await self._find.find(tx, escalation_id, identify=lambda row: row[0])
-            escalation = rows.escalation_of(row)
+
+        async def work(tx: Tx) -> tuple[EscalationRecord, ClaimedRun]:
+            escalation = rows.escalation_of(await self._find.find(tx, escalation_id))
             run = rows.run_of(await tx.row(self._run_row, run_id=escalation.run_id))
             plans = await self._shared.plans(tx, [run.workflow_id])
             links = await tx.rows(self._links, run_id=run.id)
-        steps = rows.steps_of(plans[run.workflow_id], links)
-        return escalation, ClaimedRun(run=run, steps=steps)
+            steps = rows.steps_of(plans[run.workflow_id], links)
+            return escalation, ClaimedRun(run=run, steps=steps)
+
+        return await self._db.read(work)
 
     # --- act --------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ anything else: a bug, or a schema that is not ours            StoreFailure
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,8 @@ from orchestrator.errors import OrchestratorError, Unavailable
 
 _REPEATABLE = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
 _MISSING = frozenset({"42P01", "3F000"})  # table, schema
-_OUT_OF_REACH = ("08", "53", "57", "58")  # connection, resources, operator intervention, system
+# Connection, resources, locks not available in time, operator intervention, system.
+_OUT_OF_REACH = ("08", "53", "55", "57", "58")
 
 
 class StoreFailure(OrchestratorError):
@@ -61,13 +63,17 @@ def _of_driver(error: exc.DBAPIError, where: str) -> Exception:
         return Repeatable(why)
     if state in _MISSING or "no such table" in why:
         return Unavailable("database", where, f"its tables are missing ({why}); migrate it first")
-    if error.connection_invalidated or state.startswith(_OUT_OF_REACH):
+    if error.connection_invalidated or _is_out_of_reach(error, state):
         return Unavailable("database", where, why)
-    if isinstance(error, exc.InterfaceError) or (
-        isinstance(error, exc.OperationalError) and not state
-    ):
-        return Unavailable("database", where, why)  # no answer at all, or SQLite: locked, full …
     return StoreFailure(f"database at {where}: {why}")
+
+
+def _is_out_of_reach(error: exc.DBAPIError, state: str) -> bool:
+    if state:
+        return state.startswith(_OUT_OF_REACH)
+    # No answer at all; or SQLite, where anything but a wrong statement is the file or the disk.
+    wrong = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return isinstance(error, exc.InterfaceError | exc.OperationalError) and not wrong
 
 
 def _first_line(error: BaseException) -> str:

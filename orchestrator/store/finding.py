@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import NotFound, Problem
@@ -30,8 +29,8 @@ class Finder:
             f"{select} WHERE substr({column}, :from_place) = :part ORDER BY {column} LIMIT 3"
         )
 
-    async def find(self, tx: Tx, part: str, *, identify: Callable[[Any], str]) -> Any:
-        """The one row whose id is, begins or ends with `part`. Raises NotFound."""
+    async def find(self, tx: Tx, part: str) -> Any:
+        """The one row (its id first) whose id is, begins or ends with `part`. Raises NotFound."""
         part = part.strip().lower()
         exact = await tx.row(self._exact, part=part)
         if exact is not None:
@@ -44,7 +43,7 @@ class Finder:
         if not found:
             found = await tx.rows(self._suffix, part=part, from_place=_LENGTH + 1 - len(part))
         if len(found) != 1:
-            raise self._not_one(part, [identify(row) for row in found])
+            raise self._not_one(part, [row[0] for row in found])
         return found[0]
 
     def _not_one(self, part: str, ids: list[str]) -> NotFound:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.core import states
 from orchestrator.core.states import Direction
 from orchestrator.ports import QueueCounts, Redelivery
 from orchestrator.store import codec, rows
 from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared
-from orchestrator.store.tables import ANNOUNCED, DUE, OWNED, SLEEPING, TIMED
+from orchestrator.store.tables import ANNOUNCED, OWNED, SLEEPING, TIMED
 
 _NO_LIMIT = 2**31 - 1
+_HINTED = states.DUE | states.TIMED
 
 
 class Recovering(Part):
@@ -42,7 +44,7 @@ class Recovering(Part):
             f" published_at = CASE WHEN {TIMED} AND wake_at > {{now}} THEN NULL ELSE {{now}} END"
             " WHERE id IN (SELECT id FROM runs WHERE owner IN"
             f" (SELECT b.id FROM {dead} AS b) ORDER BY id LIMIT :most {{skip_locked}})"
-            f" RETURNING {rows.REDELIVERY}, runs.published_at IS NOT NULL AND ({DUE} OR {TIMED})"
+            f" RETURNING {rows.REDELIVERY}, runs.published_at, runs.status"
         )
         self._bury = self._sql(
             f"DELETE FROM workers WHERE id IN (SELECT b.id FROM {dead} AS b)"
@@ -80,9 +82,9 @@ class Recovering(Part):
         row. A worker's row goes only when it owns no run. Runs that wait for a later time or are
         paused are freed too, and not returned: they need no hint now.
         """
-        async with self._db.reading() as tx:
-            dead = {row[0] for row in await tx.rows(self._overdue, seconds=dead_after_seconds)}
-            dead |= {row[0] for row in await tx.rows(self._orphaned)} | set(also_dead)
+        overdue = await self._db.rows(self._overdue, seconds=dead_after_seconds)
+        orphaned = await self._db.rows(self._orphaned)
+        dead = {row[0] for row in [*overdue, *orphaned]} | set(also_dead)
         if not dead:
             return []
         batch = codec.dump_batch([(worker_id,) for worker_id in sorted(dead)])
@@ -112,19 +114,22 @@ class Recovering(Part):
 
     async def queue_counts(self) -> list[QueueCounts]:
         """Per lane and direction."""
-        async with self._db.reading() as tx:
-            return [
-                QueueCounts(
-                    lane=row[0], direction=Direction(row[1]), due=int(row[2]), owned=int(row[3]),
-                    parked=int(row[4]), oldest_due_seconds=_age(row[5], row[6]),
-                )
-                for row in await tx.rows(self._counts)
-            ]  # fmt: skip
+        return [
+            QueueCounts(
+                lane=row[0], direction=Direction(row[1]), due=int(row[2]), owned=int(row[3]),
+                parked=int(row[4]), oldest_due_seconds=_age(row[5], row[6]),
+            )
+            for row in await self._db.rows(self._counts)
+        ]  # fmt: skip
 
     async def _free_runs(self, tx: Tx, batch: str, most: int, why: str) -> list[Redelivery]:
         freed = await tx.rows(self._free, batch=batch, most=most)
         await tx.change(self._bury, batch=batch)
-        return [rows.redelivery_of(row, why) for row in freed if row[7]]
+        return [
+            rows.redelivery_of(row, why)
+            for row in freed
+            if row[7] is not None and row[8] in _HINTED
+        ]
 
 
 def _age(since: object, now: object) -> float | None:

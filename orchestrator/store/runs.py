@@ -11,6 +11,7 @@ from orchestrator.core.states import RunStatus
 from orchestrator.ports import AttemptRecord, AuditRecord, RunFilter, RunRecord, StepRecord
 from orchestrator.store import rows, tables
 from orchestrator.store.codec import instant
+from orchestrator.store.engine import Tx
 from orchestrator.store.finding import Finder
 from orchestrator.store.part import Part, Shared, not_found
 
@@ -21,7 +22,7 @@ class Runs(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._now = self._sql("SELECT {clock}")
-        self._find_run = Finder(
+        self._find = Finder(
             self._dialect, what="run", select=f"SELECT {rows.RUN} FROM runs", column="runs.id"
         )
         self._version_of = self._sql("SELECT workflow_id FROM runs WHERE id = :run_id")
@@ -36,42 +37,39 @@ class Runs(Part):
 
     async def now(self) -> datetime:
         """The database's clock."""
-        async with self._db.reading() as tx:
-            return instant((await tx.row(self._now))[0])
+        return instant((await self._db.row(self._now))[0])
 
     async def run(self, run_id: str) -> RunRecord:
         """One run. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
-        async with self._db.reading() as tx:
-            return rows.run_of(await self._find_run.find(tx, run_id, identify=lambda row: row[0]))
+        return rows.run_of(await self._db.read(lambda tx: self._find.find(tx, run_id)))
 
     async def steps(self, run_id: str) -> tuple[StepRecord, ...]:
         """All steps of a run in order of the plan. Raises NotFound."""
-        async with self._db.reading() as tx:
+
+        async def work(tx: Tx) -> tuple[StepRecord, ...]:
             found = await tx.row(self._version_of, run_id=run_id)
             if found is None:
                 raise not_found("run", run_id, "the whole id of a run")
             plans = await self._shared.plans(tx, [found[0]])
             return rows.steps_of(plans[found[0]], await tx.rows(self._links, run_id=run_id))
 
+        return await self._db.read(work)
+
     async def attempts(self, run_id: str) -> list[AttemptRecord]:
         """All attempts, oldest first."""
-        async with self._db.reading() as tx:
-            return [rows.attempt_of(row) for row in await tx.rows(self._attempts, run_id=run_id)]
+        return [rows.attempt_of(row) for row in await self._db.rows(self._attempts, run_id=run_id)]
 
     async def audit(self, run_id: str) -> list[AuditRecord]:
         """All audit records by seq."""
-        async with self._db.reading() as tx:
-            return [rows.audit_of(row) for row in await tx.rows(self._audit, run_id=run_id)]
+        return [rows.audit_of(row) for row in await self._db.rows(self._audit, run_id=run_id)]
 
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """A page of runs, newest first."""
-        async with self._db.reading() as tx:
-            return [rows.run_of(row) for row in await tx.rows(_page(which))]
+        return [rows.run_of(row) for row in await self._db.rows(_page(which))]
 
     async def count_by_status(self) -> dict[RunStatus, int]:
         """Number of runs in each status that occurs."""
-        async with self._db.reading() as tx:
-            return {RunStatus(row[0]): row[1] for row in await tx.rows(self._counts)}
+        return {RunStatus(row[0]): row[1] for row in await self._db.rows(self._counts)}
 
 
 def _page(which: RunFilter) -> Select[Any]:

@@ -54,5 +54,4 @@ class Workers(Part):
 
     async def workers(self) -> list[WorkerRecord]:
         """All rows."""
-        async with self._db.reading() as tx:
-            return [rows.worker_of(row) for row in await tx.rows(self._all)]
+        return [rows.worker_of(row) for row in await self._db.rows(self._all)]

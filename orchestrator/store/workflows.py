@@ -52,33 +52,29 @@ class Workflows(Part):
 
     async def workflow(self, name: str, version: int | None = None) -> WorkflowVersion:
         """A version, or the latest. Raises NotFound that names what exists."""
-        async with self._db.reading() as tx:
-            row = (
-                await tx.row(self._newest, name=name)
-                if version is None
-                else await tx.row(self._one, name=name, version=version)
-            )
-            if row is None:
-                raise await self._unknown(tx, name, version)
+        row = (
+            await self._db.row(self._newest, name=name)
+            if version is None
+            else await self._db.row(self._one, name=name, version=version)
+        )
+        if row is None:
+            raise await self._unknown(name, version)
         return rows.workflow_of(row)
 
     async def workflow_by_id(self, workflow_id: str) -> WorkflowVersion:
         """The version that a run pins. Raises NotFound."""
-        async with self._db.reading() as tx:
-            row = await tx.row(self._by_id, id=workflow_id)
+        row = await self._db.row(self._by_id, id=workflow_id)
         if row is None:
             raise not_found("workflow version", workflow_id, "the id of a published version")
         return rows.workflow_of(row)
 
     async def workflows(self) -> list[WorkflowVersion]:
         """The latest version of each workflow, by name."""
-        async with self._db.reading() as tx:
-            return [rows.workflow_of(row) for row in await tx.rows(self._newest_of_all)]
+        return [rows.workflow_of(row) for row in await self._db.rows(self._newest_of_all)]
 
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """All versions of one workflow, newest first; empty for an unknown name."""
-        async with self._db.reading() as tx:
-            return [rows.workflow_of(row) for row in await tx.rows(self._all_of, name=name)]
+        return [rows.workflow_of(row) for row in await self._db.rows(self._all_of, name=name)]
 
     async def _publish(
         self, tx: Tx, plan: Plan, document: str, by: str
@@ -93,8 +89,8 @@ class Workflows(Part):
         )  # fmt: skip
         return None if row is None else (rows.workflow_of(row), True)
 
-    async def _unknown(self, tx: Tx, name: str, version: int | None) -> NotFound:
-        known = {row[0]: row[1] for row in await tx.rows(self._names)}
+    async def _unknown(self, name: str, version: int | None) -> NotFound:
+        known = {row[0]: row[1] for row in await self._db.rows(self._names)}
         if name in known:
             return not_found(f"version of workflow {name}", str(version), f"1 to {known[name]}")
         names = ", ".join(list(known)[:MOST_NAMES_SHOWN]) or "nothing is published yet"

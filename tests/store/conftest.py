@@ -1,30 +1,32 @@
 """One suite for the port, run on every implementation: SQLite in a file, and a real PostgreSQL.
 
-Each test gets a fresh, migrated database: a copy of one that was migrated once.
+Each test finds a migrated database without rows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
-from orchestrator.embedded.postgres import create_database, database_url, drop_database
+from orchestrator.embedded.postgres import create_database
 from orchestrator.store import SqlStore, migrate, open_store
+from orchestrator.store.tables import metadata
 
-_TEMPLATE = "store_template"
+_NAME = "store"
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> str:
-    """A server with a migrated database to copy."""
-    create_database(postgres_server, _TEMPLATE)
-    asyncio.run(migrate(database_url(postgres_server, _TEMPLATE)))
-    return postgres_server
+def migrated_postgres(postgres_server: str) -> str:
+    """The URL of a migrated database of a real server."""
+    url = create_database(postgres_server, _NAME)
+    asyncio.run(migrate(url))
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +38,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def postgres_url(postgres_template: str) -> Iterator[str]:
-    """A fresh, migrated PostgreSQL database."""
-    name = f"store_{uuid.uuid4().hex[:12]}"
-    yield create_database(postgres_template, name, template=_TEMPLATE)
-    drop_database(postgres_template, name)
+def postgres_url(migrated_postgres: str) -> str:
+    """A migrated PostgreSQL database without rows."""
+    tables = ", ".join(metadata.tables)
+    with psycopg.connect(migrated_postgres, autocommit=True) as connection:
+        connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(tables)))
+    return migrated_postgres
 
 
 @pytest.fixture

@@ -46,7 +46,9 @@ def plan(name: str = "order", steps: int = 3, digest: str = "digest-1") -> Plan:
         steps=tuple(
             PlanStep(
                 id=f"s{n}",
-                call=Call(label=f"{name}.s{n}", api="shop", effects=Effects.KEYED, template={"n": n}),
+                call=Call(
+                    label=f"{name}.s{n}", api="shop", effects=Effects.KEYED, template={"n": n}
+                ),
                 compensation=Compensation(
                     call=Call(
                         label=f"{name}.undo-s{n}", api="shop", effects=Effects.NONE, template={}

@@ -15,9 +15,9 @@ from orchestrator.ports import ClaimedRun, LinkWrite, RunWrite
 from orchestrator.store import SqlStore
 from tests.store.making import (
     AT,
+    YOU,
     B,
     F,
-    YOU,
     attempt,
     audit,
     begun,
@@ -66,7 +66,9 @@ async def nothing_was_written(store: SqlStore, run: ClaimedRun, *, owner: str, e
     found = await store.run(run.run.id)
     assert (found.owner, found.epoch, found.status) == (owner, epoch, RunStatus.PENDING)
     assert (found.cause, found.outputs, found.audit_seq) == ("", None, 1)
-    assert all(s.forward.link == Link() and s.undo.link == Link() for s in await store.steps(found.id))
+    assert all(
+        s.forward.link == Link() and s.undo.link == Link() for s in await store.steps(found.id)
+    )
     assert await store.attempts(found.id) == []
     assert len(await store.audit(found.id)) == 1
     assert await store.escalations_of(found.id) == []

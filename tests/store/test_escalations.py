@@ -1,0 +1,248 @@
+"""Dead letters: opened once, claimed by one, closed by one, and the run goes on or ends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.core.saga import EscalationReason
+from orchestrator.core.states import Direction, RunStatus
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.ports import ClaimedRun, RunWrite
+from orchestrator.store import SqlStore, open_store
+from tests.store.making import (
+    ME,
+    YOU,
+    audit,
+    claimed,
+    escalated,
+    escalation,
+    landed,
+    new_id,
+    write,
+)
+
+
+async def test_an_escalation_is_there_with_its_context(store: SqlStore) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    found = await store.escalation(escalation_id)
+    assert (found.run_id, found.workflow, found.tenant) == (run.run.id, "order", "default")
+    assert (found.reason, found.detail) == (EscalationReason.COMPENSATION_FAILED, "412")
+    assert (found.step, found.step_id, found.direction) == (1, "s2", Direction.BACKWARD)
+    assert found.context == {"undone": ["s2"]}
+    assert found.claimed_by is found.closed_at is found.resolution is None
+    assert await store.escalations() == [found]
+    assert await store.escalations_of(run.run.id) == [found]
+    assert await store.open_unclaimed() == [escalation_id]
+    assert await store.escalation(escalation_id[-8:]) == found
+
+
+async def test_a_run_has_one_open_escalation_at_most(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    for _ in range(2):
+        await store.record([write(run, escalation=escalation())])
+    assert len(await store.escalations_of(run.run.id)) == 1
+
+
+async def test_an_escalation_without_a_step(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    await store.record([write(run, status=RunStatus.ESCALATED, escalation=escalation(None))])
+    (found,) = await store.escalations()
+    assert (found.step, found.step_id) == (None, None)
+
+
+async def test_claim_and_release(store: SqlStore) -> None:
+    ((escalation_id, run), (beside, _)) = await escalated(store, 2)
+    taken = await store.claim_escalation(escalation_id, by="ada")
+    assert taken.claimed_by == "ada"
+    assert taken.claimed_at is not None
+    assert await store.open_unclaimed() == [beside]
+    assert len(await store.escalations()) == 2
+    with pytest.raises(Conflict, match="claimed by ada"):
+        await store.claim_escalation(escalation_id, by="bob")
+
+    back = await store.release_escalation(escalation_id, by="ada")
+    assert back.claimed_by is back.claimed_at is None
+    assert await store.open_unclaimed() == [escalation_id, beside]
+    with pytest.raises(Conflict, match="claimed by nobody"):
+        await store.release_escalation(escalation_id, by="ada")
+
+    last = (await store.audit(run.run.id))[-2:]
+    assert [(a.seq, a.kind, a.actor) for a in last] == [
+        (2, "escalation.claimed", "ada"), (3, "escalation.released", "ada"),
+    ]  # fmt: skip
+    assert last[0].data == {"escalation": escalation_id}
+
+
+async def test_one_of_many_claimers_wins(url: str, store: SqlStore) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    others = [open_store(url) for _ in range(4)]
+    answers = await asyncio.gather(
+        *(others[n % 4].claim_escalation(escalation_id, by=f"p{n}") for n in range(20)),
+        return_exceptions=True,
+    )
+    for each in others:
+        await each.close()
+    winners = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert len(winners) == 1
+    assert all(isinstance(a, Conflict) for a in answers if isinstance(a, BaseException))
+    assert (await store.escalation(escalation_id)).claimed_by == winners[0].claimed_by
+    assert len(await store.audit(run.run.id)) == 2
+
+
+async def test_unknown_ones_are_not_found(store: SqlStore) -> None:
+    for call in (
+        store.escalation(new_id()),
+        store.claim_escalation(new_id(), by="ada"),
+        store.release_escalation(new_id(), by="ada"),
+        store.escalated_run(new_id()),
+    ):
+        with pytest.raises(NotFound):
+            await call
+
+
+def decision(run: ClaimedRun, **changes: Any) -> tuple[RunWrite, dict[str, Any]]:
+    """A person's retry of an escalated run that was claimed once."""
+    changes.setdefault("status", RunStatus.COMPENSATING)
+    changes.setdefault("next_hop_id", new_id())
+    made = write(run, direction=Direction.BACKWARD, owner="", epoch=2, release=True, **changes)
+    told = {"expected_epoch": 1, "resolution": "retried", "by": "ada", "reason": "fixed"}
+    return made, told
+
+
+async def test_an_act_closes_the_escalation_and_sends_the_run_on(store: SqlStore) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    record, with_run = await store.escalated_run(escalation_id[:30])
+    assert record.id == escalation_id
+    assert with_run.run == await store.run(run.run.id)
+    assert len(with_run.steps) == 3
+    assert with_run.run.settled_at is not None
+    made, told = decision(
+        run, links=(landed(1, Direction.BACKWARD),), audit=(audit(2, "operator.retried"),),
+        progressed=True,
+    )  # fmt: skip
+
+    await store.act(escalation_id, made, **told)
+
+    closed = await store.escalation(escalation_id)
+    assert closed.closed_at is not None
+    assert (closed.resolution, closed.closed_by, closed.closing_reason) == (
+        "retried", "ada", "fixed",
+    )  # fmt: skip
+    assert await store.escalations() == []
+    assert await store.open_unclaimed() == []
+    assert len(await store.escalations(open_only=False)) == 1
+    found = await store.run(run.run.id)
+    assert (found.status, found.epoch, found.owner) == (RunStatus.COMPENSATING, 2, None)
+    assert (found.settled_at, found.claims, found.hop_id) == (None, 0, made.next_hop_id)
+    assert (await store.steps(found.id))[1].undo.link == landed(1).link
+    assert [a.kind for a in await store.audit(found.id)] == ["run.accepted", "operator.retried"]
+    assert await store.claim([(found.id, 1)], owner=YOU) == []
+
+    (again,) = await store.claim([(found.id, 2)], owner=YOU)
+    second = write(again, status=RunStatus.ESCALATED, escalation=escalation(), release=True)
+    await store.record([second])
+    assert (await store.run(found.id)).settled_at is not None
+    assert len(await store.escalations_of(found.id)) == 2
+
+
+async def test_an_act_may_end_the_run(store: SqlStore) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    made, told = decision(run, status=RunStatus.ABANDONED, next_hop_id=None)
+    await store.act(escalation_id, made, **{**told, "resolution": "abandoned"})
+    found = await store.run(run.run.id)
+    assert (found.status, found.owner) == (RunStatus.ABANDONED, None)
+    assert found.settled_at is not None
+    assert await store.take_lost(silent_seconds=-1, limit=10) == []
+
+
+async def test_an_act_may_escalate_again(store: SqlStore) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    made, told = decision(
+        run, status=RunStatus.ESCALATED, next_hop_id=None, escalation=escalation()
+    )
+    await store.act(escalation_id, made, **told)
+    first, second = await store.escalations_of(run.run.id)
+    assert first.closed_at is not None
+    assert second.closed_at is None
+
+
+async def test_acts_number_their_audit_after_what_came_in_between(store: SqlStore) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    made, told = decision(run, audit=(audit(2, "operator.retried"), audit(3, "run.x")))
+    await store.claim_escalation(escalation_id, by="bob")
+    await store.act(escalation_id, made, **told)
+    assert [(a.seq, a.kind) for a in await store.audit(run.run.id)] == [
+        (1, "run.accepted"), (2, "escalation.claimed"), (3, "operator.retried"), (4, "run.x"),
+    ]  # fmt: skip
+    assert (await store.run(run.run.id)).audit_seq == 4
+
+
+async def test_two_operators_at_once(url: str, store: SqlStore) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    others = [open_store(url) for _ in range(3)]
+    acts = []
+    for n in range(12):
+        made, told = decision(run, cause=f"by {n}", audit=(audit(2, f"operator.{n}"),))
+        acts.append(others[n % 3].act(escalation_id, made, **{**told, "by": f"p{n}"}))
+    answers = await asyncio.gather(*acts, return_exceptions=True)
+    for each in others:
+        await each.close()
+    (winner,) = [n for n, answer in enumerate(answers) if answer is None]
+    assert all(isinstance(answer, Conflict) for answer in answers if answer is not None)
+    assert (await store.run(run.run.id)).cause == f"by {winner}"
+    assert (await store.escalation(escalation_id)).closed_by == f"p{winner}"
+    assert [a.kind for a in await store.audit(run.run.id)][1:] == [f"operator.{winner}"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param({"expected_epoch": 0}, id="an epoch that has passed"),
+        pytest.param({"expected_epoch": 2}, id="an epoch to come"),
+    ],
+)
+async def test_an_act_on_a_run_that_moved_on_changes_nothing(
+    store: SqlStore, spoil: dict[str, Any]
+) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    before = await store.run(run.run.id)
+    made, told = decision(run, links=(landed(1),), audit=(audit(2),))
+    with pytest.raises(Conflict, match="epoch 1"):
+        await store.act(escalation_id, made, **{**told, **spoil})
+    assert await store.run(run.run.id) == before
+    assert (await store.escalation(escalation_id)).closed_at is None
+    assert len(await store.audit(run.run.id)) == 1
+
+
+async def test_an_act_on_a_closed_or_foreign_escalation(store: SqlStore) -> None:
+    ((first, run), (second, beside)) = await escalated(store, 2)
+    made, told = decision(run)
+    with pytest.raises(Conflict, match=run.run.id):
+        await store.act(second, made, **told)
+    await store.act(first, made, **told)
+    with pytest.raises(Conflict, match="closed \\(retried\\) by ada"):
+        await store.act(first, made, **told)
+    with pytest.raises(Conflict, match="closed"):
+        await store.claim_escalation(first, by="ada")
+    with pytest.raises(NotFound):
+        await store.act(new_id(), replace(made, run_id=beside.run.id), **told)
+    assert (await store.run(beside.run.id)).status is RunStatus.ESCALATED
+
+
+async def test_an_owned_run_is_not_acted_on(store: SqlStore) -> None:
+    (run,) = await claimed(store)
+    opened = escalation()
+    await store.record([write(run, escalation=opened)])
+    made, told = decision(run)
+    with pytest.raises(Conflict, match=f"owned by {ME}"):
+        await store.act(opened.id, made, **told)
+
+
+async def test_they_are_listed_oldest_first_up_to_a_limit(store: SqlStore) -> None:
+    opened = sorted(one for one, _ in await escalated(store, 5))
+    assert [e.id for e in await store.escalations()] == opened
+    assert [e.id for e in await store.escalations(limit=2)] == opened[:2]
