@@ -29,7 +29,14 @@ from orchestrator.engine.http import HttpTransport
 from orchestrator.engine.runtime import EngineRuntime, Parts, RuntimeOptions
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
-from orchestrator.ports import Hint, HintPublisher, Redelivery, Store
+from orchestrator.ports import (
+    BrokerInspector,
+    DeadLetterQueue,
+    Hint,
+    HintPublisher,
+    Redelivery,
+    Store,
+)
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.queues import Queues
@@ -37,10 +44,11 @@ from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
-from orchestrator.service.workflows import Workflows
+from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
+from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.messages import hint_publisher
@@ -237,38 +245,72 @@ class Services:
     doctor: Doctor
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Broker:
+    """The broker as the services see it."""
+
+    publisher: HintPublisher
+    dead_letters: DeadLetterQueue
+    inspector: BrokerInspector
+
+
+@asynccontextmanager
+async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
+    """The configured broker; where none is known, one that says so when it is needed."""
+    try:
+        url = broker_url(settings)
+    except InvalidSetting:
+        absent = AbsentBroker("set ORCHESTRATOR_BROKER_URL, or start `orchestrator up`")
+        yield _Broker(publisher=absent, dead_letters=absent, inspector=absent)
+        return
+    app = make_app(broker_url=url, lanes=settings.lanes)
+    async with AsyncExitStack() as stack:
+        publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
+        redis = connect(url)
+        for end in (redis.aclose, dead_letters.close, publisher.close):
+            stack.push_async_callback(end)
+        yield _Broker(
+            publisher=publisher, dead_letters=dead_letters,
+            inspector=RedisInspector(redis, without_secrets(url)),
+        )  # fmt: skip
+
+
+def open_definitions(settings: Settings) -> Definitions:
+    """Load and validate workflows without a database or a broker."""
+    return Definitions(load_tasks(settings.task_modules))
+
+
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """All use cases on one store and broker; closed on leaving."""
-    registry = load_tasks(settings.task_modules)
-    app = make_app(broker_url=broker_url(settings), lanes=settings.lanes)
     async with AsyncExitStack() as stack:
         await migrate(settings.database)
         store = open_store(settings.database)
         stack.push_async_callback(store.close)
-        publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
-        stack.push_async_callback(publisher.close)
-        stack.push_async_callback(dead_letters.close)
-        redis = connect(str(app.conf.broker_url))
-        stack.push_async_callback(redis.aclose)
-        programs = Programs(_plan_loader(store))
-        redeliverer = Redeliverer(publisher, programs, new_id=new_id)
-        queues = Queues(store, publisher, lanes=settings.lanes)
-        yield Services(
-            workflows=Workflows(store, registry),
-            submitter=Submitter(
-                store, store, programs, publisher, new_id=new_id,
-                max_input_bytes=settings.max_input_bytes,
-            ),
-            runs=Runs(store, programs, redeliverer, new_id=new_id),
-            escalations=Escalations(store, dead_letters, programs, redeliverer, new_id=new_id),
-            queues=queues,
-            doctor=Doctor(
-                store, RedisInspector(redis, without_secrets(str(app.conf.broker_url))), queues,
-                dead_letters, database=settings.database, wall_clock=_wall_clock,
-                dead_after_seconds=settings.dead_after_seconds,
-            ),
-        )  # fmt: skip
+        broker = await stack.enter_async_context(_open_broker(settings))
+        yield _services(settings, store, broker)
+
+
+def _services(settings: Settings, store: Store, broker: _Broker) -> Services:
+    programs = Programs(_plan_loader(store))
+    redeliverer = Redeliverer(broker.publisher, programs, new_id=new_id)
+    queues = Queues(store, broker.publisher, lanes=settings.lanes)
+    return Services(
+        workflows=Workflows(store, open_definitions(settings)),
+        submitter=Submitter(
+            store, store, programs, broker.publisher, new_id=new_id,
+            max_input_bytes=settings.max_input_bytes,
+        ),
+        runs=Runs(store, programs, redeliverer, new_id=new_id),
+        escalations=Escalations(
+            store, broker.dead_letters, programs, redeliverer, new_id=new_id
+        ),
+        queues=queues,
+        doctor=Doctor(
+            store, broker.inspector, queues, database=settings.database,
+            wall_clock=_wall_clock, dead_after_seconds=settings.dead_after_seconds,
+        ),
+    )  # fmt: skip
 
 
 def _wall_clock() -> datetime:

@@ -13,11 +13,11 @@ from rich.text import Text
 from orchestrator.cli.draw_workflows import draw_plan, draw_workflow, draw_workflows
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import current_user, with_services
+from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrator.definitions.loading import Loaded
     from orchestrator.service.workflows import Published
-    from orchestrator.wiring import Services
 
 app = typer.Typer(help="Publish workflows and look at them.", no_args_is_help=True)
 
@@ -45,11 +45,9 @@ def publish(
 @app.command("validate")
 def validate(source: Source, *, as_json: JsonFlag = False) -> None:
     """Say what is wrong with a document, or show the plan it becomes. Stores nothing."""
+    from orchestrator.wiring import open_definitions
 
-    async def check(services: Services) -> list[Loaded]:
-        return services.workflows.validate(source)
-
-    loaded = with_services(check)
+    loaded = open_definitions(load_settings()).validate(source)
     answer(loaded, lambda: _draw_loaded(loaded), as_json=as_json)
 
 

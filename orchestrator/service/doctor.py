@@ -11,7 +11,6 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.ports import (
     BrokerFacts,
     BrokerInspector,
-    DeadLetterQueue,
     Store,
     WorkerRecord,
 )
@@ -49,14 +48,13 @@ class Doctor:
         store: Store,
         broker: BrokerInspector,
         queues: Queues,
-        dead_letters: DeadLetterQueue,
         *,
         database: str,
         wall_clock: Callable[[], datetime],
         dead_after_seconds: float,
     ) -> None:
         self._store, self._broker, self._queues = store, broker, queues
-        self._dead_letters, self._database = dead_letters, database
+        self._database = database
         self._wall_clock, self._dead_after = wall_clock, dead_after_seconds
 
     async def checks(self) -> list[Check]:

@@ -19,19 +19,28 @@ class Published:
     warnings: tuple[str, ...]
 
 
-class Workflows:
-    """Workflow versions. Publishing is all or nothing for each file."""
+class Definitions:
+    """Workflow definitions on disk; needs neither database nor broker."""
 
-    def __init__(self, store: WorkflowStore, tasks: TaskRegistry) -> None:
-        self._store, self._tasks = store, tasks
+    def __init__(self, tasks: TaskRegistry) -> None:
+        self._tasks = tasks
 
     def validate(self, path: Path) -> list[Loaded]:
         """Load and validate without storing. Raises InvalidDefinition with every problem."""
         return load_path(path, tasks=self._tasks)
 
+
+class Workflows:
+    """Workflow versions. Publishing is all or nothing for each file."""
+
+    def __init__(self, store: WorkflowStore, definitions: Definitions) -> None:
+        self._store, self._definitions = store, definitions
+
     async def publish(self, path: Path, *, by: str) -> list[Published]:
         """Publish every workflow of a document, a folder of documents or the task modules."""
-        return [await self.publish_loaded(loaded, by=by) for loaded in self.validate(path)]
+        return [
+            await self.publish_loaded(loaded, by=by) for loaded in self._definitions.validate(path)
+        ]
 
     async def publish_loaded(self, loaded: Loaded, *, by: str) -> Published:
         """Publish one validated workflow."""
