@@ -160,9 +160,8 @@ class Escalations:
             data["step"] = before.plan.steps[at[0]].id
         if isinstance(act.event, e.Resolved):
             data["landed"] = act.event.landed
-        audit = [AuditRecord(
-            seq=run.audit_seq + 1, at=now, kind=f"operator.{act.resolution}", actor=act.by, data=data
-        )]  # fmt: skip
+        kind = f"operator.{act.resolution}"
+        audit = [AuditRecord(seq=run.audit_seq + 1, at=now, kind=kind, actor=act.by, data=data)]
         if isinstance(decision.command, Finish):
             audit.append(AuditRecord(
                 seq=run.audit_seq + 2, at=now, kind=f"run.{decision.saga.status}", actor=act.by,
