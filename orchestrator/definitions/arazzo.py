@@ -23,7 +23,7 @@ from orchestrator.definitions.arazzo_parts import conditions, resolved
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.inputs import schema_problems
-from orchestrator.definitions.problems import Findings
+from orchestrator.definitions.problems import Findings, pointer
 from orchestrator.definitions.problems import Path as JsonPath
 from orchestrator.definitions.sources import Sources
 from orchestrator.definitions.tasks import TaskRegistry
@@ -71,6 +71,7 @@ class ReadWorkflow:
 
     plan: Plan
     place: Place
+    pointer: str  # where the workflow stands
 
 
 def read_workflows(
@@ -137,7 +138,7 @@ class _WorkflowReader:
             outputs=reader.outputs("outputs"), lane=self._lane(),
             deadline_seconds=at.number("x-deadline", least=0.001),
         )  # fmt: skip
-        return ReadWorkflow(plan, self._origins.place)
+        return ReadWorkflow(plan, self._origins.place, pointer(at.path))
 
     def _shared(self, name: str) -> tuple[Cursor, ...]:
         items = (resolved(item, self._components) for item in self._at.items(name))

@@ -55,19 +55,19 @@ def header_value(value: Any, place: str) -> str:
     return text.strip(" \t")
 
 
-def query_pairs(
-    name: str, value: Any, *, style: str, explode: bool, place: str
-) -> Iterator[tuple[str, str]]:
-    """The pairs of one query parameter (styles `form` and `deepObject`)."""
+def query_parts(name: str, value: Any, *, style: str, explode: bool, place: str) -> Iterator[str]:
+    """The encoded `name=value` parts of one query parameter (styles `form` and `deepObject`)."""
     if isinstance(value, Mapping):
         if style != "deepObject":
             raise refused(place, "an object", "style deepObject in the API's document for objects")
-        yield from form_pairs(name, value, place)
-    elif _is_array(value):
-        items = [scalar_text(item, place) for item in value]
-        yield from ((name, item) for item in items) if explode else [(name, ",".join(items))]
+        yield from _nested_parts(name, value, place)
+    elif not _is_array(value):
+        yield _part(name, scalar_text(value, place))
+    elif explode:
+        yield from (_part(name, scalar_text(item, place)) for item in value)
     else:
-        yield name, scalar_text(value, place)
+        items = ",".join(quote(scalar_text(item, place), safe="") for item in value)
+        yield f"{_part(name, '')}{items}"
 
 
 def form_body(fields: Mapping[str, Any], deep: frozenset[str]) -> bytes:
@@ -76,24 +76,22 @@ def form_body(fields: Mapping[str, Any], deep: frozenset[str]) -> bytes:
     Objects become `name[key]=…`, arrays a repeated `name=…`; those in `deep` and arrays of objects
     become `name[0]=…`. Null fields are left out.
     """
-    pairs = [
-        pair
+    parts = [
+        part
         for name, value in fields.items()
-        for pair in _form_field(name, value, deep, f"requestBody/payload/{name}")
+        for part in _form_field(name, value, deep, f"requestBody/payload/{name}")
     ]
-    return encode_pairs(pairs).encode()
+    return "&".join(parts).encode()
 
 
-def _form_field(
-    name: str, value: Any, deep: frozenset[str], place: str
-) -> Iterator[tuple[str, str]]:
+def _form_field(name: str, value: Any, deep: frozenset[str], place: str) -> Iterator[str]:
     flat = _is_array(value) and not any(isinstance(item, Mapping | list) for item in value)
     if flat and name not in deep:
-        return query_pairs(name, value, style="form", explode=True, place=place)
-    return form_pairs(name, value, place)
+        return query_parts(name, value, style="form", explode=True, place=place)
+    return _nested_parts(name, value, place)
 
 
-def form_pairs(name: str, value: Any, place: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+def _nested_parts(name: str, value: Any, place: str, depth: int = 0) -> Iterator[str]:
     """`name[a][0]=…` for whatever is nested."""
     if depth > MAX_FORM_DEPTH:
         raise refused(place, "deeper nesting", f"at most {MAX_FORM_DEPTH} levels in a form")
@@ -101,17 +99,17 @@ def form_pairs(name: str, value: Any, place: str, depth: int = 0) -> Iterator[tu
         return
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from form_pairs(f"{name}[{key}]", item, place, depth + 1)
+            yield from _nested_parts(f"{name}[{key}]", item, place, depth + 1)
     elif _is_array(value):
         for index, item in enumerate(value):
-            yield from form_pairs(f"{name}[{index}]", item, place, depth + 1)
+            yield from _nested_parts(f"{name}[{index}]", item, place, depth + 1)
     else:
-        yield name, scalar_text(value, place)
+        yield _part(name, scalar_text(value, place))
 
 
-def encode_pairs(pairs: Sequence[tuple[str, str]]) -> str:
-    """`a=1&b=2`, both sides percent-encoded; spaces as %20, brackets of names kept."""
-    return "&".join(f"{quote(name, safe='[]')}={quote(value, safe='')}" for name, value in pairs)
+def _part(name: str, text: str) -> str:
+    """Both sides percent-encoded, a space as %20; the brackets of names are kept."""
+    return f"{quote(name, safe='[]')}={quote(text, safe='')}"
 
 
 def json_body(value: Any) -> bytes:

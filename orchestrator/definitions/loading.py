@@ -42,15 +42,16 @@ def load_document(
         document, folder=path.parent, tasks=tasks or TaskRegistry(), findings=findings,
         workflow_id=workflow_id,
     )  # fmt: skip
-    warnings: list[tuple[str, ...]] = []
     for item in read:
-        before = len(findings.warnings)
         validate(item.plan, item.place, findings)
-        warnings.append(tuple(findings.warnings[before:]))
     findings.raise_if_any(f"{path.name} does not validate")
     return [
-        Loaded(plan=with_digest(item.plan), document=document.text, warnings=own)
-        for item, own in zip(read, warnings, strict=True)
+        Loaded(
+            plan=with_digest(item.plan),
+            document=document.text,
+            warnings=findings.warnings_in(item.pointer),
+        )
+        for item in read
     ]
 
 

@@ -44,6 +44,13 @@ class Findings:
         """Note something that runs, but that its author should know."""
         self.warnings.append(f"{place}: {text}")
 
+    def warnings_in(self, prefix: str) -> tuple[str, ...]:
+        """The warnings of one workflow (a JSON pointer), with those that concern all of them."""
+        return tuple(
+            text for text in self.warnings
+            if f"({prefix}/" in text or f"({prefix})" in text or "(/workflows/" not in text
+        )  # fmt: skip
+
     @contextmanager
     def expressions_at(self, place: str) -> Iterator[None]:
         """Turn an ExpressionError inside into a problem at `place`."""

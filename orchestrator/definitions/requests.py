@@ -108,8 +108,8 @@ class HttpRequest:
         path = "".join(
             self._segment(text, scope) if is_name else text for text, is_name in self._path
         )
-        pairs = [pair for p in self._parameters for pair in p.query_pairs(scope)]
-        return f"{path}?{encoding.encode_pairs(pairs)}" if pairs else path
+        parts = [part for p in self._parameters for part in p.query_parts(scope)]
+        return f"{path}?{'&'.join(parts)}" if parts else path
 
     def _segment(self, name: str, scope: Scope) -> str:
         value = self._by_place["path", name.lower()].value.resolve(scope)
@@ -149,11 +149,11 @@ class _Parameter:
         value = self.value.resolve(scope)
         return ABSENT if value is None else value
 
-    def query_pairs(self, scope: Scope) -> Iterator[tuple[str, str]]:
+    def query_parts(self, scope: Scope) -> Iterator[str]:
         value = self._given("query", scope)
         if value is ABSENT:
             return iter(())
-        return encoding.query_pairs(
+        return encoding.query_parts(
             self.name, value, style=self._style, explode=self._explode, place=self._where
         )
 

@@ -11,49 +11,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.definitions.loading import Loaded, load_document
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import InvalidDefinition, Problem
-
-API = """\
-openapi: 3.0.3
-info: {title: things, version: '1'}
-servers: [{url: 'http://127.0.0.1:1/base/'}]
-paths:
-  /things:
-    get:
-      operationId: listThings
-      parameters:
-        - {name: tag, in: query, schema: {type: array}}
-        - {name: plain, in: query, explode: false, schema: {type: array}}
-        - {name: filter, in: query, style: deepObject, schema: {type: object}}
-      responses: {'200': {description: ok}}
-    post:
-      operationId: makeThing
-      requestBody: {required: true, content: {application/json: {schema: {type: object}}}}
-      responses: {'201': {description: made}}
-  /things/{id}:
-    parameters: [{name: id, in: path, required: true, schema: {type: string}}]
-    get: {operationId: getThing, responses: {'200': {description: ok}}}
-    put:
-      operationId: putThing
-      parameters: [{name: X-Who, in: header, required: true, schema: {type: string}}]
-      requestBody: {content: {application/json: {schema: {type: object}}}}
-      responses: {'201': {description: made}}
-    delete: {operationId: dropThing, responses: {'204': {description: gone}}}
-"""
-
-HEAD = """\
-arazzo: 1.0.1
-info: {title: t, version: '1'}
-sourceDescriptions:
-  - {name: things, url: ./things.yaml, type: openapi}
-  - {name: tasks, url: 'tasks:', type: openapi}
-workflows:
-  - workflowId: w
-    inputs:
-      type: object
-      required: [id]
-      properties: {id: {type: string}, note: {type: string}, tags: {type: array}}
-    steps:
-"""
+from tests.unit.definitions.small_api import API, HEAD
 
 Load = Callable[..., Loaded]
 

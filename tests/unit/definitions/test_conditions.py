@@ -7,8 +7,9 @@ from orchestrator.definitions.conditions import parse_condition
 from orchestrator.definitions.problems import ExpressionError
 from orchestrator.definitions.scope import Exchange, Scope, UnreadableBody
 
-BODY = b"""{"error": {"code": "charge_already_refunded"}, "n": 1.5, "zero": 0, "big": 9007199254740993,
-"ok": true, "no": false, "nothing": null, "list": [1, {"a": "x"}], "text": "Ab", "digits": "12"}"""
+BODY = b"""{"error": {"code": "charge_already_refunded"}, "n": 1.5, "zero": 0,
+"big": 9007199254740993, "ok": true, "no": false, "nothing": null,
+"list": [1, {"a": "x"}], "text": "Ab", "digits": "12"}"""
 
 
 def holds(condition: str, *, status: int = 200, body: bytes = BODY) -> bool:

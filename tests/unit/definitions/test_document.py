@@ -16,7 +16,9 @@ def refused(text: str, *, limits: Limits | None = None, with_lines: bool = True)
 
 
 def test_scalars_follow_the_core_schema_of_yaml_1_2() -> None:
-    text = "{a: no, b: 012, c: 0x1F, d: 1.5, e: 2024-01-01, f: 12:30, g: ~, h: true, i: '1', j: .inf}"
+    text = (
+        "{a: no, b: 012, c: 0x1F, d: 1.5, e: 2024-01-01, f: 12:30, g: ~, h: true, i: '1', j: .inf}"
+    )
     assert parse_document(text, name="d").value == {
         "a": "no", "b": 12, "c": 31, "d": 1.5, "e": "2024-01-01", "f": "12:30", "g": None,
         "h": True, "i": "1", "j": ".inf",
