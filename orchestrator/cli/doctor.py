@@ -28,7 +28,7 @@ def doctor(*, as_json: JsonFlag = False) -> None:
 
 
 def _draw(checks: Sequence[Check]) -> RenderableType:
-    drawn = table("", "check", "found", "what to do")
+    drawn = table("", "check", "found", "what to do", wide=("found", "what to do"))
     for check in checks:
         glyph, style = _STYLES[check.verdict]
         drawn.add_row(

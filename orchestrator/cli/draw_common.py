@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -59,11 +60,15 @@ def outcome(value: Outcome) -> Text:
     return Text(f"{glyph} {value.value.replace('_', ' ')}", style=style)
 
 
-def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """An empty table in the house's look; columns named in `right` hold numbers."""
-    made = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+def table(*columns: str, right: tuple[str, ...] = (), wide: tuple[str, ...] = ()) -> Table:
+    """An empty table in the house's look.
+
+    Columns named in `right` hold numbers; only those in `wide` give way in a narrow terminal.
+    """
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", no_wrap=False)
+        side: JustifyMethod = "right" if column in right else "left"
+        made.add_column(column, justify=side, no_wrap=column not in wide, overflow="fold")
     return made
 
 
@@ -88,6 +93,11 @@ def between(start: datetime | None, end: datetime | None) -> str:
 def clock(when: datetime | None) -> str:
     """Local date and time to the second; a dash for None."""
     return when.astimezone().strftime("%Y-%m-%d %H:%M:%S") if when else "–"
+
+
+def moment(when: datetime | None) -> str:
+    """The same without the year, for lists."""
+    return when.astimezone().strftime("%m-%d %H:%M:%S") if when else "–"
 
 
 def short(identifier: str) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 import orjson
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.draw_common import clock, short, table
+from orchestrator.cli.draw_common import clock, moment, short, table
 from orchestrator.cli.output import plain
 from orchestrator.ports import EscalationRecord
 
@@ -28,11 +27,12 @@ def draw_escalations(escalations: Sequence[EscalationRecord]) -> RenderableType:
     """Oldest first, one line each."""
     if not escalations:
         return Text("no escalations", style="dim")
-    drawn = table("id", "opened", "workflow", "step", "reason", "claimed by", "run", "detail")
+    columns = ("id", "opened", "workflow", "step", "reason", "claimed by", "run", "detail")
+    drawn = table(*columns, wide=("workflow", "reason", "detail"))
     for item in escalations:
         drawn.add_row(
             short(item.id),
-            clock(item.opened_at),
+            moment(item.opened_at),
             item.workflow,
             f"{item.step_id or '–'} ({item.direction.value})",
             item.reason.value.replace("_", " "),
@@ -48,6 +48,8 @@ def draw_escalation(item: EscalationRecord) -> RenderableType:
     heading = Text.assemble(
         ("▲ ", "bold red"), (item.reason.value.replace("_", " "), "bold"), "  ", item.detail
     )
+    from rich.syntax import Syntax  # brings the highlighter; no other command needs it
+
     context = orjson.dumps(plain(item.context), option=orjson.OPT_INDENT_2).decode()
     parts: list[RenderableType] = [heading, _facts(item)]
     parts.append(

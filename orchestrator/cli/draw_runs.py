@@ -14,6 +14,7 @@ from orchestrator.cli.draw_common import (
     between,
     clock,
     link_status,
+    moment,
     outcome,
     run_status,
     short,
@@ -30,16 +31,15 @@ def draw_runs(runs: Sequence[RunRecord]) -> RenderableType:
     """Newest first, one line each."""
     if not runs:
         return Text("no runs", style="dim")
-    drawn = table(
-        "run", "workflow", "status", "tenant", "created", "took", "cause", right=("took",)
-    )
+    columns = ("run", "workflow", "status", "tenant", "created", "took", "cause")
+    drawn = table(*columns, right=("took",), wide=("workflow", "cause"))
     for run in runs:
         drawn.add_row(
             short(run.id),
             f"{run.workflow} v{run.version}",
             run_status(run.status),
             run.tenant,
-            clock(run.created_at),
+            moment(run.created_at),
             between(run.created_at, run.settled_at),
             Text(run.cause, overflow="ellipsis", no_wrap=True),
         )
@@ -102,7 +102,7 @@ def _facts(run: RunRecord) -> RenderableType:
 def _chain(what: str, links: Sequence[ChainLink]) -> RenderableType:
     """Links in the order given, numbered."""
     columns = ("", what, "calls", "kind", "status", "tries", "took", "last answer")
-    drawn = table(*columns, right=("", "tries", "took"))
+    drawn = table(*columns, right=("", "tries", "took"), wide=("calls", "kind", "last answer"))
     for place, link in enumerate(links, start=1):
         drawn.add_row(
             str(place),
@@ -127,7 +127,7 @@ def _status(link: ChainLink) -> Text:
 def _attempts(links: Sequence[ChainLink]) -> RenderableType:
     """Every attempt, oldest first."""
     columns = ("at", "step", "way", "try", "outcome", "code", "took", "answer", "worker")
-    drawn = table(*columns, right=("try", "code", "took"))
+    drawn = table(*columns, right=("try", "code", "took"), wide=("answer",))
     found = [(link, attempt) for link in links for attempt in link.attempts]
     for link, attempt in sorted(found, key=lambda pair: pair[1].started_at):
         drawn.add_row(
@@ -145,11 +145,11 @@ def _attempts(links: Sequence[ChainLink]) -> RenderableType:
 
 
 def _audit(records: Sequence[AuditRecord]) -> RenderableType:
-    drawn = table("", "at", "what", "who", "data", right=("",))
+    drawn = table("", "at", "what", "who", "data", right=("",), wide=("data",))
     for record in records:
         data = ", ".join(f"{key}={value}" for key, value in record.data.items())
         drawn.add_row(
-            str(record.seq), clock(record.at), record.kind, short(record.actor), Text(data)
+            str(record.seq), moment(record.at), record.kind, short(record.actor), Text(data)
         )
     return drawn
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.draw_common import clock, table
+from orchestrator.cli.draw_common import clock, moment, table
 from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.ports import WorkflowVersion
 
@@ -18,23 +18,15 @@ def draw_workflows(versions: Sequence[WorkflowVersion]) -> RenderableType:
     """One line each."""
     if not versions:
         return Text("no workflows; publish one: orchestrator workflows publish FILE", style="dim")
-    drawn = table(
-        "workflow",
-        "version",
-        "steps",
-        "title",
-        "published",
-        "by",
-        "digest",
-        right=("version", "steps"),
-    )
+    columns = ("workflow", "version", "steps", "title", "published", "by", "digest")
+    drawn = table(*columns, right=("version", "steps"), wide=("title",))
     for version in versions:
         drawn.add_row(
             version.workflow,
             str(version.version),
             str(len(version.plan.steps)),
             version.plan.title,
-            clock(version.published_at),
+            moment(version.published_at),
             version.published_by,
             version.plan.digest[:_DIGEST_DIGITS],
         )
@@ -53,7 +45,8 @@ def draw_workflow(version: WorkflowVersion) -> RenderableType:
 
 def draw_plan(plan: Plan) -> RenderableType:
     """The steps of a plan with what undoes each."""
-    drawn = table("", "step", "calls", "api", "effects", "undone by", "tries", right=("", "tries"))
+    columns = ("", "step", "calls", "api", "effects", "undone by", "tries")
+    drawn = table(*columns, right=("", "tries"), wide=("calls", "undone by"))
     for place, step in enumerate(plan.steps, start=1):
         drawn.add_row(
             str(place),

@@ -78,11 +78,10 @@ def watch(
 
     With --json, one object a line: whenever the run changed, or at each look.
     """
-    deadline = None if seconds is None else time.monotonic() + seconds
     if run is None:
-        with_services(lambda services: _watch_all(services, every, deadline, as_json))
+        with_services(lambda services: _watch_all(services, every, _deadline(seconds), as_json))
     else:
-        with_services(lambda services: _watch_one(services, run, every, deadline, as_json))
+        with_services(lambda s: _watch_one(s, run, every, _deadline(seconds), as_json))
 
 
 @app.command("cancel")
@@ -158,6 +157,10 @@ async def _watch_all(
 def _overview(counts: dict[RunStatus, int], rate: float, newest: list[RunRecord]) -> Group:
     pace = Text(f"{rate:,.0f} runs/s settled since the watch began", style="dim")
     return Group(draw_counts(counts), pace, draw_runs(newest))
+
+
+def _deadline(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
 
 
 def _is_over(deadline: float | None) -> bool:

@@ -220,6 +220,7 @@ class _Restarted:
             exit_code=self.child.exit_code,
             again_in_seconds=wait,
             log=str(self.child.log_path),
+            said=self.child.log_tail().rpartition("\n")[2],
         )
         return now + wait
 

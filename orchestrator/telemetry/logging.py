@@ -22,7 +22,16 @@ from structlog.typing import Processor
 from orchestrator.telemetry.redact import hide_secrets
 
 # At INFO these say a line for each request, message or connection.
-_QUIET_LIBRARIES = ("aiohttp.access", "amqp", "httpx", "httpcore", "kombu", "asyncio", "aiosqlite")
+_QUIET_LIBRARIES = (
+    "aiohttp.access",
+    "aiosqlite",
+    "alembic.runtime.plugins",
+    "amqp",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "kombu",
+)
 
 
 def configure_logging(
