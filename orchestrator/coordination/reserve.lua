@@ -10,6 +10,7 @@
 -- Answers: now, generation, next_at, processes, waiting elsewhere, then the start times
 
 local PRESENT = 2000000 -- a process that asked within two seconds counts as waiting
+local LARGEST = 1000000 -- no process asks for more headroom than a second
 local holder, settle, waiting = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
 local count, horizon = tonumber(ARGV[7]), tonumber(ARGV[8])
 local headroom, pace = tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -36,8 +37,9 @@ local function earliest()
   if pace > 0 then start = math.max(start, latest - headroom + pace) end
   for _, rate in ipairs(rates) do
     local nth = redis.call('LINDEX', rate.key, -rate.amount)
-    if nth then start = math.max(start, tonumber(nth) + rate.window) end
-    if wiped then start = math.max(start, born + rate.window + headroom) end
+    if nth then start = math.max(start, tonumber(nth) + rate.window + 1) end
+    -- What was forgotten may have been reserved up to the horizon, with the largest headroom.
+    if wiped then start = math.max(start, born + horizon + LARGEST + rate.window + 1) end
   end
   return math.ceil(start)
 end

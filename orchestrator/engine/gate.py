@@ -329,12 +329,12 @@ class _Queue:
 
     async def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while not self._is_idle():
+        while not (self._closed or self._is_idle()):
             try:
                 await self._talk()
             except Unavailable as error:
                 self._note_away(error)
-                await asyncio.sleep(pause)
+                await self._sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 continue
             pause = FIRST_PAUSE_SECONDS
@@ -413,19 +413,19 @@ class _Queue:
             due = min(due, self._starts_due())
         return due
 
-    async def _sleep(self) -> None:
-        """Until something is due, or a waiter makes something due."""
+    async def _sleep(self, seconds: float | None = None) -> None:
+        """For so long, or else until something is due or a waiter makes something due."""
         self._wake.clear()
-        self._sleeps_until = self._due_at()
-        seconds = self._sleeps_until - time.monotonic()
-        try:
-            if seconds > 0:
+        if self._closed:
+            return
+        if seconds is None:
+            self._sleeps_until = self._due_at()
+            seconds = self._sleeps_until - time.monotonic()
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._wake.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._sleeps_until = -math.inf  # awake
+        self._sleeps_until = -math.inf  # awake
 
     def _is_idle(self) -> bool:
         busy = self._waiting or self._in_use
@@ -463,8 +463,8 @@ class _Queue:
                 turn.set_exception(GateBusy(1.0))
         self._waiters.clear()
         if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait([self._pump])
+            self._wake.set()
+            await asyncio.wait([self._pump])  # a call under way ends in bounded time
             with contextlib.suppress(Unavailable):
                 await self._shared.leave(self._config.name)
 

@@ -1,0 +1,110 @@
+"""Processes that send as fast as they may, seen from the API: no limit is ever exceeded."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.integration.gate.processes import (
+    hammering,
+    most_in_a_window,
+    most_in_flight,
+    rate,
+    recording,
+    result,
+)
+
+RATE = 200  # a second
+
+
+def task(url: str, port: int, number: int, **more: Any) -> dict[str, Any]:
+    return {"url": url, "recorder": port, "holder": f"process-{number}", "runs": 60, **more}
+
+
+def test_two_processes_exceed_neither_rate_nor_slots(valkey_url: str, tmp_path: Path) -> None:
+    limits = {"rate": f"{RATE}/second", "concurrency": 20, "call_seconds": 0.05, "seconds": 6}
+    with recording(tmp_path / "events") as recorder:
+        tasks = [task(valkey_url, recorder.port, n, **limits) for n in range(2)]
+        with hammering(*tasks) as processes:
+            results = [result(process) for process in processes]
+        events = recorder.end()
+    assert most_in_a_window(events, 1.0) <= RATE
+    assert most_in_flight(events) <= 20
+    assert rate(events) >= 0.85 * RATE  # 0.96 on a machine that does nothing else
+    calls = [done["calls"] for done in results]
+    assert min(calls) >= 0.5 * max(calls)
+
+
+def test_slow_calls_are_bounded_by_the_slots(valkey_url: str, tmp_path: Path) -> None:
+    limits = {"rate": f"{RATE}/second", "concurrency": 5, "call_seconds": 0.1, "seconds": 4}
+    with recording(tmp_path / "events") as recorder:
+        tasks = [task(valkey_url, recorder.port, n, **limits) for n in range(3)]
+        with hammering(*tasks) as processes:
+            results = [result(process) for process in processes]
+        events = recorder.end()
+    assert most_in_flight(events) == 5
+    assert min(done["calls"] for done in results) > 0
+
+
+def test_one_slot_goes_round(valkey_url: str, tmp_path: Path) -> None:
+    limits = {"concurrency": 1, "call_seconds": 0.005, "seconds": 6, "runs": 3}
+    with recording(tmp_path / "events") as recorder:
+        tasks = [task(valkey_url, recorder.port, n, **limits) for n in range(3)]
+        with hammering(*tasks) as processes:
+            results = [result(process) for process in processes]
+        events = recorder.end()
+    assert most_in_flight(events) == 1
+    calls = [done["calls"] for done in results]
+    assert min(calls) >= 0.2 * max(calls)
+
+
+def test_slots_of_a_killed_process_come_back(valkey_url: str, tmp_path: Path) -> None:
+    limits = {"concurrency": 20, "call_seconds": 0.05, "seconds": 11}
+    with recording(tmp_path / "events") as recorder:
+        tasks = [task(valkey_url, recorder.port, n, **limits) for n in range(2)]
+        with hammering(*tasks) as (victim, survivor):
+            time.sleep(4)
+            victim.kill()
+            killed_at = time.monotonic()
+            result(survivor)
+        events = recorder.end()
+    assert most_in_flight(events) <= 20
+    both = rate(events, after=killed_at - 1.5, until=killed_at)
+    half = rate(events, after=killed_at + 0.5, until=killed_at + 2.5)
+    again = rate(events, after=killed_at + 5.0, until=killed_at + 6.5)
+    assert half < 0.7 * both
+    assert again > 0.8 * both
+
+
+def test_a_wipe_in_the_middle_breaks_nothing(valkey_url: str, tmp_path: Path) -> None:
+    limits = {"rate": f"{RATE}/second", "concurrency": 10, "call_seconds": 0.02, "seconds": 8}
+    with recording(tmp_path / "events") as recorder:
+        tasks = [task(valkey_url, recorder.port, n, **limits) for n in range(2)]
+        with hammering(*tasks) as processes, redis.Redis.from_url(valkey_url) as client:
+            for wait in (3.0, 0.3, 0.7):
+                time.sleep(wait)
+                client.flushdb()
+            wiped_at = time.monotonic()
+            for process in processes:
+                result(process)
+        events = recorder.end()
+    assert most_in_a_window(events, 1.0) <= RATE
+    assert most_in_flight(events) <= 10
+    assert rate(events, after=wiped_at + 1.5) > 0.5 * RATE  # it goes on by itself
+
+
+def test_a_process_that_stalls_sends_nothing_late(valkey_url: str, tmp_path: Path) -> None:
+    limits = {"rate": f"{RATE}/second", "seconds": 6}
+    with recording(tmp_path / "events") as recorder:
+        tasks = [
+            task(valkey_url, recorder.port, 0, **limits, stall_seconds=0.15),
+            task(valkey_url, recorder.port, 1, **limits),
+        ]
+        with hammering(*tasks) as processes:
+            stalled, _ = (result(process) for process in processes)
+        events = recorder.end()
+    assert most_in_a_window(events, 1.0) <= RATE
+    assert stalled["calls"] > 50  # more headroom, less rate, but it is not starved

@@ -1,0 +1,46 @@
+"""The scripts on a real server, but with a clock that the test moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis
+
+from orchestrator.coordination import limits
+from orchestrator.coordination.clock import ServerClock
+from orchestrator.coordination.limits import RedisLimits
+
+CLOCK = "test:clock"  # microseconds
+_READ = f"local time = tonumber(redis.call('GET', '{CLOCK}'))\n  return time\n"
+
+
+def scripted(name: str) -> str:
+    """A script whose `microseconds()` answers the test's clock."""
+    text = limits._lua(name)
+    begin = text.index("  local time = redis.call('TIME')")
+    end = text.index("end", begin)
+    return text[:begin] + _READ + text[end:]
+
+
+class _AnyClock(ServerClock):
+    """The test's clock jumps as it likes."""
+
+    def observe(self, **_: float) -> bool:
+        return False
+
+
+class VirtualLimits(RedisLimits):
+    """One process as the server sees it, in the test's time; answers are raw, in microseconds."""
+
+    def __post_init__(self) -> None:
+        self._clock = _AnyClock()
+        self._lease = self.redis.register_script(scripted("lease"))
+        self._reserve = self.redis.register_script(scripted("reserve"))
+
+    def _monotonic(self, server_us: Any) -> float:
+        return int(server_us)
+
+
+async def set_clock(redis: Redis, microseconds: int) -> None:
+    """Move the server's time."""
+    await redis.set(CLOCK, microseconds)
