@@ -1,13 +1,17 @@
-"""Calls Python step functions: `async def` on the loop, plain `def` in a bounded pool of threads."""
+"""Calls the Python functions of a deployment: `async def` on the event loop, `def` in a thread."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextvars
+import inspect
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any
+
+import orjson
 
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.plan import Effects
@@ -15,18 +19,19 @@ from orchestrator.definitions.tasks import Task, TaskContext, TaskRegistry
 from orchestrator.errors import InDoubt, NotLanded, StepError
 from orchestrator.ports import AttemptContext
 
-LONGEST_REASON = 500
+DEFAULT_TIMEOUT_SECONDS = 60.0
+_HEADERS = {"content-type": "application/json"}
 
 
 class TaskTransport:
-    """Implements Transport for the functions of one deployment."""
+    """Implements Transport for Python functions. One for each process, used by one event loop.
 
-    def __init__(
-        self, registry: TaskRegistry, *, threads: int, default_timeout_seconds: float = 60.0
-    ) -> None:
+    A plain function that runs out of time goes on in its thread, unheard: threads cannot be ended.
+    """
+
+    def __init__(self, registry: TaskRegistry, *, threads: int) -> None:
         self._registry = registry
-        self._default_timeout = default_timeout_seconds
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="step")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="task")
 
     async def send(
         self,
@@ -36,61 +41,99 @@ class TaskTransport:
         *,
         timeout_seconds: float | None,
     ) -> Response:
-        """Call the function that the request names; its result is the answer's JSON body.
-
-        An exception that is neither NotLanded nor InDoubt counts as in doubt, unless the task's
-        effects are `none`. A plain function that outlives its timeout goes on in its thread, so
-        that is in doubt too.
-        """
-        item = self._registry.get(request.target)
-        if item is None:
-            reason = f"{request.target} is not registered in this worker"
-            raise NotLanded(reason, retryable=True)
+        """The function's result as JSON with status 200. Raises NotLanded and InDoubt."""
+        task = self._registry.get(request.target)
+        if task is None:
+            raise NotLanded(
+                f"task {request.target} is not registered in this worker", retryable=True
+            )
+        arguments = _arguments(task, request, context)
+        seconds = timeout_seconds or task.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
         begun = time.monotonic()
-        limit = timeout_seconds or item.timeout_seconds or self._default_timeout
-        try:
-            result = await asyncio.wait_for(self._call(item, request, context), limit)
-            body = _json_object(result)
-        except StepError:
-            raise
-        except TimeoutError:
-            raise _failed(item, f"no result within {limit:g} s") from None
-        except Exception as error:  # noqa: BLE001 - whatever a step function raises
-            raise _failed(item, f"{type(error).__name__}: {error}"[:LONGEST_REASON]) from error
+        call = self._in_loop if task.is_async else self._in_thread
+        result = await call(task, arguments, seconds)
         return Response(
-            status=200, headers={"content-type": "application/json"}, body=body,
+            status=200, headers=_HEADERS, body=_body(task, result),
             seconds=time.monotonic() - begun,
         )  # fmt: skip
 
     async def aclose(self) -> None:
-        """Begin no more calls; those in threads end by themselves."""
+        """Take no more calls; functions under way in threads are not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _call(self, item: Task, request: FrozenRequest, context: AttemptContext) -> Any:
-        arguments = json.loads(request.body or b"{}")
-        if item.takes_context:
-            arguments["context"] = TaskContext(
-                run_id=context.run_id, step_id=context.step_id, attempt=context.attempt,
-                idempotency_key=request.key, direction=context.direction, tenant=context.tenant,
-            )  # fmt: skip
-        if item.is_async:
-            return await item.function(**arguments)
-        # The copied context carries the bound log fields into the thread.
-        run = copy_context().run
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: run(item.function, **arguments)
-        )
+    async def _in_loop(self, task: Task, arguments: dict[str, Any], seconds: float) -> Any:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await task.function(**arguments)
+        except StepError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a function raises
+            if limit.expired():
+                raise _failed(task, f"no result within {seconds:g} s") from error
+            raise _failed(task, f"{type(error).__name__}: {error}") from error
+
+    async def _in_thread(self, task: Task, arguments: dict[str, Any], seconds: float) -> Any:
+        call = partial(contextvars.copy_context().run, task.function, **arguments)
+        future: Future[Any] = self._threads.submit(call)
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await asyncio.shield(asyncio.wrap_future(future))
+        except StepError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a function raises
+            if not limit.expired():
+                raise _failed(task, f"{type(error).__name__}: {error}") from error
+            if future.cancel():
+                why = f"task {task.name}: no free thread within {seconds:g} s"
+                raise NotLanded(why, retryable=True) from error
+            raise _failed(task, f"no result within {seconds:g} s") from error
 
 
-def _json_object(result: Any) -> bytes:
-    if result is None:
-        return b"null"
-    if not isinstance(result, dict):
-        raise TypeError(f"found {type(result).__name__}; wanted a JSON object or None")
-    return json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
+def _arguments(task: Task, request: FrozenRequest, context: AttemptContext) -> dict[str, Any]:
+    """The function's keyword arguments. Raises NotLanded when it cannot be called with them."""
+    try:
+        arguments = orjson.loads(request.body or b"{}")
+        if not isinstance(arguments, dict):
+            raise TypeError("its arguments are not a JSON object")
+        if task.takes_context:
+            arguments["context"] = _context(request, context)
+        _signature(task.function).bind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise NotLanded(f"task {task.name} cannot be called: {error}") from error
+    return arguments
 
 
-def _failed(item: Task, reason: str) -> StepError:
-    if item.effects is Effects.NONE:
+@lru_cache(maxsize=None)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _context(request: FrozenRequest, context: AttemptContext) -> TaskContext:
+    return TaskContext(
+        run_id=context.run_id, step_id=context.step_id, attempt=context.attempt,
+        idempotency_key=request.key, direction=context.direction, tenant=context.tenant,
+    )  # fmt: skip
+
+
+def _body(task: Task, result: Any) -> bytes:
+    """The result as JSON. A result that is none leaves the effect, if there is one, in doubt."""
+    try:
+        body = b"{}" if result is None else orjson.dumps(result)
+    except TypeError as error:  # orjson.JSONEncodeError is one
+        raise _unreadable(task, f"returned what is not JSON: {error}") from error
+    if not body.startswith(b"{"):
+        raise _unreadable(task, f"returned {type(result).__name__}, not a JSON object")
+    return body
+
+
+def _failed(task: Task, why: str) -> StepError:
+    reason = f"task {task.name}: {why}"
+    if task.effects is Effects.NONE:
         return NotLanded(reason, retryable=True)
     return InDoubt(reason)
+
+
+def _unreadable(task: Task, why: str) -> StepError:
+    """The next attempt would end the same way."""
+    reason = f"task {task.name} {why}"
+    return NotLanded(reason) if task.effects is Effects.NONE else InDoubt(reason)
