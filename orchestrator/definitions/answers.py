@@ -126,8 +126,8 @@ class AnswerRules:
         return exchange.succeeded or exchange.response.status in self._already_done
 
     def _says_nothing(self, exchange: Exchange) -> bool:
-        """A function that is asked whether an effect exists returns None when it does not."""
-        return self._result_is_outputs and not isinstance(exchange.body, Mapping)
+        """A function that is asked whether an effect exists returns nothing when it does not."""
+        return self._result_is_outputs and not exchange.body
 
     def _unwanted(self, scope: Scope, exchange: Exchange) -> Judgement:
         """It happened, but not as the criteria want it."""

@@ -63,11 +63,11 @@ def load_path(path: Path, *, tasks: TaskRegistry | None = None) -> list[Loaded]:
     registry = tasks or TaskRegistry()
     if not path.is_dir():
         return _load_file(path, registry)
-    loaded: list[Loaded] = []
+    loaded: dict[str, Loaded] = {}
     problems: list[Problem] = []
     for file in _files(path):
         try:
-            loaded += _load_file(file, registry)
+            problems += _merge(loaded, file, _load_file(file, registry))
         except RefusedError as error:
             problems += error.problems
     if problems:
@@ -76,12 +76,28 @@ def load_path(path: Path, *, tasks: TaskRegistry | None = None) -> list[Loaded]:
         wanted = f"files {', '.join(PATTERNS)}, or Python modules with a Workflow"
         problem = Problem(place=str(path), found="no workflow", wanted=wanted)
         raise NotFound(f"there is nothing to publish in {path}", problems=[problem])
-    return loaded
+    return list(loaded.values())
+
+
+def _merge(loaded: dict[str, Loaded], file: Path, more: list[Loaded]) -> list[Problem]:
+    """Add a file's workflows; one that a second module merely imports counts once."""
+    problems = []
+    for item in more:
+        name = item.plan.workflow
+        if loaded.setdefault(name, item).plan.digest != item.plan.digest:
+            wanted = "one workflow of that name in the folder"
+            problems.append(
+                Problem(place=str(file), found=f"another workflow {name}", wanted=wanted)
+            )
+    return problems
 
 
 def _files(folder: Path) -> list[Path]:
+    """Documents first; of a package its inner modules too."""
     documents = sorted({file for pattern in PATTERNS for file in folder.glob(pattern)})
-    return [*documents, *sorted(folder.glob("*.py"))]
+    is_package = (folder / "__init__.py").exists()
+    modules = folder.rglob("*.py") if is_package else folder.glob("*.py")
+    return [*documents, *sorted(modules)]
 
 
 def _load_file(path: Path, tasks: TaskRegistry) -> list[Loaded]:

@@ -46,6 +46,16 @@ class Signature:
         """The parameter with this name."""
         return next((item for item in self.parameters if item.name == name), None)
 
+    def bind(self, arguments: Mapping[str, Any]) -> None:
+        """Check that the function can be called with these. Raises TypeError."""
+        missing = [p.name for p in self.parameters if p.required and p.name not in arguments]
+        if missing:
+            raise TypeError(f"no {', '.join(missing)}")
+        known = {p.name for p in self.parameters} | ({CONTEXT} if self.takes_context else set())
+        unknown = [name for name in arguments if name not in known]
+        if unknown and not self.takes_any:
+            raise TypeError(f"it does not take {', '.join(unknown)}")
+
     def arguments_schema(self) -> dict[str, Any]:
         """JSON schema of the keyword arguments."""
         return {

@@ -25,6 +25,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 values = st.recursive(
     scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10
 )
+finite = values.filter(lambda value: "Infinity" not in json.dumps(value))
 pieces = st.sampled_from(
     ["$statusCode", "$inputs.a", "$response.body#/a", "$steps.s.outputs.o", "$response.header.X",
      "==", "!=", "<", ">=", "&&", "||", "!", "(", ")", "200", "-1.5e3", "'x'", '"y"', "true",
@@ -140,7 +141,7 @@ def test_any_text_is_a_document_or_refused(text: str) -> None:
         json.dumps(document.value)
 
 
-@given(values)
+@given(finite)
 def test_json_is_read_as_json_reads_it(value: Any) -> None:
     text = json.dumps(value, ensure_ascii=True)
     if "\\ud" in text or "\\u00" in text:  # YAML has no lone surrogates, nor raw control characters

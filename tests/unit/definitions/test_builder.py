@@ -17,7 +17,7 @@ from orchestrator.core.states import Direction
 from orchestrator.definitions.builder import plan_and_warnings, plan_of
 from orchestrator.definitions.loading import load_path
 from orchestrator.definitions.program import Program
-from orchestrator.definitions.tasks import TaskRegistry, task_of
+from orchestrator.definitions.tasks import TaskRegistry, load_tasks, task_of
 from orchestrator.errors import InvalidDefinition, InvalidInput
 
 
@@ -252,3 +252,28 @@ def test_public_names() -> None:
     assert "app" in dir(orchestrator)
     with pytest.raises(AttributeError):
         orchestrator.nothing  # noqa: B018
+
+
+def test_a_package_of_tasks_is_published_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "triptasks"
+    package.mkdir()
+    (package / "trips.py").write_text(
+        "from orchestrator import Workflow, task\n"
+        "@task(effects='none')\ndef look(x: int) -> None: ...\n"
+        "trip = Workflow('trip').step(look)\n"
+    )
+    (package / "__init__.py").write_text("from triptasks.trips import trip\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = load_tasks(["triptasks"])
+    loaded = load_path(package, tasks=registry)
+    assert [item.plan.workflow for item in loaded] == ["trip"]
+    assert "trip = Workflow" in load_path(package / "trips.py", tasks=registry)[0].document
+    (package / "other.py").write_text(
+        "from orchestrator import Workflow\nfrom triptasks.trips import look\n"
+        "trip = Workflow('trip', title='another').step(look)\n"
+    )
+    with pytest.raises(InvalidDefinition) as caught:
+        load_path(package, tasks=registry)
+    assert "another workflow trip" in caught.value.problems[0].found

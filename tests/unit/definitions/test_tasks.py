@@ -57,6 +57,19 @@ def test_without_arguments_it_is_careful() -> None:
     assert made.signature.takes_any
 
 
+def test_a_call_is_checked_before_it_is_made() -> None:
+    @task
+    def act(a: int, context: TaskContext, b: int = 1) -> None: ...
+
+    made = task_of(act)
+    assert made is not None
+    made.signature.bind({"a": 1, "context": None})
+    with pytest.raises(TypeError, match="no a"):
+        made.signature.bind({"b": 1})
+    with pytest.raises(TypeError, match="does not take c"):
+        made.signature.bind({"a": 1, "c": 2})
+
+
 def test_positional_parameters_are_refused() -> None:
     with pytest.raises(InvalidSetting) as caught:
 
