@@ -1,9 +1,9 @@
 """The review desk: somebody else, who changes records of the shop while runs are under way.
 
-An order may ask for the review of one of its records. The desk leaves a remark on that record
-(which makes it a new version) and then files the review; the workflow waits for that filing
-before it goes on. So the change comes after the step and before any undo, in every run, whatever
-the timing.
+An order may ask for the review of an earlier record: of its payment, its customer, its reservation.
+The desk leaves a remark on that record (which makes it a new version) and then files the review;
+the workflow waits for that filing before it goes on. So the change comes after the record's step
+and before any undo, in every run, whatever the timing.
 """
 
 from __future__ import annotations

@@ -15,8 +15,12 @@ ESCALATED_SHARE = 0.03
 _AT_LEAST_ONE_FROM = 10
 """From this many runs on, each kind of ending occurs."""
 
-REVIEWED = ("payments", "customers", "orders", "stock-reservations")
-"""Records that the review desk may have to change, so that each occurs."""
+REVIEWED = ("payments", "customers", "stock-reservations")
+"""Records that the review desk may have to change, so that each occurs.
+
+Not the order itself: it is what the desk finds its work by. An order that is there proves that the
+steps before it are on record, so that the desk's change comes after them whatever the timing.
+"""
 
 _NAMES = ("Ada", "Blaise", "Clara", "Dmitri", "Edsger", "Frances", "Grace", "Hedy", "Ida", "Joan")
 _UNSERVED = ("AQ", "GS", "TF")

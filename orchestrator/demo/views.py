@@ -41,8 +41,10 @@ def full_view(
 
 
 def standing_records(escalation: EscalationRecord) -> frozenset[Record]:
-    """The server's records that an escalation says are still there."""
+    """The server's records that an escalation says are, or may be, still there."""
     named = [record_in(item.get("request")) for item in escalation.context["standing"]]
+    if escalation.context["unknown"]:
+        named.append(stuck_record(escalation))
     return frozenset(record for record in named if record is not None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -27,6 +28,7 @@ CONTEXT = {
         {"step": "charge", "request": "PUT " + RECORD.format("payments")},
         {"step": "nothing", "request": None},
     ],
+    "unknown": [],
 }
 
 
@@ -67,6 +69,12 @@ def test_every_way_out_is_shown_and_nobody_is_treated_twice() -> None:
 
 def test_what_stands_is_what_was_written() -> None:
     assert standing_records(escalation(1)) == {("stock-reservations", "o1"), ("payments", "o1")}
+
+
+def test_an_effect_in_doubt_is_named_as_well() -> None:
+    put = {"method": "PUT", "target": RECORD.format("orders")}
+    context = {**CONTEXT, "stuck": {"step": "order", "request": put}, "unknown": ["order"]}
+    assert ("orders", "o1") in standing_records(replace(escalation(1), context=context))
 
 
 def test_the_stuck_record_is_that_of_the_undo() -> None:
