@@ -2,7 +2,7 @@
 
 Read from YAML's event stream, so that nothing is built before its limits are known: size, nesting,
 and the number of values after aliases are followed (a few lines of aliases can stand for billions).
-Scalars follow YAML 1.2's core schema: `no` and `12:30` are strings, there are no dates.
+Scalars follow YAML 1.2's core schema: `no`, `12:30` and `0123` are strings, there are no dates.
 Duplicate keys, merge of non-mappings and tags are refused.
 """
 
@@ -283,9 +283,10 @@ _PLAIN_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE = frozenset({"true", "True", "TRUE"})
 _FALSE = frozenset({"false", "False", "FALSE"})
-_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}", re.ASCII)
+# A number with a leading zero (a postcode, say) stays text: versions of YAML disagree about it.
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,4000})", re.ASCII)
 _OTHER_BASE = re.compile(r"0o[0-7]{1,1000}|0x[0-9a-fA-F]{1,1000}", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 
 
 def scalar(text: str) -> str | int | float | bool | None:

@@ -20,7 +20,7 @@ def test_scalars_follow_the_core_schema_of_yaml_1_2() -> None:
         "{a: no, b: 012, c: 0x1F, d: 1.5, e: 2024-01-01, f: 12:30, g: ~, h: true, i: '1', j: .inf}"
     )
     assert parse_document(text, name="d").value == {
-        "a": "no", "b": 12, "c": 31, "d": 1.5, "e": "2024-01-01", "f": "12:30", "g": None,
+        "a": "no", "b": "012", "c": 31, "d": 1.5, "e": "2024-01-01", "f": "12:30", "g": None,
         "h": True, "i": "1", "j": ".inf",
     }  # fmt: skip
 
