@@ -3,7 +3,8 @@
 Every port has a conformance suite in `tests/`; an implementation, real or fake, passes it whole.
 No exception of a database, a broker or an HTTP library crosses a port: they become
 `Unavailable`, `StaleOwner`, `Conflict`, `NotFound`, `NotLanded` or `InDoubt`.
-All times are aware and in UTC. All ids are UUIDv7 as text.
+All times are aware and in UTC. All ids are UUIDv7 as text, but for those of hops, which are worked
+out from the run's (`hop_id_of`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import NAMESPACE_OID, uuid5
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest, Outcome, Response
 from orchestrator.core.plan import Plan
-from orchestrator.core.saga import EscalationReason, Link, Saga, StepState, current
+from orchestrator.core.saga import EscalationReason, Link, Saga, StepState, current, previous
 from orchestrator.core.states import Direction, RunStatus
 
 # --- records --------------------------------------------------------------------------------------
@@ -51,7 +53,6 @@ class NewRun:
     lane: str = "default"
     priority: int = 0
     deadline_seconds: float | None = None  # counted by the database from its own now
-    hop_id: str  # id of the first message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +105,7 @@ class RunRecord:
     epoch: int
     owner: str | None  # worker id, None when nobody has it
     claims: int  # claims since the last progress
-    hop_id: str | None  # id of the latest message
+    hop_id: str | None  # of the link at which it stands, see `hop_id_of`
     wake_at: datetime | None
     deadline_at: datetime | None
     published_at: datetime | None  # when its latest hint was sent
@@ -233,7 +234,8 @@ class RunWrite:
     outputs: Mapping[str, Any] | None = None  # of a succeeded run
     progressed: bool = False  # a link got an outcome: `claims` starts again at 0
     release: bool = False  # owner becomes NULL
-    next_hop_id: str | None = None  # with release: a hint with this id is published next
+    hinted: bool = False  # with release: a hint is published next
+    refuses_cancel: bool = False  # the wish to cancel that the last write answered with is dropped
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,7 +251,9 @@ class Hint:
     """A wake-up for one run. Losing, doubling or delaying it is harmless.
 
     Becomes one Celery message: `task` its name, `hop_id` its id, `run_id` its root_id,
-    `parent_hop_id` its parent_id, `label` its shadow.
+    `parent_hop_id` its parent_id, `label` its shadow. A wake-up that is given again (its time has
+    come, the first was lost, its worker died, a person wants a retry) has the same ids again, as
+    Celery's own retries have, so that a run's chain has one task for each link.
     """
 
     run_id: str
@@ -261,11 +265,10 @@ class Hint:
     queue: str  # "default.forward"
 
     @staticmethod
-    def at(
-        saga: Saga, *, run_id: str, epoch: int, lane: str, hop_id: str, parent_hop_id: str | None
-    ) -> Hint:
+    def at(saga: Saga, *, run_id: str, epoch: int, lane: str) -> Hint:
         """The wake-up for the link at which a run stands."""
         at = current(saga)
+        hop_id, parent_hop_id = hop_ids(run_id, saga)
         call = None if at is None or not saga.has_call(*at) else saga.call(*at)
         forward = saga.direction is Direction.FORWARD
         return Hint(
@@ -277,6 +280,26 @@ class Hint:
             task=(call and call.task_name) or (FORWARD_TASK if forward else COMPENSATE_TASK),
             queue=queue_name(lane, saga.direction),
         )
+
+
+def hop_id_of(run_id: str, at: tuple[int, Direction] | None) -> str:
+    """The id of a link's message, the same whoever works it out (`at` None: the chain's end).
+
+    The first link's is the run's own: in Celery's terms a root's root_id is its own id.
+    """
+    if at is None:
+        return str(uuid5(NAMESPACE_OID, f"{run_id}/end"))
+    step, direction = at
+    if step == 0 and direction is Direction.FORWARD:
+        return run_id
+    return str(uuid5(NAMESPACE_OID, f"{run_id}/{direction}/{step}"))
+
+
+def hop_ids(run_id: str, saga: Saga) -> tuple[str, str | None]:
+    """Ids of the message for the link at which a run stands, and of the one before it."""
+    at = current(saga)
+    before = previous(saga, at)
+    return hop_id_of(run_id, at), None if before is None else hop_id_of(run_id, before)
 
 
 FORWARD_TASK = "orchestrator.forward"
@@ -296,7 +319,8 @@ class Redelivery:
 
     run_id: str
     epoch: int
-    hop_id: str | None  # of the previous message
+    hop_id: str
+    parent_hop_id: str | None
     lane: str
     direction: Direction
     step: int | None  # current step, None when unknown
@@ -388,10 +412,12 @@ class RunStore(Protocol):
         """Apply each write whose (owner, epoch) holds, all in one transaction.
 
         None stands for a refused (stale) one, of which nothing at all is written. settled_at is
-        set when the status becomes final or escalated. A write with next_hop_id sets hop_id and
-        published_at = now. Row locks are taken in the order of run ids. Repeating a batch whose
-        commit's answer was lost is harmless: attempts, audit records and escalations that are
-        there already are left alone.
+        set when the status becomes final or escalated. A hinted write sets published_at = now.
+        A release that would let the run wait does not release it while there is a wish to cancel
+        that the write neither takes up nor refuses: the wish, in the answer, is to be answered first.
+        Row locks are taken in the order of run ids. Repeating a batch whose commit's answer was
+        lost is harmless: attempts, audit records and escalations that are there already are left
+        alone.
         """
 
     async def run(self, run_id: str) -> RunRecord:
@@ -413,7 +439,7 @@ class RunStore(Protocol):
         """Number of runs in each status that occurs."""
 
     async def request_cancel(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str, hop_id: str
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str
     ) -> Redelivery | None:
         """Write the wish (audited) and, if nobody owns the run, make it due at once.
 

@@ -161,7 +161,7 @@ async def _build_parts(
     http = HttpTransport(apis, base_url=programs.base_url)
     tasks = TaskTransport(registry, threads=settings.plain_task_threads)
     publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
-    redeliverer = Redeliverer(publisher, programs, new_id=new_id)
+    redeliverer = Redeliverer(publisher, programs)
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
     outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)
     recovery = Recovery(
@@ -293,7 +293,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 def _services(settings: Settings, store: Store, broker: _Broker) -> Services:
     programs = Programs(_plan_loader(store))
-    redeliverer = Redeliverer(broker.publisher, programs, new_id=new_id)
+    redeliverer = Redeliverer(broker.publisher, programs)
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
     return Services(
         workflows=Workflows(store, open_definitions(settings)),
@@ -301,10 +301,8 @@ def _services(settings: Settings, store: Store, broker: _Broker) -> Services:
             store, store, programs, broker.publisher, new_id=new_id,
             max_input_bytes=settings.max_input_bytes,
         ),
-        runs=Runs(store, programs, redeliverer, new_id=new_id),
-        escalations=Escalations(
-            store, broker.dead_letters, programs, redeliverer, new_id=new_id
-        ),
+        runs=Runs(store, programs, redeliverer),
+        escalations=Escalations(store, broker.dead_letters, programs, redeliverer),
         queues=queues,
         doctor=Doctor(
             store, broker.inspector, queues, database=settings.database,

@@ -183,6 +183,30 @@ def current(saga: Saga) -> tuple[int, Direction] | None:
     return None if step is None else (step, saga.direction)
 
 
+def begun(link: Link) -> bool:
+    """Whether anything was done about a link, be it that its request could not be made."""
+    return link.status is not LinkStatus.PENDING or link.first_started_at is not None
+
+
+def previous(saga: Saga, at: tuple[int, Direction] | None) -> tuple[int, Direction] | None:
+    """The link before this one in the run's one chain: forward, and then backward.
+
+    None before the first; `at` None stands for the end of the chain. The chain back hangs on the
+    last forward link that was begun, which may be one that failed.
+    """
+    if at is not None and at[1] is Direction.FORWARD:
+        return (at[0] - 1, Direction.FORWARD) if at[0] > 0 else None
+    undos = [step for step in undo_order(saga) if saga.has_call(step, Direction.BACKWARD)]
+    if at is None:
+        undos = undos if saga.direction is Direction.BACKWARD else []
+    elif at[0] in undos:
+        undos = undos[: undos.index(at[0])]
+    if undos:
+        return undos[-1], Direction.BACKWARD
+    forward = [i for i, state in enumerate(saga.steps) if begun(state.forward)]
+    return (forward[-1], Direction.FORWARD) if forward else None
+
+
 def undo_order(saga: Saga) -> list[int]:
     """Steps that happened, latest completion first: the order of compensation."""
     happened = [i for i, state in enumerate(saga.steps) if state.forward.status in HAPPENED]
@@ -543,5 +567,6 @@ def _replace_link(saga: Saga, at: tuple[int, Direction], link: Link) -> Saga:
 
 __all__ = [
     "Command", "Decision", "Escalate", "EscalationReason", "Finish", "Hold", "Link", "Perform",
-    "PlanStep", "Saga", "StepState", "Verify", "Wait", "current", "decide", "stuck", "undo_order",
+    "PlanStep", "Saga", "StepState", "Verify", "Wait", "begun", "current", "decide", "previous",
+    "stuck", "undo_order",
 ]  # fmt: skip

@@ -79,7 +79,8 @@ class Ledger:
         escalation: NewEscalation | None = None,
         outputs: Mapping[str, Any] | None = None,
         release: bool = False,
-        next_hop_id: str | None = None,
+        hinted: bool = False,
+        refuses_cancel: bool = False,
     ) -> RunWrite:
         """Everything uncommitted as one write; the ledger counts it as committed from here on."""
         write = RunWrite(
@@ -94,7 +95,8 @@ class Ledger:
             outputs=outputs,
             progressed=self._progressed,
             release=release,
-            next_hop_id=next_hop_id,
+            hinted=hinted,
+            refuses_cancel=refuses_cancel,
         )
         self._changed, self._attempts, self._audit = {}, [], []
         self._progressed = False

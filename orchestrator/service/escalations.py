@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,6 +22,7 @@ from orchestrator.ports import (
     Redelivery,
     RunWrite,
     Store,
+    hop_ids,
 )
 from orchestrator.service.redelivery import Redeliverer
 
@@ -48,12 +48,9 @@ class Escalations:
         dead_letters: DeadLetterQueue,
         programs: Programs,
         redeliverer: Redeliverer,
-        *,
-        new_id: Callable[[], str],
     ) -> None:
         self._store, self._dead_letters = store, dead_letters
         self._programs, self._redeliverer = programs, redeliverer
-        self._new_id = new_id
 
     async def list(self, *, open_only: bool = True, limit: int = 200) -> list[EscalationRecord]:
         """Oldest first."""
@@ -176,16 +173,16 @@ class Escalations:
             audit=tuple(audit),
             progressed=True,
             release=True,
-            next_hop_id=None if isinstance(decision.command, Finish) else self._new_id(),
+            hinted=not isinstance(decision.command, Finish),
         )
 
     async def _wake(self, claimed: ClaimedRun, saga: Saga) -> None:
-        run = claimed.run
+        run, (hop_id, parent_hop_id) = claimed.run, hop_ids(claimed.run.id, saga)
         await self._redeliverer.publish(
             [
                 Redelivery(
-                    run_id=run.id, epoch=run.epoch + 1, hop_id=run.hop_id, lane=run.lane,
-                    direction=saga.direction, step=_current_step(saga),
+                    run_id=run.id, epoch=run.epoch + 1, hop_id=hop_id, parent_hop_id=parent_hop_id,
+                    lane=run.lane, direction=saga.direction, step=_current_step(saga),
                     workflow_id=run.workflow_id, why="operator",
                 )
             ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -24,10 +24,8 @@ log = structlog.get_logger(__name__)
 class Redeliverer:
     """Publishes wake-ups for redeliveries. A failed publish is left to the next sweep."""
 
-    def __init__(
-        self, publisher: HintPublisher, programs: Programs, *, new_id: Callable[[], str]
-    ) -> None:
-        self._publisher, self._programs, self._new_id = publisher, programs, new_id
+    def __init__(self, publisher: HintPublisher, programs: Programs) -> None:
+        self._publisher, self._programs = publisher, programs
 
     async def publish(self, redeliveries: Sequence[Redelivery]) -> int:
         """The number published; 0 while the broker is away."""
@@ -52,8 +50,8 @@ class Redeliverer:
         return Hint(
             run_id=redelivery.run_id,
             epoch=redelivery.epoch,
-            hop_id=self._new_id(),
-            parent_hop_id=redelivery.hop_id,
+            hop_id=redelivery.hop_id,
+            parent_hop_id=redelivery.parent_hop_id,
             label=call.label if call is not None else plan.workflow,
             task=(call and call.task_name) or (FORWARD_TASK if forward else COMPENSATE_TASK),
             queue=queue_name(redelivery.lane, redelivery.direction),

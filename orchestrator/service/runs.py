@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,11 +61,9 @@ class Runs:
         store: Store,
         programs: Programs,
         redeliverer: Redeliverer,
-        *,
-        new_id: Callable[[], str],
     ) -> None:
         self._store, self._programs = store, programs
-        self._redeliverer, self._new_id = redeliverer, new_id
+        self._redeliverer = redeliverer
 
     async def list(self, which: RunFilter) -> list[RunRecord]:
         """A page, newest first."""
@@ -114,9 +111,7 @@ class Runs:
                     )
                 ],
             )  # fmt: skip
-        redelivery = await self._store.request_cancel(
-            run.id, mode=mode, reason=reason, by=by, hop_id=self._new_id()
-        )
+        redelivery = await self._store.request_cancel(run.id, mode=mode, reason=reason, by=by)
         if redelivery is not None:
             await self._redeliverer.publish([redelivery])
         return await self._store.run(run.id)

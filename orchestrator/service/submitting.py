@@ -110,7 +110,6 @@ class Submitter:
                 if wish.deadline_seconds is None
                 else wish.deadline_seconds
             ),
-            hop_id=self._new_id(),
         ), program
 
     async def _version(self, wish: Submission) -> WorkflowVersion:
@@ -131,9 +130,8 @@ class Submitter:
 
     def _hint(self, run: NewRun, program: Program) -> Hint:
         return Hint.at(
-            Saga.new(program.plan), run_id=run.id, epoch=0, lane=run.lane,
-            hop_id=run.hop_id, parent_hop_id=None,
-        )  # fmt: skip
+            Saga.new(program.plan), run_id=run.id, epoch=0, lane=run.lane
+        )
 
 
 def _json(value: object) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.core.states import Direction
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import Accepted, NewRun
+from orchestrator.ports import Accepted, NewRun, hop_id_of
 from orchestrator.store import codec
 from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared
@@ -105,8 +106,8 @@ class Accepting(Part):
 def _row(run: NewRun) -> tuple[Any, ...]:
     return (
         run.id, run.workflow_id, run.workflow, run.version, run.tenant, run.actor, run.lane,
-        run.priority, run.idempotency_key, run.inputs_digest, codec.dump(run.inputs), run.hop_id,
-        run.deadline_seconds,
+        run.priority, run.idempotency_key, run.inputs_digest, codec.dump(run.inputs),
+        hop_id_of(run.id, (0, Direction.FORWARD)), run.deadline_seconds,
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class Cancelling(Part):
         )
         # A paused run goes on, so that a worker takes it up; a waiting one need not wait any more.
         self._wake = self._sql(
-            "UPDATE runs SET published_at = {now}, hop_id = :hop_id,"
+            "UPDATE runs SET published_at = {now},"
             f" wake_at = CASE WHEN {TIMED} THEN {{now}} END,"
             " status = CASE WHEN status <> 'paused' THEN status"
             " WHEN direction = 'forward' THEN 'running' ELSE 'compensating' END"
@@ -67,7 +67,7 @@ class Cancelling(Part):
         )
 
     async def request_cancel(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str, hop_id: str
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str
     ) -> Redelivery | None:
         """Write the wish (audited) and, if nobody owns the run, make it due at once.
 
@@ -83,9 +83,9 @@ class Cancelling(Part):
             )
             data = {"mode": mode, "reason": reason}
             await self._notes.note(tx, run_id, "run.cancel_requested", by=by, data=data)
-            if row[7] is not None:
+            if row[8] is not None:
                 return None
-            await tx.change(self._wake, run_id=run_id, hop_id=hop_id)
+            await tx.change(self._wake, run_id=run_id)
             return rows.redelivery_of(row, "cancelled")
 
         return await self._db.write(work)
@@ -94,8 +94,8 @@ class Cancelling(Part):
 def _check(row: Any, run_id: str) -> None:
     if row is None:
         raise not_found("run", run_id, "the whole id of a run")
-    if row[8] in SETTLED:
+    if row[9] in SETTLED:
         problem = Problem(
-            place=f"run {run_id}", found=f"status {row[8]}", wanted="a run that is still going"
+            place=f"run {run_id}", found=f"status {row[9]}", wanted="a run that is still going"
         )
         raise Conflict("the run cannot be cancelled any more", problems=[problem])

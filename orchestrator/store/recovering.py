@@ -128,7 +128,7 @@ class Recovering(Part):
         return [
             rows.redelivery_of(row, why)
             for row in freed
-            if row[7] is not None and row[8] in _HINTED
+            if row[8] is not None and row[9] in _HINTED
         ]
 
 

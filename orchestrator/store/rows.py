@@ -47,7 +47,8 @@ ESCALATION = (
 WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
 WORKER = "id, name, pid, started_at, heartbeat_at, active_runs, reserved, version"
 REDELIVERY = (
-    "runs.id, runs.epoch, runs.hop_id, runs.lane, runs.direction, runs.step, runs.workflow_id"
+    "runs.id, runs.epoch, runs.hop_id, runs.parent_hop_id, runs.lane, runs.direction, runs.step,"
+    " runs.workflow_id"
 )
 
 
@@ -142,6 +143,6 @@ def worker_of(row: Sequence[Any]) -> WorkerRecord:
 def redelivery_of(row: Sequence[Any], why: str) -> Redelivery:
     """From the columns REDELIVERY."""
     return Redelivery(
-        run_id=row[0], epoch=row[1], hop_id=row[2], lane=row[3], direction=Direction(row[4]),
-        step=row[5], workflow_id=row[6], why=why,
+        run_id=row[0], epoch=row[1], hop_id=row[2], parent_hop_id=row[3], lane=row[4],
+        direction=Direction(row[5]), step=row[6], workflow_id=row[7], why=why,
     )  # fmt: skip

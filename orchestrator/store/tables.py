@@ -100,6 +100,7 @@ runs = Table(
     Column("owner", ID),
     Column("claims", Integer, nullable=False),
     Column("hop_id", ID),
+    Column("parent_hop_id", ID),
     Column("wake_at", INSTANT),
     Column("deadline_at", INSTANT),
     Column("published_at", INSTANT),

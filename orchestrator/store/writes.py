@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.core.saga import current
 from orchestrator.core.states import SETTLED, TIMED, Direction
-from orchestrator.ports import LinkWrite, RunWrite
+from orchestrator.ports import LinkWrite, RunWrite, hop_ids
 from orchestrator.store import codec
 from orchestrator.store.dialect import Dialect
 
@@ -29,7 +29,10 @@ RUN_COLUMNS = {
     "progressed": "bool",
     "releases": "bool",
     "sleeps": "bool",
+    "refuses_cancel": "bool",
     "hop_id": "text",
+    "parent_hop_id": "text",
+    "hinted": "bool",
     "outputs": "text",
     "settled": "bool",
     "last_seq": "int",
@@ -82,14 +85,20 @@ ESCALATION_COLUMNS = {
     "context": "text",
 }
 
+_STAYS = (
+    "(b.sleeps AND runs.cancel_wish IS NOT NULL AND b.cancel IS NULL AND NOT b.refuses_cancel)"
+)
+"""A run that would wait, while the wish to cancel it is unanswered, stays with its owner."""
+
 SET_RUN = (
     "status = b.status, direction = b.direction, wake_at = b.wake_at, cancel = b.cancel,"
     " cause = b.cause, deadline_at = b.deadline_at, step = b.step,"
     " claims = CASE WHEN b.progressed THEN 0 ELSE runs.claims END,"
-    " owner = CASE WHEN b.releases THEN NULL ELSE runs.owner END,"
-    " hop_id = COALESCE(b.hop_id, runs.hop_id),"
-    " published_at = CASE WHEN b.hop_id IS NOT NULL THEN {now} WHEN b.sleeps THEN NULL"
-    " ELSE runs.published_at END,"
+    f" owner = CASE WHEN b.releases AND NOT {_STAYS} THEN NULL ELSE runs.owner END,"
+    " hop_id = b.hop_id, parent_hop_id = b.parent_hop_id,"
+    " published_at = CASE WHEN b.hinted THEN {now}"
+    f" WHEN b.sleeps AND NOT {_STAYS} THEN NULL ELSE runs.published_at END,"
+    " cancel_wish = CASE WHEN b.refuses_cancel THEN NULL ELSE runs.cancel_wish END,"
     " outputs = COALESCE(b.outputs, runs.outputs)"
 )
 """A run's row from its batch row `b`; epoch, settled_at and audit_seq are the caller's."""
@@ -147,7 +156,7 @@ def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
         write.run_id, write.owner, write.epoch, saga.status, saga.direction, time(saga.wake_at),
         saga.cancel, saga.cause, time(saga.deadline_at), None if at is None else at[0],
         write.progressed, write.release or settled, write.release and saga.status in TIMED,
-        write.next_hop_id, codec.dump_optional(write.outputs), settled,
+        write.refuses_cancel, *hop_ids(write.run_id, saga), write.hinted, codec.dump_optional(write.outputs), settled,
         write.audit[-1].seq if write.audit else None,
     )  # fmt: skip
 

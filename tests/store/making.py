@@ -74,7 +74,6 @@ def new_run(version: WorkflowVersion, **changes: Any) -> NewRun:
         inputs={"item": "book"},
         inputs_digest="inputs-1",
         idempotency_key=run_id,
-        hop_id=new_id(),
     )
     return replace(run, **changes)
 

@@ -28,7 +28,7 @@ async def test_an_accepted_run_is_pending_published_and_audited(store: SqlStore)
     assert (found.status, found.direction) == (RunStatus.PENDING, Direction.FORWARD)
     assert (found.tenant, found.actor, found.lane, found.priority) == ("acme", "agent-7", "fast", 3)
     assert found.inputs == run.inputs
-    assert (found.epoch, found.claims, found.owner, found.hop_id) == (0, 0, None, run.hop_id)
+    assert (found.epoch, found.claims, found.owner, found.hop_id) == (0, 0, None, run.id)
     assert found.published_at == found.created_at
     assert found.deadline_at is None
     assert found.settled_at is None

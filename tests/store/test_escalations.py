@@ -11,7 +11,7 @@ import pytest
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.ports import ClaimedRun, RunWrite
+from orchestrator.ports import ClaimedRun, RunWrite, hop_ids
 from orchestrator.store import SqlStore, open_store
 from tests.store.making import (
     ME,
@@ -107,7 +107,7 @@ async def test_unknown_ones_are_not_found(store: SqlStore) -> None:
 def decision(run: ClaimedRun, **changes: Any) -> tuple[RunWrite, dict[str, Any]]:
     """A person's retry of an escalated run that was claimed once."""
     changes.setdefault("status", RunStatus.COMPENSATING)
-    changes.setdefault("next_hop_id", new_id())
+    changes.setdefault("hinted", True)
     made = write(run, direction=Direction.BACKWARD, owner="", epoch=2, release=True, **changes)
     told = {"expected_epoch": 1, "resolution": "retried", "by": "ada", "reason": "fixed"}
     return made, told
@@ -137,7 +137,11 @@ async def test_an_act_closes_the_escalation_and_sends_the_run_on(store: SqlStore
     assert len(await store.escalations(open_only=False)) == 1
     found = await store.run(run.run.id)
     assert (found.status, found.epoch, found.owner) == (RunStatus.COMPENSATING, 2, None)
-    assert (found.settled_at, found.claims, found.hop_id) == (None, 0, made.next_hop_id)
+    assert (found.settled_at, found.claims, found.hop_id) == (
+        None,
+        0,
+        hop_ids(found.id, made.saga)[0],
+    )
     assert (await store.steps(found.id))[1].undo.link == landed(1).link
     assert [a.kind for a in await store.audit(found.id)] == ["run.accepted", "operator.retried"]
     assert await store.claim([(found.id, 1)], owner=YOU) == []
@@ -151,7 +155,7 @@ async def test_an_act_closes_the_escalation_and_sends_the_run_on(store: SqlStore
 
 async def test_an_act_may_end_the_run(store: SqlStore) -> None:
     ((escalation_id, run),) = await escalated(store)
-    made, told = decision(run, status=RunStatus.ABANDONED, next_hop_id=None)
+    made, told = decision(run, status=RunStatus.ABANDONED, hinted=False)
     await store.act(escalation_id, made, **{**told, "resolution": "abandoned"})
     found = await store.run(run.run.id)
     assert (found.status, found.owner) == (RunStatus.ABANDONED, None)
@@ -161,9 +165,7 @@ async def test_an_act_may_end_the_run(store: SqlStore) -> None:
 
 async def test_an_act_may_escalate_again(store: SqlStore) -> None:
     ((escalation_id, run),) = await escalated(store)
-    made, told = decision(
-        run, status=RunStatus.ESCALATED, next_hop_id=None, escalation=escalation()
-    )
+    made, told = decision(run, status=RunStatus.ESCALATED, hinted=False, escalation=escalation())
     await store.act(escalation_id, made, **told)
     first, second = await store.escalations_of(run.run.id)
     assert first.closed_at is not None

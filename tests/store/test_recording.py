@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.core.events import CancelMode
-from orchestrator.core.saga import Link
+from orchestrator.core.saga import Link, StepState
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
-from orchestrator.ports import ClaimedRun, LinkWrite, RunWrite
+from orchestrator.ports import ClaimedRun, LinkWrite, RunWrite, hop_id_of
 from orchestrator.store import SqlStore
 from tests.store.making import (
     AT,
@@ -24,9 +24,9 @@ from tests.store.making import (
     claimed,
     escalation,
     landed,
-    new_id,
     registered,
     request,
+    saga,
     write,
 )
 
@@ -191,10 +191,15 @@ async def test_a_settled_run_has_no_owner_even_if_its_writer_forgot(store: SqlSt
 
 async def test_a_hop_sets_its_id_and_time(store: SqlStore) -> None:
     (run,) = await claimed(store)
-    hop_id = new_id()
-    await store.record([write(run, release=True, next_hop_id=hop_id)])
+    on = saga(run, status=RunStatus.RUNNING)
+    first = StepState(forward=landed().link)
+    on = replace(on, steps=(first, *on.steps[1:]))
+    await store.record([replace(write(run, release=True, hinted=True), saga=on)])
     found = await store.run(run.run.id)
-    assert (found.hop_id, found.owner, found.epoch) == (hop_id, None, 1)
+    second = hop_id_of(run.run.id, (1, Direction.FORWARD))
+    assert (found.hop_id, found.owner, found.epoch) == (second, None, 1)
+    (again,) = await store.take_lost(silent_seconds=-1, limit=1)
+    assert (again.hop_id, again.parent_hop_id) == (second, run.run.id)
     assert found.published_at is not None
     assert found.published_at > found.created_at
 
@@ -228,9 +233,7 @@ async def test_large_payloads(store: SqlStore) -> None:
 
 async def test_the_answer_tells_of_a_wish_to_cancel(store: SqlStore) -> None:
     runs = await claimed(store, 2)
-    await store.request_cancel(
-        runs[0].run.id, mode=CancelMode.UNDO, reason="wrong item", by="ada", hop_id=new_id()
-    )
+    await store.request_cancel(runs[0].run.id, mode=CancelMode.UNDO, reason="wrong item", by="ada")
     first, second = await store.record([write(run) for run in runs])
     assert first is not None
     assert second is not None
@@ -242,14 +245,10 @@ async def test_others_notes_move_the_owners_audit_numbers_on(store: SqlStore) ->
     """The owner counts in memory; nobody's record is lost or numbered twice."""
     (run,) = await claimed(store)
     await store.record([write(run, audit=(audit(2, "step.begun"),))])
-    await store.request_cancel(
-        run.run.id, mode=CancelMode.UNDO, reason="r", by="ada", hop_id=new_id()
-    )
+    await store.request_cancel(run.run.id, mode=CancelMode.UNDO, reason="r", by="ada")
     second = write(run, audit=(audit(3, "step.landed"), audit(4, "run.cancelled")))
     await store.record([second])
-    await store.request_cancel(
-        run.run.id, mode=CancelMode.STOP, reason="r", by="bob", hop_id=new_id()
-    )
+    await store.request_cancel(run.run.id, mode=CancelMode.STOP, reason="r", by="bob")
     await store.record([second])  # its answer was lost
     await store.record([write(run, audit=(audit(5, "undo.landed"),), release=True)])
 

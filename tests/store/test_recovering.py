@@ -203,7 +203,8 @@ async def test_sweeps_share_and_tell_where_a_run_stands(store: SqlStore, other: 
     )
     found = [each for answer in answers for each in answer]
     assert {each.lane for each in found} == {"fast"}
-    assert {each.hop_id for each in found} <= {run.hop_id for run in runs}
+    assert {each.hop_id for each in found} <= {run.id for run in runs}
+    assert {each.parent_hop_id for each in found} == {None}
     version = await store.workflow("order")
     assert {each.workflow_id for each in found} == {version.id}
 

@@ -65,6 +65,7 @@ def upgrade() -> None:
         sa.Column("owner", ID),
         sa.Column("claims", sa.Integer, nullable=False),
         sa.Column("hop_id", ID),
+        sa.Column("parent_hop_id", ID),
         sa.Column("wake_at", INSTANT),
         sa.Column("deadline_at", INSTANT),
         sa.Column("published_at", INSTANT),
