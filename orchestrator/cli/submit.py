@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,7 +104,7 @@ def _refuse_together(*, one: list[str] | None, inputs: str | None, wait: bool) -
 
 def _submit_one(wish: Submission, *, wait: bool, as_json: bool) -> None:
     async def ask(services: Services) -> tuple[str, bool, RunView | None]:
-        (accepted,) = await services.submitter.submit([wish])
+        (accepted,) = await _send(services, [wish], ["inputs"])
         view = await settled(services, accepted.run_id, _LOOK_SECONDS) if wait else None
         return accepted.run_id, accepted.repeated, view
 
@@ -130,7 +130,8 @@ def _submit_file(wish: Submission, file: Path, *, as_json: bool) -> None:
         with _progress(hidden=as_json) as progress:
             task = progress.add_task(f"submitting {wish.workflow}", total=total)
             for batch in _batches(lines):
-                answers = await _send(services, wish, batch)
+                wishes = [_of_line(wish, line) for line in batch]
+                answers = await _send(services, wishes, [line.place for line in batch])
                 again = sum(one.repeated for one in answers)
                 done = Submitted(
                     accepted=done.accepted + len(answers) - again, repeated=done.repeated + again
@@ -142,20 +143,18 @@ def _submit_file(wish: Submission, file: Path, *, as_json: bool) -> None:
     answer(done, lambda: _draw_many(done), as_json=as_json)
 
 
-async def _send(services: Services, wish: Submission, batch: list[RunLine]) -> list[Accepted]:
-    """Submit one batch; a refused submission is named by its line."""
+async def _send(
+    services: Services, wishes: Sequence[Submission], places: Sequence[str]
+) -> list[Accepted]:
+    """Submit; a refused one, counted from 0 by the service, is named by its place."""
     try:
-        return await services.submitter.submit([_of_line(wish, line) for line in batch])
+        return await services.submitter.submit(wishes)
     except InvalidInput as error:
         problems = [
-            replace(problem, place=_by_line(problem.place, batch)) for problem in error.problems
+            replace(problem, place=_SUBMISSION.sub(lambda at: places[int(at[1])], problem.place))
+            for problem in error.problems
         ]
         raise InvalidInput(error.message, problems=problems) from error
-
-
-def _by_line(place: str, batch: list[RunLine]) -> str:
-    """`submission 3, …` (counted from 0 within a batch) as the line of the file."""
-    return _SUBMISSION.sub(lambda found: batch[int(found[1])].place, place)
 
 
 def _of_line(wish: Submission, line: RunLine) -> Submission:

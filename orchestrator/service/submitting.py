@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -91,7 +91,7 @@ class Submitter:
         version = await self._version(wish)
         program = await self._programs.get(version.id)
         self._check_size(place, wish)
-        inputs = program.check_inputs(wish.inputs)
+        inputs = _checked(program, place, wish)
         run_id = self._new_id()
         return NewRun(
             id=run_id,
@@ -134,6 +134,19 @@ class Submitter:
         )
 
 
+def _checked(program: Program, place: int, wish: Submission) -> dict[str, Any]:
+    """The inputs with their defaults. Raises InvalidInput naming the submission."""
+    try:
+        return dict(program.check_inputs(wish.inputs))
+    except InvalidInput as error:
+        problems = [
+            replace(problem, place=f"submission {place}, {problem.place}")
+            for problem in error.problems
+        ]
+        raise InvalidInput(error.message, problems=problems) from None
+
+
 def _json(value: object) -> bytes:
     """Canonical form: the same inputs always have the same digest."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")  # the schema check refuses what is not UTF-8

@@ -19,10 +19,14 @@ def refusal(said: Said, *, kind: str, code: int) -> str:
     return said.out
 
 
-def test_nothing_is_up(deployment: Deployment) -> None:
-    text = refusal(deployment.run("submit", "notes", "--json"), kind="InvalidSetting", code=3)
-    assert "broker_url" in text
+def test_without_a_broker_the_table_still_answers(deployment: Deployment) -> None:
+    text = refusal(deployment.run("queues", "--json"), kind="Unavailable", code=6)
     assert "orchestrator up" in text
+    assert deployment.ask("workflows", "validate", "config/workflows")
+    deployment.ask("workflows", "publish", "config/workflows")
+    run_id = deployment.ask("submit", "notes", "--input", f"folder={deployment.notes}")["run_id"]
+    assert [run["id"] for run in deployment.ask("runs", "list")] == [run_id]
+    assert deployment.run("doctor", "--json").code == 1
 
 
 def test_the_broker_is_not_reachable(deployment: Deployment) -> None:
