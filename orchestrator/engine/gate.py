@@ -466,7 +466,15 @@ class _Queue:
             self._wake.set()
             await asyncio.wait([self._pump])  # a call under way ends in bounded time
             with contextlib.suppress(Unavailable):
-                await self._shared.leave(self._config.name)
+                await self._leave()
+
+    async def _leave(self) -> None:
+        """Give back all but what is in use; the lease of that runs out by itself."""
+        name, last = self._config.name, self._in_use
+        if last and self._config.concurrency is not None:
+            await self._shared.lease(name, limit=last, wanted=last, held=last)
+        else:
+            await self._shared.leave(name)
 
 
 def spacing_seconds(rates: Sequence[Rate], headroom_seconds: float) -> float:

@@ -8,7 +8,7 @@ import inspect
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -67,7 +67,7 @@ class TaskTransport:
                 return await task.function(**arguments)
         except StepError:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a function raises
+        except (Exception, SystemExit) as error:
             if limit.expired():
                 raise _failed(task, f"no result within {seconds:g} s") from error
             raise _failed(task, f"{type(error).__name__}: {error}") from error
@@ -80,7 +80,7 @@ class TaskTransport:
                 return await asyncio.shield(asyncio.wrap_future(future))
         except StepError:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a function raises
+        except (Exception, SystemExit) as error:
             if not limit.expired():
                 raise _failed(task, f"{type(error).__name__}: {error}") from error
             if future.cancel():
@@ -103,7 +103,7 @@ def _arguments(task: Task, request: FrozenRequest, context: AttemptContext) -> d
     return arguments
 
 
-@lru_cache(maxsize=None)
+@cache
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
