@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 from uuid import NAMESPACE_OID, uuid5
 
@@ -694,14 +695,29 @@ class DeadLetterQueue(Protocol):
         """The escalation ids on the queue, oldest first, with repetitions."""
 
 
+class StepEnd(StrEnum):
+    """How a step that was shown as started is shown to go on, in Celery's words."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # no attempt is left
+    RETRIED = "retried"  # it waits for its next attempt, or for its API to admit it
+    REVOKED = "revoked"  # the run turned back, or ended, before the step was done
+
+
 class StepEvents(Protocol):
-    """Tells watchers (Flower) about steps that continue inline."""
+    """Tells watchers (Flower) how steps go, each as a Celery task. Methods return at once."""
 
-    def step_started(self, hint: Hint) -> None:
-        """A step began without a message of its own."""
+    def step_started(self, hint: Hint, *, by_message: bool = False) -> None:
+        """A step began. `by_message`: Celery has shown it, since a message brought it."""
 
-    def step_finished(self, hint: Hint, *, ok: bool, seconds: float, detail: str = "") -> None:
-        """It ended; failures and compensations are never dropped by the budget."""
+    def step_revived(self, hint: Hint) -> None:
+        """A step begun by message is tried again although it may have been shown as ended."""
+
+    def step_ended(self, hint: Hint, end: StepEnd, *, seconds: float, detail: str = "") -> None:
+        """It is over here; failures and compensations are never dropped by the budget."""
+
+    def step_left(self, hint: Hint) -> None:
+        """Somebody else goes on with it and will show its end."""
 
 
 # --- ports: a worker process ----------------------------------------------------------------------

@@ -25,6 +25,7 @@ from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
+from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.http import HttpTransport
 from orchestrator.engine.runtime import EngineRuntime, Parts, RuntimeOptions
 from orchestrator.engine.tasks import TaskTransport
@@ -176,6 +177,8 @@ async def _build_parts(
         worker_id=worker_id, journal=journal, outbox=outbox, gate=gate_of_process, http=http,
         tasks=tasks, dead_letters=dead_letters, events=app.step_events, clock=DatabaseClock(),
         limits=_limits(settings), new_id=new_id,
+        # Well before others may take its runs over.
+        lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip
 
     async def republish(redeliveries: Sequence[Redelivery]) -> None:

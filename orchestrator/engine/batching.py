@@ -18,6 +18,8 @@ from orchestrator.errors import Unavailable
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+_Batch = list[tuple[Item, "asyncio.Future[Answer]"]]
+
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -28,7 +30,10 @@ class Batcher(Generic[Item, Answer]):
     """Gathers items into batches for `perform`, one batch at a time, in order of arrival.
 
     `perform` answers one value for each item. When it raises Unavailable the same batch is tried
-    again for ever (its items are repeatable by contract); any other error goes to all its callers.
+    again for ever (its items are repeatable by contract). After any other error each item is tried
+    alone, so that the error goes only to the callers whose items cause it.
+
+    `abandonable`: items whose callers were cancelled before their batch began are left out.
     """
 
     def __init__(
@@ -37,9 +42,11 @@ class Batcher(Generic[Item, Answer]):
         *,
         name: str,
         largest: int,
+        abandonable: bool = False,
     ) -> None:
         self._perform = perform
         self._name = name
+        self._abandonable = abandonable
         self._largest = largest
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -47,7 +54,7 @@ class Batcher(Generic[Item, Answer]):
     async def submit(self, item: Item) -> Answer:
         """The answer for this item once its batch is through.
 
-        A cancelled caller's item is still performed: it may be under way already.
+        A cancelled caller's item is still performed, unless it is `abandonable` and has not begun.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
@@ -64,29 +71,41 @@ class Batcher(Generic[Item, Answer]):
         try:
             while self._waiting:
                 size = min(len(self._waiting), self._largest)
-                batch = [self._waiting.popleft() for _ in range(size)]
-                await self._settle(batch)
+                await self._settle([self._waiting.popleft() for _ in range(size)])
         finally:
             self._task = None
 
-    async def _settle(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _settle(self, batch: _Batch[Item, Answer]) -> None:
         try:
-            answers = await self._until_available([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001 - every caller of the batch gets it
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            batch, answers = await self._until_available(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                _fail(batch[0][1], error)
+                return
+            log.exception("batch.split", batch=self._name, items=len(batch))
+            for pair in batch:
+                await self._settle([pair])
             return
         for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
 
-    async def _until_available(self, items: Sequence[Item]) -> Sequence[Answer]:
+    async def _until_available(
+        self, batch: _Batch[Item, Answer]
+    ) -> tuple[_Batch[Item, Answer], Sequence[Answer]]:
+        """The items that were performed after all, and their answers."""
         pause = FIRST_PAUSE_SECONDS
         while True:
+            if self._abandonable:
+                batch = [pair for pair in batch if not pair[1].cancelled()]
             try:
-                return await self._perform(items)
+                return batch, await self._perform([item for item, _ in batch]) if batch else []
             except Unavailable as error:
-                log.warning("batch.postponed", batch=self._name, items=len(items), why=str(error))
+                log.warning("batch.postponed", batch=self._name, items=len(batch), why=str(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _fail(future: asyncio.Future[Answer], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

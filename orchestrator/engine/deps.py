@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
+from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.ports import (
     DeadLetterQueue,
     Gate,
@@ -47,6 +48,7 @@ class Deps:
     clock: DatabaseClock
     limits: Limits
     new_id: Callable[[], str]  # UUIDv7
+    lifeline: Lifeline = field(default_factory=Lifeline)
     jitter: Callable[[], float] = random.random
 
     def transport(self, request: FrozenRequest) -> Transport:

@@ -8,14 +8,15 @@ rules about what must be durable before a request leaves:
   does no harm, so an intent that the gate delays is not a doubt; when the gate parks the run, the
   intent is withdrawn.
 * `unkeyed` calls: the gate first, then the intent, then the request, so that only a request that
-  may really have left is ever in doubt.
+  may really have left is ever in doubt. A process that the database has not heard of for a while
+  may have lost its runs: it confirms by one more guarded write before it sends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -24,14 +25,7 @@ import structlog
 
 from orchestrator import crashpoints
 from orchestrator.core import events as e
-from orchestrator.core.exchange import (
-    Facts,
-    FrozenRequest,
-    Judgement,
-    NothingToUndo,
-    Outcome,
-    Response,
-)
+from orchestrator.core.exchange import Facts, FrozenRequest, Judgement, NothingToUndo, Response
 from orchestrator.core.plan import Effects
 from orchestrator.core.saga import (
     Command,
@@ -46,19 +40,14 @@ from orchestrator.core.saga import (
     current,
     decide,
 )
-from orchestrator.core.states import HAPPENED, Direction, LinkStatus, RunStatus
+from orchestrator.core.states import HAPPENED, TIMED, Direction, LinkStatus, RunStatus
 from orchestrator.definitions.program import Program
+from orchestrator.engine.answering import Answer, ask, broken, event_of, of_verification, within
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.escalating import as_record, new_escalation
 from orchestrator.engine.ledger import At, Ledger
-from orchestrator.errors import (
-    IllegalTransition,
-    InDoubt,
-    NotLanded,
-    RefusedError,
-    StaleOwner,
-    Unavailable,
-)
+from orchestrator.engine.showing import Showing
+from orchestrator.errors import IllegalTransition, RefusedError, StaleOwner, Unavailable
 from orchestrator.ports import (
     ActiveRun,
     AttemptContext,
@@ -72,6 +61,7 @@ from orchestrator.ports import (
     Permit,
     RunWrite,
     Signals,
+    StepEnd,
 )
 
 log = structlog.get_logger(__name__)
@@ -92,21 +82,19 @@ class RunDriver:
         self._saga = claimed.saga(program.plan)
         self._durable = self._saga  # as last committed
         self._facts = _facts(claimed)
-        self._hop = hop
+        self._shown = Showing(claimed.run, hop, self._saga, deps)
         self._begun_at = time.monotonic()
-        self._links_begun: list[At] = []
         self._wish = Signals()
+        self._refuses_cancel = False  # the next write says so
         self._interrupt: asyncio.Future[Any] | None = None
         self._handing_over = False
-        self._refused_cancel = False
-        self._at_step = _initial_activity(claimed, hop)
 
     # --- what the process asks of it --------------------------------------------------------------
 
     @property
     def activity(self) -> ActiveRun:
         """The step it is at, for watchers."""
-        return self._at_step
+        return self._shown.activity
 
     def hand_over(self) -> None:
         """Give the run back at the next boundary; cuts waits short, never a call in flight."""
@@ -116,12 +104,7 @@ class RunDriver:
 
     async def release_as_last_committed(self) -> None:
         """Give the run back untouched after a failure of this process; the sweep finds it."""
-        await self._deps.journal.submit(
-            RunWrite(
-                run_id=self._ledger.run.id, owner=self._deps.worker_id,
-                epoch=self._ledger.run.epoch, saga=self._durable, release=True,
-            )
-        )  # fmt: skip
+        await give_back(self._ledger.run.id, self._ledger.run.epoch, self._durable, self._deps)
 
     async def drive(self) -> None:
         """Run until there is nothing to do here. Raises StaleOwner when the run was taken over."""
@@ -131,6 +114,8 @@ class RunDriver:
                 decision = await self._obey(decision.command)
         except HandOver:
             await self._hop_away()
+        finally:
+            self._shown.leave(self._saga)
 
     # --- one command ------------------------------------------------------------------------------
 
@@ -151,14 +136,11 @@ class RunDriver:
             case Finish():
                 return await self._finish(command)
             case Hold():
+                self._shown.end(StepEnd.RETRIED, "paused")
                 await self._flush(release=True)
                 return None
-            case _:
-                return await self._obey(self._continue_command())
-
-    def _continue_command(self) -> Command | None:
-        """What follows an event that commands nothing by itself."""
-        return self._apply(e.Resumed()).command
+            case _:  # an event that commands nothing by itself
+                return self._apply(e.Resumed())
 
     async def _at_link(self, command: Perform | Verify, at: At) -> Decision | None:
         if self._handing_over or self._inline_budget_is_spent(at):
@@ -167,9 +149,7 @@ class RunDriver:
         cancelled = self._take_cancel_wish()
         if cancelled is not None:
             return cancelled
-        if not self._links_begun or self._links_begun[-1] != at:
-            self._links_begun.append(at)
-            self._show_step(at)
+        self._shown.begin(at, self._saga)
         if isinstance(command, Verify):
             return await self._verify(at)
         return await self._perform(at)
@@ -196,9 +176,13 @@ class RunDriver:
         try:
             prepared = self._program.prepare(*at, self._facts)
         except RefusedError as error:
-            return self._settle(at, e.NotLanded(reason=str(error)), error=str(error))
+            return self._settle(at, e.NotLanded(reason=str(error)), reason=str(error))
+        except Exception as error:
+            log.exception("request.broken", run=self._ledger.run.id, step=self._step_id(at))
+            reason = broken("the making of the request", error)
+            return self._settle(at, e.NotLanded(reason=reason), reason=reason)
         if isinstance(prepared, NothingToUndo):
-            return self._settle(at, e.NotNeeded(reason=prepared.reason), error=prepared.reason)
+            return self._settle(at, e.NotNeeded(reason=prepared.reason), reason=prepared.reason)
         return prepared
 
     # --- gate and intent --------------------------------------------------------------------------
@@ -208,6 +192,7 @@ class RunDriver:
         cancelled = self._withdraw_if_cancelled(at)
         if cancelled is not None:
             return cancelled
+        self._stop_if_handing_over()
         return await self._enter(at)
 
     async def _enter_then_begin(self, at: At, request: FrozenRequest) -> _Permitted | Decision:
@@ -219,18 +204,31 @@ class RunDriver:
                 return entered
             permit = entered.permit
         try:
-            await self._begin(at, request)
+            return await self._begin_permitted(at, request, permit)
         except BaseException:
             permit.release()
             raise
+
+    async def _begin_permitted(
+        self, at: At, request: FrozenRequest, permit: Permit
+    ) -> _Permitted | Decision:
+        """Make the intent durable with a permit in hand."""
+        await self._begin(at, request)
         cancelled = self._withdraw_if_cancelled(at)
         if cancelled is not None:
             permit.release()
             return cancelled
-        if permit.fresh:
-            return _Permitted(permit)
-        permit.release()  # the commit took longer than a rate reservation is good for
-        return await self._enter(at)
+        self._stop_if_handing_over()
+        while True:
+            if self._deps.lifeline.doubtful:
+                await self._commit()
+            if permit.fresh:
+                return _Permitted(permit)
+            permit.release()  # the commit took longer than a rate reservation is good for
+            entered = await self._enter(at)
+            if not isinstance(entered, _Permitted):
+                return entered
+            permit = entered.permit
 
     async def _enter(self, at: At) -> _Permitted | Decision:
         api = self._saga.call(*at).api
@@ -243,12 +241,15 @@ class RunDriver:
             return _Permitted(await self._interruptible(entering))
         except GateBusy as busy:
             self._withdraw(at)
-            until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
-            return self._apply(e.Parked(until=until))
+            return self._park(busy)
+
+    def _park(self, busy: GateBusy) -> Decision:
+        until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
+        return self._apply(e.Parked(until=until))
 
     async def _begin(self, at: At, request: FrozenRequest) -> None:
         """Make the intent durable."""
-        crashpoints.reach("before_intent")
+        self._reach("before_intent")
         now = self._deps.clock.now()
         self._apply(e.Began())
         first = self._ledger.link(at).started_at is None
@@ -261,7 +262,7 @@ class RunDriver:
         )  # fmt: skip
         self._audit("begun", at, {"attempt": self._saga.link(*at).attempts})
         await self._flush()
-        crashpoints.reach("after_intent")
+        self._reach("after_intent")
 
     def _withdraw(self, at: At) -> None:
         """Take back an intent whose request never left."""
@@ -272,7 +273,7 @@ class RunDriver:
         self._audit("withdrawn", at, {})
 
     def _withdraw_if_cancelled(self, at: At) -> Decision | None:
-        if self._wish.cancel is None or self._saga.cancel is not None or self._refused_cancel:
+        if not self._cancel_is_open:
             return None
         self._withdraw(at)
         return self._take_cancel_wish() or self._apply(e.Resumed())
@@ -281,85 +282,66 @@ class RunDriver:
 
     async def _send(self, at: At, request: FrozenRequest, permit: Permit) -> Decision:
         call = self._saga.call(*at)
-        started_at, started = self._deps.clock.now(), time.monotonic()
-        response: Response | None = None
+
+        def judge(response: Response) -> Judgement:
+            return self._program.judge(*at, self._facts, request, response)
+
         try:
-            response = await self._deps.transport(request).send(
-                call.api, request, self._context(at), timeout_seconds=call.timeout_seconds
-            )
-            judgement = self._program.judge(*at, self._facts, request, response)
-        except (NotLanded, InDoubt) as error:
-            judgement = _judgement_of(error)
+            answer = await ask(
+                self._deps, call.api, request, self._context(at), judge,
+                timeout_seconds=call.timeout_seconds,
+            )  # fmt: skip
         finally:
             permit.release()
-        crashpoints.reach("after_effect")
-        self._note_attempt(at, "call", judgement, response, started_at)
-        self._show_outcome(judgement, time.monotonic() - started)
-        return self._settle(at, self._event_of(judgement), judgement=judgement)
+        self._reach("after_effect")
+        return self._take_answer(at, answer, "call")
 
     async def _verify(self, at: At) -> Decision:
-        call = self._saga.call(*at).verify
-        assert call is not None, "the core asks for a verification only where there is one"
-        started_at = self._deps.clock.now()
+        verify = self._saga.call(*at).verify
+        assert verify is not None, "the core asks for a verification only where there is one"
         try:
             request = self._program.prepare_verify(*at, self._facts)
-            patience = self._deps.limits.gate_patience_seconds
-            permit = await self._interruptible(
-                self._deps.gate.enter(call.api, patience_seconds=patience)
-            )
-        except RefusedError as error:
-            return self._settle(at, e.InDoubt(reason=str(error)), error=str(error))
-        except GateBusy as busy:
-            until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
-            return self._apply(e.Parked(until=until))
-        response, judgement = await self._ask(at, request, permit, call.timeout_seconds)
-        self._note_attempt(at, "verify", judgement, response, started_at)
-        return self._settle(at, self._event_of(judgement), judgement=judgement)
-
-    async def _ask(
-        self, at: At, request: FrozenRequest, permit: Permit, timeout_seconds: float | None
-    ) -> tuple[Response | None, Judgement]:
-        api = self._saga.call(*at).verify.api  # type: ignore[union-attr]  # checked by _verify
+        except Exception as error:  # noqa: BLE001 - whatever it is, the doubt stays as it was
+            reason = str(error) if isinstance(error, RefusedError) else broken("asking", error)
+            return self._settle(at, e.InDoubt(reason=reason), reason=reason)
+        patience = self._deps.limits.gate_patience_seconds
         try:
-            response = await self._deps.transport(request).send(
-                api, request, self._context(at), timeout_seconds=timeout_seconds
-            )
-            return response, self._program.judge(*at, self._facts, request, response, verify=True)
-        except (NotLanded, InDoubt) as error:
-            # A question that got no answer leaves the doubt as it was.
-            return None, Judgement(outcome=Outcome.UNKNOWN, reason=error.reason)
+            entering = self._deps.gate.enter(verify.api, patience_seconds=patience)
+            permit = await self._interruptible(entering)
+        except GateBusy as busy:
+            return self._park(busy)
+
+        def judge(response: Response) -> Judgement:
+            return self._program.judge(*at, self._facts, request, response, verify=True)
+
+        try:
+            answer = await ask(
+                self._deps, verify.api, request, self._context(at), judge,
+                timeout_seconds=verify.timeout_seconds,
+            )  # fmt: skip
         finally:
             permit.release()
+        judgement = of_verification(answer.judgement, answer.response)
+        return self._take_answer(at, replace(answer, judgement=judgement), "verify")
 
-    def _event_of(self, judgement: Judgement) -> e.Event:
-        match judgement.outcome:
-            case Outcome.LANDED:
-                return e.Landed(accepted=judgement.accepted, reason=judgement.reason)
-            case Outcome.NOT_LANDED:
-                return e.NotLanded(
-                    reason=judgement.reason, retryable=judgement.retryable,
-                    settles_doubt=judgement.settles_doubt, jitter=self._deps.jitter(),
-                    retry_after_seconds=judgement.retry_after_seconds,
-                )  # fmt: skip
-            case Outcome.UNKNOWN:
-                return e.InDoubt(
-                    reason=judgement.reason, jitter=self._deps.jitter(),
-                    retry_after_seconds=judgement.retry_after_seconds,
-                )  # fmt: skip
+    def _take_answer(self, at: At, answer: Answer, kind: str) -> Decision:
+        judgement = within(answer.judgement, at[1], self._deps.limits.max_output_bytes)
+        self._note_attempt(at, kind, replace(answer, judgement=judgement))
+        event = event_of(judgement, self._deps.jitter())
+        return self._settle(at, event, reason=judgement.reason, outputs=judgement.outputs)
 
     def _settle(
-        self, at: At, event: e.Event, *, judgement: Judgement | None = None, error: str = ""
+        self, at: At, event: e.Event, *, reason: str, outputs: Mapping[str, Any] | None = None
     ) -> Decision:
         """Feed a link's outcome to the core and note what it changed."""
         decision = self._apply(event)
         link = self._saga.link(*at)
-        landed = link.status in HAPPENED
-        outputs = judgement.outputs if judgement is not None and landed else None
+        if link.status not in HAPPENED:
+            outputs = None
         if outputs is not None and at[1] is Direction.FORWARD:
             self._facts = replace(
                 self._facts, outputs={**self._facts.outputs, self._step_id(at): outputs}
             )
-        reason = error or ("" if judgement is None else judgement.reason)
         self._ledger.change(
             at,
             LinkWrite(
@@ -370,6 +352,8 @@ class RunDriver:
         self._note_links_changed_besides(at)
         self._ledger.progressed()
         self._audit(link.status, at, {"reason": reason, "run": self._saga.status})
+        accepted = not isinstance(event, e.Landed) or event.accepted
+        self._shown.settled(at, self._saga, accepted=accepted, reason=reason)
         return decision
 
     # --- ways to stop -----------------------------------------------------------------------------
@@ -378,18 +362,36 @@ class RunDriver:
         seconds = (command.until - self._deps.clock.now()).total_seconds()
         parked = self._saga.status is RunStatus.PARKED
         if seconds > self._deps.limits.short_wait_seconds or parked:
-            await self._flush(release=True)
-            return None
+            return await self._sleep()
         await self._flush()
+        cancelled = self._take_cancel_wish()
+        if cancelled is not None:
+            return cancelled
         await self._interruptible(asyncio.sleep(max(seconds, 0.0)))
-        return self._take_cancel_wish() or self._apply(e.Resumed())
+        return self._apply(e.Resumed())
+
+    async def _sleep(self) -> Decision | None:
+        """Leave the run to the table until its time; not while somebody wants it cancelled.
+
+        The store then keeps it in our hands, so that the wish is answered now and not after a
+        wait of hours.
+        """
+        self._shown.end(StepEnd.RETRIED, f"{self._saga.status} until {self._saga.wake_at}")
+        await self._flush(release=True)
+        while self._cancel_is_open:
+            cancelled = self._take_cancel_wish()
+            if cancelled is not None:
+                return cancelled
+            await self._flush(release=True)
+        return None
 
     async def _escalate(self, command: Escalate) -> Decision | None:
+        self._note_all_links()
         escalation = new_escalation(
             command, self._saga, self._ledger.steps, new_id=self._deps.new_id
         )
-        self._note_all_links()
         self._audit("run.escalated", None, {"reason": command.reason, "detail": command.detail})
+        self._shown.end(StepEnd.FAILED, command.detail)
         await self._flush(release=True, escalation=escalation)
         log.warning("run.escalated", run=self._ledger.run.id, reason=command.reason)
         await self._announce(escalation)
@@ -397,6 +399,7 @@ class RunDriver:
 
     async def _announce(self, escalation: NewEscalation) -> None:
         """Put it on the dead-letter queue; if that fails, the sweep reconciles queue and table."""
+        self._reach("before_publish")
         record = as_record(escalation, self._ledger.run, self._saga.plan, self._deps.clock.now())
         try:
             await self._deps.dead_letters.publish([record])
@@ -404,47 +407,72 @@ class RunDriver:
             log.warning("dead_letter.postponed", escalation=escalation.id, why=str(error))
 
     async def _finish(self, command: Finish) -> Decision | None:
-        outputs = None
-        if command.status is RunStatus.SUCCEEDED:
-            outputs = self._program.outputs(self._facts)
+        outputs = self._outputs() if command.status is RunStatus.SUCCEEDED else None
         self._note_all_links()
         self._audit(f"run.{command.status}", None, {"cause": self._saga.cause})
+        self._shown.end(StepEnd.REVOKED, self._saga.cause)
         await self._flush(release=True, outputs=outputs)
         return None
 
+    def _outputs(self) -> Mapping[str, Any] | None:
+        """The workflow's outputs; a run whose effects are all there succeeds also without them."""
+        try:
+            return self._program.outputs(self._facts)
+        except Exception as error:
+            log.exception("outputs.broken", run=self._ledger.run.id)
+            self._audit("outputs.failed", None, {"why": broken("the making of them", error)})
+            return None
+
     async def _hop_away(self) -> None:
-        """Release the run with a wake-up for whoever comes next."""
+        """Release the run with a wake-up for whoever comes next; one that waits needs none."""
         at = current(self._saga)
         if at is not None:
             self._withdraw(at)
-        next_hop_id = self._deps.new_id()
-        await self._flush(release=True, next_hop_id=next_hop_id)
-        crashpoints.reach("before_publish")
+        self._note_all_links()
+        if self._saga.status in TIMED:
+            self._shown.end(StepEnd.RETRIED, f"{self._saga.status} until {self._saga.wake_at}")
+            await self._flush(release=True)
+            return
+        await self._flush(release=True, hinted=True)
+        self._reach("before_publish")
         hint = Hint.at(
             self._saga, run_id=self._ledger.run.id, epoch=self._ledger.run.epoch,
-            lane=self._ledger.run.lane, hop_id=next_hop_id, parent_hop_id=self._at_step.hop_id,
+            lane=self._ledger.run.lane,
         )  # fmt: skip
         await self._deps.outbox.submit(hint)
 
     def _inline_budget_is_spent(self, at: At) -> bool:
-        if not self._links_begun or self._links_begun[-1] == at:
+        if self._shown.is_at(at):
             return False
         limits = self._deps.limits
-        if len(self._links_begun) > limits.max_inline_steps:
+        if self._shown.links_begun > limits.max_inline_steps:
             return True
         return time.monotonic() - self._begun_at > limits.max_inline_seconds
 
+    def _stop_if_handing_over(self) -> None:
+        if self._handing_over:
+            raise HandOver
+
+    # --- wishes of others -------------------------------------------------------------------------
+
+    @property
+    def _cancel_is_open(self) -> bool:
+        """Somebody wants the run cancelled, and it has neither been taken up nor refused."""
+        taken = self._saga.cancel is not None or self._refuses_cancel
+        return self._wish.cancel is not None and not taken
+
     def _take_cancel_wish(self) -> Decision | None:
-        if self._wish.cancel is None or self._saga.cancel is not None or self._refused_cancel:
+        if not self._cancel_is_open:
             return None
+        mode, reason = self._wish.cancel, self._wish.cancel_reason
+        assert mode is not None, "open means that there is one"
         try:
-            event = e.CancelRequested(mode=self._wish.cancel, reason=self._wish.cancel_reason)
-            decision = self._apply(event)
+            decision = self._apply(e.CancelRequested(mode=mode, reason=reason))
         except IllegalTransition as error:
-            self._refused_cancel = True
+            self._refuses_cancel = True
             self._audit("cancel.refused", None, {"why": str(error)})
             return None
-        self._audit("run.cancelled", None, {"mode": event.mode, "reason": event.reason})
+        self._audit("run.cancelled", None, {"mode": mode, "reason": reason})
         return decision
 
     # --- small parts ------------------------------------------------------------------------------
@@ -458,14 +486,22 @@ class RunDriver:
         """Commit what is pending. Raises StaleOwner when another worker has the run by now."""
         if not (self._ledger.dirty or more or self._saga is not self._durable):
             return
-        crashpoints.reach("before_commit")
-        write = self._ledger.take_write(self._saga, **more)
+        if more.get("release"):
+            self._ledger.progressed()  # given back in good order: it does not kill its workers
+        self._reach("before_commit")
+        await self._commit(**more)
+        self._reach("after_commit")
+
+    async def _commit(self, **more: Any) -> None:
+        write = self._ledger.take_write(self._saga, refuses_cancel=self._refuses_cancel, **more)
         signals = await self._deps.journal.submit(write)
         if signals is None:
             raise StaleOwner(write.run_id, write.epoch)
-        self._durable = self._saga
-        self._wish = signals
-        crashpoints.reach("after_commit")
+        self._durable = write.saga
+        self._wish, self._refuses_cancel = signals, False
+
+    def _reach(self, point: str) -> None:
+        crashpoints.reach(point, self._ledger.run.id, self._saga)
 
     async def _interruptible(self, waiting: Awaitable[T]) -> T:
         """Wait for something that a handover may cut short."""
@@ -482,16 +518,15 @@ class RunDriver:
         finally:
             self._interrupt = None
 
-    def _note_attempt(
-        self, at: At, kind: str, judgement: Judgement, response: Response | None, started_at: Any
-    ) -> None:
+    def _note_attempt(self, at: At, kind: str, answer: Answer) -> None:
+        response, judgement = answer.response, answer.judgement
         self._ledger.attempt(
             AttemptRecord(
                 id=self._deps.new_id(), step=at[0], direction=at[1],
                 number=max(self._saga.link(*at).attempts, 1), kind=kind,
                 outcome=judgement.outcome, reason=judgement.reason,
                 status_code=None if response is None else response.status,
-                started_at=started_at, finished_at=self._deps.clock.now(),
+                started_at=answer.started_at, finished_at=self._deps.clock.now(),
                 worker=self._deps.worker_id,
             )
         )  # fmt: skip
@@ -525,32 +560,6 @@ class RunDriver:
     def _step_id(self, at: At) -> str:
         return self._saga.plan.steps[at[0]].id
 
-    def _show_step(self, at: At) -> None:
-        """Let watchers see the step: the hop's own message, or an event of its own when inline."""
-        inline = len(self._links_begun) > 1
-        hint = Hint.at(
-            self._saga, run_id=self._ledger.run.id, epoch=self._ledger.run.epoch,
-            lane=self._ledger.run.lane,
-            hop_id=self._deps.new_id() if inline else self._hop.hop_id,
-            parent_hop_id=self._at_step.hop_id if inline else self._hop.parent_hop_id,
-        )  # fmt: skip
-        self._at_step = _activity(hint)
-        if inline:
-            self._deps.events.step_started(hint)
-
-    def _show_outcome(self, judgement: Judgement, seconds: float) -> None:
-        if len(self._links_begun) > 1:  # the first link's message is shown by Celery itself
-            ok = judgement.outcome is Outcome.LANDED and judgement.accepted
-            hint = self._step_hint()
-            self._deps.events.step_finished(hint, ok=ok, seconds=seconds, detail=judgement.reason)
-
-    def _step_hint(self) -> Hint:
-        step = self._at_step
-        return Hint(
-            run_id=step.run_id, epoch=step.epoch, hop_id=step.hop_id, label=step.label,
-            parent_hop_id=step.parent_hop_id, task=step.task, queue=step.queue,
-        )  # fmt: skip
-
 
 class _Permitted:
     """A permit in hand (told apart from a Decision by type)."""
@@ -561,15 +570,19 @@ class _Permitted:
         self.permit = permit
 
 
-def _judgement_of(error: NotLanded | InDoubt) -> Judgement:
-    if isinstance(error, InDoubt):
-        return Judgement(
-            outcome=Outcome.UNKNOWN, reason=error.reason,
-            retry_after_seconds=error.retry_after_seconds,
-        )  # fmt: skip
-    return Judgement(
-        outcome=Outcome.NOT_LANDED, reason=error.reason, retryable=error.retryable,
-        settles_doubt=not error.retryable, retry_after_seconds=error.retry_after_seconds,
+async def give_back(
+    run_id: str, epoch: int, saga: Saga, deps: Deps, *, driven: bool = True
+) -> None:
+    """Release a run as it was last committed; the sweep finds it.
+
+    Its claims count on, so that one that always fails is escalated in the end; not when it was
+    never `driven`, which is no fault of the run's.
+    """
+    await deps.journal.submit(
+        RunWrite(
+            run_id=run_id, owner=deps.worker_id, epoch=epoch, saga=saga, release=True,
+            progressed=not driven,
+        )
     )  # fmt: skip
 
 
@@ -582,18 +595,4 @@ def _facts(claimed: ClaimedRun) -> Facts:
     return Facts(run_id=claimed.run.id, inputs=claimed.run.inputs, outputs=outputs)
 
 
-def _activity(hint: Hint) -> ActiveRun:
-    return ActiveRun(
-        run_id=hint.run_id, epoch=hint.epoch, hop_id=hint.hop_id, label=hint.label, task=hint.task,
-        parent_hop_id=hint.parent_hop_id, queue=hint.queue, since=time.time(),
-    )  # fmt: skip
-
-
-def _initial_activity(claimed: ClaimedRun, hop: Hop) -> ActiveRun:
-    return ActiveRun(
-        run_id=claimed.run.id, epoch=claimed.run.epoch, hop_id=hop.hop_id, label=hop.label,
-        parent_hop_id=hop.parent_hop_id, task=hop.task, queue=hop.queue, since=time.time(),
-    )  # fmt: skip
-
-
-__all__ = ["HandOver", "RunDriver", "Saga"]
+__all__ = ["HandOver", "RunDriver", "Saga", "give_back"]

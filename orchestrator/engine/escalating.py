@@ -96,7 +96,11 @@ def _standing(step: StepRecord) -> dict[str, Any]:
 
 
 def _is_unknown(step: StepRecord) -> bool:
-    return LinkStatus.UNKNOWN in (step.forward.link.status, step.undo.link.status)
+    """An attempt may have left and nothing has told what became of it."""
+    return any(
+        link.doubt or link.status in (LinkStatus.UNKNOWN, LinkStatus.STARTED)
+        for link in (step.forward.link, step.undo.link)
+    )
 
 
 def _remaining(saga: Saga) -> list[str]:

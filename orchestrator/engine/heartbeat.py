@@ -38,6 +38,28 @@ class LoopPulse:
         return time.monotonic() - self._moved_at
 
 
+class Lifeline:
+    """How long ago the database last heard of this process.
+
+    Others take its runs over only some time after that; until well before, they are its own.
+    """
+
+    def __init__(
+        self, *, trusted_seconds: float = 4.0, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._trusted, self._monotonic = trusted_seconds, monotonic
+        self._heard_at = monotonic()
+
+    def heard(self, sent_at: float) -> None:
+        """The database has answered what was sent at that time (of the same clock)."""
+        self._heard_at = max(self._heard_at, sent_at)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether others may have taken our runs over by now."""
+        return self._monotonic() - self._heard_at > self._trusted
+
+
 class Heartbeat:
     """Beats every `every_seconds` until stopped; calls `on_lost` once when declared dead."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ from typing import Any, Protocol
 import structlog
 import uvloop
 
+from orchestrator.core.plan import Plan
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.deps import Deps
-from orchestrator.engine.driver import RunDriver
+from orchestrator.engine.driver import RunDriver, give_back
 from orchestrator.engine.heartbeat import Heartbeat, LoopPulse
 from orchestrator.errors import StaleOwner, Unavailable
 from orchestrator.ports import (
@@ -136,7 +138,7 @@ class EngineRuntime:
     async def _boot(self) -> None:
         parts = self._parts = await self._build(self._worker_id)
         self._claims: Batcher[tuple[str, int], ClaimedRun | None] = Batcher(
-            self._claim, name="claims", largest=LARGEST_CLAIM
+            self._claim, name="claims", largest=LARGEST_CLAIM, abandonable=True
         )
         await self._join()
         pulse = LoopPulse()
@@ -150,14 +152,15 @@ class EngineRuntime:
         """Enter the workers table under the current id."""
         parts = self._require_parts()
         await parts.locks.hold(self._worker_id)
-        now = await parts.store.now()
+        sent_at, now = time.monotonic(), await parts.store.now()
         parts.deps.clock.correct(now)
         await parts.store.register(
             WorkerRecord(
-                id=self._worker_id, name=self._name, pid=os.getpid(), started_at=now, heartbeat_at=now,
-                active_runs=0, reserved=0, version=self._options.version,
+                id=self._worker_id, name=self._name, pid=os.getpid(), started_at=now,
+                heartbeat_at=now, active_runs=0, reserved=0, version=self._options.version,
             )
         )  # fmt: skip
+        parts.deps.lifeline.heard(sent_at)
 
     def _start_heartbeat(self, pulse: LoopPulse) -> None:
         parts = self._require_parts()
@@ -166,9 +169,12 @@ class EngineRuntime:
         async def beat() -> bool:
             nonlocal store
             store = store or await parts.open_heartbeat_store()
+            sent_at = time.monotonic()
             alive = await store.heartbeat(
                 self._worker_id, active_runs=len(self._drivers), reserved=self._reserved()
             )
+            if alive:
+                parts.deps.lifeline.heard(sent_at)
             parts.deps.clock.correct(await store.now())
             return alive
 
@@ -220,29 +226,34 @@ class EngineRuntime:
             await self._drive(claimed, hop)
 
     async def _drive(self, claimed: ClaimedRun, hop: Hop) -> None:
-        parts = self._require_parts()
         run_id = claimed.run.id
+        driver = self._drivers[run_id] = await self._driver(claimed, hop)
+        if self._draining:
+            driver.hand_over()
         try:
-            program = await parts.programs.get(claimed.run.workflow_id)
-            driver = self._drivers[run_id] = RunDriver(claimed, hop, program, parts.deps)
-            if self._draining:
-                driver.hand_over()
             await driver.drive()
         except StaleOwner as error:
             log.warning("run.taken_over", why=str(error))
         except Exception:
             # Its claims count up, so a run that always fails here is escalated in the end.
             log.exception("run.dropped")
-            await self._give_back(run_id)
+            await driver.release_as_last_committed()
             raise
         finally:
             self._drivers.pop(run_id, None)
 
-    async def _give_back(self, run_id: str) -> None:
-        """Let the sweep publish a run that this process could not drive."""
-        driver = self._drivers.get(run_id)
-        if driver is not None:
-            await driver.release_as_last_committed()
+    async def _driver(self, claimed: ClaimedRun, hop: Hop) -> RunDriver:
+        parts = self._require_parts()
+        try:
+            program = await parts.programs.get(claimed.run.workflow_id)
+            return RunDriver(claimed, hop, program, parts.deps)
+        except Exception:
+            # Another version of this program may be able to read the plan: nobody is to blame.
+            log.exception("run.unreadable")
+            saga = claimed.saga(Plan(workflow=claimed.run.workflow, steps=()))
+            run = claimed.run
+            await give_back(run.id, run.epoch, saga, parts.deps, driven=False)
+            raise
 
     async def _claim(self, hints: Sequence[tuple[str, int]]) -> Sequence[ClaimedRun | None]:
         claimed = await self._require_parts().store.claim(hints, owner=self._worker_id)

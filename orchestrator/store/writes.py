@@ -92,10 +92,12 @@ _STAYS = (
 
 SET_RUN = (
     "status = b.status, direction = b.direction, wake_at = b.wake_at, cancel = b.cancel,"
-    " cause = b.cause, deadline_at = b.deadline_at, step = b.step,"
+    " cause = b.cause, deadline_at = b.deadline_at,"
+    " step = CASE WHEN b.hop_id IS NULL THEN runs.step ELSE b.step END,"
     " claims = CASE WHEN b.progressed THEN 0 ELSE runs.claims END,"
     f" owner = CASE WHEN b.releases AND NOT {_STAYS} THEN NULL ELSE runs.owner END,"
-    " hop_id = b.hop_id, parent_hop_id = b.parent_hop_id,"
+    " hop_id = COALESCE(b.hop_id, runs.hop_id),"
+    " parent_hop_id = CASE WHEN b.hop_id IS NULL THEN runs.parent_hop_id ELSE b.parent_hop_id END,"
     " published_at = CASE WHEN b.hinted THEN {now}"
     f" WHEN b.sleeps AND NOT {_STAYS} THEN NULL ELSE runs.published_at END,"
     " cancel_wish = CASE WHEN b.refuses_cancel THEN NULL ELSE runs.cancel_wish END,"
@@ -156,9 +158,14 @@ def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
         write.run_id, write.owner, write.epoch, saga.status, saga.direction, time(saga.wake_at),
         saga.cancel, saga.cause, time(saga.deadline_at), None if at is None else at[0],
         write.progressed, write.release or settled, write.release and saga.status in TIMED,
-        write.refuses_cancel, *hop_ids(write.run_id, saga), write.hinted, codec.dump_optional(write.outputs), settled,
-        write.audit[-1].seq if write.audit else None,
+        write.refuses_cancel, *_hop_ids(write), write.hinted,
+        codec.dump_optional(write.outputs), settled, write.audit[-1].seq if write.audit else None,
     )  # fmt: skip
+
+
+def _hop_ids(write: RunWrite) -> tuple[str | None, str | None]:
+    """Nothing for a saga without a plan: whoever could not read it gives the run back as it was."""
+    return hop_ids(write.run_id, write.saga) if write.saga.plan.steps else (None, None)
 
 
 def link_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:

@@ -1,0 +1,142 @@
+"""One request and what its answer means. Nothing that may go wrong on the way raises from here.
+
+Whatever fails after the request may have left is an unknown outcome, also a bug of ours in a
+transport or in reading the answer: the effect may exist all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from orchestrator.core import events as e
+from orchestrator.core.exchange import FrozenRequest, Judgement, Outcome, Response
+from orchestrator.core.states import Direction
+from orchestrator.engine.deps import Deps
+from orchestrator.errors import InDoubt, NotLanded
+from orchestrator.ports import AttemptContext
+
+log = structlog.get_logger(__name__)
+
+LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What one request brought. `response` is None when there was no complete one."""
+
+    judgement: Judgement
+    response: Response | None
+    started_at: datetime
+    seconds: float
+
+
+async def ask(
+    deps: Deps,
+    api: str,
+    request: FrozenRequest,
+    context: AttemptContext,
+    judge: Callable[[Response], Judgement],
+    *,
+    timeout_seconds: float | None,
+) -> Answer:
+    """Send once and judge. Only cancellation passes through."""
+    started_at, begun = deps.clock.now(), time.monotonic()
+    response: Response | None = None
+    try:
+        response = await deps.transport(request).send(
+            api, request, context, timeout_seconds=timeout_seconds
+        )
+        judgement = judge(response)
+    except (NotLanded, InDoubt) as error:
+        judgement = _judgement_of(error)
+    except Exception as error:
+        log.exception("attempt.broken", api=api, step=context.step_id)
+        reason = broken("the call or the reading of its answer", error)
+        judgement = Judgement(outcome=Outcome.UNKNOWN, reason=reason)
+    return Answer(
+        judgement=judgement, response=response, started_at=started_at,
+        seconds=time.monotonic() - begun,
+    )  # fmt: skip
+
+
+def of_verification(judgement: Judgement, response: Response | None) -> Judgement:
+    """A question that got no answer leaves the doubt as it was, whatever the reason."""
+    if response is not None:
+        return judgement
+    return Judgement(outcome=Outcome.UNKNOWN, reason=judgement.reason)
+
+
+def within(judgement: Judgement, direction: Direction, most_bytes: int) -> Judgement:
+    """A judgement whose outputs are small enough to be kept.
+
+    A step with larger ones has happened, but not as wanted: its run turns back, with those of its
+    outputs that fit, smallest first. Nobody reads the outputs of an undo, so there they just go.
+    """
+    sizes = {name: _json_bytes({name: value}) for name, value in judgement.outputs.items()}
+    total = sum(sizes.values())
+    if total <= most_bytes:
+        return judgement
+    if direction is Direction.BACKWARD:
+        return replace(judgement, outputs={})
+    reason = f"{judgement.reason}, but its outputs have {total} bytes; wanted at most {most_bytes}"
+    kept = _fitting(judgement.outputs, sizes, most_bytes)
+    return replace(judgement, accepted=False, outputs=kept, reason=reason)
+
+
+def event_of(judgement: Judgement, jitter: float) -> e.Event:
+    """The judgement as the core takes it."""
+    match judgement.outcome:
+        case Outcome.LANDED:
+            return e.Landed(accepted=judgement.accepted, reason=judgement.reason)
+        case Outcome.NOT_LANDED:
+            return e.NotLanded(
+                reason=judgement.reason, retryable=judgement.retryable, jitter=jitter,
+                settles_doubt=judgement.settles_doubt,
+                retry_after_seconds=judgement.retry_after_seconds,
+            )  # fmt: skip
+        case Outcome.UNKNOWN:
+            return e.InDoubt(
+                reason=judgement.reason, jitter=jitter,
+                retry_after_seconds=judgement.retry_after_seconds,
+            )  # fmt: skip
+
+
+def broken(what: str, error: Exception) -> str:
+    """For people: something of ours failed in a way nobody foresaw."""
+    return f"{what} failed: {type(error).__name__}: {error}"[:LONGEST_REASON]
+
+
+def _judgement_of(error: NotLanded | InDoubt) -> Judgement:
+    if isinstance(error, InDoubt):
+        return Judgement(
+            outcome=Outcome.UNKNOWN, reason=error.reason,
+            retry_after_seconds=error.retry_after_seconds,
+        )  # fmt: skip
+    return Judgement(
+        outcome=Outcome.NOT_LANDED, reason=error.reason, retryable=error.retryable,
+        settles_doubt=not error.retryable, retry_after_seconds=error.retry_after_seconds,
+    )  # fmt: skip
+
+
+def _fitting(
+    outputs: Mapping[str, Any], sizes: Mapping[str, int], most_bytes: int
+) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    left = most_bytes
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        left -= sizes[name]
+        if left < 0:
+            break
+        kept[name] = outputs[name]
+    return kept
+
+
+def _json_bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
