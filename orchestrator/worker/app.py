@@ -18,6 +18,7 @@ from orchestrator.worker.pool import HopPool, missing_runtime
 
 # With Celery's 24, a busy worker publishes a hundred event messages a second.
 _EVENTS_PER_MESSAGE = 1_000
+_CATCH_UP_SECONDS = 0.5
 
 RuntimeFactory = Callable[[], Runtime]
 
@@ -56,11 +57,19 @@ class _AttachEvents(bootsteps.StartStopStep):
     """Tells the step events which consumer's dispatcher to use."""
 
     requires = ("celery.worker.consumer.events:Events",)
+    _catching_up: Any = None
 
     def start(self, parent: Any) -> None:
         if parent.event_dispatcher is not None:
             parent.event_dispatcher.buffer_limit = _EVENTS_PER_MESSAGE
         parent.app.step_events.attach(parent)
+        self._catching_up = parent.timer.call_repeatedly(
+            _CATCH_UP_SECONDS, parent.app.step_events.catch_up
+        )
+
+    def stop(self, parent: Any) -> None:
+        if self._catching_up is not None:
+            self._catching_up.cancel()
 
 
 def make_app(
@@ -102,7 +111,10 @@ def _register_hop(app: OrchestratorApp, name: str) -> None:
         raise RuntimeError(f"{name} runs in the engine; start the worker with its own pool")
 
     hop.__name__ = name.rpartition(".")[2]
-    app.task(hop, name=name, shared=False, ignore_result=True, acks_late=False, max_retries=0)
+    app.task(
+        hop, name=name, shared=False, ignore_result=True, acks_late=False, max_retries=0,
+        Request="orchestrator.worker.request:HopRequest",
+    )  # fmt: skip
 
 
 def _own_logging(configure: Callable[[str], None]) -> None:

@@ -1,14 +1,19 @@
-"""Task events of steps that continue inline, so that Flower shows them as tasks of the chain."""
+"""Task events of steps, so that Flower shows each as a task of its run's chain.
+
+Of a step that a message brought, Celery shows that it was received and started; its end, and all
+of a step that continues inline, come from here. A hop may run on long after its first step.
+"""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from orchestrator.ports import Hint
+from orchestrator.ports import Hint, StepEnd
 from orchestrator.worker.envelope import args_repr
 from orchestrator.worker.main_thread import MainThread
 
@@ -18,6 +23,9 @@ log = logging.getLogger(__name__)
 _EVENTS_PER_STEP = 3
 # A step whose end never comes (its run was handed back) must not be remembered for ever.
 _MOST_REMEMBERED = 50_000
+_ABSENT = object()
+
+T = TypeVar("T")
 
 
 class Budget:
@@ -41,14 +49,18 @@ class Budget:
 class StepEventStream:
     """Port `StepEvents` on the worker's event dispatcher.
 
-    Called by the engine's thread; the dispatcher is used on Celery's main thread alone. Steps
-    beyond the budget are left out whole. Compensations and failures always go out.
+    Called by the engine's thread; the dispatcher is used on Celery's main thread alone. Inline
+    steps beyond the budget are left out whole, unless they fail or last: what is still going when
+    there is budget again is shown then, so that runs that stand still are all to be seen.
+    Compensations and failures always go out.
     """
 
     def __init__(self, main_thread: MainThread, *, budget_per_second: int) -> None:
         self._main_thread = main_thread
         self._budget = Budget(budget_per_second)
         self._shown: OrderedDict[str, None] = OrderedDict()
+        self._left_out: OrderedDict[str, tuple[Hint, float]] = OrderedDict()
+        self._lock = threading.Lock()  # between the engine's thread and `catch_up`
         self._consumer: Any = None
         self.dropped = 0
         """Steps left out so far."""
@@ -57,21 +69,47 @@ class StepEventStream:
         """Use this consumer's dispatcher from now on (it makes a new one at each reconnect)."""
         self._consumer = consumer
 
-    def step_started(self, hint: Hint) -> None:
-        """Show the step as received and started."""
-        if self._budget.take(_EVENTS_PER_STEP) or _is_compensation(hint):
-            self._remember(hint.hop_id)
-            self._main_thread.call(self._send_started, hint, time.time())
+    def step_started(self, hint: Hint, *, by_message: bool = False) -> None:
+        """Show the step as received and started; a message's Celery has shown itself."""
+        with self._lock:
+            if by_message:
+                _remember(self._shown, hint.hop_id, None)
+            elif self._budget.take(_EVENTS_PER_STEP) or _is_compensation(hint):
+                _remember(self._shown, hint.hop_id, None)
+                self._main_thread.call(self._send_started, hint, time.time())
+            else:
+                _remember(self._left_out, hint.hop_id, (hint, time.time()))
 
-    def step_finished(self, hint: Hint, *, ok: bool, seconds: float, detail: str = "") -> None:
+    def step_revived(self, hint: Hint) -> None:
+        """Watchers take a step that failed for good as over; a retry opens it again."""
+        self._main_thread.call(self._send_revived, hint, time.time())
+
+    def step_ended(self, hint: Hint, end: StepEnd, *, seconds: float, detail: str = "") -> None:
         """Show its end; of a step left out only when it failed."""
         now = time.time()
-        if not self._forget(hint.hop_id):
-            if ok and not _is_compensation(hint):
+        with self._lock:
+            shown = self._shown.pop(hint.hop_id, _ABSENT) is not _ABSENT
+            self._left_out.pop(hint.hop_id, None)
+        if not shown:
+            if end is not StepEnd.FAILED and not _is_compensation(hint):
                 self.dropped += 1
                 return
             self._main_thread.call(self._send_started, hint, now - seconds)
-        self._main_thread.call(self._send_finished, hint, ok, seconds, detail, now)
+        self._main_thread.call(self._send_ended, hint, end, seconds, detail, now)
+
+    def step_left(self, hint: Hint) -> None:
+        """Forget it."""
+        with self._lock:
+            self._shown.pop(hint.hop_id, None)
+            self._left_out.pop(hint.hop_id, None)
+
+    def catch_up(self) -> None:
+        """Show steps left out that still go on, oldest first, as far as the budget reaches."""
+        with self._lock:
+            while self._left_out and self._budget.take(_EVENTS_PER_STEP):
+                hop_id, (hint, since) = self._left_out.popitem(last=False)
+                _remember(self._shown, hop_id, None)
+                self._main_thread.call(self._send_started, hint, since)
 
     def flush(self) -> None:
         """Send what the dispatcher still buffers. Main thread only."""
@@ -81,18 +119,6 @@ class StepEventStream:
                 dispatcher.flush()
             except Exception as error:  # noqa: BLE001 - only watchers miss something
                 log.warning("events were not sent: %r", error)
-
-    def _remember(self, hop_id: str) -> None:
-        self._shown[hop_id] = None
-        if len(self._shown) > _MOST_REMEMBERED:
-            self._shown.popitem(last=False)
-
-    def _forget(self, hop_id: str) -> bool:
-        try:
-            del self._shown[hop_id]
-        except KeyError:
-            return False
-        return True
 
     def _dispatcher(self) -> Any:
         dispatcher = getattr(self._consumer, "event_dispatcher", None)
@@ -117,18 +143,36 @@ class StepEventStream:
         )
         dispatcher.send("task-started", uuid=hint.hop_id, timestamp=at)
 
-    def _send_finished(self, hint: Hint, ok: bool, seconds: float, detail: str, at: float) -> None:
+    def _send_revived(self, hint: Hint, at: float) -> None:
         dispatcher = self._dispatcher()
-        if dispatcher is None:
-            return
-        if ok:
-            dispatcher.send(
-                "task-succeeded", uuid=hint.hop_id, result=None, runtime=seconds, timestamp=at
-            )
-        else:
-            dispatcher.send(
-                "task-failed", uuid=hint.hop_id, exception=detail, traceback="", timestamp=at
-            )
+        if dispatcher is not None:
+            dispatcher.send("task-retried", uuid=hint.hop_id, exception="", timestamp=at)
+            dispatcher.send("task-started", uuid=hint.hop_id, timestamp=at)
+
+    def _send_ended(
+        self, hint: Hint, end: StepEnd, seconds: float, detail: str, at: float
+    ) -> None:
+        dispatcher = self._dispatcher()
+        if dispatcher is not None:
+            fields = _fields_of(end, seconds, detail)
+            dispatcher.send(f"task-{end}", uuid=hint.hop_id, timestamp=at, **fields)
+
+
+def _fields_of(end: StepEnd, seconds: float, detail: str) -> dict[str, Any]:
+    """What Celery's own event of this kind carries."""
+    match end:
+        case StepEnd.SUCCEEDED:
+            return {"result": detail or None, "runtime": seconds}
+        case StepEnd.REVOKED:
+            return {"terminated": False, "signum": None, "expired": False, "result": detail}
+        case StepEnd.FAILED | StepEnd.RETRIED:
+            return {"exception": detail, "traceback": ""}
+
+
+def _remember(kept: OrderedDict[str, T], hop_id: str, value: T) -> None:
+    kept[hop_id] = value
+    if len(kept) > _MOST_REMEMBERED:
+        kept.popitem(last=False)
 
 
 def _is_compensation(hint: Hint) -> bool:

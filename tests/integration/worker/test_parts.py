@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from celery.events.state import State, Task
 from hints import a_hint
 
-from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, FORWARD_TASK, Hop
+from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, FORWARD_TASK, Hop, StepEnd
 from orchestrator.worker.app import make_app
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.envelope import ForeignMessage, hop_of, read_runs
@@ -73,7 +74,7 @@ def test_a_step_within_the_budget_is_shown_from_start_to_end() -> None:
     hint = a_hint()
 
     stream.step_started(hint)
-    stream.step_finished(hint, ok=True, seconds=0.5)
+    stream.step_ended(hint, StepEnd.SUCCEEDED, seconds=0.5)
 
     kinds = ["task-received", "task-started", "task-succeeded"]
     assert dispatcher.sent == [(kind, hint.hop_id) for kind in kinds]
@@ -89,25 +90,68 @@ def test_a_step_whose_start_was_shown_gets_its_end_whatever_the_budget() -> None
     stream.step_started(shown)
     stream.step_started(left_out)
 
-    stream.step_finished(left_out, ok=True, seconds=0.1)
-    stream.step_finished(shown, ok=True, seconds=0.1)
+    stream.step_ended(left_out, StepEnd.SUCCEEDED, seconds=0.1)
+    stream.step_ended(shown, StepEnd.SUCCEEDED, seconds=0.1)
 
     assert {uuid for _, uuid in dispatcher.sent} == {shown.hop_id}
     assert dispatcher.sent[-1] == ("task-succeeded", shown.hop_id)
     assert stream.dropped == 1
 
 
-@pytest.mark.parametrize(("queue", "ok"), [("x.forward", False), ("x.compensation", True)])
-def test_failures_and_compensations_are_always_shown(queue: str, ok: bool) -> None:
+@pytest.mark.parametrize(
+    ("queue", "end"), [("x.forward", StepEnd.FAILED), ("x.compensation", StepEnd.SUCCEEDED)]
+)
+def test_failures_and_compensations_are_always_shown(queue: str, end: StepEnd) -> None:
     stream, dispatcher = a_stream(0)
     hint = a_hint(queue=queue)
 
     stream.step_started(hint)
-    stream.step_finished(hint, ok=ok, seconds=0.1, detail="declined")
+    stream.step_ended(hint, end, seconds=0.1, detail="declined")
 
-    end = "task-succeeded" if ok else "task-failed"
-    assert [kind for kind, _ in dispatcher.sent] == ["task-received", "task-started", end]
+    kinds = ["task-received", "task-started", f"task-{end}"]
+    assert [kind for kind, _ in dispatcher.sent] == kinds
     assert stream.dropped == 0
+
+
+def test_the_end_of_a_step_that_a_message_brought_is_shown_whatever_the_budget() -> None:
+    stream, dispatcher = a_stream(0)
+    hint = a_hint()
+
+    stream.step_started(hint, by_message=True)
+    stream.step_ended(hint, StepEnd.RETRIED, seconds=0.1, detail="waiting")
+
+    assert dispatcher.sent == [("task-retried", hint.hop_id)]
+    assert dispatcher.fields[0]["exception"] == "waiting"
+
+
+def test_a_step_that_lasts_is_shown_when_there_is_budget_again() -> None:
+    stream, dispatcher = a_stream(3)
+    first, lasts, ends, left = (a_hint() for _ in range(4))
+    for hint in (first, lasts, ends, left):
+        stream.step_started(hint)
+    stream.step_ended(ends, StepEnd.SUCCEEDED, seconds=0.1)
+    stream.step_left(left)
+    stream.catch_up()
+    assert {uuid for _, uuid in dispatcher.sent} == {first.hop_id}
+
+    stream._budget = Budget(30)
+    stream.catch_up()
+    stream.step_ended(lasts, StepEnd.SUCCEEDED, seconds=2.0)
+
+    kinds = ["task-received", "task-started", "task-succeeded"]
+    assert dispatcher.sent[2:] == [(kind, lasts.hop_id) for kind in kinds]
+
+
+def test_a_step_revived_by_a_person_is_no_longer_over() -> None:
+    stream, dispatcher = a_stream(0)
+    hint = a_hint()
+    stream.step_started(hint, by_message=True)
+    stream.step_revived(hint)
+    state = State()
+    task = Task(uuid=hint.hop_id, cluster_state=state, state="FAILURE")
+    for kind, _ in dispatcher.sent:
+        task.event(kind.removeprefix("task-"), timestamp=1.0)
+    assert task.state == "STARTED"
 
 
 def test_without_a_dispatcher_events_go_nowhere() -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 import redis
 import uvloop
 
-from orchestrator.ports import ActiveRun, Done, Hint, Hop
+from orchestrator.ports import ActiveRun, Done, Hint, Hop, StepEnd
 from orchestrator.worker.app import make_app
 
 BROKER_URL = os.environ["TINY_BROKER_URL"]
@@ -52,18 +52,24 @@ class TinyRuntime:
     def _take(self, hop: Hop, done: Done) -> None:
         if RECORDS:
             self._redis.rpush("seen", json.dumps(asdict(hop)))
+        app.step_events.step_started(_hint(hop), by_message=True)
         match hop.label.rpartition(".")[2]:
             case "fail":
                 done(RuntimeError("the API said no"))
             case "hold":
                 self._held[hop.hop_id] = _active(hop), done
             case "inline":
+                _end(hop)
                 self._inline(hop)
                 done()
             case "sleep":
-                self._loop.call_later(0.01, done)
+                self._loop.call_later(0.01, self._end, hop, done)
             case _:
-                done()
+                self._end(hop, done)
+
+    def _end(self, hop: Hop, done: Done) -> None:
+        _end(hop)
+        done()
 
     def _inline(self, hop: Hop) -> None:
         run_id, epoch = hop.runs[0]
@@ -80,8 +86,21 @@ class TinyRuntime:
                 label=f"chain.s{number}",
             )
             app.step_events.step_started(step)
-            app.step_events.step_finished(step, ok=ok, seconds=0.001, detail="" if ok else "no")
+            end, detail = (StepEnd.SUCCEEDED, "") if ok else (StepEnd.FAILED, "no")
+            app.step_events.step_ended(step, end, seconds=0.001, detail=detail)
             parent = step.hop_id
+
+
+def _end(hop: Hop) -> None:
+    app.step_events.step_ended(_hint(hop), StepEnd.SUCCEEDED, seconds=0.001)
+
+
+def _hint(hop: Hop) -> Hint:
+    run_id, epoch = hop.runs[0]
+    return Hint(
+        run_id=run_id, epoch=epoch, hop_id=hop.hop_id, parent_hop_id=hop.parent_hop_id,
+        label=hop.label, task=hop.task, queue=hop.queue,
+    )  # fmt: skip
 
 
 def _active(hop: Hop) -> ActiveRun:
