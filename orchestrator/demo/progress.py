@@ -53,7 +53,8 @@ class LiveProgress:
         self._task = self._bar.add_task("runs", total=total, rate="")
         self._latest: deque[Ended] = deque(maxlen=_LATEST)
         self._counts: Mapping[RunStatus, int] = {}
-        self._began = self._printed = time.monotonic()
+        self._began: float | None = None
+        self._printed = time.monotonic()
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -72,8 +73,9 @@ class LiveProgress:
             self._live.__exit__(kind, error, traceback)
 
     def update(self, counts: Mapping[RunStatus, int]) -> None:
-        """Where the runs stand."""
+        """Where the runs stand; the rate counts from the first time on."""
         self._counts = counts
+        self._began = self._began or time.monotonic()
         settled = sum(number for status, number in counts.items() if status in SETTLED)
         rate = settled / max(time.monotonic() - self._began, 0.001)
         self._bar.update(self._task, completed=settled, rate=f"{rate:,.0f} runs/s")

@@ -175,13 +175,16 @@ def _acts(acts: Sequence[Done]) -> Iterable[RenderableType]:
 
 
 def _where_next(around: Surroundings) -> RenderableType:
-    if not around.kept:
-        return Text("Look closer: orchestrator demo --keep leaves all of it up.", style="dim")
     grid = Table.grid(padding=(0, 2))
-    for status, run_id in around.samples.items():
+    if not around.kept:
         grid.add_row(
-            f"orchestrator runs show {_tail(run_id)}", Text(f"one that {_said(status)}", "dim")
+            "orchestrator demo --keep", Text("leaves all of it up, and then:", style="dim")
         )
+    for status, run_id in around.samples.items():
+        shown = _tail(run_id) if around.kept else "RUN"
+        grid.add_row(f"orchestrator runs show {shown}", Text(f"one that {_said(status)}", "dim"))
+        if not around.kept:
+            break
     grid.add_row("orchestrator escalations list", Text("the dead letters", style="dim"))
     grid.add_row(around.flower_url, Text("Flower", style="dim"))
     return Group(Text("Where to look next", style="bold"), grid)
