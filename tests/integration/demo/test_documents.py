@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from jsonschema import Draft202012Validator
 
 from orchestrator.core.plan import CompensationKind, Effects
 from orchestrator.definitions.loading import Loaded, load_path
@@ -19,6 +21,10 @@ USED = {
     ("get", "/buckets/{bucket_id}/collections/{collection_id}/records/{id}"): "get_record",
     ("delete", "/buckets/{bucket_id}/collections/{collection_id}/records/{id}"): "delete_record",
 }
+
+
+SCHEMA = Path(__file__).parent / "data" / "arazzo-1.0-2025-10-15.json"
+"""The OpenAPI Initiative's own schema of Arazzo 1.0, unchanged (Apache-2.0)."""
 
 
 def loaded(name: str) -> Loaded:
@@ -42,6 +48,13 @@ def test_the_checkout_has_every_kind_of_step_and_compensation() -> None:
 def test_the_payments_are_keyed() -> None:
     plan = loaded("payments").plan
     assert [step.call.effects for step in plan.steps] == [Effects.KEYED] * 3
+
+
+@pytest.mark.parametrize("name", ["checkout", "payments"])
+def test_the_documents_satisfy_the_schema_of_arazzo(name: str) -> None:
+    document = yaml.safe_load((WORKFLOWS / f"{name}.arazzo.yaml").read_text())
+    schema = Draft202012Validator(json.loads(SCHEMA.read_text()))
+    assert [(e.json_path, e.message) for e in schema.iter_errors(document)] == []
 
 
 @pytest.mark.parametrize("name", ["checkout", "payments"])
