@@ -1,0 +1,165 @@
+"""Slots under any order of calls, deaths and wipes: never more in flight than the limit."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.coordination.connect import connect
+from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS
+from orchestrator.ports import Lease
+from tests.integration.gate.virtual_time import VirtualLimits, set_clock
+
+SECOND = 1_000_000
+VALID = int((TTL_SECONDS - MARGIN_SECONDS) * SECOND)
+
+
+@dataclass
+class Process:
+    """A holder that keeps the rules of the gate, in the test's time."""
+
+    limits: VirtualLimits
+    lease: Lease | None = None
+    valid_until: int = 0
+    in_use: int = 0
+    dead_since: int | None = None
+    waiting: int = 0
+    on_the_way: list[tuple[int, Lease]] = field(default_factory=list)
+
+    def slots(self, now: int) -> int:
+        if self.lease is None or now >= self.valid_until:
+            return 0
+        return min(self.lease.allowance, self.lease.share)
+
+    async def renew(self, limit: int, now: int) -> None:
+        held = max(self.in_use, self.slots(now))
+        wanted = self.in_use + self.waiting
+        lease = await self.limits.lease("api", limit=limit, wanted=wanted, held=held)
+        self.on_the_way.append((now, lease))
+
+    def hear(self) -> None:
+        """The answer arrives; meanwhile anything may have happened."""
+        if self.on_the_way:
+            asked_at, self.lease = self.on_the_way.pop()
+            self.valid_until = asked_at + VALID
+            self.on_the_way.clear()
+
+
+@dataclass(frozen=True)
+class Step:
+    what: str  # "renew", "hear", "fill", "release", "want", "die", "wipe", "pause"
+    process: int
+    amount: int
+
+
+steps = st.builds(
+    Step,
+    what=st.sampled_from(
+        ["renew", "hear", "fill", "release", "want"] * 4 + ["pause"] * 4 + ["die", "wipe"]
+    ),
+    process=st.integers(0, 3),
+    amount=st.integers(0, 12),
+)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 10])
+def test_slots_in_flight_never_exceed_the_limit(limit: int, valkey_url: str) -> None:
+    with asyncio.Runner() as runner:
+        client = connect(valkey_url)
+
+        @settings(max_examples=150, deadline=None)
+        @given(history=st.lists(steps, min_size=30, max_size=80))
+        def check(history: list[Step]) -> None:
+            runner.run(_play(client, limit, history))
+
+        check()
+        runner.run(client.aclose())
+
+
+async def _play(client: object, limit: int, history: list[Step]) -> None:
+    await client.flushdb()  # type: ignore[attr-defined]
+    now = 1_000 * SECOND
+    await set_clock(client, now)  # type: ignore[arg-type]
+    made = [VirtualLimits(client, holder_id=f"h{n}") for n in range(4)]  # type: ignore[arg-type]
+    processes = [Process(limits=limits) for limits in made]
+    for process in processes:
+        await process.renew(limit, now)
+        process.hear()
+    now += SECOND
+    for step in history:
+        process = processes[step.process]
+        if step.what == "pause":
+            now += step.amount * SECOND // 4
+        elif step.what == "wipe":
+            await client.flushdb()  # type: ignore[attr-defined]
+        await set_clock(client, now)  # type: ignore[arg-type]
+        if process.dead_since is None:
+            await _act(process, step, limit, now)
+        assert _in_flight(processes, now) <= limit, f"{step} at {now}"
+
+
+async def _act(process: Process, step: Step, limit: int, now: int) -> None:
+    match step.what:
+        case "renew":
+            await process.renew(limit, now)
+        case "hear":
+            process.hear()
+        case "fill":
+            room = max(process.slots(now) - process.in_use, 0)
+            process.in_use += min(room, step.amount)
+            process.waiting = max(step.amount - room, 0)
+        case "release":
+            process.in_use -= min(process.in_use, step.amount)
+        case "want":
+            process.waiting = step.amount
+        case "die":
+            process.dead_since = now
+    if process.in_use and now >= process.valid_until:
+        process.in_use = 0  # the known price: what outlives its lease is not counted here
+
+
+def _in_flight(processes: list[Process], now: int) -> int:
+    """The requests of a dead process count until its lease is over: its server may still work."""
+    return sum(
+        process.in_use
+        for process in processes
+        if process.dead_since is None or now < process.valid_until
+    )
+
+
+async def test_all_slots_are_given_out_and_shares_follow_demand(valkey_url: str) -> None:
+    client = connect(valkey_url)
+    await set_clock(client, 1_000 * SECOND)
+    processes = [Process(limits=VirtualLimits(client, holder_id=f"h{n}")) for n in range(3)]
+    for now in range(1_000, 1_006):
+        await set_clock(client, now * SECOND)
+        for process, waiting in zip(processes, (2, 50, 50), strict=True):
+            process.waiting = waiting
+            await process.renew(20, now * SECOND)
+            process.hear()
+    assert [process.slots(1_005 * SECOND) for process in processes] == [2, 9, 9]
+    await client.aclose()
+
+
+async def test_a_wipe_lets_nobody_grow_until_old_leases_are_over(valkey_url: str) -> None:
+    client = connect(valkey_url)
+    first, second = (Process(limits=VirtualLimits(client, holder_id=name)) for name in "ab")
+    first.waiting = second.waiting = 10
+    for now in (1_000, 1_001):
+        await set_clock(client, now * SECOND)
+        await first.renew(4, now * SECOND)
+        first.hear()
+    assert first.slots(1_001 * SECOND) == 4
+    await client.flushdb()
+    await set_clock(client, 1_002 * SECOND)
+    await second.renew(4, 1_002 * SECOND)
+    second.hear()
+    assert second.slots(1_002 * SECOND) == 0
+    await first.renew(4, 1_002 * SECOND)
+    first.hear()
+    assert first.slots(1_002 * SECOND) == 4
+    await client.aclose()
