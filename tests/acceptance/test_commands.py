@@ -194,7 +194,7 @@ def test_workflows_are_versioned_by_content(running: Deployment) -> None:
     (again,) = running.ask("workflows", "publish", "config/workflows")
     assert again["is_new"] is False
     assert running.ask("workflows", "show", "notes")["version"] == 1
-    assert "erase_note" in running.run("workflows", "show", "notes").out
+    assert "first.undo (reverse)" in running.run("workflows", "show", "notes").out
     assert "arazzo" in running.run("workflows", "show", "notes", "--document").out
 
 
