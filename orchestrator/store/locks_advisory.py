@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -66,13 +67,16 @@ class AdvisoryLocks:
         self._keeper = asyncio.create_task(self._keep(worker_id), name="worker-lock")
 
     async def release(self) -> None:
-        """Give it back by ending the connection."""
-        self._worker_id = None
+        """Give it back. The server would notice the end of the connection a moment later."""
+        held, self._worker_id = self._worker_id, None
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
         async with self._using:
+            with suppress(Unavailable):
+                if held is not None and self._connection is not None:
+                    await self._ask("SELECT pg_advisory_unlock(%s)", (lock_key(held),))
             await self._disconnect()
 
     async def free_among(self, worker_ids: Sequence[str]) -> list[str]:

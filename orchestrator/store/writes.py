@@ -85,9 +85,7 @@ ESCALATION_COLUMNS = {
     "context": "text",
 }
 
-_STAYS = (
-    "(b.sleeps AND runs.cancel_wish IS NOT NULL AND b.cancel IS NULL AND NOT b.refuses_cancel)"
-)
+_STAYS = "(b.sleeps AND runs.cancel_wish IS NOT NULL AND b.cancel IS NULL AND NOT b.refuses_cancel)"
 """A run that would wait, while the wish to cancel it is unanswered, stays with its owner."""
 
 SET_RUN = (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.plan import Call, Compensation, CompensationKind, Effects, Plan, PlanStep
@@ -112,6 +112,7 @@ plans = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 @given(plans)
 def test_plans_come_back_equal(plan: Plan) -> None:
     assert load_plan(dump_plan(plan)) == plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,10 +58,16 @@ def test_addresses_that_cannot_be_used(url: str) -> None:
 
 
 async def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    threads = threading.active_count()
     store = open_store(f"sqlite:///{tmp_path}")
     with pytest.raises(Unavailable, match=str(tmp_path)):
         await store.now()
     await store.close()
+
+    async def has_ended() -> bool:
+        return threading.active_count() <= threads
+
+    await eventually(has_ended, "the driver's thread, which nobody waits for, has ended")
 
 
 async def test_tables_that_are_missing(sqlite_url: str) -> None:
@@ -160,6 +167,7 @@ async def test_a_deadlocked_batch_is_repeated_whole(postgres_url: str) -> None:
     store = open_store(postgres_url)
     first, second = await claimed(store, 2)
     async with await psycopg.AsyncConnection.connect(postgres_url) as other:
+        await other.execute("SET deadlock_timeout = '60s'")  # so that ours is the one that ends
         lock = "SELECT 1 FROM runs WHERE id = %s FOR UPDATE"
         await other.execute(lock, [second.run.id])
         batch = [write(run, cause="done", audit=(audit(2),)) for run in (second, first)]
@@ -225,8 +233,9 @@ async def test_a_claim_whose_commit_is_not_answered(postgres_url: str, tmp_path:
 async def cutting_proxy(url: str, folder: Path) -> AsyncIterator[tuple[str, asyncio.Event]]:
     """Stands between; while `cut` is set, it passes COMMIT on and drops the answer."""
     head, _, host = url.partition("host=")
-    cut, tasks = asyncio.Event(), set[asyncio.Task[None]]()
-    name = ".s.PGSQL.5432"
+    cut, name = asyncio.Event(), ".s.PGSQL.5432"
+    lines: list[asyncio.StreamWriter] = []
+    pumps: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_unix_connection(f"{host}/{name}")
@@ -243,15 +252,18 @@ async def cutting_proxy(url: str, folder: Path) -> AsyncIterator[tuple[str, asyn
             for each in (writer, up_writer):
                 each.close()
 
-        for pumped in (pump(reader, up_writer, True), pump(up_reader, writer, False)):
-            task = asyncio.ensure_future(pumped)
-            tasks.add(task)
+        lines.extend((writer, up_writer))
+        pumps.append(asyncio.ensure_future(pump(reader, up_writer, True)))
+        pumps.append(asyncio.ensure_future(pump(up_reader, writer, False)))
 
     server = await asyncio.start_unix_server(serve, folder / name)
     try:
         yield f"{head}host={folder}", cut
     finally:
         server.close()
-        for task in tasks:
+        for task in pumps:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*pumps, return_exceptions=True)
+        for line in lines:
+            line.close()
+        await asyncio.gather(*(line.wait_closed() for line in lines), return_exceptions=True)

@@ -162,17 +162,32 @@ async def test_a_lost_connection_is_replaced_and_the_lock_taken_again(postgres_u
     locks, watcher = locks_of(postgres_url), locks_of(postgres_url)
     worker_id = new_id()
     await locks.hold(worker_id)
-    end_all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    before = await holding_sessions(postgres_url)
+    assert len(before) == 1
     async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin:
-        await admin.execute(end_all + " AND datname = current_database()")
+        await admin.execute("SELECT pg_terminate_backend(%s)", [before.copy().pop()])
 
-    async def is_held() -> bool:
-        return await watcher.free_among([worker_id]) == []
+    async def is_held_anew() -> bool:
+        now = await holding_sessions(postgres_url)
+        return len(now) == 1 and now != before
 
-    await eventually(is_held, "the lock is held again", seconds=5)
+    await eventually(is_held_anew, "the lock is held by a new session", seconds=5)
+    assert await watcher.free_among([worker_id]) == []
     await locks.release()
-    assert await watcher.free_among([worker_id]) == [worker_id]
-    await watcher.release()
+
+    async def is_free() -> bool:
+        return await watcher.free_among([worker_id]) == [worker_id]
+
+    await eventually(is_free, "the lock is free", seconds=2)
+
+
+async def holding_sessions(url: str) -> set[int]:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
+        found = await admin.execute(
+            "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database"
+            " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+        )
+        return {row[0] for row in await found.fetchall()}
 
 
 @pytest.mark.postgres
