@@ -1,0 +1,368 @@
+"""Limits that are exceeded, code of ours that fails, and people's wishes: each a recorded outcome."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.retry import RetryPolicy
+from orchestrator.core.saga import EscalationReason
+from orchestrator.core.states import Direction, RunStatus
+from orchestrator.definitions.program import Program
+from orchestrator.ports import GateBusy, Permit
+from tests.integration.engine.checking import check, outcome
+from tests.integration.engine.house import LIMITS, House, dying_at
+from tests.integration.engine.world import Fate, Kind, shop_plan
+
+KEYED = (Kind.KEYED, Kind.KEYED)
+UNKEYED = (Kind.UNKEYED, Kind.UNKEYED)
+VERIFIED = (Kind.VERIFIED, Kind.VERIFIED)
+F = Direction.FORWARD
+
+
+# --- what an API may do ---------------------------------------------------------------------------
+
+
+async def test_outputs_that_are_too_large_turn_the_run_back(house: House) -> None:
+    run_id = await house.submit(shop_plan([KEYED] * 3))
+    house.shop.will("o-1", "s2", Fate.HUGE)
+    run = await house.settle(run_id, recoveries=False)
+    assert run.status is RunStatus.COMPENSATED
+    assert run.cause.startswith("200 OK, but its outputs have 10")
+    assert run.cause.endswith("wanted at most 2000")
+    steps = await house.store.steps(run_id)
+    assert outcome(steps[1]) == ("landed", "landed")
+    assert steps[1].forward.outputs == {"id": "s2"}  # what fits is kept: the undo needs it
+    await check(house, run_id)
+
+
+async def test_outputs_of_an_undo_that_are_too_large_are_dropped(house: House) -> None:
+    run_id = await house.submit(shop_plan([KEYED] * 3))
+    house.shop.will("o-1", "s3", Fate.REFUSED)
+    house.shop.will("o-1", "s2.undo", Fate.HUGE)
+    assert (await house.settle(run_id, recoveries=False)).status is RunStatus.COMPENSATED
+    assert (await house.store.steps(run_id))[1].undo.outputs in (None, {})
+    await check(house, run_id)
+
+
+@pytest.mark.parametrize("fate", [Fate.UNSEEN, Fate.FAILED, Fate.UNREADABLE])
+@pytest.mark.parametrize("kind", [KEYED, VERIFIED])
+async def test_an_effect_without_a_usable_answer_is_found_again(
+    house: House, kind: tuple[Kind, Kind], fate: Fate
+) -> None:
+    """In both directions: by the same key, or by asking."""
+    run_id = await house.submit(shop_plan([kind] * 3))
+    house.shop.will("o-1", "s2", fate)
+    house.shop.will("o-1", "s3", *[Fate.REFUSED] * 9)
+    house.shop.will("o-1", "s1.undo", fate)
+    run = await house.settle(run_id, recoveries=False)
+    if kind is KEYED and fate is Fate.UNREADABLE:  # the key gives the same unreadable answer again
+        assert run.status is RunStatus.ESCALATED
+    else:
+        assert run.status is RunStatus.COMPENSATED
+    await check(house, run_id)
+
+
+async def test_a_doubtful_unkeyed_call_is_never_repeated(house: House) -> None:
+    run_id = await house.submit(shop_plan([UNKEYED] * 2))
+    house.shop.will("o-1", "s2", Fate.LOST)
+    run = await house.settle(run_id)
+    assert run.status is RunStatus.ESCALATED
+    assert house.shop.requests("o-1", "s2") == 1
+    (escalation,) = await house.store.escalations_of(run_id)
+    assert escalation.reason is EscalationReason.IN_DOUBT
+    assert escalation.context["unknown"] == ["s2"]
+    assert (await house.decide_truthfully(run_id, "o-1")).status is RunStatus.COMPENSATED
+    await check(house, run_id)
+
+
+async def test_a_refused_undo_stops_the_chain(house: House) -> None:
+    run_id = await house.submit(shop_plan([KEYED] * 4))
+    house.shop.will("o-1", "s4", Fate.REFUSED)
+    house.shop.will("o-1", "s2.undo", Fate.REFUSED)
+    assert (await house.settle(run_id)).status is RunStatus.ESCALATED
+    assert house.shop.requests("o-1", "s1.undo") == 0
+    (escalation,) = await house.store.escalations_of(run_id)
+    assert escalation.context["would_undo"] == ["s2", "s1"]
+    await check(house, run_id)
+
+
+async def test_a_long_wait_is_left_to_the_table(house: House) -> None:
+    retry = RetryPolicy(first_delay_seconds=600, max_delay_seconds=600, max_elapsed_seconds=None)
+    run_id = await house.submit(shop_plan([KEYED] * 2, retry=retry))
+    house.shop.will("o-1", "s1", Fate.BUSY)
+    worker = await house.worker()
+    worker.deps = replace(worker.deps, jitter=lambda: 0.99)
+    await house.work()
+    run = await house.store.run(run_id)
+    assert (run.status, run.owner, run.published_at) == (RunStatus.WAITING, None, None)
+    assert not house.broker.hints
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    await check(house, run_id)
+
+
+# --- the gate -------------------------------------------------------------------------------------
+
+
+class BusyGate:
+    """Implements Gate: turns everybody away, `times` times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def try_enter(self, api: str) -> Permit | None:
+        return None if self.left else _Open()
+
+    async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+        if self.left:
+            self.left -= 1
+            raise GateBusy(30.0)
+        return _Open()
+
+
+class _Open:
+    fresh = True
+
+    def release(self) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [KEYED, UNKEYED, VERIFIED])
+async def test_a_run_that_is_parked_often_is_no_poison(
+    house: House, kind: tuple[Kind, Kind]
+) -> None:
+    """Waiting for a busy API harms no worker, however often. And no intent is left behind."""
+    house.gate = BusyGate(LIMITS.max_claims + 5)
+    run_id = await house.submit(shop_plan([kind] * 2))
+    await house.work()
+    for _ in range(LIMITS.max_claims + 4):
+        run = await house.store.run(run_id)
+        assert (run.status, run.claims) == (RunStatus.PARKED, 0)
+        assert outcome((await house.store.steps(run_id))[0]) == ("pending", "pending")
+        await house.sweep()
+        await house.work()
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    assert (await house.store.steps(run_id))[0].forward.link.attempts == 1
+    await check(house, run_id)
+
+
+async def test_a_stale_permit_is_exchanged(house: House) -> None:
+    """The commit of an unkeyed intent may take longer than a reservation is good for."""
+
+    class Gate(BusyGate):
+        given: list[Any] = []
+
+        def try_enter(self, api: str) -> Permit | None:
+            permit = _Open()
+            permit.fresh = len(self.given) % 2 == 1
+            self.given.append(permit)
+            return permit
+
+    house.gate = gate = Gate(0)
+    run_id = await house.submit(shop_plan([UNKEYED] * 2))
+    assert (await house.settle(run_id, recoveries=False)).status is RunStatus.SUCCEEDED
+    assert len(gate.given) == 4
+    assert len(house.shop.sent) == 2
+    await check(house, run_id)
+
+
+# --- code of ours ---------------------------------------------------------------------------------
+
+
+class Bug(Exception):
+    """Nobody foresaw it."""
+
+
+def break_at(
+    monkeypatch: pytest.MonkeyPatch, method: str, step: int, direction: Direction = F
+) -> None:
+    """Let a method of Program fail for one link."""
+    real = getattr(Program, method)
+
+    def broken(self: Program, index: int, way: Direction, *args: Any, **more: Any) -> Any:
+        if (index, way) == (step, direction):
+            raise Bug("of ours")
+        return real(self, index, way, *args, **more)
+
+    monkeypatch.setattr(Program, method, broken)
+
+
+async def test_a_request_that_cannot_be_made_turns_the_run_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_at(monkeypatch, "prepare", 1)
+    run_id = await house.submit(shop_plan([KEYED] * 3))
+    run = await house.settle(run_id, recoveries=False)
+    assert run.status is RunStatus.COMPENSATED
+    assert run.cause == "the making of the request failed: Bug: of ours"
+    await check(house, run_id)
+
+
+async def test_an_undo_that_cannot_be_made_escalates(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_at(monkeypatch, "prepare", 0, Direction.BACKWARD)
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    house.shop.will("o-1", "s2", Fate.REFUSED)
+    assert (await house.settle(run_id, recoveries=False)).status is RunStatus.ESCALATED
+    await check(house, run_id)
+
+
+async def test_an_answer_that_cannot_be_judged_is_a_doubt(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The effect may exist: the run neither goes on nor turns back as if it knew."""
+    break_at(monkeypatch, "judge", 1)
+    run_id = await house.submit(shop_plan([KEYED] * 3))
+    run = await house.settle(run_id)
+    assert run.status is RunStatus.ESCALATED
+    assert run.cause == "the call or the reading of its answer failed: Bug: of ours"
+    assert house.shop.requests("o-1", "s2") == 4  # as often as the retry policy says
+    await check(house, run_id)
+
+
+async def test_a_question_that_cannot_be_made_leaves_the_doubt(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_at(monkeypatch, "prepare_verify", 0)
+    run_id = await house.submit(shop_plan([VERIFIED] * 2))
+    house.shop.will("o-1", "s1", Fate.UNSEEN)
+    assert (await house.settle(run_id)).status is RunStatus.ESCALATED
+    assert house.shop.times("o-1", "s1") == 1
+    await check(house, run_id)
+
+
+async def test_a_run_without_its_outputs_has_succeeded_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Program, facts: object) -> Any:
+        raise Bug("of ours")
+
+    monkeypatch.setattr(Program, "outputs", broken)
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    run = await house.settle(run_id, recoveries=False)
+    assert (run.status, run.outputs) == (RunStatus.SUCCEEDED, None)
+    kinds = [record.kind for record in await house.store.audit(run_id)]
+    assert "outputs.failed" in kinds
+    await check(house, run_id)
+
+
+# --- poison ---------------------------------------------------------------------------------------
+
+
+async def test_a_run_that_kills_its_workers_is_escalated(house: House) -> None:
+    run_id = await house.submit(shop_plan([KEYED] * 3))
+    house.limits = replace(LIMITS, max_claims=4)
+    deaths = 0
+    for _ in range(8):
+        with dying_at(lambda r: r.point == "after_effect" and r.at == (1, F)) as hit:
+            await house.work()
+        deaths += len(hit)
+        await house.sweep()
+    assert deaths == 5  # its first claim made progress with s1, and so was not counted
+    assert (await house.store.run(run_id)).status is RunStatus.ESCALATED
+    (escalation,) = await house.store.escalations_of(run_id)
+    assert escalation.reason is EscalationReason.POISONED
+    assert escalation.context["unknown"] == ["s2"]
+    await check(house, run_id)
+    assert (await house.decide_truthfully(run_id, "o-1")).status is RunStatus.SUCCEEDED
+    await check(house, run_id)
+
+
+# --- wishes ---------------------------------------------------------------------------------------
+
+
+async def test_a_cancel_wakes_a_run_that_waits(house: House) -> None:
+    run_id = await parked(house)
+    redelivery = await house.store.request_cancel(
+        run_id, mode=CancelMode.UNDO, reason="changed my mind", by="ada"
+    )
+    assert redelivery is not None
+    await house.redeliverer.publish([redelivery])
+    await house.work()
+    run = await house.store.run(run_id)
+    assert (run.status, run.cause) == (RunStatus.COMPENSATED, "changed my mind")
+    await check(house, run_id)
+
+
+async def parked(house: House) -> str:
+    """A run whose second step has to wait for an hour."""
+    busy_after(house, "s1")
+    run_id = await house.submit(shop_plan([KEYED] * 3))
+    await house.work()
+    assert (await house.store.run(run_id)).status is RunStatus.PARKED
+    return run_id
+
+
+def busy_after(house: House, name: str) -> None:
+    """The gate turns the run away once after this request."""
+    house.gate = gate = BusyGate(0)
+
+    def close(sent: str) -> None:
+        gate.left = int(sent == name)
+
+    house.shop.on_send = close
+
+
+async def test_a_cancel_while_it_goes_to_sleep_is_answered_at_once(house: House) -> None:
+    """The wish came when the run was still owned, so nobody else will wake it."""
+    house.gate = BusyGate(1)
+    run_id = await house.submit(shop_plan([KEYED] * 3))
+    worker = await house.worker()
+
+    async def cancel(writes: Any) -> None:
+        if writes[0].release and writes[0].saga.status is RunStatus.PARKED:
+            worker.on_record = None
+            wish = await house.store.request_cancel(
+                run_id, mode=CancelMode.UNDO, reason="changed my mind", by="ada"
+            )
+            assert wish is None
+
+    worker.on_record = cancel
+    await house.work()
+    run = await house.store.run(run_id)
+    assert (run.status, run.cause) == (RunStatus.COMPENSATED, "changed my mind")
+    await check(house, run_id)
+
+
+async def test_past_the_pivot_a_cancel_is_refused_once_and_the_wait_kept(house: House) -> None:
+    busy_after(house, "s1")
+    run_id = await house.submit(shop_plan([KEYED, (Kind.KEYED, None)], pivot=0))
+    worker = await house.worker()
+
+    async def cancel(writes: Any) -> None:
+        if writes[0].release and writes[0].saga.status is RunStatus.PARKED:
+            worker.on_record = None
+            await house.store.request_cancel(
+                run_id, mode=CancelMode.UNDO, reason="too late", by="ada"
+            )
+
+    worker.on_record = cancel
+    await house.work()
+    run = await house.store.run(run_id)
+    assert (run.status, run.owner) == (RunStatus.PARKED, None)
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    kinds = [record.kind for record in await house.store.audit(run_id)]
+    assert kinds.count("cancel.refused") == 1
+    await check(house, run_id)
+
+
+@pytest.mark.parametrize(("pivot", "ending"), [
+    (None, RunStatus.COMPENSATED), (0, RunStatus.ESCALATED),
+])  # fmt: skip
+async def test_past_its_deadline_a_run_begins_nothing(
+    house: House, pivot: int | None, ending: RunStatus
+) -> None:
+    busy_after(house, "s1")
+    undo = None if pivot is not None else Kind.KEYED
+    run_id = await house.submit(
+        shop_plan([(Kind.KEYED, undo)] * 3, pivot=pivot), deadline_seconds=3600.0
+    )
+    await house.work()
+    await house.execute("UPDATE runs SET deadline_at = created_at")
+    run = await house.settle(run_id)
+    assert run.status is ending
+    assert house.shop.requests("o-1", "s2") == 0
+    await check(house, run_id)
