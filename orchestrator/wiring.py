@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -52,6 +54,7 @@ from orchestrator.telemetry.logging import configure_logging
 from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
+from orchestrator.worker.flower import is_flower, prepare_flower
 from orchestrator.worker.messages import hint_publisher
 
 log = structlog.get_logger(__name__)
@@ -82,7 +85,10 @@ def celery_app() -> OrchestratorApp:
 
     Raises InvalidSetting when no broker is known, or when a task module does not import.
     """
-    return build_app(load_settings())
+    app = build_app(load_settings())
+    if is_flower(sys.argv):
+        prepare_flower(app, sys.argv, os.environ)
+    return app
 
 
 def build_app(settings: Settings) -> OrchestratorApp:

@@ -8,8 +8,6 @@ from orchestrator.embedded.address import LOOPBACK, answers, free_port, is_loopb
 from orchestrator.embedded.process import ChildSpec
 from orchestrator.errors import InvalidSetting, Problem
 
-_MAX_TASKS = 50_000
-
 
 def flower_spec(
     broker_url: str,
@@ -53,10 +51,6 @@ def _argv(host: str, port: int) -> tuple[str, ...]:
         "address": host,
         "port": str(port),
         "persistent": "False",
-        "max_tasks": str(_MAX_TASKS),
-        "purge_offline_workers": "60",
-        # Its buttons speak to workers behind the table's back; the command line is for acting.
-        "read_only": "True",
     }
     return (*celery, *(f"--{key}={value}" for key, value in options.items()))
 

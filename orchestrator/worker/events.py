@@ -149,9 +149,7 @@ class StepEventStream:
             dispatcher.send("task-retried", uuid=hint.hop_id, exception="", timestamp=at)
             dispatcher.send("task-started", uuid=hint.hop_id, timestamp=at)
 
-    def _send_ended(
-        self, hint: Hint, end: StepEnd, seconds: float, detail: str, at: float
-    ) -> None:
+    def _send_ended(self, hint: Hint, end: StepEnd, seconds: float, detail: str, at: float) -> None:
         dispatcher = self._dispatcher()
         if dispatcher is not None:
             fields = _fields_of(end, seconds, detail)

@@ -1,0 +1,1 @@
+"""Step functions of the deployment that Flower watches in the tests."""
