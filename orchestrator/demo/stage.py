@@ -24,6 +24,9 @@ from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.errors import Unavailable
 from orchestrator.settings import Settings, load_settings
 
+_PATIENCE_SECONDS = 300.0
+"""Thousands of runs before one small server: they wait their turn in memory, so that the number
+asked for is under way at once. Runs that give up waiting would be put aside for others."""
 _HEADROOM = 1.02
 """A worker takes the next run when one has ended; so that the wanted number is reached although
 some are ending, each may hold a little more than its share."""
@@ -78,7 +81,7 @@ def set_up(wish: Wish, options: UpOptions, base: Settings) -> Iterator[Stage]:
         material = find_material(base.config_dir, document)
         world = start(state_dir / "logs")
         stack.callback(stop_all, [world.child])
-        own = _own_settings(wish, state_dir, material)
+        own = _own_settings(wish, base, state_dir, material)
         env = {**material.environment(), **world.environment(), **_as_environment(own)}
         up = replace(options, state_dir=state_dir, workers=wish.workers, env=env)
         supervisor = stack.enter_context(Supervisor(up))
@@ -86,12 +89,15 @@ def set_up(wish: Wish, options: UpOptions, base: Settings) -> Iterator[Stage]:
         yield Stage(settings=settings, material=material, supervisor=supervisor, world=world)
 
 
-def _own_settings(wish: Wish, state_dir: Path, material: Material) -> dict[str, object]:
+def _own_settings(
+    wish: Wish, base: Settings, state_dir: Path, material: Material
+) -> dict[str, object]:
     """Settings of this demo, the same for this process and its workers."""
     own: dict[str, object] = {
         "state_dir": state_dir.absolute(),
         "config_dir": material.config_dir,
         "concurrency": math.ceil(wish.concurrency / wish.workers * _HEADROOM),
+        "gate_patience_seconds": max(base.gate_patience_seconds, _PATIENCE_SECONDS),
     }
     if wish.max_inline_steps is not None:
         own["max_inline_steps"] = wish.max_inline_steps
