@@ -1,8 +1,8 @@
 """The immutable plan of a workflow version, whichever front end it came from.
 
 A plan is data: what must be called, in which order, what undoes it, how often to try. The parts
-that only a front end understands (URL templates, expressions, criteria) travel in `Call.template`, which
-the core never reads.
+that only a front end understands (URL templates, expressions, criteria) travel in `Call.template`,
+which the core never reads.
 """
 
 from __future__ import annotations

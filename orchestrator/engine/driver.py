@@ -25,6 +25,7 @@ import structlog
 
 from orchestrator import crashpoints
 from orchestrator.core import events as e
+from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts, FrozenRequest, Judgement, NothingToUndo, Response
 from orchestrator.core.plan import Effects
 from orchestrator.core.saga import (
@@ -38,7 +39,6 @@ from orchestrator.core.saga import (
     Verify,
     Wait,
     current,
-    decide,
 )
 from orchestrator.core.states import HAPPENED, TIMED, Direction, LinkStatus, RunStatus
 from orchestrator.definitions.program import Program

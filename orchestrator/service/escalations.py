@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.core import events as e
-from orchestrator.core.saga import Decision, Finish, Saga, current, decide, stuck
+from orchestrator.core.deciding import decide
+from orchestrator.core.saga import Decision, Finish, Saga, current, stuck
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, IllegalTransition, InvalidInput, NotFound, Problem

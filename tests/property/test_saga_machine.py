@@ -14,18 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.core import events as e
+from orchestrator.core.deciding import decide
 from orchestrator.core.plan import Effects
-from orchestrator.core.saga import (
-    Command,
-    Escalate,
-    Perform,
-    Saga,
-    Verify,
-    Wait,
-    current,
-    decide,
-    stuck,
-)
+from orchestrator.core.saga import Command, Escalate, Perform, Saga, Verify, Wait, current, stuck
 from orchestrator.core.states import FINAL, HAPPENED, Direction, LinkStatus, RunStatus
 from orchestrator.errors import IllegalTransition
 from tests.unit.core.plans import plan, step

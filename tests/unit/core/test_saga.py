@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.core import events as e
+from orchestrator.core.deciding import decide
 from orchestrator.core.plan import Effects, Plan
 from orchestrator.core.saga import (
     Command,
@@ -18,7 +19,6 @@ from orchestrator.core.saga import (
     Saga,
     Verify,
     Wait,
-    decide,
 )
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.errors import IllegalTransition

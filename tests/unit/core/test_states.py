@@ -8,7 +8,8 @@ from itertools import product
 import pytest
 
 from orchestrator.core import events as e
-from orchestrator.core.saga import Saga, decide
+from orchestrator.core.deciding import decide
+from orchestrator.core.saga import Saga
 from orchestrator.core.states import (
     FINAL,
     LINK_TRANSITIONS,

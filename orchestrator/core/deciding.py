@@ -1,0 +1,394 @@
+"""The one function that decides: (saga, event, now) -> (saga, command).
+
+Strict rules that every path below keeps:
+
+* doubt is resolved first: the same key again, a verification, else a person;
+* compensations run in reverse order of completion, one at a time; the first that cannot be
+  completed stops the chain and escalates;
+* before the pivot a run can go back, after it only forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from orchestrator.core import events as e
+from orchestrator.core.plan import Call, Effects
+from orchestrator.core.saga import (
+    Decision,
+    Escalate,
+    EscalationReason,
+    Finish,
+    Hold,
+    Link,
+    Perform,
+    Saga,
+    Verify,
+    Wait,
+    current,
+    stuck,
+    undo_order,
+)
+from orchestrator.core.states import (
+    DONE,
+    FINAL,
+    Direction,
+    LinkStatus,
+    RunStatus,
+    check_link,
+    check_run,
+)
+from orchestrator.errors import IllegalTransition
+
+
+def decide(saga: Saga, event: e.Event, now: datetime) -> Decision:
+    """Apply one event. `now` is aware.
+
+    Raises IllegalTransition, with nothing changed, when the tables have no such move.
+    """
+    check_run(saga.status, event)
+    decision = _apply(saga, event, now)
+    check_run(saga.status, event, decision.saga.status)
+    return decision
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def _apply(saga: Saga, event: e.Event, now: datetime) -> Decision:
+    match event:
+        case e.Resumed():
+            return _next(_going(_doubt_what_was_started(saga, event)), now)
+        case e.Parked():
+            parked = replace(saga, status=RunStatus.PARKED, wake_at=event.until)
+            return Decision(saga=parked, command=Wait(until=event.until))
+        case e.CancelRequested():
+            return _on_cancel(saga, event, now)
+        case e.PauseRequested():
+            return Decision(saga=replace(saga, status=RunStatus.PAUSED), command=Hold())
+        case e.Unpaused():
+            return Decision(saga=_going(saga), command=None)
+        case e.Poisoned():
+            detail = f"claimed {event.claims} times without progress"
+            return _escalate(saga, EscalationReason.POISONED, detail, None)
+        case e.Retried() | e.Resolved() | e.Skipped() | e.Abandoned():
+            return _on_person(saga, event, now)
+        case _:
+            return _on_link(saga, event, now)
+
+
+def _doubt_what_was_started(saga: Saga, event: e.Resumed) -> Saga:
+    """A started link without an outcome may have landed: the worker died in between."""
+    at = current(saga)
+    if at is None or saga.link(*at).status is not LinkStatus.STARTED:
+        return saga
+    link = saga.link(*at)
+    # The crash uses up no attempt: how often a run may be claimed is bounded by `claims`.
+    return _put(saga, at, event, replace(
+        link, status=LinkStatus.PENDING, attempts=link.attempts - 1, doubt=True
+    ))  # fmt: skip
+
+
+def _on_cancel(saga: Saga, event: e.CancelRequested, now: datetime) -> Decision:
+    if saga.past_pivot:
+        raise IllegalTransition(
+            subject="run", state=f"{saga.status} past its pivot", event="CancelRequested",
+            wanted="a run that has not passed its pivot",
+        )  # fmt: skip
+    cancelled = replace(saga, cancel=event.mode, cause=saga.cause or event.reason or "cancelled")
+    if saga.status is RunStatus.PENDING and event.mode is e.CancelMode.UNDO:
+        return _finish(cancelled, RunStatus.COMPENSATED)
+    at = current(saga)
+    if at is not None and saga.link(*at).status is LinkStatus.STARTED:
+        return Decision(saga=_going(cancelled), command=None)  # its outcome decides
+    return _next(_going(cancelled), now)
+
+
+def _on_link(saga: Saga, event: e.Event, now: datetime) -> Decision:
+    at = current(saga)
+    if at is None:
+        raise IllegalTransition(subject="run", state=saga.status, event=type(event).__name__)
+    link = saga.link(*at)
+    check_link(link.status, event)
+    match event:
+        case e.Began():
+            started = replace(
+                link, status=LinkStatus.STARTED, attempts=link.attempts + 1,
+                first_started_at=link.first_started_at or now,
+            )  # fmt: skip
+            return Decision(saga=_put(saga, at, event, started), command=None)
+        case e.Withdrawn():
+            back = replace(link, status=LinkStatus.PENDING, attempts=link.attempts - 1)
+            return Decision(saga=_put(saga, at, event, back), command=None)
+        case e.Landed():
+            return _on_landed(saga, at, event, now)
+        case e.NotNeeded():
+            not_needed = replace(link, status=LinkStatus.NOT_NEEDED, doubt=False)
+            return _next(_put(saga, at, event, not_needed), now)
+        case e.NotLanded():
+            return _on_not_landed(saga, at, event, now)
+        case e.InDoubt():
+            return _on_in_doubt(saga, at, event, now)
+        case _:
+            raise IllegalTransition(subject="run", state=saga.status, event=type(event).__name__)
+
+
+def _on_landed(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: datetime) -> Decision:
+    link = saga.link(*at)
+    if link.status is LinkStatus.PENDING and not link.doubt:
+        raise IllegalTransition(
+            subject="step", state="pending", event="Landed", wanted="an attempt before it"
+        )
+    if event.accepted:
+        return _next(_landed(saga, at, event, LinkStatus.LANDED), now)
+    return _on_unwanted(saga, at, event, now)
+
+
+def _on_unwanted(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: datetime) -> Decision:
+    """It happened, but not as wanted."""
+    if at[1] is Direction.BACKWARD:
+        unclear = replace(saga.link(*at), status=LinkStatus.UNKNOWN, doubt=True)
+        stopped = _put(saga, at, event, unclear)
+        return _escalate(stopped, EscalationReason.COMPENSATION_FAILED, event.reason, at)
+    landed = _landed(saga, at, event, LinkStatus.LANDED)
+    if saga.past_pivot:
+        return _escalate(landed, EscalationReason.FAILED_AFTER_PIVOT, event.reason, None)
+    # A pivot whose answer is not accepted has not been passed: this step is undone too.
+    return _turn_back(landed, event.reason, now)
+
+
+def _on_not_landed(
+    saga: Saga, at: tuple[int, Direction], event: e.NotLanded, now: datetime
+) -> Decision:
+    link = saga.link(*at)
+    if event.settles_doubt:
+        link = replace(link, doubt=False)
+    delay = _next_delay(saga, at, link, event, now) if event.retryable else None
+    if delay is not None:
+        return _wait(_put(saga, at, event, replace(link, status=LinkStatus.PENDING)), delay, now)
+    return _exhausted(saga, at, event, link, now)
+
+
+def _on_in_doubt(
+    saga: Saga, at: tuple[int, Direction], event: e.InDoubt, now: datetime
+) -> Decision:
+    call, link = saga.call(*at), replace(saga.link(*at), doubt=True)
+    if link.status is LinkStatus.PENDING:  # a verification that found nothing out
+        first = link.first_started_at or now
+        link = replace(link, attempts=link.attempts + 1, first_started_at=first)
+    delay = _next_delay(saga, at, link, event, now) if _can_settle(call) else None
+    if delay is not None:
+        return _wait(_put(saga, at, event, replace(link, status=LinkStatus.PENDING)), delay, now)
+    return _exhausted(saga, at, event, link, now)
+
+
+def _exhausted(
+    saga: Saga, at: tuple[int, Direction], event: e.NotLanded | e.InDoubt, link: Link, now: datetime
+) -> Decision:
+    """No attempt is left. Doubt about a harmless call does not matter; any other needs a person."""
+    doubtful = link.doubt and saga.call(*at).effects is not Effects.NONE
+    status = LinkStatus.UNKNOWN if doubtful else LinkStatus.FAILED
+    saga = _put(saga, at, event, replace(link, status=status, doubt=doubtful))
+    if not doubtful:
+        return _give_up(saga, at, event.reason, now)
+    return _escalate(saga, EscalationReason.IN_DOUBT, event.reason, at)
+
+
+def _give_up(saga: Saga, at: tuple[int, Direction], reason: str, now: datetime) -> Decision:
+    """A link failed for good: turn back, or stop and tell."""
+    if at[1] is Direction.BACKWARD:
+        return _escalate(saga, EscalationReason.COMPENSATION_FAILED, reason, at)
+    if saga.past_pivot:
+        return _escalate(saga, EscalationReason.FAILED_AFTER_PIVOT, reason, at)
+    return _turn_back(saga, reason, now)
+
+
+def _on_person(saga: Saga, event: e.Event, now: datetime) -> Decision:
+    if isinstance(event, e.Abandoned):
+        return _finish(saga, RunStatus.ABANDONED)
+    at = stuck(saga)
+    if at is None:
+        return _on_person_without_link(saga, event, now)
+    link = saga.link(*at)
+    check_link(link.status, event)
+    match event:
+        case e.Retried():
+            keep = link.doubt and _can_settle(saga.call(*at))
+            saga = _put(saga, at, event, Link(doubt=keep))
+            return _next(_going(replace(saga, deadline_at=None)), now)
+        case e.Resolved(landed=True):
+            return _next(_going(_landed(saga, at, event, LinkStatus.RESOLVED)), now)
+        case e.Resolved():
+            return _declared_absent(saga, at, event, now)
+        case e.Skipped() if at[1] is Direction.BACKWARD:
+            skipped = replace(link, status=LinkStatus.SKIPPED, doubt=False)
+            return _next(_going(_put(saga, at, event, skipped)), now)
+        case _:
+            raise IllegalTransition(
+                subject="step", state=f"{link.status} going {at[1]}", event=type(event).__name__,
+                wanted="a compensation; a forward step can be retried, resolved or abandoned",
+            )  # fmt: skip
+
+
+def _on_person_without_link(saga: Saga, event: e.Event, now: datetime) -> Decision:
+    if not isinstance(event, e.Retried):
+        raise IllegalTransition(
+            subject="run", state=saga.status, event=type(event).__name__,
+            wanted="Retried or Abandoned: no step is stuck",
+        )  # fmt: skip
+    # A person lets it go on although the deadline has passed, so the deadline is waived.
+    return _next(_going(replace(saga, deadline_at=None)), now)
+
+
+def _declared_absent(
+    saga: Saga, at: tuple[int, Direction], event: e.Resolved, now: datetime
+) -> Decision:
+    """A person vouches that a doubtful forward step had no effect."""
+    if at[1] is Direction.BACKWARD or saga.past_pivot:
+        raise IllegalTransition(
+            subject="step", state=f"{saga.link(*at).status} going {at[1]}",
+            event="Resolved(landed=False)", wanted="Retried: there is no way back from here",
+        )  # fmt: skip
+    failed = replace(saga.link(*at), status=LinkStatus.FAILED, doubt=False)
+    return _turn_back(_put(saga, at, event, failed), saga.cause, now)
+
+
+# --- what comes next ------------------------------------------------------------------------------
+
+
+def _next(saga: Saga, now: datetime) -> Decision:
+    if saga.direction is Direction.BACKWARD:
+        return _next_backward(saga)
+    at = current(saga)
+    if at is not None and saga.link(*at).doubt:
+        return _settle_doubt(saga, at)
+    cancelled = _cancelled(saga, now)
+    if cancelled is not None:
+        return cancelled
+    if at is None:
+        return _finish(saga, RunStatus.SUCCEEDED)
+    return _overdue(saga, now) or Decision(saga=saga, command=Perform(step=at[0], direction=at[1]))
+
+
+def _cancelled(saga: Saga, now: datetime) -> Decision | None:
+    """A cancel that was accepted counts even when the last step has landed meanwhile."""
+    if saga.cancel is None or saga.past_pivot:
+        return None
+    if saga.cancel is e.CancelMode.STOP:
+        return _finish(saga, RunStatus.ABANDONED)
+    return _turn_back(saga, saga.cause, now)
+
+
+def _overdue(saga: Saga, now: datetime) -> Decision | None:
+    """Past its deadline a run begins no forward step."""
+    if saga.deadline_at is None or now < saga.deadline_at:
+        return None
+    detail = f"deadline {saga.deadline_at.isoformat()} has passed"
+    if saga.past_pivot:
+        return _escalate(saga, EscalationReason.DEADLINE_AFTER_PIVOT, detail, None)
+    return _turn_back(saga, detail, now)
+
+
+def _next_backward(saga: Saga) -> Decision:
+    for step in undo_order(saga):
+        link = saga.steps[step].undo
+        if link.status in DONE:
+            continue
+        if saga.plan.steps[step].compensation is None:
+            saga = _replace_link(
+                saga, (step, Direction.BACKWARD), replace(link, status=LinkStatus.NOT_NEEDED)
+            )
+            continue
+        at = (step, Direction.BACKWARD)
+        if link.doubt:
+            return _settle_doubt(saga, at)
+        return Decision(saga=saga, command=Perform(step=step, direction=Direction.BACKWARD))
+    return _finish(saga, RunStatus.COMPENSATED)
+
+
+def _settle_doubt(saga: Saga, at: tuple[int, Direction]) -> Decision:
+    """Same key again, else ask, else a person: an unkeyed effect is never blindly repeated."""
+    call = saga.call(*at)
+    if call.effects is not Effects.UNKEYED:
+        return Decision(saga=saga, command=Perform(step=at[0], direction=at[1]))
+    if call.verify is not None:
+        return Decision(saga=saga, command=Verify(step=at[0], direction=at[1]))
+    unknown = replace(saga.link(*at), status=LinkStatus.UNKNOWN)
+    detail = "its worker ended while the request may have been under way"
+    return _escalate(_replace_link(saga, at, unknown), EscalationReason.IN_DOUBT, detail, at)
+
+
+def _turn_back(saga: Saga, cause: str, now: datetime) -> Decision:
+    back = replace(saga, direction=Direction.BACKWARD, status=RunStatus.COMPENSATING, cause=cause)
+    return _next(back, now)
+
+
+def _finish(saga: Saga, status: RunStatus) -> Decision:
+    assert status in FINAL
+    return Decision(saga=replace(saga, status=status, wake_at=None), command=Finish(status=status))
+
+
+def _escalate(
+    saga: Saga, reason: EscalationReason, detail: str, at: tuple[int, Direction] | None
+) -> Decision:
+    stopped = replace(saga, status=RunStatus.ESCALATED, wake_at=None, cause=saga.cause or detail)
+    step, direction = at if at is not None else (None, saga.direction)
+    return Decision(
+        saga=stopped,
+        command=Escalate(reason=reason, detail=detail, step=step, direction=direction),
+    )
+
+
+def _wait(saga: Saga, delay_seconds: float, now: datetime) -> Decision:
+    until = now + timedelta(seconds=delay_seconds)
+    waiting = replace(saga, status=RunStatus.WAITING, wake_at=until)
+    return Decision(saga=waiting, command=Wait(until=until))
+
+
+# --- small parts ----------------------------------------------------------------------------------
+
+
+def _going(saga: Saga) -> Saga:
+    forward = saga.direction is Direction.FORWARD
+    status = RunStatus.RUNNING if forward else RunStatus.COMPENSATING
+    return replace(saga, status=status, wake_at=None)
+
+
+def _can_settle(call: Call) -> bool:
+    return call.effects is not Effects.UNKEYED or call.verify is not None
+
+
+def _next_delay(
+    saga: Saga, at: tuple[int, Direction], link: Link, event: e.NotLanded | e.InDoubt, now: datetime
+) -> float | None:
+    begun = link.first_started_at or now
+    return saga.call(*at).retry.next_delay(
+        attempts=max(link.attempts, 1),
+        elapsed_seconds=max((now - begun).total_seconds(), 0.0),
+        jitter=event.jitter,
+        retry_after_seconds=event.retry_after_seconds,
+    )
+
+
+def _landed(saga: Saga, at: tuple[int, Direction], event: e.Event, status: LinkStatus) -> Saga:
+    taken = [link.sequence or 0 for state in saga.steps for link in (state.forward, state.undo)]
+    link = replace(saga.link(*at), status=status, doubt=False, sequence=max(taken, default=0) + 1)
+    return _put(saga, at, event, link)
+
+
+def _put(saga: Saga, at: tuple[int, Direction], event: e.Event, link: Link) -> Saga:
+    """Replace a link after checking the move against the table."""
+    check_link(saga.link(*at).status, event, link.status)
+    return _replace_link(saga, at, link)
+
+
+def _replace_link(saga: Saga, at: tuple[int, Direction], link: Link) -> Saga:
+    step, direction = at
+    before = saga.steps[step]
+    after = (
+        replace(before, forward=link)
+        if direction is Direction.FORWARD
+        else replace(before, undo=link)
+    )
+    return replace(saga, steps=(*saga.steps[:step], after, *saga.steps[step + 1 :]))
