@@ -43,11 +43,18 @@ wheel: setup ## build the wheel into dist/
 clean: ## remove .venv, caches and local state
 	rm -rf $(VENV) .orchestrator build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+# uv installs in a fifth of the time; where it cannot (a pip-only index, say), pip does it.
+define install
+{ $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(1) \
+	|| $(PIP) install --quiet --progress-bar off -c constraints.txt $(1); }
+endef
+
 # The stamp is made last: a set-up that was interrupted starts again.
 $(VENV)/.ready: pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 setup")'
 	@echo "Setting up $(VENV) …"
-	@$(PIP) install --quiet --progress-bar off -c constraints.txt hatchling editables
-	@$(PIP) install --quiet --progress-bar off -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PIP) install --quiet --progress-bar off -c constraints.txt uv || true
+	@$(call install,setuptools hatchling editables)
+	@$(call install,--no-build-isolation -e '.[dev]')
 	@touch $@
