@@ -49,9 +49,7 @@ class Payments:
 
     def seed(self, count: int, *, seed: int, prefix: str) -> Sequence[Order]:
         """See World."""
-        dice = random.Random(f"{seed}/{count}/payments")
-        endings = deal_endings(count, dice)
-        return [_order(f"{prefix}-{n:06d}", end, dice) for n, end in enumerate(endings, start=1)]
+        return seed_payments(count, seed=seed, prefix=prefix)
 
     def named(self, escalation: EscalationRecord, order_id: str) -> frozenset[Record]:
         """See World. A customer without charges is no effect: the workflow says why it stays."""
@@ -94,7 +92,7 @@ class Payments:
         """See World."""
         charges = await self._charges()
         return reconcile(
-            orders, views, _state(charges),
+            orders, views, state_of(charges),
             effects=EFFECTS, expected=expected, others=frozenset(),
         )  # fmt: skip
 
@@ -110,6 +108,13 @@ class Payments:
                 return charges
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable("stripe", url, repr(error)) from error
+
+
+def seed_payments(count: int, *, seed: int, prefix: str) -> Sequence[Order]:
+    """Orders of two charges each, the same for the same arguments."""
+    dice = random.Random(f"{seed}/{count}/payments")
+    endings = deal_endings(count, dice)
+    return [_order(f"{prefix}-{n:06d}", end, dice) for n, end in enumerate(endings, start=1)]
 
 
 def _order(order_id: str, ending: RunStatus, dice: random.Random) -> Order:
@@ -144,7 +149,7 @@ def _with(
     )  # fmt: skip
 
 
-def _state(charges: Iterable[Mapping[str, Any]]) -> WorldState:
+def state_of(charges: Iterable[Mapping[str, Any]]) -> WorldState:
     """Charges that went through as effects, their refunds as undos.
 
     A charge's description names order and step. The API has one second for its clock's unit, so
