@@ -39,8 +39,7 @@ class Recording:
         """Stop recording."""
         self._process.send_signal(signal.SIGTERM)
         self._process.communicate(timeout=ANSWER_SECONDS)
-        lines = (line.split() for line in self._path.read_text().splitlines())
-        return [Event(at=float(at), begins=sign == "+", connection=int(n)) for at, sign, n in lines]
+        return read_events(self._path)
 
     def kill(self) -> None:
         _kill(self._process)
@@ -73,6 +72,12 @@ def result(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.returncode == 0
     answer: dict[str, Any] = json.loads(output)
     return answer
+
+
+def read_events(path: Path) -> list[Event]:
+    """What a recorder has written."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return [Event(at=float(at), begins=sign == "+", connection=int(n)) for at, sign, n in lines]
 
 
 def most_in_a_window(events: list[Event], seconds: float) -> int:
