@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import text
+
 from orchestrator.core.states import Direction
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import Accepted, NewRun, hop_id_of
 from orchestrator.store import codec
-from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared
+from orchestrator.store.transactions import Tx
 
 _COLUMNS = {
     "id": "text",
@@ -29,6 +31,7 @@ _COLUMNS = {
 }
 _COPIED = ", ".join(name for name in _COLUMNS if name != "deadline_seconds")
 MOST_CONFLICTS_SHOWN = 10
+_SAVE, _BACK = text("SAVEPOINT quick"), text("ROLLBACK TO quick")
 
 
 class Accepting(Part):
@@ -37,29 +40,28 @@ class Accepting(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         deadline = self._dialect.later("{now}", "b.deadline_seconds")
-        self._insert = self._sql(
+        insert = (
             f"INSERT INTO runs ({_COPIED}, status, direction, step, epoch, claims, published_at,"
             " created_at, deadline_at, audit_seq)"
             f" SELECT {', '.join('b.' + name for name in _COPIED.split(', '))},"
-            " 'pending', 'forward', 0, 0, 0, {now}, {now}, "
-            f"{deadline}, 1 FROM {self._dialect.batch(_COLUMNS)} AS b"
-            " WHERE true ON CONFLICT DO NOTHING RETURNING runs.id"
+            f" 'pending', 'forward', 0, 0, 0, {{now}}, {{now}}, {deadline}, 1"
         )
-        audited = self._dialect.batch({"run_id": "text", "actor": "text", "data": "text"})
-        self._insert_audit = self._sql(
+        if_new = "ON CONFLICT DO NOTHING"
+        self._insert = self._sql(
+            f"{insert} FROM {self._dialect.batch(_COLUMNS)} AS b WHERE true {if_new}"
+            " RETURNING runs.id"
+        )
+        self._insert_all = self._dialect.bulk(_COLUMNS, insert, tail=if_new)
+        self._insert_audit = self._dialect.bulk(
+            {"run_id": "text", "actor": "text", "data": "text"},
             "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
-            " SELECT b.run_id, 1, {now}, 'run.accepted', b.actor, b.data"
-            f" FROM {audited} AS b"
+            " SELECT b.run_id, 1, {now}, 'run.accepted', b.actor, b.data",
         )
         keys = self._dialect.batch({"tenant": "text", "idempotency_key": "text"})
         self._holders = self._sql(
             "SELECT runs.tenant, runs.idempotency_key, runs.id, runs.workflow, runs.inputs_digest"
             f" FROM {keys} AS b JOIN runs"
             " ON runs.tenant = b.tenant AND runs.idempotency_key = b.idempotency_key"
-        )
-        self._known_versions = self._sql(
-            f"SELECT b.wanted FROM {self._dialect.batch({'wanted': 'text'})} AS b"
-            " LEFT JOIN workflows ON workflows.id = b.wanted WHERE workflows.id IS NULL"
         )
 
     async def accept(self, runs: Sequence[NewRun]) -> list[Accepted]:
@@ -74,14 +76,22 @@ class Accepting(Part):
         await self._shared.plans(tx, {run.workflow_id for run in runs})
         # In order of keys, so that two overlapping submits wait for each other instead of both.
         ordered = sorted(runs, key=lambda run: (run.tenant, run.idempotency_key))
-        batch = codec.dump_batch([_row(run) for run in ordered])
-        new = {row[0] for row in await tx.rows(self._insert, batch=batch)}
+        new = await self._insert_new(tx, [_row(run) for run in ordered])
         audited = [(run.id, run.actor, _accepted(run)) for run in runs if run.id in new]
-        if audited:
-            await tx.change(self._insert_audit, batch=codec.dump_batch(audited))
+        await tx.apply(self._insert_audit, audited)
         if len(new) == len(runs):
             return [Accepted(run_id=run.id, repeated=False) for run in runs]
         return await self._answers(tx, runs, new)
+
+    async def _insert_new(self, tx: Tx, given: Sequence[tuple[Any, ...]]) -> set[str]:
+        """Ids of those that were not there yet."""
+        if self._dialect.is_sqlite:
+            # Quick, but it does not tell which rows were there already. Most often none was.
+            await tx.change(_SAVE)
+            if await tx.apply(self._insert_all, given) == len(given):
+                return {row[0] for row in given}
+            await tx.change(_BACK)
+        return {row[0] for row in await tx.rows(self._insert, batch=codec.dump_batch(given))}
 
     async def _answers(self, tx: Tx, runs: Sequence[NewRun], new: set[str]) -> list[Accepted]:
         keys = codec.dump_batch([(run.tenant, run.idempotency_key) for run in runs])

@@ -10,9 +10,9 @@ from orchestrator.core.states import SETTLED
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import Redelivery
 from orchestrator.store import codec, rows
-from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import TIMED
+from orchestrator.store.transactions import Tx
 
 
 class Notes(Part):

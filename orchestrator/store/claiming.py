@@ -10,9 +10,9 @@ from orchestrator.core.states import RunStatus
 from orchestrator.errors import Unavailable
 from orchestrator.ports import ClaimedRun, RunRecord
 from orchestrator.store import codec, rows
-from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.tables import DUE, TIMED
+from orchestrator.store.transactions import Tx
 
 _COLUMNS = {"run_id": "text", "epoch": "int", "unsure": "bool"}
 

@@ -86,9 +86,9 @@ def dump_batch(rows: Sequence[Sequence[Any]]) -> str:
     try:
         encoded = _encoder.encode(rows)
     except UnicodeEncodeError:
-        return _encoder.encode(_cleaned(rows)).decode()
+        return _encoder.encode(cleaned(rows)).decode()
     if b"\\u0000" in encoded:
-        encoded = _encoder.encode(_cleaned(rows))
+        encoded = _encoder.encode(cleaned(rows))
     return encoded.decode()
 
 
@@ -99,7 +99,8 @@ def storable(value: str) -> str:
     return value.encode("utf-8", "replace").decode() if not value.isascii() else value
 
 
-def _cleaned(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def cleaned(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The rows without text that a database cannot hold."""
     return [[storable(value) if isinstance(value, str) else value for value in row] for row in rows]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,14 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from orchestrator.store import codec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bulk:
+    """A statement for each of many rows: over a batch `:batch`, or with numbered parameters."""
+
+    statement: TextClause
+    takes_now: bool  # the time is one more parameter, after the columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +43,25 @@ class Dialect:
             for place, (name, kind) in enumerate(columns.items())
         )
         return f"(SELECT {picked} FROM {self.each.format(f':{parameter}')})"
+
+    def bulk(
+        self, columns: Mapping[str, str], head: str, *, where: str = "true", tail: str = ""
+    ) -> Bulk:
+        """`head FROM batch AS b WHERE … tail`: INSERT … SELECT or UPDATE; `b.x` is a column."""
+        if not self.is_sqlite:
+            return Bulk(
+                statement=self.sql(f"{head} FROM {self.batch(columns)} AS b WHERE {where} {tail}"),
+                takes_now=False,
+            )
+        places = {name: f"?{place}" for place, name in enumerate(columns, 1)}
+        numbered = re.sub(
+            r"\bb\.(\w+)", lambda found: places[found[1]], f"{head} WHERE {where} {tail}"
+        )
+        now = f"?{len(columns) + 1}"
+        return Bulk(
+            statement=text(numbered.format_map({**self.words, "now": now})),
+            takes_now="{now}" in numbered,
+        )
 
     def later(self, start: str, seconds: str) -> str:
         """The time `seconds` (an expression; negative: earlier) after `start`."""

@@ -11,20 +11,22 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
-from sqlalchemy import Executable, event
+import aiosqlite
+from sqlalchemy import TextClause, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.store.dialect import DIALECTS, Dialect
 from orchestrator.store.failures import Repeatable, address, translated
+from orchestrator.store.transactions import FileTx, ServerTx, Tx
 
 T = TypeVar("T")
+Work: TypeAlias = Callable[[Tx], Awaitable[T]]
 
 BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for the other processes' writers."""
@@ -45,32 +47,6 @@ _POSTGRESQL_SETTINGS = (
 )
 
 
-class Tx:
-    """One transaction. Its statements take named parameters."""
-
-    def __init__(self, connection: AsyncConnection, now: int | None) -> None:
-        self.connection = connection
-        self._now = now
-
-    async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
-        """All rows of the answer."""
-        found: Sequence[Any] = (await self._execute(statement, parameters)).all()
-        return found
-
-    async def row(self, statement: Executable, **parameters: Any) -> Any:
-        """The first row, or None."""
-        return (await self._execute(statement, parameters)).first()
-
-    async def change(self, statement: Executable, **parameters: Any) -> int:
-        """The number of rows touched."""
-        return int((await self._execute(statement, parameters)).rowcount)
-
-    async def _execute(self, statement: Executable, parameters: dict[str, Any]) -> Any:
-        if self._now is not None:
-            parameters["now"] = self._now
-        return await self.connection.execute(statement, parameters)
-
-
 class Database:
     """An engine and its dialect."""
 
@@ -79,37 +55,33 @@ class Database:
         self.where = address(url)
         self.engine = engine
         self.dialect = dialect
-        # The same pool three times: what transactions there cost, and what they guarantee.
-        if dialect.is_sqlite:
-            self._single = engine.execution_options(sqlite_begin="")
-            self._snapshot = engine.execution_options(sqlite_begin="BEGIN")
-            self._writer = engine.execution_options(sqlite_begin=BEGIN_WRITING)
-        else:
-            self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
-            self._snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
-            self._writer = engine
-        self._alone = asyncio.Lock() if dialect.is_sqlite else nullcontext()
+        self._engines = {
+            level: engine.execution_options(isolation_level=level)
+            for level in ("AUTOCOMMIT", "READ COMMITTED", "REPEATABLE READ")
+        }
+        self._alone = asyncio.Lock()
         self._under_way: set[asyncio.Task[Any]] = set()
 
-    async def rows(self, statement: Executable, **parameters: Any) -> Sequence[Any]:
+    async def rows(self, statement: TextClause, **parameters: Any) -> Sequence[Any]:
         """All rows of one reading statement. Raises Unavailable."""
-        return await self._to_its_end(
-            self._read(self._single, lambda tx: tx.rows(statement, **parameters))
-        )
+        return await self._to_its_end(self._read("AUTOCOMMIT", _all(statement, parameters)))
 
-    async def row(self, statement: Executable, **parameters: Any) -> Any:
+    async def row(self, statement: TextClause, **parameters: Any) -> Any:
         """Its first row, or None. Raises Unavailable."""
-        return await self._to_its_end(
-            self._read(self._single, lambda tx: tx.row(statement, **parameters))
-        )
+        found = await self.rows(statement, **parameters)
+        return found[0] if found else None
 
-    async def read(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+    async def read(self, work: Work[T]) -> T:
         """Run `work` on one snapshot of the database. Raises Unavailable."""
-        return await self._to_its_end(self._read(self._snapshot, work))
+        return await self._to_its_end(self._read("REPEATABLE READ", work))
 
-    async def write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+    async def write(self, work: Work[T]) -> T:
         """Run `work` in one transaction; whole again after a deadlock. Raises Unavailable."""
-        return await self._to_its_end(self._write(work))
+        return await self._to_its_end(self._write("READ COMMITTED", work))
+
+    async def write_rows(self, statement: TextClause, **parameters: Any) -> Sequence[Any]:
+        """All rows of one writing statement, a transaction of its own. Raises Unavailable."""
+        return await self._to_its_end(self._write("AUTOCOMMIT", _all(statement, parameters)))
 
     async def close(self) -> None:
         """Wait for what is under way and return all connections."""
@@ -126,29 +98,55 @@ class Database:
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _read(self, engine: AsyncEngine, work: Callable[[Tx], Awaitable[T]]) -> T:
+    async def _read(self, isolation: str, work: Work[T]) -> T:
         with translated(self.where):
-            async with engine.begin() as connection:
-                return await work(Tx(connection, self._clock()))
+            return await self._run(isolation, "" if isolation == "AUTOCOMMIT" else "BEGIN", work)
 
-    async def _write(self, work: Callable[[Tx], Awaitable[T]]) -> T:
+    async def _write(self, isolation: str, work: Work[T]) -> T:
         for repeat in range(MOST_REPEATS):
             try:
-                return await self._write_once(work)
+                with translated(self.where):
+                    if not self.dialect.is_sqlite:
+                        return await self._run(isolation, "", work)
+                    async with self._alone:
+                        return await self._run(isolation, BEGIN_WRITING, work)
             except Repeatable as lost:
                 why = str(lost)
                 # The two that met must not meet again at once.
                 await asyncio.sleep(random.uniform(0.0, 0.01 * 2**repeat))  # noqa: S311
         raise Unavailable("database", self.where, f"{MOST_REPEATS} times in a row: {why}")
 
-    async def _write_once(self, work: Callable[[Tx], Awaitable[T]]) -> T:
-        with translated(self.where):
-            async with self._alone, self._writer.begin() as connection:
-                return await work(Tx(connection, self._clock()))
+    async def _run(self, isolation: str, begin: str, work: Work[T]) -> T:
+        if self.dialect.is_sqlite:
+            async with self.engine.connect() as connection:
+                raw = (await connection.get_raw_connection()).driver_connection
+                return await _run_in_file(cast("aiosqlite.Connection", raw), begin, work)
+        async with self._engines[isolation].begin() as connection:
+            return await work(ServerTx(connection))
 
-    def _clock(self) -> int | None:
-        """Microseconds since 1970 for SQLite, whose clock is this machine's; None elsewhere."""
-        return time.time_ns() // 1000 if self.dialect.is_sqlite else None
+
+async def _run_in_file(connection: aiosqlite.Connection, begin: str, work: Work[T]) -> T:
+    """`begin` is empty for a single statement, which is a transaction by itself."""
+    if not begin:
+        return await work(FileTx(connection, _microseconds()))
+    await connection.execute(begin)
+    try:
+        # The clock is read when the lock is there: what waited for it is not older than its writes.
+        done = await work(FileTx(connection, _microseconds()))
+        await connection.commit()
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself has rolled back after a full disk
+            await connection.rollback()
+        raise
+    return done
+
+
+def _microseconds() -> int:
+    return time.time_ns() // 1000
+
+
+def _all(statement: TextClause, parameters: dict[str, Any]) -> Work[Sequence[Any]]:
+    return lambda tx: tx.rows(statement, **parameters)
 
 
 def open_database(

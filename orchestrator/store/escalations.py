@@ -10,10 +10,10 @@ from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import ClaimedRun, EscalationRecord, RunWrite
 from orchestrator.store import codec, rows, writes
 from orchestrator.store.cancelling import Notes
-from orchestrator.store.engine import Tx
 from orchestrator.store.finding import Finder
 from orchestrator.store.journal import Journal
 from orchestrator.store.part import Part, Shared, not_found
+from orchestrator.store.transactions import Tx
 
 _FROM = "FROM escalations AS e JOIN runs ON runs.id = e.run_id"
 
@@ -51,12 +51,13 @@ class Escalations(Part):
         )
         self._run_row = self._sql(f"SELECT {rows.RUN} FROM runs WHERE id = :run_id")
         self._links = self._sql(f"SELECT {rows.LINK} FROM run_steps WHERE run_id = :run_id")
-        self._apply = self._sql(
+        self._apply = self._dialect.bulk(
+            {**writes.RUN_COLUMNS, "expected": "int"},
             f"UPDATE runs SET {writes.SET_RUN}, epoch = b.epoch,"
             " settled_at = CASE WHEN b.settled THEN {now} END,"
-            " audit_seq = COALESCE(b.last_seq, runs.audit_seq)"
-            f" FROM {self._dialect.batch(writes.RUN_COLUMNS)} AS b WHERE runs.id = b.run_id"
-            " AND runs.status = 'escalated' AND runs.owner IS NULL AND runs.epoch = :expected"
+            " audit_seq = COALESCE(b.last_seq, runs.audit_seq)",
+            where="runs.id = b.run_id AND runs.status = 'escalated' AND runs.owner IS NULL"
+            " AND runs.epoch = b.expected",
         )
 
     # --- look -------------------------------------------------------------------------------------
@@ -149,10 +150,10 @@ class Escalations(Part):
             if before.run_id != write.run_id:
                 raise _moved_on(before, f"an escalation of run {write.run_id}")
             numbered = _numbered(write, audit_seq)
-            batch = codec.dump_batch([writes.run_row(numbered, self._dialect)])
-            if not await tx.change(self._apply, batch=batch, expected=expected_epoch):
+            row = (*writes.run_row(numbered, self._dialect), expected_epoch)
+            if not await tx.apply(self._apply, [row]):
                 raise _run_moved_on(write.run_id, status, owner, epoch, expected_epoch)
-            await self._journal.write_details(tx, [(numbered, 0)])
+            await self._journal.write_details(tx, [numbered])
 
         await self._db.write(work)
 

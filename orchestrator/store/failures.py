@@ -46,6 +46,8 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
+        raise _of_driver(error.orig or error, where, lost=error.connection_invalidated) from error
+    except sqlite3.Error as error:
         raise _of_driver(error, where) from error
     except exc.TimeoutError as error:
         raise Unavailable("database", where, "all connections of the pool are in use") from error
@@ -55,25 +57,24 @@ def translated(where: str) -> Iterator[None]:
         raise Unavailable("database", where, str(error) or type(error).__name__) from error
 
 
-def _of_driver(error: exc.DBAPIError, where: str) -> Exception:
-    cause = error.orig
-    state = getattr(cause, "sqlstate", None) or ""
-    why = _first_line(cause or error)
+def _of_driver(error: BaseException, where: str, *, lost: bool = False) -> Exception:
+    state = getattr(error, "sqlstate", None) or ""
+    why = _first_line(error)
     if state in _REPEATABLE:
         return Repeatable(why)
     if state in _MISSING or "no such table" in why:
         return Unavailable("database", where, f"its tables are missing ({why}); migrate it first")
-    if error.connection_invalidated or _is_out_of_reach(error, state):
+    if lost or _is_out_of_reach(error, state):
         return Unavailable("database", where, why)
     return StoreFailure(f"database at {where}: {why}")
 
 
-def _is_out_of_reach(error: exc.DBAPIError, state: str) -> bool:
+def _is_out_of_reach(error: BaseException, state: str) -> bool:
     if state:
         return state.startswith(_OUT_OF_REACH)
     # No answer at all; or SQLite, where anything but a wrong statement is the file or the disk.
-    wrong = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-    return isinstance(error, exc.InterfaceError | exc.OperationalError) and not wrong
+    wrong = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return type(error).__name__ in ("OperationalError", "InterfaceError") and not wrong
 
 
 def _first_line(error: BaseException) -> str:

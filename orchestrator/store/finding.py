@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.errors import NotFound, Problem
 from orchestrator.store.dialect import Dialect
-from orchestrator.store.engine import Tx
 from orchestrator.store.part import not_found
+from orchestrator.store.transactions import Tx
 
 SHORTEST = 6
 _LENGTH = 36

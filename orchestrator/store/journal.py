@@ -1,12 +1,15 @@
 """The hot path: what many runs have to record, in one transaction (group commit).
 
 Each write is guarded by its owner and epoch. Whoever is refused has written nothing at all: the
-guarded UPDATE comes first and names the accepted ones; only their rows follow.
+guard names the accepted ones, and only their rows follow. On PostgreSQL all of it is one statement,
+hence one round trip; on SQLite, whose writer is alone, the guard is read first.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import TextClause
@@ -14,10 +17,18 @@ from sqlalchemy import TextClause
 from orchestrator.core.events import CancelMode
 from orchestrator.ports import RunWrite, Signals
 from orchestrator.store import codec, writes
-from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared
+from orchestrator.store.transactions import Tx
 
 _NOTHING = Signals()
+_GUARD = "runs.id = b.run_id AND runs.owner = b.owner AND runs.epoch = b.epoch"
+_UPDATE = (
+    f"UPDATE runs SET {writes.SET_RUN},"
+    " settled_at = CASE WHEN b.settled THEN COALESCE(runs.settled_at, {now}) END,"
+    " audit_seq = CASE WHEN b.last_seq + runs.audit_shift > runs.audit_seq"
+    " THEN b.last_seq + runs.audit_shift ELSE runs.audit_seq END"
+)
+_ANSWER = "runs.id, runs.cancel_wish, runs.cancel_reason, runs.audit_shift"
 
 
 class Journal(Part):
@@ -26,31 +37,14 @@ class Journal(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         dialect = self._dialect
-        batch = dialect.batch(writes.RUN_COLUMNS)
-        guard = "runs.id = b.run_id AND runs.owner = b.owner AND runs.epoch = b.epoch"
-        # Locks in order of run ids, so that two batches with common runs cannot block each other.
-        locked = (
-            f"WITH b AS MATERIALIZED (SELECT * FROM {batch} AS rows_given),"
-            f" held AS MATERIALIZED (SELECT runs.id FROM runs JOIN b ON {guard}"
-            " ORDER BY runs.id FOR UPDATE OF runs) "
-        )
-        self._update = self._sql(
-            ("" if dialect.is_sqlite else locked) + f"UPDATE runs SET {writes.SET_RUN},"
-            " settled_at = CASE WHEN b.settled THEN COALESCE(runs.settled_at, {now}) END,"
-            " audit_seq = CASE WHEN b.last_seq + runs.audit_shift > runs.audit_seq"
-            " THEN b.last_seq + runs.audit_shift ELSE runs.audit_seq END"
-            + (
-                f" FROM {batch} AS b"
-                if dialect.is_sqlite
-                else " FROM b JOIN held ON held.id = b.run_id"
-            )
-            + f" WHERE {guard}"
-            " RETURNING runs.id, runs.cancel_wish, runs.cancel_reason, runs.audit_shift"
-        )
-        self._links = self._sql(writes.upsert_links(dialect))
-        self._attempts = self._sql(writes.insert_attempts(dialect))
-        self._audit = self._sql(writes.insert_audit(dialect))
-        self._escalations = self._sql(writes.insert_escalations(dialect))
+        self._links = writes.LINKS.bulk(dialect)
+        self._attempts = writes.ATTEMPTS.bulk(dialect)
+        self._audit = writes.AUDIT.bulk(dialect)
+        self._escalations = writes.ESCALATIONS.bulk(dialect)
+        guarded = dialect.batch({name: writes.RUN_COLUMNS[name] for name in writes.GUARD})
+        self._accepted = self._sql(f"SELECT {_ANSWER} FROM {guarded} AS b JOIN runs ON {_GUARD}")
+        self._update = dialect.bulk(writes.RUN_COLUMNS, _UPDATE, where=_GUARD)
+        self._whole = self._whole_batch()
 
     async def record(self, given: Sequence[RunWrite]) -> list[Signals | None]:
         """Apply each write whose (owner, epoch) holds, all in one transaction.
@@ -58,46 +52,96 @@ class Journal(Part):
         None stands for a refused (stale) one, of which nothing at all is written. Repeating a
         batch whose commit's answer was lost is harmless.
         """
-        return await self._db.write(lambda tx: self._record(tx, given)) if given else []
+        if not given:
+            return []
+        waves = list(_waves(given))
+        if len(waves) > 1 or self._dialect.is_sqlite:
+            return await self._db.write(lambda tx: self._record(tx, given, waves))
+        rows = await self._db.write_rows(self._whole, **self._parameters(given))
+        accepted = {row[0]: row for row in rows}
+        return [_signals(accepted.get(write.run_id)) for write in given]
 
-    async def _record(self, tx: Tx, given: Sequence[RunWrite]) -> list[Signals | None]:
+    async def write_details(self, tx: Tx, taken: Sequence[RunWrite]) -> None:
+        """Links, attempts, audit and escalations of accepted writes."""
+        dialect = self._dialect
+        await tx.apply(self._links, [r for w in taken for r in writes.link_rows(w, dialect)])
+        await tx.apply(self._attempts, [r for w in taken for r in writes.attempt_rows(w, dialect)])
+        await tx.apply(self._audit, [r for w in taken for r in writes.audit_rows(w, dialect)])
+        await tx.apply(self._escalations, [r for w in taken for r in writes.escalation_rows(w)])
+
+    async def _record(
+        self, tx: Tx, given: Sequence[RunWrite], waves: Sequence[Sequence[int]]
+    ) -> list[Signals | None]:
         answers: list[Signals | None] = [None] * len(given)
-        for wave in _waves(given):
-            accepted = await self._update_runs(tx, [given[place] for place in wave])
-            taken = []
+        for wave in waves:
+            accepted = await self._apply(tx, [given[place] for place in wave])
             for place in wave:
-                row = accepted.get(given[place].run_id)
-                if row is not None:
-                    answers[place] = _signals(row)
-                    taken.append((given[place], row[3]))
-            await self.write_details(tx, taken)
+                answers[place] = _signals(accepted.get(given[place].run_id))
         return answers
 
-    async def _update_runs(self, tx: Tx, given: Sequence[RunWrite]) -> dict[str, Any]:
-        batch = codec.dump_batch([writes.run_row(write, self._dialect) for write in given])
-        return {row[0]: row for row in await tx.rows(self._update, batch=batch)}
+    async def _apply(self, tx: Tx, given: Sequence[RunWrite]) -> dict[str, Sequence[Any]]:
+        """The accepted ones' answers by run id."""
+        if not self._dialect.is_sqlite:
+            return {row[0]: row for row in await tx.rows(self._whole, **self._parameters(given))}
+        rows = [writes.run_row(write, self._dialect) for write in given]
+        guards = codec.dump_batch([row[: len(writes.GUARD)] for row in rows])
+        accepted = {row[0]: row for row in await tx.rows(self._accepted, batch=guards)}
+        await tx.apply(self._update, [row for row in rows if row[0] in accepted])
+        taken = [write for write in given if write.run_id in accepted]
+        await self.write_details(tx, [_shifted(w, accepted[w.run_id][3]) for w in taken])
+        refusing = {write.run_id for write in taken if write.refuses_cancel}
+        return {i: (i, None, "", 0) if i in refusing else row for i, row in accepted.items()}
 
-    async def write_details(self, tx: Tx, taken: Sequence[tuple[RunWrite, int]]) -> None:
-        """Links, attempts, audit and escalations of accepted writes, each with its audit shift."""
-        dialect = self._dialect
-        given = [write for write, _ in taken]
-        await _insert(tx, self._links, (r for w in given for r in writes.link_rows(w, dialect)))
-        await _insert(
-            tx, self._attempts, (r for w in given for r in writes.attempt_rows(w, dialect))
+    def _whole_batch(self) -> TextClause:
+        """Everything as one statement (PostgreSQL): a part sees the others' answers, not rows.
+
+        Locks in order of run ids, so that two batches with common runs cannot block each other.
+        """
+        batch = self._dialect.batch
+        given = f"SELECT * FROM {batch(writes.RUN_COLUMNS, 'runs')} AS given"
+        held = (
+            f"SELECT runs.id FROM runs JOIN b ON {_GUARD} ORDER BY runs.id {{for_update_of_runs}}"
         )
-        await _insert(
-            tx, self._audit, (r for w, shift in taken for r in writes.audit_rows(w, dialect, shift))
-        )
-        await _insert(tx, self._escalations, (r for w in given for r in writes.escalation_rows(w)))
+        update = f"{_UPDATE} FROM b JOIN held ON held.id = b.run_id WHERE {_GUARD}"
+        parts = [f"b AS MATERIALIZED ({given})", f"held AS MATERIALIZED ({held})"]
+        parts.append(f"accepted AS ({update} RETURNING {_ANSWER})")
+        for name, insert in _DETAILS.items():
+            head = re.sub(r"\bb\.seq\b", "b.seq + accepted.audit_shift", insert.head)
+            parts.append(
+                f"{name} AS ({head} FROM {batch(insert.columns, name)} AS b, accepted"
+                f" WHERE accepted.id = b.run_id {insert.tail})"
+            )
+        return self._sql(f"WITH {', '.join(parts)} SELECT * FROM accepted")
+
+    def _parameters(self, given: Sequence[RunWrite]) -> dict[str, str]:
+        dialect, dump = self._dialect, codec.dump_batch
+        return {
+            "runs": dump([writes.run_row(w, dialect) for w in given]),
+            "new_links": dump([r for w in given for r in writes.link_rows(w, dialect)]),
+            "new_attempts": dump([r for w in given for r in writes.attempt_rows(w, dialect)]),
+            "new_audit": dump([r for w in given for r in writes.audit_rows(w, dialect)]),
+            "new_escalations": dump([r for w in given for r in writes.escalation_rows(w)]),
+        }
 
 
-async def _insert(tx: Tx, statement: TextClause, given: Iterable[tuple[Any, ...]]) -> None:
-    batch = list(given)
-    if batch:
-        await tx.change(statement, batch=codec.dump_batch(batch))
+_DETAILS = {
+    "new_links": writes.LINKS,
+    "new_attempts": writes.ATTEMPTS,
+    "new_audit": writes.AUDIT,
+    "new_escalations": writes.ESCALATIONS,
+}
 
 
-def _signals(row: Sequence[Any]) -> Signals:
+def _shifted(write: RunWrite, shift: int) -> RunWrite:
+    """Its audit records numbered on by those that others wrote since the claim."""
+    if not shift:
+        return write
+    return replace(write, audit=tuple(replace(r, seq=r.seq + shift) for r in write.audit))
+
+
+def _signals(row: Sequence[Any] | None) -> Signals | None:
+    if row is None:
+        return None
     wish = row[1]
     return _NOTHING if wish is None else Signals(cancel=CancelMode(wish), cancel_reason=row[2])
 

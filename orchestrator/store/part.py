@@ -10,8 +10,9 @@ from orchestrator.core.plan import Plan
 from orchestrator.errors import NotFound, Problem
 from orchestrator.store import codec
 from orchestrator.store.dialect import Dialect
-from orchestrator.store.engine import Database, Tx
+from orchestrator.store.engine import Database
 from orchestrator.store.plans import load_plan
+from orchestrator.store.transactions import Tx
 
 MOST_PLANS_KEPT = 1000
 

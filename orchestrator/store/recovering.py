@@ -12,9 +12,9 @@ from orchestrator.core import states
 from orchestrator.core.states import Direction
 from orchestrator.ports import QueueCounts, Redelivery
 from orchestrator.store import codec, rows
-from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.tables import ANNOUNCED, OWNED, SLEEPING, TIMED
+from orchestrator.store.transactions import Tx
 
 _NO_LIMIT = 2**31 - 1
 _HINTED = states.DUE | states.TIMED
@@ -97,20 +97,13 @@ class Recovering(Part):
 
     async def take_due(self, *, limit: int = 500) -> list[Redelivery]:
         """Waiting and parked runs whose time has come: mark published_at = now, return them."""
-
-        async def work(tx: Tx) -> list[Redelivery]:
-            return [rows.redelivery_of(row, "due") for row in await tx.rows(self._due, most=limit)]
-
-        return await self._db.write(work)
+        found = await self._db.write_rows(self._due, most=limit)
+        return [rows.redelivery_of(row, "due") for row in found]
 
     async def take_lost(self, *, silent_seconds: float, limit: int) -> list[Redelivery]:
         """Due, unowned runs not published for `silent_seconds`: mark and return them."""
-
-        async def work(tx: Tx) -> list[Redelivery]:
-            found = await tx.rows(self._lost, seconds=silent_seconds, most=limit)
-            return [rows.redelivery_of(row, "lost") for row in found]
-
-        return await self._db.write(work)
+        found = await self._db.write_rows(self._lost, seconds=silent_seconds, most=limit)
+        return [rows.redelivery_of(row, "lost") for row in found]
 
     async def queue_counts(self) -> list[QueueCounts]:
         """Per lane and direction."""

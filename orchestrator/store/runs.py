@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Select, literal_column, select
 
 from orchestrator.core.states import RunStatus
 from orchestrator.ports import AttemptRecord, AuditRecord, RunFilter, RunRecord, StepRecord
-from orchestrator.store import rows, tables
+from orchestrator.store import rows
 from orchestrator.store.codec import instant
-from orchestrator.store.engine import Tx
 from orchestrator.store.finding import Finder
 from orchestrator.store.part import Part, Shared, not_found
+from orchestrator.store.transactions import Tx
 
 
 class Runs(Part):
@@ -65,22 +62,30 @@ class Runs(Part):
 
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """A page of runs, newest first."""
-        return [rows.run_of(row) for row in await self._db.rows(_page(which))]
+        conditions, parameters = _conditions(which)
+        page = self._sql(
+            f"SELECT {rows.RUN} FROM runs WHERE {' AND '.join(['true', *conditions])}"
+            " ORDER BY runs.id DESC LIMIT :most"
+        )
+        found = await self._db.rows(page, **parameters, most=max(which.limit, 0))
+        return [rows.run_of(row) for row in found]
 
     async def count_by_status(self) -> dict[RunStatus, int]:
         """Number of runs in each status that occurs."""
         return {RunStatus(row[0]): row[1] for row in await self._db.rows(self._counts)}
 
 
-def _page(which: RunFilter) -> Select[Any]:
-    runs = tables.runs.c
-    page: Select[Any] = select(literal_column(rows.RUN)).select_from(tables.runs)
-    if which.status is not None:
-        page = page.where(runs.status.in_(sorted(which.status)))
-    if which.workflow is not None:
-        page = page.where(runs.workflow == which.workflow)
-    if which.tenant is not None:
-        page = page.where(runs.tenant == which.tenant)
+def _conditions(which: RunFilter) -> tuple[list[str], dict[str, str]]:
+    """Conditions for what the filter names, and their parameters."""
+    wanted = {"workflow": which.workflow, "tenant": which.tenant}
+    parameters = {name: value for name, value in wanted.items() if value is not None}
+    conditions = [f"runs.{name} = :{name}" for name in parameters]
     if which.before is not None:
-        page = page.where(runs.id < which.before)
-    return page.order_by(runs.id.desc()).limit(max(which.limit, 0))
+        conditions.append("runs.id < :before")
+        parameters["before"] = which.before
+    if which.status is not None:
+        named = {f"status{n}": str(status) for n, status in enumerate(sorted(which.status))}
+        listed = ", ".join(f":{name}" for name in named)
+        conditions.append(f"runs.status IN ({listed})" if named else "false")
+        parameters |= named
+    return conditions, parameters

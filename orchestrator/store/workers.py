@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchestrator.ports import Redelivery, WorkerRecord
 from orchestrator.store import codec, rows
-from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.recovering import Recovering
 
@@ -18,35 +17,28 @@ class Workers(Part):
         self._insert = self._sql(
             f"INSERT INTO workers ({rows.WORKER})"
             " VALUES (:id, :name, :pid, {now}, {now}, :active_runs, :reserved, :version)"
-            " ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at"
+            " ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at RETURNING id"
         )
         self._beat = self._sql(
             "UPDATE workers SET heartbeat_at = {now}, active_runs = :active_runs,"
-            " reserved = :reserved WHERE id = :id"
+            " reserved = :reserved WHERE id = :id RETURNING id"
         )
         self._all = self._sql(f"SELECT {rows.WORKER} FROM workers ORDER BY name, id")
 
     async def register(self, worker: WorkerRecord) -> None:
         """Insert, with the database's time. Repeatable."""
 
-        async def work(tx: Tx) -> None:
-            await tx.change(
-                self._insert, id=worker.id, name=codec.storable(worker.name), pid=worker.pid,
-                active_runs=worker.active_runs, reserved=worker.reserved, version=worker.version,
-            )  # fmt: skip
-
-        await self._db.write(work)
+        await self._db.write_rows(
+            self._insert, id=worker.id, name=codec.storable(worker.name), pid=worker.pid,
+            active_runs=worker.active_runs, reserved=worker.reserved, version=worker.version,
+        )  # fmt: skip
 
     async def heartbeat(self, worker_id: str, *, active_runs: int, reserved: int) -> bool:
         """Prolong. False: the row is gone (declared dead): the process must stop writing."""
-
-        async def work(tx: Tx) -> bool:
-            touched = await tx.change(
-                self._beat, id=worker_id, active_runs=active_runs, reserved=reserved
-            )
-            return touched == 1
-
-        return await self._db.write(work)
+        touched = await self._db.write_rows(
+            self._beat, id=worker_id, active_runs=active_runs, reserved=reserved
+        )
+        return len(touched) == 1
 
     async def deregister(self, worker_id: str) -> list[Redelivery]:
         """Warm shutdown: remove the row and release (new epoch, due) whatever it still owned."""

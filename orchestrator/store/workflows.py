@@ -8,9 +8,9 @@ from orchestrator.core.plan import Plan
 from orchestrator.errors import Conflict, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
 from orchestrator.store import rows
-from orchestrator.store.engine import Tx
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.plans import digest_of, dump_plan
+from orchestrator.store.transactions import Tx
 
 MOST_NAMES_SHOWN = 20
 

@@ -6,14 +6,15 @@ Everything is built once for each dialect; a batch travels as one JSON parameter
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core.saga import current
 from orchestrator.core.states import SETTLED, TIMED, Direction
 from orchestrator.ports import LinkWrite, RunWrite, hop_ids
 from orchestrator.store import codec
-from orchestrator.store.dialect import Dialect
+from orchestrator.store.codec import storable
+from orchestrator.store.dialect import Bulk, Dialect
 
 RUN_COLUMNS = {
     "run_id": "text",
@@ -37,6 +38,8 @@ RUN_COLUMNS = {
     "settled": "bool",
     "last_seq": "int",
 }
+GUARD = ("run_id", "owner", "epoch")
+"""The first of RUN_COLUMNS: whoever writes must be the owner at this epoch."""
 LINK_COLUMNS = {
     "run_id": "text",
     "step": "int",
@@ -104,44 +107,47 @@ SET_RUN = (
 """A run's row from its batch row `b`; epoch, settled_at and audit_seq are the caller's."""
 
 
-def upsert_links(dialect: Dialect) -> str:
-    """Links as they are now; a payload or time that is NULL stays as it was."""
-    whole = ("status", "attempts", "doubt", "first_started_at", "sequence")
-    kept = ("request", "outputs", "error", "started_at", "finished_at")
-    changes = [f"{name} = excluded.{name}" for name in whole]
-    changes += [f"{name} = COALESCE(excluded.{name}, run_steps.{name})" for name in kept]
-    return (
-        _insert("run_steps", LINK_COLUMNS, dialect)
-        + f" ON CONFLICT (run_id, step, direction) DO UPDATE SET {', '.join(changes)}"
-    )
+_UPSERT_LINK = ", ".join(
+    [f"{n} = excluded.{n}" for n in ("status", "attempts", "doubt", "first_started_at", "sequence")]
+    + [
+        f"{n} = COALESCE(excluded.{n}, run_steps.{n})"
+        for n in ("request", "outputs", "error", "started_at", "finished_at")
+    ]
+)
+_IF_NEW = "ON CONFLICT DO NOTHING"
 
 
-def insert_attempts(dialect: Dialect) -> str:
-    """Attempts that are not there yet."""
-    return _insert("attempts", ATTEMPT_COLUMNS, dialect) + " ON CONFLICT DO NOTHING"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Insert:
+    """How rows of one kind go in: `head` is INSERT … SELECT from a batch `b`; `tail` follows."""
+
+    columns: Mapping[str, str]
+    head: str
+    tail: str = _IF_NEW
+
+    def bulk(self, dialect: Dialect) -> Bulk:
+        """As a statement for many rows."""
+        return dialect.bulk(self.columns, self.head, tail=self.tail)
 
 
-def insert_audit(dialect: Dialect) -> str:
-    """Audit records that are not there yet."""
-    return _insert("audit", AUDIT_COLUMNS, dialect) + " ON CONFLICT DO NOTHING"
+def _into(table: str, columns: Mapping[str, str], **computed: str) -> str:
+    names = ", ".join([*columns, *computed])
+    values = ", ".join([*(f"b.{name}" for name in columns), *computed.values()])
+    return f"INSERT INTO {table} ({names}) SELECT {values}"
 
 
-def insert_escalations(dialect: Dialect) -> str:
-    """Escalations, unless the run has an open one."""
-    picked = ", ".join(f"b.{name}" for name in ESCALATION_COLUMNS)
-    return (
-        f"INSERT INTO escalations ({', '.join(ESCALATION_COLUMNS)}, opened_at)"
-        f" SELECT {picked}, {{now}} FROM {dialect.batch(ESCALATION_COLUMNS)} AS b"
-        " WHERE true ON CONFLICT DO NOTHING"
-    )
-
-
-def _insert(table: str, columns: Mapping[str, str], dialect: Dialect) -> str:
-    picked = ", ".join(f"b.{name}" for name in columns)
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)})"
-        f" SELECT {picked} FROM {dialect.batch(columns)} AS b WHERE true"
-    )
+LINKS = Insert(
+    columns=LINK_COLUMNS,
+    head=_into("run_steps", LINK_COLUMNS),
+    tail=f"ON CONFLICT (run_id, step, direction) DO UPDATE SET {_UPSERT_LINK}",
+)
+"""Links as they are now; a payload or time that is NULL stays as it was."""
+ATTEMPTS = Insert(columns=ATTEMPT_COLUMNS, head=_into("attempts", ATTEMPT_COLUMNS))
+AUDIT = Insert(columns=AUDIT_COLUMNS, head=_into("audit", AUDIT_COLUMNS))
+ESCALATIONS = Insert(
+    columns=ESCALATION_COLUMNS, head=_into("escalations", ESCALATION_COLUMNS, opened_at="{now}")
+)
+"""A run with an open escalation gets no second one."""
 
 
 # --- rows of a batch ------------------------------------------------------------------------------
@@ -154,7 +160,7 @@ def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
     settled = saga.status in SETTLED
     return (
         write.run_id, write.owner, write.epoch, saga.status, saga.direction, time(saga.wake_at),
-        saga.cancel, saga.cause, time(saga.deadline_at), None if at is None else at[0],
+        saga.cancel, storable(saga.cause), time(saga.deadline_at), None if at is None else at[0],
         write.progressed, write.release or settled, write.release and saga.status in TIMED,
         write.refuses_cancel, *_hop_ids(write), write.hinted,
         codec.dump_optional(write.outputs), settled, write.audit[-1].seq if write.audit else None,
@@ -175,7 +181,8 @@ def link_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:
             write.run_id, change.step, change.direction, link.status, link.attempts, link.doubt,
             time(link.first_started_at), link.sequence,
             None if request is None else codec.dump(request.to_json()),
-            codec.dump_optional(change.outputs), change.error, time(change.started_at),
+            codec.dump_optional(change.outputs), change.error and storable(change.error),
+            time(change.started_at),
             time(change.finished_at),
         )  # fmt: skip
 
@@ -185,16 +192,16 @@ def attempt_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]
     for made in write.attempts:
         yield (
             write.run_id, made.id, made.step, made.direction, made.number, made.kind, made.outcome,
-            made.reason, made.status_code, dialect.time(made.started_at),
+            storable(made.reason), made.status_code, dialect.time(made.started_at),
             dialect.time(made.finished_at), made.worker,
         )  # fmt: skip
 
 
-def audit_rows(write: RunWrite, dialect: Dialect, shift: int) -> Iterator[tuple[Any, ...]]:
-    """In order of AUDIT_COLUMNS; `shift` is added to the writer's numbers."""
+def audit_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:
+    """In order of AUDIT_COLUMNS."""
     for record in write.audit:
         yield (
-            write.run_id, record.seq + shift, dialect.time(record.at), record.kind, record.actor,
+            write.run_id, record.seq, dialect.time(record.at), record.kind, record.actor,
             codec.dump(record.data),
         )  # fmt: skip
 
@@ -205,7 +212,7 @@ def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:
     if opened is not None:
         step_id = None if opened.step is None else write.saga.plan.steps[opened.step].id
         yield (
-            opened.id, write.run_id, opened.reason, opened.detail, opened.step, step_id,
+            opened.id, write.run_id, opened.reason, storable(opened.detail), opened.step, step_id,
             opened.direction, codec.dump(opened.context),
         )  # fmt: skip
 

@@ -112,11 +112,12 @@ async def test_a_full_disk_writes_nothing_and_passes(sqlite_file_url: str) -> No
     version = await published(store)
     full = True
 
-    def limit(connection: Any) -> None:
-        pages = 80 if full else 100_000
-        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    def limit(connection: Any, _record: Any, _proxy: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA max_page_count={80 if full else 100_000}")
+        cursor.close()
 
-    event.listen(store._database.engine.sync_engine, "begin", limit)
+    event.listen(store._database.engine.sync_engine.pool, "checkout", limit)
     with pytest.raises(Unavailable, match="full"):
         await store.accept([new_run(version, inputs={"x": "y" * 1000}) for _ in range(500)])
     full = False
@@ -196,7 +197,7 @@ async def somebody_waits(url: str) -> bool:
 async def test_a_commit_whose_answer_is_lost_is_recorded_once(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    async with cutting_proxy(postgres_url, tmp_path) as (url, cut):
+    async with cutting_proxy(postgres_url, tmp_path, at=b"accepted AS") as (url, cut):
         store = open_store(url)
         (run,) = await claimed(store)
         given = write(
@@ -217,7 +218,7 @@ async def test_a_commit_whose_answer_is_lost_is_recorded_once(
 
 @pytest.mark.postgres
 async def test_a_claim_whose_commit_is_not_answered(postgres_url: str, tmp_path: Path) -> None:
-    async with cutting_proxy(postgres_url, tmp_path) as (url, cut):
+    async with cutting_proxy(postgres_url, tmp_path, at=b"COMMIT\0") as (url, cut):
         store = open_store(url)
         (new,) = await accepted(store)
         cut.set()
@@ -230,8 +231,10 @@ async def test_a_claim_whose_commit_is_not_answered(postgres_url: str, tmp_path:
 
 
 @asynccontextmanager
-async def cutting_proxy(url: str, folder: Path) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """Stands between; while `cut` is set, it passes COMMIT on and drops the answer."""
+async def cutting_proxy(
+    url: str, folder: Path, *, at: bytes
+) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Stands between; while `cut` is set, it passes what holds `at` on and drops the answer."""
     head, _, host = url.partition("host=")
     cut, name = asyncio.Event(), ".s.PGSQL.5432"
     lines: list[asyncio.StreamWriter] = []
@@ -243,7 +246,7 @@ async def cutting_proxy(url: str, folder: Path) -> AsyncIterator[tuple[str, asyn
 
         async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, up: bool) -> None:
             while data := await source.read(65536):
-                if up and cut.is_set() and b"COMMIT" in data:
+                if up and cut.is_set() and at in data:
                     committing.set()
                 if not up and committing.is_set():
                     break
