@@ -23,7 +23,7 @@ from sqlalchemy import text
 from orchestrator import crashpoints
 from orchestrator.core.plan import Plan
 from orchestrator.core.saga import Saga
-from orchestrator.core.states import FINAL, SETTLED, Direction, LinkStatus
+from orchestrator.core.states import FINAL, HAPPENED, SETTLED, Direction, LinkStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.batching import Batcher
@@ -300,10 +300,18 @@ class House:
             done = True
         if done:
             await self.escalations.resolve(escalation.id, by="ada", reason="it is there")
-        elif forward and link.status is LinkStatus.UNKNOWN:
+        elif forward and link.status is LinkStatus.UNKNOWN and not await self._past_pivot(run_id):
             await self.escalations.resolve(escalation.id, by="ada", reason="no", landed=False)
         else:
             await self.escalations.retry(escalation.id, by="ada", reason="it is not there")
+
+
+    async def _past_pivot(self, run_id: str) -> bool:
+        run = await self.store.run(run_id)
+        pivot = (await self.programs.get(run.workflow_id)).plan.pivot_index
+        if pivot is None:
+            return False
+        return (await self.store.steps(run_id))[pivot].forward.link.status in HAPPENED
 
 
 # --- at a crash point -----------------------------------------------------------------------------

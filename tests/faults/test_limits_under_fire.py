@@ -1,0 +1,72 @@
+"""An API's limits, seen from the API, while a worker is killed: neither is ever exceeded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.faults.limited_demo import LimitedDemo, limited_demo
+from tests.integration.demo.running import ZEROS
+from tests.integration.gate.processes import most_in_a_window, most_in_flight, rate
+
+RUNS = 240
+RATE, SLOTS = 200, 20
+DELAY_SECONDS = 0.12  # so that 20 slots carry fewer than 200 requests a second: both limits count
+SLOTS_BACK_WITHIN_SECONDS = 6.0
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+async def test_limits_hold_and_a_killed_worker_s_slots_come_back(tmp_path: Path) -> None:
+    limits = {"rate": f"{RATE}/second", "concurrency": SLOTS}
+    with limited_demo(tmp_path, limits=limits, delay_seconds=DELAY_SECONDS) as demo:
+        playing = asyncio.create_task(demo.play(RUNS))
+        await until(lambda: demo.settled() > RUNS // 8, "an eighth settled", seconds=90)
+        assert sorted(allowances(demo)) == [SLOTS // 2, SLOTS // 2]
+        victim = demo.supervisor.workers[0]
+        os.killpg(victim.pid, signal.SIGKILL)
+        killed_at = time.monotonic()
+        await until(
+            lambda: allowances(demo) == [SLOTS], "all slots with the survivor",
+            seconds=SLOTS_BACK_WITHIN_SECONDS,
+        )  # fmt: skip
+        back_at = time.monotonic()
+        result = await asyncio.wait_for(playing, 150)
+        events = demo.proxy.end()
+    print(
+        f"slots back after {back_at - killed_at:.1f} s; at most {most_in_a_window(events, 1.0)} "
+        f"requests in a second and {most_in_flight(events)} in flight"
+    )
+    found = result.totals.to_json()
+    assert {name: found[name] for name in ZEROS} == dict.fromkeys(ZEROS, 0)
+    assert most_in_a_window(events, 1.0) <= RATE
+    assert most_in_flight(events) <= SLOTS
+    before = [event for event in events if event.at < killed_at]
+    after = [event for event in events if back_at < event.at < back_at + 3]
+    assert most_in_flight(before) == SLOTS, "the limit was never reached: this shows nothing"
+    assert rate(after) > 0.6 * SLOTS / DELAY_SECONDS, "the survivor does not use the slots"
+
+
+def allowances(demo: LimitedDemo) -> list[int]:
+    """Slots that each living worker may fill, as the shared limits have them."""
+    address = demo.supervisor.broker_url.rpartition("/")[0] + "/1"
+    with redis.Redis.from_url(address, decode_responses=True) as client:
+        seconds, microseconds = client.time()  # type: ignore[misc]
+        now = seconds * 1_000_000 + microseconds
+        holders = client.hvals("orchestrator:gate:kinto:holders")
+    fields = [[int(part) for part in value.split()] for value in holders]  # type: ignore[union-attr]
+    return [allowance for allowance, _, expires in fields if expires > now]
+
+
+async def until(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
+        await asyncio.sleep(0.05)

@@ -1,0 +1,228 @@
+"""The engine of one process as Celery's side sees it: threads, drain, death, and unreadable plans."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.core.plan import Plan
+from orchestrator.core.states import LinkStatus, RunStatus
+from orchestrator.definitions.programs import Programs
+from orchestrator.engine.runtime import EngineRuntime, Parts, RuntimeOptions
+from orchestrator.ports import Hint, Hop, Redelivery, Store
+from orchestrator.store import open_store, open_worker_locks
+from tests.integration.engine.checking import check
+from tests.integration.engine.house import House, Worker, new_id
+from tests.integration.engine.world import Kind, shop_plan
+
+WAIT_SECONDS = 20.0
+KEYED = (Kind.KEYED, Kind.KEYED)
+
+
+class Process:
+    """One EngineRuntime on the house's database and API."""
+
+    def __init__(self, house: House, **options: Any) -> None:
+        self.house = house
+        self.worker: Worker | None = None
+        self.programs: Programs | None = None
+        self.done: list[BaseException | None] = []
+        self.runtime = EngineRuntime(
+            self._build, new_id=new_id,
+            options=RuntimeOptions(
+                **{"heartbeat_seconds": 0.1, "stuck_loop_seconds": 5.0, "version": "0", **options}
+            ),
+        )  # fmt: skip
+
+    async def _build(self, worker_id: str) -> Parts:
+        store = open_store(self.house.url)
+        worker = Worker(store, self.house.shop, self.house.broker, limits=self.house.limits)
+
+        async def republish(found: Sequence[Redelivery]) -> None:
+            await self.house.redeliverer.publish(found)
+
+        async def heartbeat_store() -> Store:
+            return open_store(self.house.url)
+
+        self.worker = worker
+        return Parts(
+            deps=replace(worker.deps, worker_id=worker_id), store=store,
+            locks=open_worker_locks(self.house.url), programs=self.programs or worker.programs,
+            background=[], republish=republish, close=store.close,
+            open_heartbeat_store=heartbeat_store,
+        )  # fmt: skip
+
+    def deliver(self, hint: Hint) -> None:
+        hop = Hop(
+            hop_id=hint.hop_id, parent_hop_id=hint.parent_hop_id, label=hint.label, task=hint.task,
+            queue=hint.queue, runs=((hint.run_id, hint.epoch),),
+        )  # fmt: skip
+        self.runtime.deliver(hop, lambda error=None: self.done.append(error))
+
+    async def delivered(self) -> None:
+        """Everything on the broker, taken up and over."""
+        count = len(self.done) + len(self.house.broker.hints)
+        while self.house.broker.hints:
+            self.deliver(self.house.broker.hints.popleft())
+        await until(lambda: len(self.done) == count)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        await asyncio.sleep(0.01)
+
+
+@contextmanager
+def started(house: House, **options: Any) -> Iterator[Process]:
+    process = Process(house, **options)
+    process.runtime.start(name="w1")
+    try:
+        yield process
+    finally:
+        if process.runtime._thread.is_alive():
+            process.runtime.drain(grace_seconds=1.0)
+
+
+async def test_runs_are_driven_to_their_end(house: House) -> None:
+    ids = [await house.submit(shop_plan([KEYED] * 2), f"o-{n}") for n in range(20)]
+    with started(house) as process:
+        await process.delivered()
+        assert process.done == [None] * 20
+        assert process.runtime.active() == []
+    for number, run_id in enumerate(ids):
+        await check(house, run_id, f"o-{number}")
+    assert await house.store.workers() == []
+
+
+async def test_a_hint_that_comes_twice_is_driven_once(house: House) -> None:
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    house.broker.hints.append(house.broker.hints[0])
+    with started(house) as process:
+        await process.delivered()
+    assert len(house.shop.sent) == 2
+    await check(house, run_id)
+
+
+class Held:
+    """Requests that are held at the API until they are let go."""
+
+    def __init__(self, house: House) -> None:
+        self.here, self.go = threading.Event(), threading.Event()
+        house.shop.on_send = self._hold
+
+    def _hold(self, name: str) -> Any:
+        self.here.set()
+        return asyncio.to_thread(self.go.wait, WAIT_SECONDS)
+
+
+async def test_a_drain_lets_calls_in_flight_end_and_hands_the_run_over(house: House) -> None:
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    held = Held(house)
+    with started(house) as process:
+        process.deliver(house.broker.hints.popleft())
+        await asyncio.to_thread(held.here.wait, WAIT_SECONDS)
+        (active,) = process.runtime.active()
+        assert (active.run_id, active.label) == (run_id, "order.s1")
+        drain = asyncio.create_task(asyncio.to_thread(process.runtime.drain, grace_seconds=10.0))
+        await until(lambda: process.runtime._draining)
+        held.go.set()
+        await drain
+    run, steps = await house.store.run(run_id), await house.store.steps(run_id)
+    assert (run.status, run.owner) == (RunStatus.RUNNING, None)
+    assert steps[0].forward.link.status is LinkStatus.LANDED
+    assert [hint.run_id for hint in house.broker.hints] == [run_id]
+    house.shop.on_send = lambda name: None
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    assert len(house.shop.sent) == 2
+    await check(house, run_id)
+
+
+async def test_calls_past_the_grace_time_are_left_in_doubt(house: House) -> None:
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    held = Held(house)
+    with started(house) as process:
+        process.deliver(house.broker.hints.popleft())
+        await asyncio.to_thread(held.here.wait, WAIT_SECONDS)
+        await asyncio.to_thread(process.runtime.drain, grace_seconds=0.05)
+    assert await house.store.workers() == []
+    assert (await house.store.run(run_id)).owner is None
+    assert [hint.run_id for hint in house.broker.hints] == [run_id]
+    house.shop.on_send = lambda name: None
+    held.go.set()
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    await check(house, run_id)
+
+
+async def test_declared_dead_it_drops_its_runs_and_joins_again(house: House) -> None:
+    """It was silent for too long: others have its runs, and it goes on under a new id."""
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    held = Held(house)
+    with started(house) as process:
+        process.deliver(house.broker.hints.popleft())
+        await asyncio.to_thread(held.here.wait, WAIT_SECONDS)
+        before = process.runtime.worker_id
+        found = await house.store.recover_dead(dead_after_seconds=3600, also_dead=[before])
+        await house.redeliverer.publish(found)
+        await until(lambda: process.runtime.worker_id != before)
+        await until(lambda: process.runtime.active() == [])
+        house.shop.on_send = lambda name: None
+        held.go.set()
+        await process.delivered()
+        workers = [worker.id for worker in await house.store.workers()]
+        assert workers == [process.runtime.worker_id]
+        assert (await house.store.run(run_id)).status is RunStatus.SUCCEEDED
+    await check(house, run_id)
+
+
+async def test_a_plan_that_cannot_be_read_here_is_left_to_others(house: House) -> None:
+    """An older worker beside a newer one: it gives the run back, whose fault it is not."""
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+
+    async def unreadable(workflow_id: str) -> Plan:
+        raise ValueError("plan format 99")
+
+    process = Process(house)
+    process.programs = Programs(unreadable)
+    process.runtime.start(name="old")
+    try:
+        await process.delivered()
+        assert [str(error) for error in process.done] == ["plan format 99"]
+        run = await house.store.run(run_id)
+        assert (run.status, run.owner, run.claims) == (RunStatus.PENDING, None, 0)
+    finally:
+        process.runtime.drain(grace_seconds=1.0)
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    await check(house, run_id)
+
+
+async def test_a_driver_that_fails_gives_its_run_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of ours outside a call: the run is not stuck with a worker that drives it no more."""
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    with started(house) as process:
+
+        class Bug(Exception): ...
+
+        def broken() -> float:
+            raise Bug
+
+        assert process.runtime._parts is not None
+        deps = process.runtime._parts.deps
+        process.runtime._parts = replace(process.runtime._parts, deps=replace(deps, jitter=broken))
+        await process.delivered()
+        assert [type(error) for error in process.done] == [Bug]
+        run = await house.store.run(run_id)
+        assert (run.owner, run.claims) == (None, 1)
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    assert house.shop.times("o-1", "s1") == 1
+    await check(house, run_id)
