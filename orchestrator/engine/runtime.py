@@ -25,8 +25,9 @@ from orchestrator.core.plan import Plan
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.deps import Deps
-from orchestrator.engine.driver import RunDriver, give_back
+from orchestrator.engine.driver import RunDriver
 from orchestrator.engine.heartbeat import Heartbeat, LoopPulse
+from orchestrator.engine.standing import give_back
 from orchestrator.errors import StaleOwner, Unavailable
 from orchestrator.ports import (
     ActiveRun,

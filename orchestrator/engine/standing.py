@@ -1,0 +1,155 @@
+"""One run as it stands in this process: the saga, its records, and what of them is committed.
+
+The driver decides what to do next; this keeps the books. Every commit is guarded by owner and
+epoch, and answers with what others want of the run meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator import crashpoints
+from orchestrator.core import events as e
+from orchestrator.core.deciding import decide
+from orchestrator.core.exchange import Facts
+from orchestrator.core.plan import Plan
+from orchestrator.core.saga import Decision, Saga
+from orchestrator.core.states import HAPPENED, Direction
+from orchestrator.engine.answering import Answer
+from orchestrator.engine.deps import Deps
+from orchestrator.engine.ledger import At, Ledger
+from orchestrator.errors import IllegalTransition, StaleOwner
+from orchestrator.ports import (
+    AttemptContext,
+    AttemptRecord,
+    ClaimedRun,
+    LinkWrite,
+    RunWrite,
+    Signals,
+)
+
+
+class Standing:
+    """The books of one run."""
+
+    def __init__(self, claimed: ClaimedRun, plan: Plan, deps: Deps) -> None:
+        self.saga = claimed.saga(plan)
+        self.durable = self.saga  # as last committed
+        self.facts = _facts(claimed)
+        self.ledger = Ledger(claimed, worker_id=deps.worker_id)
+        self._deps = deps
+        self._wish = Signals()
+        self._refuses_cancel = False  # the next write says so
+
+    def apply(self, event: e.Event) -> Decision:
+        decision = decide(self.saga, event, self._deps.clock.now())
+        self.saga = decision.saga
+        return decision
+
+    async def flush(self, **more: Any) -> None:
+        """Commit what is pending. Raises StaleOwner when another worker has the run by now."""
+        if not (self.ledger.dirty or more or self.saga is not self.durable):
+            return
+        if more.get("release"):
+            self.ledger.progressed()  # given back in good order: it does not kill its workers
+        self.reach("before_commit")
+        await self.commit(**more)
+        self.reach("after_commit")
+
+    async def commit(self, **more: Any) -> None:
+        write = self.ledger.take_write(self.saga, refuses_cancel=self._refuses_cancel, **more)
+        signals = await self._deps.journal.submit(write)
+        if signals is None:
+            raise StaleOwner(write.run_id, write.epoch)
+        self.durable = write.saga
+        self._wish, self._refuses_cancel = signals, False
+
+    def reach(self, point: str) -> None:
+        crashpoints.reach(point, self.ledger.run.id, self.saga)
+
+    @property
+    def cancel_is_open(self) -> bool:
+        """Somebody wants the run cancelled, and it has neither been taken up nor refused."""
+        taken = self.saga.cancel is not None or self._refuses_cancel
+        return self._wish.cancel is not None and not taken
+
+    def take_cancel_wish(self) -> Decision | None:
+        if not self.cancel_is_open:
+            return None
+        mode, reason = self._wish.cancel, self._wish.cancel_reason
+        assert mode is not None, "open means that there is one"
+        try:
+            decision = self.apply(e.CancelRequested(mode=mode, reason=reason))
+        except IllegalTransition as error:
+            self._refuses_cancel = True
+            self.audit("cancel.refused", None, {"why": str(error)})
+            return None
+        self.audit("run.cancelled", None, {"mode": mode, "reason": reason})
+        return decision
+
+    def note_attempt(self, at: At, kind: str, answer: Answer) -> None:
+        response, judgement = answer.response, answer.judgement
+        self.ledger.attempt(
+            AttemptRecord(
+                id=self._deps.new_id(), step=at[0], direction=at[1],
+                number=max(self.saga.link(*at).attempts, 1), kind=kind,
+                outcome=judgement.outcome, reason=judgement.reason,
+                status_code=None if response is None else response.status,
+                started_at=answer.started_at, finished_at=self._deps.clock.now(),
+                worker=self._deps.worker_id,
+            )
+        )  # fmt: skip
+
+    def note_links_changed_besides(self, at: At) -> None:
+        """The core marks links without compensation as not needed on its way back."""
+        if self.saga.direction is Direction.BACKWARD:
+            self.note_all_links(but=at)
+
+    def note_all_links(self, but: At | None = None) -> None:
+        for step in range(len(self.saga.steps)):
+            for direction in Direction:
+                at = (step, direction)
+                link = self.saga.link(*at)
+                if at != but and link != self.ledger.link(at).link:
+                    self.ledger.change(at, LinkWrite(step=step, direction=direction, link=link))
+
+    def audit(self, what: str, at: At | None, data: dict[str, Any]) -> None:
+        kind = what
+        if at is not None:
+            kind = ("step." if at[1] is Direction.FORWARD else "undo.") + what
+            data = {"step": self.step_id(at), **data}
+        self.ledger.audit(kind, self._deps.clock.now(), actor=self._deps.worker_id, data=data)
+
+    def context(self, at: At) -> AttemptContext:
+        return AttemptContext(
+            run_id=self.ledger.run.id, step_id=self.step_id(at), direction=at[1],
+            attempt=self.saga.link(*at).attempts, tenant=self.ledger.run.tenant,
+        )  # fmt: skip
+
+    def step_id(self, at: At) -> str:
+        return self.saga.plan.steps[at[0]].id
+
+
+async def give_back(
+    run_id: str, epoch: int, saga: Saga, deps: Deps, *, driven: bool = True
+) -> None:
+    """Release a run as it was last committed; the sweep finds it.
+
+    Its claims count on, so that one that always fails is escalated in the end; not when it was
+    never `driven`, which is no fault of the run's.
+    """
+    await deps.journal.submit(
+        RunWrite(
+            run_id=run_id, owner=deps.worker_id, epoch=epoch, saga=saga, release=True,
+            progressed=not driven,
+        )
+    )  # fmt: skip
+
+
+def _facts(claimed: ClaimedRun) -> Facts:
+    outputs = {
+        step.step_id: step.forward.outputs
+        for step in claimed.steps
+        if step.forward.link.status in HAPPENED and step.forward.outputs is not None
+    }
+    return Facts(run_id=claimed.run.id, inputs=claimed.run.inputs, outputs=outputs)
