@@ -28,7 +28,8 @@ def draw_escalations(escalations: Sequence[EscalationRecord]) -> RenderableType:
     if not escalations:
         return Text("no escalations", style="dim")
     columns = ("id", "opened", "workflow", "step", "reason", "claimed by", "run", "detail")
-    drawn = table(*columns, wide=("workflow", "reason", "detail"))
+    spare = ("run", "opened", "workflow", "claimed by")
+    drawn = table(*columns, wide=("workflow", "reason", "detail"), spare=spare)
     for item in escalations:
         drawn.add_row(
             short(item.id),

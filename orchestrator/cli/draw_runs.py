@@ -26,13 +26,16 @@ from orchestrator.ports import AuditRecord, EscalationRecord, RunRecord
 if TYPE_CHECKING:
     from orchestrator.service.runs import ChainLink, RunView
 
+_SPARE_OF_RUNS = ("tenant", "took", "created")
+_SPARE_OF_ATTEMPTS = ("worker", "took", "code")
+
 
 def draw_runs(runs: Sequence[RunRecord]) -> RenderableType:
     """Newest first, one line each."""
     if not runs:
         return Text("no runs", style="dim")
     columns = ("run", "workflow", "status", "tenant", "created", "took", "cause")
-    drawn = table(*columns, right=("took",), wide=("workflow", "cause"))
+    drawn = table(*columns, right=("took",), wide=("workflow", "cause"), spare=_SPARE_OF_RUNS)
     for run in runs:
         drawn.add_row(
             short(run.id),
@@ -102,7 +105,12 @@ def _facts(run: RunRecord) -> RenderableType:
 def _chain(what: str, links: Sequence[ChainLink]) -> RenderableType:
     """Links in the order given, numbered."""
     columns = ("", what, "calls", "kind", "status", "tries", "took", "last answer")
-    drawn = table(*columns, right=("", "tries", "took"), wide=("calls", "kind", "last answer"))
+    drawn = table(
+        *columns,
+        right=("", "tries", "took"),
+        wide=("last answer",),
+        spare=("kind", "calls", "tries"),
+    )
     for place, link in enumerate(links, start=1):
         drawn.add_row(
             str(place),
@@ -127,7 +135,9 @@ def _status(link: ChainLink) -> Text:
 def _attempts(links: Sequence[ChainLink]) -> RenderableType:
     """Every attempt, oldest first."""
     columns = ("at", "step", "way", "try", "outcome", "code", "took", "answer", "worker")
-    drawn = table(*columns, right=("try", "code", "took"), wide=("answer",))
+    drawn = table(
+        *columns, right=("try", "code", "took"), wide=("answer",), spare=_SPARE_OF_ATTEMPTS
+    )
     found = [(link, attempt) for link in links for attempt in link.attempts]
     for link, attempt in sorted(found, key=lambda pair: pair[1].started_at):
         drawn.add_row(

@@ -19,7 +19,7 @@ def draw_workflows(versions: Sequence[WorkflowVersion]) -> RenderableType:
     if not versions:
         return Text("no workflows; publish one: orchestrator workflows publish FILE", style="dim")
     columns = ("workflow", "version", "steps", "title", "published", "by", "digest")
-    drawn = table(*columns, right=("version", "steps"), wide=("title",))
+    drawn = table(*columns, right=("version", "steps"), wide=("title",), spare=("digest", "by"))
     for version in versions:
         drawn.add_row(
             version.workflow,
@@ -46,7 +46,9 @@ def draw_workflow(version: WorkflowVersion) -> RenderableType:
 def draw_plan(plan: Plan) -> RenderableType:
     """The steps of a plan with what undoes each."""
     columns = ("", "step", "calls", "api", "effects", "undone by", "tries")
-    drawn = table(*columns, right=("", "tries"), wide=("calls", "undone by"))
+    drawn = table(
+        *columns, right=("", "tries"), wide=("calls", "undone by"), spare=("tries", "api")
+    )
     for place, step in enumerate(plan.steps, start=1):
         drawn.add_row(
             str(place),

@@ -264,3 +264,21 @@ def test_a_workflow_shows_what_undoes_each_step() -> None:
     assert "reads only" in text
     assert "ship (pivot)" in text
     assert "Sell one thing" in text_of(draw_workflows([version]))
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_ids_are_whole_however_narrow_the_terminal(width: int) -> None:
+    run = replace(RUN, tenant="a-tenant-of-some-length", cause="a long story " * 10)
+    assert RUN.id[-12:] in text_of(draw_runs([run]), width)
+    assert ESCALATION.id[-12:] in text_of(draw_escalations([ESCALATION]), width)
+    lines = text_of(draw_runs([run]), width).splitlines()
+    assert max(len(line) for line in lines) <= width
+    drawn = text_of(draw_run(view()), width)
+    for word in ("tries", "reserve", "✔ landed", "last answer"):
+        assert word in drawn or (word == "tries" and width < 80)
+    assert len(lines) < 20, "no column is folded to a few characters"
+
+
+def test_what_there_is_room_for_is_shown() -> None:
+    assert "acme" in text_of(draw_runs([RUN]), 200)
+    assert "acme" not in text_of(draw_runs([RUN]), 60)
