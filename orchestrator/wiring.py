@@ -51,6 +51,7 @@ from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
+from orchestrator.telemetry.redact import address_of
 from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
@@ -314,7 +315,7 @@ def _services(settings: Settings, store: Store, broker: _Broker) -> Services:
         escalations=Escalations(store, broker.dead_letters, programs, redeliverer),
         queues=queues,
         doctor=Doctor(
-            store, broker.inspector, queues, database=settings.database,
+            store, broker.inspector, queues, database=address_of(settings.database),
             wall_clock=_wall_clock, dead_after_seconds=settings.dead_after_seconds,
         ),
     )  # fmt: skip

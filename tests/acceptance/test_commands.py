@@ -206,6 +206,16 @@ def test_the_doctor_finds_everything_well(running: Deployment) -> None:
     assert "what to do" in running.run("doctor").out
 
 
+@pytest.mark.postgres
+def test_the_doctor_keeps_the_password_to_itself(deployment: Deployment, postgres_dsn: str) -> None:
+    head, _, tail = postgres_dsn.partition("://postgres:@")
+    deployment.env["ORCHESTRATOR_DATABASE_URL"] = f"{head}://postgres:s3cret@{tail}"
+    said = deployment.run("doctor", "--json")
+    checks = {check["name"]: check for check in said.data}
+    assert checks["database"]["verdict"] == "good"
+    assert "s3cret" not in said.out + said.err
+
+
 def test_queues_show_both_sides(running: Deployment) -> None:
     names = {queue["name"] for queue in running.ask("queues")}
     assert {"default.forward", "default.compensation", "dead_letter"} <= names
