@@ -74,8 +74,12 @@ class UpLock:
 
 
 def write_up_state(state_dir: Path, state: UpState) -> None:
-    """Replace the file in one step, so that a reader never sees half of it."""
+    """Replace the file in one step, so that a reader never sees half of it.
+
+    For its owner's eyes only: a broker's address may hold a password.
+    """
     new = state_dir / f"{_FILE}.new"
+    new.touch(mode=0o600)
     new.write_text(json.dumps(asdict(state), indent=2) + "\n")
     new.replace(state_dir / _FILE)
 

@@ -55,6 +55,7 @@ def test_up_and_down(options: UpOptions) -> None:
         assert state is not None
         assert state.broker_url == up.broker_url
         assert set(state.pids) == {"valkey", "w1", "w2"}
+        assert (options.state_dir / "up.json").stat().st_mode & 0o077 == 0
         assert all(is_alive(pid) for pid in state.pids.values())
     assert not any(is_alive(pid) for pid in state.pids.values())
     assert read_up_state(options.state_dir) is None
