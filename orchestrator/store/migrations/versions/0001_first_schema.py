@@ -88,7 +88,7 @@ def upgrade() -> None:
     op.create_index("runs_status", "runs", ["status", "id"])
     op.create_table(
         "run_steps",
-        sa.Column("run_id", ID, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("run_id", ID, primary_key=True),
         sa.Column("step", sa.Integer, primary_key=True),
         sa.Column("direction", sa.Text, primary_key=True),
         sa.Column("status", sa.Text, nullable=False),
@@ -107,7 +107,7 @@ def upgrade() -> None:
 
     op.create_table(
         "attempts",
-        sa.Column("run_id", ID, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("run_id", ID, primary_key=True),
         sa.Column("id", ID, primary_key=True),
         sa.Column("step", sa.Integer, nullable=False),
         sa.Column("direction", sa.Text, nullable=False),
@@ -124,7 +124,7 @@ def upgrade() -> None:
 
     op.create_table(
         "audit",
-        sa.Column("run_id", ID, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("run_id", ID, primary_key=True),
         sa.Column("seq", sa.Integer, primary_key=True),
         sa.Column("at", INSTANT, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
