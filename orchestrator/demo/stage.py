@@ -26,7 +26,7 @@ from orchestrator.settings import Settings, load_settings
 
 _PATIENCE_SECONDS = 300.0
 """Thousands of runs before one small server: they wait their turn in memory, so that the number
-asked for is under way at once. Runs that give up waiting would be put aside for others."""
+asked for is under way at once. Runs that are put aside or handed on would make room for others."""
 _HEADROOM = 1.02
 """A worker takes the next run when one has ended; so that the wanted number is reached although
 some are ending, each may hold a little more than its share."""
@@ -98,6 +98,7 @@ def _own_settings(
         "config_dir": material.config_dir,
         "concurrency": math.ceil(wish.concurrency / wish.workers * _HEADROOM),
         "gate_patience_seconds": max(base.gate_patience_seconds, _PATIENCE_SECONDS),
+        "max_inline_seconds": max(base.max_inline_seconds, _PATIENCE_SECONDS),
     }
     if wish.max_inline_steps is not None:
         own["max_inline_steps"] = wish.max_inline_steps
