@@ -46,6 +46,10 @@ class Recorded:
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 
+    def hurry(self) -> None:
+        """Hold no answer back any more."""
+        self._process.send_signal(signal.SIGUSR1)
+
     def end(self) -> list[Event]:
         """Stop it; its events in order of time."""
         self._process.send_signal(signal.SIGTERM)

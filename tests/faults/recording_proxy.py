@@ -1,9 +1,10 @@
 """A proxy that stamps the beginning and the end of every HTTP request, in a process of its own.
 
 `python recording_proxy.py <upstream port> <file> <delay seconds>` prints its port, passes requests
-on to the upstream on loopback, holds each answer back for the delay, and writes
-"<monotonic> <+ or -> <number>" lines to the file when it is ended with SIGTERM. A request begins
-with its first byte and ends when its answer starts on its way to the client, or is lost.
+on to the upstream on loopback, holds each answer back for the delay (until SIGUSR1: from then on
+for none), and writes "<monotonic> <+ or -> <number>" lines to the file when it is ended with
+SIGTERM. A request begins with its first byte and ends when its answer starts on its way to the
+client, or is lost.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class Proxy:
         self._upstream_port, self._delay = upstream_port, delay_seconds
         self._requests = 0
         self.lines: list[str] = []
+
+    def hurry(self) -> None:
+        """Hold no answer back any more."""
+        self._delay = 0.0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client connection, on one connection to the upstream."""
@@ -102,12 +107,14 @@ async def main(upstream_port: int, path: Path, delay_seconds: float) -> None:
     with contextlib.suppress(OSError, AttributeError):
         # A clock that is kept waiting for a processor would see bursts that nobody sent.
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     proxy = Proxy(upstream_port, delay_seconds)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, proxy.hurry)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await ended.wait()
     await asyncio.to_thread(path.write_text, "".join(proxy.lines))
+    os._exit(0)  # connections may still be open
 
 
 if __name__ == "__main__":
