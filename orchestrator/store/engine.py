@@ -1,8 +1,8 @@
 """One database: connections, transactions, and what each kind of database needs to be told first.
 
-SQLite has one writer at a time. Writers of this process queue on a lock of their own, which costs
-nothing, and only then on the file's lock, which SQLite polls; `BEGIN IMMEDIATE` takes it at once,
-since a transaction that reads first and writes later fails when another has written in between.
+SQLite has one writer at a time, and writers take turns (`turns`). `BEGIN IMMEDIATE` takes its lock
+at once, since a transaction that reads first and writes later fails when another has written in
+between.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.store.dialect import DIALECTS, Dialect
 from orchestrator.store.failures import Repeatable, address, translated
 from orchestrator.store.transactions import FileTx, ServerTx, Tx
+from orchestrator.store.turns import Turns
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Tx], Awaitable[T]]
@@ -59,7 +60,7 @@ class Database:
             level: engine.execution_options(isolation_level=level)
             for level in ("AUTOCOMMIT", "READ COMMITTED", "REPEATABLE READ")
         }
-        self._alone = asyncio.Lock()
+        self._turns = Turns(Path(str(url.database)))  # of SQLite's writers
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def rows(self, statement: TextClause, **parameters: Any) -> Sequence[Any]:
@@ -87,6 +88,7 @@ class Database:
         """Wait for what is under way and return all connections."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self.engine.dispose()
+        self._turns.close()
 
     async def _to_its_end(self, transaction: Coroutine[Any, Any, T]) -> T:
         """A cancelled caller goes at once; its transaction is ended in the background.
@@ -108,7 +110,7 @@ class Database:
                 with translated(self.where):
                     if not self.dialect.is_sqlite:
                         return await self._run(isolation, "", work)
-                    async with self._alone:
+                    async with self._turns.mine(within_seconds=BUSY_SECONDS):
                         return await self._run(isolation, BEGIN_WRITING, work)
             except Repeatable as lost:
                 why = str(lost)

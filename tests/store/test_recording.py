@@ -241,6 +241,32 @@ async def test_the_answer_tells_of_a_wish_to_cancel(store: SqlStore) -> None:
     assert second.cancel is None
 
 
+async def test_a_run_does_not_wait_before_it_has_answered_a_wish(store: SqlStore) -> None:
+    """Else a wish that comes between two writes would wait as long as the run does."""
+    runs = await claimed(store, 3)
+    for run in runs:
+        await store.request_cancel(run.run.id, mode=CancelMode.UNDO, reason="r", by="ada")
+    later = await store.now() + timedelta(hours=1)
+    waits = [write(r, status=RunStatus.WAITING, wake_at=later, release=True) for r in runs]
+    waits[1] = replace(waits[1], refuses_cancel=True)
+    waits[2] = replace(waits[2], saga=replace(waits[2].saga, cancel=CancelMode.UNDO))
+
+    unanswered, refused, taken_up = await store.record(waits)
+
+    assert unanswered is not None
+    assert unanswered.cancel is CancelMode.UNDO
+    assert refused is not None
+    assert refused.cancel is None
+    assert taken_up is not None
+    owners = [(await store.run(run.run.id)).owner for run in runs]
+    assert owners == [runs[0].run.owner, None, None]
+    (count,) = await store.queue_counts()
+    assert (count.owned, count.parked) == (1, 2)
+    (again,) = await store.record([write(runs[0], status=RunStatus.RUNNING, release=True)])
+    assert again is not None
+    assert again.cancel is CancelMode.UNDO
+
+
 async def test_others_notes_move_the_owners_audit_numbers_on(store: SqlStore) -> None:
     """The owner counts in memory; nobody's record is lost or numbered twice."""
     (run,) = await claimed(store)
