@@ -603,6 +603,9 @@ class Gate(Protocol):
     def try_enter(self, api: str) -> Permit | None:
         """A permit if nothing makes it wait, without waiting and without I/O."""
 
+    def expected_wait_seconds(self, api: str) -> float:
+        """About how long somebody who came now would wait. Without I/O."""
+
     async def enter(self, api: str, *, patience_seconds: float) -> Permit:
         """Wait in turn for a permit. Raises GateBusy when it would take longer than patience.
 

@@ -101,9 +101,7 @@ class RunDriver:
         try:
             decision = self._take_up()
             while decision is not None:
-                decision = await self._obey(decision.command)
-        except HandOver:
-            await self._hop_away()
+                decision = await self._obey_or_hand_over(decision.command)
         finally:
             self._shown.leave(self._run.saga)
 
@@ -113,6 +111,12 @@ class RunDriver:
         if self._run.ledger.run.claims > self._deps.limits.max_claims:
             return self._run.apply(e.Poisoned(claims=self._run.ledger.run.claims))
         return self._run.apply(e.Resumed())
+
+    async def _obey_or_hand_over(self, command: Command | None) -> Decision | None:
+        try:
+            return await self._obey(command)
+        except HandOver:
+            return await self._hop_away()
 
     async def _obey(self, command: Command | None) -> Decision | None:
         """Act on a command; the next decision, or None when this driver is through."""
@@ -134,8 +138,7 @@ class RunDriver:
 
     async def _at_link(self, command: Perform | Verify, at: At) -> Decision | None:
         if self._handing_over or self._inline_budget_is_spent(at):
-            await self._hop_away()
-            return None
+            return await self._hop_away()
         cancelled = self._run.take_cancel_wish()
         if cancelled is not None:
             return cancelled
@@ -178,6 +181,9 @@ class RunDriver:
     # --- gate and intent --------------------------------------------------------------------------
 
     async def _begin_then_enter(self, at: At, request: FrozenRequest) -> _Permitted | Decision:
+        wait = self._deps.gate.expected_wait_seconds(self._run.saga.call(*at).api)
+        if wait > self._deps.limits.gate_patience_seconds:
+            return self._park(GateBusy(wait))  # no intent that would only be withdrawn
         await self._begin(at, request)
         cancelled = self._withdraw_if_cancelled(at)
         if cancelled is not None:
@@ -417,18 +423,14 @@ class RunDriver:
             self._run.audit("outputs.failed", None, {"why": broken("the making of them", error)})
             return None
 
-    async def _hop_away(self) -> None:
+    async def _hop_away(self) -> Decision | None:
         """Release the run with a wake-up for whoever comes next; one that waits needs none."""
         at = current(self._run.saga)
         if at is not None:
             self._withdraw(at)
         self._run.note_all_links()
         if self._run.saga.status in TIMED:
-            self._shown.end(
-                StepEnd.RETRIED, f"{self._run.saga.status} until {self._run.saga.wake_at}"
-            )
-            await self._run.flush(release=True)
-            return
+            return await self._sleep()
         await self._run.flush(release=True, hinted=True)
         self._run.reach("before_publish")
         hint = Hint.at(
@@ -436,6 +438,7 @@ class RunDriver:
             lane=self._run.ledger.run.lane,
         )  # fmt: skip
         await self._deps.outbox.submit(hint)
+        return None
 
     def _inline_budget_is_spent(self, at: At) -> bool:
         if self._shown.is_at(at):

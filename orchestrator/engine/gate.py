@@ -70,6 +70,10 @@ class SharedGate:
         """A permit if nothing makes it wait, without waiting and without I/O."""
         return self._queue(api).try_enter()
 
+    def expected_wait_seconds(self, api: str) -> float:
+        """About how long somebody who came now would wait."""
+        return self._queue(api).expected_wait_seconds()
+
     async def enter(self, api: str, *, patience_seconds: float) -> Permit:
         """Wait in turn for a permit. Raises GateBusy when it would take longer than patience."""
         queue = self._queue(api)

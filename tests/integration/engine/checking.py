@@ -36,9 +36,7 @@ def name_of(step: StepRecord, direction: Direction) -> str:
     return step.step_id if direction is F else f"{step.step_id}.undo"
 
 
-def _check_link(
-    shop: Shop, order: str, plan: Plan, step: StepRecord, direction: Direction
-) -> None:
+def _check_link(shop: Shop, order: str, plan: Plan, step: StepRecord, direction: Direction) -> None:
     record = step.forward if direction is F else step.undo
     name, link = name_of(step, direction), record.link
     times = shop.times(order, name)

@@ -305,7 +305,6 @@ class House:
         else:
             await self.escalations.retry(escalation.id, by="ada", reason="it is not there")
 
-
     async def _past_pivot(self, run_id: str) -> bool:
         run = await self.store.run(run_id)
         pivot = (await self.programs.get(run.workflow_id)).plan.pivot_index

@@ -50,6 +50,9 @@ class SlowGate:
         self._moments = moments
         self.inside = 0
 
+    def expected_wait_seconds(self, api: str) -> float:
+        return 0.0
+
     def try_enter(self, api: str) -> Permit | None:
         return None
 

@@ -49,9 +49,7 @@ async def test_what_arrives_meanwhile_is_the_next_batch() -> None:
 async def test_one_bad_item_fails_alone() -> None:
     ledger = Ledger()
     batcher = Batcher(ledger.perform, name="test", largest=10)
-    answers = await asyncio.gather(
-        *(batcher.submit(n) for n in (1, -2, 3)), return_exceptions=True
-    )
+    answers = await asyncio.gather(*(batcher.submit(n) for n in (1, -2, 3)), return_exceptions=True)
     assert answers[0] == 10
     assert isinstance(answers[1], ValueError)
     assert answers[2] == 30

@@ -129,6 +129,8 @@ async def everything(house: House) -> Any:
     """All rows that a run's owner writes."""
     tables = ("runs", "run_steps", "attempts", "audit", "escalations")
     return {
-        name: [tuple(row) for row in await house.store._database.rows(text(f"SELECT * FROM {name}"))]
+        name: [
+            tuple(row) for row in await house.store._database.rows(text(f"SELECT * FROM {name}"))
+        ]
         for name in tables
     }

@@ -1,4 +1,4 @@
-"""Whatever happens, at each moment at which it can: nothing lost, nothing repeated, nothing torn."""
+"""Whatever happens, at each moment at which it can: nothing lost, repeated or torn."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ async def test_taken_over(house: House, kind: Kind) -> None:
     """The run has got a new epoch: whatever its old owner does from then on is not written."""
 
     async def take_over(stage: Stage) -> None:
-        found = await house.store.recover_dead(
-            dead_after_seconds=3600, also_dead=[stage.worker.id]
-        )
+        found = await house.store.recover_dead(dead_after_seconds=3600, also_dead=[stage.worker.id])
         await house.redeliverer.publish(found)
 
     async for usual, stage in each_moment(house, kind, take_over):
@@ -135,7 +133,7 @@ async def test_taken_over(house: House, kind: Kind) -> None:
 async def test_the_database_is_away(
     house: House, kind: Kind, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before a commit, or after it so that nobody hears of it: the same batch, to the same effect."""
+    """Before a commit, or after it unheard: the same batch again, to the same effect."""
     monkeypatch.setattr(batching, "FIRST_PAUSE_SECONDS", 0.0)
 
     async def fail(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Limits that are exceeded, code of ours that fails, and people's wishes: each a recorded outcome."""
+"""Exceeded limits, failing code of ours, and people's wishes: each a recorded outcome."""
 
 from __future__ import annotations
 
@@ -113,6 +113,9 @@ class BusyGate:
     def __init__(self, times: int) -> None:
         self.left = times
 
+    def expected_wait_seconds(self, api: str) -> float:
+        return 0.0
+
     def try_enter(self, api: str) -> Permit | None:
         return None if self.left else _Open()
 
@@ -148,22 +151,43 @@ async def test_a_run_that_is_parked_often_is_no_poison(
     await check(house, run_id)
 
 
+async def test_a_wait_that_is_foreseen_leaves_no_intent_to_withdraw(house: House) -> None:
+    """The longest queues are where two more writes for each park would hurt most."""
+
+    class Crowded(BusyGate):
+        def expected_wait_seconds(self, api: str) -> float:
+            return LIMITS.gate_patience_seconds + 1 if self.left else 0.0
+
+        async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+            raise AssertionError("nobody queues where it is hopeless")
+
+    house.gate = gate = Crowded(1)
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    await house.work()
+    assert (await house.store.run(run_id)).status is RunStatus.PARKED
+    gate.left = 0
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    kinds = [record.kind for record in await house.store.audit(run_id)]
+    assert "step.withdrawn" not in kinds
+    await check(house, run_id)
+
+
 async def test_a_stale_permit_is_exchanged(house: House) -> None:
     """The commit of an unkeyed intent may take longer than a reservation is good for."""
 
-    class Gate(BusyGate):
-        given: list[Any] = []
+    given: list[Permit] = []
 
+    class Gate(BusyGate):
         def try_enter(self, api: str) -> Permit | None:
             permit = _Open()
-            permit.fresh = len(self.given) % 2 == 1
-            self.given.append(permit)
+            permit.fresh = len(given) % 2 == 1
+            given.append(permit)
             return permit
 
-    house.gate = gate = Gate(0)
+    house.gate = Gate(0)
     run_id = await house.submit(shop_plan([UNKEYED] * 2))
     assert (await house.settle(run_id, recoveries=False)).status is RunStatus.SUCCEEDED
-    assert len(gate.given) == 4
+    assert len(given) == 4
     assert len(house.shop.sent) == 2
     await check(house, run_id)
 

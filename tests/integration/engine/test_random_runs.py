@@ -44,7 +44,9 @@ class Harm:
 
 
 def plans() -> st.SearchStrategy[Plan]:
-    steps = st.lists(st.tuples(st.sampled_from(Kind), st.sampled_from(UNDOS)), min_size=1, max_size=4)
+    steps = st.lists(
+        st.tuples(st.sampled_from(Kind), st.sampled_from(UNDOS)), min_size=1, max_size=4
+    )
     return st.builds(_plan, steps, st.none() | st.integers(0, 3))
 
 
@@ -80,6 +82,9 @@ class MoodyGate:
 
     def __init__(self, busy: frozenset[int]) -> None:
         self._busy, self._stays, self.inside = busy, 0, 0
+
+    def expected_wait_seconds(self, api: str) -> float:
+        return 0.0
 
     def try_enter(self, api: str) -> Permit | None:
         return None
@@ -153,7 +158,10 @@ class Ordeal:
 
     async def _check_pivot(self) -> None:
         """Once it has been passed nothing at or before it is undone."""
-        run, steps = await self._house.store.run(self.run_id), await self._house.store.steps(self.run_id)
+        run, steps = (
+            await self._house.store.run(self.run_id),
+            await self._house.store.steps(self.run_id),
+        )
         pivot = self._plan.pivot_index
         undone = [step.index for step in steps if step.undo.link.status in HAPPENED]
         if pivot is not None and run.status is RunStatus.SUCCEEDED:
@@ -161,7 +169,9 @@ class Ordeal:
 
 
 @pytest.fixture(scope="module")
-def stage(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, House]]:
+def stage(
+    migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[asyncio.Runner, House]]:
     """One house for all examples, on a loop of its own."""
     path = tmp_path_factory.mktemp("random") / "orchestrator.db"
     path.write_bytes(migrated_file.read_bytes())
