@@ -85,9 +85,7 @@ async def _answer(reader: asyncio.StreamReader, *, bodiless: bool) -> bytes:
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
     """What follows a head: as long as it says, or in chunks."""
-    fields = dict(
-        line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line
-    )
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
     if fields.get(b"transfer-encoding") == b"chunked":
         return await _chunks(reader)
     return await reader.readexactly(int(fields.get(b"content-length", b"0")))

@@ -52,13 +52,13 @@ def post(folder: str, label: str, insured: bool = False) -> dict[str, Any]:
     return {{}}
 '''
 
-INSURE = '''
+INSURE = """
 
 @task(name="insure", effects="keyed")
 def insure(folder: str) -> dict[str, Any]:
     note(folder, "insured")
     return {}
-'''
+"""
 
 HEAD = """
 arazzo: 1.0.1

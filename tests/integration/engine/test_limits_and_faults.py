@@ -390,3 +390,27 @@ async def test_past_its_deadline_a_run_begins_nothing(
     assert run.status is ending
     assert house.shop.requests("o-1", "s2") == 0
     await check(house, run_id)
+
+
+async def test_handed_over_while_it_waits_and_somebody_wants_it_cancelled(house: House) -> None:
+    """It is neither kept by the worker that ends nor put to sleep with the wish."""
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    house.shop.will("o-1", "s2", Fate.BUSY)
+    worker = await house.worker()
+
+    async def hand_over(writes: Any) -> None:
+        if writes[0].saga.status is RunStatus.WAITING:
+            worker.after_record = None
+            assert worker.driver is not None
+            worker.driver.hand_over()
+            await house.store.request_cancel(
+                run_id, mode=CancelMode.UNDO, reason="changed my mind", by="ada"
+            )
+
+    worker.after_record = hand_over
+    await worker.drive(house.broker.hints.popleft())
+    run = await house.store.run(run_id)
+    assert (run.owner, run.direction) == (None, Direction.BACKWARD)
+    assert [hint.run_id for hint in house.broker.hints] == [run_id]
+    assert (await house.settle(run_id)).status is RunStatus.COMPENSATED
+    await check(house, run_id)

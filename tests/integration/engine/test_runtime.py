@@ -1,4 +1,4 @@
-"""The engine of one process as Celery's side sees it: threads, drain, death, and unreadable plans."""
+"""The engine of one process as Celery's side sees it: threads, drain, death, odd plans."""
 
 from __future__ import annotations
 
