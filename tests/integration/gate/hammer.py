@@ -71,7 +71,7 @@ async def hammer(
     await asyncio.gather(*(run() for _ in range(runs)))
     stalling.cancel()
     state = {
-        "headroom": gate._queue("api")._headroom, "cpu": time.process_time() - cpu,
+        "headroom": gate._queue("api").supply._headroom, "cpu": time.process_time() - cpu,
     }  # fmt: skip
     await gate.aclose()
     waits.sort()

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from orchestrator.coordination.connect import connect
 from orchestrator.engine.apis import parse_rates
-from orchestrator.engine.gate import spacing_seconds
+from orchestrator.engine.gate_supply import spacing_seconds
 from tests.integration.gate.virtual_time import CLOCK, VirtualLimits, set_clock
 
 HOLDERS = 3

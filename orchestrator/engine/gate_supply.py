@@ -1,0 +1,311 @@
+"""What this process may use of one API: slots leased and start times reserved, by one *pump*.
+
+The pump is a task that talks to the other processes through `SharedLimits`, on behalf of all that
+wait here. It sleeps until a lease is to be renewed or start times run short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Lease, Rate, SharedLimits
+
+log = structlog.get_logger(__name__)
+
+EARLY_SECONDS = 0.0005  # timers are no finer
+LARGEST_HEADROOM_SECONDS = 1.0
+RUNWAY_SECONDS = 0.1  # reservations in hand reach at least this far while anybody waits
+SHORT_POLL_SECONDS = 0.1  # how often a process that is short of slots asks for more
+SURPLUS_POLL_SECONDS = 0.02  # how often a process above its share says what it no longer holds
+EMPTY_POLL_SECONDS = 0.02  # the least pause after an answer without start times
+SPACED_FROM = 50.0  # requests a second; slower ones may come in bursts
+BURST = 16  # start times asked for at once where requests are not spaced
+IDLE_SECONDS = 60.0  # an API unused for so long has no pump
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0  # between calls while Redis is away
+AWAY_LOG_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Demand:
+    """What the queue of this API wants; it writes, the supply reads."""
+
+    in_use: int = 0  # requests in flight
+    peak: int = 0  # most of them since the lease was renewed
+    waiting: int = 0
+    used_at: float = 0.0  # time.monotonic() of the latest permit
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A moment at which one request may leave, and the headroom it was reserved with."""
+
+    at: float  # time.monotonic()
+    headroom: float
+
+    @property
+    def good_until(self) -> float:
+        """The other half of the headroom is for the way to the API."""
+        return self.at + self.headroom / 2
+
+
+ALWAYS = Start(0.0, math.inf)
+"""For APIs without rates."""
+
+
+class Supply:
+    """One API's slots and start times. `came` is called when there may be more of them."""
+
+    def __init__(
+        self, config: ApiConfig, shared: SharedLimits, demand: Demand, came: Callable[[], None]
+    ) -> None:
+        self._config = config
+        self._shared = shared
+        self._demand = demand
+        self._came = came
+        self._lease: Lease | None = None
+        self._lease_asked_at = -math.inf
+        self._starts: deque[Start] = deque()
+        self._next_at = 0.0
+        self._processes, self._elsewhere = 1, 0
+        self._headroom = config.headroom_seconds
+        self._headroom_raised_at = 0.0
+        self._wake = asyncio.Event()
+        self._sleeps_until = -math.inf  # awake
+        self._pump: asyncio.Task[None] | None = None
+        self._away_since: float | None = None
+        self._away_logged_at = -math.inf
+        self._closed = False
+
+    # --- what the queue asks ----------------------------------------------------------------------
+
+    def slots(self) -> float:
+        """Requests that may be in flight now."""
+        if self._config.concurrency is None:
+            return math.inf
+        lease = self._lease
+        if lease is None or time.monotonic() >= lease.valid_until:
+            return 0
+        return min(lease.allowance, lease.share)
+
+    def next_start(self) -> Start | None:
+        """The earliest start time in hand that is still good; it may be to come."""
+        if not self._config.rates:
+            return ALWAYS
+        now = time.monotonic()
+        while self._starts and self._starts[0].good_until < now:
+            self._starts.popleft()
+        return self._starts[0] if self._starts else None
+
+    def take(self, start: Start) -> None:
+        """Use up what `next_start` answered."""
+        if start is not ALWAYS:
+            self._starts.popleft()
+
+    def give_back(self, start: Start) -> None:
+        """A start time that was taken and not used: the next may have it."""
+        if start is not ALWAYS:
+            self._starts.appendleft(start)
+
+    def on_time(self) -> None:
+        """A request is about to leave in time; the headroom shrinks to what is configured."""
+        self._headroom = max(self._config.headroom_seconds, self._headroom * 0.99)
+
+    def late(self, seconds: float) -> None:
+        """The event loop was late by so much: ask for more headroom if that makes permits stale."""
+        now = time.monotonic()
+        if seconds > self._headroom / 4 and now > self._headroom_raised_at + RUNWAY_SECONDS:
+            self._headroom = min(self._headroom * 2, LARGEST_HEADROOM_SECONDS)
+            self._headroom_raised_at = now
+
+    def wait_seconds(self, ahead: int) -> float:
+        """How long the rates keep the last of `ahead` waiters, all processes taking turns."""
+        until_next = max(self._next_at - time.monotonic(), 0.0)
+        if not ahead:
+            return until_next
+        ahead = min(ahead * self._processes, ahead + self._elsewhere)
+        at_full_rate = (
+            (ahead - (0 if self._spacing() else rate.amount)) * rate.seconds / rate.amount
+            for rate in self._config.rates
+        )
+        return until_next + max([0.0, *at_full_rate])
+
+    @property
+    def reserved(self) -> int:
+        """Start times in hand."""
+        return len(self._starts)
+
+    @property
+    def away_seconds(self) -> float:
+        """Since when the shared limits cannot be reached; 0: they can."""
+        return 0.0 if self._away_since is None else time.monotonic() - self._away_since
+
+    def demand_changed(self) -> None:
+        """See to it that the pump runs, and wake it if there is something to say."""
+        if self._closed or not self._config.limited:
+            return
+        if self._pump is None or self._pump.done():
+            self._demand.used_at = time.monotonic()
+            self._pump = asyncio.create_task(self._run(), name=f"gate-{self._config.name}")
+        elif self._due_at() < self._sleeps_until:
+            self._wake.set()
+
+    async def aclose(self) -> None:
+        """Give back all but what is in use; the lease of that runs out by itself."""
+        self._closed = True
+        if self._pump is None:
+            return
+        self._wake.set()
+        await asyncio.wait([self._pump])  # a call under way ends in bounded time
+        name, last = self._config.name, self._demand.in_use
+        with contextlib.suppress(Unavailable):
+            if last and self._config.concurrency is not None:
+                await self._shared.lease(name, limit=last, wanted=last, held=last)
+            else:
+                await self._shared.leave(name)
+
+    # --- the pump ---------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not (self._closed or self._is_idle()):
+            try:
+                await self._talk()
+            except Unavailable as error:
+                self._note_away(error)
+                await self._sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                continue
+            pause = FIRST_PAUSE_SECONDS
+            self._note_back()
+            self._came()
+            await self._sleep()
+
+    async def _talk(self) -> None:
+        now = time.monotonic()
+        if self._config.concurrency is not None and now >= self._lease_due():
+            await self._renew(self._config.concurrency)
+        if self._starts_wanted() > 0 and now >= self._starts_due():
+            await self._reserve()
+
+    async def _sleep(self, seconds: float | None = None) -> None:
+        """For so long, or else until something is due or the queue makes something due."""
+        self._wake.clear()
+        if self._closed:
+            return
+        if seconds is None:
+            self._sleeps_until = self._due_at()
+            seconds = self._sleeps_until - time.monotonic()
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+        self._sleeps_until = -math.inf  # awake
+
+    def _due_at(self) -> float:
+        """When the pump has something to say."""
+        due = self._demand.used_at + IDLE_SECONDS + 1.0
+        if self._config.concurrency is not None:
+            due = min(due, self._lease_due())
+        if self._starts_wanted() > 0:
+            due = min(due, self._starts_due())
+        return due
+
+    def _is_idle(self) -> bool:
+        busy = self._demand.waiting or self._demand.in_use
+        return not busy and time.monotonic() > self._demand.used_at + IDLE_SECONDS
+
+    # --- slots ------------------------------------------------------------------------------------
+
+    async def _renew(self, limit: int) -> None:
+        self._lease_asked_at = time.monotonic()
+        demand = self._demand
+        wanted = max(demand.peak, demand.in_use + demand.waiting)
+        held = max(demand.in_use, int(self.slots()))
+        demand.peak = demand.in_use
+        self._lease = await self._shared.lease(
+            self._config.name, limit=limit, wanted=wanted, held=held
+        )
+
+    def _lease_due(self) -> float:
+        lease = self._lease
+        if lease is None:
+            return -math.inf
+        if lease.allowance > max(self._demand.in_use, lease.share):
+            return min(lease.review_at, self._lease_asked_at + SURPLUS_POLL_SECONDS)
+        if self._demand.waiting and self._demand.in_use >= self.slots():
+            return min(lease.review_at, self._lease_asked_at + SHORT_POLL_SECONDS)
+        return lease.review_at
+
+    # --- start times ------------------------------------------------------------------------------
+
+    async def _reserve(self) -> None:
+        headroom = self._headroom
+        got = await self._shared.reserve(
+            self._config.name, rates=self._config.rates, count=self._starts_wanted(),
+            waiting=self._demand.waiting, headroom_seconds=headroom,
+            spacing_seconds=spacing_seconds(self._config.rates, headroom),
+        )  # fmt: skip
+        self._starts.extend(Start(at, headroom) for at in got.starts)
+        self._processes, self._elsewhere = got.processes, got.waiting_elsewhere
+        self._next_at = got.next_at
+        if not got.starts:
+            self._next_at = max(self._next_at, time.monotonic() + EMPTY_POLL_SECONDS)
+
+    def _starts_wanted(self) -> int:
+        """How many start times to ask for, given what is in hand; few calls rather than many."""
+        if not self._config.rates:
+            return 0
+        spacing = self._spacing()
+        burst = math.ceil(RUNWAY_SECONDS / spacing) + 1 if spacing else BURST
+        wanted = int(min(self._demand.waiting, 2 * burst, self.slots()))
+        missing = wanted - len(self._starts)
+        return min(missing, burst) if 2 * missing >= wanted else 0
+
+    def _starts_due(self) -> float:
+        """When to ask for start times: not in vain, and not before those in hand run short."""
+        if not self._starts:
+            return self._next_at
+        return max(self._next_at, self._starts[-1].at - RUNWAY_SECONDS)
+
+    def _spacing(self) -> float:
+        return spacing_seconds(self._config.rates, self._config.headroom_seconds)
+
+    # --- while the shared limits are away ---------------------------------------------------------
+
+    def _note_away(self, error: Unavailable) -> None:
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if now - self._away_logged_at >= AWAY_LOG_SECONDS:
+            self._away_logged_at = now
+            waiting = self._demand.waiting
+            log.warning("gate.closed", api=self._config.name, waiting=waiting, why=str(error))
+
+    def _note_back(self) -> None:
+        if self._away_since is not None:
+            seconds = round(self.away_seconds, 3)
+            log.info("gate.open", api=self._config.name, away_seconds=seconds)
+            self._away_since, self._away_logged_at = None, -math.inf
+
+
+def spacing_seconds(rates: Sequence[Rate], headroom_seconds: float) -> float:
+    """The even distance between requests to an API; 0 where bursts do no harm.
+
+    A request delayed by more than the headroom then meets a neighbour or two in its window; with
+    bursts it could meet the whole next one. At slow rates the wait would cost more than it saves.
+    """
+    if not rates:
+        return 0.0
+    shortest = min(rates, key=lambda rate: rate.seconds)
+    if shortest.amount / shortest.seconds < SPACED_FROM:
+        return 0.0
+    return (shortest.seconds + headroom_seconds) / shortest.amount
