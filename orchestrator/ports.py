@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import NAMESPACE_OID, uuid5
@@ -283,6 +284,7 @@ class Hint:
         )
 
 
+@lru_cache(maxsize=16_384)  # asked for at every write and event of a step
 def hop_id_of(run_id: str, at: tuple[int, Direction] | None) -> str:
     """The id of a link's message, the same whoever works it out (`at` None: the chain's end).
 
@@ -415,7 +417,7 @@ class RunStore(Protocol):
         None stands for a refused (stale) one, of which nothing at all is written. settled_at is
         set when the status becomes final or escalated. A hinted write sets published_at = now.
         A release that would let the run wait does not release it while there is a wish to cancel
-        that the write neither takes up nor refuses: the wish, in the answer, is to be answered first.
+        that the write neither takes up nor refuses: the wish, in the answer, comes first.
         Row locks are taken in the order of run ids. Repeating a batch whose commit's answer was
         lost is harmless: attempts, audit records and escalations that are there already are left
         alone.

@@ -28,8 +28,12 @@ import limits
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from orchestrator.definitions.sources import TASKS_API
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Rate
+
+NO_CONNECTIONS_NEEDED = 1_000_000_000
+"""Python functions need none; plain ones wait for a thread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +84,7 @@ class ApiConfig:
     rates: tuple[Rate, ...] = ()  # all hold at once; none: as fast as it goes
     concurrency: int | None = None  # in flight over all workers; None: unlimited
     headroom_seconds: float = 0.04  # by which requests may be delayed without breaking a rate
-    connections: int = 100  # open connections of one process
+    connections: int = 100  # open connections, and so calls in flight, of one process
     connect_seconds: float = 5.0
     read_seconds: float = 30.0  # between two parts of an answer
     total_seconds: float = 60.0  # from start to the answer's last byte
@@ -98,6 +102,8 @@ class ApiConfig:
 
 def config_of(apis: Mapping[str, ApiConfig], name: str) -> ApiConfig:
     """The configuration of an API; one without a file has the defaults."""
+    if name == TASKS_API:
+        return ApiConfig(name=name, connections=NO_CONNECTIONS_NEEDED)
     found = apis.get(name)
     return found or ApiConfig(name=name, base_url=base_url_override(name))
 

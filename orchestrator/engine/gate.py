@@ -11,7 +11,7 @@ all that wait. So 5,000 waiting runs cost as many calls to Redis as one.
   queues again, in front. A process whose event loop lags asks for more headroom, which costs some
   of the rate, and goes back when it has caught up.
 
-An API without limits admits everybody at once.
+An API without limits admits as many calls as a process has connections to it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import time
 from collections import deque
 
 from orchestrator.engine.apis import ApiConfig
-from orchestrator.engine.gate_supply import ALWAYS, EARLY_SECONDS, Demand, Start, Supply
+from orchestrator.engine.gate_supply import EARLY_SECONDS, Demand, Start, Supply
 from orchestrator.ports import GateBusy, SharedLimits
 
 TURNED_AWAY_SECONDS = 0.5  # nobody is told to come back sooner
@@ -55,8 +55,6 @@ class ApiQueue:
 
     def try_enter(self) -> QueuePermit | None:
         """A permit if nothing makes it wait."""
-        if not self._config.limited:
-            return self._admit(ALWAYS)
         if self._closed or self.demand.waiting:
             return None
         start = self._usable_start()

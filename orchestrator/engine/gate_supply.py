@@ -89,13 +89,17 @@ class Supply:
     # --- what the queue asks ----------------------------------------------------------------------
 
     def slots(self) -> float:
-        """Requests that may be in flight now."""
+        """Requests that may be in flight now.
+
+        Never more than there are connections: a call that waits for one waits here, where its
+        own time has not begun.
+        """
         if self._config.concurrency is None:
-            return math.inf
+            return self._config.connections
         lease = self._lease
         if lease is None or time.monotonic() >= lease.valid_until:
             return 0
-        return min(lease.allowance, lease.share)
+        return min(lease.allowance, lease.share, self._config.connections)
 
     def next_start(self) -> Start | None:
         """The earliest start time in hand that is still good; it may be to come."""

@@ -89,6 +89,7 @@ class EngineRuntime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._background: list[asyncio.Task[None]] = []
         self._draining = False
+        self._joined = False
         self._heartbeat: Heartbeat | None = None
         self._reserved: Callable[[], int] = lambda: 0
         self._loop = uvloop.new_event_loop()
@@ -162,6 +163,7 @@ class EngineRuntime:
             )
         )  # fmt: skip
         parts.deps.lifeline.heard(sent_at)
+        self._joined = True
 
     def _start_heartbeat(self, pulse: LoopPulse) -> None:
         parts = self._require_parts()
@@ -169,6 +171,8 @@ class EngineRuntime:
 
         async def beat() -> bool:
             nonlocal store
+            if not self._joined:
+                return True  # between two ids there is nothing to prolong
             store = store or await parts.open_heartbeat_store()
             sent_at = time.monotonic()
             alive = await store.heartbeat(
@@ -266,8 +270,9 @@ class EngineRuntime:
 
     def _declared_dead(self) -> None:
         """Others own our runs by now: drop them all and join again under a new id."""
-        if self._draining:
+        if self._draining or not self._joined:
             return
+        self._joined = False
         for task in list(self._tasks):
             task.cancel()
         self._drivers.clear()

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from sqlalchemy import TextClause
 
 from orchestrator.core.plan import Plan
+from orchestrator.core.plan_json import plan_from_json
 from orchestrator.errors import NotFound, Problem
 from orchestrator.store import codec
 from orchestrator.store.dialect import Dialect
 from orchestrator.store.engine import Database
-from orchestrator.store.plans import load_plan
 from orchestrator.store.transactions import Tx
 
 MOST_PLANS_KEPT = 1000
@@ -40,7 +40,7 @@ class Shared:
         if len(self._plans) + len(missing) > MOST_PLANS_KEPT:
             self._plans.clear()
         rows = await tx.rows(self._read_plans, batch=codec.dump_batch([[i] for i in missing]))
-        self._plans.update({row[0]: load_plan(row[1]) for row in rows})
+        self._plans.update({row[0]: plan_from_json(row[1]) for row in rows})
         unknown = missing - self._plans.keys()
         if unknown:
             raise not_found("workflow version", ", ".join(sorted(unknown)), "a published version")

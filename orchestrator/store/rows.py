@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest, Outcome
 from orchestrator.core.plan import Plan
+from orchestrator.core.plan_json import plan_from_json
 from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import (
@@ -22,7 +23,6 @@ from orchestrator.ports import (
     WorkflowVersion,
 )
 from orchestrator.store.codec import instant, instant_optional, load, load_optional
-from orchestrator.store.plans import load_plan
 
 RUN = (
     "runs.id, runs.workflow_id, runs.workflow, runs.version, runs.tenant, runs.actor, runs.lane,"
@@ -127,7 +127,7 @@ def escalation_of(row: Sequence[Any]) -> EscalationRecord:
 def workflow_of(row: Sequence[Any]) -> WorkflowVersion:
     """From the columns WORKFLOW."""
     return WorkflowVersion(
-        id=row[0], workflow=row[1], version=row[2], plan=load_plan(row[4]), document=row[5],
+        id=row[0], workflow=row[1], version=row[2], plan=plan_from_json(row[4]), document=row[5],
         published_at=instant(row[6]), published_by=row[7],
     )  # fmt: skip
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid_utils
 
 from orchestrator.core.plan import Plan
+from orchestrator.core.plan_json import plan_to_json, with_digest
 from orchestrator.errors import Conflict, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
 from orchestrator.store import rows
 from orchestrator.store.part import Part, Shared, not_found
-from orchestrator.store.plans import digest_of, dump_plan
 from orchestrator.store.transactions import Tx
 
 MOST_NAMES_SHOWN = 20
@@ -79,13 +79,15 @@ class Workflows(Part):
     async def _publish(
         self, tx: Tx, plan: Plan, document: str, by: str
     ) -> tuple[WorkflowVersion, bool] | None:
-        digest = digest_of(plan)
+        plan = plan if plan.digest else with_digest(plan)
+        digest = plan.digest
         latest = await tx.row(self._newest, name=plan.workflow)
         if latest is not None and latest[3] == digest:
             return rows.workflow_of(latest), False
         row = await tx.row(
             self._insert, id=str(uuid_utils.uuid7()), name=plan.workflow, digest=digest, by=by,
-            version=1 if latest is None else latest[2] + 1, plan=dump_plan(plan), document=document,
+            version=1 if latest is None else latest[2] + 1, plan=plan_to_json(plan),
+            document=document,
         )  # fmt: skip
         return None if row is None else (rows.workflow_of(row), True)
 

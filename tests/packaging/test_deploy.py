@@ -40,7 +40,8 @@ def test_compose_is_what_its_specification_allows(compose: dict[str, Any]) -> No
     from compose_spec.models import ComposeSpecification
 
     ComposeSpecification.model_validate(
-        {name: value for name, value in compose.items() if not name.startswith("x-")}, extra="forbid"
+        {name: value for name, value in compose.items() if not name.startswith("x-")},
+        extra="forbid",
     )
 
 

@@ -232,7 +232,8 @@ class SagaMachine(RuleBasedStateMachine):
             plan_step = self.saga.plan.steps[i]
             if state.forward.status in HAPPENED and plan_step.compensation is not None:
                 assert state.undo.status in {
-                    LinkStatus.LANDED, LinkStatus.RESOLVED, LinkStatus.NOT_NEEDED, LinkStatus.SKIPPED
+                    LinkStatus.LANDED, LinkStatus.RESOLVED, LinkStatus.NOT_NEEDED,
+                    LinkStatus.SKIPPED,
                 }  # fmt: skip
 
     @invariant()

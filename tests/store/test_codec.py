@@ -7,13 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from types import MappingProxyType
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.plan import Call, Compensation, CompensationKind, Effects, Plan, PlanStep
-from orchestrator.core.retry import RetryPolicy
 from orchestrator.store import codec
-from orchestrator.store.plans import dump_plan, load_plan
 
 any_text = st.text(st.characters(codec=None))  # with NUL and lone surrogates
 json_values = st.recursive(
@@ -84,40 +81,3 @@ def test_times_come_back_in_utc(at: datetime, offset: int) -> None:
     if datetime(2, 1, 1, tzinfo=UTC) < at < datetime(9998, 1, 1, tzinfo=UTC):
         assert codec.micros(at.astimezone(zone)) == codec.micros(at)
         assert codec.instant(at.astimezone(zone)).utcoffset() == timedelta(0)
-
-
-retries = st.builds(
-    RetryPolicy,
-    max_attempts=st.integers(1, 9),
-    first_delay_seconds=st.floats(0, 10),
-    max_elapsed_seconds=st.none() | st.floats(0, 600),
-)
-simple_calls = st.builds(
-    Call, label=st.text(), api=st.text(), effects=st.sampled_from(Effects), template=objects,
-    retry=retries, timeout_seconds=st.none() | st.floats(0, 60), verify=st.none(),
-    task_name=st.none() | st.text(),
-)  # fmt: skip
-calls = st.builds(
-    Call, label=st.text(), api=st.text(), effects=st.sampled_from(Effects), template=objects,
-    verify=st.none() | simple_calls,
-)  # fmt: skip
-compensations = st.builds(Compensation, call=calls, kind=st.sampled_from(CompensationKind))
-steps = st.builds(
-    PlanStep, id=st.text(), call=calls, compensation=st.none() | compensations,
-    no_compensation_reason=st.none() | st.text(), pivot=st.booleans(),
-)  # fmt: skip
-plans = st.builds(
-    Plan, workflow=st.text(), steps=st.lists(steps, max_size=3).map(tuple), digest=st.text(),
-    inputs_schema=objects, outputs=objects, deadline_seconds=st.none() | st.floats(0, 9e9),
-)  # fmt: skip
-
-
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
-@given(plans)
-def test_plans_come_back_equal(plan: Plan) -> None:
-    assert load_plan(dump_plan(plan)) == plan
-
-
-def test_a_plan_of_a_newer_release_is_refused() -> None:
-    with pytest.raises(codec.UnknownFormat, match="found format 99"):
-        load_plan('{"format": 99, "plan": {}}')

@@ -48,17 +48,20 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_without_limits_nobody_waits_and_nobody_asks_the_server() -> None:
-    gate = SharedGate(RedisLimits(connect("redis://127.0.0.1:1/0"), holder_id="h"), {})
+async def test_without_limits_nobody_asks_the_server_and_connections_bound() -> None:
+    apis = {"api": ApiConfig(name="api", connections=1000)}
+    gate = SharedGate(RedisLimits(connect("redis://127.0.0.1:1/0"), holder_id="h"), apis)
     permits = [gate.try_enter("api") for _ in range(1000)]
     assert all(permit is not None and permit.fresh for permit in permits)
-    assert gate.snapshot()["api"].in_use == 1000
+    assert gate.try_enter("api") is None
+    waiting = asyncio.create_task(enter(gate))
+    await asyncio.sleep(0)
     for permit in permits:
         assert permit is not None
         permit.release()
         permit.release()
+    (await waiting).release()
     assert gate.snapshot()["api"].in_use == 0
-    await gate.aclose()
 
 
 async def test_slots_are_filled_without_asking_and_no_further(make: Make) -> None:
