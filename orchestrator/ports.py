@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Protocol
 from uuid import NAMESPACE_OID, uuid5
 

@@ -129,9 +129,7 @@ class Submitter:
             raise InvalidInput("the inputs are too large", problems=[problem])
 
     def _hint(self, run: NewRun, program: Program) -> Hint:
-        return Hint.at(
-            Saga.new(program.plan), run_id=run.id, epoch=0, lane=run.lane
-        )
+        return Hint.at(Saga.new(program.plan), run_id=run.id, epoch=0, lane=run.lane)
 
 
 def _checked(program: Program, place: int, wish: Submission) -> dict[str, Any]:
