@@ -1,7 +1,8 @@
 """The step, cut at every point: in both directions, at the first, a middle and the last step.
 
 For calls that honour keys, that can be asked about, and that allow neither. Twice: the
-process dies, or it hangs, is taken over, and wakes up. On SQLite all cells, on PostgreSQL the middle ones.
+process dies, or it hangs, is taken over, and wakes up. On SQLite all cells, on PostgreSQL the
+middle ones.
 """
 
 from __future__ import annotations
