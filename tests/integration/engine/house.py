@@ -293,17 +293,23 @@ class House:
         step = steps[escalation.step]
         forward = escalation.direction is Direction.FORWARD
         name = step.step_id if forward else f"{step.step_id}.undo"
-        link = (step.forward if forward else step.undo).link
-        done = self.shop.times(order, name) > 0
-        if not forward and step.undo.request is None:
-            self.shop.applied[order].append(name)  # what the undo needs is not known: by hand
-            done = True
-        if done:
+        record = step.forward if forward else step.undo
+        undecided = forward and record.link.status is LinkStatus.UNKNOWN
+        if self.shop.times(order, name):
             await self.escalations.resolve(escalation.id, by="ada", reason="it is there")
-        elif forward and link.status is LinkStatus.UNKNOWN and not await self._past_pivot(run_id):
+        elif undecided and not await self._past_pivot(run_id):
             await self.escalations.resolve(escalation.id, by="ada", reason="no", landed=False)
+        elif record.request is None or await self._retried(run_id, escalation):
+            self.shop.applied[order].append(name)
+            await self.escalations.resolve(escalation.id, by="ada", reason="done by hand")
         else:
             await self.escalations.retry(escalation.id, by="ada", reason="it is not there")
+
+    async def _retried(self, run_id: str, escalation: EscalationRecord) -> bool:
+        """Whether a retry has been in vain: a refusal that its key gives again, for example."""
+        at = (escalation.step, escalation.direction)
+        earlier = await self.store.escalations_of(run_id)
+        return any((e.step, e.direction) == at and e.resolution == "retried" for e in earlier)
 
     async def _past_pivot(self, run_id: str) -> bool:
         run = await self.store.run(run_id)
