@@ -234,6 +234,7 @@ class Supply:
         self._lease_asked_at = time.monotonic()
         demand = self._demand
         wanted = max(demand.peak, demand.in_use + demand.waiting)
+        wanted = min(wanted, self._config.connections)  # more would be kept from the others
         held = max(demand.in_use, int(self.slots()))
         demand.peak = demand.in_use
         self._lease = await self._shared.lease(
