@@ -157,14 +157,14 @@ class StepEventStream:
 
 
 def _fields_of(end: StepEnd, seconds: float, detail: str) -> dict[str, Any]:
-    """What Celery's own event of this kind carries."""
+    """What Celery's own event of this kind carries, and how long it took if that is not in it."""
     match end:
         case StepEnd.SUCCEEDED:
             return {"result": detail or None, "runtime": seconds}
         case StepEnd.REVOKED:
             return {"terminated": False, "signum": None, "expired": False, "result": detail}
         case StepEnd.FAILED | StepEnd.RETRIED:
-            return {"exception": detail, "traceback": ""}
+            return {"exception": detail, "traceback": "", "runtime": seconds}
 
 
 def _remember(kept: OrderedDict[str, T], hop_id: str, value: T) -> None:

@@ -25,8 +25,7 @@ DEFAULTS: Mapping[str, str] = {
     # About 1.5 kB each.
     "FLOWER_MAX_TASKS": "50000",
     "FLOWER_PURGE_OFFLINE_WORKERS": "60",
-    "FLOWER_INSPECT_TIMEOUT": "2000",
-    "FLOWER_TASKS_COLUMNS": "name,state,args,result,exception,received,started,runtime,worker,uuid",
+    "FLOWER_TASKS_COLUMNS": "name,state,args,received,runtime,worker,uuid",  # as wide as a screen
 }
 
 
