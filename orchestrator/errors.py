@@ -113,14 +113,21 @@ class NotLanded(StepError):
     """The attempt certainly had no effect.
 
     `retryable` says whether another attempt may go better (connection refused: yes;
-    card declined: no).
+    card declined: no). `settles_doubt` says whether this speaks for earlier attempts, too, whose
+    outcome is unknown: by default a final refusal does. Where the attempt never left, it does not.
     """
 
     def __init__(
-        self, reason: str, *, retryable: bool = False, retry_after_seconds: float | None = None
+        self,
+        reason: str,
+        *,
+        retryable: bool = False,
+        settles_doubt: bool | None = None,
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(reason, retry_after_seconds=retry_after_seconds)
         self.retryable = retryable
+        self.settles_doubt = not retryable if settles_doubt is None else settles_doubt
 
 
 class InDoubt(StepError):

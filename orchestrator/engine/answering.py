@@ -121,7 +121,7 @@ def _judgement_of(error: NotLanded | InDoubt) -> Judgement:
         )  # fmt: skip
     return Judgement(
         outcome=Outcome.NOT_LANDED, reason=error.reason, retryable=error.retryable,
-        settles_doubt=not error.retryable, retry_after_seconds=error.retry_after_seconds,
+        settles_doubt=error.settles_doubt, retry_after_seconds=error.retry_after_seconds,
     )  # fmt: skip
 
 

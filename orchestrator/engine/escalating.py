@@ -80,10 +80,13 @@ def _stuck(command: Escalate, steps: Sequence[StepRecord]) -> dict[str, Any] | N
 
 
 def _is_standing(step: StepRecord, saga: Saga) -> bool:
-    """The step has an effect, which exists and has not been undone."""
-    if saga.call(step.index, Direction.FORWARD).effects is Effects.NONE:
+    """The step has an effect that exists: not undone yet, or by nothing, or left by a person."""
+    forward, undo = step.forward.link.status, step.undo.link.status
+    if saga.call(step.index, Direction.FORWARD).effects is Effects.NONE or forward not in HAPPENED:
         return False
-    return step.forward.link.status in HAPPENED and step.undo.link.status not in DONE
+    if undo is LinkStatus.NOT_NEEDED:
+        return not saga.has_call(step.index, Direction.BACKWARD)
+    return undo not in HAPPENED
 
 
 def _standing(step: StepRecord) -> dict[str, Any]:

@@ -210,7 +210,7 @@ class _Client:
     def _refused(self, error: Exception, stage: _Stage) -> NotLanded | InDoubt:
         """A request that cannot be sent as it is: a forbidden address, a line break in a header."""
         reason = f"{self.config.name}: {error}"
-        return InDoubt(reason) if stage.connected else NotLanded(reason)
+        return InDoubt(reason) if stage.connected else NotLanded(reason, settles_doubt=False)
 
 
 class _Lost(Exception):

@@ -99,7 +99,8 @@ def _arguments(task: Task, request: FrozenRequest, context: AttemptContext) -> d
             arguments["context"] = _context(request, context)
         _signature(task.function).bind(**arguments)
     except (TypeError, ValueError) as error:
-        raise NotLanded(f"task {task.name} cannot be called: {error}") from error
+        why = f"task {task.name} cannot be called: {error}"
+        raise NotLanded(why, settles_doubt=False) from error
     return arguments
 
 

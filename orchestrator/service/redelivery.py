@@ -40,19 +40,33 @@ class Redeliverer:
         return len(hints)
 
     async def _hint(self, redelivery: Redelivery) -> Hint:
-        plan = (await self._programs.get(redelivery.workflow_id)).plan
         forward = redelivery.direction is Direction.FORWARD
-        call = None
-        if redelivery.step is not None:
-            step = plan.steps[redelivery.step]
-            compensation = step.compensation
-            call = step.call if forward else (compensation.call if compensation else None)
+        label, task = await self._shown_as(redelivery)
         return Hint(
             run_id=redelivery.run_id,
             epoch=redelivery.epoch,
             hop_id=redelivery.hop_id,
             parent_hop_id=redelivery.parent_hop_id,
-            label=call.label if call is not None else plan.workflow,
-            task=(call and call.task_name) or (FORWARD_TASK if forward else COMPENSATE_TASK),
+            label=label,
+            task=task or (FORWARD_TASK if forward else COMPENSATE_TASK),
             queue=queue_name(redelivery.lane, redelivery.direction),
         )
+
+    async def _shown_as(self, redelivery: Redelivery) -> tuple[str, str | None]:
+        """The label, and the name of the Python function if it is one.
+
+        A plan that cannot be read here must not keep the others of its batch from being woken.
+        """
+        try:
+            plan = (await self._programs.get(redelivery.workflow_id)).plan
+        except Exception:
+            log.exception("plan.unreadable", workflow_id=redelivery.workflow_id)
+            return redelivery.workflow_id, None
+        if redelivery.step is None:
+            return plan.workflow, None
+        step = plan.steps[redelivery.step]
+        if redelivery.direction is Direction.FORWARD:
+            return step.call.label, step.call.task_name
+        if step.compensation is None:
+            return plan.workflow, None
+        return step.compensation.call.label, step.compensation.call.task_name

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.core.events import CancelMode
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.core.saga import EscalationReason
-from orchestrator.core.states import Direction, RunStatus
+from orchestrator.core.states import FINAL, Direction, RunStatus
 from orchestrator.definitions.program import Program
 from orchestrator.ports import GateBusy, Permit
 from tests.integration.engine.checking import check, outcome
@@ -79,6 +79,30 @@ async def test_a_doubtful_unkeyed_call_is_never_repeated(house: House) -> None:
     await check(house, run_id)
 
 
+@pytest.mark.parametrize("effect", [Fate.UNSEEN, Fate.LOST])
+async def test_what_may_not_be_sent_says_nothing_about_what_was(house: House, effect: Fate) -> None:
+    """The first attempt may have landed; that the second could not leave does not change that."""
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    house.shop.will("o-1", "s2", effect, Fate.FORBIDDEN)
+    assert (await house.settle(run_id)).status is RunStatus.ESCALATED
+    (escalation,) = await house.store.escalations_of(run_id)
+    assert (escalation.reason, escalation.context["unknown"]) == ("in_doubt", ["s2"])
+    assert (await house.decide_truthfully(run_id, "o-1")).status in FINAL
+    await check(house, run_id)
+
+
+@pytest.mark.parametrize("fate", [Fate.FORBIDDEN, Fate.DECLINED, Fate.UNSENT, Fate.LOST])
+async def test_a_question_without_an_answer_leaves_the_doubt(house: House, fate: Fate) -> None:
+    run_id = await house.submit(shop_plan([VERIFIED] * 2))
+    house.shop.will("o-1", "s2", Fate.UNSEEN)
+    house.shop.will("o-1", "?s2", *[fate] * 9)
+    assert (await house.settle(run_id)).status is RunStatus.ESCALATED
+    (escalation,) = await house.store.escalations_of(run_id)
+    assert (escalation.reason, escalation.context["unknown"]) == ("in_doubt", ["s2"])
+    assert house.shop.requests("o-1", "s2") == 1
+    await check(house, run_id)
+
+
 async def test_a_refused_undo_stops_the_chain(house: House) -> None:
     run_id = await house.submit(shop_plan([KEYED] * 4))
     house.shop.will("o-1", "s4", Fate.REFUSED)
@@ -87,6 +111,22 @@ async def test_a_refused_undo_stops_the_chain(house: House) -> None:
     assert house.shop.requests("o-1", "s1.undo") == 0
     (escalation,) = await house.store.escalations_of(run_id)
     assert escalation.context["would_undo"] == ["s2", "s1"]
+    await check(house, run_id)
+
+
+async def test_an_escalation_names_what_nothing_undoes_and_what_a_person_left(
+    house: House,
+) -> None:
+    run_id = await house.submit(shop_plan([KEYED, (Kind.KEYED, None), KEYED, KEYED]))
+    house.shop.will("o-1", "s4", Fate.REFUSED)
+    house.shop.will("o-1", "s3.undo", Fate.REFUSED)
+    house.shop.will("o-1", "s1.undo", Fate.REFUSED)
+    await house.settle(run_id)
+    (first,) = await house.store.escalations_of(run_id)
+    await house.escalations.skip(first.id, by="ada", reason="it may stay")
+    assert (await house.settle(run_id)).status is RunStatus.ESCALATED
+    (second,) = [e for e in await house.store.escalations_of(run_id) if e.closed_at is None]
+    assert [item["step"] for item in second.context["standing"]] == ["s1", "s2", "s3"]
     await check(house, run_id)
 
 

@@ -38,6 +38,8 @@ class Fate(StrEnum):
     REFUSED = "refused"  # 422, nothing applied
     BUSY = "busy"  # 503, nothing applied
     UNSENT = "unsent"  # no connection
+    FORBIDDEN = "forbidden"  # it may not even be sent
+    DECLINED = "declined"  # certainly and finally not done, says who was asked
     LOST = "lost"  # no answer, nothing applied
     UNSEEN = "unseen"  # applied, but no answer
     FAILED = "failed"  # applied, but answered with 500
@@ -105,6 +107,10 @@ class Shop:
         match fate:
             case Fate.UNSENT:
                 raise NotLanded("no connection", retryable=True)
+            case Fate.FORBIDDEN:
+                raise NotLanded("a forbidden address", settles_doubt=False)
+            case Fate.DECLINED if not self.times(order, name):
+                raise NotLanded("declined")
             case Fate.LOST:
                 raise InDoubt("no answer")
             case Fate.BUSY:

@@ -193,6 +193,7 @@ async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
                 with pytest.raises(NotLanded, match="where no request may go") as error:
                     await send(transport)
                 assert not error.value.retryable
+                assert not error.value.settles_doubt  # an earlier attempt may have left
         assert server.connections == 0
 
 

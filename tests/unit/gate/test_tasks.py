@@ -95,6 +95,7 @@ async def test_arguments_that_do_not_fit_are_not_worth_another_try(
     with pytest.raises(NotLanded, match="cannot be called") as caught:
         await call(double, arguments)
     assert not caught.value.retryable
+    assert not caught.value.settles_doubt  # an earlier attempt may have been made
 
 
 def failing(effects: str, error: BaseException, *, is_async: bool) -> Callable[..., Any]:
