@@ -77,9 +77,8 @@ def measured(what: str, items: int) -> Iterator[None]:
     wall, cpu = time.perf_counter(), time.process_time()
     yield
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(
-        f"  {what:24} {wall * 1e3:8.1f} ms  {items / wall:9,.0f}/s  {cpu / items * 1e6:6.0f} µs CPU each"
-    )
+    each = cpu / items * 1e6
+    print(f"  {what:24} {wall * 1e3:8.1f} ms  {items / wall:9,.0f}/s  {each:6.0f} µs CPU each")
 
 
 async def measure(store: SqlStore, runs: int) -> None:
