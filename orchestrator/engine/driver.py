@@ -25,7 +25,7 @@ import structlog
 
 from orchestrator.core import events as e
 from orchestrator.core.exchange import FrozenRequest, Judgement, NothingToUndo, Response
-from orchestrator.core.plan import Effects
+from orchestrator.core.plan import Call, Effects
 from orchestrator.core.saga import (
     Command,
     Decision,
@@ -76,6 +76,7 @@ class RunDriver:
         self._shown = Showing(claimed.run, hop, self._run.saga, deps)
         self._begun_at = time.monotonic()
         self._interrupt: asyncio.Future[Any] | None = None
+        self._calling: asyncio.Task[Any] | None = None  # while a request is out
         self._handing_over = False
 
     # --- what the process asks of it --------------------------------------------------------------
@@ -90,6 +91,11 @@ class RunDriver:
         self._handing_over = True
         if self._interrupt is not None:
             self._interrupt.cancel()
+
+    def abandon_call(self) -> None:
+        """End the driver if it is in a call, whose effect is in doubt then."""
+        if self._calling is not None:
+            self._calling.cancel()
 
     async def release_as_last_committed(self) -> None:
         """Give the run back untouched after a failure of this process; the sweep finds it."""
@@ -279,18 +285,7 @@ class RunDriver:
     # --- the call itself --------------------------------------------------------------------------
 
     async def _send(self, at: At, request: FrozenRequest, permit: Permit) -> Decision:
-        call = self._run.saga.call(*at)
-
-        def judge(response: Response) -> Judgement:
-            return self._program.judge(*at, self._run.facts, request, response)
-
-        try:
-            answer = await ask(
-                self._deps, call.api, request, self._run.context(at), judge,
-                timeout_seconds=call.timeout_seconds,
-            )  # fmt: skip
-        finally:
-            permit.release()
+        answer = await self._asked(at, self._run.saga.call(*at), request, permit)
         self._run.reach("after_effect")
         return self._take_answer(at, answer, "call")
 
@@ -308,19 +303,27 @@ class RunDriver:
             permit = await self._interruptible(entering)
         except GateBusy as busy:
             return self._park(busy)
-
-        def judge(response: Response) -> Judgement:
-            return self._program.judge(*at, self._run.facts, request, response, verify=True)
-
-        try:
-            answer = await ask(
-                self._deps, verify.api, request, self._run.context(at), judge,
-                timeout_seconds=verify.timeout_seconds,
-            )  # fmt: skip
-        finally:
-            permit.release()
+        answer = await self._asked(at, verify, request, permit, verify=True)
         judgement = of_verification(answer.judgement, answer.response)
         return self._take_answer(at, replace(answer, judgement=judgement), "verify")
+
+    async def _asked(
+        self, at: At, call: Call, request: FrozenRequest, permit: Permit, *, verify: bool = False
+    ) -> Answer:
+        """Send with this permit and judge; `abandon_call` cuts it off."""
+
+        def judge(response: Response) -> Judgement:
+            return self._program.judge(*at, self._run.facts, request, response, verify=verify)
+
+        self._calling = asyncio.current_task()
+        try:
+            return await ask(
+                self._deps, call.api, request, self._run.context(at), judge,
+                timeout_seconds=call.timeout_seconds,
+            )  # fmt: skip
+        finally:
+            self._calling = None
+            permit.release()
 
     def _take_answer(self, at: At, answer: Answer, kind: str) -> Decision:
         judgement = within(answer.judgement, at[1], self._deps.limits.max_output_bytes)

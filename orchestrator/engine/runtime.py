@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 START_TIMEOUT_SECONDS = 60.0
 LARGEST_CLAIM = 200
+LAST_WRITES_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,11 +305,22 @@ class EngineRuntime:
         await parts.close()
 
     async def _end_tasks(self, grace_seconds: float) -> None:
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=grace_seconds)
-        for task in list(self._tasks):
+        """Let calls end within the grace time, then give up those that have not.
+
+        Drivers that only have something to record get a little longer: what is not recorded is in
+        doubt.
+        """
+        await self._tasks_end(grace_seconds)
+        for driver in list(self._drivers.values()):
+            driver.abandon_call()
+        await self._tasks_end(LAST_WRITES_SECONDS)
+        for task in list(self._tasks):  # the database is away
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _tasks_end(self, seconds: float) -> None:
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=seconds)
 
     async def _leave(self) -> None:
         """Leave the table; whatever we still own is published for others."""

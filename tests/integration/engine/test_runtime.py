@@ -16,7 +16,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.states import LinkStatus, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.runtime import EngineRuntime, Parts, RuntimeOptions
-from orchestrator.ports import Hint, Hop, Redelivery, Store
+from orchestrator.ports import Hint, Hop, Redelivery, RunWrite, Store
 from orchestrator.store import open_store, open_worker_locks
 from tests.integration.engine.checking import check
 from tests.integration.engine.house import House, Worker, new_id
@@ -159,6 +159,34 @@ async def test_calls_past_the_grace_time_are_left_in_doubt(house: House) -> None
     house.shop.on_send = lambda name: None
     held.go.set()
     assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    await check(house, run_id)
+
+
+async def test_an_outcome_that_waits_for_its_commit_outlives_its_driver(house: House) -> None:
+    """The grace time is over when the answer is there and not recorded yet."""
+    run_id = await house.submit(shop_plan([(Kind.UNKEYED, Kind.UNKEYED)] * 2))
+    at_commit, go = threading.Event(), threading.Event()
+    with started(house) as process:
+
+        async def slow(writes: Sequence[RunWrite]) -> None:
+            if writes[0].attempts:
+                at_commit.set()
+                await asyncio.to_thread(go.wait, WAIT_SECONDS)
+
+        assert process.worker is not None
+        process.worker.on_record = slow
+        process.deliver(house.broker.hints.popleft())
+        await asyncio.to_thread(at_commit.wait, WAIT_SECONDS)
+        drain = asyncio.create_task(asyncio.to_thread(process.runtime.drain, grace_seconds=0.0))
+        await until(lambda: process.runtime._draining)
+        await asyncio.sleep(0.1)
+        go.set()
+        await drain
+    first, second = await house.store.steps(run_id)
+    assert first.forward.link.status is LinkStatus.LANDED
+    assert second.forward.link.status is LinkStatus.PENDING
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    assert len(house.shop.sent) == 2
     await check(house, run_id)
 
 
