@@ -41,11 +41,11 @@ from orchestrator.core.states import HAPPENED, TIMED, Direction, LinkStatus, Run
 from orchestrator.definitions.program import Program
 from orchestrator.engine.answering import Answer, ask, broken, event_of, of_verification, within
 from orchestrator.engine.deps import Deps
-from orchestrator.engine.escalating import as_record, new_escalation
+from orchestrator.engine.ending import escalate, finish
 from orchestrator.engine.ledger import At
 from orchestrator.engine.showing import Showing
 from orchestrator.engine.standing import Standing, give_back
-from orchestrator.errors import RefusedError, Unavailable
+from orchestrator.errors import RefusedError
 from orchestrator.ports import (
     ActiveRun,
     ClaimedRun,
@@ -53,7 +53,6 @@ from orchestrator.ports import (
     Hint,
     Hop,
     LinkWrite,
-    NewEscalation,
     Permit,
     StepEnd,
 )
@@ -132,9 +131,11 @@ class RunDriver:
             case Wait():
                 return await self._wait(command)
             case Escalate():
-                return await self._escalate(command)
+                await escalate(command, self._run, self._shown, self._deps)
+                return None
             case Finish():
-                return await self._finish(command)
+                await finish(command, self._run, self._shown, self._program)
+                return None
             case Hold():
                 self._shown.end(StepEnd.RETRIED, "paused")
                 await self._run.flush(release=True)
@@ -385,46 +386,6 @@ class RunDriver:
                 return cancelled
             await self._run.flush(release=True)
         return None
-
-    async def _escalate(self, command: Escalate) -> Decision | None:
-        self._run.note_all_links()
-        escalation = new_escalation(
-            command, self._run.saga, self._run.ledger.steps, new_id=self._deps.new_id
-        )
-        self._run.audit("run.escalated", None, {"reason": command.reason, "detail": command.detail})
-        self._shown.end(StepEnd.FAILED, command.detail)
-        await self._run.flush(release=True, escalation=escalation)
-        log.warning("run.escalated", run=self._run.ledger.run.id, reason=command.reason)
-        await self._announce(escalation)
-        return None
-
-    async def _announce(self, escalation: NewEscalation) -> None:
-        """Put it on the dead-letter queue; if that fails, the sweep reconciles queue and table."""
-        self._run.reach("before_publish")
-        record = as_record(
-            escalation, self._run.ledger.run, self._run.saga.plan, self._deps.clock.now()
-        )
-        try:
-            await self._deps.dead_letters.publish([record])
-        except Unavailable as error:
-            log.warning("dead_letter.postponed", escalation=escalation.id, why=str(error))
-
-    async def _finish(self, command: Finish) -> Decision | None:
-        outputs = self._outputs() if command.status is RunStatus.SUCCEEDED else None
-        self._run.note_all_links()
-        self._run.audit(f"run.{command.status}", None, {"cause": self._run.saga.cause})
-        self._shown.end(StepEnd.REVOKED, self._run.saga.cause)
-        await self._run.flush(release=True, outputs=outputs)
-        return None
-
-    def _outputs(self) -> Mapping[str, Any] | None:
-        """The workflow's outputs; a run whose effects are all there succeeds also without them."""
-        try:
-            return self._program.outputs(self._run.facts)
-        except Exception as error:
-            log.exception("outputs.broken", run=self._run.ledger.run.id)
-            self._run.audit("outputs.failed", None, {"why": broken("the making of them", error)})
-            return None
 
     async def _hop_away(self) -> Decision | None:
         """Release the run with a wake-up for whoever comes next; one that waits needs none."""

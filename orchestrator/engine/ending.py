@@ -1,0 +1,61 @@
+"""How a run settles: with an escalation that a person decides, or with its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from orchestrator.core.saga import Escalate, Finish
+from orchestrator.core.states import RunStatus
+from orchestrator.definitions.program import Program
+from orchestrator.engine.answering import broken
+from orchestrator.engine.deps import Deps
+from orchestrator.engine.escalating import as_record, new_escalation
+from orchestrator.engine.showing import Showing
+from orchestrator.engine.standing import Standing
+from orchestrator.errors import Unavailable
+from orchestrator.ports import NewEscalation, StepEnd
+
+log = structlog.get_logger(__name__)
+
+
+async def escalate(command: Escalate, run: Standing, shown: Showing, deps: Deps) -> None:
+    """Stop the run, open its escalation in the same commit, and announce it."""
+    run.note_all_links()
+    escalation = new_escalation(command, run.saga, run.ledger.steps, new_id=deps.new_id)
+    run.audit("run.escalated", None, {"reason": command.reason, "detail": command.detail})
+    shown.end(StepEnd.FAILED, command.detail)
+    await run.flush(release=True, escalation=escalation)
+    log.warning("run.escalated", run=run.ledger.run.id, reason=command.reason)
+    await _announce(escalation, run, deps)
+
+
+async def finish(command: Finish, run: Standing, shown: Showing, program: Program) -> None:
+    """Record the end, with the workflow's outputs when it succeeded."""
+    outputs = _outputs(run, program) if command.status is RunStatus.SUCCEEDED else None
+    run.note_all_links()
+    run.audit(f"run.{command.status}", None, {"cause": run.saga.cause})
+    shown.end(StepEnd.REVOKED, run.saga.cause)
+    await run.flush(release=True, outputs=outputs)
+
+
+async def _announce(escalation: NewEscalation, run: Standing, deps: Deps) -> None:
+    """Put it on the dead-letter queue; if that fails, the sweep reconciles queue and table."""
+    run.reach("before_publish")
+    record = as_record(escalation, run.ledger.run, run.saga.plan, deps.clock.now())
+    try:
+        await deps.dead_letters.publish([record])
+    except Unavailable as error:
+        log.warning("dead_letter.postponed", escalation=escalation.id, why=str(error))
+
+
+def _outputs(run: Standing, program: Program) -> Mapping[str, Any] | None:
+    """The workflow's outputs; a run whose effects are all there succeeds also without them."""
+    try:
+        return program.outputs(run.facts)
+    except Exception as error:
+        log.exception("outputs.broken", run=run.ledger.run.id)
+        run.audit("outputs.failed", None, {"why": broken("the making of them", error)})
+        return None
