@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from orchestrator.cli.output import plain
 from orchestrator.ports import RunFilter
@@ -126,15 +127,20 @@ def test_over_waits_a_dead_worker_a_purge_and_an_escalation(here: Deployment) ->
     assert journeys.assert_same(flower, stuck)[-1] == ("journey.pack.undo", "SUCCESS")
 
 
-def test_over_a_purge_and_a_cancel(here: Deployment) -> None:
+def test_over_lost_and_doubled_messages_and_a_cancel(here: Deployment) -> None:
     """Lost wake-ups are given again; a step that a cancel overtook is shown as revoked."""
     flower, journeys = here.flower(), Journeys(here)
     lost = [journeys.submit(f"lost-{n}") for n in range(3)]
     here.celery("purge", "-f")
+    doubled = [journeys.submit(f"doubled-{n}") for n in range(2)]
+    with redis.Redis.from_url(here.broker_url) as broker:
+        messages = broker.lrange("default.forward", 0, -1)
+        assert broker.lpush("default.forward", *messages, *messages) == 6
     here.worker("w1")
-    for run_id in lost:
+    for run_id in (*lost, *doubled):
         assert here.settled(run_id) == "succeeded"
         journeys.assert_same(flower, run_id)
+    assert flower.depths()["default.forward"] == 0
 
     cancelled = journeys.submit("cancelled", "hold")
     sql = "SELECT 1 FROM run_steps WHERE run_id = ? AND status = 'started'"
