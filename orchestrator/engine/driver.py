@@ -351,7 +351,6 @@ class RunDriver:
                 finished_at=self._deps.clock.now(),
             ),
         )  # fmt: skip
-        self._run.note_links_changed_besides(at)
         self._run.ledger.progressed()
         self._run.audit(link.status, at, {"reason": reason, "run": self._run.saga.status})
         accepted = not isinstance(event, e.Landed) or event.accepted
@@ -392,7 +391,6 @@ class RunDriver:
         at = current(self._run.saga)
         if at is not None:
             self._withdraw(at)
-        self._run.note_all_links()
         if self._run.saga.status in TIMED:
             return await self._sleep()
         await self._run.flush(release=True, hinted=True)

@@ -35,7 +35,6 @@ async def escalate(command: Escalate, run: Standing, shown: Showing, deps: Deps)
 async def finish(command: Finish, run: Standing, shown: Showing, program: Program) -> None:
     """Record the end, with the workflow's outputs when it succeeded."""
     outputs = _outputs(run, program) if command.status is RunStatus.SUCCEEDED else None
-    run.note_all_links()
     run.audit(f"run.{command.status}", None, {"cause": run.saga.cause})
     shown.end(StepEnd.REVOKED, run.saga.cause)
     await run.flush(release=True, outputs=outputs)

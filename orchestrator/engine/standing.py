@@ -57,6 +57,7 @@ class Standing:
         self.reach("after_commit")
 
     async def commit(self, **more: Any) -> None:
+        self.note_all_links()
         write = self.ledger.take_write(self.saga, refuses_cancel=self._refuses_cancel, **more)
         signals = await self._deps.journal.submit(write)
         if signals is None:
@@ -100,17 +101,17 @@ class Standing:
             )
         )  # fmt: skip
 
-    def note_links_changed_besides(self, at: At) -> None:
-        """The core marks links without compensation as not needed on its way back."""
-        if self.saga.direction is Direction.BACKWARD:
-            self.note_all_links(but=at)
+    def note_all_links(self) -> None:
+        """Take over what the core has changed besides the link at hand.
 
-    def note_all_links(self, but: At | None = None) -> None:
+        On its way back it marks what needs no undo, and after a death what is in doubt. A commit
+        that left such a link out would let the next owner stand at another one than we do.
+        """
         for step in range(len(self.saga.steps)):
             for direction in Direction:
                 at = (step, direction)
-                link = self.saga.link(*at)
-                if at != but and link != self.ledger.link(at).link:
+                link, known = self.saga.link(*at), self.ledger.link(at).link
+                if link is not known and link != known:
                     self.ledger.change(at, LinkWrite(step=step, direction=direction, link=link))
 
     def audit(self, what: str, at: At | None, data: dict[str, Any]) -> None:

@@ -454,3 +454,27 @@ async def test_handed_over_while_it_waits_and_somebody_wants_it_cancelled(house:
     assert [hint.run_id for hint in house.broker.hints] == [run_id]
     assert (await house.settle(run_id)).status is RunStatus.COMPENSATED
     await check(house, run_id)
+
+
+@pytest.mark.parametrize("undo", [Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED])
+async def test_a_death_after_a_cancel_is_taken_up_at_the_same_link(
+    house: House, undo: Kind
+) -> None:
+    """What the way back skips is recorded with the undo that it leads to."""
+    run_id = await house.submit(shop_plan([(Kind.KEYED, undo), (Kind.KEYED, None), KEYED]))
+
+    def at_last_step(name: str) -> Any:
+        return cancel() if name == "s2" else None
+
+    async def cancel() -> None:
+        await house.store.request_cancel(
+            run_id, mode=CancelMode.UNDO, reason="changed my mind", by="ada"
+        )
+
+    house.shop.on_send = at_last_step
+    with dying_at(lambda r: r.point == "after_intent" and r.at == (0, Direction.BACKWARD)) as hit:
+        await house.work()
+    assert hit
+    run = await house.settle(run_id)
+    assert run.status is (RunStatus.ESCALATED if undo is Kind.UNKEYED else RunStatus.COMPENSATED)
+    await check(house, run_id)
