@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,34 @@ async def test_whoever_waits_too_long_is_told(tmp_path: Path) -> None:
         pass
     first.close()
     second.close()
+
+
+async def test_a_process_that_writes_all_the_time_lets_others_in(tmp_path: Path) -> None:
+    """Its heartbeat, on a thread and a connection of its own, would else look dead."""
+    begun, enough = threading.Event(), threading.Event()
+
+    async def write(busy: Turns) -> None:
+        while not enough.is_set():
+            async with busy.mine(within_seconds=10):
+                begun.set()
+                await asyncio.sleep(0.005)
+
+    async def write_on_and_on() -> None:
+        busy = Turns(tmp_path / "a.db")
+        await asyncio.gather(*(write(busy) for _ in range(3)))
+        busy.close()
+
+    writers = asyncio.create_task(asyncio.to_thread(asyncio.run, write_on_and_on()))
+    heartbeat = Turns(tmp_path / "a.db")
+    try:
+        assert await asyncio.to_thread(begun.wait, 10)
+        for _ in range(10):
+            async with heartbeat.mine(within_seconds=1):
+                pass
+    finally:
+        enough.set()
+        await writers
+    heartbeat.close()
 
 
 async def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
