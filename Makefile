@@ -18,7 +18,7 @@ demo: setup ## a thousand runs against a real server, undone where they fail, an
 	@$(BIN)/orchestrator demo $(ARGS)
 
 test: setup ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/ruff format --check .
