@@ -26,7 +26,7 @@ _LEAST_SECONDS, _MOST_SECONDS = 0.0005, 0.002
 
 
 class Turns:
-    """The files `<database>.writing` and `.writing-next`, and a queue of this process before them."""
+    """The files `<database>.writing` and `.writing-next`, behind a queue of this process."""
 
     def __init__(self, database: Path) -> None:
         self._turn = _LockFile(Path(f"{database}.writing"))
