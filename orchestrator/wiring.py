@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 
 import structlog
 import uuid_utils
@@ -94,7 +95,7 @@ def celery_app() -> OrchestratorApp:
 
 def build_app(settings: Settings) -> OrchestratorApp:
     """An app for these settings whose workers drive runs."""
-    registry = load_tasks(settings.task_modules)
+    registry = _load_tasks(settings)
     app = make_app(
         broker_url=broker_url(settings),
         lanes=settings.lanes,
@@ -108,6 +109,15 @@ def build_app(settings: Settings) -> OrchestratorApp:
     )
     app.runtime_factory = lambda: _runtime(settings, app, registry)
     return app
+
+
+def _load_tasks(settings: Settings) -> TaskRegistry:
+    """This deployment's tasks, from the current folder first. Raises InvalidSetting."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        # `python -m` puts it there, the console scripts of Celery and of ours do not.
+        sys.path.insert(0, folder)
+    return load_tasks(settings.task_modules)
 
 
 def broker_url(settings: Settings) -> str:
@@ -287,7 +297,7 @@ async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
 
 def open_definitions(settings: Settings) -> Definitions:
     """Load and validate workflows without a database or a broker."""
-    return Definitions(load_tasks(settings.task_modules))
+    return Definitions(_load_tasks(settings))
 
 
 @asynccontextmanager

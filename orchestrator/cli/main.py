@@ -65,8 +65,6 @@ def main(
 ) -> None:
     """Options that stand before the command."""
     configure_logging(level="WARNING")
-    # As `celery` and `python -m` do: this deployment's tasks/ lie in the current folder.
-    sys.path.insert(0, str(Path.cwd()))
     choose_folders(config_dir=config_dir, state_dir=state_dir)
 
 
