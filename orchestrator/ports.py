@@ -9,7 +9,7 @@ out from the run's (`hop_id_of`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -551,15 +551,22 @@ class Store(WorkflowStore, RunStore, EscalationStore, WorkerStore, Protocol):
 # --- ports: what leaves the process ---------------------------------------------------------------
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptContext:
-    """Who sends: for headers, logs and Python functions."""
+    """Who sends: for headers, logs and Python functions; and a last look before it leaves."""
 
     run_id: str
     step_id: str
     attempt: int
     direction: Direction
     tenant: str
+    may_leave: Callable[[], bool] = _always
+    """Asked when the request is about to leave, with nothing to wait for in between. False: this
+    process was held up and may have lost the run; the transport raises NotLanded (retryable)."""
 
 
 class Transport(Protocol):
@@ -575,8 +582,8 @@ class Transport(Protocol):
     ) -> Response:
         """The complete answer, whatever its status.
 
-        Raises NotLanded when the request certainly did not leave (DNS, refused, TLS, egress),
-        InDoubt when it may have (timeout, reset, truncated answer).
+        Raises NotLanded when the request certainly did not leave (DNS, refused, TLS, egress, it
+        may not any more), InDoubt when it may have (timeout, reset, truncated answer).
         """
 
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from orchestrator import crashpoints
 from orchestrator.core import events as e
 from orchestrator.core.exchange import FrozenRequest, Judgement, NothingToUndo, Response
 from orchestrator.core.plan import Call, Effects
@@ -252,7 +253,8 @@ class RunDriver:
 
     async def _begin(self, at: At, request: FrozenRequest) -> None:
         """Make the intent durable."""
-        self._run.reach("before_intent")
+        if crashpoints.hook is not None:
+            await self._run.reach("before_intent")
         now = self._deps.clock.now()
         self._run.apply(e.Began())
         first = self._run.ledger.link(at).started_at is None
@@ -265,7 +267,8 @@ class RunDriver:
         )  # fmt: skip
         self._run.audit("begun", at, {"attempt": self._run.saga.link(*at).attempts})
         await self._run.flush()
-        self._run.reach("after_intent")
+        if crashpoints.hook is not None:
+            await self._run.reach("after_intent")
 
     def _withdraw(self, at: At) -> None:
         """Take back an intent whose request never left."""
@@ -287,7 +290,8 @@ class RunDriver:
 
     async def _send(self, at: At, request: FrozenRequest, permit: Permit) -> Decision:
         answer = await self._asked(at, self._run.saga.call(*at), request, permit)
-        self._run.reach("after_effect")
+        if crashpoints.hook is not None:
+            await self._run.reach("after_answer")
         return self._take_answer(at, answer, "call")
 
     async def _verify(self, at: At) -> Decision:
@@ -318,6 +322,8 @@ class RunDriver:
 
         self._calling = asyncio.current_task()
         try:
+            if crashpoints.hook is not None:
+                await self._run.reach("before_send")
             return await ask(
                 self._deps, call.api, request, self._run.context(at), judge,
                 timeout_seconds=call.timeout_seconds,
@@ -394,12 +400,15 @@ class RunDriver:
         if self._run.saga.status in TIMED:
             return await self._sleep()
         await self._run.flush(release=True, hinted=True)
-        self._run.reach("before_publish")
+        if crashpoints.hook is not None:
+            await self._run.reach("before_publish")
         hint = Hint.at(
             self._run.saga, run_id=self._run.ledger.run.id, epoch=self._run.ledger.run.epoch,
             lane=self._run.ledger.run.lane,
         )  # fmt: skip
         await self._deps.outbox.submit(hint)
+        if crashpoints.hook is not None:
+            await self._run.reach("after_publish")
         return None
 
     def _inline_budget_is_spent(self, at: At) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from orchestrator import crashpoints
 from orchestrator.core.saga import Escalate, Finish
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.program import Program
@@ -42,12 +43,15 @@ async def finish(command: Finish, run: Standing, shown: Showing, program: Progra
 
 async def _announce(escalation: NewEscalation, run: Standing, deps: Deps) -> None:
     """Put it on the dead-letter queue; if that fails, the sweep reconciles queue and table."""
-    run.reach("before_publish")
+    if crashpoints.hook is not None:
+        await run.reach("before_publish")
     record = as_record(escalation, run.ledger.run, run.saga.plan, deps.clock.now())
     try:
         await deps.dead_letters.publish([record])
     except Unavailable as error:
         log.warning("dead_letter.postponed", escalation=escalation.id, why=str(error))
+    if crashpoints.hook is not None:
+        await run.reach("after_publish")
 
 
 def _outputs(run: Standing, program: Program) -> Mapping[str, Any] | None:

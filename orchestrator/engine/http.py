@@ -68,7 +68,8 @@ class HttpTransport:
         base = client.config.base_url or self._base_url(api)
         if base is None:
             raise NotLanded(f"{api}: no base URL is known in this worker", retryable=True)
-        return await client.send(base, request, timeout_seconds)
+        _stage.set(stage := _Stage(may_leave=context.may_leave))
+        return await client.send(base, request, timeout_seconds, stage)
 
     async def aclose(self) -> None:
         """Close all connections. Calls in flight become in doubt."""
@@ -102,10 +103,8 @@ class _Client:
         )
 
     async def send(
-        self, base: str, request: FrozenRequest, timeout_seconds: float | None
+        self, base: str, request: FrozenRequest, timeout_seconds: float | None, stage: _Stage
     ) -> Response:
-        stage = _Stage()
-        _stage.set(stage)
         begun = time.monotonic()
         try:
             self._check(base)
@@ -116,6 +115,9 @@ class _Client:
             )  # fmt: skip
             async with answer:
                 body = await self._body(answer)
+        except _HeldUp as error:
+            why = f"{self.config.name}: this process was held up before the request could leave"
+            raise NotLanded(why, retryable=True) from error
         except (EgressRefused, ValueError) as error:  # ValueError: an address that is none
             raise self._refused(error, stage) from error
         except (aiohttp.ClientError, OSError, _Lost, _TooLarge) as error:  # OSError: timeouts too
@@ -221,10 +223,15 @@ class _TooLarge(Exception):
     """The answer's body exceeds the limit."""
 
 
+class _HeldUp(Exception):
+    """The request may not leave any more."""
+
+
 @dataclass(slots=True)
 class _Stage:
     """How far a request has come."""
 
+    may_leave: Callable[[], bool]
     connected: bool = False
 
 
@@ -232,13 +239,17 @@ _stage: ContextVar[_Stage] = ContextVar("stage")
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes that a request has got its connection."""
+    """Asks whether a request may still leave, and notes that it has got its connection."""
 
     async def connect(
         self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
-        _stage.get().connected = True
+        stage = _stage.get()
+        if not stage.may_leave():
+            connection.release()
+            raise _HeldUp
+        stage.connected = True
         return connection
 
 

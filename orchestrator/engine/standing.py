@@ -10,11 +10,13 @@ from typing import Any
 
 from orchestrator import crashpoints
 from orchestrator.core import events as e
+from orchestrator.core import journal
 from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts
-from orchestrator.core.plan import Plan
-from orchestrator.core.saga import Decision, Saga
+from orchestrator.core.plan import Effects, Plan
+from orchestrator.core.saga import Decision, Saga, current
 from orchestrator.core.states import HAPPENED, Direction
+from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At, Ledger
@@ -40,10 +42,15 @@ class Standing:
         self._deps = deps
         self._wish = Signals()
         self._refuses_cancel = False  # the next write says so
+        self._journal: list[dict[str, Any]] = []  # decided on since the last audit record
+        self._told = self.saga.status  # by the audit
 
     def apply(self, event: e.Event) -> Decision:
-        decision = decide(self.saga, event, self._deps.clock.now())
+        """Let the core decide; what it decided goes into the journal with the next commit."""
+        now = self._deps.clock.now()
+        decision = decide(self.saga, event, now)
         self.saga = decision.saga
+        self._journal.append(journal.entry(event, now, decision.command))
         return decision
 
     async def flush(self, **more: Any) -> None:
@@ -52,12 +59,15 @@ class Standing:
             return
         if more.get("release"):
             self.ledger.progressed()  # given back in good order: it does not kill its workers
-        self.reach("before_commit")
+        if crashpoints.hook is not None:
+            await self.reach("before_commit")
         await self.commit(**more)
-        self.reach("after_commit")
+        if crashpoints.hook is not None:
+            await self.reach("after_commit")
 
     async def commit(self, **more: Any) -> None:
         self.note_all_links()
+        self._note_journal()
         write = self.ledger.take_write(self.saga, refuses_cancel=self._refuses_cancel, **more)
         signals = await self._deps.journal.submit(write)
         if signals is None:
@@ -65,8 +75,14 @@ class Standing:
         self.durable = write.saga
         self._wish, self._refuses_cancel = signals, False
 
-    def reach(self, point: str) -> None:
-        crashpoints.reach(point, self.ledger.run.id, self.saga)
+    async def reach(self, point: str) -> None:
+        """Come to a crash point."""
+        await crashpoints.reach(
+            Reached(
+                point=point, run_id=self.ledger.run.id, at=current(self.saga),
+                worker=self._deps.worker_id,
+            )
+        )  # fmt: skip
 
     @property
     def cancel_is_open(self) -> bool:
@@ -119,13 +135,31 @@ class Standing:
         if at is not None:
             kind = ("step." if at[1] is Direction.FORWARD else "undo.") + what
             data = {"step": self.step_id(at), **data}
+        if self._journal:
+            data = {**data, "events": self._journal}
+            self._journal = []
+        self._told = self.saga.status
         self.ledger.audit(kind, self._deps.clock.now(), actor=self._deps.worker_id, data=data)
 
+    def _note_journal(self) -> None:
+        """What was decided on without a record of its own must not be missing in a replay.
+
+        An event that changed nothing may wait for the next record, or be forgotten.
+        """
+        if self._journal and (self.saga.status is not self._told or self.saga != self.durable):
+            self.audit(f"run.{self.saga.status}", None, {})
+
     def context(self, at: At) -> AttemptContext:
+        unkeyed = self.saga.call(*at).effects is Effects.UNKEYED
+        more: dict[str, Any] = {"may_leave": self._is_ours} if unkeyed else {}
         return AttemptContext(
             run_id=self.ledger.run.id, step_id=self.step_id(at), direction=at[1],
-            attempt=self.saga.link(*at).attempts, tenant=self.ledger.run.tenant,
+            attempt=self.saga.link(*at).attempts, tenant=self.ledger.run.tenant, **more,
         )  # fmt: skip
+
+    def _is_ours(self) -> bool:
+        """Nobody can have taken the run over yet, so an unkeyed request may leave."""
+        return not self._deps.lifeline.doubtful
 
     def step_id(self, at: At) -> str:
         return self.saga.plan.steps[at[0]].id

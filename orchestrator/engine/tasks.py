@@ -50,6 +50,8 @@ class TaskTransport:
         arguments = _arguments(task, request, context)
         seconds = timeout_seconds or task.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
         begun = time.monotonic()
+        if not context.may_leave():
+            raise NotLanded(f"task {task.name}: this process was held up before it", retryable=True)
         call = self._in_loop if task.is_async else self._in_thread
         result = await call(task, arguments, seconds)
         return Response(

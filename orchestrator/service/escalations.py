@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.core import events as e
+from orchestrator.core import journal
 from orchestrator.core.deciding import decide
 from orchestrator.core.saga import Decision, Finish, Saga, current, stuck
 from orchestrator.core.states import Direction, RunStatus
@@ -116,10 +117,11 @@ class Escalations:
         escalation, claimed = await self._store.escalated_run(escalation_id)
         program = await self._programs.get(claimed.run.workflow_id)
         before = claimed.saga(program.plan)
-        decision = self._decide(before, act, escalation, await self._store.now())
+        now = await self._store.now()
+        decision = self._decide(before, act, escalation, now)
         await self._store.act(
             escalation.id,
-            self._write(claimed, before, decision, act, await self._store.now()),
+            self._write(claimed, before, decision, act, now),
             expected_epoch=claimed.run.epoch,
             resolution=act.resolution,
             by=act.by,
@@ -153,7 +155,10 @@ class Escalations:
         """The run's guarded write; its new epoch makes every older hint stale."""
         run = claimed.run
         at = stuck(before)
-        data: dict[str, Any] = {"reason": act.reason, "run": decision.saga.status}
+        data: dict[str, Any] = {
+            "reason": act.reason, "run": decision.saga.status,
+            "events": [journal.entry(act.event, now, decision.command)],
+        }  # fmt: skip
         if at is not None:
             data["step"] = before.plan.steps[at[0]].id
         if isinstance(act.event, e.Resolved):

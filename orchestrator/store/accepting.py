@@ -126,6 +126,7 @@ def _accepted(run: NewRun) -> str:
         {
             "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
             "idempotency_key": run.idempotency_key, "inputs_digest": run.inputs_digest,
+            "deadline_seconds": run.deadline_seconds,
         }
     )  # fmt: skip
 

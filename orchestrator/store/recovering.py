@@ -16,6 +16,8 @@ from orchestrator.store.part import Part, Shared
 from orchestrator.store.tables import ANNOUNCED, OWNED, SLEEPING, TIMED
 from orchestrator.store.transactions import Tx
 
+RECOVERED = "run.recovered"
+"""Audit kind: a run was taken from the worker that had it; what it was at may be in doubt."""
 _NO_LIMIT = 2**31 - 1
 _HINTED = states.DUE | states.TIMED
 
@@ -38,13 +40,22 @@ class Recovering(Part):
             " SELECT owner FROM known WHERE owner IS NOT NULL"
             " AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = known.owner)"
         )
+        # Row by row RETURNING can only tell the owner of afterwards, so it is asked for before.
+        self._owned = self._sql(
+            "SELECT id, owner FROM runs WHERE owner IN"
+            f" (SELECT b.id FROM {dead} AS b) ORDER BY id LIMIT :most {{skip_locked}}"
+        )
         # What waits for a later time needs no hint now: `take_due` gives it when its time has come.
         self._free = self._sql(
-            "UPDATE runs SET owner = NULL, epoch = epoch + 1,"
+            "UPDATE runs SET owner = NULL, epoch = epoch + 1, audit_seq = audit_seq + 1,"
             f" published_at = CASE WHEN {TIMED} AND wake_at > {{now}} THEN NULL ELSE {{now}} END"
-            " WHERE id IN (SELECT id FROM runs WHERE owner IN"
-            f" (SELECT b.id FROM {dead} AS b) ORDER BY id LIMIT :most {{skip_locked}})"
-            f" RETURNING {rows.REDELIVERY}, runs.published_at, runs.status"
+            f" WHERE id IN (SELECT b.id FROM {dead} AS b)"
+            f" RETURNING {rows.REDELIVERY}, runs.published_at, runs.status, runs.audit_seq"
+        )
+        self._note = self._dialect.bulk(
+            {"run_id": "text", "seq": "int", "data": "text"},
+            "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
+            f" SELECT b.run_id, b.seq, {{now}}, '{RECOVERED}', 'engine', b.data",
         )
         self._bury = self._sql(
             f"DELETE FROM workers WHERE id IN (SELECT b.id FROM {dead} AS b)"
@@ -80,7 +91,7 @@ class Recovering(Part):
 
         Dead: heartbeat overdue, named in `also_dead` (their lock is free), or an owner without a
         row. A worker's row goes only when it owns no run. Runs that wait for a later time or are
-        paused are freed too, and not returned: they need no hint now.
+        paused are freed too, and not returned: they need no hint now. Each is audited.
         """
         overdue = await self._db.rows(self._overdue, seconds=dead_after_seconds)
         orphaned = await self._db.rows(self._orphaned)
@@ -116,7 +127,12 @@ class Recovering(Part):
         ]  # fmt: skip
 
     async def _free_runs(self, tx: Tx, batch: str, most: int, why: str) -> list[Redelivery]:
-        freed = await tx.rows(self._free, batch=batch, most=most)
+        owners = {row[0]: row[1] for row in await tx.rows(self._owned, batch=batch, most=most)}
+        ids = codec.dump_batch([(run_id,) for run_id in owners])
+        freed = await tx.rows(self._free, batch=ids) if owners else ()
+        await tx.apply(self._note, [
+            (row[0], row[10], codec.dump({"from": owners[row[0]], "why": why})) for row in freed
+        ])  # fmt: skip
         await tx.change(self._bury, batch=batch)
         return [
             rows.redelivery_of(row, why)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import TextClause, text
 
-from orchestrator.store import SqlStore, codec
+from orchestrator.store import codec, open_store
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.part import Shared
@@ -18,8 +18,9 @@ PARAMETERS = {"most": 10, "seconds": 5.0, "batch": codec.dump_batch([("a", 0, Fa
 
 
 @pytest.fixture
-async def database(url: str, store: SqlStore) -> Any:
+async def database(url: str) -> Any:
     """Thousands of settled runs, a few that wait, and statistics about them."""
+    store = open_store(url)
     runs = await accepted(store, 4000)
     opened = open_database(url)
     async with opened.engine.begin() as connection:
@@ -34,6 +35,7 @@ async def database(url: str, store: SqlStore) -> Any:
     assert len(runs) == 4000
     yield opened
     await opened.close()
+    await store.close()
 
 
 async def plan_of(database: Database, statement: TextClause) -> str:
@@ -48,7 +50,7 @@ async def test_what_runs_all_the_time_uses_its_index(database: Database) -> None
     for statement, indexes in [
         (sweeps._due, ["runs_sleeping"]),
         (sweeps._lost, ["runs_announced"]),
-        (sweeps._free, ["runs_owned"]),
+        (sweeps._owned, ["runs_owned"]),
         (sweeps._orphaned, ["runs_owned"]),  # one hop for each owner
         (sweeps._counts, ["runs_sleeping", "runs_announced", "runs_owned"]),
         (claiming._take, [by_id]),

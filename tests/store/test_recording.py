@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,8 +12,7 @@ import pytest
 from orchestrator.core.events import CancelMode
 from orchestrator.core.saga import Link, StepState
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
-from orchestrator.ports import ClaimedRun, LinkWrite, RunWrite, hop_id_of
-from orchestrator.store import SqlStore
+from orchestrator.ports import ClaimedRun, LinkWrite, RunWrite, Store, hop_id_of
 from tests.store.making import (
     AT,
     YOU,
@@ -39,7 +39,7 @@ def full_write(run: ClaimedRun) -> RunWrite:
     )  # fmt: skip
 
 
-async def test_everything_of_a_write_is_there(store: SqlStore) -> None:
+async def test_everything_of_a_write_is_there(store: Store) -> None:
     (run,) = await claimed(store)
     given = full_write(run)
     (answer,) = await store.record([given])
@@ -62,21 +62,23 @@ async def test_everything_of_a_write_is_there(store: SqlStore) -> None:
     assert opened.context == {"undone": ["s2"]}
 
 
-async def nothing_was_written(store: SqlStore, run: ClaimedRun, *, owner: str, epoch: int) -> None:
+async def nothing_was_written(
+    store: Store, run: ClaimedRun, *, owner: str, epoch: int, notes: Sequence[str] = ()
+) -> None:
     found = await store.run(run.run.id)
     assert (found.owner, found.epoch, found.status) == (owner, epoch, RunStatus.PENDING)
-    assert (found.cause, found.outputs, found.audit_seq) == ("", None, 1)
+    assert (found.cause, found.outputs, found.audit_seq) == ("", None, 1 + len(notes))
     assert all(
         s.forward.link == Link() and s.undo.link == Link() for s in await store.steps(found.id)
     )
     assert await store.attempts(found.id) == []
-    assert len(await store.audit(found.id)) == 1
+    assert [note.kind for note in await store.audit(found.id)] == ["run.accepted", *notes]
     assert await store.escalations_of(found.id) == []
 
 
 @pytest.mark.parametrize("stale", ["epoch", "owner"])
 async def test_a_stale_write_among_good_ones_writes_nothing_at_all(
-    store: SqlStore, stale: str
+    store: Store, stale: str
 ) -> None:
     runs = await claimed(store, 5)
     bad = runs[2]
@@ -93,7 +95,7 @@ async def test_a_stale_write_among_good_ones_writes_nothing_at_all(
         assert len(await store.attempts(run.run.id)) == 1
 
 
-async def test_who_was_declared_dead_can_write_nothing(store: SqlStore) -> None:
+async def test_who_was_declared_dead_can_write_nothing(store: Store) -> None:
     (run,) = await claimed(store)
     await store.recover_dead(dead_after_seconds=60, also_dead=[str(run.run.owner)])
     await registered(store, YOU)
@@ -101,10 +103,10 @@ async def test_who_was_declared_dead_can_write_nothing(store: SqlStore) -> None:
 
     assert await store.record([full_write(run)]) == [None]
 
-    await nothing_was_written(store, run, owner=YOU, epoch=3)
+    await nothing_was_written(store, run, owner=YOU, epoch=3, notes=["run.recovered"])
 
 
-async def test_the_same_batch_again_changes_nothing(store: SqlStore) -> None:
+async def test_the_same_batch_again_changes_nothing(store: Store) -> None:
     """A commit whose answer was lost is simply made again."""
     runs = await claimed(store, 3)
     writes = [full_write(run) for run in runs]
@@ -117,7 +119,7 @@ async def test_the_same_batch_again_changes_nothing(store: SqlStore) -> None:
     assert [await everything(store, run) for run in runs] == before
 
 
-async def everything(store: SqlStore, run: ClaimedRun) -> tuple[object, ...]:
+async def everything(store: Store, run: ClaimedRun) -> tuple[object, ...]:
     run_id = run.run.id
     return (
         await store.run(run_id), await store.steps(run_id), await store.attempts(run_id),
@@ -125,7 +127,7 @@ async def everything(store: SqlStore, run: ClaimedRun) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-async def test_two_writes_of_one_run_in_a_batch_apply_in_order(store: SqlStore) -> None:
+async def test_two_writes_of_one_run_in_a_batch_apply_in_order(store: Store) -> None:
     (run, beside) = await claimed(store, 2)
     writes = [
         write(run, links=(begun(0),), audit=(audit(2),), cause="first"),
@@ -140,7 +142,7 @@ async def test_two_writes_of_one_run_in_a_batch_apply_in_order(store: SqlStore) 
     assert (await store.steps(run.run.id))[0].forward.request == request()
 
 
-async def test_a_link_twice_in_one_write_keeps_both_payloads(store: SqlStore) -> None:
+async def test_a_link_twice_in_one_write_keeps_both_payloads(store: Store) -> None:
     (run,) = await claimed(store)
     await store.record([write(run, links=(begun(0), landed(0), begun(0, B)))])
     first = (await store.steps(run.run.id))[0]
@@ -149,7 +151,7 @@ async def test_a_link_twice_in_one_write_keeps_both_payloads(store: SqlStore) ->
     assert first.undo.link.status is LinkStatus.STARTED
 
 
-async def test_none_leaves_payloads_and_times_but_not_the_link(store: SqlStore) -> None:
+async def test_none_leaves_payloads_and_times_but_not_the_link(store: Store) -> None:
     (run,) = await claimed(store)
     await store.record([write(run, links=(begun(0), landed(1)))])
     bare = [LinkWrite(step=n, direction=F, link=Link(doubt=True)) for n in (0, 1)]
@@ -172,7 +174,7 @@ async def test_none_leaves_payloads_and_times_but_not_the_link(store: SqlStore) 
     ],
 )
 async def test_settled_at_follows_the_status(
-    store: SqlStore, status: RunStatus, settled: bool
+    store: Store, status: RunStatus, settled: bool
 ) -> None:
     (run,) = await claimed(store)
     before = await store.now()
@@ -183,13 +185,13 @@ async def test_settled_at_follows_the_status(
         assert before - timedelta(milliseconds=1) <= found.settled_at <= await store.now()
 
 
-async def test_a_settled_run_has_no_owner_even_if_its_writer_forgot(store: SqlStore) -> None:
+async def test_a_settled_run_has_no_owner_even_if_its_writer_forgot(store: Store) -> None:
     (run,) = await claimed(store)
     await store.record([write(run, status=RunStatus.SUCCEEDED)])
     assert (await store.run(run.run.id)).owner is None
 
 
-async def test_a_hop_sets_its_id_and_time(store: SqlStore) -> None:
+async def test_a_hop_sets_its_id_and_time(store: Store) -> None:
     (run,) = await claimed(store)
     on = saga(run, status=RunStatus.RUNNING)
     first = StepState(forward=landed().link)
@@ -204,7 +206,7 @@ async def test_a_hop_sets_its_id_and_time(store: SqlStore) -> None:
     assert found.published_at > found.created_at
 
 
-async def test_text_that_a_database_cannot_hold_does_not_stop_the_batch(store: SqlStore) -> None:
+async def test_text_that_a_database_cannot_hold_does_not_stop_the_batch(store: Store) -> None:
     strange, beside = await claimed(store, 2)
     bad = "a\x00b \ud800 ž"
     writes = [
@@ -223,7 +225,7 @@ async def test_text_that_a_database_cannot_hold_does_not_stop_the_batch(store: S
     assert (await store.audit(strange.run.id))[1].data == {"reason": bad}
 
 
-async def test_large_payloads(store: SqlStore) -> None:
+async def test_large_payloads(store: Store) -> None:
     (run,) = await claimed(store)
     outputs = {"text": "x" * 1_000_000}
     await store.record([write(run, links=(replace(landed(0), outputs=outputs),), outputs=outputs)])
@@ -231,7 +233,7 @@ async def test_large_payloads(store: SqlStore) -> None:
     assert (await store.steps(run.run.id))[0].forward.outputs == outputs
 
 
-async def test_the_answer_tells_of_a_wish_to_cancel(store: SqlStore) -> None:
+async def test_the_answer_tells_of_a_wish_to_cancel(store: Store) -> None:
     runs = await claimed(store, 2)
     await store.request_cancel(runs[0].run.id, mode=CancelMode.UNDO, reason="wrong item", by="ada")
     first, second = await store.record([write(run) for run in runs])
@@ -241,7 +243,7 @@ async def test_the_answer_tells_of_a_wish_to_cancel(store: SqlStore) -> None:
     assert second.cancel is None
 
 
-async def test_a_run_does_not_wait_before_it_has_answered_a_wish(store: SqlStore) -> None:
+async def test_a_run_does_not_wait_before_it_has_answered_a_wish(store: Store) -> None:
     """Else a wish that comes between two writes would wait as long as the run does."""
     runs = await claimed(store, 3)
     for run in runs:
@@ -267,7 +269,7 @@ async def test_a_run_does_not_wait_before_it_has_answered_a_wish(store: SqlStore
     assert again.cancel is CancelMode.UNDO
 
 
-async def test_others_notes_move_the_owners_audit_numbers_on(store: SqlStore) -> None:
+async def test_others_notes_move_the_owners_audit_numbers_on(store: Store) -> None:
     """The owner counts in memory; nobody's record is lost or numbered twice."""
     (run,) = await claimed(store)
     await store.record([write(run, audit=(audit(2, "step.begun"),))])
@@ -291,9 +293,7 @@ async def test_others_notes_move_the_owners_audit_numbers_on(store: SqlStore) ->
     assert (await store.audit(run.run.id))[-1].seq == 8
 
 
-async def test_overlapping_batches_in_any_order_all_get_through(
-    store: SqlStore, other: SqlStore
-) -> None:
+async def test_overlapping_batches_in_any_order_all_get_through(store: Store, other: Store) -> None:
     runs = await claimed(store, 40)
     batches = [runs[n:] + runs[:n] for n in range(0, 40, 4)]
     answers = await asyncio.gather(
@@ -305,5 +305,5 @@ async def test_overlapping_batches_in_any_order_all_get_through(
     assert all(answer is not None for batch in answers for answer in batch)
 
 
-async def test_recording_nothing_is_nothing(store: SqlStore) -> None:
+async def test_recording_nothing_is_nothing(store: Store) -> None:
     assert await store.record([]) == []

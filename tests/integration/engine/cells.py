@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import Direction, RunStatus
-from orchestrator.crashpoints import POINTS, Reached
+from orchestrator.crashpoints import Reached
 from tests.integration.engine.checking import check
 from tests.integration.engine.house import LIMITS, House, Hung, dying_at
 from tests.integration.engine.world import Fate, Kind, shop_plan
@@ -25,8 +25,13 @@ At = tuple[int, Direction]
 STEPS = 3  # that happen; going back, a fourth one is refused
 KINDS = [Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED]
 LINKS = {"first": {F: 0, B: 2}, "middle": {F: 1, B: 1}, "last": {F: 2, B: 0}}
+POINTS = (  # those that a driver comes to with its run in hand
+    "before_intent", "after_intent", "before_send", "after_answer", "before_commit",
+    "after_commit", "before_publish", "after_publish",
+)  # fmt: skip
 BEFORE_THE_COMMIT = {"before_intent", "before_commit"}
-AFTER_THE_COMMIT = {"after_commit", "after_intent", "after_effect"}
+PUBLISHING = {"before_publish", "after_publish"}
+AFTER_THE_COMMIT = {"after_commit", "after_intent", "before_send", "after_answer"}
 
 
 def cells() -> list[Any]:
@@ -36,7 +41,7 @@ def cells() -> list[Any]:
         for direction in (F, B):
             for place, links in LINKS.items():
                 at = (links[direction], direction)
-                if point == "before_publish" and at == (0, F):
+                if point in PUBLISHING and at == (0, F):
                     continue  # a run's first link needs no hop
                 made.append(pytest.param(point, direction, at, id=f"{point}-{direction}-{place}"))
             if point in ("before_commit", "after_commit"):
@@ -50,7 +55,7 @@ def at_point(point: str, at: At | None) -> Callable[[Reached], bool]:
 
 def arrange(house: House, direction: Direction, kind: Kind, point: str) -> Plan:
     """A workflow that goes through all links of this direction."""
-    if point == "before_publish":  # between two links there is a message only without inline steps
+    if point in PUBLISHING:  # between two links there is a message only without inline steps
         house.limits = replace(LIMITS, max_inline_steps=0)
     if direction is F:
         return shop_plan([(kind, kind)] * STEPS)

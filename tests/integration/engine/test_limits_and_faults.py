@@ -321,7 +321,7 @@ async def test_a_run_that_kills_its_workers_is_escalated(house: House) -> None:
     house.limits = replace(LIMITS, max_claims=4)
     deaths = 0
     for _ in range(8):
-        with dying_at(lambda r: r.point == "after_effect" and r.at == (1, F)) as hit:
+        with dying_at(lambda r: r.point == "after_answer" and r.at == (1, F)) as hit:
             await house.work()
         deaths += len(hit)
         await house.sweep()

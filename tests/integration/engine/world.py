@@ -96,6 +96,8 @@ class Shop:
         waiting = self.on_send(name)
         if waiting is not None:
             await waiting
+        if not context.may_leave():
+            raise NotLanded("held up", retryable=True)
         with self._lock:
             return self._answer(order, name, request)
 

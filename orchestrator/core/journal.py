@@ -1,0 +1,112 @@
+"""The journal of a run: every event that was decided on, when, and what was commanded then.
+
+An entry is plain JSON: the event's name and fields, `at` (ISO 8601, UTC) and `then`, the command in
+words. Since `decide` is pure, the entries alone rebuild the saga, and a program that would decide
+otherwise today is found out: `replay` raises where it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core import events as e
+from orchestrator.core.deciding import decide
+from orchestrator.core.plan import Plan
+from orchestrator.core.saga import (
+    Command,
+    Escalate,
+    Finish,
+    Hold,
+    Perform,
+    Saga,
+    Verify,
+    Wait,
+)
+
+EVENTS: dict[str, type[e.Event]] = {
+    name: kind
+    for name, kind in vars(e).items()
+    if isinstance(kind, type) and issubclass(kind, e.Event) and kind is not e.Event
+}
+_TIMES = {"until"}
+_MODES = {"mode"}
+
+
+class ReplayDiffers(Exception):
+    """A recorded event leads to another command than was recorded."""
+
+    def __init__(self, *, place: int, entry: Mapping[str, Any], found: str) -> None:
+        self.place, self.entry, self.found = place, entry, found
+        super().__init__(
+            f"event {place} of the journal ({entry.get('event')}): found the command {found!r};"
+            f" wanted {entry.get('then')!r} as it was recorded"
+        )
+
+
+def entry(event: e.Event, now: datetime, command: Command | None) -> dict[str, Any]:
+    """One decision as JSON. Fields that have their default value are left out."""
+    given = {
+        field.name: _plain(getattr(event, field.name))
+        for field in fields(event)
+        if field.default is MISSING or getattr(event, field.name) != field.default
+    }
+    return {
+        "event": type(event).__name__, **given, "at": now.isoformat(), "then": in_words(command),
+    }  # fmt: skip
+
+
+def event_of(recorded: Mapping[str, Any]) -> e.Event:
+    """The event of an entry. Raises KeyError for an unknown one."""
+    kind = EVENTS[recorded["event"]]
+    names = {field.name for field in fields(kind)}
+    return kind(**{name: _value(name, recorded[name]) for name in names & recorded.keys()})
+
+
+def replay(
+    plan: Plan, entries: Iterable[Mapping[str, Any]], *, deadline_at: datetime | None = None
+) -> Saga:
+    """The saga after these entries, from the beginning of a run of `plan`.
+
+    Raises ReplayDiffers at the first command that is not the recorded one, IllegalTransition for
+    an event that was not possible.
+    """
+    saga = Saga.new(plan, deadline_at=deadline_at)
+    for place, recorded in enumerate(entries, 1):
+        decision = decide(saga, event_of(recorded), datetime.fromisoformat(recorded["at"]))
+        found = in_words(decision.command)
+        if found != recorded["then"]:
+            raise ReplayDiffers(place=place, entry=recorded, found=found)
+        saga = decision.saga
+    return saga
+
+
+def in_words(command: Command | None) -> str:
+    """A command in words that tell it apart from every other one; '' for none."""
+    match command:
+        case Perform() | Verify():
+            verb = "perform" if isinstance(command, Perform) else "verify"
+            return f"{verb} {command.step} {command.direction}"
+        case Wait():
+            return f"wait {command.until.isoformat()}"
+        case Escalate():
+            where = "" if command.step is None else f" {command.step} {command.direction}"
+            return f"escalate {command.reason}{where}"
+        case Finish():
+            return f"finish {command.status}"
+        case Hold():
+            return "hold"
+        case _:
+            return ""
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _TIMES:
+        return datetime.fromisoformat(value)
+    return e.CancelMode(value) if name in _MODES else value
