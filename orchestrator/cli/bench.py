@@ -1,0 +1,76 @@
+"""`orchestrator bench`: the judges of a source tree, each a module of its tests.
+
+They start everything that they need privately and end it again. They become this process, so that
+options, exit code and signals are theirs; `--json` makes each of them print exactly one JSON object
+on standard output.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from orchestrator.errors import NotFound, Problem
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Judge this source tree: chaos, planted faults, simulation, crash points, recovery.",
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the source tree, where there is one: the package stands in it beside `tests`."""
+
+_OWN_OPTIONS = {
+    "allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": [],
+}  # fmt: skip
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def chaos(context: typer.Context) -> None:
+    """Real processes under seeded faults, then healed, drained and judged; see `--help`."""
+    _become("tests.faults.chaos", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def mutants(context: typer.Context) -> None:
+    """Planted faults of the engine, each of which the judge has to catch."""
+    _become("tests.faults.mutants", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def simulation(context: typer.Context) -> None:
+    """Thousands of runs with random faults on a virtual clock."""
+    _become("tests.faults.simulation", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def cells(context: typer.Context) -> None:
+    """Every crash point in both directions at every place, ended, raised in and frozen."""
+    _become("tests.faults.simulation.cells", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def recovery(context: typer.Context) -> None:
+    """How soon work goes on after a worker or the broker is gone."""
+    _become("tests.faults.chaos.recovery", context.args)
+
+
+def _become(module: str, options: list[str]) -> None:
+    """Replace this process by `python -m module options` in the root of the source tree."""
+    _check_there(module)
+    os.chdir(ROOT)
+    command = [sys.executable, "-m", module, *options]
+    os.execv(sys.executable, command)  # noqa: S606 -- becoming that module is the whole point
+
+
+def _check_there(module: str) -> None:
+    """Raises NotFound where the package is installed without its source tree."""
+    place = ROOT.joinpath(*module.split("."))
+    if (place / "__main__.py").is_file() or place.with_suffix(".py").is_file():
+        return
+    wanted = "the package in its source tree, with the packages that `make setup` installs"
+    problem = Problem(place=str(place), found="no such module", wanted=wanted)
+    raise NotFound(f"{module} is not beside the package", problems=[problem])
