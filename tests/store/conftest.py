@@ -1,6 +1,8 @@
-"""One suite for the port, run on every implementation: SQLite in a file, and a real PostgreSQL.
+"""One suite for the ports, run on every implementation: SQLite in a file, a real PostgreSQL, and
+the memory that simulations run on.
 
-Each test finds a migrated database without rows.
+Each test finds a migrated database without rows. Tests that take `url` look into SQL themselves;
+all others run on `backend`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import pytest
 from psycopg import sql
 
 from orchestrator.embedded.postgres import create_database
-from orchestrator.store import SqlStore, migrate, open_store
+from orchestrator.ports import Store
+from orchestrator.store import migrate
 from orchestrator.store.tables import metadata
+from tests.store.backends import Backend, in_memory, in_sql
 
 _NAME = "store"
 
@@ -54,25 +58,38 @@ def sqlite_file_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def url(request: pytest.FixtureRequest) -> str:
-    """Each kind of database in turn."""
+_POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+
+
+def _url(request: pytest.FixtureRequest) -> str:
     name = "sqlite_file_url" if request.param == "sqlite" else "postgres_url"
     value: str = request.getfixturevalue(name)
     return value
 
 
+@pytest.fixture(params=["sqlite", _POSTGRES])
+def url(request: pytest.FixtureRequest) -> str:
+    """Each kind of SQL database in turn."""
+    return _url(request)
+
+
+@pytest.fixture(params=["sqlite", _POSTGRES, "memory"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each implementation of the ports in turn."""
+    return in_memory() if request.param == "memory" else in_sql(_url(request))
+
+
 @pytest.fixture
-async def store(url: str) -> AsyncIterator[SqlStore]:
+async def store(backend: Backend) -> AsyncIterator[Store]:
     """A store on a fresh database."""
-    opened = open_store(url)
+    opened = backend.open()
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def other(url: str) -> AsyncIterator[SqlStore]:
+async def other(backend: Backend) -> AsyncIterator[Store]:
     """A second store on the same database, as another process would have."""
-    opened = open_store(url)
+    opened = backend.open()
     yield opened
     await opened.close()

@@ -22,10 +22,10 @@ from orchestrator.ports import (
     NewEscalation,
     NewRun,
     RunWrite,
+    Store,
     WorkerRecord,
     WorkflowVersion,
 )
-from orchestrator.store import SqlStore
 
 F, B = Direction.FORWARD, Direction.BACKWARD
 ME, YOU = "worker-me", "worker-you"
@@ -60,7 +60,7 @@ def plan(name: str = "order", steps: int = 3, digest: str = "digest-1") -> Plan:
     )
 
 
-async def published(store: SqlStore, name: str = "order") -> WorkflowVersion:
+async def published(store: Store, name: str = "order") -> WorkflowVersion:
     return (await store.publish(plan(name), document="doc", by="ada"))[0]
 
 
@@ -78,7 +78,7 @@ def new_run(version: WorkflowVersion, **changes: Any) -> NewRun:
     return replace(run, **changes)
 
 
-async def accepted(store: SqlStore, count: int = 1, **changes: Any) -> list[NewRun]:
+async def accepted(store: Store, count: int = 1, **changes: Any) -> list[NewRun]:
     version = await published(store)
     runs = [new_run(version, **changes) for _ in range(count)]
     await store.accept(runs)
@@ -86,7 +86,7 @@ async def accepted(store: SqlStore, count: int = 1, **changes: Any) -> list[NewR
 
 
 async def claimed(
-    store: SqlStore, count: int = 1, *, owner: str = ME, **changes: Any
+    store: Store, count: int = 1, *, owner: str = ME, **changes: Any
 ) -> list[ClaimedRun]:
     """Fresh runs in the hands of `owner`, in order of their ids."""
     runs = await accepted(store, count, **changes)
@@ -95,7 +95,7 @@ async def claimed(
     return sorted(taken, key=lambda each: each.run.id)
 
 
-async def registered(store: SqlStore, *ids: str) -> None:
+async def registered(store: Store, *ids: str) -> None:
     for worker_id in ids:
         await store.register(worker(worker_id))
 
@@ -169,7 +169,7 @@ def escalation(step: int | None = 1) -> NewEscalation:
     )  # fmt: skip
 
 
-async def escalated(store: SqlStore, count: int = 1) -> list[tuple[str, ClaimedRun]]:
+async def escalated(store: Store, count: int = 1) -> list[tuple[str, ClaimedRun]]:
     """Escalation ids with the runs as they were claimed."""
     runs = await claimed(store, count)
     opened = [escalation() for _ in runs]
@@ -182,7 +182,7 @@ async def escalated(store: SqlStore, count: int = 1) -> list[tuple[str, ClaimedR
     return [(one.id, run) for one, run in zip(opened, runs, strict=True)]
 
 
-async def waiting(store: SqlStore, seconds: float, count: int = 1) -> list[ClaimedRun]:
+async def waiting(store: Store, seconds: float, count: int = 1) -> list[ClaimedRun]:
     """Released runs that wait until `seconds` from the database's now (negative: it has come)."""
     runs = await claimed(store, count)
     until = await store.now() + timedelta(seconds=seconds)

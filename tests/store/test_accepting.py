@@ -10,12 +10,11 @@ import pytest
 
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.ports import RunFilter
-from orchestrator.store import SqlStore
+from orchestrator.ports import RunFilter, Store
 from tests.store.making import accepted, new_id, new_run, published
 
 
-async def test_an_accepted_run_is_pending_published_and_audited(store: SqlStore) -> None:
+async def test_an_accepted_run_is_pending_published_and_audited(store: Store) -> None:
     version = await published(store)
     run = new_run(
         version, tenant="acme", actor="agent-7", lane="fast", priority=3,
@@ -38,13 +37,13 @@ async def test_an_accepted_run_is_pending_published_and_audited(store: SqlStore)
     assert first.at == found.created_at
 
 
-async def test_the_database_counts_the_deadline_from_its_own_now(store: SqlStore) -> None:
+async def test_the_database_counts_the_deadline_from_its_own_now(store: Store) -> None:
     (run,) = await accepted(store, deadline_seconds=90.5)
     found = await store.run(run.id)
     assert found.deadline_at == found.created_at + timedelta(seconds=90.5)
 
 
-async def test_a_repeated_key_answers_with_the_first_run(store: SqlStore) -> None:
+async def test_a_repeated_key_answers_with_the_first_run(store: Store) -> None:
     version = await published(store)
     first = new_run(version, idempotency_key="k")
     await store.accept([first])
@@ -57,7 +56,7 @@ async def test_a_repeated_key_answers_with_the_first_run(store: SqlStore) -> Non
     assert len(await store.runs(RunFilter())) == 2
 
 
-async def test_the_same_batch_again_is_answered_as_repeated(store: SqlStore) -> None:
+async def test_the_same_batch_again_is_answered_as_repeated(store: Store) -> None:
     version = await published(store)
     runs = [new_run(version) for _ in range(5)]
     await store.accept(runs)
@@ -65,7 +64,7 @@ async def test_the_same_batch_again_is_answered_as_repeated(store: SqlStore) -> 
     assert [(a.run_id, a.repeated) for a in answers] == [(run.id, True) for run in runs]
 
 
-async def test_a_key_twice_in_one_batch_makes_one_run(store: SqlStore) -> None:
+async def test_a_key_twice_in_one_batch_makes_one_run(store: Store) -> None:
     version = await published(store)
     one = new_run(version, idempotency_key="k")
     two = new_run(version, idempotency_key="k")
@@ -75,7 +74,7 @@ async def test_a_key_twice_in_one_batch_makes_one_run(store: SqlStore) -> None:
     assert len(await store.runs(RunFilter())) == 1
 
 
-async def test_tenants_do_not_share_keys(store: SqlStore) -> None:
+async def test_tenants_do_not_share_keys(store: Store) -> None:
     version = await published(store)
     runs = [new_run(version, idempotency_key="k", tenant=tenant) for tenant in ("a", "b")]
     assert [a.repeated for a in await store.accept(runs)] == [False, False]
@@ -83,7 +82,7 @@ async def test_tenants_do_not_share_keys(store: SqlStore) -> None:
 
 @pytest.mark.parametrize("change", [{"inputs_digest": "other"}, {"workflow": "refund"}])
 async def test_a_key_in_use_for_something_else_writes_nothing(
-    store: SqlStore, change: dict[str, str]
+    store: Store, change: dict[str, str]
 ) -> None:
     version = await published(store)
     await store.accept([new_run(version, idempotency_key="k")])
@@ -97,20 +96,20 @@ async def test_a_key_in_use_for_something_else_writes_nothing(
     assert len(await store.runs(RunFilter())) == 1
 
 
-async def test_the_id_of_another_run_is_a_conflict(store: SqlStore) -> None:
+async def test_the_id_of_another_run_is_a_conflict(store: Store) -> None:
     (run,) = await accepted(store)
     version = await store.workflow("order")
     with pytest.raises(Conflict, match="new id"):
         await store.accept([replace(new_run(version), id=run.id)])
 
 
-async def test_an_unknown_workflow_version_is_not_found(store: SqlStore) -> None:
+async def test_an_unknown_workflow_version_is_not_found(store: Store) -> None:
     version = replace(await published(store), id=new_id())
     with pytest.raises(NotFound, match=version.id):
         await store.accept([new_run(version)])
 
 
-async def test_many_submitters_of_one_key_get_one_run(store: SqlStore, other: SqlStore) -> None:
+async def test_many_submitters_of_one_key_get_one_run(store: Store, other: Store) -> None:
     version = await published(store)
     stores = [store, other] * 10
     batches = [
@@ -125,10 +124,10 @@ async def test_many_submitters_of_one_key_get_one_run(store: SqlStore, other: Sq
     assert len(await store.runs(RunFilter())) == 3
 
 
-async def test_accepting_nothing_is_nothing(store: SqlStore) -> None:
+async def test_accepting_nothing_is_nothing(store: Store) -> None:
     assert await store.accept([]) == []
 
 
-async def test_thousands_at_once(store: SqlStore) -> None:
+async def test_thousands_at_once(store: Store) -> None:
     runs = await accepted(store, 4000)
     assert await store.count_by_status() == {RunStatus.PENDING: len(runs)}

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import FINAL, Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.store import SqlStore
+from orchestrator.ports import Store
 from tests.store.making import ME, accepted, claimed, new_id, waiting, write
 
 
@@ -17,7 +17,7 @@ def wish(**changes: Any) -> dict[str, Any]:
     return {"mode": CancelMode.UNDO, "reason": "wrong", "by": "ada", **changes}
 
 
-async def test_an_owned_run_is_left_to_its_owner(store: SqlStore) -> None:
+async def test_an_owned_run_is_left_to_its_owner(store: Store) -> None:
     (run,) = await claimed(store)
     assert await store.request_cancel(run.run.id, **wish()) is None
     found = await store.run(run.run.id)
@@ -27,7 +27,7 @@ async def test_an_owned_run_is_left_to_its_owner(store: SqlStore) -> None:
     assert signals.cancel is CancelMode.UNDO
 
 
-async def test_an_unowned_run_is_published(store: SqlStore) -> None:
+async def test_an_unowned_run_is_published(store: Store) -> None:
     (new,) = await accepted(store)
     redelivery = await store.request_cancel(new.id, **wish())
     assert redelivery is not None
@@ -40,7 +40,7 @@ async def test_an_unowned_run_is_published(store: SqlStore) -> None:
     assert (signals.cancel, signals.cancel_reason) == (CancelMode.UNDO, "wrong")
 
 
-async def test_a_waiting_run_need_not_wait_any_more(store: SqlStore) -> None:
+async def test_a_waiting_run_need_not_wait_any_more(store: Store) -> None:
     (run,) = await waiting(store, 3600)
     assert await store.claim([(run.run.id, 1)], owner=ME) == []
     assert await store.request_cancel(run.run.id, **wish()) is not None
@@ -52,9 +52,7 @@ async def test_a_waiting_run_need_not_wait_any_more(store: SqlStore) -> None:
     ("direction", "status"),
     [(Direction.FORWARD, RunStatus.RUNNING), (Direction.BACKWARD, RunStatus.COMPENSATING)],
 )
-async def test_a_paused_run_goes_on(
-    store: SqlStore, direction: Direction, status: RunStatus
-) -> None:
+async def test_a_paused_run_goes_on(store: Store, direction: Direction, status: RunStatus) -> None:
     (run,) = await claimed(store)
     await store.record([write(run, status=RunStatus.PAUSED, direction=direction, release=True)])
     assert await store.request_cancel(run.run.id, **wish()) is not None
@@ -62,7 +60,7 @@ async def test_a_paused_run_goes_on(
     assert taken.run.status is status
 
 
-async def test_the_wish_is_audited_with_who_and_why(store: SqlStore) -> None:
+async def test_the_wish_is_audited_with_who_and_why(store: Store) -> None:
     (new,) = await accepted(store)
     await store.request_cancel(new.id, **wish(mode=CancelMode.STOP))
     last = (await store.audit(new.id))[-1]
@@ -71,7 +69,7 @@ async def test_the_wish_is_audited_with_who_and_why(store: SqlStore) -> None:
 
 
 @pytest.mark.parametrize("status", [*sorted(FINAL), RunStatus.ESCALATED])
-async def test_a_settled_run_is_a_conflict(store: SqlStore, status: RunStatus) -> None:
+async def test_a_settled_run_is_a_conflict(store: Store, status: RunStatus) -> None:
     (run,) = await claimed(store)
     await store.record([write(run, status=status, release=True)])
     with pytest.raises(Conflict, match=f"status {status}"):
@@ -79,6 +77,6 @@ async def test_a_settled_run_is_a_conflict(store: SqlStore, status: RunStatus) -
     assert len(await store.audit(run.run.id)) == 1
 
 
-async def test_an_unknown_run_is_not_found(store: SqlStore) -> None:
+async def test_an_unknown_run_is_not_found(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.request_cancel(new_id(), **wish())

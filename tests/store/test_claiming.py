@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from orchestrator.core.states import LinkStatus, RunStatus
 from orchestrator.errors import Unavailable
-from orchestrator.store import SqlStore, open_store
-from orchestrator.store.engine import Database
+from orchestrator.ports import Store
+from tests.store.backends import Backend, answers_lost
 from tests.store.making import (
     AT,
     ME,
@@ -28,7 +27,7 @@ from tests.store.making import (
 )
 
 
-async def test_a_claim_owns_counts_and_fences(store: SqlStore) -> None:
+async def test_a_claim_owns_counts_and_fences(store: Store) -> None:
     (new,) = await accepted(store)
     (taken,) = await store.claim([(new.id, 0)], owner=ME)
 
@@ -42,10 +41,10 @@ async def test_a_claim_owns_counts_and_fences(store: SqlStore) -> None:
     assert all(step.forward.link.status is LinkStatus.PENDING for step in taken.steps)
 
 
-async def test_one_of_fifty_concurrent_claimers_wins(url: str, store: SqlStore) -> None:
+async def test_one_of_fifty_concurrent_claimers_wins(backend: Backend, store: Store) -> None:
     runs = await accepted(store, 4)
     hints = [(run.id, 0) for run in runs]
-    others = [open_store(url, pool_size=2) for _ in range(5)]
+    others = [backend.open() for _ in range(5)]
     try:
         answers = await asyncio.gather(
             *(others[n % 5].claim(hints, owner=f"worker-{n}") for n in range(50))
@@ -61,13 +60,13 @@ async def test_one_of_fifty_concurrent_claimers_wins(url: str, store: SqlStore) 
 
 
 @pytest.mark.parametrize("epoch", [1, -1, 7])
-async def test_another_epoch_is_left_out(store: SqlStore, epoch: int) -> None:
+async def test_another_epoch_is_left_out(store: Store, epoch: int) -> None:
     (run,) = await accepted(store)
     assert await store.claim([(run.id, epoch)], owner=ME) == []
     assert (await store.run(run.id)).epoch == 0
 
 
-async def test_owned_unknown_and_repeated_hints(store: SqlStore) -> None:
+async def test_owned_unknown_and_repeated_hints(store: Store) -> None:
     one, two = await accepted(store, 2)
     await store.claim([(one.id, 0)], owner=YOU)
     hints = [(one.id, 0), (one.id, 1), (two.id, 0), (two.id, 0), (two.id, 1), ("no-such-run", 0)]
@@ -93,7 +92,7 @@ async def test_owned_unknown_and_repeated_hints(store: SqlStore) -> None:
     ],
 )
 async def test_only_what_is_due_can_be_claimed(
-    store: SqlStore, status: RunStatus, wake_in: float | None, due: bool
+    store: Store, status: RunStatus, wake_in: float | None, due: bool
 ) -> None:
     (run,) = await claimed(store)
     wake_at = None if wake_in is None else await store.now() + timedelta(seconds=wake_in)
@@ -101,7 +100,7 @@ async def test_only_what_is_due_can_be_claimed(
     assert len(await store.claim([(run.run.id, 1)], owner=YOU)) == int(due)
 
 
-async def test_a_second_claim_carries_what_was_frozen_and_produced(store: SqlStore) -> None:
+async def test_a_second_claim_carries_what_was_frozen_and_produced(store: Store) -> None:
     (run,) = await claimed(store)
     await store.record([write(run, links=(begun(0),))])
     await store.record([write(run, links=(landed(0), begun(1)), release=True, progressed=True)])
@@ -123,7 +122,7 @@ async def test_a_second_claim_carries_what_was_frozen_and_produced(store: SqlSto
     assert first.undo.link.status is LinkStatus.PENDING
 
 
-async def test_claims_count_up_until_there_is_progress(store: SqlStore) -> None:
+async def test_claims_count_up_until_there_is_progress(store: Store) -> None:
     (run,) = await claimed(store)
     for epoch in (1, 2, 3):
         await store.record([write(run, release=True)])
@@ -133,28 +132,18 @@ async def test_claims_count_up_until_there_is_progress(store: SqlStore) -> None:
     assert (await store.run(run.run.id)).claims == 0
 
 
-async def test_a_claim_whose_answer_was_lost_can_be_made_again(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_claim_whose_answer_was_lost_can_be_made_again(store: Store) -> None:
     """Else the run stays ours, alive by our heartbeat, and nobody drives it."""
     one, two = await accepted(store, 2)
-    committed = Database.write
-
-    async def lose_the_answer(self: Database, work: Any) -> Any:
-        await committed(self, work)
-        raise Unavailable("database", "here", "connection reset after COMMIT")
-
-    monkeypatch.setattr(Database, "write", lose_the_answer)
-    with pytest.raises(Unavailable):
+    with answers_lost(store), pytest.raises(Unavailable):
         await store.claim([(one.id, 0)], owner=ME)
-    monkeypatch.undo()
 
     assert ids(await store.claim([(one.id, 0), (two.id, 0)], owner=ME)) == ids([one, two])
     # From then on a doubled hint is stale again.
     assert await store.claim([(one.id, 0), (one.id, 1), (two.id, 0)], owner=ME) == []
 
 
-async def test_a_waiting_run_keeps_its_wake_time(store: SqlStore) -> None:
+async def test_a_waiting_run_keeps_its_wake_time(store: Store) -> None:
     (run,) = await waiting(store, -1)
     await registered(store, YOU)
     (again,) = await store.claim([(run.run.id, 1)], owner=YOU)
@@ -162,5 +151,5 @@ async def test_a_waiting_run_keeps_its_wake_time(store: SqlStore) -> None:
     assert again.run.wake_at is not None
 
 
-async def test_claiming_nothing_is_nothing(store: SqlStore) -> None:
+async def test_claiming_nothing_is_nothing(store: Store) -> None:
     assert await store.claim([], owner=ME) == []

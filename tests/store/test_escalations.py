@@ -11,8 +11,8 @@ import pytest
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.ports import ClaimedRun, RunWrite, hop_ids
-from orchestrator.store import SqlStore, open_store
+from orchestrator.ports import ClaimedRun, RunWrite, Store, hop_ids
+from tests.store.backends import Backend
 from tests.store.making import (
     ME,
     YOU,
@@ -26,7 +26,7 @@ from tests.store.making import (
 )
 
 
-async def test_an_escalation_is_there_with_its_context(store: SqlStore) -> None:
+async def test_an_escalation_is_there_with_its_context(store: Store) -> None:
     ((escalation_id, run),) = await escalated(store)
     found = await store.escalation(escalation_id)
     assert (found.run_id, found.workflow, found.tenant) == (run.run.id, "order", "default")
@@ -40,21 +40,21 @@ async def test_an_escalation_is_there_with_its_context(store: SqlStore) -> None:
     assert await store.escalation(escalation_id[-8:]) == found
 
 
-async def test_a_run_has_one_open_escalation_at_most(store: SqlStore) -> None:
+async def test_a_run_has_one_open_escalation_at_most(store: Store) -> None:
     (run,) = await claimed(store)
     for _ in range(2):
         await store.record([write(run, escalation=escalation())])
     assert len(await store.escalations_of(run.run.id)) == 1
 
 
-async def test_an_escalation_without_a_step(store: SqlStore) -> None:
+async def test_an_escalation_without_a_step(store: Store) -> None:
     (run,) = await claimed(store)
     await store.record([write(run, status=RunStatus.ESCALATED, escalation=escalation(None))])
     (found,) = await store.escalations()
     assert (found.step, found.step_id) == (None, None)
 
 
-async def test_claim_and_release(store: SqlStore) -> None:
+async def test_claim_and_release(store: Store) -> None:
     ((escalation_id, run), (beside, _)) = await escalated(store, 2)
     taken = await store.claim_escalation(escalation_id, by="ada")
     assert taken.claimed_by == "ada"
@@ -77,9 +77,9 @@ async def test_claim_and_release(store: SqlStore) -> None:
     assert last[0].data == {"escalation": escalation_id}
 
 
-async def test_one_of_many_claimers_wins(url: str, store: SqlStore) -> None:
+async def test_one_of_many_claimers_wins(backend: Backend, store: Store) -> None:
     ((escalation_id, run),) = await escalated(store)
-    others = [open_store(url) for _ in range(4)]
+    others = [backend.open() for _ in range(4)]
     answers = await asyncio.gather(
         *(others[n % 4].claim_escalation(escalation_id, by=f"p{n}") for n in range(20)),
         return_exceptions=True,
@@ -93,7 +93,7 @@ async def test_one_of_many_claimers_wins(url: str, store: SqlStore) -> None:
     assert len(await store.audit(run.run.id)) == 2
 
 
-async def test_unknown_ones_are_not_found(store: SqlStore) -> None:
+async def test_unknown_ones_are_not_found(store: Store) -> None:
     for call in (
         store.escalation(new_id()),
         store.claim_escalation(new_id(), by="ada"),
@@ -113,7 +113,7 @@ def decision(run: ClaimedRun, **changes: Any) -> tuple[RunWrite, dict[str, Any]]
     return made, told
 
 
-async def test_an_act_closes_the_escalation_and_sends_the_run_on(store: SqlStore) -> None:
+async def test_an_act_closes_the_escalation_and_sends_the_run_on(store: Store) -> None:
     ((escalation_id, run),) = await escalated(store)
     record, with_run = await store.escalated_run(escalation_id[:30])
     assert record.id == escalation_id
@@ -153,7 +153,7 @@ async def test_an_act_closes_the_escalation_and_sends_the_run_on(store: SqlStore
     assert len(await store.escalations_of(found.id)) == 2
 
 
-async def test_an_act_may_end_the_run(store: SqlStore) -> None:
+async def test_an_act_may_end_the_run(store: Store) -> None:
     ((escalation_id, run),) = await escalated(store)
     made, told = decision(run, status=RunStatus.ABANDONED, hinted=False)
     await store.act(escalation_id, made, **{**told, "resolution": "abandoned"})
@@ -163,7 +163,7 @@ async def test_an_act_may_end_the_run(store: SqlStore) -> None:
     assert await store.take_lost(silent_seconds=-1, limit=10) == []
 
 
-async def test_an_act_may_escalate_again(store: SqlStore) -> None:
+async def test_an_act_may_escalate_again(store: Store) -> None:
     ((escalation_id, run),) = await escalated(store)
     made, told = decision(run, status=RunStatus.ESCALATED, hinted=False, escalation=escalation())
     await store.act(escalation_id, made, **told)
@@ -172,7 +172,7 @@ async def test_an_act_may_escalate_again(store: SqlStore) -> None:
     assert second.closed_at is None
 
 
-async def test_acts_number_their_audit_after_what_came_in_between(store: SqlStore) -> None:
+async def test_acts_number_their_audit_after_what_came_in_between(store: Store) -> None:
     ((escalation_id, run),) = await escalated(store)
     made, told = decision(run, audit=(audit(2, "operator.retried"), audit(3, "run.x")))
     await store.claim_escalation(escalation_id, by="bob")
@@ -183,9 +183,9 @@ async def test_acts_number_their_audit_after_what_came_in_between(store: SqlStor
     assert (await store.run(run.run.id)).audit_seq == 4
 
 
-async def test_two_operators_at_once(url: str, store: SqlStore) -> None:
+async def test_two_operators_at_once(backend: Backend, store: Store) -> None:
     ((escalation_id, run),) = await escalated(store)
-    others = [open_store(url) for _ in range(3)]
+    others = [backend.open() for _ in range(3)]
     acts = []
     for n in range(12):
         made, told = decision(run, cause=f"by {n}", audit=(audit(2, f"operator.{n}"),))
@@ -208,7 +208,7 @@ async def test_two_operators_at_once(url: str, store: SqlStore) -> None:
     ],
 )
 async def test_an_act_on_a_run_that_moved_on_changes_nothing(
-    store: SqlStore, spoil: dict[str, Any]
+    store: Store, spoil: dict[str, Any]
 ) -> None:
     ((escalation_id, run),) = await escalated(store)
     before = await store.run(run.run.id)
@@ -220,7 +220,7 @@ async def test_an_act_on_a_run_that_moved_on_changes_nothing(
     assert len(await store.audit(run.run.id)) == 1
 
 
-async def test_an_act_on_a_closed_or_foreign_escalation(store: SqlStore) -> None:
+async def test_an_act_on_a_closed_or_foreign_escalation(store: Store) -> None:
     ((first, run), (second, beside)) = await escalated(store, 2)
     made, told = decision(run)
     with pytest.raises(Conflict, match=run.run.id):
@@ -235,7 +235,7 @@ async def test_an_act_on_a_closed_or_foreign_escalation(store: SqlStore) -> None
     assert (await store.run(beside.run.id)).status is RunStatus.ESCALATED
 
 
-async def test_an_owned_run_is_not_acted_on(store: SqlStore) -> None:
+async def test_an_owned_run_is_not_acted_on(store: Store) -> None:
     (run,) = await claimed(store)
     opened = escalation()
     await store.record([write(run, escalation=opened)])
@@ -244,7 +244,7 @@ async def test_an_owned_run_is_not_acted_on(store: SqlStore) -> None:
         await store.act(opened.id, made, **told)
 
 
-async def test_they_are_listed_oldest_first_up_to_a_limit(store: SqlStore) -> None:
+async def test_they_are_listed_oldest_first_up_to_a_limit(store: Store) -> None:
     opened = sorted(one for one, _ in await escalated(store, 5))
     assert [e.id for e in await store.escalations()] == opened
     assert [e.id for e in await store.escalations(limit=2)] == opened[:2]

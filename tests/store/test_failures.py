@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import event, text
 
 from orchestrator.errors import InvalidSetting, Unavailable
-from orchestrator.store import SqlStore, migrate, open_store
+from orchestrator.ports import Store
+from orchestrator.store import migrate, open_store
 from orchestrator.store.engine import open_database
 from orchestrator.store.failures import StoreFailure
 from tests.store.making import (
@@ -136,7 +137,7 @@ async def test_an_exhausted_pool_is_a_bounded_wait(url: str) -> None:
     await store.close()
 
 
-async def test_a_cancelled_caller_leaves_the_store_usable(store: SqlStore) -> None:
+async def test_a_cancelled_caller_leaves_the_store_usable(store: Store) -> None:
     runs = await claimed(store, 50)
     for _ in range(20):
         task = asyncio.create_task(store.record([write(run) for run in runs]))

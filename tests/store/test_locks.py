@@ -18,6 +18,7 @@ from orchestrator.store import open_worker_locks
 from orchestrator.store.engine import parse_url
 from orchestrator.store.locks_advisory import AdvisoryLocks
 from orchestrator.store.locks_files import FileLocks
+from tests.store.backends import Backend, locks_of
 from tests.store.making import eventually, new_id
 
 HOLDER = """
@@ -32,22 +33,16 @@ asyncio.run(main())
 """
 
 
-def locks_of(url: str) -> WorkerLocks:
-    if url.startswith("postgresql"):  # the tests' server has only just started
-        return AdvisoryLocks(parse_url(url), quiet_seconds_after_start=0)
-    return open_worker_locks(url)
-
-
 @pytest.fixture
-async def locks(url: str) -> AsyncIterator[WorkerLocks]:
-    made = locks_of(url)
+async def locks(backend: Backend) -> AsyncIterator[WorkerLocks]:
+    made = backend.locks()
     yield made
     await made.release()
 
 
 @pytest.fixture
-async def watcher(url: str) -> AsyncIterator[WorkerLocks]:
-    made = locks_of(url)
+async def watcher(backend: Backend) -> AsyncIterator[WorkerLocks]:
+    made = backend.locks()
     yield made
     await made.release()
 
@@ -116,9 +111,8 @@ async def test_looking_again_and_again_disturbs_nobody(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
-async def test_the_kernel_frees_what_a_process_held(
-    url: str, watcher: WorkerLocks, ending: signal.Signals
-) -> None:
+async def test_the_kernel_frees_what_a_process_held(url: str, ending: signal.Signals) -> None:
+    watcher = locks_of(url)
     worker_id = new_id()
     async with holder(url, worker_id) as process:
         assert await watcher.free_among([worker_id]) == []
@@ -130,7 +124,8 @@ async def test_the_kernel_frees_what_a_process_held(
         await eventually(is_free, "the lock is free", seconds=2)
 
 
-async def test_a_stopped_process_still_holds(url: str, watcher: WorkerLocks) -> None:
+async def test_a_stopped_process_still_holds(url: str) -> None:
+    watcher = locks_of(url)
     worker_id = new_id()
     async with holder(url, worker_id) as process:
         process.send_signal(signal.SIGSTOP)

@@ -6,12 +6,11 @@ import pytest
 
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import NotFound
-from orchestrator.ports import RunFilter
-from orchestrator.store import SqlStore
+from orchestrator.ports import RunFilter, Store
 from tests.store.making import accepted, attempt, claimed, new_id, new_run, published, write
 
 
-async def test_a_run_by_the_beginning_or_end_of_its_id(store: SqlStore) -> None:
+async def test_a_run_by_the_beginning_or_end_of_its_id(store: Store) -> None:
     one, two = await accepted(store, 2)
     for part in (one.id, one.id[-6:], one.id[-12:], one.id[1:], one.id.upper(), f" {one.id} "):
         assert (await store.run(part)).id == one.id, part
@@ -19,7 +18,7 @@ async def test_a_run_by_the_beginning_or_end_of_its_id(store: SqlStore) -> None:
     assert (await store.run(one.id[: max(distinct, 6)])).id == one.id
 
 
-async def test_parts_that_fit_several_or_none(store: SqlStore) -> None:
+async def test_parts_that_fit_several_or_none(store: Store) -> None:
     one, two = await accepted(store, 2)
     with pytest.raises(NotFound, match="several fit") as several:
         await store.run(one.id[:6])
@@ -30,7 +29,7 @@ async def test_parts_that_fit_several_or_none(store: SqlStore) -> None:
             await store.run(part)
 
 
-async def test_pages_newest_first(store: SqlStore) -> None:
+async def test_pages_newest_first(store: Store) -> None:
     made = sorted((run.id for run in await accepted(store, 7)), reverse=True)
     seen: list[str] = []
     before = None
@@ -40,7 +39,7 @@ async def test_pages_newest_first(store: SqlStore) -> None:
     assert seen == made
 
 
-async def test_filters(store: SqlStore) -> None:
+async def test_filters(store: Store) -> None:
     version = await published(store)
     acme = new_run(version, tenant="acme")
     await store.accept([acme, new_run(version)])
@@ -59,14 +58,14 @@ async def test_filters(store: SqlStore) -> None:
     assert await found(limit=0) == set()
 
 
-async def test_attempts_oldest_first(store: SqlStore) -> None:
+async def test_attempts_oldest_first(store: Store) -> None:
     (run,) = await claimed(store)
     made = [attempt(number=n) for n in (1, 2, 3)]
     await store.record([write(run, attempts=tuple(made))])
     assert await store.attempts(run.run.id) == made
 
 
-async def test_steps_of_an_unknown_run(store: SqlStore) -> None:
+async def test_steps_of_an_unknown_run(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.steps(new_id())
     assert await store.attempts(new_id()) == []

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.core.states import Direction, RunStatus
-from orchestrator.store import SqlStore, open_store
+from orchestrator.ports import Store
+from tests.store.backends import Backend
 from tests.store.making import (
     ME,
     YOU,
@@ -24,7 +25,7 @@ from tests.store.making import (
 NEVER = 3600.0
 
 
-async def test_workers_come_beat_and_go(store: SqlStore) -> None:
+async def test_workers_come_beat_and_go(store: Store) -> None:
     await registered(store, ME, YOU)
     await registered(store, ME)  # its first answer was lost
     assert await store.heartbeat(ME, active_runs=7, reserved=3) is True
@@ -37,7 +38,7 @@ async def test_workers_come_beat_and_go(store: SqlStore) -> None:
     assert await store.heartbeat(ME, active_runs=0, reserved=0) is False
 
 
-async def test_an_overdue_worker_loses_its_runs(store: SqlStore) -> None:
+async def test_an_overdue_worker_loses_its_runs(store: Store) -> None:
     runs = await claimed(store, 3)
     await asyncio.sleep(0.05)
     await registered(store, YOU)
@@ -58,20 +59,20 @@ async def test_an_overdue_worker_loses_its_runs(store: SqlStore) -> None:
     assert len(await store.claim([(runs[0].run.id, 2)], owner=YOU)) == 1
 
 
-async def test_who_beats_in_time_keeps_its_runs(store: SqlStore) -> None:
+async def test_who_beats_in_time_keeps_its_runs(store: Store) -> None:
     await claimed(store)
     assert await store.recover_dead(dead_after_seconds=NEVER) == []
     assert len(await store.workers()) == 1
 
 
-async def test_a_free_lock_is_enough(store: SqlStore) -> None:
+async def test_a_free_lock_is_enough(store: Store) -> None:
     mine, yours = await claimed(store), await claimed(store, owner=YOU)
     found = await store.recover_dead(dead_after_seconds=NEVER, also_dead=[ME, "nobody"])
     assert ids(found) == ids(mine)
     assert (await store.run(yours[0].run.id)).owner == YOU
 
 
-async def test_runs_of_an_owner_without_a_row_are_recovered(store: SqlStore) -> None:
+async def test_runs_of_an_owner_without_a_row_are_recovered(store: Store) -> None:
     """A worker that was declared dead may claim once more before it learns of it."""
     runs = await accepted(store, 2)
     await registered(store, YOU)
@@ -81,9 +82,9 @@ async def test_runs_of_an_owner_without_a_row_are_recovered(store: SqlStore) -> 
     assert ids(found) == [runs[0].id]
 
 
-async def test_two_recoverers_share_the_runs(url: str, store: SqlStore) -> None:
+async def test_two_recoverers_share_the_runs(backend: Backend, store: Store) -> None:
     runs = await claimed(store, 300)
-    others = [open_store(url) for _ in range(4)]
+    others = [backend.open() for _ in range(4)]
     try:
         answers = await asyncio.gather(
             *(
@@ -101,7 +102,7 @@ async def test_two_recoverers_share_the_runs(url: str, store: SqlStore) -> None:
     assert await store.workers() == []
 
 
-async def test_a_limit_leaves_the_row_until_nothing_is_owned(store: SqlStore) -> None:
+async def test_a_limit_leaves_the_row_until_nothing_is_owned(store: Store) -> None:
     await claimed(store, 5)
     assert len(await store.recover_dead(dead_after_seconds=NEVER, also_dead=[ME], limit=3)) == 3
     assert len(await store.workers()) == 1
@@ -109,7 +110,7 @@ async def test_a_limit_leaves_the_row_until_nothing_is_owned(store: SqlStore) ->
     assert await store.workers() == []
 
 
-async def test_a_warm_shutdown_hands_runs_back(store: SqlStore) -> None:
+async def test_a_warm_shutdown_hands_runs_back(store: Store) -> None:
     runs = await claimed(store, 2)
     found = await store.deregister(ME)
     assert ids(found) == ids(runs)
@@ -118,9 +119,7 @@ async def test_a_warm_shutdown_hands_runs_back(store: SqlStore) -> None:
 
 
 @pytest.mark.parametrize("status", [RunStatus.WAITING, RunStatus.PARKED])
-async def test_a_dead_workers_waiting_run_goes_on_waiting(
-    store: SqlStore, status: RunStatus
-) -> None:
+async def test_a_dead_workers_waiting_run_goes_on_waiting(store: Store, status: RunStatus) -> None:
     soon, later, paused = await claimed(store, 3)
     now = await store.now()
     await store.record(
@@ -143,7 +142,7 @@ async def test_a_dead_workers_waiting_run_goes_on_waiting(
     assert await store.take_due() == []
 
 
-async def test_due_waits_are_taken_once(store: SqlStore, other: SqlStore) -> None:
+async def test_due_waits_are_taken_once(store: Store, other: Store) -> None:
     due = await waiting(store, -1, 5)
     await waiting(store, 60, 2)
     answers = await asyncio.gather(store.take_due(), other.take_due(), store.take_due(limit=2))
@@ -154,13 +153,13 @@ async def test_due_waits_are_taken_once(store: SqlStore, other: SqlStore) -> Non
     assert (await store.run(due[0].run.id)).published_at is not None
 
 
-async def test_due_waits_come_in_order_of_their_time(store: SqlStore) -> None:
+async def test_due_waits_come_in_order_of_their_time(store: Store) -> None:
     second, first = await waiting(store, -1), await waiting(store, -2)
     assert ids(await store.take_due(limit=1)) == ids(first)
     assert ids(await store.take_due(limit=1)) == ids(second)
 
 
-async def test_a_wait_that_was_announced_and_lost_is_found(store: SqlStore) -> None:
+async def test_a_wait_that_was_announced_and_lost_is_found(store: Store) -> None:
     runs = await waiting(store, -1)
     assert await store.take_lost(silent_seconds=-1, limit=10) == []
     await store.take_due()
@@ -168,7 +167,7 @@ async def test_a_wait_that_was_announced_and_lost_is_found(store: SqlStore) -> N
     assert ids(await store.take_lost(silent_seconds=-1, limit=10)) == ids(runs)
 
 
-async def test_a_wait_can_begin_again(store: SqlStore) -> None:
+async def test_a_wait_can_begin_again(store: Store) -> None:
     (run,) = await waiting(store, -1)
     await store.take_due()
     (again,) = await store.claim([(run.run.id, 1)], owner=ME)
@@ -177,7 +176,7 @@ async def test_a_wait_can_begin_again(store: SqlStore) -> None:
     assert ids(await store.take_due()) == [run.run.id]
 
 
-async def test_silent_hints_are_lost_ones(store: SqlStore) -> None:
+async def test_silent_hints_are_lost_ones(store: Store) -> None:
     runs = await accepted(store, 5)
     await claimed(store, 2)
     assert await store.take_lost(silent_seconds=60, limit=10) == []
@@ -189,14 +188,14 @@ async def test_silent_hints_are_lost_ones(store: SqlStore) -> None:
     assert ids([*first, *second]) == ids(runs)
 
 
-async def test_a_run_given_back_without_a_hint_is_lost_at_once(store: SqlStore) -> None:
+async def test_a_run_given_back_without_a_hint_is_lost_at_once(store: Store) -> None:
     (run,) = await claimed(store)
     await asyncio.sleep(0.03)
     await store.record([write(run, release=True)])
     assert ids(await store.take_lost(silent_seconds=0.02, limit=10)) == [run.run.id]
 
 
-async def test_sweeps_share_and_tell_where_a_run_stands(store: SqlStore, other: SqlStore) -> None:
+async def test_sweeps_share_and_tell_where_a_run_stands(store: Store, other: Store) -> None:
     runs = await accepted(store, 200, lane="fast")
     answers = await asyncio.gather(
         *((store, other)[n % 2].take_lost(silent_seconds=-1, limit=20) for n in range(10))
@@ -209,7 +208,7 @@ async def test_sweeps_share_and_tell_where_a_run_stands(store: SqlStore, other: 
     assert {each.workflow_id for each in found} == {version.id}
 
 
-async def test_queue_counts(store: SqlStore) -> None:
+async def test_queue_counts(store: Store) -> None:
     await accepted(store, 3)
     await accepted(store, 2, lane="fast")
     await claimed(store, 4)
@@ -236,7 +235,7 @@ async def test_queue_counts(store: SqlStore) -> None:
     assert (await store.count_by_status())[RunStatus.SUCCEEDED] == 1
 
 
-async def test_nothing_waits_in_an_empty_database(store: SqlStore) -> None:
+async def test_nothing_waits_in_an_empty_database(store: Store) -> None:
     assert await store.queue_counts() == []
     assert await store.take_due() == []
     assert await store.take_lost(silent_seconds=-1, limit=10) == []

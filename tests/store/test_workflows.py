@@ -9,11 +9,11 @@ import pytest
 
 from orchestrator.core.plan import Plan
 from orchestrator.errors import NotFound
-from orchestrator.store import SqlStore
+from orchestrator.ports import Store
 from tests.store.making import new_id, plan
 
 
-async def test_the_first_version_is_one(store: SqlStore) -> None:
+async def test_the_first_version_is_one(store: Store) -> None:
     version, is_new = await store.publish(plan(), document="the text: ž", by="ada")
     assert is_new
     assert (version.workflow, version.version, version.published_by) == ("order", 1, "ada")
@@ -22,13 +22,13 @@ async def test_the_first_version_is_one(store: SqlStore) -> None:
     assert await store.workflow_by_id(version.id) == version
 
 
-async def test_the_same_digest_is_answered_with_the_latest(store: SqlStore) -> None:
+async def test_the_same_digest_is_answered_with_the_latest(store: Store) -> None:
     first, _ = await store.publish(plan(), document="doc", by="ada")
     again, is_new = await store.publish(plan(), document="doc, reformatted", by="bob")
     assert (again, is_new) == (first, False)
 
 
-async def test_versions_count_up_and_stay_as_they_are(store: SqlStore) -> None:
+async def test_versions_count_up_and_stay_as_they_are(store: Store) -> None:
     for digest in ("a", "b", "a"):
         await store.publish(plan(digest=digest), document=digest, by="ada")
     assert [(v.version, v.plan.digest) for v in await store.versions("order")] == [
@@ -38,21 +38,21 @@ async def test_versions_count_up_and_stay_as_they_are(store: SqlStore) -> None:
     assert (await store.workflow("order", 2)).document == "b"
 
 
-async def test_the_latest_of_each_by_name(store: SqlStore) -> None:
+async def test_the_latest_of_each_by_name(store: Store) -> None:
     for name, digest in [("refund", "a"), ("order", "a"), ("order", "b")]:
         await store.publish(plan(name, digest=digest), document="", by="ada")
     found = await store.workflows()
     assert [(v.workflow, v.version) for v in found] == [("order", 2), ("refund", 1)]
 
 
-async def test_a_plan_without_a_digest_has_one_of_its_own(store: SqlStore) -> None:
+async def test_a_plan_without_a_digest_has_one_of_its_own(store: Store) -> None:
     bare = replace(plan(), digest="")
     await store.publish(bare, document="", by="ada")
     assert (await store.publish(bare, document="", by="ada"))[1] is False
     assert (await store.publish(replace(bare, title="New"), document="", by="ada"))[1] is True
 
 
-async def test_unknown_names_say_what_exists(store: SqlStore) -> None:
+async def test_unknown_names_say_what_exists(store: Store) -> None:
     with pytest.raises(NotFound, match="nothing is published"):
         await store.workflow("order")
     await store.publish(plan(), document="", by="ada")
@@ -65,7 +65,7 @@ async def test_unknown_names_say_what_exists(store: SqlStore) -> None:
     assert await store.versions("ordre") == []
 
 
-async def test_many_publishers_of_many_versions(store: SqlStore, other: SqlStore) -> None:
+async def test_many_publishers_of_many_versions(store: Store, other: Store) -> None:
     plans: list[Plan] = [plan(digest=f"d{n % 5}") for n in range(10)]
     await asyncio.gather(
         *((store, other)[n % 2].publish(p, document="", by="ada") for n, p in enumerate(plans))

@@ -1,0 +1,98 @@
+"""Dead letters: claimed by one, closed by one; and what people decide about their runs."""
+
+from __future__ import annotations
+
+from orchestrator.core.states import RunStatus
+from orchestrator.errors import Conflict
+from orchestrator.ports import EscalationRecord, RunWrite
+from orchestrator.store.codec import storable
+from tests.faults.memory.accepting import note
+from tests.faults.memory.journal import apply_decision
+from tests.faults.memory.records import conflict, escalation_of, not_found
+from tests.faults.memory.tables import EscalationRow, MemoryDatabase, RunRow
+
+
+def claim_escalation(database: MemoryDatabase, escalation_id: str, *, by: str) -> EscalationRecord:
+    """Raises Conflict, NotFound."""
+    row = _exact(database, escalation_id)
+    if row.closed_at is not None or row.claimed_by is not None:
+        raise _moved_on(row, "open and claimed by nobody")
+    row.claimed_by, row.claimed_at = storable(by), database.clock()
+    return _noted(database, row, "escalation.claimed", by)
+
+
+def release_escalation(
+    database: MemoryDatabase, escalation_id: str, *, by: str
+) -> EscalationRecord:
+    """Raises Conflict, NotFound."""
+    row = _exact(database, escalation_id)
+    if row.closed_at is not None or row.claimed_by is None:
+        raise _moved_on(row, "open and claimed")
+    row.claimed_by = row.claimed_at = None
+    return _noted(database, row, "escalation.released", by)
+
+
+def act(
+    database: MemoryDatabase,
+    escalation_id: str,
+    write: RunWrite,
+    *,
+    expected_epoch: int,
+    resolution: str,
+    by: str,
+    reason: str,
+) -> None:
+    """Close it and apply the run's write. Raises Conflict, NotFound; nothing is written then."""
+    row = _exact(database, escalation_id)
+    if row.closed_at is not None:
+        raise _moved_on(row, "open")
+    if row.run_id != write.run_id:
+        raise _moved_on(row, f"an escalation of run {write.run_id}")
+    run = database.runs[row.run_id]
+    if (run.status, run.owner, run.epoch) != (RunStatus.ESCALATED, None, expected_epoch):
+        raise _run_moved_on(run, expected_epoch)
+    now = database.clock()
+    row.closed_at, row.resolution = now, resolution
+    row.closed_by, row.closing_reason = storable(by), storable(reason)
+    del database.open_escalations[row.id]
+    run.open_escalation = None
+    apply_decision(database, run, write, now)
+
+
+def open_unclaimed(database: MemoryDatabase) -> list[str]:
+    """Ids, oldest first."""
+    rows = database.open_escalations.values()
+    return sorted(row.id for row in rows if row.claimed_by is None)
+
+
+def _exact(database: MemoryDatabase, escalation_id: str) -> EscalationRow:
+    row = database.escalations.get(escalation_id)
+    if row is None:
+        raise not_found("escalation", escalation_id, "the whole id of an escalation")
+    return row
+
+
+def _noted(database: MemoryDatabase, row: EscalationRow, kind: str, by: str) -> EscalationRecord:
+    run = database.runs[row.run_id]
+    note(run, kind, by=by, data={"escalation": row.id}, now=database.clock())
+    return escalation_of(database, row)
+
+
+def _moved_on(row: EscalationRow, wanted: str) -> Conflict:
+    if row.closed_at is not None:
+        found = f"closed ({row.resolution}) by {row.closed_by} at {row.closed_at}"
+    elif row.claimed_by is not None:
+        found = f"claimed by {row.claimed_by} at {row.claimed_at}"
+    else:
+        found = f"open and claimed by nobody, of run {row.run_id}"
+    message = "the escalation has moved on"
+    return conflict(message, place=f"escalation {row.id}", found=found, wanted=wanted)
+
+
+def _run_moved_on(run: RunRow, expected: int) -> Conflict:
+    owner = f"owned by {run.owner}" if run.owner else "unowned"
+    return conflict(
+        "the run has moved on since it was read", place=f"run {run.id}",
+        found=f"{run.status}, epoch {run.epoch}, {owner}",
+        wanted=f"{RunStatus.ESCALATED}, epoch {expected}, unowned",
+    )  # fmt: skip

@@ -1,0 +1,362 @@
+"""A whole `ports.Store` in memory: what the SQL store does, in microseconds and under any clock.
+
+Each call is one step of the event loop, hence atomic, and has no wait of its own. Where a test
+wants the way to the database to take time, or to break, it installs a `line`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Literal, TypeVar
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.plan import Plan
+from orchestrator.core.states import RunStatus
+from orchestrator.errors import Unavailable
+from orchestrator.ports import (
+    Accepted,
+    AttemptRecord,
+    AuditRecord,
+    ClaimedRun,
+    EscalationRecord,
+    NewRun,
+    QueueCounts,
+    Redelivery,
+    RunFilter,
+    RunRecord,
+    RunWrite,
+    Signals,
+    StepRecord,
+    WorkerRecord,
+    WorkflowVersion,
+)
+from tests.faults.memory import accepting, journal, letters, records, sweeps, versions
+from tests.faults.memory.tables import MemoryDatabase, RunRow
+
+T = TypeVar("T")
+Moment = Literal["before", "after"]
+Line = Callable[[Moment, str], Awaitable[None] | None]
+"""Called with the name of the port's method before and after its transaction.
+
+What it returns is awaited (latency). Raising before, nothing was written; raising after, it was
+and the caller does not hear of it, as when the answer to a COMMIT is lost.
+"""
+
+
+class MemoryStore:
+    """One process's way to a `MemoryDatabase`."""
+
+    address = "memory"
+
+    def __init__(self, database: MemoryDatabase, *, line: Line | None = None) -> None:
+        self.database, self.line = database, line
+        # Claims whose answer was lost: the runs may be ours without anybody here driving them.
+        self._unsure: dict[tuple[str, int, str], None] = {}
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    async def _pass(self, call: str, work: Callable[[], T]) -> T:
+        """The transaction, with the way there and back."""
+        if self.line is None:
+            return work()
+        await _travel(self.line("before", call))
+        answer = work()
+        await _travel(self.line("after", call))
+        return answer
+
+    # --- workflows --------------------------------------------------------------------------------
+
+    async def publish(self, plan: Plan, *, document: str, by: str) -> tuple[WorkflowVersion, bool]:
+        """See WorkflowStore."""
+        return await self._pass(
+            "publish", lambda: versions.publish(self.database, plan, document=document, by=by)
+        )
+
+    async def workflow(self, name: str, version: int | None = None) -> WorkflowVersion:
+        """See WorkflowStore."""
+        return await self._pass("workflow", lambda: versions.workflow(self.database, name, version))
+
+    async def workflow_by_id(self, workflow_id: str) -> WorkflowVersion:
+        """See WorkflowStore."""
+        return await self._pass(
+            "workflow_by_id", lambda: versions.workflow_by_id(self.database, workflow_id)
+        )
+
+    async def workflows(self) -> list[WorkflowVersion]:
+        """See WorkflowStore."""
+        known = self.database.versions
+        return await self._pass("workflows", lambda: [known[name][-1] for name in sorted(known)])
+
+    async def versions(self, name: str) -> list[WorkflowVersion]:
+        """See WorkflowStore."""
+        return await self._pass("versions", lambda: self.database.versions.get(name, [])[::-1])
+
+    # --- runs: hot path ---------------------------------------------------------------------------
+
+    async def now(self) -> datetime:
+        """The database's clock."""
+        return await self._pass("now", self.database.clock)
+
+    async def accept(self, runs: Sequence[NewRun]) -> list[Accepted]:
+        """See RunStore."""
+        if not runs:
+            return []
+        return await self._pass("accept", lambda: accepting.accept(self.database, runs))
+
+    async def claim(self, hints: Sequence[tuple[str, int]], *, owner: str) -> list[ClaimedRun]:
+        """See RunStore."""
+        if not hints:
+            return []
+        keys = [(run_id, epoch, owner) for run_id, epoch in hints]
+        try:
+            claimed = await self._pass("claim", lambda: self._claim(hints, owner))
+        except (Unavailable, TimeoutError):
+            self._unsure.update(dict.fromkeys(keys))
+            raise
+        for key in keys:
+            self._unsure.pop(key, None)
+        return claimed
+
+    def _claim(self, hints: Sequence[tuple[str, int]], owner: str) -> list[ClaimedRun]:
+        taken = accepting.claim(self.database, hints, owner=owner, unsure=self._unsure)
+        return [records.claimed_of(self.database, row) for row in taken]
+
+    async def record(self, writes: Sequence[RunWrite]) -> list[Signals | None]:
+        """See RunStore."""
+        if not writes:
+            return []
+        return await self._pass("record", lambda: journal.record(self.database, writes))
+
+    async def request_cancel(
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str
+    ) -> Redelivery | None:
+        """See RunStore."""
+        return await self._pass(
+            "request_cancel",
+            lambda: accepting.request_cancel(
+                self.database, run_id, mode=mode, reason=reason, by=by
+            ),
+        )
+
+    # --- runs: look -------------------------------------------------------------------------------
+
+    async def run(self, run_id: str) -> RunRecord:
+        """See RunStore."""
+        runs = self.database.runs
+        return await self._pass(
+            "run", lambda: records.run_of(records.row_like(runs, run_id, "run"))
+        )
+
+    async def steps(self, run_id: str) -> tuple[StepRecord, ...]:
+        """See RunStore. Raises NotFound."""
+
+        def work() -> tuple[StepRecord, ...]:
+            row = self.database.runs.get(run_id)
+            if row is None:
+                raise records.not_found("run", run_id, "the whole id of a run")
+            return records.steps_of(self.database, row)
+
+        return await self._pass("steps", work)
+
+    async def attempts(self, run_id: str) -> list[AttemptRecord]:
+        """See RunStore."""
+
+        def work() -> list[AttemptRecord]:
+            row = self.database.runs.get(run_id)
+            made = () if row is None else row.attempts.values()
+            return sorted(made, key=lambda each: (each.started_at, each.id))
+
+        return await self._pass("attempts", work)
+
+    async def audit(self, run_id: str) -> list[AuditRecord]:
+        """See RunStore."""
+
+        def work() -> list[AuditRecord]:
+            row = self.database.runs.get(run_id)
+            found = () if row is None else sorted(row.audit.values())
+            return [records.audit_of(each) for each in found]
+
+        return await self._pass("audit", work)
+
+    async def runs(self, which: RunFilter) -> list[RunRecord]:
+        """See RunStore."""
+        return await self._pass(
+            "runs", lambda: [records.run_of(row) for row in _page(self.database, which)]
+        )
+
+    async def count_by_status(self) -> dict[RunStatus, int]:
+        """See RunStore."""
+        statuses = self.database.statuses
+        return await self._pass(
+            "count_by_status",
+            lambda: {status: count for status, count in statuses.items() if count},
+        )
+
+    # --- escalations ------------------------------------------------------------------------------
+
+    async def escalation(self, escalation_id: str) -> EscalationRecord:
+        """See EscalationStore."""
+        return await self._pass("escalation", lambda: self._escalation(escalation_id))
+
+    def _escalation(self, escalation_id: str) -> EscalationRecord:
+        rows = self.database.escalations
+        return records.escalation_of(
+            self.database, records.row_like(rows, escalation_id, "escalation")
+        )
+
+    async def escalations(
+        self, *, open_only: bool = True, limit: int = 200
+    ) -> list[EscalationRecord]:
+        """See EscalationStore."""
+
+        def work() -> list[EscalationRecord]:
+            database = self.database
+            rows = database.open_escalations if open_only else database.escalations
+            return [records.escalation_of(database, rows[each]) for each in sorted(rows)[:limit]]
+
+        return await self._pass("escalations", work)
+
+    async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
+        """See EscalationStore."""
+
+        def work() -> list[EscalationRecord]:
+            database, row = self.database, self.database.runs.get(run_id)
+            ids = [] if row is None else sorted(row.escalations)
+            return [records.escalation_of(database, database.escalations[each]) for each in ids]
+
+        return await self._pass("escalations_of", work)
+
+    async def open_unclaimed(self) -> list[str]:
+        """See EscalationStore."""
+        return await self._pass("open_unclaimed", lambda: letters.open_unclaimed(self.database))
+
+    async def claim_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+        """See EscalationStore."""
+        return await self._pass(
+            "claim_escalation",
+            lambda: letters.claim_escalation(self.database, escalation_id, by=by),
+        )
+
+    async def release_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+        """See EscalationStore."""
+        return await self._pass(
+            "release_escalation",
+            lambda: letters.release_escalation(self.database, escalation_id, by=by),
+        )
+
+    async def act(
+        self,
+        escalation_id: str,
+        write: RunWrite,
+        *,
+        expected_epoch: int,
+        resolution: str,
+        by: str,
+        reason: str,
+    ) -> None:
+        """See EscalationStore."""
+        await self._pass(
+            "act",
+            lambda: letters.act(
+                self.database, escalation_id, write, expected_epoch=expected_epoch,
+                resolution=resolution, by=by, reason=reason,
+            ),
+        )  # fmt: skip
+
+    async def escalated_run(self, escalation_id: str) -> tuple[EscalationRecord, ClaimedRun]:
+        """See EscalationStore."""
+
+        def work() -> tuple[EscalationRecord, ClaimedRun]:
+            found = self._escalation(escalation_id)
+            row = self.database.runs[found.run_id]
+            return found, records.claimed_of(self.database, row)
+
+        return await self._pass("escalated_run", work)
+
+    # --- workers and sweeps -----------------------------------------------------------------------
+
+    async def register(self, worker: WorkerRecord) -> None:
+        """See WorkerStore."""
+        await self._pass("register", lambda: sweeps.register(self.database, worker))
+
+    async def heartbeat(self, worker_id: str, *, active_runs: int, reserved: int) -> bool:
+        """See WorkerStore."""
+        return await self._pass(
+            "heartbeat",
+            lambda: sweeps.heartbeat(
+                self.database, worker_id, active_runs=active_runs, reserved=reserved
+            ),
+        )
+
+    async def deregister(self, worker_id: str) -> list[Redelivery]:
+        """See WorkerStore."""
+        return await self._pass(
+            "deregister",
+            lambda: sweeps.free_runs_of(self.database, [worker_id], None, "handed back"),
+        )
+
+    async def workers(self) -> list[WorkerRecord]:
+        """See WorkerStore."""
+
+        def work() -> list[WorkerRecord]:
+            rows = sorted(self.database.workers.values(), key=lambda row: (row.name, row.id))
+            return [records.worker_of(row) for row in rows]
+
+        return await self._pass("workers", work)
+
+    async def recover_dead(
+        self, *, dead_after_seconds: float, also_dead: Sequence[str] = (), limit: int = 500
+    ) -> list[Redelivery]:
+        """See WorkerStore."""
+        return await self._pass(
+            "recover_dead",
+            lambda: sweeps.recover_dead(
+                self.database, dead_after_seconds=dead_after_seconds, also_dead=also_dead,
+                limit=limit,
+            ),
+        )  # fmt: skip
+
+    async def take_due(self, *, limit: int = 500) -> list[Redelivery]:
+        """See WorkerStore."""
+        return await self._pass("take_due", lambda: sweeps.take_due(self.database, limit=limit))
+
+    async def take_lost(self, *, silent_seconds: float, limit: int) -> list[Redelivery]:
+        """See WorkerStore."""
+        return await self._pass(
+            "take_lost",
+            lambda: sweeps.take_lost(self.database, silent_seconds=silent_seconds, limit=limit),
+        )
+
+    async def queue_counts(self) -> list[QueueCounts]:
+        """See WorkerStore."""
+        return await self._pass("queue_counts", lambda: sweeps.queue_counts(self.database))
+
+
+async def _travel(way: Awaitable[None] | None) -> None:
+    if way is not None:
+        await way
+
+
+def _page(database: MemoryDatabase, which: RunFilter) -> list[RunRow]:
+    """Rows that the filter names, newest first."""
+    ids = database.run_ids()
+    end = len(ids) if which.before is None else bisect_left(ids, which.before)
+    found: list[RunRow] = []
+    for place in range(end - 1, -1, -1):
+        if len(found) >= which.limit:
+            break
+        row = database.runs[ids[place]]
+        if _fits(row, which):
+            found.append(row)
+    return found
+
+
+def _fits(row: RunRow, which: RunFilter) -> bool:
+    return (
+        (which.status is None or row.status in which.status)
+        and which.workflow in (None, row.workflow)
+        and which.tenant in (None, row.tenant)
+    )

@@ -1,0 +1,63 @@
+"""Published workflow versions."""
+
+from __future__ import annotations
+
+from uuid import NAMESPACE_OID, uuid5
+
+from orchestrator.core.plan import Plan
+from orchestrator.core.plan_json import with_digest
+from orchestrator.errors import NotFound
+from orchestrator.ports import WorkflowVersion
+from orchestrator.store.codec import storable
+from tests.faults.memory.records import blank_steps, not_found
+from tests.faults.memory.tables import MemoryDatabase
+
+MOST_NAMES_SHOWN = 20
+
+
+def publish(
+    database: MemoryDatabase, plan: Plan, *, document: str, by: str
+) -> tuple[WorkflowVersion, bool]:
+    """The next version, or the latest when it has the same digest, with False."""
+    plan = plan if plan.digest else with_digest(plan)
+    known = database.versions.setdefault(plan.workflow, [])
+    if known and known[-1].plan.digest == plan.digest:
+        return known[-1], False
+    number = len(known) + 1
+    version = WorkflowVersion(
+        # The same in every process that publishes the same.
+        id=str(uuid5(NAMESPACE_OID, f"{plan.workflow}/{number}/{plan.digest}")),
+        workflow=plan.workflow, version=number, plan=plan, document=storable(document),
+        published_at=database.clock(), published_by=storable(by),
+    )  # fmt: skip
+    known.append(version)
+    database.version_by_id[version.id] = version
+    database.blank_steps[version.id] = blank_steps(plan)
+    return version, True
+
+
+def workflow(database: MemoryDatabase, name: str, number: int | None) -> WorkflowVersion:
+    """A version, or the latest. Raises NotFound that names what exists."""
+    known = database.versions.get(name, [])
+    if not known:
+        raise _unknown(database, name)
+    if number is None:
+        return known[-1]
+    if not 1 <= number <= len(known):
+        raise not_found(f"version of workflow {name}", str(number), f"1 to {len(known)}")
+    return known[number - 1]
+
+
+def workflow_by_id(database: MemoryDatabase, workflow_id: str) -> WorkflowVersion:
+    """Raises NotFound."""
+    found = database.version_by_id.get(workflow_id)
+    if found is None:
+        raise not_found("workflow version", workflow_id, "the id of a published version")
+    return found
+
+
+def _unknown(database: MemoryDatabase, name: str) -> NotFound:
+    known = sorted(database.versions)
+    names = ", ".join(known[:MOST_NAMES_SHOWN]) or "nothing is published yet"
+    more = len(known) - MOST_NAMES_SHOWN
+    return not_found("workflow", name, f"{names} and {more} more" if more > 0 else names)
