@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,25 +26,20 @@ class Limit:
         return f"{self.amount}/{self.seconds:g}s"
 
     @staticmethod
-    def from_json(data: dict[str, Any]) -> Limit:
+    def from_json(data: Mapping[str, Any]) -> Limit:
         """From {"amount": 20, "seconds": 1.0, "routes": […]}; the last two may be missing."""
         routes = tuple(data.get("routes", EVERY_ROUTE))
         return Limit(amount=data["amount"], seconds=data.get("seconds"), routes=routes)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Counted:
     limit: Limit
     arrivals: deque[float] = field(default_factory=deque)  # those that still count
-    in_flight: int = 0
 
-    def arrived(self, now: float) -> int:
-        """How many there are with this one."""
-        self.in_flight += 1
-        if self.limit.seconds is None:
-            return self.in_flight
-        oldest = now - self.limit.seconds
-        while self.arrivals and self.arrivals[0] <= oldest:
+    def arrived(self, seconds: float, now: float) -> int:
+        """How many there are in the window with this one."""
+        while self.arrivals and self.arrivals[0] <= now - seconds:
             self.arrivals.popleft()
         self.arrivals.append(now)
         return len(self.arrivals)
@@ -54,18 +49,27 @@ class Limits:
     """Exact counts: every arrival of the window is kept. Times in UNIX seconds, ascending."""
 
     def __init__(self, limits: Sequence[Limit] = ()) -> None:
+        self._in_flight: Counter[str] = Counter()  # by route
+        self.replace(limits)
+
+    def replace(self, limits: Sequence[Limit]) -> None:
+        """Hold others from now on. Windows begin empty; requests in flight go on counting."""
         self._counted = [_Counted(limit) for limit in limits]
 
     def arrived(self, route: str, now: float) -> Iterator[tuple[Limit, int]]:
         """Count a request; the limits that it broke, and what was found."""
+        self._in_flight[route] += 1
         for counted in self._counted:
-            if route in counted.limit.routes:
-                found = counted.arrived(now)
-                if found > counted.limit.amount:
-                    yield counted.limit, found
+            limit = counted.limit
+            if route not in limit.routes:
+                continue
+            if limit.seconds is None:
+                found = sum(self._in_flight[name] for name in limit.routes)
+            else:
+                found = counted.arrived(limit.seconds, now)
+            if found > limit.amount:
+                yield limit, found
 
     def left(self, route: str) -> None:
         """It is over: answered, cut, or given up."""
-        for counted in self._counted:
-            if route in counted.limit.routes:
-                counted.in_flight -= 1
+        self._in_flight[route] -= 1

@@ -99,9 +99,12 @@ class MemoryWriter:
 
 
 class FileWriter:
-    """Implements Writer on a file that is added to."""
+    """Implements Writer on a file that is added to. A last line that was cut off is removed."""
 
     def __init__(self, path: Path) -> None:
+        if path.exists():
+            *_, cut_off = path.read_bytes().rpartition(b"\n")
+            os.truncate(path, path.stat().st_size - len(cut_off))
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._lines: list[bytes] = []
 
