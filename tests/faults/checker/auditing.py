@@ -1,0 +1,197 @@
+"""Promises about the audit: nothing is missing, nobody else wrote it, it says what the rows say.
+
+When a worker may follow another one in a run's audit: after `run.recovered` (it names the one that
+lost the run), or when the run was released in good order, which leaves no record of its own. A
+release never leaves an intent open, so while one is open only a recovery, or a claim after the
+worker gave back what it could not record, explains a change. Whoever claims a run decides on
+`Resumed` (or `Poisoned`) first, and its first record says so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from tests.faults.checker.stories import (
+    CLOCKS_APART,
+    FINAL,
+    LinkStory,
+    Story,
+    events_of,
+    word_of,
+)
+from tests.faults.checker.tables import AuditRow
+
+SAME_CLOCK = 0.1
+"""Seconds by which a worker's own times may go back: it corrects its clock by the database's."""
+_FINAL_KINDS = {f"run.{status}" for status in FINAL}
+_NOTES = {"run.accepted", "run.recovered", "run.cancel_requested"}
+_TRIED = frozenset({"landed", "pending", "failed", "unknown"})
+_CONCLUSIVE = frozenset({"landed", "failed", "unknown", "not_needed"})
+
+
+def audit_gaps(story: Story) -> Iterator[str]:
+    """P12 all-or-named: every intent, outcome, takeover and end of a run is in its audit."""
+    if story.run is None:
+        return
+    yield from _numbers(story.audit, story.run.audit_seq)
+    yield from _ending(story)
+    for link in story.links.values():
+        yield from _of_link(story, link)
+    yield from _times(story.audit)
+    yield from _writers(story.audit)
+
+
+def _numbers(audit: Sequence[AuditRow], wanted: int) -> Iterator[str]:
+    if len(audit) != wanted or (audit and audit[-1].seq != wanted):
+        numbers = [record.seq for record in audit]
+        missing = sorted(set(range(1, wanted + 1)) - set(numbers))
+        yield f"{len(audit)} records; wanted 1 to {wanted}, missing {missing}, found {numbers[-1:]}"
+    elif any(record.seq != place for place, record in enumerate(audit, 1)):
+        yield "records are not numbered from 1 without gaps"
+    if not audit or audit[0].kind != "run.accepted":
+        yield f"it begins with {audit[0].kind if audit else 'nothing'}; wanted run.accepted"
+
+
+def _ending(story: Story) -> Iterator[str]:
+    finals = [record.kind for record in story.audit if record.kind in _FINAL_KINDS]
+    wanted = [f"run.{story.status}"] if story.status in FINAL else []
+    if finals != wanted:
+        yield f"final records {finals}; wanted {wanted}, as the run's status is {story.status}"
+    stops = [record for record in story.audit if record.kind == "run.escalated"]
+    if len(stops) != len(story.escalations):
+        yield f"{len(stops)} records run.escalated and {len(story.escalations)} escalations"
+    if story.status == "escalated" and story.acts and stops and story.acts[-1].seq > stops[-1].seq:
+        yield f"{story.status} after {story.acts[-1].kind}, and no run.escalated after it"
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+
+def _of_link(story: Story, link: LinkStory) -> Iterator[str]:
+    intents = link.intents
+    if len(link.requests) > intents:
+        yield f"{len(link.requests)} requests for the {link.name} and {intents} intents"
+    elif link.lost_intents < 0:
+        yield f"{intents - link.lost_intents} attempts at the {link.name} and {intents} intents"
+    yield from _outcomes(link)
+    if story.settled:
+        yield from _status(story, link)
+
+
+def _outcomes(link: LinkStory) -> Iterator[str]:
+    """Each attempt has its outcome's record, and each outcome its attempt."""
+    told = Counter(word for record in link.records if (word := word_of(record)) in _TRIED)
+    tried = Counter(attempt.outcome for attempt in link.attempts)
+    if told.total() != tried.total() or told["landed"] != tried["landed"]:
+        yield f"outcomes of the {link.name}: {dict(told)} in the audit, attempts {dict(tried)}"
+
+
+def _status(story: Story, link: LinkStory) -> Iterator[str]:
+    last = link.records[-1] if link.records else None
+    wanted = _statuses(story, link, last)
+    if link.status not in wanted:
+        told = "nothing" if last is None else last.kind
+        yield f"the {link.name} is {link.status} in the table; the audit's last word is {told}"
+
+
+def _statuses(story: Story, link: LinkStory, last: AuditRow | None) -> set[str]:
+    """What a settled run's table may say of a link of which this was told last."""
+    since = 0 if last is None else last.seq
+    acts = [act for act in story.acts if act.seq > since and act.data.get("step") == link.step]
+    if acts:
+        return {"resolved", "failed"} if acts[-1].kind == "operator.resolved" else _AFTER_ACTS
+    if last is None:  # an undo that nothing is to be done for is not told of
+        return {"pending"} if link.kind is not None or link.direction == "do" else _UNTOLD
+    word = word_of(last)
+    if word == "begun":  # only an escalation leaves an intent open
+        return {
+            status
+            for letter in story.escalations
+            for status in (("started", "pending") if letter.reason == "poisoned" else ("unknown",))
+            if letter.reason == "poisoned"
+            or (letter.step, letter.direction) == (link.step, link.direction)
+        }
+    return {"pending"} if word == "withdrawn" else {word}
+
+
+_UNTOLD = {"pending", "not_needed"}
+_AFTER_ACTS = {"skipped", "pending", "resolved", "failed", "unknown", "started"}
+
+
+# --- writers --------------------------------------------------------------------------------------
+
+
+def _times(audit: Sequence[AuditRow]) -> Iterator[str]:
+    for before, after in pairwise(audit):
+        slack = SAME_CLOCK if before.actor == after.actor else CLOCKS_APART
+        if after.at < before.at - slack:
+            yield f"record {after.seq} is {before.at - after.at:.3f} s older than the one before"
+
+
+def _writers(audit: Sequence[AuditRow]) -> Iterator[str]:
+    dead: set[str] = set()
+    holder: AuditRow | None = None  # the latest record of a worker
+    recovered = False  # since then
+    telling = any("events" in record.data for record in audit)
+    acted: set[str] = {record.actor for record in audit if record.kind.startswith("operator.")}
+    for record in audit:
+        if record.kind == "run.recovered":
+            dead.add(str(record.data.get("from")))
+            recovered = True
+        elif _by_worker(record) and record.actor not in acted:
+            if record.actor in dead:
+                yield f"record {record.seq} is by {record.actor}, which had lost the run"
+            if holder is not None and holder.actor != record.actor:
+                yield from _handed_over(holder, record, recovered=recovered, telling=telling)
+            holder, recovered = record, False
+
+
+def _handed_over(
+    before: AuditRow, after: AuditRow, *, recovered: bool, telling: bool
+) -> Iterator[str]:
+    place = f"record {after.seq} is by {after.actor} and the one before by {before.actor}"
+    events = events_of(after)
+    claimed = bool(events) and events is not None and events[0] in ("Resumed", "Poisoned")
+    if telling and not claimed:
+        yield f"{place}, which had it: it does not begin with a claim"
+    elif not recovered and not claimed and word_of(before) == "begun":
+        yield f"{place}, which had begun: nothing tells of a takeover"
+
+
+def _by_worker(record: AuditRow) -> bool:
+    kind = record.kind
+    if kind in _NOTES:
+        return False
+    return kind.startswith(("step.", "undo.", "run.", "cancel.", "outputs."))
+
+
+# --- outcomes that change -------------------------------------------------------------------------
+
+
+def second_outcomes(story: Story) -> Iterator[str]:
+    """P3 one-outcome: what is recorded as the outcome stays, unless a person acts."""
+    for other in story.others:
+        yield f"two runs have this name: {other.id} too"
+    for link in story.links.values():
+        yield from _changed(story, link)
+    ended: AuditRow | None = None
+    for record in story.audit:
+        if ended is not None and record.kind.startswith(("step.", "undo.", "run.")):
+            yield f"{record.kind} (audit {record.seq}) after {ended.kind}"
+        if record.kind in _FINAL_KINDS:
+            ended = record
+
+
+def _changed(story: Story, link: LinkStory) -> Iterator[str]:
+    known: AuditRow | None = None
+    acts = [act.seq for act in story.acts]
+    for record in link.records:
+        if known is not None and not any(known.seq < seq < record.seq for seq in acts):
+            yield f"{record.kind} (audit {record.seq}) after {known.kind} (audit {known.seq})"
+        if word_of(record) in _CONCLUSIVE:
+            known = record
+    landed = sum(attempt.outcome == "landed" for attempt in link.attempts)
+    if landed > 1 and not acts:
+        yield f"the {link.name} landed {landed} times"

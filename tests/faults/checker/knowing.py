@@ -1,0 +1,99 @@
+"""What the API told its client, and what the client can therefore have known.
+
+An answer speaks only when it came whole and before the client stopped waiting for it. 408, 425,
+429 and 503 say that nothing was done, as does every other 4xx; the rest of 5xx says nothing.
+"""
+
+from __future__ import annotations
+
+from tests.faults.checker.stories import LinkStory, Story, events_of, word_of
+from tests.faults.checker.tables import AuditRow, EscalationRow
+from tests.faults.ledger.records import Request
+from tests.faults.workload import Kind
+
+TIMEOUT_SECONDS = 3.0
+"""After which the workload's calls are given up."""
+NEARLY = 0.5
+"""Seconds before the timeout at which an answer may already have come too late: the client's clock
+started earlier than the ledger's."""
+
+
+def heard(request: Request, *, within_seconds: float = TIMEOUT_SECONDS) -> bool:
+    """The answer came whole while the client can have waited for it."""
+    if not request.answered or request.answered_at is None or request.status is None:
+        return False
+    return request.answered_at - request.at <= within_seconds
+
+
+def says_done(request: Request) -> bool:
+    """Its answer says that the effect exists."""
+    return heard(request) and request.status is not None and 200 <= request.status < 300
+
+
+def says_nothing_done(request: Request) -> bool:
+    """Its answer says that this request did nothing."""
+    status = request.status
+    if request.applied or status is None or not heard(request):
+        return False
+    return 400 <= status < 500 or status == 503
+
+
+def says_absent(question: Request) -> bool:
+    """The answer to a question says that the effect does not exist."""
+    return heard(question) and question.status in (404, 410)
+
+
+def told_surely(request: Request) -> bool:
+    """The client must have understood, if it lived to hear it."""
+    status = request.status
+    if status is None or not heard(request, within_seconds=TIMEOUT_SECONDS - NEARLY):
+        return False
+    return status < 500 or status == 503
+
+
+# --- doubt ----------------------------------------------------------------------------------------
+
+
+def why_unresolvable(story: Story, escalation: EscalationRow) -> str:
+    """Why nothing could have resolved the doubt of an escalation; "" when something could have."""
+    if escalation.step is None:
+        return ""
+    link = story.link(escalation.step, escalation.direction)
+    if link.kind is not Kind.UNKEYED:
+        return ""
+    return _lost(story, link) or _untold(link)
+
+
+def _lost(story: Story, link: LinkStory) -> str:
+    """Its worker was lost between the intent and the outcome."""
+    begun = link.records[-1] if link.records else None
+    if begun is None or word_of(begun) != "begun":
+        return ""
+    following = [record for record in story.audit if record.seq > begun.seq]
+    if any(record.kind == "run.recovered" for record in following):
+        return f"worker {begun.actor} was lost after it began the {link.name}"
+    if following and taken_up_anew(following[0], begun):
+        return f"the run was taken up anew after the {link.name} was begun"
+    return ""
+
+
+def taken_up_anew(record: AuditRow, before: AuditRow) -> bool:
+    """Whoever wrote `record` claimed the run after `before` was written."""
+    events = events_of(record)
+    if events is None:
+        return record.actor != before.actor
+    return "Resumed" in events or "Poisoned" in events
+
+
+def _untold(link: LinkStory) -> str:
+    """The API gave no telling answer, or the client stood still while it came."""
+    calls = [attempt for attempt in link.attempts if attempt.kind == "call"]
+    if len(calls) > len(link.requests):
+        return f"a request for the {link.name} may have left and did not arrive"
+    if link.requests and not told_surely(link.requests[-1]):
+        last = link.requests[-1]
+        return f"request {last.number} got no telling answer ({last.fault}, {last.status})"
+    stood = [a for a in calls if a.finished_at - a.started_at >= TIMEOUT_SECONDS - NEARLY]
+    if any(attempt.outcome == "unknown" for attempt in stood):
+        return f"the answer for the {link.name} came while its worker stood still"
+    return ""
