@@ -1,4 +1,4 @@
-"""A worker is killed, the broker's queues are purged: the demo still ends with its zeros."""
+"""Workers are killed, the broker is emptied: the demo still ends with its zeros."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.integration.demo.running import ROOT, running_demo, wait_until
 
@@ -51,3 +52,24 @@ def test_purge_of_all_queues(tmp_path: Path) -> None:
             seconds=RECOVERED_WITHIN_SECONDS,
         )  # fmt: skip
         assert demo.result()["runs"] == 800
+
+
+def test_two_kills_and_an_emptied_broker_in_the_middle(tmp_path: Path) -> None:
+    """Each worker once, one after the other, and everything that Redis knows."""
+    runs = 600
+    # Few at a time, so that there are messages to lose.
+    with running_demo(tmp_path, "--runs", str(runs), "--concurrency", "100") as demo:
+        up = demo.up()
+        for name, share in (("w1", 0.3), ("w2", 0.5)):
+            wait_until(lambda share=share: demo.settled() >= runs * share, "its time", seconds=90)
+            os.killpg(up["pids"][name], signal.SIGKILL)
+        before = demo.settled()
+        with redis.Redis.from_url(up["broker_url"]) as broker:
+            broker.flushall()
+        assert before < runs, "all was over before the broker was emptied"
+        wait_until(
+            lambda: demo.settled() > before, "a run settled after that",
+            seconds=RECOVERED_WITHIN_SECONDS,
+        )  # fmt: skip
+        found = demo.result()
+    assert found["runs"] == runs
