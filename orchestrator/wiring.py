@@ -30,7 +30,8 @@ from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.http import HttpTransport
-from orchestrator.engine.runtime import EngineRuntime, Parts, RuntimeOptions
+from orchestrator.engine.process import Parts
+from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.ports import (

@@ -157,7 +157,8 @@ def _attempts(links: Sequence[ChainLink]) -> RenderableType:
 def _audit(records: Sequence[AuditRecord]) -> RenderableType:
     drawn = table("", "at", "what", "who", "data", right=("",), wide=("data",))
     for record in records:
-        data = ", ".join(f"{key}={value}" for key, value in record.data.items())
+        told = {key: value for key, value in record.data.items() if key != "events"}
+        data = ", ".join(f"{key}={value}" for key, value in told.items())
         drawn.add_row(
             str(record.seq), moment(record.at), record.kind, short(record.actor), Text(data)
         )

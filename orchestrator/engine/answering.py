@@ -7,7 +7,6 @@ transport or in reading the answer: the effect may exist all the same.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -47,7 +46,7 @@ async def ask(
     timeout_seconds: float | None,
 ) -> Answer:
     """Send once and judge. Only cancellation passes through."""
-    started_at, begun = deps.clock.now(), time.monotonic()
+    started_at, begun = deps.clock.now(), deps.clock.monotonic()
     response: Response | None = None
     try:
         response = await deps.transport(request).send(
@@ -62,7 +61,7 @@ async def ask(
         judgement = Judgement(outcome=Outcome.UNKNOWN, reason=reason)
     return Answer(
         judgement=judgement, response=response, started_at=started_at,
-        seconds=time.monotonic() - begun,
+        seconds=deps.clock.monotonic() - begun,
     )  # fmt: skip
 
 

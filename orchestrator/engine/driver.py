@@ -15,7 +15,6 @@ rules about what must be durable before a request leaves:
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -74,7 +73,7 @@ class RunDriver:
         self._program = program
         self._run = Standing(claimed, program.plan, deps)
         self._shown = Showing(claimed.run, hop, self._run.saga, deps)
-        self._begun_at = time.monotonic()
+        self._begun_at = deps.clock.monotonic()
         self._interrupt: asyncio.Future[Any] | None = None
         self._calling: asyncio.Task[Any] | None = None  # while a request is out
         self._handing_over = False
@@ -417,7 +416,7 @@ class RunDriver:
         limits = self._deps.limits
         if self._shown.links_begun > limits.max_inline_steps:
             return True
-        return time.monotonic() - self._begun_at > limits.max_inline_seconds
+        return self._deps.clock.monotonic() - self._begun_at > limits.max_inline_seconds
 
     def _stop_if_handing_over(self) -> None:
         if self._handing_over:

@@ -19,6 +19,8 @@ from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
 from celery.worker import state as worker_state
 
+from orchestrator import crashpoints
+from orchestrator.crashpoints import Reached
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Hop, Runtime
 from orchestrator.worker.envelope import hop_of
@@ -115,7 +117,9 @@ class HopPool(BasePool):
     def _deliver(self, slot: _Slot) -> None:
         assert self._runtime is not None, "Celery starts the pool before its consumer"
         self._taken += 1
+        _reach("before_ack", slot.hop)
         slot.accept()
+        _reach("after_ack", slot.hop)
         try:
             self._runtime.deliver(slot.hop, slot)
         except Exception as error:
@@ -166,6 +170,13 @@ class HopPool(BasePool):
             "dropped-messages": self.app.drops.counts(),
             "dropped-step-events": self.app.step_events.dropped,
         }
+
+
+def _reach(point: str, hop: Hop) -> None:
+    """Come to a crash point; whatever it is, it happens in the main thread."""
+    if crashpoints.hook is not None:
+        for run_id, _ in hop.runs:
+            crashpoints.hook(Reached(point=point, run_id=run_id, hop_id=hop.hop_id))
 
 
 def _einfo(error: BaseException) -> ExceptionInfo:

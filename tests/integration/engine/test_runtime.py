@@ -15,7 +15,8 @@ import pytest
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import LinkStatus, RunStatus
 from orchestrator.definitions.programs import Programs
-from orchestrator.engine.runtime import EngineRuntime, Parts, RuntimeOptions
+from orchestrator.engine.process import Parts
+from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.ports import Hint, Hop, Redelivery, RunWrite, Store
 from orchestrator.store import open_store, open_worker_locks
 from tests.integration.engine.checking import check
@@ -133,7 +134,7 @@ async def test_a_drain_lets_calls_in_flight_end_and_hands_the_run_over(house: Ho
         (active,) = process.runtime.active()
         assert (active.run_id, active.label) == (run_id, "order.s1")
         drain = asyncio.create_task(asyncio.to_thread(process.runtime.drain, grace_seconds=10.0))
-        await until(lambda: process.runtime._draining)
+        await until(lambda: process.runtime._process._draining)
         held.go.set()
         await drain
     run, steps = await house.store.run(run_id), await house.store.steps(run_id)
@@ -178,7 +179,7 @@ async def test_an_outcome_that_waits_for_its_commit_outlives_its_driver(house: H
         process.deliver(house.broker.hints.popleft())
         await asyncio.to_thread(at_commit.wait, WAIT_SECONDS)
         drain = asyncio.create_task(asyncio.to_thread(process.runtime.drain, grace_seconds=0.0))
-        await until(lambda: process.runtime._draining)
+        await until(lambda: process.runtime._process._draining)
         await asyncio.sleep(0.1)
         go.set()
         await drain
@@ -244,9 +245,11 @@ async def test_a_driver_that_fails_gives_its_run_back(
         def broken() -> float:
             raise Bug
 
-        assert process.runtime._parts is not None
-        deps = process.runtime._parts.deps
-        process.runtime._parts = replace(process.runtime._parts, deps=replace(deps, jitter=broken))
+        assert process.runtime._process._parts is not None
+        deps = process.runtime._process._parts.deps
+        process.runtime._process._parts = replace(
+            process.runtime._process._parts, deps=replace(deps, jitter=broken)
+        )
         await process.delivered()
         assert [type(error) for error in process.done] == [Bug]
         run = await house.store.run(run_id)

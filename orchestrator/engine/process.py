@@ -1,0 +1,295 @@
+"""One worker process from inside: the runs in hand and its place in the table. All on one loop.
+
+    boot ── hold lock ── register ── background passes ── ready
+    take ── claim (batched) ── drive ── done
+    drain ── hand over ── wait for calls in flight ── deregister ── publish
+
+`EngineRuntime` puts it on a loop in a thread of its own and beats its heart from another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+
+from orchestrator import crashpoints
+from orchestrator.core.plan import Plan
+from orchestrator.crashpoints import Reached
+from orchestrator.definitions.programs import Programs
+from orchestrator.engine.batching import Batcher
+from orchestrator.engine.deps import Deps
+from orchestrator.engine.driver import RunDriver
+from orchestrator.engine.standing import give_back
+from orchestrator.errors import StaleOwner, Unavailable
+from orchestrator.ports import (
+    ActiveRun,
+    ClaimedRun,
+    Done,
+    Hop,
+    Redelivery,
+    Store,
+    WorkerLocks,
+    WorkerRecord,
+)
+
+log = structlog.get_logger(__name__)
+
+LARGEST_CLAIM = 200
+LAST_WRITES_SECONDS = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What wiring builds inside the loop for one process."""
+
+    deps: Deps
+    store: Store
+    locks: WorkerLocks
+    programs: Programs
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]]  # each runs until cancelled
+    republish: Callable[[Sequence[Redelivery]], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+    open_heartbeat_store: Callable[[], Awaitable[Store]]  # called on the heartbeat's own loop
+
+
+class Build(Protocol):
+    """Builds the parts for a worker of this id; runs inside the engine's loop."""
+
+    async def __call__(self, worker_id: str) -> Parts: ...
+
+
+class WorkerProcess:
+    """The runs that one process has in hand. Not thread-safe, but for `active` and `beat`."""
+
+    def __init__(self, build: Build, *, new_id: Callable[[], str], version: str) -> None:
+        self._build = build
+        self._new_id = new_id
+        self._version = version
+        self._worker_id = new_id()
+        self._name = ""
+        self._parts: Parts | None = None
+        self._drivers: dict[str, RunDriver] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._background: list[asyncio.Task[None]] = []
+        self._draining = False
+        self._joined = False
+        self._reserved: Callable[[], int] = lambda: 0
+
+    @property
+    def worker_id(self) -> str:
+        """Id under which this process owns runs now."""
+        return self._worker_id
+
+    @property
+    def parts(self) -> Parts:
+        """What it was built from. Raises RuntimeError before `boot`."""
+        if self._parts is None:
+            raise RuntimeError("the worker process has not been started")
+        return self._parts
+
+    def count_reserved_with(self, reserved: Callable[[], int]) -> None:
+        """Tell how many hints the process has prefetched and not taken up yet."""
+        self._reserved = reserved
+
+    def active(self) -> list[ActiveRun]:
+        """The runs in hand. A copy, so that any thread may look."""
+        return [driver.activity for driver in list(self._drivers.values())]
+
+    # --- start ------------------------------------------------------------------------------------
+
+    async def boot(self, name: str) -> None:
+        """Build the parts, enter the workers table, start the background passes."""
+        self._name = name
+        parts = self._parts = await self._build(self._worker_id)
+        self._claims: Batcher[tuple[str, int], ClaimedRun | None] = Batcher(
+            self._claim, name="claims", largest=LARGEST_CLAIM, abandonable=True
+        )
+        await self._join()
+        for work in parts.background:
+            self.spawn_background(work())
+        log.info("worker.joined", worker=self._worker_id, name=self._name)
+
+    async def _join(self) -> None:
+        """Enter the workers table under the current id."""
+        parts = self.parts
+        await parts.locks.hold(self._worker_id)
+        sent_at, now = parts.deps.clock.monotonic(), await parts.store.now()
+        parts.deps.clock.correct(now)
+        await parts.store.register(
+            WorkerRecord(
+                id=self._worker_id, name=self._name, pid=os.getpid(), started_at=now,
+                heartbeat_at=now, active_runs=0, reserved=0, version=self._version,
+            )
+        )  # fmt: skip
+        parts.deps.lifeline.heard(sent_at)
+        self._joined = True
+
+    def spawn_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something until the process ends."""
+        self._background.append(asyncio.ensure_future(work))
+
+    async def beat(self, store: Store) -> bool:
+        """One sign of life, from any loop that `store` belongs to. False: declared dead."""
+        if not self._joined:
+            return True  # between two ids there is nothing to prolong
+        deps = self.parts.deps
+        sent_at = deps.clock.monotonic()
+        alive = await store.heartbeat(
+            self._worker_id, active_runs=len(self._drivers), reserved=self._reserved()
+        )
+        if alive:
+            deps.lifeline.heard(sent_at)
+        deps.clock.correct(await store.now())
+        return alive
+
+    # --- hops -------------------------------------------------------------------------------------
+
+    def take(self, hop: Hop, done: Done) -> None:
+        """Take a hop up; returns at once."""
+        task = asyncio.ensure_future(self._run_hop(hop, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_hop(self, hop: Hop, done: Done) -> None:
+        failure: BaseException | None = None
+        try:
+            for run_id, epoch in hop.runs:
+                await self._run(hop, run_id, epoch)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            failure = error
+            log.exception("hop.failed", hop=hop.hop_id, label=hop.label)
+        finally:
+            done(failure)
+
+    async def _run(self, hop: Hop, run_id: str, epoch: int) -> None:
+        if self._draining:
+            return  # nobody has claimed it, so the sweep publishes it again
+        if crashpoints.hook is not None:
+            await self._reach("before_claim", hop, run_id)
+        claimed = await self._claims.submit((run_id, epoch))
+        if claimed is not None and crashpoints.hook is not None:
+            await self._reach("after_claim", hop, run_id)
+        if claimed is None:
+            log.debug("hint.dropped", run=run_id, epoch=epoch)
+            return
+        with structlog.contextvars.bound_contextvars(run=run_id, tenant=claimed.run.tenant):
+            await self._drive(claimed, hop)
+
+    async def _reach(self, point: str, hop: Hop, run_id: str) -> None:
+        await crashpoints.reach(
+            Reached(point=point, run_id=run_id, hop_id=hop.hop_id, worker=self._worker_id)
+        )
+
+    async def _drive(self, claimed: ClaimedRun, hop: Hop) -> None:
+        run_id = claimed.run.id
+        driver = self._drivers[run_id] = await self._driver(claimed, hop)
+        if self._draining:
+            driver.hand_over()
+        try:
+            await driver.drive()
+        except StaleOwner as error:
+            log.warning("run.taken_over", why=str(error))
+        except Exception:
+            # Its claims count up, so a run that always fails here is escalated in the end.
+            log.exception("run.dropped")
+            await driver.release_as_last_committed()
+            raise
+        finally:
+            self._drivers.pop(run_id, None)
+
+    async def _driver(self, claimed: ClaimedRun, hop: Hop) -> RunDriver:
+        parts = self.parts
+        try:
+            program = await parts.programs.get(claimed.run.workflow_id)
+            return RunDriver(claimed, hop, program, parts.deps)
+        except Exception:
+            # Another version of this program may be able to read the plan: nobody is to blame.
+            log.exception("run.unreadable")
+            saga = claimed.saga(Plan(workflow=claimed.run.workflow, steps=()))
+            run = claimed.run
+            await give_back(run.id, run.epoch, saga, parts.deps, driven=False)
+            raise
+
+    async def _claim(self, hints: Sequence[tuple[str, int]]) -> Sequence[ClaimedRun | None]:
+        claimed = await self.parts.store.claim(hints, owner=self._worker_id)
+        by_id = {record.run.id: record for record in claimed}
+        # A hint that came twice in one batch is answered once.
+        return [by_id.pop(run_id, None) for run_id, _ in hints]
+
+    # --- death and end ----------------------------------------------------------------------------
+
+    def declared_dead(self) -> None:
+        """Others own our runs by now: drop them all and join again under a new id."""
+        if self._draining or not self._joined:
+            return
+        self._joined = False
+        for task in list(self._tasks):
+            task.cancel()
+        self._drivers.clear()
+        self._worker_id = self._new_id()
+        parts = self.parts
+        self._parts = replace(parts, deps=replace(parts.deps, worker_id=self._worker_id))
+        self.spawn_background(self._join_until_done())
+
+    async def _join_until_done(self) -> None:
+        while True:
+            try:
+                return await self._join()
+            except Unavailable as error:
+                log.warning("worker.join_postponed", why=str(error))
+                await asyncio.sleep(1.0)
+
+    async def drain(
+        self, grace_seconds: float, stop_beating: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Hand the runs back, let calls in flight end within the grace time, leave the table.
+
+        `stop_beating` is awaited when all runs are out of hand.
+        """
+        self._draining = True
+        for driver in list(self._drivers.values()):
+            driver.hand_over()
+        await self._end_tasks(grace_seconds)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        if stop_beating is not None:
+            await stop_beating()
+        await self._leave()
+        await self.parts.close()
+
+    async def _end_tasks(self, grace_seconds: float) -> None:
+        """Let calls end within the grace time, then give up those that have not.
+
+        Drivers that only have something to record get a little longer: what is not recorded is in
+        doubt.
+        """
+        await self._tasks_end(grace_seconds)
+        for driver in list(self._drivers.values()):
+            driver.abandon_call()
+        await self._tasks_end(LAST_WRITES_SECONDS)
+        for task in list(self._tasks):  # the database is away
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _tasks_end(self, seconds: float) -> None:
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=seconds)
+
+    async def _leave(self) -> None:
+        """Leave the table; whatever we still own is published for others."""
+        parts = self.parts
+        try:
+            left = await parts.store.deregister(self._worker_id)
+            await parts.republish(left)
+        except Unavailable as error:
+            log.warning("worker.left_unregistered", why=str(error))  # its free lock tells others
+        await parts.locks.release()
+        log.info("worker.left", worker=self._worker_id)
