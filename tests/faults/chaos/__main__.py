@@ -1,0 +1,196 @@
+"""`orchestrator bench chaos`: real processes under seeded faults, healed, drained, judged.
+
+Everything is started privately in a folder of its own and ended again; the folder stays when
+something is not as it should be. Progress and stories go to standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from orchestrator.embedded.supervise import StopRequested
+from orchestrator.telemetry.logging import configure_logging
+from tests.faults.chaos.game import Interrupted, Play, Played, Watchers, play
+from tests.faults.chaos.judging import Judgement, judge
+from tests.faults.chaos.schedule import schedule
+from tests.faults.chaos.stage import Limits, Mood, Scene, Stage, new_folder, remove, set_up
+from tests.faults.workload import seeds
+
+BAD = 0.15
+LIMITS = Limits(rate=800, concurrency=150)
+EXIT_INTERRUPTED = 130
+
+
+class Database(StrEnum):
+    """Which one holds the truth."""
+
+    POSTGRES = "postgres"
+    SQLITE = "sqlite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """The options."""
+
+    runs: int
+    seconds: float
+    seed: int
+    database: str
+    workers: int = 2
+
+    @property
+    def scene(self) -> Scene:
+        """What is set up for it."""
+        return Scene(
+            database=self.database,
+            workers=self.workers,
+            seed=self.seed,
+            limits=LIMITS,
+            mood=Mood(bad=BAD),
+        )
+
+    @property
+    def play(self) -> Play:
+        """What is done to it."""
+        faults = schedule(
+            self.seed, seconds=self.seconds, database=self.database, workers=self.workers
+        )
+        return Play(seeds=list(seeds(self.seed, self.runs)), faults=faults, seconds=self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One whole run of it."""
+
+    wish: Wish
+    played: Played
+    judgement: Judgement
+    seconds: float
+    state_dir: Path
+
+    @property
+    def clean(self) -> bool:
+        """Whether every zero is a zero."""
+        return self.judgement.clean
+
+    def to_json(self) -> Mapping[str, Any]:
+        """What `--json` prints."""
+        done = [h for h in self.played.happened if not h.skipped]
+        recovered = self.played.recoveries
+        p99 = recovered.percentile(0.99)
+        return {
+            "runs": len(self.played.submissions.acknowledged),
+            **self.judgement.counts(),
+            "recovery_p99_seconds": None if p99 is None else round(p99, 3),
+            "recovery_runs": len(recovered.seconds),
+            "recovery_kills": recovered.kills,
+            "recovery_cut_short": recovered.cut_short,
+            "drain_seconds": round(self.played.drain_seconds, 1),
+            "seconds": round(self.seconds, 1),
+            "seed": self.wish.seed,
+            "db": self.wish.database,
+            "faults": dict(Counter(h.planned.kind.value for h in done)),
+            "submits_repeated": self.played.submissions.retried,
+            "state_dir": None if self.clean else str(self.state_dir),
+        }
+
+
+def perform(wish: Wish, *, watchers: Watchers) -> Result:
+    """Start, play, judge, end. The folder is gone when all is clean, and when it was interrupted.
+
+    Raises Interrupted, TimeoutError or Unavailable; the folder stays then but for the first.
+    """
+    began, folder = time.monotonic(), new_folder()
+    try:
+        with set_up(wish.scene, folder) as stage:
+            result = _perform(wish, stage, watchers, began)
+    except Interrupted:
+        remove(folder)
+        raise
+    except BaseException:
+        watchers.say(f"kept: {folder}")
+        raise
+    if result.clean:
+        remove(folder)
+    else:
+        report = json.dumps(result.judgement.report(), indent=1)
+        (folder / "verdict.json").write_text(report)
+    return result
+
+
+def _perform(wish: Wish, stage: Stage, watchers: Watchers, began: float) -> Result:
+    stage.supervisor.start()
+    wanted = wish.play
+    played = asyncio.run(play(stage, wanted, watchers))
+    stage.supervisor.stop()
+    watchers.say(f"settled after {played.drain_seconds:.1f} s; judging")
+    judgement = judge(stage, wanted.seeds, played.submissions.acknowledged)
+    return Result(
+        wish=wish, played=played, judgement=judgement, seconds=time.monotonic() - began,
+        state_dir=stage.state_dir,
+    )  # fmt: skip
+
+
+def main(
+    *,
+    runs: Annotated[int, typer.Option(min=1, help="Runs to submit.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the fault window.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Decides runs, faults and the API's moods.")] = 1,
+    db: Annotated[Database, typer.Option(help="The database.")] = Database.SQLITE,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Break everything that can be broken, heal it, and hold the outcome against the ledger.
+
+    Exits with 1 if any zero is not a zero.
+    """
+    configure_logging(level="ERROR")
+    stop, console = StopRequested().install(), Console(stderr=True, highlight=False)
+    wish = Wish(runs=runs, seconds=seconds, seed=seed, database=db.value, workers=workers)
+    try:
+        with _progress(console) as bar:
+            task = bar.add_task("acknowledged", total=runs)
+
+            def tick(_unsettled: int, acknowledged: int) -> None:
+                bar.update(task, completed=acknowledged)
+
+            watchers = Watchers(say=bar.console.print, tick=tick, interrupted=stop)
+            result = perform(wish, watchers=watchers)
+    except Interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if not result.clean:
+        console.print(result.judgement.story(), markup=False)
+        console.print(f"kept: {result.state_dir}")
+    _show(result, console, as_json=as_json)
+    raise typer.Exit(0 if result.clean else 1)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+
+
+def _show(result: Result, console: Console, *, as_json: bool) -> None:
+    found = result.to_json()
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    for name, value in found.items():
+        console.print(f"{name:>28}  {value}", markup=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,88 @@
+"""A private Valkey that can be emptied, killed, and started again empty at its address."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from orchestrator.embedded.process import Child, stop_all
+from orchestrator.embedded.valkey import start_valkey
+from orchestrator.ports import DEAD_LETTER_QUEUE
+from orchestrator.worker.options import task_queue_names
+
+QUEUES = (*task_queue_names(["default"]), DEAD_LETTER_QUEUE)
+_ANSWER_SECONDS = 5.0
+
+
+class Broker:
+    """The server. What it held before it was emptied is kept beside it, to be searched later."""
+
+    def __init__(self, folder: Path, *, log_path: Path) -> None:
+        self._folder, self._kept = folder, folder / "broker-kept"
+        self._kept.mkdir(parents=True)
+        self.child: Child = start_valkey(folder, log_path=log_path)
+
+    @property
+    def url(self) -> str:
+        """With database 0, that of the queues; the gate's is 1."""
+        return self.child.spec.address
+
+    def flush(self) -> None:
+        """FLUSHALL: queues, limits and slots are gone. Raises redis.RedisError."""
+        self._keep_copy()
+        with self._client() as client:
+            client.flushall()
+
+    def purge(self) -> int:
+        """Drop all messages of all queues; their number. Raises redis.RedisError."""
+        with self._client() as client:
+            dropped = sum(client.llen(queue) for queue in QUEUES)
+            client.delete(*QUEUES)
+        return int(dropped)
+
+    def depths(self) -> dict[str, int]:
+        """Messages in each queue. Raises redis.RedisError."""
+        with self._client() as client:
+            return {queue: int(client.llen(queue)) for queue in QUEUES}
+
+    def kill(self) -> None:
+        """SIGKILL, and its file is gone."""
+        self.child.signal(signal.SIGKILL)
+        self.child.stop(by=0.0)
+        (self._folder / "valkey").rename(self._new_place())
+        (self._folder / "valkey").mkdir()
+
+    def start_again(self) -> None:
+        """At the same address, without waiting."""
+        self.child.start()
+
+    def stop(self) -> None:
+        """End it."""
+        stop_all([self.child])
+
+    def dumps(self) -> Iterator[Path]:
+        """Every file that it has written: all commands since its starts."""
+        for folder in (self._folder / "valkey", self._kept):
+            yield from (path for path in folder.rglob("*") if path.is_file())
+
+    def _keep_copy(self) -> None:
+        """A rewrite of its file may drop what was flushed."""
+        place = self._new_place()
+        place.mkdir()
+        for path in (self._folder / "valkey").rglob("*"):
+            if path.is_file():
+                (place / path.name).write_bytes(path.read_bytes())
+
+    def _new_place(self) -> Path:
+        return self._kept / f"{len(list(self._kept.iterdir())):03d}"
+
+    @contextmanager
+    def _client(self) -> Iterator[redis.Redis]:
+        with redis.Redis.from_url(
+            self.url, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
+        ) as client:
+            yield client

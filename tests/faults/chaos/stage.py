@@ -1,0 +1,200 @@
+"""Everything that a judged run of real processes needs, private to it: broker, database, ledger,
+workers. Knows nothing of faults."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.embedded.supervise import Supervisor, UpOptions
+from orchestrator.errors import Unavailable
+from orchestrator.settings import Settings, load_settings
+from orchestrator.store import migrate, open_store
+from tests.faults.chaos.broker import Broker
+from tests.faults.chaos.bystander import Bystander
+from tests.faults.chaos.postgres import Postgres
+from tests.faults.ledger.limits import Limit
+from tests.faults.ledger.running import LedgerProcess
+from tests.faults.ledger.server import TOKEN_VARIABLE
+from tests.faults.workload import API, SHAPES, Shape
+
+CANARY = "canary-do-not-show-"
+"""The API's credential begins with it. Nothing that anybody may read has it."""
+NO_TASKS = "[]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Of the API, as workers know them and the ledger enforces them."""
+
+    rate: int | None = None  # requests in any second
+    concurrency: int | None = None  # in flight at once
+
+    def enforced(self) -> tuple[Limit, ...]:
+        """As the ledger counts them."""
+        rates = () if self.rate is None else (Limit(amount=self.rate, seconds=1.0),)
+        slots = () if self.concurrency is None else (Limit(amount=self.concurrency),)
+        return (*rates, *slots)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mood:
+    """How the ledger treats requests while faults are wanted."""
+
+    bad: float = 0.0  # share of the first few requests of each link
+    latency_seconds: tuple[float, float] = (0.0, 0.02)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What is set up."""
+
+    database: str = "sqlite"  # or "postgres"
+    workers: int = 2
+    seed: int = 1
+    limits: Limits = field(default_factory=Limits)
+    mood: Mood = field(default_factory=Mood)
+    settings: Mapping[str, object] = field(default_factory=dict)  # of workers, beside the defaults
+    shapes: Sequence[Shape] = SHAPES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """All of it, up."""
+
+    scene: Scene
+    state_dir: Path
+    token: str = field(repr=False)
+    broker: Broker
+    postgres: Postgres | None
+    ledger: LedgerProcess
+    supervisor: Supervisor
+    settings: Settings
+    tables: Bystander
+
+    @property
+    def sqlite_path(self) -> Path:
+        """Of the database, where it is SQLite."""
+        return self.state_dir / "orchestrator.db"
+
+    @property
+    def logs(self) -> Path:
+        """One file for each process."""
+        return self.state_dir / "logs"
+
+    def watch(self) -> None:
+        """Start workers again that have ended. Raises Unavailable when the ledger is gone."""
+        self.supervisor.watch()
+        if not Path(f"/proc/{self.ledger.pid}").exists():
+            raise Unavailable("ledger", self.ledger.address, f"it has ended; {self.state_dir}")
+
+    def misbehave(self) -> None:
+        """The ledger treats requests badly from now on, by the scene's seed."""
+        self.ledger.faults(seed=self.scene.seed, rate=self.scene.mood.bad)
+
+    def behave(self) -> None:
+        """It treats every request well from now on."""
+        self.ledger.heal()
+
+
+@contextmanager
+def set_up(scene: Scene, state_dir: Path) -> Iterator[Stage]:
+    """Start everything but the workers (`stage.supervisor.start()`); end all of it on leaving.
+
+    `state_dir` is a `new_folder`; it stays.
+    """
+    with ExitStack() as stack:
+        token = f"{CANARY}{secrets.token_hex(8)}"
+        logs = state_dir / "logs"
+        logs.mkdir()
+        broker = Broker(state_dir, log_path=logs / "valkey.log")
+        stack.callback(broker.stop)
+        postgres = _postgres(scene, state_dir, stack)
+        (state_dir / "ledger").mkdir()
+        ledger = LedgerProcess(
+            state_dir / "ledger",
+            token=token,
+            seed=scene.seed,
+            latency_seconds=scene.mood.latency_seconds,
+            limits=scene.limits.enforced(),
+        )
+        stack.enter_context(ledger)
+        own = _settings(scene, state_dir, postgres, broker.url)
+        _write_config(state_dir / "config", scene.limits, ledger)
+        env = {TOKEN_VARIABLE: token, **_as_environment(own)}
+        up = UpOptions(
+            state_dir=state_dir, workers=scene.workers, broker_url=broker.url, flower=False, env=env
+        )  # fmt: skip
+        supervisor = Supervisor(up)
+        stack.callback(supervisor.stop)
+        settings = load_settings(**own)
+        tables = Bystander(settings.database)
+        stack.callback(tables.close)
+        yield Stage(
+            scene=scene,
+            state_dir=state_dir, token=token, broker=broker, postgres=postgres, ledger=ledger,
+            supervisor=supervisor, settings=settings, tables=tables,
+        )  # fmt: skip
+
+
+async def prepare(stage: Stage, shapes: Sequence[Shape] = SHAPES) -> None:
+    """The newest schema, and the shapes as published workflows."""
+    await migrate(stage.settings.database)
+    store = open_store(stage.settings.database, pool_size=1)
+    try:
+        for shape in shapes:
+            await store.publish(shape.plan, document=shape.name, by="bench")
+    finally:
+        await store.close()
+
+
+def new_folder() -> Path:
+    """A new folder that other accounts may pass through, as PostgreSQL's must."""
+    folder = Path(tempfile.mkdtemp(prefix="orchestrator-bench-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def remove(folder: Path) -> None:
+    """A worker's last lines may reach its log while the folder is removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _postgres(scene: Scene, state_dir: Path, stack: ExitStack) -> Postgres | None:
+    if scene.database != "postgres":
+        return None
+    postgres = Postgres(state_dir, log_path=state_dir / "logs" / "postgres.log")
+    stack.callback(postgres.stop)
+    postgres.start()
+    postgres.child.wait_ready()
+    return postgres
+
+
+def _settings(
+    scene: Scene, state_dir: Path, postgres: Postgres | None, broker_url: str
+) -> dict[str, object]:
+    return {
+        "state_dir": state_dir,
+        "config_dir": state_dir / "config",
+        "broker_url": broker_url,
+        "task_modules": (),
+        **({} if postgres is None else {"database_url": postgres.url}),
+        **scene.settings,
+    }
+
+
+def _write_config(folder: Path, limits: Limits, ledger: LedgerProcess) -> None:
+    (folder / "apis").mkdir(parents=True)
+    rate = None if limits.rate is None else f"{limits.rate}/second"
+    text = ledger.config(rate=rate, concurrency=limits.concurrency)
+    (folder / "apis" / f"{API}.yaml").write_text(text)
+
+
+def _as_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    named = {**settings, "task_modules": NO_TASKS}
+    return {f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in named.items()}
