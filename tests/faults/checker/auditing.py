@@ -76,6 +76,7 @@ def _of_link(story: Story, link: LinkStory) -> Iterator[str]:
     elif link.lost_intents < 0:
         yield f"{intents - link.lost_intents} attempts at the {link.name} and {intents} intents"
     yield from _outcomes(link)
+    yield from _answers(link)
     if story.settled:
         yield from _status(story, link)
 
@@ -86,6 +87,16 @@ def _outcomes(link: LinkStory) -> Iterator[str]:
     tried = Counter(attempt.outcome for attempt in link.attempts)
     if told.total() != tried.total() or told["landed"] != tried["landed"]:
         yield f"outcomes of the {link.name}: {dict(told)} in the audit, attempts {dict(tried)}"
+
+
+def _answers(link: LinkStory) -> Iterator[str]:
+    """No attempt tells of an answer that the API did not give."""
+    for kind, requests in (("call", link.requests), ("verify", link.questions)):
+        told = Counter(a.status_code for a in link.attempts if a.kind == kind and a.status_code)
+        given = Counter(request.status for request in requests)
+        for status, times in told.items():
+            if times > given[status]:
+                yield f"{times} attempts at the {link.name} say {status}; the API {given[status]}"
 
 
 def _status(story: Story, link: LinkStory) -> Iterator[str]:

@@ -108,6 +108,10 @@ class Scribe:
         ))  # fmt: skip
         self.row = replace(self.row, audit_seq=seq)
 
+    def hop(self, worker: str) -> None:
+        """Released in good order, which is not told, and claimed by another worker."""
+        self.claim(worker)
+
     def claim(self, worker: str) -> None:
         """A worker takes the run up."""
         self.worker = worker
@@ -168,6 +172,34 @@ class Scribe:
         self._events.append({"landed": "Landed", "not_landed": "NotLanded"}.get(outcome, "InDoubt"))
         self.tell(f"{_WORDS[way]}.{word}", step=step)
         self._set(step, way, word, doubt=outcome == "unknown")
+
+    def withdraw(self, step: str, way: str = "do") -> None:
+        """Begun, and the gate let nobody in."""
+        self.begin(step, way)
+        self._events.append("Withdrawn")
+        self.tell(f"{_WORDS[way]}.withdrawn", step=step)
+        self._set(step, way, "pending")
+        self.tell("run.parked")
+
+    def asked(self, step: str, way: str = "do", *, there: bool) -> None:
+        """The doubt about a link is settled by a question."""
+        status = 200 if there else 404
+        self.request(step, way, question=True, status=status)
+        self.outcome(
+            step, way, word="landed" if there else "pending", kind="verify", status=status,
+            outcome="landed" if there else "not_landed",
+        )  # fmt: skip
+
+    def in_doubt(self, step: str, way: str = "do", **request: Any) -> None:
+        """Begun, sent, and nothing heard."""
+        self.begin(step, way)
+        asked = {"status": None, "fault": "drop_after", **request}
+        self.request(step, way, **asked)
+        unkeyed = self.kind(step, way) is Kind.UNKEYED
+        self.outcome(
+            step, way, word="unknown" if unkeyed else "pending", status=asked["status"],
+            outcome="unknown",
+        )  # fmt: skip
 
     def perform(self, step: str, way: str = "do") -> None:
         """Begun, asked for, done and recorded."""

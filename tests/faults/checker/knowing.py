@@ -16,6 +16,8 @@ TIMEOUT_SECONDS = 3.0
 NEARLY = 0.5
 """Seconds before the timeout at which an answer may already have come too late: the client's clock
 started earlier than the ledger's."""
+GARBLED = "garbled"
+"""The ledger's word for a body that cannot be read."""
 
 
 def heard(request: Request, *, within_seconds: float = TIMEOUT_SECONDS) -> bool:
@@ -44,9 +46,13 @@ def says_absent(question: Request) -> bool:
 
 
 def told_surely(request: Request) -> bool:
-    """The client must have understood, if it lived to hear it."""
+    """The client must have understood, if it lived to hear it. Garbage may be misunderstood."""
     status = request.status
-    if status is None or not heard(request, within_seconds=TIMEOUT_SECONDS - NEARLY):
+    if (
+        status is None
+        or request.fault == GARBLED
+        or not heard(request, within_seconds=TIMEOUT_SECONDS - NEARLY)
+    ):
         return False
     return status < 500 or status == 503
 

@@ -105,6 +105,8 @@ def duplicate_effects(story: Story) -> Iterator[str]:
 def phantom_effects(story: Story) -> Iterator[str]:
     """The tables tell of every effect what it is, and of none that is not there."""
     if story.run is None:
+        if story.requests:
+            yield f"{len(story.requests)} requests of a run that is not in the tables"
         return
     for link in story.links.values():
         yield from _misreported(story, link)

@@ -182,7 +182,7 @@ def _add_run(story: Story, run: RunRow, tables: Tables) -> None:
 
 def _add_records(found: _Stories, records: Records) -> None:
     by_number: dict[int, Request] = {}
-    for request in records.requests:
+    for request in sorted(records.requests, key=lambda request: request.number):
         by_number[request.number] = request
         story = found[request.run]
         story.requests.append(request)
