@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from tests.faults.checker.requests import LEFT, late_requests
 from tests.faults.checker.stories import (
     CLOCKS_APART,
     FINAL,
@@ -182,11 +183,17 @@ def _by_worker(record: AuditRow) -> bool:
 
 
 def second_outcomes(story: Story) -> Iterator[str]:
-    """P3 one-outcome: what is recorded as the outcome stays, unless a person acts."""
+    """P3 one-outcome: what is recorded stays, and what has landed is not done again.
+
+    Acts of persons apart.
+    """
     for other in story.others:
         yield f"two runs have this name: {other.id} too"
     for link in story.links.values():
         yield from _changed(story, link)
+    for request in late_requests(story):
+        if not any(r.direction == "undo" and r.number < request.number for r in story.requests):
+            yield f"request {request.number} is for the {request.direction} of {request.step}{LEFT}"
     ended: AuditRow | None = None
     for record in story.audit:
         if ended is not None and record.kind.startswith(("step.", "undo.", "run.")):

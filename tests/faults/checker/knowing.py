@@ -6,6 +6,8 @@ An answer speaks only when it came whole and before the client stopped waiting f
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.faults.checker.stories import LinkStory, Story, events_of, word_of
 from tests.faults.checker.tables import AuditRow, EscalationRow
 from tests.faults.ledger.records import Request
@@ -67,7 +69,19 @@ def why_unresolvable(story: Story, escalation: EscalationRow) -> str:
     link = story.link(escalation.step, escalation.direction)
     if link.kind is not Kind.UNKEYED:
         return ""
+    if escalation.closed_at is not None:
+        link = _until(link, escalation.opened_at)
     return _lost(story, link) or _untold(link)
+
+
+def _until(link: LinkStory, at: float) -> LinkStory:
+    """The link's story up to a moment: what came later does not speak about what was known then."""
+    return replace(
+        link,
+        requests=[request for request in link.requests if request.at <= at],
+        attempts=[attempt for attempt in link.attempts if attempt.started_at <= at],
+        records=[record for record in link.records if record.at <= at],
+    )
 
 
 def _lost(story: Story, link: LinkStory) -> str:
@@ -76,7 +90,7 @@ def _lost(story: Story, link: LinkStory) -> str:
     if begun is None or word_of(begun) != "begun":
         return ""
     following = [record for record in story.audit if record.seq > begun.seq]
-    if any(record.kind == "run.recovered" for record in following):
+    if following and following[0].kind == "run.recovered":
         return f"worker {begun.actor} was lost after it began the {link.name}"
     if following and taken_up_anew(following[0], begun):
         return f"the run was taken up anew after the {link.name} was begun"

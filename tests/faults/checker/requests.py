@@ -106,7 +106,12 @@ def out_of_order_compensations(story: Story) -> Iterator[str]:
     """P6 reverse-order: back strictly in reverse, one at a time, and never forward again."""
     yield from _undos_out_of_order(story)
     yield from _records_out_of_order(story)
-    yield from _late_requests(story)
+    for request in late_requests(story):
+        if any(r.direction == "undo" and r.number < request.number for r in story.requests):
+            yield f"request {request.number} is for the {request.direction} of {request.step}{LEFT}"
+
+
+LEFT = ", which the run had left"
 
 
 def _undos_out_of_order(story: Story) -> Iterator[str]:
@@ -179,8 +184,8 @@ def _ends(word: str) -> bool:
     return word in OUTCOMES - {"pending", "failed", "unknown"}
 
 
-def _late_requests(story: Story) -> Iterator[str]:
-    """Requests for links that the run has left.
+def late_requests(story: Story) -> Iterator[Request]:
+    """Requests for links that the run has left, and that nothing excuses.
 
     A worker that was lost may still send what it was about to send: as many as it left open, and
     only what a key makes harmless.
@@ -201,11 +206,10 @@ def _late_requests(story: Story) -> Iterator[str]:
                 left.update(key for key in story.links if key[1] == "do")
         at = link
     for key, requests in late.items():
-        yield from _unexcused(story.link(*key), requests)
+        if not _excused(story.link(*key), requests):
+            yield requests[0]
 
 
-def _unexcused(link: LinkStory, requests: Sequence[Request]) -> Iterator[str]:
+def _excused(link: LinkStory, requests: Sequence[Request]) -> bool:
     harmless = link.kind in (Kind.KEYED, Kind.READ) and not any(r.applied for r in requests)
-    if harmless and len(requests) <= link.lost_intents:
-        return
-    yield f"request {requests[0].number} is for the {link.name}, which the run had left"
+    return harmless and len(requests) <= link.lost_intents
