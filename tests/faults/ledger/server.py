@@ -217,10 +217,10 @@ async def main(options: argparse.Namespace) -> None:
 def run() -> None:
     """Entry point."""
     options = _options()
-    if options.limit or options.at_once is not None:
-        with contextlib.suppress(OSError, AttributeError):
-            # A clock that is kept waiting for a processor would see bursts that nobody sent.
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    with contextlib.suppress(OSError, AttributeError):
+        # A witness that is kept waiting for a processor would see bursts that nobody sent, and
+        # might take a question for older than what it is about.
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     gc.set_threshold(100_000)  # it makes few cycles, and none worth a pause
     uvloop.run(main(options))
 
