@@ -1,0 +1,205 @@
+"""The database: one protocol for each thing that is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.plan import Plan
+from orchestrator.core.states import RunStatus
+from orchestrator.ports.hints import Redelivery
+from orchestrator.ports.records import (
+    Accepted,
+    AttemptRecord,
+    AuditRecord,
+    ClaimedRun,
+    EscalationRecord,
+    NewRun,
+    QueueCounts,
+    RunFilter,
+    RunRecord,
+    RunWrite,
+    Signals,
+    StepRecord,
+    WorkerRecord,
+    WorkflowVersion,
+)
+
+
+class WorkflowStore(Protocol):
+    """Published workflow versions."""
+
+    async def publish(self, plan: Plan, *, document: str, by: str) -> tuple[WorkflowVersion, bool]:
+        """Store the next version; the same digest as the latest one is answered with it, False."""
+
+    async def workflow(self, name: str, version: int | None = None) -> WorkflowVersion:
+        """A version, or the latest. Raises NotFound that names what exists."""
+
+    async def workflow_by_id(self, workflow_id: str) -> WorkflowVersion:
+        """The version that a run pins. Raises NotFound."""
+
+    async def workflows(self) -> list[WorkflowVersion]:
+        """The latest version of each workflow, by name."""
+
+    async def versions(self, name: str) -> list[WorkflowVersion]:
+        """All versions of one workflow, newest first."""
+
+
+class RunStore(Protocol):
+    """The saga state table: the truth about every run."""
+
+    async def now(self) -> datetime:
+        """The database's clock."""
+
+    async def accept(self, runs: Sequence[NewRun]) -> list[Accepted]:
+        """Insert all in one transaction, `pending`, published_at = now, audit `run.accepted`.
+
+        A (tenant, idempotency key) that exists with the same workflow and inputs digest is
+        answered with the existing id; with another, Conflict, and nothing of the batch is written.
+        """
+
+    async def claim(self, hints: Sequence[tuple[str, int]], *, owner: str) -> list[ClaimedRun]:
+        """Take each (run id, epoch) that is unowned, due and still at that epoch.
+
+        Sets owner, adds 1 to epoch and claims, sets started_at the first time. Due: pending,
+        running, compensating; or waiting/parked with wake_at <= now. The rest is left out.
+        One transaction. Returned records carry the new epoch.
+        """
+
+    async def record(self, writes: Sequence[RunWrite]) -> list[Signals | None]:
+        """Apply each write whose (owner, epoch) holds, all in one transaction.
+
+        None stands for a refused (stale) one, of which nothing at all is written. settled_at is
+        set when the status becomes final or escalated. A hinted write sets published_at = now.
+        A release that would let the run wait does not release it while there is a wish to cancel
+        that the write neither takes up nor refuses: the wish, in the answer, comes first.
+        Row locks are taken in the order of run ids. Repeating a batch whose commit's answer was
+        lost is harmless: attempts, audit records and escalations that are there already are left
+        alone.
+        """
+
+    async def run(self, run_id: str) -> RunRecord:
+        """One run. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
+
+    async def steps(self, run_id: str) -> tuple[StepRecord, ...]:
+        """All steps of a run in order of the plan."""
+
+    async def attempts(self, run_id: str) -> list[AttemptRecord]:
+        """All attempts, oldest first."""
+
+    async def audit(self, run_id: str) -> list[AuditRecord]:
+        """All audit records by seq."""
+
+    async def runs(self, which: RunFilter) -> list[RunRecord]:
+        """A page of runs, newest first."""
+
+    async def count_by_status(self) -> dict[RunStatus, int]:
+        """Number of runs in each status that occurs."""
+
+    async def request_cancel(
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str
+    ) -> Redelivery | None:
+        """Write the wish (audited) and, if nobody owns the run, make it due at once.
+
+        Returns what to publish, or None when its owner will see the signal. Raises Conflict for
+        a settled run, NotFound.
+        """
+
+
+class EscalationStore(Protocol):
+    """The dead-letter table of record."""
+
+    async def escalation(self, escalation_id: str) -> EscalationRecord:
+        """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
+
+    async def escalations(
+        self, *, open_only: bool = True, limit: int = 200
+    ) -> list[EscalationRecord]:
+        """Oldest first."""
+
+    async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
+        """All of one run, open and closed, oldest first."""
+
+    async def open_unclaimed(self) -> list[str]:
+        """Ids that must be on the broker's dead-letter queue."""
+
+    async def claim_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+        """Take one that is open and unclaimed, audited. Raises Conflict naming who has it."""
+
+    async def release_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+        """Give it back, audited. Raises Conflict when it is closed or not claimed."""
+
+    async def act(
+        self,
+        escalation_id: str,
+        write: RunWrite,
+        *,
+        expected_epoch: int,
+        resolution: str,
+        by: str,
+        reason: str,
+    ) -> None:
+        """Close the escalation and apply the run's write in one transaction.
+
+        Guarded by: the escalation is open, and the run is escalated, unowned and at
+        `expected_epoch`; the run's epoch becomes write.epoch. Raises Conflict.
+        """
+
+    async def escalated_run(self, escalation_id: str) -> tuple[EscalationRecord, ClaimedRun]:
+        """The escalation with its run and steps, to decide on."""
+
+
+class WorkerStore(Protocol):
+    """Worker processes, their heartbeats, and recovery of what dead ones owned."""
+
+    async def register(self, worker: WorkerRecord) -> None:
+        """Insert, with the database's time."""
+
+    async def heartbeat(self, worker_id: str, *, active_runs: int, reserved: int) -> bool:
+        """Prolong. False: the row is gone (declared dead): the process must stop writing."""
+
+    async def deregister(self, worker_id: str) -> list[Redelivery]:
+        """Warm shutdown: remove the row and release (new epoch, due) whatever it still owned."""
+
+    async def workers(self) -> list[WorkerRecord]:
+        """All rows."""
+
+    async def recover_dead(
+        self, *, dead_after_seconds: float, also_dead: Sequence[str] = (), limit: int = 500
+    ) -> list[Redelivery]:
+        """Give runs of dead workers a new epoch, unowned and published_at = now; remove the rows.
+
+        Dead: heartbeat overdue, or named in `also_dead` (their lock is free). Two recoverers at
+        once: each run is returned to one of them. A worker's row goes only when it owns no run.
+        """
+
+    async def take_due(self, *, limit: int = 500) -> list[Redelivery]:
+        """Waiting and parked runs whose time has come: mark published_at = now, return them."""
+
+    async def take_lost(self, *, silent_seconds: float, limit: int) -> list[Redelivery]:
+        """Due, unowned runs not published for `silent_seconds`: mark and return them."""
+
+    async def queue_counts(self) -> list[QueueCounts]:
+        """Per lane and direction."""
+
+
+class WorkerLocks(Protocol):
+    """Death by held lock: a worker process holds a lock that its end frees at once."""
+
+    async def hold(self, worker_id: str) -> None:
+        """Take and keep the lock of this process until `release` or death."""
+
+    async def release(self) -> None:
+        """Give it back."""
+
+    async def free_among(self, worker_ids: Sequence[str]) -> list[str]:
+        """Those whose lock nobody holds. Empty when this database cannot tell."""
+
+
+class Store(WorkflowStore, RunStore, EscalationStore, WorkerStore, Protocol):
+    """All of the above on one database."""
+
+    async def close(self) -> None:
+        """Return all connections."""

@@ -1,0 +1,93 @@
+"""Wake-ups: what a message says, its ids, and the queues that it travels on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from uuid import NAMESPACE_OID, uuid5
+
+from orchestrator.core.saga import Saga, current, previous
+from orchestrator.core.states import Direction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hint:
+    """A wake-up for one run. Losing, doubling or delaying it is harmless.
+
+    Becomes one Celery message: `task` its name, `hop_id` its id, `run_id` its root_id,
+    `parent_hop_id` its parent_id, `label` its shadow. A wake-up that is given again (its time has
+    come, the first was lost, its worker died, a person wants a retry) has the same ids again, as
+    Celery's own retries have, so that a run's chain has one task for each link.
+    """
+
+    run_id: str
+    epoch: int
+    hop_id: str
+    parent_hop_id: str | None
+    label: str  # "checkout.charge"
+    task: str  # "orchestrator.forward", "orchestrator.compensate" or a Python function's name
+    queue: str  # "default.forward"
+
+    @staticmethod
+    def at(saga: Saga, *, run_id: str, epoch: int, lane: str) -> Hint:
+        """The wake-up for the link at which a run stands."""
+        at = current(saga)
+        hop_id, parent_hop_id = hop_ids(run_id, saga)
+        call = None if at is None or not saga.has_call(*at) else saga.call(*at)
+        forward = saga.direction is Direction.FORWARD
+        return Hint(
+            run_id=run_id,
+            epoch=epoch,
+            hop_id=hop_id,
+            parent_hop_id=parent_hop_id,
+            label=saga.plan.workflow if call is None else call.label,
+            task=(call and call.task_name) or (FORWARD_TASK if forward else COMPENSATE_TASK),
+            queue=queue_name(lane, saga.direction),
+        )
+
+
+@lru_cache(maxsize=16_384)  # asked for at every write and event of a step
+def hop_id_of(run_id: str, at: tuple[int, Direction] | None) -> str:
+    """The id of a link's message, the same whoever works it out (`at` None: the chain's end).
+
+    The first link's is the run's own: in Celery's terms a root's root_id is its own id.
+    """
+    if at is None:
+        return str(uuid5(NAMESPACE_OID, f"{run_id}/end"))
+    step, direction = at
+    if step == 0 and direction is Direction.FORWARD:
+        return run_id
+    return str(uuid5(NAMESPACE_OID, f"{run_id}/{direction}/{step}"))
+
+
+def hop_ids(run_id: str, saga: Saga) -> tuple[str, str | None]:
+    """Ids of the message for the link at which a run stands, and of the one before it."""
+    at = current(saga)
+    before = previous(saga, at)
+    return hop_id_of(run_id, at), None if before is None else hop_id_of(run_id, before)
+
+
+FORWARD_TASK = "orchestrator.forward"
+COMPENSATE_TASK = "orchestrator.compensate"
+DEAD_LETTER_QUEUE = "dead_letter"
+MAINTENANCE_QUEUE = "maintenance"
+
+
+def queue_name(lane: str, direction: Direction) -> str:
+    """The queue of a lane in one direction."""
+    return f"{lane}.{'forward' if direction is Direction.FORWARD else 'compensation'}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Redelivery:
+    """A run whose hint must be published (again): due, lost, or its worker is dead."""
+
+    run_id: str
+    epoch: int
+    hop_id: str
+    parent_hop_id: str | None
+    lane: str
+    direction: Direction
+    step: int | None  # current step, None when unknown
+    workflow_id: str
+    why: str  # "due", "lost", "worker dead"

@@ -1,0 +1,194 @@
+"""What leaves the process: requests, the gate before them, messages, and signs of life."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from orchestrator.core.exchange import FrozenRequest, Response
+from orchestrator.core.states import Direction
+from orchestrator.ports.hints import Hint
+from orchestrator.ports.records import EscalationRecord
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptContext:
+    """Who sends: for headers, logs and Python functions; and a last look before it leaves."""
+
+    run_id: str
+    step_id: str
+    attempt: int
+    direction: Direction
+    tenant: str
+    may_leave: Callable[[], bool] = _always
+    """Asked when the request is about to leave, with nothing to wait for in between. False: this
+    process was held up and may have lost the run; the transport raises NotLanded (retryable)."""
+
+
+class Transport(Protocol):
+    """Sends one request of one kind (HTTP, or a call of a Python function)."""
+
+    async def send(
+        self,
+        api: str,
+        request: FrozenRequest,
+        context: AttemptContext,
+        *,
+        timeout_seconds: float | None,
+    ) -> Response:
+        """The complete answer, whatever its status.
+
+        Raises NotLanded when the request certainly did not leave (DNS, refused, TLS, egress, it
+        may not any more), InDoubt when it may have (timeout, reset, truncated answer).
+        """
+
+
+class Permit(Protocol):
+    """Leave to send one request now. Holds one of the API's slots until released."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the request may still leave: a rate reservation is only good for a moment."""
+
+    def release(self) -> None:
+        """Give the slot back. Safe to call twice."""
+
+
+class GateBusy(Exception):
+    """The API admits nobody within the caller's patience; come back after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"busy for about {seconds:.3f} s")
+
+
+class Gate(Protocol):
+    """Rate limits and concurrency of all APIs, the same for all workers."""
+
+    def try_enter(self, api: str) -> Permit | None:
+        """A permit if nothing makes it wait, without waiting and without I/O."""
+
+    def expected_wait_seconds(self, api: str) -> float:
+        """About how long somebody who came now would wait. Without I/O."""
+
+    async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+        """Wait in turn for a permit. Raises GateBusy when it would take longer than patience.
+
+        A permit is fresh: its request must leave at once. Fails closed while Redis is away.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """At most `amount` requests in any `seconds`."""
+
+    amount: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """Slots of one API that this process may fill: the smaller of `allowance` and `share`."""
+
+    allowance: int  # kept free for this process by all others
+    share: int  # what is fair now; a process above it lets slots run empty and says so
+    valid_until: float  # time.monotonic(); not an instant longer
+    review_at: float  # time.monotonic(); the share changes then, ask again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reservation:
+    """Moments at which requests may leave, counted against every other process's."""
+
+    starts: tuple[float, ...]  # time.monotonic(), ascending; as many as could be had soon
+    next_at: float  # time.monotonic(); asking for more before is in vain
+    processes: int  # that want this API now, this one included
+    waiting_elsewhere: int  # requests that wait in the other processes
+
+
+class SharedLimits(Protocol):
+    """Limits of APIs as all processes agree on them. Every method raises Unavailable."""
+
+    async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
+        """Renew and resize this process's part of `limit` slots.
+
+        `wanted` slots would be filled at once. `held` are those that are filled, or may be before
+        the answer is here. The allowance is at least `held`; all allowances together never exceed
+        the limit.
+        """
+
+    async def reserve(
+        self,
+        api: str,
+        *,
+        rates: Sequence[Rate],
+        count: int,
+        waiting: int,
+        headroom_seconds: float,
+        spacing_seconds: float,
+    ) -> Reservation:
+        """Reserve up to `count` start times, none of them far ahead, `spacing_seconds` apart.
+
+        A request that arrives at the API at most `headroom_seconds` after its start time breaks
+        no rate. A reservation that is not used is not given back.
+        """
+
+    async def leave(self, api: str) -> None:
+        """Give this process's slots back."""
+
+
+class HintPublisher(Protocol):
+    """Puts wake-ups on the broker."""
+
+    async def publish(self, hints: Sequence[Hint]) -> None:
+        """All in few round trips. Raises Unavailable; the sweep will publish them later."""
+
+    async def depth(self, queues: Sequence[str]) -> dict[str, int]:
+        """Messages waiting in each queue."""
+
+
+class DeadLetterQueue(Protocol):
+    """The broker's `dead_letter` queue: one message for each open, unclaimed escalation."""
+
+    async def publish(self, escalations: Sequence[EscalationRecord]) -> None:
+        """Add one message each."""
+
+    async def take_next(self) -> str | None:
+        """Remove the oldest message and return its escalation id; None when empty."""
+
+    async def remove(self, escalation_ids: Sequence[str]) -> None:
+        """Remove the messages of these, if there."""
+
+    async def listed(self) -> list[str]:
+        """The escalation ids on the queue, oldest first, with repetitions."""
+
+
+class StepEnd(StrEnum):
+    """How a step that was shown as started is shown to go on, in Celery's words."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # no attempt is left
+    RETRIED = "retried"  # it waits for its next attempt, or for its API to admit it
+    REVOKED = "revoked"  # the run turned back, or ended, before the step was done
+
+
+class StepEvents(Protocol):
+    """Tells watchers (Flower) how steps go, each as a Celery task. Methods return at once."""
+
+    def step_started(self, hint: Hint, *, by_message: bool = False) -> None:
+        """A step began. `by_message`: Celery has shown it, since a message brought it."""
+
+    def step_revived(self, hint: Hint) -> None:
+        """A step begun by message is tried again although it may have been shown as ended."""
+
+    def step_ended(self, hint: Hint, end: StepEnd, *, seconds: float, detail: str = "") -> None:
+        """It is over here; failures and compensations are never dropped by the budget."""
+
+    def step_left(self, hint: Hint) -> None:
+        """Somebody else goes on with it and will show its end."""

@@ -1,0 +1,273 @@
+"""What is kept about runs, escalations and workers, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.exchange import FrozenRequest, Outcome
+from orchestrator.core.plan import Plan
+from orchestrator.core.saga import EscalationReason, Link, Saga, StepState
+from orchestrator.core.states import Direction, RunStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkflowVersion:
+    """A published, immutable workflow version. Runs pin `id`."""
+
+    id: str
+    workflow: str
+    version: int  # 1-based, by workflow
+    plan: Plan
+    document: str  # what was published, as text, for people
+    published_at: datetime
+    published_by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRun:
+    """A run to be accepted. `inputs_digest` tells a repeated submit from a conflicting one."""
+
+    id: str
+    workflow_id: str  # WorkflowVersion.id
+    workflow: str
+    version: int
+    inputs: Mapping[str, Any]
+    inputs_digest: str
+    idempotency_key: str
+    tenant: str = "default"
+    actor: str = "unknown"
+    lane: str = "default"
+    priority: int = 0
+    deadline_seconds: float | None = None  # counted by the database from its own now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    """The answer to one NewRun: its own id, or the id of the run that had the key before."""
+
+    run_id: str
+    repeated: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkRecord:
+    """One link with its payloads and times."""
+
+    link: Link = field(default_factory=Link)
+    request: FrozenRequest | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None  # the last thing that went wrong, also when it went well later
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepRecord:
+    """A step of a run."""
+
+    index: int
+    step_id: str
+    label: str
+    forward: LinkRecord = field(default_factory=LinkRecord)
+    undo: LinkRecord = field(default_factory=LinkRecord)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRecord:
+    """A run's row."""
+
+    id: str
+    workflow_id: str
+    workflow: str
+    version: int
+    tenant: str
+    actor: str
+    lane: str
+    priority: int
+    idempotency_key: str
+    inputs: Mapping[str, Any]
+    status: RunStatus
+    direction: Direction
+    epoch: int
+    owner: str | None  # worker id, None when nobody has it
+    claims: int  # claims since the last progress
+    hop_id: str | None  # of the link at which it stands, see `hop_id_of`
+    wake_at: datetime | None
+    deadline_at: datetime | None
+    published_at: datetime | None  # when its latest hint was sent
+    cancel: CancelMode | None
+    cause: str
+    outputs: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None  # first claim
+    settled_at: datetime | None  # final or escalated
+    audit_seq: int  # number of its latest audit record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimedRun:
+    """A run that this worker owns now, with all that is needed to drive it."""
+
+    run: RunRecord
+    steps: tuple[StepRecord, ...]  # in order of the plan; all of them
+
+    def saga(self, plan: Plan) -> Saga:
+        """The run as the core sees it."""
+        run = self.run
+        return Saga(
+            plan=plan,
+            steps=tuple(
+                StepState(forward=step.forward.link, undo=step.undo.link) for step in self.steps
+            ),
+            status=run.status,
+            direction=run.direction,
+            deadline_at=run.deadline_at,
+            wake_at=run.wake_at,
+            cancel=run.cancel,
+            cause=run.cause,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkWrite:
+    """A changed link. None leaves a payload or time as it is."""
+
+    step: int
+    direction: Direction
+    link: Link
+    request: FrozenRequest | None = None
+    outputs: Mapping[str, Any] | None = None
+    error: str | None = None
+    started_at: datetime | None = None  # set with the first begin only
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptRecord:
+    """One finished attempt (or verification) at a link."""
+
+    id: str
+    step: int
+    direction: Direction
+    number: int  # 1-based by link
+    kind: str  # "call" or "verify"
+    outcome: Outcome
+    reason: str
+    status_code: int | None
+    started_at: datetime
+    finished_at: datetime
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditRecord:
+    """One thing that happened to a run. Append-only; `seq` counts by run from 1."""
+
+    seq: int
+    at: datetime
+    kind: str  # past tense: "run.accepted", "step.landed", "undo.failed", "operator.resolved" …
+    actor: str  # "engine", a worker id, or who acted
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewEscalation:
+    """An escalation to open together with the write that stops the run."""
+
+    id: str
+    reason: EscalationReason
+    detail: str
+    step: int | None
+    direction: Direction
+    context: Mapping[str, Any]  # what is known done, undone, unknown; the stuck request; choices
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EscalationRecord:
+    """A row of the dead-letter table. Open and unclaimed ones are on the broker's queue."""
+
+    id: str
+    run_id: str
+    workflow: str
+    tenant: str
+    reason: EscalationReason
+    detail: str
+    step: int | None
+    step_id: str | None
+    direction: Direction
+    context: Mapping[str, Any]
+    opened_at: datetime
+    claimed_by: str | None
+    claimed_at: datetime | None
+    closed_at: datetime | None  # None while open
+    resolution: str | None  # "retried", "resolved", "skipped", "abandoned"
+    closed_by: str | None
+    closing_reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunWrite:
+    """Everything one run has to record since its last write, guarded by (owner, epoch)."""
+
+    run_id: str
+    owner: str
+    epoch: int
+    saga: Saga  # status, direction, wake_at, cancel, cause, deadline_at are written from it
+    links: tuple[LinkWrite, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
+    audit: tuple[AuditRecord, ...] = ()
+    escalation: NewEscalation | None = None
+    outputs: Mapping[str, Any] | None = None  # of a succeeded run
+    progressed: bool = False  # a link got an outcome: `claims` starts again at 0
+    release: bool = False  # owner becomes NULL
+    hinted: bool = False  # with release: a hint is published next
+    refuses_cancel: bool = False  # the wish to cancel that the last write answered with is dropped
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signals:
+    """What others want of a run that we own; answered with every write."""
+
+    cancel: CancelMode | None = None
+    cancel_reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerRecord:
+    """A worker process as the table knows it."""
+
+    id: str
+    name: str  # Celery's node name
+    pid: int
+    started_at: datetime
+    heartbeat_at: datetime
+    active_runs: int
+    reserved: int  # hints prefetched and not yet taken up
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueCounts:
+    """Runs of one queue as the table sees them."""
+
+    lane: str
+    direction: Direction
+    due: int  # unowned and due now
+    owned: int  # in a worker's hands
+    parked: int  # waiting or parked until a time
+    oldest_due_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFilter:
+    """Which runs to list; None means any. Newest first; `before` is the cursor (a run id)."""
+
+    status: frozenset[RunStatus] | None = None
+    workflow: str | None = None
+    tenant: str | None = None
+    before: str | None = None
+    limit: int = 50
