@@ -1,0 +1,305 @@
+"""Rates and slots of APIs in memory: `coordination/*.lua` and `limits.py` under any clock.
+
+`LimitServer` is what Redis keeps, in whole microseconds as there; `MemoryLimits` is one process's
+way to it, and every answer comes at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from orchestrator.coordination.clock import ServerClock
+from orchestrator.coordination.limits import (
+    HORIZON_SECONDS,
+    MARGIN_SECONDS,
+    RENEW_SECONDS,
+    SETTLE_SECONDS,
+    TTL_SECONDS,
+    TURN_SECONDS,
+)
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Lease, Rate, Reservation
+
+_PRESENT = 2_000_000  # a process that asked within two seconds counts as waiting
+_LARGEST = 1_000_000  # no process asks for more headroom than a second
+_FAR = 10_000_000
+
+
+@dataclass(kw_only=True, slots=True)
+class _Generation:
+    """How long what is remembered of an API can be trusted."""
+
+    id: int
+    born: int  # microseconds
+    wiped: bool
+
+
+@dataclass(kw_only=True, slots=True)
+class _Known:
+    """What a process remembers of an API's generation; 0: none."""
+
+    generation: int = 0
+    distrust: bool = False
+
+
+@dataclass(kw_only=True, slots=True)
+class _Holder:
+    allowance: int
+    wanted: int
+    expires: int
+
+
+@dataclass(kw_only=True, slots=True)
+class _Waiter:
+    waiting: int
+    expires: int
+
+
+@dataclass(kw_only=True, slots=True)
+class _Api:
+    """All that the server knows of one API."""
+
+    generation: _Generation
+    holders: dict[str, _Holder] = field(default_factory=dict)
+    waiters: dict[str, _Waiter] = field(default_factory=dict)
+    latest: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+    """By rate (amount, window): until when the last requests may arrive, ascending."""
+
+
+class LimitServer:
+    """What all processes share. `clock` is the server's: UNIX seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.away = False
+        self._apis: dict[str, _Api] = {}
+        self._new_ids = count(1)
+
+    def flush(self) -> None:
+        """FLUSHALL: nothing is remembered."""
+        self._apis.clear()
+
+    def now(self) -> int:
+        """Microseconds."""
+        return _us(self.clock())
+
+    def api(self, name: str, known: _Known, now: int) -> _Api:
+        """What is remembered of an API, by a caller that knows a generation of it."""
+        found = self._apis.get(name)
+        if found is None:
+            born = self.generation(now, wiped=known.generation != 0)
+            found = self._apis[name] = _Api(generation=born)
+        elif known.distrust and known.generation == found.generation.id:
+            found.generation = self.generation(now, wiped=True)
+        elif known.generation not in (0, found.generation.id):
+            found.generation.wiped = True
+        return found
+
+    def generation(self, now: int, *, wiped: bool) -> _Generation:
+        """A new one."""
+        return _Generation(id=next(self._new_ids), born=now, wiped=wiped)
+
+    def leave(self, name: str, holder: str) -> None:
+        """Forget a holder."""
+        found = self._apis.get(name)
+        if found is not None:
+            found.holders.pop(holder, None)
+            found.waiters.pop(holder, None)
+
+
+class MemoryLimits:
+    """Implements ports.SharedLimits; one for each process. `monotonic` is the process's clock."""
+
+    def __init__(
+        self, server: LimitServer, *, holder_id: str, monotonic: Callable[[], float]
+    ) -> None:
+        self._server, self._holder, self._monotonic = server, holder_id, monotonic
+        self._clock = ServerClock()
+        self._known: dict[str, _Known] = {}
+
+    async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
+        """See SharedLimits."""
+        found, now, sent = self._call(api)
+        others, taken = _others(found, self._holder, now)
+        share, turns = _fair_share(
+            [*others, (wanted, self._holder)], self._holder, limit=limit, now=now
+        )
+        allowance = max(held, min(share, limit - taken))
+        generation = found.generation
+        settle = TTL_SECONDS if generation.wiped else SETTLE_SECONDS
+        if now < generation.born + _us(settle):
+            allowance = share = held  # others may hold what nobody has told us yet
+        found.holders[self._holder] = _Holder(
+            allowance=allowance, wanted=wanted, expires=now + _us(TTL_SECONDS)
+        )
+        turn = _us(TURN_SECONDS)
+        review = (turn - now % turn) / 1e6 if turns else RENEW_SECONDS
+        return Lease(
+            allowance=allowance, share=share, valid_until=sent + TTL_SECONDS - MARGIN_SECONDS,
+            review_at=sent + min(review, RENEW_SECONDS),
+        )  # fmt: skip
+
+    async def reserve(
+        self,
+        api: str,
+        *,
+        rates: Sequence[Rate],
+        count: int,
+        waiting: int,
+        headroom_seconds: float,
+        spacing_seconds: float,
+    ) -> Reservation:
+        """See SharedLimits."""
+        found, now, _ = self._call(api)
+        asking = _Reserving(
+            api=found, rates=[(rate.amount, _us(rate.seconds)) for rate in rates], now=now,
+            headroom=_us(headroom_seconds), spacing=_us(spacing_seconds),
+        )  # fmt: skip
+        if asking.latest() > now + asking.horizon + _FAR:
+            # Nothing is reserved that far ahead: the server's clock went back. Begin anew.
+            found.latest.clear()
+            found.generation = self._server.generation(now, wiped=True)
+            self._known[api].generation = found.generation.id
+        processes, elsewhere = _crowd(found, self._holder, waiting, now)
+        starts, next_at = asking.starts(max(1, math.ceil(count / processes)))
+        return Reservation(
+            starts=tuple(self._own(start) for start in starts), next_at=self._own(next_at),
+            processes=processes, waiting_elsewhere=elsewhere,
+        )  # fmt: skip
+
+    async def leave(self, api: str) -> None:
+        """See SharedLimits."""
+        self._check()
+        self._server.leave(api, self._holder)
+
+    def _call(self, api: str) -> tuple[_Api, int, float]:
+        """What the server knows, its time (microseconds) and ours; once more after a jump."""
+        found, now, sent = self._call_once(api)
+        if self._clock.observe(sent=sent, received=sent, server=now / 1e6):
+            for known in self._known.values():
+                known.distrust = True
+            found, now, sent = self._call_once(api)
+        return found, now, sent
+
+    def _call_once(self, api: str) -> tuple[_Api, int, float]:
+        self._check()
+        known = self._known.setdefault(api, _Known())
+        now = self._server.now()
+        found = self._server.api(api, known, now)
+        known.generation, known.distrust = found.generation.id, False
+        return found, now, self._monotonic()
+
+    def _check(self) -> None:
+        if self._server.away:
+            raise Unavailable("gate store", "memory", "it is away")
+
+    def _own(self, server_us: int) -> float:
+        return self._clock.monotonic(server_us / 1e6)
+
+
+# --- slots ----------------------------------------------------------------------------------------
+
+
+def _others(api: _Api, holder: str, now: int) -> tuple[list[tuple[int, str]], int]:
+    """Demands (wanted, holder) of all others that live, and the sum of their allowances."""
+    for name in [name for name, each in api.holders.items() if each.expires <= now]:
+        if name != holder:
+            del api.holders[name]
+    others = {name: each for name, each in api.holders.items() if name != holder}
+    demands = [(each.wanted, name) for name, each in others.items()]
+    return demands, sum(each.allowance for each in others.values())
+
+
+def _fair_share(
+    demands: list[tuple[int, str]], holder: str, *, limit: int, now: int
+) -> tuple[int, bool]:
+    """The holder's share, and whether it changes by itself with the next turn.
+
+    Smallest demand first, each gets what it wants as long as that is at most an equal share of
+    what is left; the others share equally. What does not divide goes round in turns.
+    """
+    demands.sort()
+    (wanted,) = [wants for wants, name in demands if name == holder]
+    left = limit
+    for place, (wants, _) in enumerate(demands):
+        sharers = len(demands) - place
+        if wants * sharers > left:
+            rest = [name for _, name in demands[place:]]
+            if holder not in rest:
+                return wanted, False  # it came before the others
+            share, odd = divmod(left, sharers)
+            first = now // _us(TURN_SECONDS)
+            return share + ((rest.index(holder) + first) % sharers < odd), odd > 0
+        left -= wants
+    return wanted + left // len(demands), False
+
+
+# --- rates ----------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True, slots=True)
+class _Reserving:
+    """One reservation; all in microseconds."""
+
+    api: _Api
+    rates: list[tuple[int, int]]  # (amount, window)
+    now: int
+    headroom: int
+    spacing: int
+    horizon: int = round(HORIZON_SECONDS * 1_000_000)
+
+    def latest(self) -> int:
+        """Until when the last request that was let in may arrive."""
+        moments = self.api.latest.get(self.rates[0])
+        return moments[-1] if moments else 0
+
+    def starts(self, most: int) -> tuple[list[int], int]:
+        """Start times within the horizon, and when to ask for more."""
+        starts: list[int] = []
+        next_at = 0
+        latest = self.latest()
+        for _ in range(most):
+            start = self._earliest(latest)
+            if start > self.now + self.horizon:
+                next_at = start - self.horizon
+                break
+            latest = max(latest, start + self.headroom)
+            for rate in self.rates:
+                self.api.latest.setdefault(rate, []).append(latest)
+            starts.append(start)
+        for rate in self.rates:
+            moments = self.api.latest.get(rate, [])
+            del moments[: -rate[0]]
+        return starts, next_at
+
+    def _earliest(self, latest: int) -> int:
+        generation = self.api.generation
+        start = max(self.now, generation.born + _us(SETTLE_SECONDS))
+        if self.spacing > 0:
+            start = max(start, latest - self.headroom + self.spacing)
+        for amount, window in self.rates:
+            moments = self.api.latest.get((amount, window), ())
+            if len(moments) >= amount:
+                start = max(start, moments[-amount] + window + 1)
+            if generation.wiped:
+                forgotten = generation.born + self.horizon + _LARGEST
+                start = max(start, forgotten + window + 1)
+        return start
+
+
+def _crowd(api: _Api, holder: str, waiting: int, now: int) -> tuple[int, int]:
+    """Processes that want this API now, and requests that wait in the others."""
+    for name in [name for name, each in api.waiters.items() if each.expires <= now]:
+        del api.waiters[name]
+    others = [
+        each.waiting for name, each in api.waiters.items() if name != holder and each.waiting > 0
+    ]
+    api.waiters[holder] = _Waiter(waiting=waiting, expires=now + _PRESENT)
+    return 1 + len(others), sum(others)
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)

@@ -1,0 +1,382 @@
+"""One suite for SharedLimits: the scripts on a real server, and the memory of simulations.
+
+Both under a clock that the test moves. The last test compares them call by call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from orchestrator.coordination.connect import connect
+from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS, RedisLimits
+from orchestrator.engine.apis import parse_rates
+from orchestrator.engine.gate_supply import spacing_seconds
+from orchestrator.errors import Unavailable
+from orchestrator.ports import Reservation, SharedLimits
+from tests.faults.memory.limits import LimitServer, MemoryLimits
+from tests.integration.gate.virtual_time import VirtualLimits, set_clock
+
+SECOND = 1_000_000
+BEGIN = 1_000 * SECOND
+RATE = "10/second"
+
+
+class Server(Protocol):
+    """What all processes share; all times are whole microseconds."""
+
+    async def at(self, now: int) -> None:
+        """Move the clock."""
+
+    async def flush(self) -> None:
+        """Forget everything."""
+
+    def process(self, name: str) -> SharedLimits:
+        """One process's way to it."""
+
+    def starts(self, reservation: Reservation) -> list[int]:
+        """Start times on the server's clock."""
+
+
+class ValkeyServer:
+    """Start times of its processes are raw, see VirtualLimits."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    async def at(self, now: int) -> None:
+        self._now = now
+        await set_clock(self._client, now)
+
+    async def flush(self) -> None:
+        await self._client.flushdb()
+        await self.at(self._now)
+
+    def process(self, name: str) -> SharedLimits:
+        return VirtualLimits(self._client, holder_id=name)
+
+    def starts(self, reservation: Reservation) -> list[int]:
+        return [int(start) for start in reservation.starts]
+
+
+class MemoryServer:
+    """The processes' clocks are the server's."""
+
+    def __init__(self) -> None:
+        self._now = 0
+        self._server = LimitServer(self._seconds)
+
+    def _seconds(self) -> float:
+        return self._now / SECOND
+
+    async def at(self, now: int) -> None:
+        self._now = now
+
+    async def flush(self) -> None:
+        self._server.flush()
+
+    def process(self, name: str) -> SharedLimits:
+        return MemoryLimits(self._server, holder_id=name, monotonic=self._seconds)
+
+    def starts(self, reservation: Reservation) -> list[int]:
+        return [round(start * SECOND) for start in reservation.starts]
+
+
+@pytest.fixture(params=[pytest.param("valkey", marks=pytest.mark.broker), "memory"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    """Each implementation in turn."""
+    if request.param == "memory":
+        yield MemoryServer()
+        return
+    client = connect(request.getfixturevalue("valkey_url"))
+    yield ValkeyServer(client)
+    await client.aclose()
+
+
+async def reserve(
+    process: SharedLimits, *, count: int = 20, rate: str = RATE, headroom: float = 0.04
+) -> Reservation:
+    rates = parse_rates(rate)
+    return await process.reserve(
+        "api", rates=rates, count=count, waiting=count, headroom_seconds=headroom,
+        spacing_seconds=spacing_seconds(rates, headroom),
+    )  # fmt: skip
+
+
+async def slots(process: SharedLimits, *, wanted: int, held: int = 0, limit: int = 10) -> int:
+    lease = await process.lease("api", limit=limit, wanted=wanted, held=held)
+    return min(lease.allowance, lease.share)
+
+
+# --- slots ----------------------------------------------------------------------------------------
+
+
+async def test_at_first_nobody_gets_more_than_it_holds(server: Server) -> None:
+    await server.at(BEGIN)
+    assert await slots(server.process("a"), wanted=9, held=4) == 4
+
+
+async def test_shares_follow_demand(server: Server) -> None:
+    processes = [server.process(name) for name in "abc"]
+    held = [0, 0, 0]
+    for second in range(6):
+        await server.at(BEGIN + second * SECOND)
+        for n, wanted in enumerate((2, 50, 50)):
+            held[n] = await slots(processes[n], wanted=wanted, held=held[n], limit=20)
+    assert held == [2, 9, 9]
+
+
+async def test_what_does_not_divide_goes_round(server: Server) -> None:
+    processes = [server.process(name) for name in "ab"]
+    got: list[list[int]] = []
+    for second in range(8):
+        await server.at(BEGIN + second * SECOND)
+        for _ in range(2):  # who has too much hears of it first
+            shares = [
+                (await process.lease("api", limit=1, wanted=5, held=0)).share
+                for process in processes
+            ]
+        got.append(shares)
+    assert got[2:] == [[0, 1], [1, 0]] * 3 or got[2:] == [[1, 0], [0, 1]] * 3
+
+
+async def test_who_leaves_gives_its_slots_back(server: Server) -> None:
+    first, second = server.process("a"), server.process("b")
+    await server.at(BEGIN)
+    await slots(first, wanted=10)
+    await server.at(BEGIN + 2 * SECOND)
+    assert await slots(first, wanted=10) == 10
+    assert await slots(second, wanted=10) == 0
+    await first.leave("api")
+    assert await slots(second, wanted=10) == 10
+
+
+async def test_a_dead_holders_slots_are_free_when_its_lease_is_over(server: Server) -> None:
+    first, second = server.process("a"), server.process("b")
+    await server.at(BEGIN)
+    await slots(first, wanted=10)
+    begin = BEGIN + 2 * SECOND
+    await server.at(begin)
+    assert await slots(first, wanted=10) == 10
+    await server.at(begin + int(TTL_SECONDS * SECOND) - 1)
+    assert await slots(second, wanted=10) == 0
+    await server.at(begin + int(TTL_SECONDS * SECOND))
+    assert await slots(second, wanted=10) == 10
+
+
+async def test_after_a_wipe_nobody_grows_until_old_leases_are_over(server: Server) -> None:
+    first, second = server.process("a"), server.process("b")
+    for now in (BEGIN, BEGIN + 2 * SECOND):
+        await server.at(now)
+        held = await slots(first, wanted=10)
+    assert held == 10
+    await server.flush()
+    assert await slots(second, wanted=10) == 0
+    assert await slots(first, wanted=10, held=held) == 10  # tells that it was a wipe
+    await server.at(BEGIN + 5 * SECOND)
+    assert await slots(second, wanted=10) == 0
+    await server.at(BEGIN + 7 * SECOND)
+    assert await slots(second, wanted=10) > 0
+
+
+# --- rates ----------------------------------------------------------------------------------------
+
+
+async def test_start_times_ascend_and_no_window_holds_too_many(server: Server) -> None:
+    first, second = server.process("a"), server.process("b")
+    starts: list[int] = []
+    for tick in range(40):
+        await server.at(BEGIN + tick * SECOND // 10)
+        for process in (first, second):
+            starts += server.starts(await reserve(process))
+    assert len(starts) > 20
+    assert starts == sorted(starts)
+    assert all(late - early >= SECOND for early, late in zip(starts, starts[10:], strict=False))
+
+
+async def test_quick_requests_are_spaced(server: Server) -> None:
+    process = server.process("a")
+    await server.at(BEGIN)
+    await reserve(process, rate="100/second")
+    await server.at(BEGIN + SECOND)
+    starts = server.starts(await reserve(process, rate="100/second"))
+    assert len(starts) > 5
+    wanted = spacing_seconds(parse_rates("100/second"), 0.04) * SECOND
+    assert all(late - early >= wanted - 1 for early, late in pairwise(starts))
+
+
+async def test_who_asks_hears_of_the_others(server: Server) -> None:
+    first, second = server.process("a"), server.process("b")
+    await server.at(BEGIN)
+    await reserve(first)
+    await server.at(BEGIN + SECOND)
+    alone = await reserve(first, count=7)
+    assert (alone.processes, alone.waiting_elsewhere) == (1, 0)
+    beside = await reserve(second, count=3)
+    assert (beside.processes, beside.waiting_elsewhere) == (2, 7)
+    await server.at(BEGIN + 4 * SECOND)
+    later = await reserve(second, count=3)
+    assert (later.processes, later.waiting_elsewhere) == (1, 0)
+
+
+async def test_when_the_rate_is_used_up_it_says_when_to_come_back(server: Server) -> None:
+    process = server.process("a")
+    await server.at(BEGIN)
+    await reserve(process)
+    await server.at(BEGIN + SECOND)
+    assert len((await reserve(process)).starts) == 10
+    full = await reserve(process)
+    assert full.starts == ()
+    assert full.next_at > 0
+
+
+async def test_after_a_wipe_a_whole_window_goes_by(server: Server) -> None:
+    process = server.process("a")
+    for now in (BEGIN, BEGIN + SECOND):
+        await server.at(now)
+        await reserve(process)
+    await server.flush()
+    for quarter in range(9):  # window, headroom and horizon
+        await server.at(BEGIN + SECOND + quarter * SECOND // 4)
+        got = await reserve(process)
+        assert all(start >= BEGIN + 3 * SECOND for start in server.starts(got))
+    await server.at(BEGIN + 4 * SECOND)
+    assert len((await reserve(process)).starts) == 10
+
+
+async def test_a_clock_that_goes_back_closes_for_a_window(server: Server) -> None:
+    process = server.process("a")
+    for now in (BEGIN, BEGIN + SECOND):
+        await server.at(now)
+        await reserve(process, rate="5/second", count=5)
+    await server.at(BEGIN // 2)
+    assert (await reserve(process, rate="5/second", count=5)).starts == ()
+    await server.at(BEGIN // 2 + 5 * SECOND // 2)
+    assert len((await reserve(process, rate="5/second", count=5)).starts) == 5
+
+
+# --- both -----------------------------------------------------------------------------------------
+
+
+def in_real_time(kind: str, url: str) -> SharedLimits:
+    if kind == "memory":
+        server = LimitServer(time.time)
+        return MemoryLimits(server, holder_id="a", monotonic=time.monotonic)
+    return RedisLimits(connect(url), holder_id="a")
+
+
+@pytest.mark.parametrize("kind", [pytest.param("valkey", marks=pytest.mark.broker), "memory"])
+async def test_answers_are_in_the_processs_own_time(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    url = "" if kind == "memory" else request.getfixturevalue("valkey_url")
+    process = in_real_time(kind, url)
+    before = time.monotonic()
+    lease = await process.lease("api", limit=3, wanted=1, held=0)
+    got = await reserve(process, rate="1/minute", count=1)
+    passed = time.monotonic() - before
+    assert 0 <= lease.valid_until - before - (TTL_SECONDS - MARGIN_SECONDS) <= passed
+    assert 0 < lease.review_at - before < 1 + passed
+    assert got.starts == ()  # it settles first
+    assert 0 < got.next_at - before < 1 + passed
+    if isinstance(process, RedisLimits):
+        await process.redis.aclose()
+
+
+@pytest.mark.parametrize("kind", ["valkey", "memory"])
+async def test_a_server_that_is_away(kind: str) -> None:
+    if kind == "memory":
+        server = LimitServer(time.time)
+        server.away = True
+        process: SharedLimits = MemoryLimits(server, holder_id="a", monotonic=time.monotonic)
+    else:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = in_real_time(kind, f"redis://127.0.0.1:{port}/0")
+    for call in (process.lease("api", limit=1, wanted=1, held=0), reserve(process)):
+        with pytest.raises(Unavailable):
+            await call
+    with pytest.raises(Unavailable):
+        await process.leave("api")
+    if isinstance(process, RedisLimits):
+        await process.redis.aclose()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One process asks, some time (microseconds) after what happened before; or all is wiped."""
+
+    after: int
+    process: int
+    what: str  # "lease", "reserve", "leave", "flush"
+    amount: int
+    held: int
+    headroom: float
+
+
+calls = st.builds(
+    Call,
+    after=st.one_of(st.just(0), st.integers(0, SECOND // 3), st.integers(0, 5 * SECOND)),
+    process=st.integers(0, 2),
+    what=st.sampled_from(["lease"] * 6 + ["reserve"] * 6 + ["leave", "flush"]),
+    amount=st.integers(0, 15),
+    held=st.integers(0, 4),
+    headroom=st.sampled_from([0.04, 0.5]),
+)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("rate", ["60/second", "7/second; 30/10 second"])
+def test_both_answer_any_history_alike(rate: str, valkey_url: str) -> None:
+    with asyncio.Runner() as runner:
+        client = connect(valkey_url)
+
+        @settings(max_examples=60, deadline=None)
+        @given(history=st.lists(calls, min_size=20, max_size=60))
+        def check(history: list[Call]) -> None:
+            runner.run(client.flushdb())
+            real = runner.run(_play(ValkeyServer(client), rate, history))
+            simulated = runner.run(_play(MemoryServer(), rate, history))
+            assert simulated == real
+
+        check()
+        runner.run(client.aclose())
+
+
+async def _play(server: Server, rate: str, history: list[Call]) -> list[object]:
+    """Every answer, in microseconds."""
+    processes = [server.process(f"p{n}") for n in range(3)]
+    answers: list[object] = []
+    now = BEGIN
+    await server.at(now)
+    for call in history:
+        now += call.after
+        await server.at(now)
+        process = processes[call.process]
+        if call.what == "flush":
+            await server.flush()
+        elif call.what == "leave":
+            await process.leave("api")
+        elif call.what == "lease":
+            lease = await process.lease("api", limit=7, wanted=call.amount, held=call.held)
+            answers.append((lease.allowance, lease.share))
+        else:
+            got = await reserve(process, count=call.amount, rate=rate, headroom=call.headroom)
+            answers.append((server.starts(got), got.processes, got.waiting_elsewhere))
+            answers.append(server.starts(_only_next(got)))
+    return answers
+
+
+def _only_next(got: Reservation) -> Reservation:
+    return Reservation(starts=(got.next_at,), next_at=got.next_at, processes=0, waiting_elsewhere=0)
