@@ -174,8 +174,6 @@ class WorkerProcess:
         if crashpoints.hook is not None:
             await self._reach("before_claim", hop, run_id)
         claimed = await self._claims.submit((run_id, epoch))
-        if claimed is not None and crashpoints.hook is not None:
-            await self._reach("after_claim", hop, run_id)
         if claimed is None:
             log.debug("hint.dropped", run=run_id, epoch=epoch)
             return
@@ -207,6 +205,8 @@ class WorkerProcess:
     async def _driver(self, claimed: ClaimedRun, hop: Hop) -> RunDriver:
         parts = self.parts
         try:
+            if crashpoints.hook is not None:
+                await self._reach("after_claim", hop, claimed.run.id)
             program = await parts.programs.get(claimed.run.workflow_id)
             return RunDriver(claimed, hop, program, parts.deps)
         except Exception:

@@ -14,26 +14,27 @@ from orchestrator.store.part import Part, Shared
 from orchestrator.store.tables import DUE, TIMED
 from orchestrator.store.transactions import Tx
 
-_COLUMNS = {"run_id": "text", "epoch": "int", "unsure": "bool"}
+_COLUMNS = {"run_id": "text", "epoch": "int", "unheard": "int"}
 
 
 class Claiming(Part):
     """The claiming part of ports.RunStore.
 
     When the commit of a claim is not answered, the runs may be ours without anybody here driving
-    them, and our heartbeat would keep them so for ever. Such hints are remembered: the next claim
-    that names them takes the run also from ourselves.
+    them, and our heartbeat would keep them so for ever. Such hints are remembered, each with the
+    number of times: the next claim that names them takes the run also from ourselves.
     """
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
-        self._unsure: set[tuple[str, int, str]] = set()
+        self._unheard: dict[tuple[str, int, str], int] = {}
         self._take = self._sql(
             "WITH mine AS MATERIALIZED (SELECT runs.id FROM runs"
             f" JOIN {self._dialect.batch(_COLUMNS)} AS b ON b.run_id = runs.id"
             " WHERE (runs.epoch = b.epoch AND runs.owner IS NULL"
             f" AND ({DUE} OR ({TIMED} AND wake_at <= {{now}})))"
-            " OR (b.unsure AND runs.epoch = b.epoch + 1 AND runs.owner = :owner)"
+            " OR (runs.owner = :owner AND runs.epoch > b.epoch"
+            " AND runs.epoch <= b.epoch + b.unheard)"
             " ORDER BY runs.id {for_update_of_runs})"
             " UPDATE runs SET owner = :owner, epoch = epoch + 1, claims = claims + 1,"
             " started_at = COALESCE(started_at, {now}), audit_shift = 0"
@@ -56,13 +57,15 @@ class Claiming(Part):
         try:
             claimed = await self._db.write(lambda tx: self._claim(tx, keys, owner))
         except (Unavailable, TimeoutError):
-            self._unsure |= keys
+            for key in keys:
+                self._unheard[key] = self._unheard.get(key, 0) + 1
             raise
-        self._unsure -= keys
+        for key in keys:
+            self._unheard.pop(key, None)
         return claimed
 
     async def _claim(self, tx: Tx, keys: set[tuple[str, int, str]], owner: str) -> list[ClaimedRun]:
-        batch = codec.dump_batch([(key[0], key[1], key in self._unsure) for key in keys])
+        batch = codec.dump_batch([(key[0], key[1], self._unheard.get(key, 0)) for key in keys])
         taken = [rows.run_of(row) for row in await tx.rows(self._take, batch=batch, owner=owner)]
         plans = await self._shared.plans(tx, {run.workflow_id for run in taken})
         links = await self._links_of(tx, taken)

@@ -118,9 +118,9 @@ def claim(
     hints: Iterable[tuple[str, int]],
     *,
     owner: str,
-    unsure: Mapping[tuple[str, int, str], None],
+    unheard: Mapping[tuple[str, int, str], int],
 ) -> list[RunRow]:
-    """Those taken, in order of the hints. `unsure`: a run may be taken from ourselves."""
+    """Those taken, in order of the hints. `unheard`: a run may be taken from ourselves."""
     now = database.clock()
     taken: list[RunRow] = []
     for run_id, epoch in dict.fromkeys(hints):
@@ -128,9 +128,8 @@ def claim(
         if row is None:
             continue
         free = row.owner is None and row.epoch == epoch and _is_due(row, now)
-        if free or (
-            (run_id, epoch, owner) in unsure and row.owner == owner and row.epoch == epoch + 1
-        ):
+        lost = unheard.get((run_id, epoch, owner), 0)
+        if free or (row.owner == owner and epoch < row.epoch <= epoch + lost):
             _take(database, row, owner, now)
             taken.append(row)
     return taken

@@ -53,7 +53,8 @@ class MemoryStore:
     def __init__(self, database: MemoryDatabase, *, line: Line | None = None) -> None:
         self.database, self.line = database, line
         # Claims whose answer was lost: the runs may be ours without anybody here driving them.
-        self._unsure: dict[tuple[str, int, str], None] = {}
+        # By (run, epoch, owner), how often.
+        self._unheard: dict[tuple[str, int, str], int] = {}
 
     async def close(self) -> None:
         """Nothing is kept open."""
@@ -114,14 +115,15 @@ class MemoryStore:
         try:
             claimed = await self._pass("claim", lambda: self._claim(hints, owner))
         except (Unavailable, TimeoutError):
-            self._unsure.update(dict.fromkeys(keys))
+            for key in dict.fromkeys(keys):
+                self._unheard[key] = self._unheard.get(key, 0) + 1
             raise
         for key in keys:
-            self._unsure.pop(key, None)
+            self._unheard.pop(key, None)
         return claimed
 
     def _claim(self, hints: Sequence[tuple[str, int]], owner: str) -> list[ClaimedRun]:
-        taken = accepting.claim(self.database, hints, owner=owner, unsure=self._unsure)
+        taken = accepting.claim(self.database, hints, owner=owner, unheard=self._unheard)
         return [records.claimed_of(self.database, row) for row in taken]
 
     async def record(self, writes: Sequence[RunWrite]) -> list[Signals | None]:
