@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -41,11 +42,14 @@ class World:
         self.desk = Desk(self.writer, time.time, settings=settings)
         self.transport = LedgerTransport(self.desk, worker="w1")
 
-    async def send(self, target: str = "/keyed/k1-000001/s2", method: str = "POST") -> Response:
+    async def send(
+        self, target: str = "/keyed/k1-000001/s2", method: str = "POST",
+        context: AttemptContext = CONTEXT,
+    ) -> Response:  # fmt: skip
         """One request."""
         request = FrozenRequest(method=method, target=target, headers=((KEY_HEADER, "a"),))
         return await self.transport.send(
-            "ledger", request, CONTEXT, timeout_seconds=PATIENCE_SECONDS
+            "ledger", request, context, timeout_seconds=PATIENCE_SECONDS
         )
 
     def effects(self) -> int:
@@ -120,13 +124,19 @@ async def test_a_sender_that_is_held_finds_its_answer_when_it_is_let_go(
 async def test_a_sender_ended_at_a_point_goes_no_further(
     install: Callable[[crashpoints.Hook], None], latency: float
 ) -> None:
-    world = World(latency)
-    sending = asyncio.create_task(world.send())
+    world, went_on = World(latency), False
+
+    async def send_and_go_on() -> None:
+        nonlocal went_on
+        await world.send()
+        went_on = True
+
+    sending = asyncio.create_task(send_and_go_on())
     install(lambda reached: _cancel(sending))
     with pytest.raises(asyncio.CancelledError):
         await sending
     await until(lambda: world.desk.in_flight == 0)
-    assert world.effects() == 1
+    assert (world.effects(), went_on) == (1, False)
 
 
 async def test_a_hang_ends_with_the_senders_patience_or_life() -> None:
@@ -149,9 +159,16 @@ async def test_while_the_ledger_is_away_no_request_leaves() -> None:
     assert world.desk.requests == 0
 
 
+async def test_a_request_that_may_not_leave_does_not() -> None:
+    world = World()
+    with pytest.raises(NotLanded, match="held up"):
+        await world.send(context=replace(CONTEXT, may_leave=lambda: False))
+    assert world.desk.requests == 0
+
+
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
 
 
-def _cancel(task: asyncio.Task[Response]) -> None:
+def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()

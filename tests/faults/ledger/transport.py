@@ -46,6 +46,8 @@ class LedgerTransport:
         """See Transport."""
         if self.away:
             raise NotLanded(f"{api}: no connection before the request could leave", retryable=True)
+        if not context.may_leave():
+            raise NotLanded(f"{api}: this process was held up before sending", retryable=True)
         exchange = _Exchange(api, context, self.worker, timeout_seconds or _DEFAULT_TIMEOUT_SECONDS)
         visit = self.desk.take(
             request.method, request.target, request.body, key=_key(request),
