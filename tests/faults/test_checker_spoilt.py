@@ -434,6 +434,8 @@ CASES = [
          lambda w, _: spoil.change_request(w, 2, digest="other")),
     case("changed_bytes", "another key", recovered_keyed,
          lambda w, _: spoil.change_request(w, 2, key="other")),
+    case("changed_bytes", "not the key of the intent", succeeded,
+         lambda _, s: spoil.change_link(s, "s1", "do", key="other")),
     case("changed_bytes", "no key", succeeded, lambda w, _: spoil.change_request(w, 2, key=None)),
     case("changed_bytes", "one key for two links", succeeded,
          lambda w, _: spoil.change_request(w, 2, key=w.requests[0].key)),

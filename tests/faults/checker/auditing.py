@@ -4,7 +4,8 @@ When a worker may follow another one in a run's audit: after `run.recovered` (it
 lost the run), or when the run was released in good order, which leaves no record of its own. A
 release never leaves an intent open, so while one is open only a recovery, or a claim after the
 worker gave back what it could not record, explains a change. Whoever claims a run decides on
-`Resumed` (or `Poisoned`) first, and its first record says so.
+`Resumed` (or `Poisoned`) first, and its first record says so. That a worker which lost a run claims
+it again is in order; that it goes on writing is not.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def audit_gaps(story: Story) -> Iterator[str]:
         yield from _of_link(story, link)
     yield from _times(story.audit)
     yield from _writers(story.audit)
+    yield from _open_intents(story.audit)
 
 
 def _numbers(audit: Sequence[AuditRow], wanted: int) -> Iterator[str]:
@@ -143,33 +145,60 @@ def _times(audit: Sequence[AuditRow]) -> Iterator[str]:
 
 
 def _writers(audit: Sequence[AuditRow]) -> Iterator[str]:
-    dead: set[str] = set()
+    lost: set[str] = set()  # workers from which the run was taken
     holder: AuditRow | None = None  # the latest record of a worker
     recovered = False  # since then
     telling = any("events" in record.data for record in audit)
-    acted: set[str] = {record.actor for record in audit if record.kind.startswith("operator.")}
+    persons = {record.actor for record in audit if record.kind.startswith("operator.")}
     for record in audit:
         if record.kind == "run.recovered":
-            dead.add(str(record.data.get("from")))
+            lost.add(str(record.data.get("from")))
             recovered = True
-        elif _by_worker(record) and record.actor not in acted:
-            if record.actor in dead:
+        elif _by_worker(record) and record.actor not in persons:
+            claimed = _claims(record)
+            told = claimed or (recovered and not telling)
+            if record.actor in lost and not claimed:
                 yield f"record {record.seq} is by {record.actor}, which had lost the run"
-            if holder is not None and holder.actor != record.actor:
-                yield from _handed_over(holder, record, recovered=recovered, telling=telling)
+            elif not told and _had_it(holder, record, telling=telling):
+                yield f"record {record.seq} is by {record.actor}, and nothing tells of a takeover"
+            if claimed:
+                lost.discard(record.actor)
             holder, recovered = record, False
 
 
-def _handed_over(
-    before: AuditRow, after: AuditRow, *, recovered: bool, telling: bool
-) -> Iterator[str]:
-    place = f"record {after.seq} is by {after.actor} and the one before by {before.actor}"
-    events = events_of(after)
-    claimed = bool(events) and events is not None and events[0] in ("Resumed", "Poisoned")
-    if telling and not claimed:
-        yield f"{place}, which had it: it does not begin with a claim"
-    elif not recovered and not claimed and word_of(before) == "begun":
-        yield f"{place}, which had begun: nothing tells of a takeover"
+def _had_it(holder: AuditRow | None, record: AuditRow, *, telling: bool) -> bool:
+    """Another worker may still have had the run when this was recorded."""
+    if holder is None or holder.actor == record.actor:
+        return False
+    return telling or word_of(holder) == "begun"
+
+
+def _open_intents(audit: Sequence[AuditRow]) -> Iterator[str]:
+    """An intent is followed by its own outcome, or by somebody who takes the run up anew."""
+    begun: AuditRow | None = None
+    for record in audit:
+        if begun is not None and record.kind.startswith(_MOVES):
+            if not ((_same_link(begun, record) and word_of(record) != "begun") or _claims(record)):
+                yield f"{begun.kind} (audit {begun.seq}) has no outcome before {record.kind}"
+            begun = None
+        if record.kind == "run.recovered":
+            begun = None
+        elif word_of(record) == "begun":
+            begun = record
+
+
+_MOVES = ("step.", "undo.", "run.escalated", *_FINAL_KINDS)
+
+
+def _same_link(one: AuditRow, other: AuditRow) -> bool:
+    way, other_way = one.kind.partition(".")[0], other.kind.partition(".")[0]
+    return way == other_way and one.data.get("step") == other.data.get("step")
+
+
+def _claims(record: AuditRow) -> bool:
+    """Whoever wrote it had just claimed the run."""
+    events = events_of(record)
+    return bool(events) and events is not None and events[0] in ("Resumed", "Poisoned")
 
 
 def _by_worker(record: AuditRow) -> bool:

@@ -249,8 +249,9 @@ class Scribe:
 
     def _set(self, step: str, way: str, status: str, *, doubt: bool = False) -> None:
         self.links[step, way] = LinkRow(
-            step=step, direction=way, status=status, attempts=1, doubt=doubt, sequence=None
-        )
+            step=step, direction=way, status=status, attempts=1, doubt=doubt, sequence=None,
+            key=f"{self.seed.name}/{step}/{way}",
+        )  # fmt: skip
 
     def _settle(self, status: str) -> None:
         self.row = replace(self.row, status=status, owner=None, settled_at=self.world.now)

@@ -111,6 +111,7 @@ def phantom_effects(story: Story) -> Iterator[str]:
     for link in story.links.values():
         yield from _misreported(story, link)
         yield from _unannounced(link)
+        yield from _unasked(link)
     yield from _unreached(story)
 
 
@@ -123,6 +124,15 @@ def _misreported(story: Story, link: LinkStory) -> Iterator[str]:
     unaware = link.row is None or (link.status == "pending" and not link.row.doubt)
     if story.settled and exists and unaware:
         yield f"the {link.name} happened and the table knows nothing of it"
+
+
+def _unasked(link: LinkStory) -> Iterator[str]:
+    """The API's own two books agree."""
+    if not link.effects and not any(request.applied for request in link.requests):
+        return
+    applied = {request.number for request in link.requests if request.applied}
+    for number in sorted({effect.request for effect in link.effects} ^ applied):
+        yield f"the API's books differ about an effect of request {number}"
 
 
 def _unannounced(link: LinkStory) -> Iterator[str]:

@@ -29,6 +29,8 @@ def changed_bytes(story: Story) -> Iterator[str]:
             yield f"the {link.name} was sent with {len(keys)} different keys"
         if link.kind is Kind.KEYED and None in keys:
             yield f"the {link.name} was sent without its key"
+        elif link.kind is Kind.KEYED and keys and link.row and link.row.key not in keys:
+            yield f"the {link.name} was sent with another key than was recorded with its intent"
         for request in link.requests:
             if request.key is not None:
                 by_key.setdefault(request.key, set()).add(request.digest)

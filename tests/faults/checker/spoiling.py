@@ -60,6 +60,9 @@ def swap_links(world: World, scribe: Scribe, one: str, other: str, way: str) -> 
 
     world.requests = [swapped(request) for request in world.requests]
     world.effects = [swapped(effect) for effect in world.effects]
+    first, second = scribe.links[one, way], scribe.links[other, way]
+    scribe.links[one, way] = replace(first, key=second.key)
+    scribe.links[other, way] = replace(second, key=first.key)
     prefix = {"do": "step.", "undo": "undo."}[way]
     scribe.audit = [
         replace(record, data={**record.data, "step": names[record.data["step"]]})

@@ -59,6 +59,7 @@ class LinkRow:
     attempts: int
     doubt: bool
     sequence: int | None
+    key: str | None = None  # of the request that was frozen with the intent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +181,7 @@ def _link(row: Sequence[Any]) -> LinkRow:
     return LinkRow(
         step=_step(row[1]), direction=WAYS[row[2]], status=row[3], attempts=row[4],
         doubt=bool(row[5]), sequence=row[6],
+        key=None if row[7] is None else _payload(row[7]).get("key"),
     )  # fmt: skip
 
 
@@ -269,6 +271,7 @@ def _links_of(steps: Sequence[StepRecord]) -> list[LinkRow]:
         LinkRow(
             step=step.step_id, direction=way, status=record.link.status.value,
             attempts=record.link.attempts, doubt=record.link.doubt, sequence=record.link.sequence,
+            key=None if record.request is None else record.request.key,
         )
         for step in steps
         for way, record in (("do", step.forward), ("undo", step.undo))
