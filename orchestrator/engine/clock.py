@@ -7,6 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
+PROMPT_SECONDS = 0.05
+"""By so much a reading may be wrong: the database answered within twice that."""
+TRUSTED_SECONDS = 60.0
+"""After that any reading is better than what is known."""
+
+
 class DatabaseClock:
     """Database time carried forward by the monotonic clock; corrected at every heartbeat.
 
@@ -18,10 +24,22 @@ class DatabaseClock:
         self.monotonic = monotonic
         self._base: datetime | None = None
         self._at = 0.0
+        self._error = 0.0  # seconds by which `_base` may be wrong
 
-    def correct(self, database_now: datetime) -> None:
-        """Take over what the database just said."""
-        self._base, self._at = database_now.astimezone(UTC), self.monotonic()
+    def correct(self, database_now: datetime, *, asked_at: float) -> bool:
+        """Take over what the database said that was asked at this time (of `monotonic`).
+
+        It read its clock at any moment since. False: the answer took so long that what is known
+        already is better (or, the first time, that it should be asked again).
+        """
+        heard_at = self.monotonic()
+        error = (heard_at - asked_at) / 2
+        known = self._base is not None and heard_at - self._at < TRUSTED_SECONDS
+        if known and error > max(self._error, PROMPT_SECONDS):
+            return False
+        self._base, self._at = database_now.astimezone(UTC), heard_at - error
+        self._error = error
+        return error <= PROMPT_SECONDS
 
     def now(self) -> datetime:
         """Aware, UTC."""

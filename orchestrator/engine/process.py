@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 LARGEST_CLAIM = 200
 LAST_WRITES_SECONDS = 3.0
+MOST_CLOCK_READINGS = 3  # at the start, until one is prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +119,10 @@ class WorkerProcess:
         """Enter the workers table under the current id."""
         parts = self.parts
         await parts.locks.hold(self._worker_id)
-        sent_at, now = parts.deps.clock.monotonic(), await parts.store.now()
-        parts.deps.clock.correct(now)
+        for _ in range(MOST_CLOCK_READINGS):
+            if await self._read_clock(parts.store):
+                break
+        sent_at, now = parts.deps.clock.monotonic(), parts.deps.clock.now()
         await parts.store.register(
             WorkerRecord(
                 id=self._worker_id, name=self._name, pid=os.getpid(), started_at=now,
@@ -144,8 +147,13 @@ class WorkerProcess:
         )
         if alive:
             deps.lifeline.heard(sent_at)
-        deps.clock.correct(await store.now())
+        await self._read_clock(store)
         return alive
+
+    async def _read_clock(self, store: Store) -> bool:
+        clock = self.parts.deps.clock
+        asked_at = clock.monotonic()
+        return clock.correct(await store.now(), asked_at=asked_at)
 
     # --- hops -------------------------------------------------------------------------------------
 

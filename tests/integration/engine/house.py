@@ -134,8 +134,8 @@ class Worker:
         )  # fmt: skip
 
     async def join(self) -> None:
-        now = await self.store.now()
-        self.deps.clock.correct(now)
+        asked_at, now = self.deps.clock.monotonic(), await self.store.now()
+        self.deps.clock.correct(now, asked_at=asked_at)
         await self.store.register(
             WorkerRecord(
                 id=self.id, name="w", pid=1, started_at=now, heartbeat_at=now, active_runs=0,

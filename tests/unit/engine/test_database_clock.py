@@ -1,0 +1,79 @@
+"""The database's clock as a worker knows it, however slowly the database answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orchestrator.engine.clock import TRUSTED_SECONDS, DatabaseClock
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Loop:
+    """A monotonic clock, and the database's, that the test moves together."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+        self.clock = DatabaseClock(monotonic=lambda: self.at)
+
+    @property
+    def database_now(self) -> datetime:
+        return NOON + timedelta(seconds=self.at - 100.0)
+
+    def ask(self, *, there: float, back: float) -> bool:
+        """The database reads its clock between the way there and the way back."""
+        asked_at = self.at
+        self.at += there
+        said = self.database_now
+        self.at += back
+        return self.clock.correct(said, asked_at=asked_at)
+
+    @property
+    def wrong_by(self) -> float:
+        return abs((self.clock.now() - self.database_now).total_seconds())
+
+
+@pytest.fixture
+def loop() -> Loop:
+    return Loop()
+
+
+def test_before_the_first_answer_there_is_no_time(loop: Loop) -> None:
+    with pytest.raises(RuntimeError, match="has not been read"):
+        loop.clock.now()
+
+
+def test_it_goes_on_by_itself(loop: Loop) -> None:
+    assert loop.ask(there=0.01, back=0.01)
+    loop.at += 30.0
+    assert loop.wrong_by < 1e-6
+
+
+@pytest.mark.parametrize(("there", "back"), [(0.0, 6.0), (6.0, 0.0), (0.5, 3.0)])
+def test_a_slow_answer_does_not_spoil_a_good_one(loop: Loop, there: float, back: float) -> None:
+    loop.ask(there=0.01, back=0.01)
+    assert not loop.ask(there=there, back=back)
+    assert loop.wrong_by < 0.02
+
+
+def test_a_slow_first_answer_is_improved_on(loop: Loop) -> None:
+    assert not loop.ask(there=0.0, back=6.0)
+    assert 2.9 < loop.wrong_by < 3.1
+    assert loop.ask(there=0.0, back=0.02)
+    assert loop.wrong_by < 0.02
+
+
+def test_after_a_while_a_slow_answer_is_better_than_none(loop: Loop) -> None:
+    loop.ask(there=0.01, back=0.01)
+    loop.at += TRUSTED_SECONDS
+    loop.ask(there=1.0, back=0.0)
+    assert 0.4 < loop.wrong_by < 0.6
+
+
+def test_where_all_answers_are_slow_the_best_counts(loop: Loop) -> None:
+    loop.ask(there=0.0, back=2.0)
+    loop.ask(there=0.0, back=0.4)
+    loop.ask(there=0.0, back=1.0)
+    assert loop.wrong_by < 0.3
