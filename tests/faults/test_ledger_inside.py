@@ -12,11 +12,12 @@ import pytest
 from orchestrator import crashpoints
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.states import Direction
-from orchestrator.errors import NotLanded
+from orchestrator.errors import InDoubt, NotLanded
 from orchestrator.ports import AttemptContext, hop_id_of
 from tests.faults.ledger.desk import Desk, Settings
 from tests.faults.ledger.driving import until
 from tests.faults.ledger.faults import Fate, Fault
+from tests.faults.ledger.limits import Limit
 from tests.faults.ledger.transport import LedgerTransport
 from tests.faults.ledger.writing import MemoryWriter
 from tests.faults.workload import KEY_HEADER
@@ -148,6 +149,27 @@ async def test_a_hang_ends_with_the_senders_patience_or_life() -> None:
     sending.cancel()
     await asyncio.wait([sending])
     assert world.desk.in_flight == 0
+
+
+@LATENCIES
+@pytest.mark.parametrize("effect", [False, True])
+async def test_a_hang_takes_none_of_the_places_that_are_limited(
+    latency: float, effect: bool
+) -> None:
+    world = World(latency)
+    world.desk.limits.replace([Limit(amount=2)])
+    fates = [Fate(fault=Fault.HANG, effect=effect)] * 3 + [Fate(fault=Fault.DELAY, seconds=0.02)]
+    world.desk.faults.will("k1-000001", "s2", "do", *fates)
+    hanging = []
+    for _ in range(3):
+        hanging.append(asyncio.create_task(world.send()))
+        await asyncio.sleep(latency + 0.01)
+    assert (await world.send()).status == 200
+    ends = await asyncio.gather(*hanging, return_exceptions=True)
+    assert [type(end) for end in ends] == [InDoubt] * 3
+    assert world.desk.exceeded == 0
+    await asyncio.gather(*(world.send() for _ in range(3)))
+    assert world.desk.exceeded == (1 if latency else 0)  # three at once, or one after the other
 
 
 async def test_while_the_ledger_is_away_no_request_leaves() -> None:

@@ -138,7 +138,8 @@ class Desk:
     def count_out(self, entry: Entry) -> None:
         """It is answered or cut, or its caller has given up."""
         self.in_flight -= 1
-        self.limits.left(entry.route)
+        if entry.fault != Fault.HANG:
+            self.limits.left(entry.route)
         self.treated[entry.fault] += 1
         if entry.status is not None:
             self.statuses[entry.status] += 1
@@ -248,9 +249,15 @@ class Visit:
             case Fault.ERROR if not fate.effect:
                 self._answer_as_fated()
             case Fault.HANG if not fate.effect:
-                pass
+                self._hang()
             case _:
                 self._have_effect()
+
+    def _hang(self) -> None:
+        # The API has lost sight of it: from now on it fills none of the places that are limited.
+        # When its sender's end is noticed here says nothing of when the sender gave it up.
+        self._desk.limits.left(self._entry.route)
+        self._write()
 
     def _refuse(self) -> None:
         entry = self._entry
@@ -288,7 +295,7 @@ class Visit:
             case Fault.DROP_AFTER:
                 self._cut()
             case Fault.HANG:
-                self._write()
+                self._hang()
             case Fault.HALF:
                 self._half(verdict)
             case Fault.GARBLED:
