@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.engine.apis import load_apis
+from tests.faults.ledger.book import asked
+from tests.faults.ledger.desk import Desk
 from tests.faults.ledger.driving import TOKEN, Ledger, http_transport
 from tests.faults.ledger.faults import Fate, Fault
 from tests.faults.ledger.reading import read_records
 from tests.faults.ledger.running import LedgerProcess, api_config
+from tests.faults.ledger.writing import FileWriter, MemoryWriter
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +90,63 @@ def test_what_is_not_http_ends_the_connection(process: LedgerProcess) -> None:
         with contextlib.suppress(ConnectionResetError):
             assert link.recv(100) == b""
     assert process.statistics()["requests"] >= 0
+
+
+KEYS = st.sampled_from(["a", "b", None])
+TARGETS = st.sampled_from(
+    [f"/{route}/k1-000001{end}/{s}" for route in ("keyed", "plain") for end in ("", "-f1-u2")
+     for s in ("s1", "s2")]
+)  # fmt: skip
+REQUESTS = st.tuples(
+    st.sampled_from(["POST", "DELETE"]), TARGETS, st.sampled_from([b"", b"x"]), KEYS
+)
+ENDS = st.sampled_from([Fault.NONE, Fault.DROP_AFTER, Fault.DROP_BEFORE, Fault.ERROR, Fault.HANG])
+
+
+@given(asked_for=st.lists(st.tuples(REQUESTS, ENDS), max_size=25))
+def test_whatever_happened_a_file_brings_a_ledger_back(
+    asked_for: list[tuple[tuple[str, str, bytes, str | None], Fault]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        writer = FileWriter(Path(folder, "ledger.jsonl"))
+        first = Desk(writer, time.time)
+        for request, fault in asked_for:
+            wanted = asked(request[0], request[1])
+            first.faults.will(wanted.run, wanted.step, wanted.direction, fault)
+            ask(first, *request)
+        writer.close()
+        second = Desk(MemoryWriter(), time.time)
+        second.resume(read_records(Path(folder, "ledger.jsonl")))
+    first.writer = MemoryWriter()
+    assert (second.requests, second.effects) == (first.requests, first.effects)
+    for request, _ in asked_for * 2:
+        assert ask(first, *request) == ask(second, *request)
+
+
+def ask(desk: Desk, method: str, target: str, body: bytes, key: str | None) -> list[object]:
+    """What comes of a request, if it comes at once."""
+    caller = Listener()
+    desk.take(method, target, body, key=key, credential=None, caller=caller)
+    return caller.heard
+
+
+class Listener:
+    """Implements Caller."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def answer(self, status: int, body: bytes, retry_after: str | None) -> bool:
+        self.heard += [status, body, retry_after]
+        return True
+
+    def half(self, status: int, body: bytes) -> None:
+        self.heard += [status, body[:1]]
+
+    def cut(self) -> None:
+        self.heard.append("cut")
+
+    def reach(self, point: str) -> None: ...
 
 
 def test_a_file_that_is_no_ledger_is_named_with_its_line(tmp_path: Path) -> None:

@@ -89,33 +89,33 @@ class Book:
         """Apply a request. `digest` stands for its bytes; the same key with others gets 409."""
         if wanted.route != KEYED or key is None:
             return self._new(wanted)
-        known = self._answers.get(key)
+        known = self._known(key, digest)
         if known is None:
-            verdict = self._new(wanted)
-            self._remember(key, digest, verdict)
-            return verdict
-        if known[0] != digest:
-            return _verdict(409, code="key_with_other_bytes")
-        return known[1]
+            known = self._new(wanted)
+            self._remember(key, digest, known)
+        return known
 
     def refuse(self, wanted: Asked, *, key: str | None, digest: str) -> Verdict:
         """Refuse a request whose run's name does not announce it; a known key has its answer."""
-        if wanted.route == KEYED and key is not None:
-            if key in self._answers:
-                return self._answers[key][1]
-            self._remember(key, digest, _REFUSALS[422])
-        return _REFUSALS[422]
+        if wanted.route != KEYED or key is None:
+            return _REFUSALS[422]
+        known = self._known(key, digest)
+        if known is None:
+            known = _REFUSALS[422]
+            self._remember(key, digest, known)
+        return known
 
     def restore(self, requests: Iterable[Request], effects: Iterable[Effect]) -> None:
         """Bring an empty book to where these records end."""
-        by_number = {request.number: request for request in requests}
         for effect in effects:
             self._apply(effect.run, effect.step, effect.direction)
-            request = by_number[effect.request]
-            self._recall(request, done(request.run, request.step))
-        for request in by_number.values():
-            if request.status in (404, 422) and not request.replayed:
-                self._recall(request, _REFUSALS[request.status])
+        for request in requests:
+            if request.key is None or request.route != KEYED or request.replayed:
+                continue
+            if request.verdict == 200:
+                self._remember(request.key, request.digest, done(request.run, request.step))
+            elif request.verdict in _REFUSALS:
+                self._remember(request.key, request.digest, _REFUSALS[request.verdict])
 
     # --- one request --------------------------------------------------------------------------
 
@@ -153,13 +153,16 @@ class Book:
 
     # --- keys ---------------------------------------------------------------------------------
 
+    def _known(self, key: str, digest: str) -> Verdict | None:
+        known = self._answers.get(key)
+        if known is None:
+            return None
+        first, answer = known
+        return answer if first == digest else _verdict(409, code="key_with_other_bytes")
+
     def _remember(self, key: str, digest: str, verdict: Verdict) -> None:
         again = Verdict(status=verdict.status, body=verdict.body, replayed=True)
         self._answers[key] = (digest, again)
-
-    def _recall(self, request: Request, verdict: Verdict) -> None:
-        if request.route == KEYED and request.key is not None:
-            self._remember(request.key, request.digest, verdict)
 
 
 def is_refused(run: str, step: str, direction: str) -> bool:

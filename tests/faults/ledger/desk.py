@@ -148,6 +148,7 @@ class Desk:
         """The moment of the effect."""
         verdict = self.book.answer(wanted, key=entry.key, digest=entry.digest)
         entry.replayed, entry.applied = verdict.replayed, verdict.effect
+        entry.verdict = verdict.status
         if verdict.effect:
             self.effects += 1
             self.writer.effect(
@@ -262,7 +263,7 @@ class Visit:
     def _refuse(self) -> None:
         entry = self._entry
         verdict = self._desk.book.refuse(self._asked, key=entry.key, digest=entry.digest)
-        entry.replayed = verdict.replayed
+        entry.replayed, entry.verdict = verdict.replayed, verdict.status
         self._answer(verdict.status, verdict.body)
 
     def _cut_and_apply_later(self) -> None:

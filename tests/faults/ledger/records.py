@@ -30,6 +30,7 @@ class Request:
     answered: bool  # the whole answer was handed to the connection
     answered_at: float | None
     secret: bool  # it carried the credential of the API (and no other)
+    verdict: int | None = None  # the status that was due, whatever left; None: not worked on (yet)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

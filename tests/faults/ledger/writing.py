@@ -42,6 +42,7 @@ class Entry:
     answered: bool = False
     answered_at: float | None = None
     secret: bool = False
+    verdict: int | None = None
 
     def record(self) -> Request:
         """As it stands."""
