@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-
 PROMPT_SECONDS = 0.05
 """By so much a reading may be wrong: the database answered within twice that."""
 TRUSTED_SECONDS = 60.0

@@ -14,6 +14,7 @@ Authoritative for all of it is the table; the broker is only ever brought in lin
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,9 @@ from orchestrator.service.redelivery import Redeliverer
 log = structlog.get_logger(__name__)
 
 LARGEST_PASS = 500
+STAGGER = 0.2
+"""Each pause is shorter or longer by up to this part: workers that have come into step, since they
+all waited for the same outage to end, would mend the same things at the same moments for ever."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,18 +60,21 @@ class Recovery:
         redeliverer: Redeliverer,
         dead_letters: DeadLetterQueue,
         times: RecoveryTimes,
+        *,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store, self._locks = store, locks
         self._publisher, self._redeliverer = publisher, redeliverer
         self._dead_letters, self._times = dead_letters, times
+        self._jitter = jitter
 
     async def run_quick_passes(self) -> None:
         """Death and due waits, until cancelled."""
-        await _every(self._times.pass_every, self.quick_pass)
+        await self._every(self._times.pass_every, self.quick_pass)
 
     async def run_slow_passes(self) -> None:
         """Lost hints and dead letters, until cancelled."""
-        await _every(self._times.lost_after / 2, self.slow_pass)
+        await self._every(self._times.lost_after / 2, self.slow_pass)
 
     async def quick_pass(self) -> None:
         """One pass over dead workers and due waits."""
@@ -78,6 +85,17 @@ class Recovery:
         """One pass over lost hints and dead letters."""
         await self._publish_lost()
         await reconcile_dead_letters(self._store, self._dead_letters)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Unavailable as error:
+                log.warning("recovery.postponed", why=str(error))
+            except Exception:
+                # A pass is repeatable and must not end recovery for good because of one bad row.
+                log.exception("recovery.failed")
+            await asyncio.sleep(seconds * (1 + STAGGER * (2 * self._jitter() - 1)))
 
     async def _recover_dead(self) -> None:
         ids = [worker.id for worker in await self._store.workers()]
@@ -121,15 +139,3 @@ class Recovery:
 
 def _missing(count: QueueCounts, depth: dict[str, int]) -> int:
     return max(count.due - depth.get(queue_name(count.lane, count.direction), 0), 0)
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await work()
-        except Unavailable as error:
-            log.warning("recovery.postponed", why=str(error))
-        except Exception:
-            # A pass is repeatable and must not end recovery for good because of one bad row.
-            log.exception("recovery.failed")
-        await asyncio.sleep(seconds)

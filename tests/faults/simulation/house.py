@@ -105,6 +105,11 @@ class House:
         self._open = False
         crashpoints.install(None)
 
+    def letters_agree(self) -> bool:
+        """Whether the dead-letter queue is made of the open, unclaimed escalations."""
+        wanted = self.loop.run_apart(self.backing.view().open_unclaimed())
+        return sorted(self.broker.letters) == wanted
+
     def note(self, *told: str) -> None:
         """Tell what has just happened."""
         if self.tale is not None:

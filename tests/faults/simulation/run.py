@@ -41,7 +41,8 @@ StoreKind = Literal["memory", "sqlite"]
 SUBMITTING_SECONDS = 20.0
 STORM_SECONDS = 30.0
 PATIENCE_SECONDS = 300.0  # after the storm, until everything must have settled
-AFTERMATH_SECONDS = 8.0  # for what comes late: effects, revived workers, dead letters
+AFTERMATH_SECONDS = 8.0  # for what comes late: effects, revived workers
+RECONCILED_SECONDS = 30  # until the dead-letter queue must be right
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Result:
         sqlite = " --store sqlite" if self.store == "sqlite" else ""
         return (
             f"python -m tests.faults.simulation --batch {self.runs} --runs {self.runs}"
-            f" --seed {self.seed}{sqlite} --story"
+            f" --seed {self.seed}{sqlite}"
         )
 
     def report(self) -> str:
@@ -191,6 +192,10 @@ class _Play:
                 raise Stuck(f"not settled {PATIENCE_SECONDS:.0f} s after the storm")
             await asyncio.sleep(1.0)
         await asyncio.sleep(AFTERMATH_SECONDS)
+        for _ in range(RECONCILED_SECONDS):
+            if house.letters_agree():
+                break
+            await asyncio.sleep(1.0)
 
     async def _submit(self) -> None:
         gap = SUBMITTING_SECONDS / len(self._seeds)

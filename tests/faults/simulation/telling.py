@@ -29,11 +29,9 @@ def timeline(house: House, story: Story) -> list[str]:
 def _api(story: Story) -> Iterator[tuple[float, str, str]]:
     for request in story.requests:
         asks = "? " if request.question else ""
-        yield (
-            request.at - _BEGIN, "api",
-            f"request {request.number}: {asks}{request.direction} {request.step}"
-            f" fault={request.fault} status={request.status} applied={request.applied}",
-        )  # fmt: skip
+        became = f"fault={request.fault} status={request.status} applied={request.applied}"
+        what = f"request {request.number}: {asks}{request.direction} {request.step} {became}"
+        yield request.at - _BEGIN, "api", what
     for effect in story.effects:
         what = f"EFFECT {effect.direction} {effect.step} (request {effect.request})"
         yield effect.at - _BEGIN, "api", what

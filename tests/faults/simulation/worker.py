@@ -133,7 +133,10 @@ class Worker(Process):
         house, store = self.house, self.store
         programs = house.programs_of(store)
         redeliverer = Redeliverer(self.broker, programs)
-        recovery = Recovery(store, self.locks, self.broker, redeliverer, self.broker.letters, TIMES)
+        recovery = Recovery(
+            store, self.locks, self.broker, redeliverer, self.broker.letters, TIMES,
+            jitter=house.chance.random,
+        )  # fmt: skip
         deps = Deps(
             worker_id=worker_id,
             journal=Batcher(store.record, name="journal", largest=LARGEST_BATCH),
