@@ -12,6 +12,8 @@ from orchestrator.engine.gate_supply import EARLY_SECONDS, Demand, Start, Supply
 from orchestrator.ports import GateBusy, SharedLimits
 
 TURNED_AWAY_SECONDS = 0.5  # nobody is told to come back sooner
+USUAL_FACTOR = 8.0  # what is longer than so many average intervals, and than
+USUAL_SECONDS = 0.1  # this, counts as if it were not
 
 
 class QueuePermit:
@@ -168,7 +170,9 @@ class ApiQueue:
     def _note_grant(self) -> None:
         now = time.monotonic()
         if self.demand.waiting > 1 and self._granted_at:
-            sample = min(now - self._granted_at, 10.0)
+            # One stall is not how it goes on, and an estimate parks whoever comes next.
+            most = max(USUAL_FACTOR * self._grant_interval, USUAL_SECONDS)
+            sample = min(now - self._granted_at, most)
             self._grant_interval += 0.05 * (sample - self._grant_interval)
         self._granted_at = now
 
