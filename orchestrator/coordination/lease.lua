@@ -58,7 +58,11 @@ local function fair_share()
 end
 
 local share, turns = fair_share()
-local allowance = math.max(held, math.min(share, limit - taken))
+-- Negative, or less than `held`, when this holder was cut off for longer than its lease and others
+-- have its slots: what it holds may then run empty and not be filled again.
+local left = math.max(0, limit - taken)
+if left < held then share = math.min(share, left) end
+local allowance = math.max(held, math.min(share, left))
 if now < born + (wiped and ttl or settle) then
   allowance, share = held, held -- others may hold what nobody has told us yet
 end

@@ -161,3 +161,37 @@ async def test_a_wipe_lets_nobody_grow_until_old_leases_are_over(valkey_url: str
     first.hear()
     assert first.slots(1_002 * SECOND) == 4
     await client.aclose()
+
+
+async def test_what_outlived_its_lease_is_not_filled_again_beside_the_others(
+    valkey_url: str,
+) -> None:
+    """Frozen with requests in flight; meanwhile their slots have gone to somebody else."""
+    client = connect(valkey_url)
+    frozen, other = (Process(limits=VirtualLimits(client, holder_id=name)) for name in "ab")
+    start, limit = 1_000, 10
+    frozen.waiting = 3
+    for now in (start, start + 1):
+        await set_clock(client, now * SECOND)
+        await frozen.renew(limit, now * SECOND)
+        frozen.hear()
+    frozen.in_use, frozen.waiting = 3, 50
+    now = start + 1 + int(TTL_SECONDS) + 1
+    await set_clock(client, now * SECOND)
+    other.waiting = 50
+    await other.renew(limit, now * SECOND)
+    other.hear()
+    other.in_use = other.slots(now * SECOND)
+    assert other.in_use == limit
+    await frozen.renew(limit, now * SECOND)
+    frozen.hear()
+    frozen.in_use = 0  # the answers were there when it woke up
+    assert frozen.slots(now * SECOND) + other.in_use <= limit
+    await other.renew(limit, now * SECOND)
+    other.hear()
+    other.in_use = other.slots(now * SECOND)
+    await other.renew(limit, now * SECOND)
+    await frozen.renew(limit, now * SECOND)
+    frozen.hear()
+    assert frozen.slots(now * SECOND) == limit - other.in_use == limit // 2
+    await client.aclose()
