@@ -29,7 +29,8 @@ from tests.faults.chaos.schedule import schedule
 from tests.faults.chaos.stage import Limits, Mood, Scene, Stage, new_folder, remove, set_up
 from tests.faults.workload import seeds
 
-BAD = 0.15
+BAD = 0.2
+LATENCY_SECONDS = (0.0, 0.4)
 LIMITS = Limits(rate=800, concurrency=150)
 EXIT_INTERRUPTED = 130
 
@@ -59,7 +60,7 @@ class Wish:
             workers=self.workers,
             seed=self.seed,
             limits=LIMITS,
-            mood=Mood(bad=BAD),
+            mood=Mood(bad=BAD, latency_seconds=LATENCY_SECONDS),
         )
 
     @property

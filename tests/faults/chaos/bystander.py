@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, create_engine, func, select
+from sqlalchemy import Select, create_engine, func, select
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.pool import NullPool
 
-from orchestrator.store.tables import attempts, audit, runs, workers
+from orchestrator.store.tables import audit, run_steps, runs, workers
+
+Link = tuple[str, str, str]
+"""Run's name, step and direction in the ledger's words."""
 
 _CHUNK = 500
 
@@ -77,18 +80,26 @@ class Bystander:
         A takeover alone is not work: the first record that a worker wrote counts.
         """
         workings = audit.c.actor.not_in(["engine", worker]) & audit.c.kind.not_like("operator.%")
-        return self._first(audit, audit.c.at, run_ids, workings, after)
-
-    def next_records(self, run_ids: Sequence[str], *, after: float) -> dict[str, float]:
-        """When anything at all was next recorded of each run."""
-        return self._first(audit, audit.c.at, run_ids, audit.c.seq > 0, after)
-
-    def attempts_of(self, run_ids: Sequence[str]) -> int:
-        """Finished attempts."""
-        found = 0
+        found: dict[str, float] = {}
         for some in _chunks(run_ids):
-            statement = select(func.count()).select_from(attempts)
-            found += int(self._rows(statement.where(attempts.c.run_id.in_(some)))[0][0])
+            statement = (
+                select(audit.c.run_id, func.min(audit.c.at))
+                .where(audit.c.run_id.in_(some), workings, audit.c.at > self._instant(after))
+                .group_by(audit.c.run_id)
+            )
+            found.update((run, moment(first)) for run, first in self._rows(statement))
+        return found
+
+    def in_flight(self, run_ids: Sequence[str]) -> set[Link]:
+        """Links that were begun and have no outcome."""
+        found: set[Link] = set()
+        for some in _chunks(run_ids):
+            statement = select(
+                runs.c.idempotency_key, run_steps.c.step, run_steps.c.direction
+            ).join_from(run_steps, runs, run_steps.c.run_id == runs.c.id)
+            wanted = run_steps.c.run_id.in_(some) & (run_steps.c.status == "started")
+            for name, step, direction in self._rows(statement.where(wanted)):
+                found.add((name, f"s{step + 1}", "do" if direction == "forward" else "undo"))
         return found
 
     def settled_by(self) -> float | None:
@@ -99,19 +110,6 @@ class Bystander:
     def close(self) -> None:
         """Nothing stays open."""
         self._engine.dispose()
-
-    def _first(
-        self, table: Any, at: Any, run_ids: Sequence[str], where: ColumnElement[bool], after: float
-    ) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for some in _chunks(run_ids):
-            statement = (
-                select(table.c.run_id, func.min(at))
-                .where(table.c.run_id.in_(some), where, at > self._instant(after))
-                .group_by(table.c.run_id)
-            )
-            found.update((run, moment(first)) for run, first in self._rows(statement))
-        return found
 
     def _instant(self, seconds: float) -> Any:
         return int(seconds * 1e6) if self._is_sqlite else func.to_timestamp(seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,14 +51,15 @@ class Planned:
 def schedule(seed: int, *, seconds: float, database: str, workers: int = 2) -> tuple[Planned, ...]:
     """Faults for this long. Each kind comes once before any comes again; kills come twice."""
     chance = random.Random(f"faults {seed}")
+    turns = itertools.cycle(range(workers))
     kinds = _endless(chance, (*ALWAYS, *BY_DATABASE[database]))
     at, planned = chance.uniform(SHORTEST_GAP, LONGEST_GAP), []
     while at < seconds:
         kind = next(kinds)
         lasts = chance.uniform(*_LASTS.get(kind, (0.0, 0.0)))
-        planned.append(
-            Planned(at=at, kind=kind, worker=chance.randrange(workers), lasts=round(lasts, 1))
-        )
+        # In turn: one that was started a moment ago has nothing to lose.
+        worker = next(turns) if kind in (Kind.KILL, Kind.FREEZE) else 0
+        planned.append(Planned(at=at, kind=kind, worker=worker, lasts=round(lasts, 1)))
         shortest = QUIET_AFTER_A_KILL if kind is Kind.KILL else SHORTEST_GAP
         at += chance.uniform(shortest, LONGEST_GAP)
     return tuple(planned)

@@ -60,7 +60,7 @@ class Scene:
     limits: Limits = field(default_factory=Limits)
     mood: Mood = field(default_factory=Mood)
     settings: Mapping[str, object] = field(default_factory=dict)  # of workers, beside the defaults
-    shapes: Sequence[Shape] = SHAPES
+    connections: int = 200  # to the API, of each worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def set_up(scene: Scene, state_dir: Path) -> Iterator[Stage]:
         )
         stack.enter_context(ledger)
         own = _settings(scene, state_dir, postgres, broker.url)
-        _write_config(state_dir / "config", scene.limits, ledger)
+        _write_config(state_dir / "config", scene, ledger)
         env = {TOKEN_VARIABLE: token, **_as_environment(own)}
         up = UpOptions(
             state_dir=state_dir, workers=scene.workers, broker_url=broker.url, flower=False, env=env
@@ -188,10 +188,11 @@ def _settings(
     }
 
 
-def _write_config(folder: Path, limits: Limits, ledger: LedgerProcess) -> None:
+def _write_config(folder: Path, scene: Scene, ledger: LedgerProcess) -> None:
     (folder / "apis").mkdir(parents=True)
+    limits = scene.limits
     rate = None if limits.rate is None else f"{limits.rate}/second"
-    text = ledger.config(rate=rate, concurrency=limits.concurrency)
+    text = ledger.config(rate=rate, concurrency=limits.concurrency, connections=scene.connections)
     (folder / "apis" / f"{API}.yaml").write_text(text)
 
 
