@@ -16,7 +16,8 @@ from tests.faults.ledger.limits import Limit
 from tests.faults.ledger.running import LedgerProcess
 from tests.faults.ledger.transport import LedgerTransport
 
-IMPATIENT_SECONDS = 0.25
+IMPATIENT_SECONDS = 0.5  # of those who wait in vain
+A_WHILE_SECONDS = 0.4  # long enough for another request to come in between
 _runs = itertools.count(1)
 
 
@@ -78,7 +79,8 @@ async def test_a_request_meets_its_fate_and_is_taken_down(
 ) -> None:
     fate, status, became = FATES[name]
     ledger.will(run, fate)
-    found = await ledger.status("POST", f"/{route}/{run}/s1", key=run, patience=IMPATIENT_SECONDS)
+    patience = IMPATIENT_SECONDS if fate.fault is Fault.HANG else 5.0
+    found = await ledger.status("POST", f"/{route}/{run}/s1", key=run, patience=patience)
     await ledger.quiet()
     assert found == status
     [record] = ledger.requests(run)
@@ -222,7 +224,7 @@ async def test_a_read_changes_nothing_and_an_unknown_route_is_seen(
 
 
 async def test_a_late_effect_comes_once_whoever_comes_before_it(ledger: Ledger, run: str) -> None:
-    ledger.will(run, Fate(fault=Fault.LATE, seconds=0.1))
+    ledger.will(run, Fate(fault=Fault.LATE, seconds=A_WHILE_SECONDS))
     assert await ledger.status("POST", f"/keyed/{run}/s1", key=run) is None
     assert await ledger.status("POST", f"/keyed/{run}/s1", key=run) == 200
     await ledger.quiet()
@@ -232,7 +234,7 @@ async def test_a_late_effect_comes_once_whoever_comes_before_it(ledger: Ledger, 
 
 
 async def test_a_question_waits_for_what_has_arrived_before_it(ledger: Ledger, run: str) -> None:
-    ledger.will(run, Fate(fault=Fault.DELAY, seconds=0.1))
+    ledger.will(run, Fate(fault=Fault.DELAY, seconds=A_WHILE_SECONDS))
     doing = asyncio.create_task(ledger.status("POST", f"/plain/{run}/s1"))
     await ledger.arrived(run)
     assert await ledger.status("GET", f"/plain/{run}/s1/do") == 200
@@ -242,7 +244,7 @@ async def test_a_question_waits_for_what_has_arrived_before_it(ledger: Ledger, r
 async def test_a_request_has_its_effect_although_its_sender_has_ended(
     ledger: Ledger, run: str
 ) -> None:
-    ledger.will(run, Fate(fault=Fault.DELAY, seconds=0.1))
+    ledger.will(run, Fate(fault=Fault.DELAY, seconds=A_WHILE_SECONDS))
     doing = asyncio.create_task(ledger.status("POST", f"/keyed/{run}/s1", key=run))
     await ledger.arrived(run)
     doing.cancel()
@@ -276,7 +278,7 @@ async def test_limits_that_are_broken_are_taken_down_and_refused_to_nobody(
 ) -> None:
     before = len(ledger.steering.records().exceeded)
     ledger.steering.limits(Limit(amount=3, seconds=30.0), Limit(amount=1, routes=("plain",)))
-    ledger.will(run, Fate(fault=Fault.DELAY, seconds=0.1))
+    ledger.will(run, Fate(fault=Fault.DELAY, seconds=A_WHILE_SECONDS))
     both = [ledger.status("POST", f"/plain/{run}/s1") for _ in range(2)]
     assert await asyncio.gather(*both) == [200, 200]
     for _ in range(2):
