@@ -103,9 +103,8 @@ def _cpu_seconds(pid: int) -> float:
 
 def main(seconds: float) -> None:
     """Print both."""
-    print(
-        f"in process: {asyncio.run(in_process(IN_PROCESS)) * 1e6:.1f} µs of processor for each request"
-    )
+    micros = asyncio.run(in_process(IN_PROCESS)) * 1e6
+    print(f"in process: {micros:.1f} µs of processor for each request")
     with tempfile.TemporaryDirectory() as folder, LedgerProcess(Path(folder)) as ledger:
         server, client = _cpu_seconds(ledger.pid), time.process_time()
         begun = time.monotonic()
