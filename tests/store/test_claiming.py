@@ -156,3 +156,14 @@ async def test_a_waiting_run_keeps_its_wake_time(store: Store) -> None:
 
 async def test_claiming_nothing_is_nothing(store: Store) -> None:
     assert await store.claim([], owner=ME) == []
+
+
+async def test_who_was_declared_dead_claims_nothing(store: Store) -> None:
+    """It does not know it yet; what it claimed would be taken from it at once, as a dead one's."""
+    (run,) = await accepted(store, 1)
+    assert await store.claim([(run.id, 0)], owner="never-registered") == []
+    await registered(store, ME)
+    await store.recover_dead(dead_after_seconds=60, also_dead=[ME])
+    assert await store.claim([(run.id, 0)], owner=ME) == []
+    await registered(store, YOU)
+    assert len(await store.claim([(run.id, 0)], owner=YOU)) == 1
