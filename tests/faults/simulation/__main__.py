@@ -1,4 +1,4 @@
-"""Simulate many runs: `python -m tests.faults.simulation --runs 20000 --seed 1 [--jobs 2] [--json]`.
+"""Simulate many runs: `python -m tests.faults.simulation --runs 20000 [--seed 1] [--json]`.
 
 The runs are spread over batches, each a simulation of its own with a seed of its own (`--seed`,
 `--seed` + 1, …), and the batches over processes. Ends with 1 when a promise was broken, and then

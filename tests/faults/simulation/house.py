@@ -29,7 +29,7 @@ from tests.faults.simulation.ids import EPOCH, Ids
 from tests.faults.simulation.loop import PROCESS, Life, Process, VirtualLoop
 from tests.faults.simulation.weather import Weather
 from tests.faults.simulation.worker import LIMITS, Worker
-from tests.faults.workload import SHAPES, RunSeed
+from tests.faults.workload import SHAPES, RunSeed, Shape
 
 API_LATENCY = (0.0, 0.08)
 RESTARTED_AFTER = (0.2, 4.0)
@@ -45,6 +45,7 @@ class Options:
     inline: Limits = LIMITS
     trace: bool = False
     latency: tuple[float, float] = API_LATENCY
+    shapes: Sequence[Shape] = SHAPES
 
 
 @dataclass
@@ -95,7 +96,7 @@ class House:
         """Publish the workflows and start the workers."""
         crashpoints.install(self._hook)
         store = self.backing.view()
-        for shape in SHAPES:
+        for shape in self.options.shapes:
             await store.publish(shape.plan, document="", by="simulation")
         for _ in range(self.options.workers):
             self.start_worker()

@@ -42,8 +42,8 @@ class Rates:
 CALM = Rates(disaster_gap=1e9)
 ROUGH = Rates(
     request_lost=0.01, answer_lost=0.015, store_slow=0.002, hint_lost=0.08, hint_doubled=0.08,
-    hint_delayed=0.1, broker_refuses=0.05, killed_at_point=0.0006, frozen_at_point=0.0004,
-    raised_at_point=0.001, disaster_gap=2.0, api=0.25,
+    hint_delayed=0.1, broker_refuses=0.05, killed_at_point=0.0015, frozen_at_point=0.0007,
+    raised_at_point=0.004, disaster_gap=1.0, api=0.4,
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def drawn(chance: random.Random) -> Rates:
         if each.name != "disaster_gap"
     }
     changed = {name: min(getattr(ROUGH, name) * by, 0.5) for name, by in factors.items()}
-    return replace(ROUGH, disaster_gap=chance.uniform(1.0, 4.0), **changed)
+    return replace(ROUGH, disaster_gap=chance.uniform(0.5, 2.0), **changed)
 
 
 @dataclass(slots=True)
