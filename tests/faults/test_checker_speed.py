@@ -19,9 +19,9 @@ def test_five_thousand_honest_runs_are_judged_in_three_seconds() -> None:
     for seed in seeds(7, RUNS):
         drive(world, seed)
     records, tables = world.records, world.tables
-    begun = time.perf_counter()
+    begun = time.process_time()
     verdict = check(world.seeds, records, tables)
-    seconds = time.perf_counter() - begun
+    seconds = time.process_time() - begun
     assert verdict.violations == ()
     assert sum(verdict.endings.values()) == RUNS
     assert seconds < SECONDS

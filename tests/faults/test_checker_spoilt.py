@@ -12,151 +12,29 @@ from dataclasses import dataclass, replace
 import pytest
 
 from tests.faults.checker import spoiling as spoil
-from tests.faults.checker.honest import Scribe, World, drive
+from tests.faults.checker.histories import (
+    HONEST,
+    Write,
+    after_pivot,
+    asked_and_repeated,
+    begin,
+    busy_and_repeated,
+    compensated,
+    doubtful,
+    handed_over,
+    of_unkeyed,
+    recovered_keyed,
+    run,
+    succeeded,
+    undo_refused,
+    woken_too_late,
+)  # fmt: skip
+from tests.faults.checker.honest import Scribe, World
 from tests.faults.checker.invariants import INVARIANTS, SECRETS, check
 from tests.faults.checker.report import as_text
 from tests.faults.ledger.records import Exceeded
-from tests.faults.workload import BY_NAME, RunSeed
 
-Write = Callable[[World], Scribe]
 Spoil = Callable[[World, Scribe], None]
-
-
-# --- honest histories -----------------------------------------------------------------------------
-
-
-def run(name: str, shape: str) -> Write:
-    """Without any fault."""
-    return lambda world: drive(world, RunSeed(name=name, shape=BY_NAME[shape]))
-
-
-succeeded = run("k1-000001", "short")
-compensated = run("k1-000002-f3", "all-keyed")
-undo_refused = run("k1-000003-f3-u1", "all-keyed")
-after_pivot = run("k1-000004-f4", "pivot")
-of_verified = run("k1-000005", "verified")
-of_unkeyed = run("k1-000006", "unkeyed")
-
-
-def begin(world: World, shape: str, name: str = "k1-000009") -> Scribe:
-    return world.submit(name, BY_NAME[shape])
-
-
-def recovered_keyed(world: World) -> Scribe:
-    """A worker is lost with a request out; the key brings the first answer again."""
-    scribe = begin(world, "short")
-    scribe.begin("s1")
-    scribe.request("s1", status=None, fault="drop_after")
-    scribe.recovered("w2")
-    scribe.begin("s1")
-    scribe.request("s1", applied=False, replayed=True)
-    scribe.outcome("s1")
-    scribe.perform("s2")
-    return scribe.end("succeeded")
-
-
-def woken_too_late(world: World) -> Scribe:
-    """The lost worker wakes up after the run has turned back and sends what it was about to."""
-    scribe = begin(world, "short", "k1-000009-f2")
-    scribe.begin("s1")
-    scribe.recovered("w2")
-    scribe.perform("s1")
-    scribe.refused("s2")
-    scribe.begin("s1", "undo")
-    scribe.request("s1", "undo")
-    scribe.request("s1", applied=False, replayed=True)
-    scribe.outcome("s1", "undo")
-    return scribe.end("compensated")
-
-
-def asked_and_repeated(world: World) -> Scribe:
-    """A connection is cut, the question is answered with "not there", and it is done again."""
-    scribe = begin(world, "verified", "k1-000009-f2")
-    scribe.in_doubt("s1", applied=False)
-    scribe.asked("s1", there=False)
-    scribe.perform("s1")
-    scribe.refused("s2")
-    scribe.undo("s1")
-    return scribe.end("compensated")
-
-
-def busy_and_repeated(world: World) -> Scribe:
-    """An unkeyed request may be repeated after an answer that nothing was done."""
-    scribe = begin(world, "final-unkeyed")
-    scribe.perform("s1")
-    scribe.perform("s2")
-    scribe.begin("s3")
-    scribe.request("s3", status=503, applied=False, fault="busy")
-    scribe.outcome("s3", word="pending", outcome="not_landed", status=503)
-    scribe.perform("s3")
-    return scribe.end("succeeded")
-
-
-def doubtful(world: World) -> Scribe:
-    """Unkeyed, cut: nobody can tell."""
-    scribe = begin(world, "final-unkeyed")
-    scribe.perform("s1")
-    scribe.perform("s2")
-    scribe.in_doubt("s3")
-    return scribe.escalate("in_doubt", "s3")
-
-
-def worker_lost_unkeyed(world: World) -> Scribe:
-    """Unkeyed, answered, and the worker is lost before it can write that down."""
-    scribe = begin(world, "final-unkeyed")
-    scribe.perform("s1")
-    scribe.perform("s2")
-    scribe.begin("s3")
-    scribe.request("s3")
-    scribe.recovered("w2")
-    return scribe.escalate("in_doubt", "s3")
-
-
-def garbled(world: World) -> Scribe:
-    """Unkeyed, done, and the answer cannot be read."""
-    scribe = begin(world, "final-unkeyed")
-    scribe.perform("s1")
-    scribe.perform("s2")
-    scribe.in_doubt("s3", status=200, fault="garbled")
-    return scribe.escalate("in_doubt", "s3")
-
-
-def retried_by_a_person(world: World) -> Scribe:
-    """A person orders the doubtful step to be tried again; from there on it is theirs."""
-    scribe = doubtful(world)
-    spoil.drop_effect(world, world.effects[-1].number)
-    spoil.change_request(world, world.requests[-1].number, applied=False)
-    scribe.tell("operator.retried", actor="ada", step="s3", reason="it is not there")
-    letter = scribe.escalations[0]
-    scribe.escalations[0] = replace(letter, closed_at=world.now, resolution="retried")
-    scribe.claim("w3")
-    scribe.perform("s3")
-    return scribe.end("succeeded")
-
-
-def handed_over(world: World) -> Scribe:
-    """Two workers after each other, in good order."""
-    scribe = begin(world, "short")
-    scribe.perform("s1")
-    scribe.hop("w2")
-    scribe.perform("s2")
-    return scribe.end("succeeded")
-
-
-def parked(world: World) -> Scribe:
-    """An intent is withdrawn while the gate is full."""
-    scribe = begin(world, "short")
-    scribe.withdraw("s1")
-    scribe.perform("s1")
-    scribe.perform("s2")
-    return scribe.end("succeeded")
-
-
-HONEST: list[Write] = [
-    succeeded, compensated, undo_refused, after_pivot, of_verified, of_unkeyed, recovered_keyed,
-    woken_too_late, asked_and_repeated, busy_and_repeated, doubtful, worker_lost_unkeyed, garbled,
-    retried_by_a_person, handed_over, parked,
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("write", HONEST, ids=lambda write: write.__name__)

@@ -10,7 +10,6 @@ it again is in order; that it goes on writing is not.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -73,33 +72,34 @@ def _ending(story: Story) -> Iterator[str]:
 
 
 def _of_link(story: Story, link: LinkStory) -> Iterator[str]:
-    intents = link.intents
-    if len(link.requests) > intents:
-        yield f"{len(link.requests)} requests for the {link.name} and {intents} intents"
-    elif link.lost_intents < 0:
-        yield f"{intents - link.lost_intents} attempts at the {link.name} and {intents} intents"
-    yield from _outcomes(link)
-    yield from _answers(link)
+    if link.records or link.attempts or link.requests:
+        intents = link.intents
+        if len(link.requests) > intents:
+            yield f"{len(link.requests)} requests for the {link.name} and {intents} intents"
+        elif link.lost_intents < 0:
+            yield f"{intents - link.lost_intents} attempts at the {link.name}, {intents} intents"
+        yield from _outcomes(link)
+        yield from _answers(link)
     if story.settled:
         yield from _status(story, link)
 
 
 def _outcomes(link: LinkStory) -> Iterator[str]:
     """Each attempt has its outcome's record, and each outcome its attempt."""
-    told = Counter(word for record in link.records if (word := word_of(record)) in _TRIED)
-    tried = Counter(attempt.outcome for attempt in link.attempts)
-    if told.total() != tried.total() or told["landed"] != tried["landed"]:
-        yield f"outcomes of the {link.name}: {dict(told)} in the audit, attempts {dict(tried)}"
+    told = [word for record in link.records if (word := word_of(record)) in _TRIED]
+    tried = [attempt.outcome for attempt in link.attempts]
+    if len(told) != len(tried) or told.count("landed") != tried.count("landed"):
+        yield f"outcomes of the {link.name}: {told} in the audit, attempts {tried}"
 
 
 def _answers(link: LinkStory) -> Iterator[str]:
     """No attempt tells of an answer that the API did not give."""
     for kind, requests in (("call", link.requests), ("verify", link.questions)):
-        told = Counter(a.status_code for a in link.attempts if a.kind == kind and a.status_code)
-        given = Counter(request.status for request in requests)
-        for status, times in told.items():
-            if times > given[status]:
-                yield f"{times} attempts at the {link.name} say {status}; the API {given[status]}"
+        told = [a.status_code for a in link.attempts if a.kind == kind and a.status_code]
+        given = [request.status for request in requests]
+        for status in set(told):
+            if told.count(status) > given.count(status):
+                yield f"attempts at the {link.name} say {told}; the API answered {given}"
 
 
 def _status(story: Story, link: LinkStory) -> Iterator[str]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, make_url, text
 
 from orchestrator.ports import (
     AttemptRecord,
@@ -132,13 +132,18 @@ _COLUMNS = {
     "workflows": "name, plan, document",
     "workers": "name, version",
 }
+_READING = {  # driver, isolation level at which all is read as of one moment
+    "postgresql": ("postgresql+psycopg", "REPEATABLE READ"),
+    "sqlite": ("sqlite", "SERIALIZABLE"),
+}
 _ORDER = {"attempts": "run_id, started_at, id", "audit": "run_id, seq", "escalations": "id"}
 
 
 def read_tables(url: str) -> Tables:
     """All rows of a deployment, as of one moment. `url` is the deployment's own."""
-    level = "REPEATABLE READ" if url.startswith("postgresql") else "SERIALIZABLE"
-    engine = create_engine(url.replace("+aiosqlite", ""), isolation_level=level)
+    place = make_url(url.replace("postgres://", "postgresql://", 1))
+    driver, level = _READING[place.get_backend_name()]
+    engine = create_engine(place.set(drivername=driver), isolation_level=level)
     try:
         with engine.connect() as connection:
             found = {name: _rows(connection, name) for name in _COLUMNS}
