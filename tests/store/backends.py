@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Store, WorkerLocks
-from orchestrator.store import open_store, open_worker_locks
+from orchestrator.store import SqlStore, open_store, open_worker_locks
 from orchestrator.store.engine import Database, parse_url
 from orchestrator.store.locks_advisory import AdvisoryLocks
 from tests.faults.memory.locks import MemoryLocks
@@ -44,6 +45,16 @@ def locks_of(url: str) -> WorkerLocks:
     if url.startswith("postgresql"):
         return AdvisoryLocks(parse_url(url), quiet_seconds_after_start=0)
     return open_worker_locks(url)
+
+
+async def forget_worker(store: Store, worker_id: str) -> None:
+    """Take a worker's row away although it may own runs."""
+    if isinstance(store, MemoryStore):
+        del store.database.workers[worker_id]
+        return
+    assert isinstance(store, SqlStore)
+    statement = text("DELETE FROM workers WHERE id = :id")
+    await store._database.write(lambda tx: tx.change(statement, id=worker_id))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.states import FINAL, Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.ports import Store
-from tests.store.making import ME, accepted, claimed, new_id, waiting, write
+from tests.store.making import ME, accepted, claimed, new_id, registered, waiting, write
 
 
 def wish(**changes: Any) -> dict[str, Any]:
@@ -33,6 +33,7 @@ async def test_an_unowned_run_is_published(store: Store) -> None:
     assert redelivery is not None
     assert (redelivery.run_id, redelivery.epoch, redelivery.hop_id) == (new.id, 0, new.id)
     assert redelivery.why == "cancelled"
+    await registered(store, ME)
     (taken,) = await store.claim([(new.id, 0)], owner=ME)
     assert taken.run.hop_id == new.id
     (signals,) = await store.record([write(taken)])

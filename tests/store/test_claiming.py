@@ -29,6 +29,7 @@ from tests.store.making import (
 
 async def test_a_claim_owns_counts_and_fences(store: Store) -> None:
     (new,) = await accepted(store)
+    await registered(store, ME)
     (taken,) = await store.claim([(new.id, 0)], owner=ME)
 
     run = taken.run
@@ -44,6 +45,7 @@ async def test_a_claim_owns_counts_and_fences(store: Store) -> None:
 async def test_one_of_fifty_concurrent_claimers_wins(backend: Backend, store: Store) -> None:
     runs = await accepted(store, 4)
     hints = [(run.id, 0) for run in runs]
+    await registered(store, *(f"worker-{n}" for n in range(50)))
     others = [backend.open() for _ in range(5)]
     try:
         answers = await asyncio.gather(
@@ -68,6 +70,7 @@ async def test_another_epoch_is_left_out(store: Store, epoch: int) -> None:
 
 async def test_owned_unknown_and_repeated_hints(store: Store) -> None:
     one, two = await accepted(store, 2)
+    await registered(store, ME, YOU)
     await store.claim([(one.id, 0)], owner=YOU)
     hints = [(one.id, 0), (one.id, 1), (two.id, 0), (two.id, 0), (two.id, 1), ("no-such-run", 0)]
     assert ids(await store.claim(hints, owner=ME)) == [two.id]
@@ -95,6 +98,7 @@ async def test_only_what_is_due_can_be_claimed(
     store: Store, status: RunStatus, wake_in: float | None, due: bool
 ) -> None:
     (run,) = await claimed(store)
+    await registered(store, YOU)
     wake_at = None if wake_in is None else await store.now() + timedelta(seconds=wake_in)
     await store.record([write(run, status=status, wake_at=wake_at, release=True)])
     assert len(await store.claim([(run.run.id, 1)], owner=YOU)) == int(due)
@@ -105,6 +109,7 @@ async def test_a_second_claim_carries_what_was_frozen_and_produced(store: Store)
     await store.record([write(run, links=(begun(0),))])
     await store.record([write(run, links=(landed(0), begun(1)), release=True, progressed=True)])
 
+    await registered(store, YOU)
     (again,) = await store.claim([(run.run.id, 1)], owner=YOU)
 
     assert (again.run.epoch, again.run.claims) == (2, 1)
@@ -136,6 +141,7 @@ async def test_claims_count_up_until_there_is_progress(store: Store) -> None:
 async def test_a_claim_whose_answer_was_lost_can_be_made_again(store: Store, times: int) -> None:
     """Else the run stays ours, alive by our heartbeat, and nobody drives it."""
     one, two = await accepted(store, 2)
+    await registered(store, ME)
     with answers_lost(store):
         for _ in range(times):
             with pytest.raises(Unavailable):
@@ -152,6 +158,17 @@ async def test_a_waiting_run_keeps_its_wake_time(store: Store) -> None:
     (again,) = await store.claim([(run.run.id, 1)], owner=YOU)
     assert again.run.status is RunStatus.WAITING
     assert again.run.wake_at is not None
+
+
+async def test_who_has_no_row_takes_nothing(store: Store) -> None:
+    """It was declared dead and does not know it yet; its runs would be taken from it at once."""
+    (run,) = await accepted(store)
+    assert await store.claim([(run.id, 0)], owner=ME) == []
+    await registered(store, ME)
+    await store.deregister(ME)
+    assert await store.claim([(run.id, 0)], owner=ME) == []
+    found = await store.run(run.id)
+    assert (found.owner, found.epoch) == (None, 0)
 
 
 async def test_claiming_nothing_is_nothing(store: Store) -> None:

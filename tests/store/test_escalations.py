@@ -22,6 +22,7 @@ from tests.store.making import (
     escalation,
     landed,
     new_id,
+    registered,
     write,
 )
 
@@ -144,6 +145,7 @@ async def test_an_act_closes_the_escalation_and_sends_the_run_on(store: Store) -
     )
     assert (await store.steps(found.id))[1].undo.link == landed(1).link
     assert [a.kind for a in await store.audit(found.id)] == ["run.accepted", "operator.retried"]
+    await registered(store, YOU)
     assert await store.claim([(found.id, 1)], owner=YOU) == []
 
     (again,) = await store.claim([(found.id, 2)], owner=YOU)

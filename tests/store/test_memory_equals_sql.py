@@ -52,8 +52,8 @@ class Step:
 
 OFTEN = ["accept", "claim", "claim", "record", "record", "record", "record"]
 RARE = [
-    "cancel", "cancel", "cancel", "heartbeat", "register", "deregister", "recover", "due", "lost", "take letter",
-    "return letter", "act", "act", "batch",
+    "cancel", "cancel", "cancel", "heartbeat", "register", "deregister", "recover", "due", "lost",
+    "take letter", "return letter", "act", "act", "batch",
 ]  # fmt: skip
 small = st.integers(0, 7)
 steps = st.builds(
@@ -140,7 +140,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.mark.timeout(400)  # shrinking takes its time
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(history=st.lists(steps, min_size=25, max_size=60))
 def test_any_history(
@@ -157,6 +157,8 @@ async def _play(url: str, clock: Clock, history: Sequence[Step]) -> None:
     stores = (open_store(url), MemoryStore(MemoryDatabase(clock)))
     versions = [(await each.publish(plan(), document="", by="ada"))[0] for each in stores]
     world = World(stores=stores, versions=(versions[0], versions[1]), clock=clock)
+    for name in WORKERS:
+        await world.both(lambda store, _, name=name: store.register(worker(name)))
     try:
         for step in history:
             clock.now += timedelta(seconds=step.seconds)

@@ -287,6 +287,7 @@ async def test_others_notes_move_the_owners_audit_numbers_on(store: Store) -> No
         "run.cancel_requested", "undo.landed",
     ]  # fmt: skip
     assert (await store.run(run.run.id)).audit_seq == 7
+    await registered(store, YOU)
     (again,) = await store.claim([(run.run.id, 1)], owner=YOU)
     assert again.run.audit_seq == 7
     await store.record([write(again, audit=(audit(8, "step.begun"),))])

@@ -121,6 +121,8 @@ def claim(
     unheard: Mapping[tuple[str, int, str], int],
 ) -> list[RunRow]:
     """Those taken, in order of the hints. `unheard`: a run may be taken from ourselves."""
+    if owner not in database.workers:
+        return []
     now = database.clock()
     taken: list[RunRow] = []
     for run_id, epoch in dict.fromkeys(hints):
