@@ -247,6 +247,42 @@ def _unnamed(world: World, scribe: Scribe) -> None:
     spoil.change_escalation(scribe, context={"standing": [], "unknown": []})
 
 
+def _read_left_out(world: World, scribe: Scribe) -> None:
+    """The third step, which reads, was never taken."""
+    number = next(request.number for request in world.requests if request.step == "s3")
+    spoil.drop_request(world, number)
+    kept = [r for r in scribe.audit if r.data.get("step") != "s3"]
+    spoil.number(scribe, kept)
+    spoil.drop_attempt(scribe, lambda attempt: attempt.step == "s3")
+    del scribe.links["s3", "do"]
+
+
+def refused_unkeyed(world: World) -> Scribe:
+    """A last step that is refused, after one attempt that could not even connect."""
+    scribe = begin(world, "final-unkeyed", "k1-000009-f3")
+    scribe.perform("s1")
+    scribe.perform("s2")
+    scribe.begin("s3")
+    scribe.outcome("s3", word="pending", outcome="not_landed", status=None)
+    scribe.refused("s3")
+    scribe.undo("s2", "s1")
+    return scribe.end("compensated")
+
+
+def _as_doubt(world: World, scribe: Scribe) -> None:
+    """It escalates instead of turning back."""
+    world.requests = [request for request in world.requests if request.direction == "do"]
+    world.effects = [effect for effect in world.effects if effect.direction == "do"]
+    scribe.attempts = [attempt for attempt in scribe.attempts if attempt.direction == "do"]
+    scribe.attempts[-1] = replace(scribe.attempts[-1], outcome="unknown")
+    for way in ("s1", "s2"):
+        del scribe.links[way, "undo"]
+    failed = spoil.record_of(scribe, "step.failed")
+    spoil.number(scribe, [record for record in scribe.audit if record.seq <= failed.seq])
+    spoil.change_record(scribe, scribe.audit[-1], kind="step.unknown")
+    scribe.escalate("in_doubt", "s3")
+
+
 CASES = [
     case("lost", "not in the tables", succeeded, _vanished, "orphaned_effects", "phantom_effects"),
     case("lost", "never settled", succeeded, _unsettled),
@@ -334,6 +370,11 @@ CASES = [
     case("escalations_incomplete", "says that it stands", undo_refused,
          lambda _, s: spoil.change_escalation(
              s, context={"standing": [{"step": "s1"}, {"step": "s2"}]})),
+    case("escalations_incomplete", "says what would be undone", after_pivot,
+         lambda _, s: spoil.change_escalation(s, context={"would_undo": ["s1", "s2"]})),
+    case("unexpected_endings", "a step left out", run("k1-000007", "read-between"), _read_left_out, "phantom_effects"),
+    case("needless_escalations", "refused, and taken for a doubt", refused_unkeyed, _as_doubt,
+         "unexpected_endings"),
     case("escalations_incomplete", "says that it was undone", after_pivot,
          lambda _, s: spoil.change_escalation(s, context={"undone": ["s1"]})),
 ]  # fmt: skip

@@ -267,8 +267,12 @@ class Scribe:
         return {
             "cause": "", "stuck": None if step is None else {"step": step}, "undone": undone,
             "standing": [{"step": name} for name in standing], "unknown": unknown,
-            "would_undo": [],
+            "would_undo": [name for name in reversed(done) if self._remains(name, undone)],
         }  # fmt: skip
+
+    def _remains(self, step: str, undone: list[str]) -> bool:
+        undoable = self.seed.shape.steps[int(step[1:]) - 1][1] is not None
+        return undoable and step not in undone
 
 
 def drive(world: World, seed: RunSeed) -> Scribe:

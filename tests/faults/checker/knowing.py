@@ -64,7 +64,7 @@ def told_surely(request: Request) -> bool:
 
 def why_unresolvable(story: Story, escalation: EscalationRow) -> str:
     """Why nothing could have resolved the doubt of an escalation; "" when something could have."""
-    if escalation.step is None:
+    if escalation.step is None or escalation.reason != "in_doubt":
         return ""
     link = story.link(escalation.step, escalation.direction)
     if link.kind is not Kind.UNKEYED:
@@ -108,7 +108,8 @@ def taken_up_anew(record: AuditRow, before: AuditRow) -> bool:
 def _untold(link: LinkStory) -> str:
     """The API gave no telling answer, or the client stood still while it came."""
     calls = [attempt for attempt in link.attempts if attempt.kind == "call"]
-    if len(calls) > len(link.requests):
+    left = [call for call in calls if call.status_code is not None or call.outcome == "unknown"]
+    if len(left) > len(link.requests):
         return f"a request for the {link.name} may have left and did not arrive"
     if link.requests and not told_surely(link.requests[-1]):
         last = link.requests[-1]

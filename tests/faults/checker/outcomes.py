@@ -34,11 +34,19 @@ def unexpected_endings(story: Story) -> Iterator[str]:
     if story.seed is None or not story.settled or story.acts:
         return
     if story.status in _allowed(story, story.seed):
+        yield from _left_out(story)
         return
     letters = story.escalations
     if story.status == "escalated" and letters and why_unresolvable(story, letters[-1]):
         return
     yield f"{story.status}; wanted {story.seed.expected.value}"
+
+
+def _left_out(story: Story) -> Iterator[str]:
+    if story.status == "succeeded":
+        for do, _ in story.steps:
+            if do.status not in HAPPENED:
+                yield f"succeeded, and {do.step} is {do.status}"
 
 
 def _allowed(story: Story, seed: RunSeed) -> set[str]:
@@ -166,7 +174,7 @@ def needless_escalations(story: Story) -> Iterator[str]:
 
 
 def _excused(story: Story, escalation: EscalationRow) -> bool:
-    return escalation.reason == "in_doubt" and bool(why_unresolvable(story, escalation))
+    return bool(why_unresolvable(story, escalation))
 
 
 def _implied(seed: RunSeed | None, escalation: EscalationRow) -> bool:
@@ -197,6 +205,9 @@ def _untrue(story: Story, letter: EscalationRow) -> Iterator[str]:
     stuck, unsure = letter.context["stuck"], set(letter.context["unknown"])
     if letter.step is not None and (stuck is None or stuck.get("step") != letter.step):
         yield f"the escalation is about {letter.step} and says of what is stuck: {stuck}"
+    wanted, found = _remaining(story), list(letter.context["would_undo"])
+    if found != wanted:
+        yield f"the escalation says that {found} would be undone; wanted {wanted}"
     standing = {str(item["step"]) for item in letter.context["standing"]}
     for do, undo in story.steps:
         name, stands = do.step, len(do.effects) > len(undo.effects)
@@ -206,4 +217,19 @@ def _untrue(story: Story, letter: EscalationRow) -> Iterator[str]:
             yield f"the escalation says that {name} was undone, which it was not"
 
 
+def _remaining(story: Story) -> list[str]:
+    """Steps that a way back would undo now, latest completion first."""
+    done = [record for record in story.audit if record.kind == "step.landed"]
+    resolved = [act for act in story.acts if act.kind == "operator.resolved"]
+    order = dict.fromkeys(str(record.data.get("step")) for record in [*done, *resolved])
+    return [
+        step
+        for step in reversed(order)
+        if story.link(step, "undo").kind is not None
+        and story.link(step, "do").status in HAPPENED
+        and story.link(step, "undo").status not in _OVER
+    ]
+
+
+_OVER = HAPPENED | {"not_needed", "skipped"}
 _PARTS = {"cause", "stuck", "standing", "undone", "unknown", "would_undo"}
