@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from orchestrator.embedded.supervise import StopRequested
+from orchestrator.errors import OrchestratorError
 from orchestrator.telemetry.logging import configure_logging
 from tests.faults.chaos.game import Interrupted, Play, Played, Watchers, play
 from tests.faults.chaos.judging import Judgement, judge
@@ -32,6 +33,7 @@ from tests.faults.workload import seeds
 BAD = 0.2
 LATENCY_SECONDS = (0.0, 0.4)
 LIMITS = Limits(rate=800, concurrency=150)
+SETTINGS = {"concurrency": 1000}  # a survivor has room for the runs of the other
 EXIT_INTERRUPTED = 130
 
 
@@ -61,6 +63,7 @@ class Wish:
             seed=self.seed,
             limits=LIMITS,
             mood=Mood(bad=BAD, latency_seconds=LATENCY_SECONDS),
+            settings=SETTINGS,
         )
 
     @property
@@ -145,6 +148,10 @@ def _perform(wish: Wish, stage: Stage, watchers: Watchers, began: float) -> Resu
     )  # fmt: skip
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     *,
     runs: Annotated[int, typer.Option(min=1, help="Runs to submit.")] = 1000,
@@ -172,6 +179,9 @@ def main(
             result = perform(wish, watchers=watchers)
     except Interrupted:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except (OrchestratorError, TimeoutError) as error:
+        console.print(f"not played to its end: {error}", markup=False)
+        raise typer.Exit(1) from None
     if not result.clean:
         console.print(result.judgement.story(), markup=False)
         console.print(f"kept: {result.state_dir}")
@@ -194,4 +204,4 @@ def _show(result: Result, console: Console, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -110,6 +110,10 @@ def missed(figures: Mapping[str, Figures]) -> list[str]:
     return found
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     *,
     runs: Annotated[int, typer.Option(min=2, help="Runs in flight.")] = 1000,
@@ -142,4 +146,4 @@ def _words(numbers: Figures) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -1,0 +1,84 @@
+"""Work goes on in bounded time when a worker or the broker is lost; stale owners write nothing.
+
+The bounds are the promised ones, which a busy machine keeps as well; `orchestrator bench recovery`
+measures how much better it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from orchestrator.store import open_store
+from tests.faults.chaos.recovery import on_stage
+from tests.faults.chaos.stage import Mood
+from tests.faults.chaos.stale_writes import digests, try_stale_writes
+from tests.faults.chaos.takeover import empty_the_broker, lose_a_worker, scene
+from tests.store import making
+
+RUNS = 100
+ALL_WITHIN_SECONDS = 15.0
+HINTS_WITHIN_SECONDS = 10.0
+
+MOOD = Mood(latency_seconds=(0.8, 1.2))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database of each kind."""
+    name = {"sqlite": "sqlite_url", "postgres": "postgres_dsn"}[request.param]
+    found: str = request.getfixturevalue(name)
+    return found
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("database_name", "number"),
+    [("sqlite", signal.SIGKILL), ("postgres", signal.SIGSTOP)],
+)
+def test_the_runs_of_a_lost_worker_go_on(database_name: str, number: signal.Signals) -> None:
+    found = on_stage(
+        scene(database_name, runs=RUNS, mood=MOOD), lambda stage: lose_a_worker(stage, RUNS, number)
+    )
+    assert found["held"] > 0
+    assert found["never"] == found["unsettled"] == 0
+    assert found["max"] <= ALL_WITHIN_SECONDS
+    assert found["repeated_others"] == 0, "steps were repeated that were not in flight"
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_wake_ups_that_were_all_lost_come_again() -> None:
+    found = on_stage(
+        scene("postgres", runs=RUNS, mood=MOOD), lambda stage: empty_the_broker(stage, RUNS)
+    )
+    assert found["never"] == found["unsettled"] == 0
+    assert found["max"] <= HINTS_WITHIN_SECONDS
+
+
+def test_stale_owners_write_nothing(database_url: str) -> None:
+    found = asyncio.run(try_stale_writes(database_url, 2_000))
+    assert (found.tried, found.applied, found.tables_changed) == (2_000, 0, ())
+
+
+def test_a_write_that_is_not_stale_is_seen_by_the_digests(database_url: str) -> None:
+    """Otherwise the test above would show nothing."""
+    asyncio.run(try_stale_writes(database_url, 0))
+    before = digests(database_url)
+    asyncio.run(_write_once(database_url))
+    changed = {name for name, digest in digests(database_url).items() if digest != before[name]}
+    assert {"runs", "audit"} <= changed
+
+
+async def _write_once(database_url: str) -> None:
+    store = open_store(database_url)
+    try:
+        (run,) = await making.claimed(store, owner="worker-third")
+        await store.record([making.write(run, audit=(making.audit(2),))])
+    finally:
+        await store.close()
