@@ -49,7 +49,7 @@ class Line:
 
     def __call__(self, moment: Moment, call: str) -> Awaitable[None] | None:
         """See `tests.faults.memory.store.Line`."""
-        return self._there() if moment == "before" else self._back()
+        return self._there() if moment == "before" else self.back(lost=self.loses_answer())
 
     async def _there(self) -> None:
         weather = self._weather
@@ -60,9 +60,14 @@ class Line:
         if weather.happens(weather.rates.request_lost):
             raise store_away("the connection was lost before the commit")
 
-    async def _back(self) -> None:
+    def loses_answer(self) -> bool:
+        """Whether what is written now will stay, and its writer not hear of it."""
+        return self._weather.happens(self._weather.rates.answer_lost)
+
+    async def back(self, *, lost: bool) -> None:
+        """The way back. Raises Unavailable when the answer is lost."""
         weather = self._weather
-        if weather.happens(weather.rates.answer_lost):
+        if lost:
             await asyncio.sleep(AWAY_SECONDS)
             raise store_away("the connection was lost after the commit")
         if weather.storming:
