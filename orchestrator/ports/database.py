@@ -64,8 +64,9 @@ class RunStore(Protocol):
         """Take each (run id, epoch) that is unowned, due and still at that epoch.
 
         Sets owner, adds 1 to epoch and claims, sets started_at the first time. Due: pending,
-        running, compensating; or waiting/parked with wake_at <= now. The rest is left out.
-        One transaction. Returned records carry the new epoch.
+        running, compensating; or waiting/parked with wake_at <= now. The rest is left out, and
+        all of it when `owner` has no row (it was declared dead and does not know it yet: its runs
+        would be taken from it at once). One transaction. Returned records carry the new epoch.
         """
 
     async def record(self, writes: Sequence[RunWrite]) -> list[Signals | None]:

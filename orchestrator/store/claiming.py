@@ -29,12 +29,13 @@ class Claiming(Part):
         super().__init__(shared)
         self._unheard: dict[tuple[str, int, str], int] = {}
         self._take = self._sql(
-            "WITH mine AS MATERIALIZED (SELECT runs.id FROM runs"
+            "WITH me AS MATERIALIZED (SELECT id FROM workers WHERE id = :owner {for_key_share}),"
+            " mine AS MATERIALIZED (SELECT runs.id FROM runs"
             f" JOIN {self._dialect.batch(_COLUMNS)} AS b ON b.run_id = runs.id"
-            " WHERE (runs.epoch = b.epoch AND runs.owner IS NULL"
+            " WHERE EXISTS (SELECT 1 FROM me) AND ((runs.epoch = b.epoch AND runs.owner IS NULL"
             f" AND ({DUE} OR ({TIMED} AND wake_at <= {{now}})))"
             " OR (runs.owner = :owner AND runs.epoch > b.epoch"
-            " AND runs.epoch <= b.epoch + b.unheard)"
+            " AND runs.epoch <= b.epoch + b.unheard))"
             " ORDER BY runs.id {for_update_of_runs})"
             " UPDATE runs SET owner = :owner, epoch = epoch + 1, claims = claims + 1,"
             " started_at = COALESCE(started_at, {now}), audit_shift = 0"

@@ -31,6 +31,7 @@ from tests.store.making import (
     landed,
     new_run,
     published,
+    registered,
     write,
 )
 
@@ -221,6 +222,7 @@ async def test_a_commit_whose_answer_is_lost_is_recorded_once(
 async def test_a_claim_whose_commit_is_not_answered(postgres_url: str, tmp_path: Path) -> None:
     async with cutting_proxy(postgres_url, tmp_path, at=b"COMMIT\0") as (url, cut):
         store = open_store(url)
+        await registered(store, ME)
         (new,) = await accepted(store)
         cut.set()
         with pytest.raises(Unavailable):

@@ -117,6 +117,7 @@ async def test_taken_over(house: House, kind: Kind) -> None:
     async def take_over(stage: Stage) -> None:
         found = await house.store.recover_dead(dead_after_seconds=3600, also_dead=[stage.worker.id])
         await house.redeliverer.publish(found)
+        house.retire()  # it joins again under a new id
 
     async for usual, stage in each_moment(house, kind, take_over):
         await stage.play()
