@@ -6,11 +6,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak wheel clean
+.PHONY: help setup demo test check format bench chaos mutants simulation recovery soak wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## prepare everything in .venv (again only when the dependencies change)
 
@@ -33,6 +33,19 @@ format: setup ## rewrite the sources in the house's format
 
 bench: setup ## measure throughput and latency on this machine
 	@$(BIN)/orchestrator demo --runs 10000 --concurrency 5000 $(ARGS)
+
+chaos: setup ## real processes under seeded faults, healed, drained and judged
+	@$(BIN)/orchestrator bench chaos --runs 5000 --seconds 120 $(ARGS)
+
+mutants: setup ## planted faults of the engine: the judge has to catch each of them
+	@$(BIN)/orchestrator bench mutants $(ARGS)
+
+simulation: setup ## thousands of runs with random faults on a virtual clock, and all crash points
+	@$(BIN)/orchestrator bench simulation $(ARGS)
+	@$(BIN)/orchestrator bench cells
+
+recovery: setup ## how soon work goes on after a worker or the broker is gone
+	@$(BIN)/orchestrator bench recovery $(ARGS)
 
 soak: setup ## the demo over and over, with other seeds, until SOAK_MINUTES (10) have passed
 	@SOAK_MINUTES=$${SOAK_MINUTES:-10} $(BIN)/python tests/soak.py $(ARGS)
