@@ -214,6 +214,12 @@ def _stale_writer(world: World, scribe: Scribe) -> None:
     spoil.change_record(scribe, spoil.record_of(scribe, "step.landed", "s1"), actor="w1")
 
 
+def _overlapping(world: World, scribe: Scribe) -> None:
+    """The second request arrives while the first is out."""
+    second = world.requests[1]
+    spoil.change_request(world, 1, answered_at=second.at + 0.01)
+
+
 def _untold_takeover(world: World, scribe: Scribe) -> None:
     """Another worker takes over from one that had begun, and nobody says so."""
     spoil.drop_record(scribe, spoil.record_of(scribe, "run.recovered"), renumber=True)
@@ -298,11 +304,13 @@ CASES = [
     case("unkeyed_repeats", "never asked", asked_and_repeated, _blind_repeat),
     case("unkeyed_repeats", "one attempt, two requests", of_unkeyed, _repeat_of_success,
          "audit_gaps", "second_outcomes"),
-    case("unkeyed_repeats", "answered too late", asked_and_repeated, _asked_too_early),
+    case("unkeyed_repeats", "answered too late", asked_and_repeated, _asked_too_early,
+         "audit_gaps"),
     case("unkeyed_repeats", "nobody heard the answer", busy_and_repeated, _unheard_busy),
     case("out_of_order_compensations", "swapped", compensated, _swapped_undos),
-    case("out_of_order_compensations", "two at once", compensated, _two_at_once),
-    case("out_of_order_compensations", "forward again", compensated, _forward_on_the_way_back),
+    case("out_of_order_compensations", "two at once", compensated, _two_at_once, "audit_gaps"),
+    case("out_of_order_compensations", "forward again", compensated,
+         _forward_on_the_way_back, "audit_gaps"),
     case("out_of_order_compensations", "more late requests than lost", woken_too_late,
          _one_more_late, "audit_gaps"),
     case("duplicate_effects", "late and not replayed", woken_too_late, _late_with_effect,
@@ -333,6 +341,7 @@ CASES = [
          lambda _, s: spoil.change_record(s, s.audit[3], at=s.audit[3].at - 2.0)),
     case("audit_gaps", "a stale writer", recovered_keyed, _stale_writer),
     case("audit_gaps", "an untold takeover", recovered_keyed, _untold_takeover),
+    case("audit_gaps", "two workers at once", succeeded, _overlapping),
     case("audit_gaps", "a claim that is not told", handed_over,
          lambda _, s: spoil.change_record(s, spoil.record_of(s, "step.begun", "s2"),
                                           data={"step": "s2"})),
@@ -356,7 +365,7 @@ CASES = [
     case("limits_exceeded", "one too many", succeeded,
          lambda w, _: w.exceeded.append(
              Exceeded(at=w.now, request=2, limit="100/1s", found=101))),
-    case("second_outcomes", "landed again", succeeded, _landed_again),
+    case("second_outcomes", "landed again", succeeded, _landed_again, "audit_gaps"),
     case("second_outcomes", "ended again", succeeded, _other_ending, "audit_gaps"),
     case("second_outcomes", "one name, two runs", succeeded, _twin),
     case("escalations_incomplete", "none is open", undo_refused,

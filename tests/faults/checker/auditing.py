@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from tests.faults.checker.knowing import heard, stood_still
 from tests.faults.checker.requests import LEFT, late_requests
 from tests.faults.checker.stories import (
     CLOCKS_APART,
@@ -43,6 +44,7 @@ def audit_gaps(story: Story) -> Iterator[str]:
     yield from _times(story.audit)
     yield from _writers(story.audit)
     yield from _open_intents(story.audit)
+    yield from _two_at_once(story)
 
 
 def _numbers(audit: Sequence[AuditRow], wanted: int) -> Iterator[str]:
@@ -185,6 +187,22 @@ def _open_intents(audit: Sequence[AuditRow]) -> Iterator[str]:
             begun = None
         elif word_of(record) == "begun":
             begun = record
+
+
+def _two_at_once(story: Story) -> Iterator[str]:
+    """P4 one-writer: a run has one request out at a time, unless it was taken from a worker.
+
+    The next one leaves after the answer to the one before was heard or given up. A worker that
+    gives a run back does so with no request out, so nothing else explains two at once.
+    """
+    for before, after in pairwise(story.requests):
+        if before.answered_at is None or after.at >= before.answered_at or not heard(before):
+            continue
+        taken = [r.at for r in story.audit if r.kind == "run.recovered"]
+        if any(at <= after.at + CLOCKS_APART for at in taken):
+            continue
+        if not stood_still(story.link(before.step, before.direction)):
+            yield f"requests {before.number} and {after.number} were out at once"
 
 
 _MOVES = ("step.", "undo.", "run.escalated", *_FINAL_KINDS)

@@ -114,7 +114,15 @@ def _untold(link: LinkStory) -> str:
     if link.requests and not told_surely(link.requests[-1]):
         last = link.requests[-1]
         return f"request {last.number} got no telling answer ({last.fault}, {last.status})"
-    stood = [a for a in calls if a.finished_at - a.started_at >= TIMEOUT_SECONDS - NEARLY]
-    if any(attempt.outcome == "unknown" for attempt in stood):
+    if stood_still(link):
         return f"the answer for the {link.name} came while its worker stood still"
     return ""
+
+
+def stood_still(link: LinkStory) -> bool:
+    """A client gave up on this link after its whole timeout: stopped, or not let in by the API."""
+    patience = TIMEOUT_SECONDS - NEARLY
+    return any(
+        attempt.outcome == "unknown" and attempt.finished_at - attempt.started_at >= patience
+        for attempt in link.attempts
+    )
