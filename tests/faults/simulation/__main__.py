@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
-from tests.faults.simulation.run import Result, StoreKind, simulate
+from tests.faults.simulation.run import Result, simulate
 
 BATCH = 250
 MOST_STORIES = 3
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.perf_counter()
     results = list(
         _simulated(
-            wanted.seed, wanted.runs, wanted.batch, jobs=wanted.jobs, store=wanted.store,
-            quiet=wanted.json,
+            wanted.seed, wanted.runs, wanted.batch, jobs=wanted.jobs, quiet=wanted.json,
+            how={"store": wanted.store, "people": wanted.people},
         )
     )  # fmt: skip
     failed = [result for result in results if result.violations]
@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         _tell(summary)
     for result in failed[:MOST_STORIES]:
-        told = simulate(result.seed, runs=result.runs, store=result.store, with_story=True)
+        told = simulate(
+            result.seed, runs=result.runs, store=result.store, people=result.people,
+            with_story=True,
+        )  # fmt: skip
         print(told.report(), file=sys.stderr)
     return 1 if failed else 0
 
@@ -69,6 +72,8 @@ def summed(results: Sequence[Result], *, seconds: float) -> dict[str, Any]:
         "freezes": sum(result.freezes for result in results),
         "crashes": sum(result.crashes for result in results),
         "requests": sum(result.requests for result in results),
+        "cancels": sum(result.cancels for result in results),
+        "acts": sum(result.acts for result in results),
         "virtual_seconds": round(sum(result.virtual_seconds for result in results), 1),
         "cpu_seconds": round(sum(result.cpu_seconds for result in results), 1),
         "seconds": round(seconds, 1),
@@ -76,11 +81,11 @@ def summed(results: Sequence[Result], *, seconds: float) -> dict[str, Any]:
 
 
 def _simulated(
-    seed: int, runs: int, batch: int, *, jobs: int, store: StoreKind, quiet: bool
+    seed: int, runs: int, batch: int, *, jobs: int, quiet: bool, how: dict[str, Any]
 ) -> Iterator[Result]:
     """One result for each batch, in order of their seeds."""
     sizes = [min(batch, runs - start) for start in range(0, runs, batch)]
-    work = partial(_one, store=store)
+    work = partial(_one, how=how)
     tasks = list(enumerate(sizes, seed))
     if jobs == 1 or len(tasks) == 1:
         yield from _shown(map(work, tasks), len(tasks), quiet=quiet)
@@ -89,9 +94,9 @@ def _simulated(
         yield from _shown(pool.map(work, tasks), len(tasks), quiet=quiet)
 
 
-def _one(task: tuple[int, int], *, store: StoreKind) -> Result:
+def _one(task: tuple[int, int], *, how: dict[str, Any]) -> Result:
     seed, runs = task
-    return simulate(seed, runs=runs, store=store)
+    return simulate(seed, runs=runs, **how)
 
 
 def _shown(results: Iterable[Result], total: int, *, quiet: bool) -> Iterator[Result]:
@@ -116,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=BATCH, help="runs in one simulation")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--store", choices=("memory", "sqlite"), default="memory")
+    parser.add_argument("--people", action="store_true", help="with cancels and operators")
     parser.add_argument("--json", action="store_true")
     return parser
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import Protocol
 
+from orchestrator.core.states import RunStatus
 from orchestrator.ports import Store, WorkerLocks
 from tests.faults.memory.locks import MemoryLocks
 from tests.faults.memory.store import MemoryStore, Moment
@@ -36,6 +37,9 @@ class Backing(Protocol):
 
     def unsettled(self) -> int:
         """Runs that a worker still has something to do for."""
+
+    def escalated(self) -> int:
+        """Runs that wait for a person."""
 
     def close(self) -> None:
         """The end of the simulation."""
@@ -96,6 +100,10 @@ class MemoryBacking:
     def unsettled(self) -> int:
         """See Backing."""
         return self.database.unsettled
+
+    def escalated(self) -> int:
+        """See Backing."""
+        return self.database.statuses[RunStatus.ESCALATED]
 
     def close(self) -> None:
         """See Backing."""

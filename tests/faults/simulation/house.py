@@ -87,6 +87,7 @@ class House:
         self.run_ids: dict[str, str] = {}  # by name
         self.deaths = self.freezes = self.crashes = 0
         self.happens_at_point: Callable[[Reached, Process], Awaitable[None] | None] | None = None
+        self.on_acknowledged: Callable[[str], None] | None = None
         self._numbers = iter(range(1, 1_000_000))
         self._open = True
 
@@ -236,3 +237,5 @@ class House:
         self.note("accepted", run_id, seed.name, seed.shape.name)
         self.acknowledged.add(seed.name)
         self.run_ids[seed.name] = run_id
+        if self.on_acknowledged is not None:
+            self.on_acknowledged(run_id)

@@ -31,6 +31,7 @@ from tests.faults.simulation.disasters import storm
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import digest, judge
 from tests.faults.simulation.loop import Stuck, VirtualLoop
+from tests.faults.simulation.people import People
 from tests.faults.simulation.quiet import quiet
 from tests.faults.simulation.telling import timeline
 from tests.faults.simulation.weather import Rates, drawn
@@ -52,6 +53,7 @@ class Result:
     seed: int
     runs: int
     store: StoreKind
+    people: bool
     violations: tuple[Violation, ...]
     endings: dict[str, int]
     unresolvable: int  # runs whose doubt nothing could have resolved
@@ -62,6 +64,8 @@ class Result:
     freezes: int
     crashes: int
     requests: int
+    acts: int = 0  # decisions about dead letters
+    cancels: int = 0
     digest: str = ""
     story: tuple[str, ...] = field(default=(), repr=False)
 
@@ -73,10 +77,11 @@ class Result:
     @property
     def command(self) -> str:
         """What repeats it."""
-        sqlite = " --store sqlite" if self.store == "sqlite" else ""
+        more = " --store sqlite" if self.store == "sqlite" else ""
+        more += " --people" if self.people else ""
         return (
             f"python -m tests.faults.simulation --batch {self.runs} --runs {self.runs}"
-            f" --seed {self.seed}{sqlite}"
+            f" --seed {self.seed}{more}"
         )
 
     def report(self) -> str:
@@ -100,6 +105,7 @@ def simulate(
     *,
     runs: int = 100,
     store: StoreKind = "memory",
+    people: bool = False,
     rates: Rates | None = None,
     storm_seconds: float = STORM_SECONDS,
     sabotage: AbstractContextManager[Any] | None = None,
@@ -108,14 +114,17 @@ def simulate(
 ) -> Result:
     """Simulate one batch of runs. `rates` None: drawn by the seed.
 
-    `with_story`: of the first run that broke a promise (slower).
+    `people`: some runs are cancelled, and operators decide about dead letters until every run has
+    really ended. `with_story`: of the first run that broke a promise (slower).
     """
     begun = time.process_time()
     with quiet(seed), sabotage or nullcontext():
         loop = VirtualLoop()
         backing = _backing(store, loop)
         try:
-            played = _Play(seed, runs, loop, backing, rates, storm_seconds, with_story)
+            played = _Play(
+                seed, runs, loop, backing, rates, storm_seconds, people=people, told=with_story
+            )
             return replace(
                 played.through(store, with_digest=with_digest),
                 cpu_seconds=time.process_time() - begun,
@@ -147,7 +156,7 @@ class _Play:
 
     def __init__(
         self, seed: int, runs: int, loop: VirtualLoop, backing: Backing, rates: Rates | None,
-        storm_seconds: float, told: bool,
+        storm_seconds: float, *, people: bool, told: bool,
     ) -> None:  # fmt: skip
         self._seed, self._runs, self._loop = seed, runs, loop
         self._seeds = list(seeds(seed, runs))
@@ -160,6 +169,7 @@ class _Play:
             inline=replace(LIMITS, max_inline_steps=inline),
         )  # fmt: skip
         self._house = House(loop, seed, backing, options)
+        self._people = People(self._house) if people else None
 
     def through(self, store: StoreKind, *, with_digest: bool) -> Result:
         """Play it, judge it."""
@@ -172,10 +182,13 @@ class _Play:
         ended = loop.time()
         verdict = loop.run_apart(judge(house, self._seeds, secrets=house.tale is not None))
         return Result(
-            seed=self._seed, runs=self._runs, store=store, violations=verdict.violations,
+            seed=self._seed, runs=self._runs, store=store, people=self._people is not None,
+            violations=verdict.violations,
             endings=dict(verdict.endings), unresolvable=len(verdict.unresolvable), stuck=stuck,
             virtual_seconds=ended, cpu_seconds=0.0, deaths=house.deaths, freezes=house.freezes,
             crashes=house.crashes, requests=house.desk.requests,
+            acts=self._people.acts if self._people else 0,
+            cancels=self._people.cancels if self._people else 0,
             digest=loop.run_apart(digest(house, self._seeds)) if with_digest else "",
             story=self._story(verdict),
         )  # fmt: skip
@@ -183,6 +196,8 @@ class _Play:
     async def _play(self) -> None:
         house = self._house
         await house.open()
+        if self._people is not None:
+            self._people.come()
         submitting = asyncio.ensure_future(self._submit())
         await storm(house, self._rates, self._storm_seconds)
         await submitting
@@ -205,7 +220,9 @@ class _Play:
 
     def _is_going_on(self) -> bool:
         house = self._house
-        return len(house.acknowledged) < self._runs or house.backing.unsettled() > 0
+        if len(house.acknowledged) < self._runs or house.backing.unsettled():
+            return True
+        return self._people is not None and house.backing.escalated() > 0
 
     def _story(self, verdict: Verdict) -> tuple[str, ...]:
         if self._house.tale is None or not verdict.violations:

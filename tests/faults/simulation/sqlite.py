@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from orchestrator.core.states import SETTLED
+from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.ports import Store
 from orchestrator.store import SqlStore, codec, migrate
 from orchestrator.store import engine as sql_engine
@@ -60,6 +60,11 @@ class SqliteBacking:
         """See Backing."""
         counts = self._outside.wait_for(self._plain.store.count_by_status())
         return sum(count for status, count in counts.items() if status not in SETTLED)
+
+    def escalated(self) -> int:
+        """See Backing."""
+        counts = self._outside.wait_for(self._plain.store.count_by_status())
+        return int(counts.get(RunStatus.ESCALATED, 0))
 
     def close(self) -> None:
         """See Backing."""
