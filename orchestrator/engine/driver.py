@@ -98,8 +98,11 @@ class RunDriver:
 
     async def release_as_last_committed(self) -> None:
         """Give the run back untouched after a failure of this process; the sweep finds it."""
-        run = self._run.ledger.run
-        await give_back(run.id, run.epoch, self._run.durable, self._deps)
+        ledger = self._run.ledger
+        await give_back(
+            ledger.run.id, ledger.run.epoch, self._run.durable, self._deps,
+            number=ledger.next_number,
+        )  # fmt: skip
 
     async def drive(self) -> None:
         """Run until there is nothing to do here. Raises StaleOwner when the run was taken over."""

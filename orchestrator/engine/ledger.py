@@ -35,11 +35,17 @@ class Ledger:
         self._audit: list[AuditRecord] = []
         self._audit_seq = claimed.run.audit_seq
         self._progressed = False
+        self._writes = 0  # taken since the claim
 
     @property
     def dirty(self) -> bool:
         """Whether anything waits for a commit."""
         return bool(self._changed or self._attempts or self._audit)
+
+    @property
+    def next_number(self) -> int:
+        """Of the next write."""
+        return self._writes + 1
 
     @property
     def steps(self) -> tuple[StepRecord, ...]:
@@ -83,6 +89,7 @@ class Ledger:
         refuses_cancel: bool = False,
     ) -> RunWrite:
         """Everything uncommitted as one write; the ledger counts it as committed from here on."""
+        self._writes += 1
         write = RunWrite(
             run_id=self.run.id,
             owner=self._worker_id,
@@ -91,6 +98,7 @@ class Ledger:
             links=tuple(self._changed.values()),
             attempts=tuple(self._attempts),
             audit=tuple(self._audit),
+            number=self._writes,
             escalation=escalation,
             outputs=outputs,
             progressed=self._progressed,

@@ -166,7 +166,7 @@ class Standing:
 
 
 async def give_back(
-    run_id: str, epoch: int, saga: Saga, deps: Deps, *, driven: bool = True
+    run_id: str, epoch: int, saga: Saga, deps: Deps, *, number: int = 1, driven: bool = True
 ) -> None:
     """Release a run as it was last committed; the sweep finds it.
 
@@ -176,7 +176,7 @@ async def give_back(
     await deps.journal.submit(
         RunWrite(
             run_id=run_id, owner=deps.worker_id, epoch=epoch, saga=saga, release=True,
-            progressed=not driven,
+            number=number, progressed=not driven,
         )
     )  # fmt: skip
 

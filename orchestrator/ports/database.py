@@ -76,9 +76,10 @@ class RunStore(Protocol):
         set when the status becomes final or escalated. A hinted write sets published_at = now.
         A release that would let the run wait does not release it while there is a wish to cancel
         that the write neither takes up nor refuses: the wish, in the answer, comes first.
-        Row locks are taken in the order of run ids. Repeating a batch whose commit's answer was
-        lost is harmless: attempts, audit records and escalations that are there already are left
-        alone.
+        Refused is also what has a lower `number` than the run's latest write: a statement that its
+        sender gave up may still run later. Row locks are taken in the order of run ids. Repeating a
+        batch whose commit's answer was lost is harmless: attempts, audit records and escalations
+        that are there already are left alone.
         """
 
     async def run(self, run_id: str) -> RunRecord:

@@ -220,6 +220,9 @@ class RunWrite:
     links: tuple[LinkWrite, ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
     audit: tuple[AuditRecord, ...] = ()
+    number: int = (
+        0  # of its owner's writes since the claim; an older one that comes late is refused
+    )
     escalation: NewEscalation | None = None
     outputs: Mapping[str, Any] | None = None  # of a succeeded run
     progressed: bool = False  # a link got an outcome: `claims` starts again at 0

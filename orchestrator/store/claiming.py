@@ -38,7 +38,7 @@ class Claiming(Part):
             " AND runs.epoch <= b.epoch + b.unheard))"
             " ORDER BY runs.id {for_update_of_runs})"
             " UPDATE runs SET owner = :owner, epoch = epoch + 1, claims = claims + 1,"
-            " started_at = COALESCE(started_at, {now}), audit_shift = 0"
+            " started_at = COALESCE(started_at, {now}), audit_shift = 0, write_number = 0"
             " FROM mine WHERE runs.id = mine.id"
             f" RETURNING {rows.RUN}"
         )

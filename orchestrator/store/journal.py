@@ -21,9 +21,12 @@ from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
 
 _NOTHING = Signals()
-_GUARD = "runs.id = b.run_id AND runs.owner = b.owner AND runs.epoch = b.epoch"
+_GUARD = (
+    "runs.id = b.run_id AND runs.owner = b.owner AND runs.epoch = b.epoch"
+    " AND runs.write_number <= b.write_number"
+)
 _UPDATE = (
-    f"UPDATE runs SET {writes.SET_RUN},"
+    f"UPDATE runs SET {writes.SET_RUN}, write_number = b.write_number,"
     " settled_at = CASE WHEN b.settled THEN COALESCE(runs.settled_at, {now}) END,"
     " audit_seq = CASE WHEN b.last_seq + runs.audit_shift > runs.audit_seq"
     " THEN b.last_seq + runs.audit_shift ELSE runs.audit_seq END"

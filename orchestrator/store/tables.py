@@ -120,6 +120,7 @@ runs = Table(
     # Audit records that others than the owner wrote since its claim. The owner numbers its own
     # without knowing of them, so this is added to its numbers.
     Column("audit_shift", Integer, nullable=False, server_default="0"),
+    Column("write_number", Integer, nullable=False, server_default="0"),
     UniqueConstraint("tenant", "idempotency_key"),
     _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
     _partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),

@@ -20,6 +20,7 @@ RUN_COLUMNS = {
     "run_id": "text",
     "owner": "text",
     "epoch": "int",
+    "write_number": "int",
     "status": "text",
     "direction": "text",
     "wake_at": "time",
@@ -38,8 +39,8 @@ RUN_COLUMNS = {
     "settled": "bool",
     "last_seq": "int",
 }
-GUARD = ("run_id", "owner", "epoch")
-"""The first of RUN_COLUMNS: whoever writes must be the owner at this epoch."""
+GUARD = ("run_id", "owner", "epoch", "write_number")
+"""The first of RUN_COLUMNS: whoever writes must be the owner at this epoch, and not come late."""
 LINK_COLUMNS = {
     "run_id": "text",
     "step": "int",
@@ -159,8 +160,9 @@ def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
     at = current(saga)
     settled = saga.status in SETTLED
     return (
-        write.run_id, write.owner, write.epoch, saga.status, saga.direction, time(saga.wake_at),
-        saga.cancel, storable(saga.cause), time(saga.deadline_at), None if at is None else at[0],
+        write.run_id, write.owner, write.epoch, write.number, saga.status, saga.direction,
+        time(saga.wake_at), saga.cancel, storable(saga.cause), time(saga.deadline_at),
+        None if at is None else at[0],
         write.progressed, write.release or settled, write.release and saga.status in TIMED,
         write.refuses_cancel, *_hop_ids(write), write.hinted,
         codec.dump_optional(write.outputs), settled, write.audit[-1].seq if write.audit else None,

@@ -140,12 +140,13 @@ async def test_an_exhausted_pool_is_a_bounded_wait(url: str) -> None:
 
 async def test_a_cancelled_caller_leaves_the_store_usable(store: Store) -> None:
     runs = await claimed(store, 50)
-    for _ in range(20):
-        task = asyncio.create_task(store.record([write(run) for run in runs]))
+    for number in range(20):
+        given = [write(run, number=number) for run in runs]
+        task = asyncio.create_task(store.record(given))
         await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert None not in await store.record([write(run, cause="after") for run in runs])
+    assert None not in await store.record([write(run, number=20, cause="after") for run in runs])
     assert (await store.run(runs[0].run.id)).cause == "after"
 
 

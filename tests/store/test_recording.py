@@ -119,6 +119,22 @@ async def test_the_same_batch_again_changes_nothing(store: Store) -> None:
     assert [await everything(store, run) for run in runs] == before
 
 
+async def test_a_write_that_comes_after_a_later_one_is_refused(store: Store) -> None:
+    """Its sender gave it up when the connection was lost; the server had not, and ran it later."""
+    (run,) = await claimed(store)
+    late = write(run, number=1, links=(begun(0),), audit=(audit(2, "step.begun"),))
+    await store.record([late])
+    done = write(run, number=2, links=(landed(0),), audit=(audit(3, "step.landed"),), cause="done")
+    await store.record([done])
+    before = await everything(store, run)
+
+    assert await store.record([late]) == [None]
+
+    assert await everything(store, run) == before
+    assert await store.record([done]) != [None]  # the same again, as after an unheard commit
+    assert await everything(store, run) == before
+
+
 async def everything(store: Store, run: ClaimedRun) -> tuple[object, ...]:
     run_id = run.run.id
     return (

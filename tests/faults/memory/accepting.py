@@ -148,7 +148,7 @@ def _take(database: MemoryDatabase, row: RunRow, owner: str, now: datetime) -> N
     row.epoch += 1
     row.claims += 1
     row.started_at = row.started_at or now
-    row.audit_shift = 0
+    row.audit_shift = row.write_number = 0
     database.shelve(row)
 
 

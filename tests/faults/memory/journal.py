@@ -32,6 +32,9 @@ def _record(database: MemoryDatabase, write: RunWrite, now: datetime) -> Signals
     row = database.runs.get(write.run_id)
     if row is None or row.owner is None or (row.owner, row.epoch) != (write.owner, write.epoch):
         return None
+    if write.number < row.write_number:
+        return None
+    row.write_number = write.number
     _set_run(row, write, now)
     if write.saga.status in SETTLED:
         row.settled_at = row.settled_at or now

@@ -85,6 +85,7 @@ class RunRow:
     started_at: datetime | None = None
     settled_at: datetime | None = None
     audit_seq: int = 1
+    write_number: int = 0  # of the owner's latest write since its claim
     audit_shift: int = 0  # audit records that others than the owner wrote since its claim
 
     links: dict[int, LinkRow] = field(default_factory=dict)  # by `place_of`
