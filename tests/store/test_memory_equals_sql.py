@@ -157,9 +157,10 @@ async def _play(url: str, clock: Clock, history: Sequence[Step]) -> None:
     stores = (open_store(url), MemoryStore(MemoryDatabase(clock)))
     versions = [(await each.publish(plan(), document="", by="ada"))[0] for each in stores]
     world = World(stores=stores, versions=(versions[0], versions[1]), clock=clock)
-    for name in WORKERS:
-        await world.both(lambda store, _, name=name: store.register(worker(name)))
     try:
+        for name in WORKERS:
+            for store in stores:
+                await store.register(worker(name))
         for step in history:
             clock.now += timedelta(seconds=step.seconds)
             await CALLS[step.what](world, step)
@@ -192,7 +193,7 @@ async def _compare_all(world: World) -> None:
 
 async def accept(world: World, step: Step) -> None:
     run_id = world.new_id()
-    changes = {
+    changes: dict[str, Any] = {
         "tenant": ("a", "b")[step.a % 2], "idempotency_key": str(step.c % 16),
         "inputs_digest": str(step.b % 2), "lane": ("default", "fast")[step.flags % 2],
         "deadline_seconds": (None, 90.5)[step.a // 4],

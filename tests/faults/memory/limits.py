@@ -127,7 +127,10 @@ class MemoryLimits:
         share, turns = _fair_share(
             [*others, (wanted, self._holder)], self._holder, limit=limit, now=now
         )
-        allowance = max(held, min(share, limit - taken))
+        left = max(0, limit - taken)
+        if left < held:  # cut off for longer than its lease: what it holds is not filled again
+            share = min(share, left)
+        allowance = max(held, min(share, left))
         generation = found.generation
         settle = TTL_SECONDS if generation.wiped else SETTLE_SECONDS
         if now < generation.born + _us(settle):

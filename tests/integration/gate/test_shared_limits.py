@@ -345,7 +345,6 @@ def test_both_answer_any_history_alike(rate: str, valkey_url: str) -> None:
         @settings(max_examples=60, deadline=None)
         @given(history=st.lists(calls, min_size=20, max_size=60))
         def check(history: list[Call]) -> None:
-            runner.run(client.flushdb())
             real = runner.run(_play(ValkeyServer(client), rate, history))
             simulated = runner.run(_play(MemoryServer(), rate, history))
             assert simulated == real
@@ -360,6 +359,7 @@ async def _play(server: Server, rate: str, history: list[Call]) -> list[object]:
     answers: list[object] = []
     now = BEGIN
     await server.at(now)
+    await server.flush()
     for call in history:
         now += call.after
         await server.at(now)
