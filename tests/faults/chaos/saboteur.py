@@ -92,15 +92,11 @@ class Saboteur:
     # --- workers ----------------------------------------------------------------------------------
 
     async def _kill(self, happened: Happened) -> str:
-        child = self._worker(happened)
-        if not child.running:
-            raise _Busy("it is being started again")
+        child = await self._worker(happened)
         return await kill_worker(self.stage, child, happened)
 
     async def _freeze(self, happened: Happened) -> str:
-        child = self._worker(happened)
-        if not child.running:
-            raise _Busy("it is being started again")
+        child = await self._worker(happened)
         child.signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(happened.planned.lasts)
@@ -108,8 +104,17 @@ class Saboteur:
             child.signal(signal.SIGCONT)
         return f"{child.spec.name} for {happened.planned.lasts:g} s"
 
-    def _worker(self, happened: Happened) -> Child:
-        return self.stage.supervisor.workers[happened.planned.worker]
+    async def _worker(self, happened: Happened) -> Child:
+        """The one that was planned, or the next one that is at work."""
+        workers = self.stage.supervisor.workers
+        first = happened.planned.worker
+        in_turn = [child for child in (*workers[first:], *workers[:first]) if child.running]
+        with suppress(SQLAlchemyError):  # away: then it is any that runs
+            living = await asyncio.to_thread(self.stage.tables.living)
+            in_turn = [child for child in in_turn if child.pid in living]
+        if not in_turn:
+            raise _Busy("all are being started again")
+        return in_turn[0]
 
     # --- broker -----------------------------------------------------------------------------------
 
