@@ -266,7 +266,8 @@ def _write(world: World, step: Step) -> RunWrite | None:
         world.letters.append(opened.id)
         write = replace(write, escalation=opened)
     return replace(
-        write, links=(link,) if flags[8] else (), attempts=(made,),
+        write, number=seq - 3 * (step.c % 4 == 0),  # some come late
+        links=(link,) if flags[8] else (), attempts=(made,),
         audit=(audit(seq, n=step.c),) if step.b != 6 else (),
     )  # fmt: skip
 
