@@ -84,13 +84,23 @@ def _orphaned(story: Story, do: LinkStory, undo: LinkStory, named: set[str]) -> 
     elif story.status == "succeeded":
         if undone:
             yield f"{do.step} was undone in a run that succeeded"
-        if do.has_effect and not done:
+        if do.has_effect and not done and do.status not in _BY_A_PERSON:
             yield f"{do.step} has no effect in a run that succeeded"
     elif story.status == "compensated":
-        if done and not undone and undo.has_effect:
+        if done and not undone and undo.has_effect and undo.status not in _BY_A_PERSON:
             yield f"{do.step} was done and not undone in a run that was compensated"
-    elif done and not undone and do.step not in named:
+    elif done and not undone and do.step not in named and not _stopped(story):
         yield f"{do.step} stands, and the escalation does not name it"
+
+
+_BY_A_PERSON = {"resolved", "skipped"}
+"""Statuses of links that a person vouches for, or leaves as they are."""
+
+
+def _stopped(story: Story) -> bool:
+    """Somebody wanted the run ended with everything left as it is."""
+    stops = [r for r in story.audit if r.kind == "run.cancelled" and r.data.get("mode") == "stop"]
+    return bool(stops) and story.status == "abandoned"
 
 
 def named_by(escalation: EscalationRow) -> set[str]:
@@ -158,7 +168,7 @@ def _unreached(story: Story) -> Iterator[str]:
         if begun is not None and begun < done_at:
             yield f"{do.step} was begun before the step before it was done"
         done = [r.seq for r in do.records if word_of(r) in HAPPENED]
-        resolved = [r.seq for r in story.acts if r.data.get("step") == do.step]
+        resolved = [act.seq for act in story.acts_on(do) if act.what == "resolved"]
         done_at = min([*done, *resolved], default=2**62)
 
 
@@ -174,7 +184,14 @@ def needless_escalations(story: Story) -> Iterator[str]:
 
 
 def _excused(story: Story, escalation: EscalationRow) -> bool:
-    return bool(why_unresolvable(story, escalation))
+    return bool(why_unresolvable(story, escalation)) or _unprepared(story, escalation)
+
+
+def _unprepared(story: Story, escalation: EscalationRow) -> bool:
+    """What an undo needs of its step is not known, since a person vouched for the step."""
+    if escalation.step is None or escalation.reason != "compensation_failed":
+        return False
+    return story.link(escalation.step, "do").status == "resolved"
 
 
 def _implied(seed: RunSeed | None, escalation: EscalationRow) -> bool:
@@ -219,12 +236,9 @@ def _untrue(story: Story, letter: EscalationRow) -> Iterator[str]:
 
 def _remaining(story: Story) -> list[str]:
     """Steps that a way back would undo now, latest completion first."""
-    done = [record for record in story.audit if record.kind == "step.landed"]
-    resolved = [act for act in story.acts if act.kind == "operator.resolved"]
-    order = dict.fromkeys(str(record.data.get("step")) for record in [*done, *resolved])
     return [
         step
-        for step in reversed(order)
+        for step in reversed(story.completed)
         if story.link(step, "undo").kind is not None
         and story.link(step, "do").status in HAPPENED
         and story.link(step, "undo").status not in _OVER

@@ -59,7 +59,7 @@ def unkeyed_repeats(story: Story) -> Iterator[str]:
 def _blind_requests(story: Story, link: LinkStory) -> Iterator[str]:
     doubtful: Request | None = None
     silenced_at = 0.0  # when the client could know that nothing was done
-    acts = [act.at for act in story.acts]
+    acts = [act.at for act in story.acts_on(link)]
     for request in sorted([*link.requests, *link.questions], key=lambda r: r.number):
         if request.question:
             if doubtful is not None and says_absent(request):
@@ -77,7 +77,7 @@ def _blind_requests(story: Story, link: LinkStory) -> Iterator[str]:
 
 def _blind_intents(story: Story, link: LinkStory) -> Iterator[str]:
     open_seq: int | None = None
-    acts = [act.seq for act in story.acts]
+    acts = [act.seq for act in story.acts_on(link)]
     for record in link.records:
         if word_of(record) != "begun":
             open_seq = None
@@ -89,7 +89,7 @@ def _blind_intents(story: Story, link: LinkStory) -> Iterator[str]:
 
 def _blind_attempts(story: Story, link: LinkStory) -> Iterator[str]:
     doubtful: AttemptRow | None = None
-    acts = [act.at for act in story.acts]
+    acts = [act.at for act in story.acts_on(link)]
     for attempt in link.attempts:
         if attempt.kind == "call" and doubtful is not None:
             since = doubtful.finished_at
@@ -145,12 +145,12 @@ def _not_undone_before(story: Story, first: Request, later: Sequence[LinkStory])
 
 
 def _left_to_a_person(story: Story, undo: LinkStory) -> bool:
-    return any(act.data.get("step") == undo.step for act in story.acts)
+    return undo.status in ("resolved", "skipped")
 
 
 def _records_out_of_order(story: Story) -> Iterator[str]:
     """By the audit alone: each is recorded as done before the next is begun."""
-    order = _completion_order(story)
+    order = story.completed
     turned = False
     for record in story.audit:
         if record.kind == "undo.begun":
@@ -158,16 +158,6 @@ def _records_out_of_order(story: Story) -> Iterator[str]:
             yield from _begun_too_early(story, order, record.seq, str(record.data.get("step")))
         elif record.kind == "step.begun" and turned:
             yield f"{record.data.get('step')} was begun (audit {record.seq}) on the way back"
-
-
-def _completion_order(story: Story) -> list[str]:
-    """Steps by their recorded completion."""
-    done: dict[str, None] = {}
-    for record in story.audit:
-        known = record.kind in ("step.landed", "operator.resolved")
-        if known and "step" in record.data:
-            done.setdefault(str(record.data["step"]))
-    return list(done)
 
 
 def _begun_too_early(story: Story, order: list[str], seq: int, step: str) -> Iterator[str]:

@@ -75,6 +75,17 @@ class LinkStory:
         return self.intents - sum(attempt.kind == "call" for attempt in self.attempts)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Act:
+    """What a person did about an escalation."""
+
+    seq: int
+    at: float
+    what: str  # "retried", "resolved", "skipped", "abandoned"
+    link: tuple[str, str] | None  # step and direction at which the run had stopped
+    landed: bool  # of "resolved": it is done; else it has certainly no effect
+
+
 @dataclass
 class Story:
     """A run."""
@@ -102,9 +113,32 @@ class Story:
         return self.status in SETTLED
 
     @cached_property
-    def acts(self) -> list[AuditRow]:
-        """What persons did about its escalations."""
-        return [record for record in self.audit if record.kind.startswith("operator.")]
+    def acts(self) -> list[Act]:
+        """What persons did about its escalations, each about the latest one before it."""
+        made: list[Act] = []
+        stops = 0
+        for record in self.audit if self.escalations else ():
+            stops += record.kind == "run.escalated"
+            if record.kind.startswith("operator."):
+                made.append(_act(record, self.escalations[: max(stops, 1)][-1]))
+        return made
+
+    def acts_on(self, link: LinkStory) -> list[Act]:
+        """Those about one link."""
+        return [act for act in self.acts if act.link == (link.step, link.direction)]
+
+    @cached_property
+    def completed(self) -> list[str]:
+        """Steps that are recorded as done or vouched for by a person, in this order."""
+        vouched = {act.seq: act.link for act in self.acts if act.what == "resolved" and act.landed}
+        done: dict[str, None] = {}
+        for record in self.audit:
+            link = vouched.get(record.seq)
+            if record.kind == "step.landed":
+                done.setdefault(str(record.data.get("step")))
+            elif link is not None and link[1] == "do":
+                done.setdefault(link[0])
+        return list(done)
 
     @cached_property
     def steps(self) -> list[tuple[LinkStory, LinkStory]]:
@@ -127,6 +161,12 @@ def kind_of(seed: RunSeed | None, step: str, direction: str) -> Kind | None:
     if seed is None or not number.isdigit() or not 0 < int(number) <= len(seed.shape.steps):
         return None
     return seed.shape.steps[int(number) - 1][direction == "undo"]
+
+
+def _act(record: AuditRow, letter: EscalationRow) -> Act:
+    link = None if letter.step is None else (letter.step, letter.direction)
+    landed = bool(record.data.get("landed", True))
+    return Act(seq=record.seq, at=record.at, what=word_of(record), link=link, landed=landed)
 
 
 def word_of(record: AuditRow) -> str:
