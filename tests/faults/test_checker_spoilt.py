@@ -25,6 +25,8 @@ from tests.faults.checker.histories import (
     of_unkeyed,
     recovered_keyed,
     run,
+    skipped_by_a_person,
+    stopped_by_its_caller,
     succeeded,
     undo_refused,
     woken_too_late,
@@ -289,6 +291,14 @@ def _as_doubt(world: World, scribe: Scribe) -> None:
     scribe.escalate("in_doubt", "s3")
 
 
+def _nobody_decided(world: World, scribe: Scribe) -> None:
+    """The undo was skipped, and no person said so."""
+    act = spoil.record_of(scribe, "operator.skipped")
+    spoil.change_record(scribe, act, kind="run.compensating", actor="w1",
+                        data={"events": [{"event": "Resumed"}]})  # fmt: skip
+    spoil.change_record(scribe, scribe.audit[-1], actor="w1")
+
+
 CASES = [
     case("lost", "not in the tables", succeeded, _vanished, "orphaned_effects", "phantom_effects"),
     case("lost", "never settled", succeeded, _unsettled),
@@ -342,6 +352,11 @@ CASES = [
     case("audit_gaps", "a stale writer", recovered_keyed, _stale_writer),
     case("audit_gaps", "an untold takeover", recovered_keyed, _untold_takeover),
     case("audit_gaps", "two workers at once", succeeded, _overlapping),
+    case("audit_gaps", "skipped by nobody", skipped_by_a_person, _nobody_decided,
+         "unexpected_endings"),
+    case("orphaned_effects", "stopped without a wish", stopped_by_its_caller,
+         lambda _, s: spoil.drop_record(s, spoil.record_of(s, "run.cancelled"), renumber=True),
+         "unexpected_endings"),
     case("audit_gaps", "a claim that is not told", handed_over,
          lambda _, s: spoil.change_record(s, spoil.record_of(s, "step.begun", "s2"),
                                           data={"step": "s2"})),

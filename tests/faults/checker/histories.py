@@ -113,12 +113,38 @@ def retried_by_a_person(world: World) -> Scribe:
     scribe = doubtful(world)
     spoil.drop_effect(world, world.effects[-1].number)
     spoil.change_request(world, world.requests[-1].number, applied=False)
-    scribe.tell("operator.retried", actor="ada", step="s3", reason="it is not there")
-    letter = scribe.escalations[0]
-    scribe.escalations[0] = replace(letter, closed_at=world.now, resolution="retried")
+    scribe.decide("retried", "pending")
     scribe.claim("w3")
     scribe.perform("s3")
     return scribe.end("succeeded")
+
+
+def resolved_by_a_person(world: World) -> Scribe:
+    """A person has looked: the doubtful step is done."""
+    scribe = doubtful(world)
+    scribe.decide("resolved", "resolved", landed=True)
+    scribe.tell("run.succeeded", actor="ada")
+    scribe.row = replace(scribe.row, status="succeeded")
+    return scribe
+
+
+def skipped_by_a_person(world: World) -> Scribe:
+    """What cannot be undone is left standing, and the run ends there."""
+    scribe = undo_refused(world)
+    scribe.decide("skipped", "skipped")
+    scribe.tell("run.compensated", actor="ada")
+    scribe.row = replace(scribe.row, status="compensated")
+    return scribe
+
+
+def stopped_by_its_caller(world: World) -> Scribe:
+    """Cancelled with everything left as it is; the wish is younger than what follows it."""
+    scribe = begin(world, "short")
+    scribe.perform("s1")
+    scribe.tell("run.cancel_requested", actor="client", mode="stop")
+    scribe.audit[-1] = replace(scribe.audit[-1], at=world.now + 5.0)
+    scribe.tell("run.cancelled", mode="stop")
+    return scribe.end("abandoned")
 
 
 def handed_over(world: World) -> Scribe:
@@ -142,5 +168,6 @@ def parked(world: World) -> Scribe:
 HONEST: list[Write] = [
     succeeded, compensated, undo_refused, after_pivot, of_verified, of_unkeyed, recovered_keyed,
     woken_too_late, asked_and_repeated, busy_and_repeated, doubtful, worker_lost_unkeyed, garbled,
-    retried_by_a_person, handed_over, parked,
+    retried_by_a_person, resolved_by_a_person, skipped_by_a_person,
+    stopped_by_its_caller, handed_over, parked,
 ]  # fmt: skip

@@ -239,6 +239,15 @@ class Scribe:
         self._settle("escalated")
         return self
 
+    def decide(self, what: str, status: str | None = None, **data: Any) -> None:
+        """A person decides about the open escalation; the stuck link is `status` then."""
+        letter = self.escalations[-1]
+        self.tell(f"operator.{what}", actor="ada", step=letter.step, **data)
+        closed = replace(letter, closed_at=self.world.now, resolution=what)
+        self.escalations[-1] = closed
+        if status is not None and letter.step is not None:
+            self._set(letter.step, letter.direction, status)
+
     # --- small parts ------------------------------------------------------------------------------
 
     def kind(self, step: str, way: str) -> Kind:
