@@ -84,17 +84,13 @@ def _orphaned(story: Story, do: LinkStory, undo: LinkStory, named: set[str]) -> 
     elif story.status == "succeeded":
         if undone:
             yield f"{do.step} was undone in a run that succeeded"
-        if do.has_effect and not done and do.status not in _BY_A_PERSON:
+        if do.has_effect and not done and not story.left_to_a_person(do):
             yield f"{do.step} has no effect in a run that succeeded"
     elif story.status == "compensated":
-        if done and not undone and undo.has_effect and undo.status not in _BY_A_PERSON:
+        if done and not undone and undo.has_effect and not story.left_to_a_person(undo):
             yield f"{do.step} was done and not undone in a run that was compensated"
     elif done and not undone and do.step not in named and not _stopped(story):
         yield f"{do.step} stands, and the escalation does not name it"
-
-
-_BY_A_PERSON = {"resolved", "skipped"}
-"""Statuses of links that a person vouches for, or leaves as they are."""
 
 
 def _stopped(story: Story) -> bool:

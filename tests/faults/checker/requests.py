@@ -133,7 +133,7 @@ def _undos_out_of_order(story: Story) -> Iterator[str]:
 
 def _not_undone_before(story: Story, first: Request, later: Sequence[LinkStory]) -> Iterator[str]:
     for undo in later:
-        if undo.kind is None or _left_to_a_person(story, undo):
+        if undo.kind is None or story.left_to_a_person(undo):
             continue
         answers = [*undo.requests, *undo.questions]
         known = any(says_done(r) and (r.answered_at or 0.0) <= first.at for r in answers)
@@ -142,10 +142,6 @@ def _not_undone_before(story: Story, first: Request, later: Sequence[LinkStory])
                 f"request {first.number} undoes {first.step} before {undo.step}, which was done"
                 " later, is known to be undone"
             )
-
-
-def _left_to_a_person(story: Story, undo: LinkStory) -> bool:
-    return undo.status in ("resolved", "skipped")
 
 
 def _records_out_of_order(story: Story) -> Iterator[str]:
@@ -166,7 +162,7 @@ def _begun_too_early(story: Story, order: list[str], seq: int, step: str) -> Ite
         return
     for later in order[order.index(step) + 1 :]:
         undo = story.link(later, "undo")
-        if undo.kind is None or _left_to_a_person(story, undo):
+        if undo.kind is None or story.left_to_a_person(undo):
             continue
         if not any(_ends(word_of(record)) and record.seq < seq for record in undo.records):
             yield f"the undo of {step} was begun (audit {seq}) before {later} was undone"

@@ -127,6 +127,10 @@ class Story:
         """Those about one link."""
         return [act for act in self.acts if act.link == (link.step, link.direction)]
 
+    def left_to_a_person(self, link: LinkStory) -> bool:
+        """Somebody vouched for it, or left it as it is."""
+        return link.status in ("resolved", "skipped") and bool(self.acts_on(link))
+
     @cached_property
     def completed(self) -> list[str]:
         """Steps that are recorded as done or vouched for by a person, in this order."""
