@@ -75,7 +75,7 @@ class WorkerProcess:
         self._name = ""
         self._parts: Parts | None = None
         self._drivers: dict[str, RunDriver] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in order of arrival: it repeats itself
         self._background: list[asyncio.Task[None]] = []
         self._draining = False
         self._joined = False
@@ -160,8 +160,8 @@ class WorkerProcess:
     def take(self, hop: Hop, done: Done) -> None:
         """Take a hop up; returns at once."""
         task = asyncio.ensure_future(self._run_hop(hop, done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def _run_hop(self, hop: Hop, done: Done) -> None:
         failure: BaseException | None = None

@@ -202,11 +202,12 @@ async def reconcile_dead_letters(store: EscalationStore, queue: DeadLetterQueue)
     and the next pass removes the second message.
     """
     listed = Counter(await queue.listed())
-    wanted = set(await store.open_unclaimed())
+    oldest_first = await store.open_unclaimed()
+    wanted = set(oldest_first)
     surplus = [known for known, times in listed.items() if known not in wanted or times > 1]
     if surplus:
         await queue.remove(surplus)
-    missing = [known for known in wanted if known not in listed or listed[known] > 1]
+    missing = [known for known in oldest_first if known not in listed or listed[known] > 1]
     for start in range(0, len(missing), BATCH_PUBLISHED):
         batch = missing[start : start + BATCH_PUBLISHED]
         await queue.publish([await store.escalation(known) for known in batch])

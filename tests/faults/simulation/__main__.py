@@ -20,7 +20,7 @@ from typing import Any
 
 from tests.faults.simulation.run import Result, simulate
 
-BATCH = 250
+BATCH = 100
 MOST_STORIES = 3
 
 
