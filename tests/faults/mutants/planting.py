@@ -1,0 +1,73 @@
+"""What a planted fault is, and the table of all of them.
+
+A fault is a generator function in one of the modules beside: it breaks something and yields. Its
+name is the fault's, the first line of its docstring says what it breaks.
+
+    @planted("P6")
+    def undo_in_forward_order() -> Iterator[None]:
+        \"\"\"Compensations run in the order in which the steps were done.\"\"\"
+        with everywhere(undo_order, …):
+            yield
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+Sabotage = Callable[[], AbstractContextManager[Any]]
+
+
+class World(StrEnum):
+    """Where a fault is looked for. Each world has its own control: the same without the fault."""
+
+    STORM = "storm"  # the engine over a store in memory, in bad weather
+    SQL_STORM = "sql storm"  # over the real store on SQLite, in bad weather
+    CALM = "calm"  # nothing goes wrong, and no sweep looks for lost hints
+    PEOPLE = "people"  # bad weather, runs are cancelled, and operators decide about dead letters
+    SQL_PEOPLE = "sql people"  # the same over the real store
+    VERSIONS = "versions"  # bad weather, and two versions of each workflow are in use at once
+    LIMITS = "limits"  # nothing goes wrong, and the API has a rate and allows few calls at once
+    DEAF = "deaf"  # bad weather over the real store, and held locks tell nothing
+    ICE = "ice"  # worker processes freeze at every other point
+    SEARCHED = "searched"  # bad weather, and all that is stored is searched for the credential
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One planted fault."""
+
+    name: str
+    breaks: str  # the promise, "P4"
+    what: str  # what is wrong with it, one line
+    world: World
+    sabotage: Sabotage
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def planted(
+    breaks: str, *, world: World = World.STORM
+) -> Callable[[Callable[[], Iterator[Any]]], Sabotage]:
+    """Enter a fault in the table."""
+
+    def enter(make: Callable[[], Iterator[Any]]) -> Sabotage:
+        name = make.__name__
+        if name in MUTANTS:
+            raise ValueError(f"planted fault {name}: found two; wanted one of this name")
+        sabotage = contextmanager(make)
+        what = (inspect.getdoc(make) or "").partition("\n")[0]
+        MUTANTS[name] = Mutant(name=name, breaks=breaks, what=what, world=world, sabotage=sabotage)
+        return sabotage
+
+    return enter
+
+
+def nothing() -> AbstractContextManager[None]:
+    """The fault of a control: none."""
+    return nullcontext()
