@@ -75,6 +75,7 @@ def _broker_away(house: House) -> None:
 def _empty(house: House) -> None:
     house.note("disaster", "broker emptied")
     house.broker.empty()
+    house.limits.flush()
 
 
 def _purge(house: House) -> None:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator import crashpoints
 from orchestrator.core.plan import Plan
 from orchestrator.crashpoints import Crash, Reached
 from orchestrator.definitions.programs import Programs
-from orchestrator.engine.deps import Limits
-from orchestrator.ports import Store
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.deps import Limits as EngineLimits
+from orchestrator.ports import Rate, Store
 from tests.faults.ledger.desk import Desk
 from tests.faults.ledger.desk import Settings as DeskSettings
 from tests.faults.ledger.faults import FaultPlan
+from tests.faults.ledger.limits import Limit, Limits
 from tests.faults.ledger.writing import MemoryWriter
+from tests.faults.memory.limits import LimitServer
 from tests.faults.simulation.api import TOKEN
 from tests.faults.simulation.backing import Backing
 from tests.faults.simulation.broker import Broker
@@ -29,11 +32,16 @@ from tests.faults.simulation.ids import EPOCH, Ids
 from tests.faults.simulation.loop import PROCESS, Life, Process, VirtualLoop
 from tests.faults.simulation.weather import Weather
 from tests.faults.simulation.worker import LIMITS, Worker
-from tests.faults.workload import SHAPES, RunSeed, Shape
+from tests.faults.workload import API, SHAPES, RunSeed, Shape
 
+REDIS_BEGAN = 1e6
+"""Seconds: its clock is nobody else's."""
 API_LATENCY = (0.0, 0.08)
 RESTARTED_AFTER = (0.2, 4.0)
 FROZEN_FOR = (0.5, 12.0)  # death by heartbeat comes after 6 s
+_WITH_A_PERMIT = {"before_send", "after_send", "before_effect", "after_effect"}
+"""Points at which no engine could keep an API's limits: it stands still between its last look at
+the clock and its request, or gives a request up that the API is still busy with."""
 Line = tuple[float, tuple[str, ...]]
 
 
@@ -42,10 +50,17 @@ class Options:
     """What a house is like."""
 
     workers: int = 3
-    inline: Limits = LIMITS
+    inline: EngineLimits = LIMITS
     trace: bool = False
     latency: tuple[float, float] = API_LATENCY
     shapes: Sequence[Shape] = SHAPES
+    rate_per_second: int | None = None  # of the API
+    at_once: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether requests to the API have to wait for each other."""
+        return self.rate_per_second is not None or self.at_once is not None
 
 
 @dataclass
@@ -82,6 +97,9 @@ class House:
             self.writer, lambda: EPOCH.timestamp() + loop.time(), faults=FaultPlan(seed=seed),
             settings=DeskSettings(token=TOKEN, latency_seconds=options.latency, seed=seed),
         )  # fmt: skip
+        self.limits = LimitServer(lambda: REDIS_BEGAN + loop.time())
+        self.apis = {API: _config(options)}
+        self.desk.limits = Limits(list(_judged(options)))
         self.workers: list[Worker] = []  # the living and the frozen
         self.acknowledged: set[str] = set()
         self.run_ids: dict[str, str] = {}  # by name
@@ -183,6 +201,8 @@ class House:
         if drawn < rates.killed_at_point:
             return self.kill_here(reached, process)
         drawn -= rates.killed_at_point
+        if self.options.limited and reached.point in _WITH_A_PERMIT:
+            return None
         if drawn < rates.frozen_at_point:
             return self.freeze_here(reached, process)
         if drawn - rates.frozen_at_point < rates.raised_at_point:
@@ -239,3 +259,18 @@ class House:
         self.run_ids[seed.name] = run_id
         if self.on_acknowledged is not None:
             self.on_acknowledged(run_id)
+
+
+def _config(options: Options) -> ApiConfig:
+    """The API as workers have it configured."""
+    rate = options.rate_per_second
+    rates = () if rate is None else (Rate(amount=rate, seconds=1.0),)
+    return ApiConfig(name=API, rates=rates, concurrency=options.at_once)
+
+
+def _judged(options: Options) -> Iterator[Limit]:
+    """The same limits as the API counts them."""
+    if options.rate_per_second is not None:
+        yield Limit(amount=options.rate_per_second, seconds=1.0)
+    if options.at_once is not None:
+        yield Limit(amount=options.at_once)

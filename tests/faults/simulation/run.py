@@ -41,6 +41,7 @@ from tests.faults.workload import seeds
 StoreKind = Literal["memory", "sqlite"]
 SUBMITTING_SECONDS = 20.0
 STORM_SECONDS = 30.0
+LIMITED = 0.3  # part of the simulations in which the API has limits
 PATIENCE_SECONDS = 300.0  # after the storm, until everything must have settled
 AFTERMATH_SECONDS = 8.0  # for what comes late: effects, revived workers
 RECONCILED_SECONDS = 30  # until the dead-letter queue must be right
@@ -151,6 +152,21 @@ def _backing(store: StoreKind, loop: VirtualLoop) -> Backing:
     return SqliteBacking(loop)
 
 
+def _options(chance: random.Random, *, told: bool) -> Options:
+    """A house that is like no other: how far drivers go alone, and what the API allows."""
+    inline = replace(
+        LIMITS, max_inline_steps=chance.choice((0, 2, 50)),
+        short_wait_seconds=chance.choice((0.0, 0.3, 2.0)),
+        gate_patience_seconds=chance.choice((0.5, 5.0)),
+    )  # fmt: skip
+    limited = chance.random() < LIMITED
+    return Options(
+        workers=chance.choice((2, 3)), inline=inline, trace=told,
+        rate_per_second=chance.choice((None, 15, 30, 60)) if limited else None,
+        at_once=chance.choice((None, 2, 5)) if limited else None,
+    )  # fmt: skip
+
+
 class _Play:
     """One simulation on its loop."""
 
@@ -163,12 +179,7 @@ class _Play:
         self._chance = random.Random(f"play {seed}")
         self._rates = rates or drawn(self._chance)
         self._storm_seconds = storm_seconds
-        inline = self._chance.choice((0, 2, 50))
-        options = Options(
-            workers=self._chance.choice((2, 3)), trace=told,
-            inline=replace(LIMITS, max_inline_steps=inline),
-        )  # fmt: skip
-        self._house = House(loop, seed, backing, options)
+        self._house = House(loop, seed, backing, _options(self._chance, told=told))
         self._people = People(self._house) if people else None
 
     def through(self, store: StoreKind, *, with_digest: bool) -> Result:

@@ -1,12 +1,12 @@
-"""The smaller parts of a worker process: its way to the locks, and what nobody asks."""
+"""The smaller parts of a worker process: its ways to locks and limits, and what nobody asks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-from orchestrator.errors import Unavailable
-from orchestrator.ports import Hint, Lease, Rate, Reservation, StepEnd, WorkerLocks
+from orchestrator.ports import Hint, Lease, Rate, Reservation, SharedLimits, StepEnd, WorkerLocks
+from tests.faults.simulation.broker import BrokerLink
 from tests.faults.simulation.loop import VirtualLoop
 from tests.faults.simulation.weather import Weather, store_away
 
@@ -37,22 +37,32 @@ class LockLink:
             raise store_away("connection refused")
 
 
-class NoLimits:
-    """Implements SharedLimits for APIs without limits: nobody may ask."""
+class LimitLink:
+    """Implements SharedLimits: kept beside the broker, so away when that is."""
+
+    def __init__(self, limits: SharedLimits, broker: BrokerLink) -> None:
+        self._limits, self._broker = limits, broker
 
     async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
-        """Never."""
-        raise Unavailable("limits", "the simulation", "there are none")
+        """See SharedLimits."""
+        await self._broker.arrive()
+        return await self._limits.lease(api, limit=limit, wanted=wanted, held=held)
 
     async def reserve(
         self, api: str, *, rates: Sequence[Rate], count: int, waiting: int,
         headroom_seconds: float, spacing_seconds: float,
     ) -> Reservation:  # fmt: skip
-        """Never."""
-        raise Unavailable("limits", "the simulation", "there are none")
+        """See SharedLimits."""
+        await self._broker.arrive()
+        return await self._limits.reserve(
+            api, rates=rates, count=count, waiting=waiting, headroom_seconds=headroom_seconds,
+            spacing_seconds=spacing_seconds,
+        )  # fmt: skip
 
     async def leave(self, api: str) -> None:
-        """Nothing."""
+        """See SharedLimits."""
+        await self._broker.arrive()
+        await self._limits.leave(api)
 
 
 class NoEvents:

@@ -18,10 +18,11 @@ from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint, Hop, Redelivery, Store
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Redeliverer
+from tests.faults.memory.limits import MemoryLimits
 from tests.faults.simulation.api import ApiLink
 from tests.faults.simulation.broker import BrokerLink
 from tests.faults.simulation.loop import Process
-from tests.faults.simulation.small_parts import LockLink, NoEvents, NoLimits
+from tests.faults.simulation.small_parts import LimitLink, LockLink, NoEvents
 
 if TYPE_CHECKING:
     from tests.faults.simulation.house import House
@@ -52,6 +53,10 @@ class Worker(Process):
         self._slot_came = asyncio.Event()
         self._consuming: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
+        limits = MemoryLimits(
+            house.limits, holder_id=f"{name} of the simulation", monotonic=house.loop.time
+        )
+        self._limits = LimitLink(limits, self.broker)
         self._engine = WorkerProcess(self._build, new_id=house.new_id, version="simulated")
 
     @property
@@ -137,11 +142,12 @@ class Worker(Process):
             store, self.locks, self.broker, redeliverer, self.broker.letters, TIMES,
             jitter=house.chance.random,
         )  # fmt: skip
+        gate = SharedGate(self._limits, house.apis)
         deps = Deps(
             worker_id=worker_id,
             journal=Batcher(store.record, name="journal", largest=LARGEST_BATCH),
             outbox=Batcher(self._publish, name="hints", largest=LARGEST_BATCH),
-            gate=SharedGate(NoLimits(), {}), http=ApiLink(house.desk, self),
+            gate=gate, http=ApiLink(house.desk, self),
             tasks=ApiLink(house.desk, self), dead_letters=self.broker.letters, events=NoEvents(),
             clock=DatabaseClock(monotonic=house.loop.time), limits=house.options.inline,
             new_id=house.new_id,
@@ -154,7 +160,8 @@ class Worker(Process):
         async def republish(redeliveries: Sequence[Redelivery]) -> None:
             await redeliverer.publish(redeliveries)
 
-        async def close() -> None: ...
+        async def close() -> None:
+            await gate.aclose()
 
         async def open_heartbeat_store() -> Store:
             return store
