@@ -147,6 +147,24 @@ def stopped_by_its_caller(world: World) -> Scribe:
     return scribe.end("abandoned")
 
 
+def cancelled_before_its_pivot(world: World, name: str = "k1-000009", after: int = 2) -> Scribe:
+    """Cancelled after so many steps, and what they did is undone."""
+    scribe = world.submit(name, BY_NAME["pivot"])
+    for step in range(after):
+        scribe.perform(f"s{step + 1}")
+    scribe.tell("run.cancelled", mode="undo")
+    scribe.undo("s2")
+    scribe.undo("s1")
+    return scribe.end("compensated")
+
+
+def cancelled_after_its_pivot(world: World, scribe: Scribe) -> None:
+    """Instead of the one above, the same a step later: nothing honest."""
+    for told in (world.scribes, world.requests, world.effects):
+        told.clear()
+    cancelled_before_its_pivot(world, scribe.seed.name, after=3)
+
+
 def handed_over(world: World) -> Scribe:
     """Two workers after each other, in good order."""
     scribe = begin(world, "short")
@@ -169,5 +187,5 @@ HONEST: list[Write] = [
     succeeded, compensated, undo_refused, after_pivot, of_verified, of_unkeyed, recovered_keyed,
     woken_too_late, asked_and_repeated, busy_and_repeated, doubtful, worker_lost_unkeyed, garbled,
     retried_by_a_person, resolved_by_a_person, skipped_by_a_person,
-    stopped_by_its_caller, handed_over, parked,
+    stopped_by_its_caller, cancelled_before_its_pivot, handed_over, parked,
 ]  # fmt: skip

@@ -51,12 +51,18 @@ def _left_out(story: Story) -> Iterator[str]:
 
 def _allowed(story: Story, seed: RunSeed) -> set[str]:
     cancelled = [record for record in story.audit if record.kind == "run.cancelled"]
-    if not cancelled:
+    if not cancelled or _past_pivot(story, seed):
         return {seed.expected.value}
     if cancelled[0].data.get("mode") == "stop":
         return {seed.expected.value, "abandoned"}
     stuck = refusals(seed.name).undo is not None
     return {seed.expected.value, "compensated"} | ({"escalated"} if stuck else set())
+
+
+def _past_pivot(story: Story, seed: RunSeed) -> bool:
+    """P9 pivot: from there on nothing but a person's act on an escalation turns a run back."""
+    pivot = seed.shape.pivot
+    return pivot is not None and bool(story.link(f"s{pivot + 1}", "do").told("landed"))
 
 
 # --- effects --------------------------------------------------------------------------------------
