@@ -218,6 +218,8 @@ class Supply:
     def _due_at(self) -> float:
         """When the pump has something to say."""
         due = self._demand.used_at + IDLE_SECONDS + 1.0
+        if self._is_busy():  # perhaps with calls that last longer than that: it is not over yet
+            due = max(due, time.monotonic() + IDLE_SECONDS)
         if self._config.concurrency is not None:
             due = min(due, self._lease_due())
         if self._starts_wanted() > 0:
@@ -225,8 +227,10 @@ class Supply:
         return due
 
     def _is_idle(self) -> bool:
-        busy = self._demand.waiting or self._demand.in_use
-        return not busy and time.monotonic() > self._demand.used_at + IDLE_SECONDS
+        return not self._is_busy() and time.monotonic() > self._demand.used_at + IDLE_SECONDS
+
+    def _is_busy(self) -> bool:
+        return bool(self._demand.waiting or self._demand.in_use)
 
     # --- slots ------------------------------------------------------------------------------------
 
