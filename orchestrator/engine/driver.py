@@ -96,12 +96,11 @@ class RunDriver:
         if self._calling is not None:
             self._calling.cancel()
 
-    async def release_as_last_committed(self) -> None:
+    async def release_as_last_committed(self, why: str) -> None:
         """Give the run back untouched after a failure of this process; the sweep finds it."""
-        ledger = self._run.ledger
         await give_back(
-            ledger.run.id, ledger.run.epoch, self._run.durable, self._deps,
-            number=ledger.next_number,
+            self._run.ledger.run, self._run.durable, self._deps, why=why,
+            after=replace(self._run.committed, number=self._run.ledger.writes),
         )  # fmt: skip
 
     async def drive(self) -> None:

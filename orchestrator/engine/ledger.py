@@ -43,9 +43,9 @@ class Ledger:
         return bool(self._changed or self._attempts or self._audit)
 
     @property
-    def next_number(self) -> int:
-        """Of the next write."""
-        return self._writes + 1
+    def writes(self) -> int:
+        """How many were taken since the claim."""
+        return self._writes
 
     @property
     def steps(self) -> tuple[StepRecord, ...]:

@@ -21,10 +21,11 @@ from orchestrator import crashpoints
 from orchestrator.core.plan import Plan
 from orchestrator.crashpoints import Reached
 from orchestrator.definitions.programs import Programs
+from orchestrator.engine.answering import broken
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.driver import RunDriver
-from orchestrator.engine.standing import give_back
+from orchestrator.engine.standing import Committed, give_back
 from orchestrator.errors import StaleOwner, Unavailable
 from orchestrator.ports import (
     ActiveRun,
@@ -75,6 +76,7 @@ class WorkerProcess:
         self._name = ""
         self._parts: Parts | None = None
         self._drivers: dict[str, RunDriver] = {}
+        self._epochs: dict[str, int] = {}  # of the runs in hand, from their claim's answer on
         self._tasks: dict[asyncio.Task[None], None] = {}  # in order of arrival: it repeats itself
         self._background: list[asyncio.Task[None]] = []
         self._draining = False
@@ -185,8 +187,12 @@ class WorkerProcess:
         if claimed is None:
             log.debug("hint.dropped", run=run_id, epoch=epoch)
             return
-        with structlog.contextvars.bound_contextvars(run=run_id, tenant=claimed.run.tenant):
-            await self._drive(claimed, hop)
+        try:
+            with structlog.contextvars.bound_contextvars(run=run_id, tenant=claimed.run.tenant):
+                await self._drive(claimed, hop)
+        finally:
+            if self._epochs.get(run_id) == claimed.run.epoch:
+                del self._epochs[run_id]
 
     async def _reach(self, point: str, hop: Hop, run_id: str) -> None:
         await crashpoints.reach(
@@ -202,10 +208,10 @@ class WorkerProcess:
             await driver.drive()
         except StaleOwner as error:
             log.warning("run.taken_over", why=str(error))
-        except Exception:
+        except Exception as error:
             # Its claims count up, so a run that always fails here is escalated in the end.
             log.exception("run.dropped")
-            await driver.release_as_last_committed()
+            await driver.release_as_last_committed(broken("driving it", error))
             raise
         finally:
             self._drivers.pop(run_id, None)
@@ -217,17 +223,23 @@ class WorkerProcess:
                 await self._reach("after_claim", hop, claimed.run.id)
             program = await parts.programs.get(claimed.run.workflow_id)
             return RunDriver(claimed, hop, program, parts.deps)
-        except Exception:
+        except Exception as error:
             # Another version of this program may be able to read the plan: nobody is to blame.
             log.exception("run.unreadable")
             saga = claimed.saga(Plan(workflow=claimed.run.workflow, steps=()))
-            run = claimed.run
-            await give_back(run.id, run.epoch, saga, parts.deps, driven=False)
+            await give_back(
+                claimed.run, saga, parts.deps, why=broken("the reading of its plan", error),
+                after=Committed(audit_seq=claimed.run.audit_seq), driven=False,
+            )  # fmt: skip
             raise
 
     async def _claim(self, hints: Sequence[tuple[str, int]]) -> Sequence[ClaimedRun | None]:
-        claimed = await self.parts.store.claim(hints, owner=self._worker_id)
+        # A doubled hint of a run in hand: unsure of an unanswered claim, the store might take the
+        # run from its own driver, and what that has under way would be in doubt.
+        fresh = [hint for hint in hints if hint[1] >= self._epochs.get(hint[0], 0)]
+        claimed = await self.parts.store.claim(fresh, owner=self._worker_id)
         by_id = {record.run.id: record for record in claimed}
+        self._epochs.update((record.run.id, record.run.epoch) for record in claimed)
         # A hint that came twice in one batch is answered once.
         return [by_id.pop(run_id, None) for run_id, _ in hints]
 
@@ -241,6 +253,7 @@ class WorkerProcess:
         for task in list(self._tasks):
             task.cancel()
         self._drivers.clear()
+        self._epochs.clear()
         self._worker_id = self._new_id()
         parts = self.parts
         self._parts = replace(parts, deps=replace(parts.deps, worker_id=self._worker_id))

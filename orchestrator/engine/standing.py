@@ -6,6 +6,7 @@ epoch, and answers with what others want of the run meanwhile.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import crashpoints
@@ -24,11 +25,21 @@ from orchestrator.errors import IllegalTransition, StaleOwner
 from orchestrator.ports import (
     AttemptContext,
     AttemptRecord,
+    AuditRecord,
     ClaimedRun,
     LinkWrite,
+    RunRecord,
     RunWrite,
     Signals,
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Committed:
+    """How far the books of a run are in the table."""
+
+    audit_seq: int
+    number: int = 0  # of the owner's latest write
 
 
 class Standing:
@@ -37,6 +48,7 @@ class Standing:
     def __init__(self, claimed: ClaimedRun, plan: Plan, deps: Deps) -> None:
         self.saga = claimed.saga(plan)
         self.durable = self.saga  # as last committed
+        self.committed = Committed(audit_seq=claimed.run.audit_seq)
         self.facts = _facts(claimed)
         self.ledger = Ledger(claimed, worker_id=deps.worker_id)
         self._deps = deps
@@ -73,6 +85,10 @@ class Standing:
         if signals is None:
             raise StaleOwner(write.run_id, write.epoch)
         self.durable = write.saga
+        self.committed = Committed(
+            audit_seq=write.audit[-1].seq if write.audit else self.committed.audit_seq,
+            number=write.number,
+        )
         self._wish, self._refuses_cancel = signals, False
 
     async def reach(self, point: str) -> None:
@@ -166,17 +182,21 @@ class Standing:
 
 
 async def give_back(
-    run_id: str, epoch: int, saga: Saga, deps: Deps, *, number: int = 1, driven: bool = True
+    run: RunRecord, saga: Saga, deps: Deps, *, why: str, after: Committed, driven: bool = True
 ) -> None:
     """Release a run as it was last committed; the sweep finds it.
 
     Its claims count on, so that one that always fails is escalated in the end; not when it was
     never `driven`, which is no fault of the run's.
     """
+    record = AuditRecord(
+        seq=after.audit_seq + 1, at=deps.clock.now(), kind="run.given_back", actor=deps.worker_id,
+        data={"why": why},
+    )  # fmt: skip
     await deps.journal.submit(
         RunWrite(
-            run_id=run_id, owner=deps.worker_id, epoch=epoch, saga=saga, release=True,
-            number=number, progressed=not driven,
+            run_id=run.id, owner=deps.worker_id, epoch=run.epoch, saga=saga, audit=(record,),
+            number=after.number + 1, release=True, progressed=not driven,
         )
     )  # fmt: skip
 

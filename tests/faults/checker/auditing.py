@@ -1,9 +1,9 @@
 """Promises about the audit: nothing is missing, nobody else wrote it, it says what the rows say.
 
 When a worker may follow another one in a run's audit: after `run.recovered` (it names the one that
-lost the run), or when the run was released in good order, which leaves no record of its own. A
-release never leaves an intent open, so while one is open only a recovery, or a claim after the
-worker gave back what it could not record, explains a change. Whoever claims a run decides on
+lost the run) or `run.given_back` (its worker could not go on), or when the run was released in good
+order, which leaves no record of its own. A release in good order never leaves an intent open, so
+while one is open only those two records explain a change. Whoever claims a run decides on
 `Resumed` (or `Poisoned`) first, and its first record says so. That a worker which lost a run claims
 it again is in order; that it goes on writing is not.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from tests.faults.checker.knowing import heard, stood_still
+from tests.faults.checker.knowing import LET_GO, heard, stood_still
 from tests.faults.checker.requests import LEFT, late_requests
 from tests.faults.checker.stories import (
     CLOCKS_APART,
@@ -28,7 +28,7 @@ from tests.faults.checker.tables import AuditRow
 SAME_CLOCK = 0.1
 """Seconds by which a worker's own times may go back: it corrects its clock by the database's."""
 _FINAL_KINDS = {f"run.{status}" for status in FINAL}
-_NOTES = {"run.accepted", "run.recovered", "run.cancel_requested"}
+_NOTES = {"run.accepted", "run.recovered", "run.given_back", "run.cancel_requested"}
 _TRIED = frozenset({"landed", "pending", "failed", "unknown"})
 _CONCLUSIVE = frozenset({"landed", "failed", "unknown", "not_needed"})
 
@@ -188,14 +188,14 @@ def _had_it(holder: AuditRow | None, record: AuditRow, *, telling: bool) -> bool
 
 
 def _open_intents(audit: Sequence[AuditRow]) -> Iterator[str]:
-    """An intent is followed by its own outcome, or by somebody who takes the run up anew."""
+    """An intent is followed by its own outcome, unless its worker lost the run or gave it back."""
     begun: AuditRow | None = None
     for record in audit:
         if begun is not None and record.kind.startswith(_MOVES):
-            if not ((_same_link(begun, record) and word_of(record) != "begun") or _claims(record)):
+            if not _same_link(begun, record) or word_of(record) == "begun":
                 yield f"{begun.kind} (audit {begun.seq}) has no outcome before {record.kind}"
             begun = None
-        if record.kind == "run.recovered":
+        if record.kind in LET_GO:
             begun = None
         elif word_of(record) == "begun":
             begun = record

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.faults.checker.stories import LinkStory, Story, events_of, word_of
-from tests.faults.checker.tables import AuditRow, EscalationRow
+from tests.faults.checker.stories import LinkStory, Story, word_of
+from tests.faults.checker.tables import EscalationRow
 from tests.faults.ledger.records import Request
 from tests.faults.workload import Kind
 
@@ -74,6 +74,10 @@ def why_unresolvable(story: Story, escalation: EscalationRow) -> str:
     return _lost(story, link) or _untold(link)
 
 
+LET_GO = frozenset({"run.recovered", "run.given_back"})
+"""Kinds of record after which somebody else takes a run up, whatever was under way."""
+
+
 def _until(link: LinkStory, at: float) -> LinkStory:
     """The link's story up to a moment: what came later does not speak about what was known then."""
     return replace(
@@ -92,17 +96,9 @@ def _lost(story: Story, link: LinkStory) -> str:
     following = [record for record in story.audit if record.seq > begun.seq]
     if following and following[0].kind == "run.recovered":
         return f"worker {begun.actor} was lost after it began the {link.name}"
-    if following and taken_up_anew(following[0], begun):
-        return f"the run was taken up anew after the {link.name} was begun"
+    if following and following[0].kind == "run.given_back":
+        return f"worker {begun.actor} could not go on after it began the {link.name}"
     return ""
-
-
-def taken_up_anew(record: AuditRow, before: AuditRow) -> bool:
-    """Whoever wrote `record` claimed the run after `before` was written."""
-    events = events_of(record)
-    if events is None:
-        return record.actor != before.actor
-    return "Resumed" in events or "Poisoned" in events
 
 
 def _untold(link: LinkStory) -> str:

@@ -182,10 +182,10 @@ def slots_never_given_back() -> Iterator[None]:
 def given_back_as_not_committed() -> Iterator[None]:
     """A driver that fails gives its run back as it stood in memory, not as it was committed."""
 
-    async def release(self: RunDriver) -> None:
-        run = self._run.ledger.run
+    async def release(self: RunDriver, why: str) -> None:
         strike()
-        await give_back(run.id, run.epoch, self._run.saga, self._deps)
+        run, after = self._run, replace(self._run.committed, number=self._run.ledger.writes)
+        await give_back(run.ledger.run, run.saga, self._deps, why=why, after=after)
 
     with replaced(RunDriver, "release_as_last_committed", release):
         yield
