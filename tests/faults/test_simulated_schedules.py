@@ -73,7 +73,7 @@ def test_a_doubled_hint_does_not_take_a_run_from_its_own_driver(
     monkeypatch.setattr(Broker, "put", twice)
     monkeypatch.setattr(MemoryStore, "claim", second_fails)
     house, broken = played(play)
-    assert claims >= 3, "it was asked again"
+    assert claims >= 2, "the second hint has arrived"
     assert broken == ()
     assert house.desk.requests == 1
 
