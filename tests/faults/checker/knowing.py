@@ -74,6 +74,8 @@ def why_unresolvable(story: Story, escalation: EscalationRow) -> str:
     return _lost(story, link) or _untold(link)
 
 
+WISH = "run.cancel_requested"
+"""Kind of record that anybody may write at any time."""
 LET_GO = frozenset({"run.recovered", "run.given_back"})
 """Kinds of record after which somebody else takes a run up, whatever was under way."""
 
@@ -93,7 +95,7 @@ def _lost(story: Story, link: LinkStory) -> str:
     begun = link.records[-1] if link.records else None
     if begun is None or word_of(begun) != "begun":
         return ""
-    following = [record for record in story.audit if record.seq > begun.seq]
+    following = [record for record in story.audit if record.seq > begun.seq and record.kind != WISH]
     if following and following[0].kind == "run.recovered":
         return f"worker {begun.actor} was lost after it began the {link.name}"
     if following and following[0].kind == "run.given_back":
