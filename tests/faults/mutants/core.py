@@ -20,6 +20,7 @@ from orchestrator.core.saga import (
     undo_order,
 )
 from orchestrator.core.states import HAPPENED, Direction, LinkStatus, RunStatus
+from orchestrator.service.runs import Runs
 from tests.faults.mutants.patching import everywhere, replaced, strike, wrapped
 from tests.faults.mutants.planting import World, planted
 
@@ -142,17 +143,22 @@ def turned_back_after_the_pivot() -> Iterator[None]:
 
 @planted("P9", world=World.PEOPLE)
 def cancelled_after_the_pivot() -> Iterator[None]:
-    """A cancel is obeyed after the pivot too, and undoes what nothing may undo any more."""
+    """A cancel is accepted and obeyed after the pivot, and undoes what nothing may undo."""
 
     def on_cancel(saga: Saga, event: e.CancelRequested, now: datetime) -> Decision:
-        cancelled = replace(saga, cancel=event.mode, cause=saga.cause or "cancelled")
-        if saga.past_pivot:
-            strike()
-            return deciding._turn_back(cancelled, cancelled.cause, now)
-        return original(saga, event, now)
+        if not saga.past_pivot:
+            return original(saga, event, now)
+        strike()
+        cancelled = replace(saga, cancel=event.mode)
+        return deciding._turn_back(cancelled, event.reason, now)
+
+    async def cancel(self: Runs, run_id: str, *, mode: e.CancelMode, reason: str, by: str) -> None:
+        redelivery = await self._store.request_cancel(run_id, mode=mode, reason=reason, by=by)
+        if redelivery is not None:
+            await self._redeliverer.publish([redelivery])
 
     original = deciding._on_cancel
-    with replaced(deciding, "_on_cancel", on_cancel):
+    with replaced(deciding, "_on_cancel", on_cancel), replaced(Runs, "cancel", cancel):
         yield
 
 

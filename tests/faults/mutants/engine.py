@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -285,6 +286,13 @@ def release_without_a_hint() -> Iterator[None]:
 @planted("P1", world=World.CALM)
 def publish_before_commit() -> Iterator[None]:
     """A hint is published before the release that it announces (with no sweep to notice)."""
+    with publishing_first():
+        yield
+
+
+@contextmanager
+def publishing_first() -> Iterator[None]:
+    """Release a run after its hint was published, not before."""
 
     async def hop_away(self: RunDriver) -> Decision | None:
         at, run = current(self._run.saga), self._run.ledger.run

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from orchestrator.crashpoints import Crash
+from orchestrator.errors import Unavailable
 from tests.faults.checker.invariants import INVARIANTS, SECRETS
 from tests.faults.mutants.patching import strikes
 from tests.faults.mutants.planting import Mutant, World, nothing
@@ -47,7 +48,7 @@ class Hunt:
     runs: int = 0
     seconds: float = 0.0
     strikes: int = 0  # times that the fault is known to have made a difference
-    errors: dict[str, int] = field(default_factory=dict)  # logged by the engine, crash points aside
+    errors: dict[str, int] = field(default_factory=dict)  # logged by the engine, weather aside
     own_error: str = ""  # the patch itself has raised
 
     @property
@@ -77,12 +78,11 @@ def hunt(mutant: Mutant, *, seeds: int, runs: int = RUNS, first: int = 1) -> Hun
     return hunted
 
 
-def control(world: World, *, seeds: int, runs: int = RUNS, first: int = 1) -> Hunt:
-    """The same without a fault: must not be caught."""
-    harmless = Mutant(
+def unbroken(world: World) -> Mutant:
+    """A world as it is, to be hunted in vain."""
+    return Mutant(
         name=f"control: {world}", breaks="nothing", what="", world=world, sabotage=nothing
     )
-    return hunt(harmless, seeds=seeds, runs=runs, first=first)
 
 
 def _simulate(hunted: Hunt, mutant: Mutant, seed: int, runs: int) -> bool:
@@ -103,7 +103,7 @@ def _simulate(hunted: Hunt, mutant: Mutant, seed: int, runs: int) -> bool:
 
 
 class Accidents:
-    """Exceptions that the engine has caught and logged, but for those of crash points."""
+    """Exceptions that the engine has caught and logged, but for those of the weather."""
 
     def __init__(self) -> None:
         self.errors: Counter[str] = Counter()
@@ -126,7 +126,7 @@ class Accidents:
         error = event.get("exc_info")
         if error is True:
             error = sys.exc_info()[1]
-        if isinstance(error, BaseException) and not isinstance(error, Crash):
+        if isinstance(error, BaseException) and not isinstance(error, Crash | Unavailable):
             self.errors[f"{event.get('event')}: {type(error).__name__}: {error}"[:200]] += 1
             last = traceback.extract_tb(error.__traceback__)[-1:]
             if last and last[0].filename.startswith(HERE):

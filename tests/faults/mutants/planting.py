@@ -31,9 +31,9 @@ class World(StrEnum):
     PEOPLE = "people"  # bad weather, runs are cancelled, and operators decide about dead letters
     SQL_PEOPLE = "sql people"  # the same over the real store
     VERSIONS = "versions"  # bad weather, and two versions of each workflow are in use at once
-    LIMITS = "limits"  # nothing goes wrong, and the API has a rate and allows few calls at once
+    LIMITS = "limits"  # bad weather, and the API has a rate and allows few calls at once
     DEAF = "deaf"  # bad weather over the real store, and held locks tell nothing
-    ICE = "ice"  # worker processes freeze at every other point
+    ICE = "ice"  # workers stand still just before a request leaves, until others have taken over
     SEARCHED = "searched"  # bad weather, and all that is stored is searched for the credential
 
 
@@ -49,20 +49,33 @@ class Mutant:
 
 
 MUTANTS: dict[str, Mutant] = {}
+HARMLESS: dict[str, Mutant] = {}
+"""What looks like a fault and breaks no promise, as its docstring says. It must not be caught."""
 
 
 def planted(
     breaks: str, *, world: World = World.STORM
 ) -> Callable[[Callable[[], Iterator[Any]]], Sabotage]:
     """Enter a fault in the table."""
+    return _enter(MUTANTS, breaks, world)
+
+
+def harmless(*, world: World = World.STORM) -> Callable[[Callable[[], Iterator[Any]]], Sabotage]:
+    """Enter what the design forgives, and so the judge."""
+    return _enter(HARMLESS, "nothing", world)
+
+
+def _enter(
+    table: dict[str, Mutant], breaks: str, world: World
+) -> Callable[[Callable[[], Iterator[Any]]], Sabotage]:
 
     def enter(make: Callable[[], Iterator[Any]]) -> Sabotage:
         name = make.__name__
-        if name in MUTANTS:
+        if name in table:
             raise ValueError(f"planted fault {name}: found two; wanted one of this name")
         sabotage = contextmanager(make)
         what = (inspect.getdoc(make) or "").partition("\n")[0]
-        MUTANTS[name] = Mutant(name=name, breaks=breaks, what=what, world=world, sabotage=sabotage)
+        table[name] = Mutant(name=name, breaks=breaks, what=what, world=world, sabotage=sabotage)
         return sabotage
 
     return enter

@@ -65,7 +65,7 @@ def acknowledged_before_the_commit() -> Iterator[None]:
 
 @planted("P3", world=World.VERSIONS)
 def stale_plan_from_the_cache() -> Iterator[None]:
-    """Compiled workflows are kept by their names, so that a new version runs as the old one."""
+    """Compiled workflows are kept by name, so that a run is driven by another version's."""
 
     async def get(self: Programs, workflow_id: str) -> Any:
         program = await original(self, workflow_id)

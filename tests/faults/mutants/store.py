@@ -123,6 +123,14 @@ def settled_run_claimed_again() -> Iterator[None]:
 
 
 @planted("P1", world=SQL)
+def sweep_that_does_not_mark() -> Iterator[None]:
+    """The sweep gives the same hints again and again, and never comes to the others."""
+    where = "WHERE id IN (SELECT id FROM runs"
+    with sql(f"SET published_at = {{now}} {where}", f"SET lane = lane {where}"):
+        yield
+
+
+@planted("P1", world=SQL)
 def unanswered_claim_forgotten() -> Iterator[None]:
     """A run whose claim was committed and not answered stays with an owner who knows nothing."""
     with sql("runs.epoch <= b.epoch + b.unheard", "false"):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults.mutants import core, engine, exchanges, gate, service, store
-from tests.faults.mutants.planting import MUTANTS, Mutant, World
+from tests.faults.mutants import core, engine, exchanges, gate, harmless, service, store
+from tests.faults.mutants.planting import HARMLESS, MUTANTS, Mutant, World
 
-MODULES = (core, engine, exchanges, gate, service, store)
+MODULES = (core, engine, exchanges, gate, service, store, harmless)
 
-__all__ = ["MODULES", "MUTANTS", "Mutant", "World"]
+__all__ = ["HARMLESS", "MODULES", "MUTANTS", "Mutant", "World"]
