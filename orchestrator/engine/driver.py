@@ -240,13 +240,21 @@ class RunDriver:
         permit = self._deps.gate.try_enter(api)
         if permit is not None:
             return _Permitted(permit)
-        patience = self._deps.limits.gate_patience_seconds
         try:
-            entering = self._deps.gate.enter(api, patience_seconds=patience)
-            return _Permitted(await self._interruptible(entering))
+            return _Permitted(await self._turn(api))
         except GateBusy as busy:
             self._withdraw(at)
             return self._park(busy)
+
+    async def _turn(self, api: str) -> Permit:
+        """A permit on which the request may leave now. Raises GateBusy."""
+        patience = self._deps.limits.gate_patience_seconds
+        while True:
+            entering = self._deps.gate.enter(api, patience_seconds=patience)
+            permit = await self._interruptible(entering)
+            if permit.fresh:
+                return permit
+            permit.release()  # this process was held up since it was let in
 
     def _park(self, busy: GateBusy) -> Decision:
         until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
@@ -303,10 +311,8 @@ class RunDriver:
         except Exception as error:  # noqa: BLE001 - whatever it is, the doubt stays as it was
             reason = str(error) if isinstance(error, RefusedError) else broken("asking", error)
             return self._settle(at, e.InDoubt(reason=reason), reason=reason)
-        patience = self._deps.limits.gate_patience_seconds
         try:
-            entering = self._deps.gate.enter(verify.api, patience_seconds=patience)
-            permit = await self._interruptible(entering)
+            permit = await self._turn(verify.api)
         except GateBusy as busy:
             return self._park(busy)
         answer = await self._asked(at, verify, request, permit, verify=True)

@@ -30,7 +30,9 @@ class QueuePermit:
     @property
     def fresh(self) -> bool:
         """Whether the request may still leave on it."""
-        return time.monotonic() <= self.start.good_until
+        if time.monotonic() > self.start.good_until:
+            return False
+        return self._queue.supply.still_holds(self.handed_at)
 
     def release(self) -> None:
         """Give the slot back. Safe to call twice."""

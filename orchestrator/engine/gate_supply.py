@@ -73,6 +73,7 @@ class Supply:
         self._demand = demand
         self._came = came
         self._lease: Lease | None = None
+        self._unbroken_since = math.inf  # no other process was given our slots since then
         self._lease_asked_at = -math.inf
         self._starts: deque[Start] = deque()
         self._next_at = 0.0
@@ -100,6 +101,14 @@ class Supply:
         if lease is None or time.monotonic() >= lease.valid_until:
             return 0
         return min(lease.allowance, lease.share, self._config.connections)
+
+    def still_holds(self, taken_at: float) -> bool:
+        """Whether a slot that was taken then is ours to this day: the lease never ran out."""
+        if self._config.concurrency is None:
+            return True
+        lease = self._lease
+        held = lease is not None and time.monotonic() < lease.valid_until
+        return held and taken_at >= self._unbroken_since
 
     def next_start(self) -> Start | None:
         """The earliest start time in hand that is still good; it may be to come."""
@@ -241,9 +250,13 @@ class Supply:
         wanted = min(wanted, self._config.connections)  # more would be kept from the others
         held = max(demand.in_use, int(self.slots()))
         demand.peak = demand.in_use
+        before = self._lease
         self._lease = await self._shared.lease(
             self._config.name, limit=limit, wanted=wanted, held=held
         )
+        now = time.monotonic()
+        if before is None or now >= before.valid_until:
+            self._unbroken_since = now
 
     def _lease_due(self) -> float:
         lease = self._lease

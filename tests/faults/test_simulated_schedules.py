@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
 
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.gate import SharedGate
+from orchestrator.engine.gate_queue import ApiQueue
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint
+from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.faults.memory.store import MemoryStore
 from tests.faults.simulation.backing import MemoryBacking
 from tests.faults.simulation.broker import Broker
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import judge
-from tests.faults.simulation.loop import VirtualLoop
+from tests.faults.simulation.loop import PROCESS, VirtualLoop
 from tests.faults.simulation.quiet import quiet
-from tests.faults.workload import BY_NAME, RunSeed
+from tests.faults.simulation.worker import Worker
+from tests.faults.workload import API, BY_NAME, RunSeed
 
 Play = Callable[[House], Coroutine[Any, Any, None]]
 RUN = RunSeed(name="k1-000001", shape=BY_NAME["one"])
 LONG_ENOUGH_SECONDS = 30.0
 SLOW_API = (1.0, 1.0)
+FROZEN_SECONDS = 5.5  # longer than slots are kept, shorter than a process is trusted to live
+BUSY = tuple(RunSeed(name=f"k1-{number:06d}", shape=BY_NAME["one"]) for number in range(12))
 
 
-def played(play: Play, *, workers: int = 1, seed: RunSeed = RUN) -> tuple[House, tuple[str, ...]]:
+def played(
+    play: Play, seeds: Sequence[RunSeed] = (RUN,), **options: Any
+) -> tuple[House, tuple[str, ...]]:
     """A house in which this happened, and which promises were broken."""
     with quiet(0):
         loop = VirtualLoop()
-        options = Options(workers=workers, latency=SLOW_API)
-        house = House(loop, 0, MemoryBacking(loop), options)
+        made = Options(latency=SLOW_API, **{"workers": 1, **options})
+        house = House(loop, 0, MemoryBacking(loop), made)
 
         async def whole() -> None:
             await house.open()
@@ -41,7 +50,7 @@ def played(play: Play, *, workers: int = 1, seed: RunSeed = RUN) -> tuple[House,
         try:
             loop.run_until_complete(whole())
             house.close()
-            verdict = loop.run_apart(judge(house, [seed], secrets=True))
+            verdict = loop.run_apart(judge(house, seeds, secrets=True))
         finally:
             loop.close()
     return house, tuple(violation.detail for violation in verdict.violations)
@@ -80,3 +89,50 @@ def test_a_doubled_hint_does_not_take_a_run_from_its_own_driver(
 
 def _refusing(moment: str, _call: str) -> Awaitable[None] | None:
     raise Unavailable("database", "here", "connection refused")
+
+
+def test_a_process_that_stood_still_does_not_fill_a_slot_that_others_have_by_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was let in, and frozen before it could send, for longer than its slots were kept."""
+    enter, frozen = ApiQueue.enter, []
+
+    async def then_frozen(self: ApiQueue, patience_seconds: float) -> Any:
+        permit = await enter(self, patience_seconds)
+        process = PROCESS.get()
+        if not frozen and isinstance(process, Worker):
+            frozen.append(process)
+            process.house.freeze(process, FROZEN_SECONDS)
+        return permit
+
+    async def play(house: House) -> None:
+        for number, seed in enumerate(BUSY):
+            house.loop.call_later(number * 0.5, house.submit, [seed])
+
+    monkeypatch.setattr(ApiQueue, "enter", then_frozen)
+    _, broken = played(play, BUSY, workers=2, at_once=1)
+    assert frozen
+    assert broken == ()
+
+
+def test_slots_are_lost_with_their_lease() -> None:
+    """Also when it is renewed before anybody looks: in between others may have had them."""
+
+    async def play(loop: VirtualLoop) -> tuple[bool, bool, bool]:
+        server = LimitServer(lambda: 1e6 + loop.time())
+        shared = MemoryLimits(server, holder_id="a", monotonic=loop.time)
+        gate = SharedGate(shared, {API: ApiConfig(name=API, concurrency=2)})
+        permit = await gate.enter(API, patience_seconds=60.0)
+        await asyncio.sleep(60.0)
+        kept = permit.fresh
+        server.away = True
+        await asyncio.sleep(30.0)
+        away = permit.fresh
+        server.away = False
+        await asyncio.sleep(30.0)
+        return kept, away, permit.fresh
+
+    with quiet(0):
+        loop = VirtualLoop()
+        assert loop.run_until_complete(play(loop)) == (True, False, False)
+        loop.close()
