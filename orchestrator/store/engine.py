@@ -112,7 +112,7 @@ class Database:
                 with translated(self.where):
                     if not self.dialect.is_sqlite:
                         return await self._run(isolation, "", work)
-                    async with self._turns.mine(within_seconds=BUSY_SECONDS):
+                    async with self._turns.mine():
                         return await self._run(isolation, BEGIN_WRITING, work)
             except Repeatable as lost:
                 why = str(lost)

@@ -7,6 +7,10 @@ millisecond or two, which costs a system call; the kernel frees it when its hold
 Whoever gives its turn back and has more to write would take it again before any other could ask.
 So there is a second file for the place at the head of the line: one has to stand there before one
 gets the turn, and who has waited there gets it next.
+
+Turns are manners; safety is SQLite's own lock. A process that was stopped (SIGSTOP) in the line, or
+between its turn and its transaction, must not keep all others from writing. So who has waited for
+long goes ahead without a turn, and then waits for SQLite's lock as anybody would.
 """
 
 from __future__ import annotations
@@ -20,8 +24,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from orchestrator.errors import Unavailable
-
+PATIENCE_SECONDS = 1.0
 _LEAST_SECONDS, _MOST_SECONDS = 0.0005, 0.002
 
 
@@ -34,16 +37,23 @@ class Turns:
         self._queue = asyncio.Lock()
 
     @asynccontextmanager
-    async def mine(self, *, within_seconds: float) -> AsyncIterator[None]:
-        """Hold the turn. Raises Unavailable when it does not come in time."""
+    async def mine(self, *, patience_seconds: float = PATIENCE_SECONDS) -> AsyncIterator[bool]:
+        """Hold the turn; False when it has not come in time and one goes ahead without it."""
         async with self._queue:
-            until = time.monotonic() + within_seconds
-            async with self._head.held(until):
-                await self._turn.take(until)
+            came = await self._take(time.monotonic() + patience_seconds)
             try:
-                yield
+                yield came
             finally:
-                self._turn.free()
+                if came:
+                    self._turn.free()
+
+    async def _take(self, until: float) -> bool:
+        if not await self._head.taken(until):
+            return False
+        try:
+            return await self._turn.taken(until)
+        finally:
+            self._head.free()
 
     def close(self) -> None:
         """Close the files; they stay, since others use them."""
@@ -58,23 +68,16 @@ class _LockFile:
         self._path = path
         self._handle: int | None = None
 
-    @asynccontextmanager
-    async def held(self, until: float) -> AsyncIterator[None]:
-        await self.take(until)
-        try:
-            yield
-        finally:
-            self.free()
-
-    async def take(self, until: float) -> None:
+    async def taken(self, until: float) -> bool:
+        """Take it, by this time of the monotonic clock at the latest."""
         handle = self._open()
         while True:
             try:
-                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
             except BlockingIOError:
                 if time.monotonic() > until:
-                    why = "database is locked by another process"
-                    raise Unavailable("database", str(self._path), why) from None
+                    return False
             await asyncio.sleep(random.uniform(_LEAST_SECONDS, _MOST_SECONDS))  # noqa: S311
 
     def free(self) -> None:
