@@ -6,7 +6,7 @@ epoch, and answers with what others want of the run meanwhile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator import crashpoints
@@ -16,7 +16,7 @@ from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts
 from orchestrator.core.plan import Effects, Plan
 from orchestrator.core.saga import Decision, Saga, current
-from orchestrator.core.states import HAPPENED, Direction
+from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer
 from orchestrator.engine.deps import Deps
@@ -193,12 +193,23 @@ async def give_back(
         seq=after.audit_seq + 1, at=deps.clock.now(), kind="run.given_back", actor=deps.worker_id,
         data={"why": why},
     )  # fmt: skip
-    await deps.journal.submit(
-        RunWrite(
-            run_id=run.id, owner=deps.worker_id, epoch=run.epoch, saga=saga, audit=(record,),
-            number=after.number + 1, release=True, progressed=not driven,
-        )
+    write = RunWrite(
+        run_id=run.id, owner=deps.worker_id, epoch=run.epoch, saga=saga, audit=(record,),
+        number=after.number + 1, release=True, progressed=not driven,
     )  # fmt: skip
+    signals = await deps.journal.submit(write)
+    if signals is not None and signals.cancel is not None and saga.status in TIMED:
+        # A run that would sleep stays ours while there is a wish to cancel it, which nobody here
+        # can answer. So it is to go on at once, with whoever takes it up.
+        await deps.journal.submit(
+            replace(write, saga=_due(saga), audit=(), number=write.number + 1)
+        )
+
+
+def _due(saga: Saga) -> Saga:
+    forward = saga.direction is Direction.FORWARD
+    status = RunStatus.RUNNING if forward else RunStatus.COMPENSATING
+    return replace(saga, status=status, wake_at=None)
 
 
 def _facts(claimed: ClaimedRun) -> Facts:

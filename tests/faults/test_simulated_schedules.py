@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from orchestrator.core.events import CancelMode
+from orchestrator.crashpoints import Crash, Reached
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_queue import ApiQueue
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint
+from tests.faults.ledger.faults import Fate, Fault
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.faults.memory.store import MemoryStore
 from tests.faults.simulation.backing import MemoryBacking
 from tests.faults.simulation.broker import Broker
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import judge
-from tests.faults.simulation.loop import PROCESS, VirtualLoop
+from tests.faults.simulation.loop import PROCESS, Process, VirtualLoop
 from tests.faults.simulation.quiet import quiet
-from tests.faults.simulation.worker import Worker
+from tests.faults.simulation.worker import LIMITS, Worker
 from tests.faults.workload import API, BY_NAME, RunSeed
 
 Play = Callable[[House], Coroutine[Any, Any, None]]
@@ -136,3 +140,31 @@ def test_slots_are_lost_with_their_lease() -> None:
         loop = VirtualLoop()
         assert loop.run_until_complete(play(loop)) == (True, False, False)
         loop.close()
+
+
+def test_a_failing_worker_gives_a_run_back_that_somebody_wants_cancelled() -> None:
+    """It would sleep, and a run that would sleep stays with its owner while the wish is open."""
+    failures = 0
+
+    async def play(house: House) -> None:
+        busy = Fate(fault=Fault.BUSY, status=503, retry_after="2")
+        house.desk.faults.will(RUN.name, "s1", "do", busy)
+        store = house.backing.view()
+
+        def fail(reached: Reached, _: Process) -> None:
+            nonlocal failures
+            if reached.point == "after_claim" and house.desk.requests and not failures:
+                failures += 1
+                wish = store.request_cancel(
+                    reached.run_id, mode=CancelMode.UNDO, reason="not wanted", by="ada"
+                )
+                house.loop.run_apart(wish)
+                raise Crash
+
+        house.happens_at_point = fail
+        house.submit([RUN])
+
+    at_once = replace(LIMITS, short_wait_seconds=0.0)
+    _, broken = played(play, inline=at_once)
+    assert failures == 1
+    assert broken == ()
