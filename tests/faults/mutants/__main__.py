@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.faults.mutants.hunting import RUNS, Hunt
-from tests.faults.mutants.table import HARMLESS, MUTANTS
-from tests.faults.mutants.tasks import CONTROL_SEEDS, Task, done
+from tests.faults.mutants.table import HARMLESS, MUTANTS, World
+from tests.faults.mutants.tasks import Task, control_seeds, done
 
 SEEDS = 40
 
@@ -87,10 +87,12 @@ def _all(wanted: argparse.Namespace) -> tuple[list[Hunt], list[Hunt]]:
     worlds = dict.fromkeys(fault.world for fault in faults)
     forgiven = [] if wanted.only else list(HARMLESS.values())
     shared = {"runs": wanted.runs, "first": wanted.seed}
-    tasks = [Task(name="", world=world, seeds=CONTROL_SEEDS, **shared) for world in worlds]
-    tasks += [
-        Task(name=each.name, world=each.world, seeds=CONTROL_SEEDS, **shared) for each in forgiven
-    ]
+
+    def control(name: str, world: World) -> Task:
+        return Task(name=name, world=world, seeds=control_seeds(world), **shared)
+
+    tasks = [control("", world) for world in worlds]
+    tasks += [control(each.name, each.world) for each in forgiven]
     controls = len(tasks)
     tasks += [
         Task(name=each.name, world=each.world, seeds=wanted.seeds, **shared) for each in faults

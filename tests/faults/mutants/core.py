@@ -141,7 +141,7 @@ def turned_back_after_the_pivot() -> Iterator[None]:
         yield
 
 
-@planted("P9", world=World.PEOPLE)
+@planted("P9", world=World.PIVOTS)
 def cancelled_after_the_pivot() -> Iterator[None]:
     """A cancel is accepted and obeyed after the pivot, and undoes what nothing may undo."""
 

@@ -135,7 +135,7 @@ def journal_row_dropped_in_a_batch() -> Iterator[None]:
 # --- who may write and send -----------------------------------------------------------------------
 
 
-@planted("P4")
+@planted("P4", world=World.ICE)
 def stale_owner_goes_on() -> Iterator[None]:
     """A worker whose write is refused because it has lost the run goes on all the same."""
 

@@ -61,6 +61,14 @@ def recovered_without_a_new_epoch() -> Iterator[None]:
         yield
 
 
+@harmless(world=World.SQL_ICE)
+def fence_without_the_epoch() -> Iterator[None]:
+    """The owner's name alone fences: a worker that was declared dead claims nothing any more."""
+    guard = "runs.id = b.run_id AND runs.owner = b.owner"
+    with sql(f"{guard} AND runs.epoch = b.epoch", guard):
+        yield
+
+
 @harmless(world=SQL)
 def claimed_with_a_stale_hint() -> Iterator[None]:
     """Any hint may wake a run that is due and that nobody owns: the claim fences, not the hint."""

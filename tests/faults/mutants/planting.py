@@ -29,12 +29,23 @@ class World(StrEnum):
     SQL_STORM = "sql storm"  # over the real store on SQLite, in bad weather
     CALM = "calm"  # nothing goes wrong, and no sweep looks for lost hints
     PEOPLE = "people"  # bad weather, runs are cancelled, and operators decide about dead letters
+    PIVOTS = "pivots"  # the same, and every run has a pivot
     SQL_PEOPLE = "sql people"  # the same over the real store
     VERSIONS = "versions"  # bad weather, and two versions of each workflow are in use at once
     LIMITS = "limits"  # bad weather, and the API has a rate and allows few calls at once
     DEAF = "deaf"  # bad weather over the real store, and held locks tell nothing
     ICE = "ice"  # workers stand still just before a request leaves, until others have taken over
+    SQL_ICE = "sql ice"  # the same over the real store
+    LOSSY = "lossy"  # bad weather, and the real store loses every seventh answer
     SEARCHED = "searched"  # bad weather, and all that is stored is searched for the credential
+
+    @property
+    def slow(self) -> bool:
+        """A simulation over the real store takes ten times as long."""
+        return self in _OVER_SQL
+
+
+_OVER_SQL = {World.SQL_STORM, World.SQL_PEOPLE, World.SQL_ICE, World.DEAF, World.LOSSY}
 
 
 @dataclass(frozen=True, kw_only=True)

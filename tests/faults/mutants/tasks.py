@@ -11,7 +11,12 @@ from tests.faults.mutants import deadline
 from tests.faults.mutants.hunting import Hunt, hunt, unbroken
 from tests.faults.mutants.table import HARMLESS, MUTANTS, World
 
-CONTROL_SEEDS = 6  # from the first one on, every world is played without a fault
+CONTROL_SEEDS, SLOW_CONTROL_SEEDS = 6, 3
+
+
+def control_seeds(world: World) -> int:
+    """So many seeds, from the first one on, are played without a fault."""
+    return SLOW_CONTROL_SEEDS if world.slow else CONTROL_SEEDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,7 @@ def do(task: Task) -> Hunt:
     try:
         with deadline.time_limit(deadline.LONGEST_HUNT_SECONDS):
             found = hunt(wanted, seeds=task.seeds, runs=task.runs, first=task.first)
-            if task.name in MUTANTS and found.seed >= task.first + CONTROL_SEEDS:
+            if task.name in MUTANTS and found.seed >= task.first + control_seeds(task.world):
                 _check_without(found, task)
             return found
     except deadline.TooLong:

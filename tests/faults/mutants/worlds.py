@@ -16,13 +16,13 @@ from orchestrator.service.recovery import Recovery
 from orchestrator.service.submitting import Submission, Submitter
 from tests.faults.mutants.patching import replaced
 from tests.faults.mutants.planting import Sabotage, World
-from tests.faults.simulation import run
+from tests.faults.simulation import people, run
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.loop import Life, Process
 from tests.faults.simulation.run import Result, simulate
 from tests.faults.simulation.small_parts import LockLink
 from tests.faults.simulation.weather import CALM, ROUGH
-from tests.faults.workload import SHAPES, Kind, RunSeed, Shape
+from tests.faults.workload import BY_NAME, SHAPES, Kind, RunSeed, Shape
 
 PATIENCE_SECONDS = 90.0  # after the storm: a fault that loses runs need not be watched for longer
 
@@ -59,6 +59,25 @@ async def _no_pass(_: Recovery) -> None: ...
 @contextmanager
 def _without_sweep() -> Iterator[None]:
     with replaced(Recovery, "_publish_lost", _no_pass):
+        yield
+
+
+# --- cancels --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _with_many_cancels() -> Iterator[None]:
+    with replaced(people, "CANCELS_EVERY_NTH", 2):
+        yield
+
+
+@contextmanager
+def _with_pivots() -> Iterator[None]:
+    def pivots(seed: int, count: int) -> Iterator[RunSeed]:
+        return seeds(seed, count, shapes=[BY_NAME["pivot"]])
+
+    seeds = run.seeds
+    with _with_many_cancels(), replaced(run, "seeds", pivots):
         yield
 
 
@@ -165,11 +184,14 @@ _WORLDS: dict[World, tuple[Callable[[], Any], dict[str, Any]]] = {
     World.STORM: (nullcontext, {}),
     World.SQL_STORM: (nullcontext, _ON_SQL),
     World.CALM: (_without_sweep, _NO_STORM),
-    World.PEOPLE: (nullcontext, {"people": True}),
-    World.SQL_PEOPLE: (nullcontext, {"people": True, **_ON_SQL}),
+    World.PEOPLE: (_with_many_cancels, {"people": True}),
+    World.PIVOTS: (_with_pivots, {"people": True}),
+    World.SQL_PEOPLE: (_with_many_cancels, {"people": True, **_ON_SQL}),
     World.VERSIONS: (_with_versions, {}),
     World.LIMITS: (_with_limits, {}),
     World.DEAF: (_without_locks, _ON_SQL),
     World.ICE: (_with_ice, _NO_STORM),
+    World.SQL_ICE: (_with_ice, {**_NO_STORM, "store": "sqlite"}),
+    World.LOSSY: (nullcontext, {"store": "sqlite", "rates": replace(ROUGH, answer_lost=0.15)}),
     World.SEARCHED: (nullcontext, {"with_story": True}),
 }
