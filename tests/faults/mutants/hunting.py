@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -30,7 +29,7 @@ from tests.faults.simulation.judging import DEAD_LETTERS, REPLAY
 
 NAMES = (*INVARIANTS, SECRETS, REPLAY, DEAD_LETTERS)
 """What may catch a fault. An exception in a callback of the loop is none of them."""
-HERE = str(Path(__file__).parent)
+OURS = "mutants"  # in the names of all files that plant anything
 RUNS = 60  # in one simulation
 
 
@@ -129,6 +128,6 @@ class Accidents:
         if isinstance(error, BaseException) and not isinstance(error, Crash | Unavailable):
             self.errors[f"{event.get('event')}: {type(error).__name__}: {error}"[:200]] += 1
             last = traceback.extract_tb(error.__traceback__)[-1:]
-            if last and last[0].filename.startswith(HERE):
+            if last and OURS in last[0].filename:
                 self.own = f"{type(error).__name__}: {error} ({last[0].filename}:{last[0].lineno})"
         raise structlog.DropEvent
