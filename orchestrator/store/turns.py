@@ -10,7 +10,8 @@ gets the turn, and who has waited there gets it next.
 
 Turns are manners; safety is SQLite's own lock. A process that was stopped (SIGSTOP) in the line, or
 between its turn and its transaction, must not keep all others from writing. So who has waited for
-long goes ahead without a turn, and then waits for SQLite's lock as anybody would.
+long goes ahead without a turn, waits for SQLite's lock as anybody would, and does not stand in the
+line again for a while.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 PATIENCE_SECONDS = 1.0
+STUCK_SECONDS = 5.0
+"""For so long a line that did not move is not waited in."""
 _LEAST_SECONDS, _MOST_SECONDS = 0.0005, 0.002
 
 
@@ -35,25 +38,31 @@ class Turns:
         self._turn = _LockFile(Path(f"{database}.writing"))
         self._head = _LockFile(Path(f"{database}.writing-next"))
         self._queue = asyncio.Lock()
+        self._stuck_until = 0.0  # time.monotonic()
 
     @asynccontextmanager
     async def mine(self, *, patience_seconds: float = PATIENCE_SECONDS) -> AsyncIterator[bool]:
         """Hold the turn; False when it has not come in time and one goes ahead without it."""
         async with self._queue:
-            came = await self._take(time.monotonic() + patience_seconds)
+            came = await self._take(patience_seconds)
             try:
                 yield came
             finally:
                 if came:
                     self._turn.free()
 
-    async def _take(self, until: float) -> bool:
-        if not await self._head.taken(until):
-            return False
-        try:
-            return await self._turn.taken(until)
-        finally:
-            self._head.free()
+    async def _take(self, patience_seconds: float) -> bool:
+        now = time.monotonic()
+        until = now if now < self._stuck_until else now + patience_seconds
+        came = False
+        if await self._head.taken(until):
+            try:
+                came = await self._turn.taken(until)
+            finally:
+                self._head.free()
+        if not came and until > now:
+            self._stuck_until = until + STUCK_SECONDS
+        return came
 
     def close(self) -> None:
         """Close the files; they stay, since others use them."""
@@ -76,7 +85,7 @@ class _LockFile:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
-                if time.monotonic() > until:
+                if time.monotonic() >= until:
                     return False
             await asyncio.sleep(random.uniform(_LEAST_SECONDS, _MOST_SECONDS))  # noqa: S311
 

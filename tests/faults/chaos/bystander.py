@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,6 +42,18 @@ class Bystander:
         if self._is_sqlite:
             return time.time()
         return moment(self._rows(select(func.clock_timestamp()))[0][0])
+
+    def writable(self) -> bool:
+        """Whether anybody can write now. In SQLite a process that was stopped may hold the lock."""
+        if not self._is_sqlite:
+            return True
+        with closing(sqlite3.connect(str(self._engine.url.database), timeout=0.5)) as link:
+            try:
+                link.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            link.rollback()
+        return True
 
     def counts(self) -> dict[str, int]:
         """Runs by status."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.embedded.process import Child
 from orchestrator.wiring import open_services
 from tests.faults.chaos.bystander import Bystander, Held, Link
 from tests.faults.chaos.game import workers_up
@@ -77,6 +78,8 @@ async def lose_a_worker(stage: Stage, runs: int, number: signal.Signals) -> Take
     child, tables = stage.supervisor.workers[0], stage.tables
     at = tables.now()
     child.signal(number)
+    if number == signal.SIGSTOP:
+        at = await _outside_a_transaction(stage, child)
     held, began = tables.held_by(child.pid), time.monotonic()
     assert held.worker is not None, "the worker is not registered"
     in_flight = tables.in_flight(held.runs)
@@ -86,6 +89,24 @@ async def lose_a_worker(stage: Stage, runs: int, number: signal.Signals) -> Take
         child.signal(signal.SIGCONT)
     next_steps = tables.next_step_of_others(held.runs, worker=held.worker, after=at)
     return _takeover(held, [t - at for t in next_steps.values()], in_flight, stage, unsettled)
+
+
+async def _outside_a_transaction(stage: Stage, child: Child) -> float:
+    """Stop a process where it does not hold SQLite's lock; when it was stopped for good.
+
+    Inside a transaction it keeps everybody on its machine from writing until it goes on or is
+    killed. That is SQLite's, and no worker can do anything about it.
+    """
+    end = time.monotonic() + UNDER_WAY_SECONDS
+    at = stage.tables.now()
+    while not stage.tables.writable():
+        if time.monotonic() > end:
+            raise TimeoutError("the worker was never stopped outside a transaction")
+        child.signal(signal.SIGCONT)
+        await asyncio.sleep(0.05)
+        at = stage.tables.now()
+        child.signal(signal.SIGSTOP)
+    return at
 
 
 def _takeover(
