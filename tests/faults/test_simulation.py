@@ -30,8 +30,24 @@ def test_every_promise_is_kept(seed: int) -> None:
     assert sum(result.endings.values()) == RUNS
 
 
+def test_people_may_cancel_and_decide_at_any_time() -> None:
+    results = [simulate(seed, runs=50, people=True) for seed in (1, 2)]
+    for result in results:
+        assert not result.violations, result.report()
+        assert "escalated" not in result.endings
+    assert sum(result.cancels for result in results) > 5
+    assert sum(result.acts for result in results) > 5
+
+
+def test_it_runs_on_sql_as_well() -> None:
+    result = simulate(1, runs=30, store="sqlite", people=True, with_digest=True)
+    assert not result.violations, result.report()
+    again = simulate(1, runs=30, store="sqlite", people=True, with_digest=True)
+    assert again.digest == result.digest
+
+
 def test_the_faults_are_dense() -> None:
-    results = [simulate(seed, runs=50) for seed in range(50, 56)]
+    results = [simulate(seed, runs=40) for seed in range(50, 56)]
     assert sum(result.deaths for result in results) > 20
     assert sum(result.freezes for result in results) > 10
     assert sum(result.crashes for result in results) > 20
@@ -93,7 +109,7 @@ def test_a_failing_seed_prints_its_story_and_how_to_see_it_again(
     assert "out_of_order_compensations" in told
     assert "the story of k3-" in told
     assert "EFFECT undo" in told
-    replay = "python -m tests.faults.simulation --batch 20 --runs 20 --seed 3"
+    replay = "python -m tests.faults.simulation --batch 20 --runs 20 --seed 3 --people none"
     assert f"replay: {replay}\n" in told
     with forward_order():
         assert main([*replay.split()[3:], "--json"]) == 1

@@ -79,7 +79,7 @@ class Result:
     def command(self) -> str:
         """What repeats it."""
         more = " --store sqlite" if self.store == "sqlite" else ""
-        more += " --people" if self.people else ""
+        more += f" --people {'all' if self.people else 'none'}"
         return (
             f"python -m tests.faults.simulation --batch {self.runs} --runs {self.runs}"
             f" --seed {self.seed}{more}"
