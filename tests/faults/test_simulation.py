@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.core import deciding
 from orchestrator.core.saga import Saga, undo_order
+from orchestrator.engine.driver import RunDriver
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.loop import Process, Stuck, VirtualLoop
 from tests.faults.simulation.run import hunt, simulate
@@ -114,6 +116,22 @@ def test_a_failing_seed_prints_its_story_and_how_to_see_it_again(
     with forward_order():
         assert main([*replay.split()[3:], "--json"]) == 1
     assert "seed 3: " in capsys.readouterr().err
+
+
+def test_an_error_that_the_engine_only_logs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    send, sent = RunDriver._send, 0
+
+    async def sometimes_broken(self: RunDriver, *args: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        if sent == 5:
+            raise ZeroDivisionError
+        return await send(self, *args)
+
+    monkeypatch.setattr(RunDriver, "_send", sometimes_broken)
+    result = simulate(4, runs=20)
+    assert "errors" in result.broken
+    assert "ZeroDivisionError" in result.report()
 
 
 def test_an_engine_that_gets_nowhere_is_judged_and_does_not_hang() -> None:

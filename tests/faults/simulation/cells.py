@@ -145,10 +145,10 @@ class Outcome:
 
 def play(cell: Cell, *, with_story: bool = False) -> Outcome:
     """Simulate one cell."""
-    with quiet(0):
+    with quiet(0) as errors:
         loop = VirtualLoop()
         try:
-            return _Trial(cell, loop, told=with_story).outcome()
+            return _Trial(cell, loop, told=with_story).outcome(errors)
         finally:
             loop.close()
 
@@ -168,14 +168,14 @@ class _Trial:
         self._hung: Process | None = None
         self._hit = False
 
-    def outcome(self) -> Outcome:
+    def outcome(self, errors: Sequence[str]) -> Outcome:
         house, cell, stuck = self._house, self._cell, ""
         try:
             self._loop.run_until_complete(self._play())
         except Stuck as error:
             stuck = str(error)
         house.close()
-        verdict = self._loop.run_apart(judge(house, [cell.seed], secrets=True))
+        verdict = self._loop.run_apart(judge(house, [cell.seed], secrets=True, errors=errors))
         story = verdict.stories[cell.seed.name]
         return Outcome(
             cell=cell, hit=self._hit, status=story.status, violations=verdict.violations,

@@ -20,10 +20,16 @@ from tests.faults.workload import RunSeed
 REPLAY = "replay"
 DEAD_LETTERS = "dead_letters"
 LOOP = "loop"
+ERRORS = "errors"
 
 
-async def judge(house: House, seeds: Sequence[RunSeed], *, secrets: bool) -> Verdict:
-    """The checker's verdict, with what only a simulation can see added to its violations."""
+async def judge(
+    house: House, seeds: Sequence[RunSeed], *, secrets: bool, errors: Sequence[str] = ()
+) -> Verdict:
+    """The checker's verdict, with what only a simulation can see added to its violations.
+
+    `errors` are those that the engine has logged.
+    """
     store = house.backing.view()
     ids = await _ids(store, seeds)
     tables = await tables_of(store, ids.values(), with_texts=secrets)
@@ -32,6 +38,7 @@ async def judge(house: House, seeds: Sequence[RunSeed], *, secrets: bool) -> Ver
         canaries=(TOKEN,) if secrets else (),
     )  # fmt: skip
     found = [*verdict.violations, *complaints(house)]
+    found += [Violation(invariant=ERRORS, run="", detail=error) for error in errors]
     for name, run_id in ids.items():
         found += [
             Violation(invariant=REPLAY, run=name, detail=detail)

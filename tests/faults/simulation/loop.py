@@ -129,7 +129,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, self._asked, handle))
         return handle
 
-    def call_soon_threadsafe(self, *_: Any, **__: Any) -> Any:
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         """Refused: a second thread would not repeat."""
         raise RuntimeError("a simulation has one thread")
 
@@ -162,7 +164,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _let_time_pass(self) -> None:
         """On to the next moment at which anything is due."""
         timers = self._timers
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if not timers:
             raise Stuck(f"at {self._now:.3f} s: nothing is left that could happen")

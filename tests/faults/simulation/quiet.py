@@ -8,14 +8,17 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
+from orchestrator.crashpoints import Crash
 from orchestrator.engine import gate_queue, gate_supply
+from orchestrator.errors import Unavailable
 
+PLANNED = (Crash, Unavailable)
 _GATE: tuple[Any, ...] = (gate_queue, gate_supply)
 
 
@@ -29,14 +32,18 @@ class LoopTime:
 
 
 @contextmanager
-def quiet(seed: int) -> Iterator[None]:
-    """Around one simulation.
+def quiet(seed: int) -> Iterator[list[str]]:
+    """Around one simulation. Yields what the engine logs as errors and nobody has planned.
 
     What is left of dead processes is cleared away at the end and not in between: their `finally`
     blocks would otherwise run whenever the collector comes by.
     """
     before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    errors: list[str] = []
+    structlog.configure(
+        processors=[_Collector(errors)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+    )
     chance = random.getstate()
     random.seed(seed)  # of those in the engine who do not take theirs as an argument
     clocks = [module.time for module in _GATE]
@@ -46,7 +53,7 @@ def quiet(seed: int) -> Iterator[None]:
     gc.disable()
     gc.freeze()
     try:
-        yield
+        yield errors
     finally:
         _clear_away()
         gc.unfreeze()
@@ -56,6 +63,21 @@ def quiet(seed: int) -> Iterator[None]:
             module.time = clock
         random.setstate(chance)
         structlog.configure(**before)
+
+
+class _Collector:
+    """A structlog processor that keeps errors and prints nothing."""
+
+    def __init__(self, errors: list[str]) -> None:
+        self._errors = errors
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> NoReturn:
+        error = event.get("exc_info")
+        if error is True:
+            error = sys.exc_info()[1]
+        if isinstance(error, BaseException) and not isinstance(error, PLANNED):
+            self._errors.append(f"{event.get('event')}: {error!r}")
+        raise structlog.DropEvent
 
 
 def _clear_away() -> None:

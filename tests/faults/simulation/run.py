@@ -119,13 +119,14 @@ def simulate(
     really ended. `with_story`: of the first run that broke a promise (slower).
     """
     begun = time.process_time()
-    with quiet(seed), sabotage or nullcontext():
+    with quiet(seed) as errors, sabotage or nullcontext():
         loop = VirtualLoop()
         backing = _backing(store, loop)
         try:
             played = _Play(
-                seed, runs, loop, backing, rates, storm_seconds, people=people, told=with_story
-            )
+                seed, runs, loop, backing, rates, storm_seconds, errors, people=people,
+                told=with_story,
+            )  # fmt: skip
             return replace(
                 played.through(store, with_digest=with_digest),
                 cpu_seconds=time.process_time() - begun,
@@ -172,13 +173,13 @@ class _Play:
 
     def __init__(
         self, seed: int, runs: int, loop: VirtualLoop, backing: Backing, rates: Rates | None,
-        storm_seconds: float, *, people: bool, told: bool,
+        storm_seconds: float, errors: list[str], *, people: bool, told: bool,
     ) -> None:  # fmt: skip
         self._seed, self._runs, self._loop = seed, runs, loop
         self._seeds = list(seeds(seed, runs))
         self._chance = random.Random(f"play {seed}")
         self._rates = rates or drawn(self._chance)
-        self._storm_seconds = storm_seconds
+        self._storm_seconds, self._errors = storm_seconds, errors
         self._house = House(loop, seed, backing, _options(self._chance, told=told))
         self._people = People(self._house) if people else None
 
@@ -191,7 +192,9 @@ class _Play:
             stuck = str(error)
         house.close()
         ended = loop.time()
-        verdict = loop.run_apart(judge(house, self._seeds, secrets=house.tale is not None))
+        verdict = loop.run_apart(
+            judge(house, self._seeds, secrets=house.tale is not None, errors=self._errors)
+        )
         return Result(
             seed=self._seed, runs=self._runs, store=store, people=self._people is not None,
             violations=verdict.violations,

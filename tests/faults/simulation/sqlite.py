@@ -49,8 +49,8 @@ class SqliteBacking:
     def view(self, weather: Weather | None = None, loop: VirtualLoop | None = None) -> Store:
         """See Backing."""
         if weather is None or loop is None:
-            return self._plain
-        return self._made(Line(weather, loop))
+            return cast("Store", self._plain)
+        return cast("Store", self._made(Line(weather, loop)))
 
     def lock(self) -> MemoryLocks:
         """See Backing."""
@@ -73,7 +73,7 @@ class SqliteBacking:
         sql_engine._microseconds = self._clock
         self._folder.cleanup()
 
-    def _made(self, line: Line | None = None) -> Any:
+    def _made(self, line: Line | None = None) -> _View:
         return _View(SqlStore(self._database.database), self._outside, self._database, line)
 
 
