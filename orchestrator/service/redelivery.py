@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from orchestrator.core.plan import Plan
 from orchestrator.core.states import Direction
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Unavailable
@@ -55,18 +56,23 @@ class Redeliverer:
     async def _shown_as(self, redelivery: Redelivery) -> tuple[str, str | None]:
         """The label, and the name of the Python function if it is one.
 
-        A plan that cannot be read here must not keep the others of its batch from being woken.
+        A plan that cannot be read here, or has no such step, must not keep the others of its batch
+        from being woken.
         """
         try:
             plan = (await self._programs.get(redelivery.workflow_id)).plan
+            return _label_and_task(plan, redelivery)
         except Exception:
             log.exception("plan.unreadable", workflow_id=redelivery.workflow_id)
             return redelivery.workflow_id, None
-        if redelivery.step is None:
-            return plan.workflow, None
-        step = plan.steps[redelivery.step]
-        if redelivery.direction is Direction.FORWARD:
-            return step.call.label, step.call.task_name
-        if step.compensation is None:
-            return plan.workflow, None
-        return step.compensation.call.label, step.compensation.call.task_name
+
+
+def _label_and_task(plan: Plan, redelivery: Redelivery) -> tuple[str, str | None]:
+    if redelivery.step is None:
+        return plan.workflow, None
+    step = plan.steps[redelivery.step]
+    if redelivery.direction is Direction.FORWARD:
+        return step.call.label, step.call.task_name
+    if step.compensation is None:
+        return plan.workflow, None
+    return step.compensation.call.label, step.compensation.call.task_name

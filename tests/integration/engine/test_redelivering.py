@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.programs import Programs
@@ -13,7 +15,10 @@ from tests.integration.engine.world import Kind, shop_plan
 KEYED = (Kind.KEYED, Kind.KEYED)
 
 
-async def test_an_unreadable_plan_keeps_nobody_else_from_being_woken(house: House) -> None:
+@pytest.mark.parametrize("plan", [None, Plan(workflow="bad", steps=())], ids=["unread", "other"])
+async def test_an_unreadable_plan_keeps_nobody_else_from_being_woken(
+    house: House, plan: Plan | None
+) -> None:
     good = await house.submit(shop_plan([KEYED] * 2, name="good"), "o-good")
     bad = await house.submit(shop_plan([KEYED] * 2, name="bad"), "o-bad")
     house.broker.hints.clear()  # both are lost
@@ -21,7 +26,9 @@ async def test_an_unreadable_plan_keeps_nobody_else_from_being_woken(house: Hous
 
     async def load(workflow_id: str) -> Plan:
         if workflow_id == unreadable:
-            raise ValueError("plan format 99")
+            if plan is None:
+                raise ValueError("plan format 99")
+            return plan  # without the step at which the run stands
         return (await house.store.workflow_by_id(workflow_id)).plan
 
     lost = await house.store.take_lost(silent_seconds=-1, limit=10)
