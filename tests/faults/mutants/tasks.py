@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ def done(tasks: Sequence[Task], jobs: int) -> Iterator[Hunt]:
 def do(task: Task) -> Hunt:
     """One hunt, in this process. One that takes too long has caught nothing."""
     wanted = {**MUTANTS, **HARMLESS}.get(task.name) or unbroken(task.world)
+    warnings.simplefilter("ignore")  # what a broken engine leaves unawaited is no news
     try:
         with deadline.time_limit(deadline.LONGEST_HUNT_SECONDS):
             found = hunt(wanted, seeds=task.seeds, runs=task.runs, first=task.first)
