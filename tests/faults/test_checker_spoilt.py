@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.checker.breaches import CASES, Case
+from tests.faults.checker import breaches, breaches_of_rows
+from tests.faults.checker.breaches import Case
 from tests.faults.checker.histories import HONEST, Write
 from tests.faults.checker.honest import World
 from tests.faults.checker.invariants import INVARIANTS, SECRETS, check
 from tests.faults.checker.report import as_text
+
+CASES = [*breaches.CASES, *breaches_of_rows.CASES]
 
 
 @pytest.mark.parametrize("write", HONEST, ids=lambda write: write.__name__)

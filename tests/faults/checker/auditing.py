@@ -63,6 +63,8 @@ def _ending(story: Story) -> Iterator[str]:
     wanted = [f"run.{story.status}"] if story.status in FINAL else []
     if finals != wanted:
         yield f"final records {finals}; wanted {wanted}, as the run's status is {story.status}"
+    if story.settled and story.run is not None and story.run.settled_at is None:
+        yield f"{story.status}, and the table does not say since when"
     stops = [record for record in story.audit if record.kind == "run.escalated"]
     if len(stops) != len(story.escalations):
         yield f"{len(stops)} records run.escalated and {len(story.escalations)} escalations"
@@ -82,6 +84,7 @@ def _of_link(story: Story, link: LinkStory) -> Iterator[str]:
             yield f"{intents - link.lost_intents} attempts at the {link.name}, {intents} intents"
         yield from _outcomes(story, link)
         yield from _answers(link)
+        yield from _attempts(story, link)
     if story.settled:
         yield from _status(story, link)
 
@@ -98,6 +101,20 @@ def _outcomes(story: Story, link: LinkStory) -> Iterator[str]:
             told.remove("failed")
     if len(told) != len(tried) or told.count("landed") != tried.count("landed"):
         yield f"outcomes of the {link.name}: {told} in the audit, attempts {tried}"
+
+
+def _attempts(story: Story, link: LinkStory) -> Iterator[str]:
+    """Who made an attempt tells of it, and each has the next number, unless a person began anew."""
+    told = {record.actor for record in link.records if word_of(record) in _TRIED}
+    for attempt in link.attempts:
+        if attempt.worker not in told:
+            yield f"{attempt.worker} made an attempt at the {link.name}; told of by {sorted(told)}"
+    acts, slack = [act.at for act in story.acts_on(link)], CLOCKS_APART
+    calls = [attempt for attempt in link.attempts if attempt.kind == "call"]
+    for before, after in pairwise(calls):
+        anew = any(before.finished_at - slack <= at <= after.started_at + slack for at in acts)
+        if after.number <= before.number and not anew:
+            yield f"attempt {after.number} at the {link.name} came after {before.number}"
 
 
 def _answers(link: LinkStory) -> Iterator[str]:

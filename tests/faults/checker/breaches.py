@@ -108,6 +108,7 @@ def _unheard_busy(world: World, scribe: Scribe) -> None:
     record = spoil.record_of(scribe, "step.pending")
     spoil.change_record(scribe, record, kind="run.recovered", actor="engine", data={"from": "w1"})
     spoil.drop_attempt(scribe, lambda attempt: attempt.status_code == 503)
+    scribe.attempts[-1] = replace(scribe.attempts[-1], worker="w2")
     later = [record for record in scribe.audit if record.seq > record_seq(scribe, "run.recovered")]
     for record in later:
         events = [{"event": "Resumed"}, *record.data.get("events", ())]

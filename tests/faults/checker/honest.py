@@ -164,8 +164,9 @@ class Scribe:
         """What the client made of it."""
         outcome = outcome or {"landed": "landed", "failed": "not_landed"}.get(word, "unknown")
         now = self.world.now
+        known = sum((made.step, made.direction) == (step, way) for made in self.attempts)
         self.attempts.append(AttemptRow(
-            id=f"{len(self.attempts):06d}", step=step, direction=way, number=1, kind=kind,
+            id=f"{len(self.attempts):06d}", step=step, direction=way, number=known + 1, kind=kind,
             outcome=outcome, status_code=status, started_at=now - TICK, finished_at=now,
             worker=self.worker, reason="",
         ))  # fmt: skip
@@ -233,7 +234,7 @@ class Scribe:
             self._set(step, way, "unknown", doubt=True)
         self.tell("run.escalated", reason=reason)
         self.escalations.append(EscalationRow(
-            id=f"e-{self.id}", reason=reason, detail="", step=step, direction=way,
+            id=f"e-{self.id}", reason=reason, detail=reason, step=step, direction=way,
             context=self._context(step), opened_at=self.world.now, closed_at=None, resolution=None,
         ))  # fmt: skip
         self._settle("escalated")

@@ -217,6 +217,8 @@ def escalations_incomplete(story: Story) -> Iterator[str]:
 
 
 def _untrue(story: Story, letter: EscalationRow) -> Iterator[str]:
+    if not letter.detail:
+        yield "the escalation does not say what has happened"
     missing = _PARTS - letter.context.keys()
     if missing:
         yield f"the escalation does not say {', '.join(sorted(missing))}"

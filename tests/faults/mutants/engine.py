@@ -227,6 +227,51 @@ def escalation_says_nothing_stands() -> Iterator[None]:
         yield
 
 
+@planted("P8")
+def escalation_says_not_why() -> Iterator[None]:
+    """An escalation does not say what has happened."""
+
+    def around(new_escalation: Any) -> Any:
+        def spoilt(*args: Any, **more: Any) -> Any:
+            strike()
+            return replace(new_escalation(*args, **more), detail="")
+
+        return spoilt
+
+    with wrapped(ending, "new_escalation", around):
+        yield
+
+
+@planted("P12")
+def attempts_numbered_alike() -> Iterator[None]:
+    """Every attempt at a link is called the first."""
+
+    def around(attempt: Any) -> Any:
+        def spoilt(self: Ledger, record: Any) -> None:
+            strike()
+            attempt(self, replace(record, number=1))
+
+        return spoilt
+
+    with wrapped(Ledger, "attempt", around):
+        yield
+
+
+@planted("P12")
+def audit_by_nobody() -> Iterator[None]:
+    """What a worker does is told of under another name."""
+
+    def around(audit: Any) -> Any:
+        def spoilt(self: Ledger, kind: str, at: Any, *, actor: str, data: Any) -> None:
+            strike()
+            audit(self, kind, at, actor=actor[::-1], data=data)
+
+        return spoilt
+
+    with wrapped(Ledger, "audit", around):
+        yield
+
+
 @planted("P12")
 def attempt_not_written() -> Iterator[None]:
     """Attempts that did not land leave no row."""

@@ -237,6 +237,13 @@ def _without_last(kind: writes.Insert) -> Iterator[None]:
 
 
 @planted("P12", world=SQL)
+def time_of_settling_not_stored() -> Iterator[None]:
+    """Nobody can tell since when a run is settled."""
+    with sql("THEN COALESCE(runs.settled_at, {now}) END", "THEN NULL END"):
+        yield
+
+
+@planted("P12", world=SQL)
 def takeover_not_audited() -> Iterator[None]:
     """A run is taken from a dead worker, and its audit does not say so."""
 
