@@ -82,7 +82,7 @@ async def crash(stage: Stage, victims: Sequence[Victim], seeds: Iterator[RunSeed
 
 @contextmanager
 def _started(stage: Stage, victims: Sequence[Victim]) -> Iterator[dict[str, Child]]:
-    env = stage.supervisor.options.env | {"ORCHESTRATOR_BROKER_URL": stage.broker.url}
+    env = {**stage.supervisor.options.env, "ORCHESTRATOR_BROKER_URL": stage.broker.url}
     children: dict[str, Child] = {}
     with ExitStack() as stack:
         for number, victim in enumerate(victims):
