@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.embedded.process import Child
+from orchestrator.store.locks_advisory import QUIET_SECONDS_AFTER_START
 from orchestrator.wiring import open_services
 from tests.faults.chaos.bystander import Bystander, Held, Link
 from tests.faults.chaos.game import workers_up
@@ -222,6 +223,8 @@ async def _all_under_way(stage: Stage, runs: int) -> None:
     """Every run is in a worker's hands, and most of them have done their first step."""
     await prepare(stage)
     await workers_up(stage)
+    if stage.postgres is not None:  # nobody is called dead by the lock just after its start
+        await asyncio.sleep(QUIET_SECONDS_AFTER_START)
     await _submit(stage, runs)
     await _until(lambda: stage.tables.in_hands() >= runs, f"{runs} runs in hand")
     await _until(
