@@ -94,11 +94,12 @@ class Result:
         """What `--json` prints."""
         done = [h for h in self.played.happened if not h.skipped]
         recovered = self.played.recoveries
-        p99 = recovered.percentile(0.99)
+        p50, p99 = recovered.percentile(0.5), recovered.percentile(0.99)
         return {
             "runs": len(self.played.submissions.acknowledged),
             **self.judgement.counts(),
             "recovery_p99_seconds": None if p99 is None else round(p99, 3),
+            "recovery_p50_seconds": None if p50 is None else round(p50, 3),
             "recovery_runs": len(recovered.seconds),
             "recovery_kills": recovered.kills,
             "recovery_cut_short": recovered.cut_short,
