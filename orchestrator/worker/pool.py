@@ -117,10 +117,10 @@ class HopPool(BasePool):
     def _deliver(self, slot: _Slot) -> None:
         assert self._runtime is not None, "Celery starts the pool before its consumer"
         self._taken += 1
-        _reach("before_ack", slot.hop)
-        slot.accept()
-        _reach("after_ack", slot.hop)
         try:
+            _reach("before_ack", slot.hop)
+            slot.accept()
+            _reach("after_ack", slot.hop)
             self._runtime.deliver(slot.hop, slot)
         except Exception as error:
             log.exception("hop %s could not be delivered", slot.hop.hop_id)

@@ -244,6 +244,28 @@ def test_a_pool_counts_only_the_first_end_of_a_hop() -> None:
     pool.stop()
 
 
+def test_a_message_that_cannot_be_acknowledged_takes_no_slot() -> None:
+    """The broker is away: it will deliver it again, and the table knows the run."""
+    app = make_app(broker_url="memory://", runtime_factory=_Engine)
+    pool = HopPool(1, initargs=(app, "w1@test"), app=app)
+    pool.start()
+
+    def broken(*_: Any) -> None:
+        raise ConnectionError("away")
+
+    request = {"task": "t", "id": "hop", "args": [{"v": 1, "runs": [["r", 1]]}]}
+    for _ in range(3):
+        pool.apply_async(
+            None, args=("t", "", request, b"", "", ""), accept_callback=broken,
+            callback=lambda answer: None,
+        )  # fmt: skip
+
+    engine = app.runtime
+    assert isinstance(engine, _Engine)
+    assert (engine.done, pool.reserved) == ([], 0)
+    pool.stop()
+
+
 class _Engine:
     """An engine that ends nothing by itself."""
 
