@@ -17,7 +17,7 @@ from orchestrator.errors import NotFound, Problem
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Judge this source tree: chaos, planted faults, simulation, crash points, recovery.",
+    help="Judge this source tree: chaos, planted faults, simulation, crash points, speed.",
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +56,12 @@ def cells(context: typer.Context) -> None:
 def recovery(context: typer.Context) -> None:
     """How soon work goes on after a worker or the broker is gone."""
     _become("tests.faults.chaos.recovery", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def engine(context: typer.Context) -> None:
+    """How fast runs go, beside an ordinary Celery chain on the same machine."""
+    _become("tests.bench.engine", context.args)
 
 
 def _become(module: str, options: list[str]) -> None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "simulation": "tests.faults.simulation",
     "cells": "tests.faults.simulation.cells",
     "recovery": "tests.faults.chaos.recovery",
+    "engine": "tests.bench.engine",
 }
 
 

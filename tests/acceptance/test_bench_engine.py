@@ -1,0 +1,66 @@
+"""`orchestrator bench engine` prints the figures that it promises; how good they are is open."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = "from orchestrator.cli.main import run; run()"
+FIGURES = {
+    "runs_per_second", "steps_per_second", "p50_ms", "p99_ms", "cpu_seconds_per_1000_steps",
+    "peak_memory_mib",
+}  # fmt: skip
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def bench(*options: object) -> dict[str, Any]:
+    """One call that must succeed; exactly one JSON object is on its standard output."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "bench", "engine", "--json", *map(str, options)],
+        cwd=ROOT, capture_output=True, text=True, timeout=150, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.postgres
+def test_the_same_work_beside_a_chain() -> None:
+    found = bench("--load", "noop", "--runs", 20, "--pairs", 1)
+    assert found["load"] == "noop"
+    assert found["ours"].keys() >= FIGURES
+    assert found["other"].keys() >= FIGURES
+    assert all(value > 0 for name, value in found["ours"].items() if name in FIGURES)
+    assert found["other"]["system"] == "celery-chain"
+    assert found["other"]["variant"] in {"prefork", "gevent"}
+    assert found["ratio"] == found["ratios"][0]
+    assert found["settings"]["database"]["fsync"] == "on"
+    assert found["settings"]["database"]["synchronous_commit"] == "on"
+    assert {ceiling["system"] for ceiling in found["ceiling"]} == {"inline"}
+
+
+def test_calls_on_the_default_database() -> None:
+    """The stub says how busy it was."""
+    options = ("--load", "io20", "--runs", 20, "--pairs", 1, "--db", "sqlite")
+    found = bench(*options, "--against", "none")
+    assert found["ours"].keys() >= FIGURES
+    assert found["ours"]["p50_ms"] >= 5 * 20
+    assert 0 < found["ours"]["stub_cpu_share"] < 0.5
+    assert found["ours"]["stub_requests_per_cpu_second"] > found["ours"]["steps_per_second"]
+    assert found["ratio"] is None
+
+
+@pytest.mark.parametrize("load", ["submit", "fail", "latency", "inflight"])
+def test_every_other_load(load: str) -> None:
+    found = bench("--load", load, "--runs", 20, "--pairs", 1, "--db", "sqlite", "--against", "none")
+    assert found["load"] == load
+    assert found["ours"]["runs_per_second"] > 0
+    assert ("p50_ms" in found["ours"]) == (load in {"fail", "latency"})
+    assert ("memory_of_a_run_kib" in found["ours"]) == (load == "inflight")
