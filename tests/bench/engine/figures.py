@@ -38,9 +38,10 @@ class Round:
             "runs_per_second": self.runs_per_second,
             "steps_per_second": steps / self.seconds,
             "cpu_seconds_per_1000_steps": 1e3 * sum(self.cpu_seconds.values()) / steps,
-            "peak_memory_mib": max(self.peak_bytes, default=0) / _MIB,
-            "peak_memory_of_all_mib": sum(self.peak_bytes) / _MIB,
         }
+        if self.peak_bytes:
+            found["peak_memory_mib"] = max(self.peak_bytes) / _MIB
+            found["peak_memory_of_all_mib"] = sum(self.peak_bytes) / _MIB
         if self.latencies_seconds:
             found["p50_ms"] = 1e3 * percentile(self.latencies_seconds, 0.5)
             found["p99_ms"] = 1e3 * percentile(self.latencies_seconds, 0.99)
