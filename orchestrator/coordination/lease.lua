@@ -2,8 +2,9 @@
 -- within the limit; shares follow demand, and what is left over goes round.
 --
 -- KEYS: generation, holders (hash: holder -> "<allowance> <wanted> <expires, microseconds>")
--- ARGV: holder, known, new_id, distrust, limit, wanted, held, ttl, settle, turn
---       (durations in microseconds)
+-- ARGV: holder, known, new_id, distrust, limit, wanted, held, ttl, settle, turn, rightful,
+--       expires (durations in microseconds; rightful: what of `held` it was told to be its own, until
+--       expires by this server's clock)
 -- Answers: now, generation, allowance, share, microseconds until the share may change by itself
 --       (0: never)
 --
@@ -13,6 +14,7 @@
 local holder, limit = ARGV[1], tonumber(ARGV[5])
 local wanted, held = tonumber(ARGV[6]), tonumber(ARGV[7])
 local ttl, settle, turn = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local rightful, expires = tonumber(ARGV[11]), tonumber(ARGV[12])
 local now = microseconds()
 local id, born, wiped = generation(KEYS[1], ARGV[2], ARGV[3], ARGV[4], now)
 
@@ -64,7 +66,8 @@ local left = math.max(0, limit - taken)
 if left < held then share = math.min(share, left) end
 local allowance = math.max(held, math.min(share, left))
 if now < born + (wiped and ttl or settle) then
-  allowance, share = held, held -- others may hold what nobody has told us yet
+  -- Others may hold what nobody has told us yet; and all of what this one holds beyond its right.
+  allowance, share = held, now < expires and math.min(held, rightful) or 0
 end
 redis.call('HSET', KEYS[2], holder,
   text(allowance) .. ' ' .. text(wanted) .. ' ' .. text(now + ttl))

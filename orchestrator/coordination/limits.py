@@ -48,10 +48,12 @@ HORIZON_SECONDS = 0.2  # how far ahead start times are handed out
 
 @dataclass(slots=True)
 class _Known:
-    """What this process remembers of one API's generation."""
+    """What this process remembers of one API."""
 
     generation: str = ""
     distrust: bool = False
+    rightful: int = 0  # slots that it was last told to be its own
+    expires: int = 0  # when that ends, microseconds of the server's clock
 
 
 @dataclass(slots=True)
@@ -73,8 +75,14 @@ class RedisLimits:
 
     async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
         """See SharedLimits."""
-        args = [limit, wanted, held, _us(TTL_SECONDS), _us(SETTLE_SECONDS), _us(TURN_SECONDS)]
+        known = self._known.setdefault(api, _Known())
+        args = [
+            limit, wanted, held, _us(TTL_SECONDS), _us(SETTLE_SECONDS), _us(TURN_SECONDS),
+            known.rightful, known.expires,
+        ]  # fmt: skip
         sent, answer = await self._call(self._lease, api, [f"{self.prefix}:{api}:holders"], args)
+        known.rightful = max(min(int(answer[2]), int(answer[3])), 0)
+        known.expires = int(answer[0]) + _us(TTL_SECONDS)
         turn = int(answer[4]) / 1e6 or RENEW_SECONDS
         return Lease(
             allowance=int(answer[2]),

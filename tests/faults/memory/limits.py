@@ -39,10 +39,12 @@ class _Generation:
 
 @dataclass(kw_only=True, slots=True)
 class _Known:
-    """What a process remembers of an API's generation; 0: none."""
+    """What a process remembers of an API; generation 0: none."""
 
     generation: int = 0
     distrust: bool = False
+    rightful: int = 0
+    expires: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -133,8 +135,12 @@ class MemoryLimits:
         allowance = max(held, min(share, left))
         generation = found.generation
         settle = TTL_SECONDS if generation.wiped else SETTLE_SECONDS
+        known = self._known[api]
         if now < generation.born + _us(settle):
-            allowance = share = held  # others may hold what nobody has told us yet
+            # Others may hold what nobody has told us yet, and what it holds beyond its right.
+            allowance, share = held, min(held, known.rightful) if now < known.expires else 0
+        known.rightful = max(min(allowance, share), 0)
+        known.expires = now + _us(TTL_SECONDS)
         found.holders[self._holder] = _Holder(
             allowance=allowance, wanted=wanted, expires=now + _us(TTL_SECONDS)
         )

@@ -75,10 +75,7 @@ def _broker_away(house: House) -> None:
 def _empty(house: House) -> None:
     house.note("disaster", "broker emptied")
     house.broker.empty()
-    if not any(worker.life is Life.FROZEN for worker in house.workers):
-        # The gate does not promise more: a process that comes back with a call under way finds
-        # nobody who could tell it that its slots went to others meanwhile.
-        house.limits.flush()
+    house.limits.flush()
 
 
 def _purge(house: House) -> None:

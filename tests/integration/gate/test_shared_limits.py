@@ -121,9 +121,9 @@ async def slots(process: SharedLimits, *, wanted: int, held: int = 0, limit: int
 # --- slots ----------------------------------------------------------------------------------------
 
 
-async def test_at_first_nobody_gets_more_than_it_holds(server: Server) -> None:
+async def test_at_first_nobody_fills_anything(server: Server) -> None:
     await server.at(BEGIN)
-    assert await slots(server.process("a"), wanted=9, held=4) == 4
+    assert await slots(server.process("a"), wanted=9, held=4) == 0  # nobody told it to be its own
 
 
 async def test_shares_follow_demand(server: Server) -> None:
@@ -187,6 +187,24 @@ async def test_after_a_wipe_nobody_grows_until_old_leases_are_over(server: Serve
     assert await slots(second, wanted=10) == 0
     await server.at(BEGIN + 7 * SECOND)
     assert await slots(second, wanted=10) > 0
+
+
+async def test_after_a_wipe_who_stood_still_fills_nothing_again(server: Server) -> None:
+    """Its lease was over before the wipe, so others have its slots: it may finish, and no more."""
+    first, second = server.process("a"), server.process("b")
+    await server.at(BEGIN)
+    await slots(first, wanted=10)
+    await server.at(BEGIN + 2 * SECOND)
+    assert await slots(first, wanted=10) == 10
+    begin = BEGIN + 2 * SECOND + int(TTL_SECONDS * SECOND)
+    await server.at(begin)
+    assert await slots(second, wanted=10) == 10
+    await server.flush()
+    assert await slots(second, wanted=10, held=10) == 10
+    held = await first.lease("api", limit=10, wanted=10, held=3)
+    assert (held.allowance, held.share) == (3, 0)
+    again = await first.lease("api", limit=10, wanted=10, held=2)
+    assert (again.allowance, again.share) == (2, 0), "renewing makes nothing its own"
 
 
 # --- rates ----------------------------------------------------------------------------------------
