@@ -80,7 +80,7 @@ async def lose_a_worker(stage: Stage, runs: int, number: signal.Signals) -> Take
     at = tables.now()
     child.signal(number)
     if number == signal.SIGSTOP:
-        at = await _outside_a_transaction(stage, child)
+        at = await _outside_a_transaction(stage, [child])
     held, began = tables.held_by(child.pid), time.monotonic()
     assert held.worker is not None, "the worker is not registered"
     in_flight = tables.in_flight(held.runs)
@@ -92,8 +92,8 @@ async def lose_a_worker(stage: Stage, runs: int, number: signal.Signals) -> Take
     return _takeover(held, [t - at for t in next_steps.values()], in_flight, stage, unsettled)
 
 
-async def _outside_a_transaction(stage: Stage, child: Child) -> float:
-    """Stop a process where it does not hold SQLite's lock; when it was stopped for good.
+async def _outside_a_transaction(stage: Stage, children: Sequence[Child]) -> float:
+    """Stop processes where they do not hold SQLite's lock; when they were stopped for good.
 
     Inside a transaction it keeps everybody on its machine from writing until it goes on or is
     killed. That is SQLite's, and no worker can do anything about it.
@@ -102,11 +102,13 @@ async def _outside_a_transaction(stage: Stage, child: Child) -> float:
     at = stage.tables.now()
     while not stage.tables.writable():
         if time.monotonic() > end:
-            raise TimeoutError("the worker was never stopped outside a transaction")
-        child.signal(signal.SIGCONT)
+            raise TimeoutError("no worker was ever stopped outside a transaction")
+        for child in children:
+            child.signal(signal.SIGCONT)
         await asyncio.sleep(0.05)
         at = stage.tables.now()
-        child.signal(signal.SIGSTOP)
+        for child in children:
+            child.signal(signal.SIGSTOP)
     return at
 
 
@@ -149,6 +151,7 @@ async def empty_the_broker(stage: Stage, runs: int) -> Emptied:
         for child in stage.supervisor.workers:
             child.signal(signal.SIGSTOP)
         try:
+            await _outside_a_transaction(stage, stage.supervisor.workers)
             await submissions.spread(services.submitter, plain_seeds(runs), seconds=0)
             stage.broker.flush()
             at, began = stage.tables.now(), time.monotonic()
