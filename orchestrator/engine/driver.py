@@ -437,7 +437,7 @@ class RunDriver:
             raise HandOver
         self._interrupt = asyncio.ensure_future(waiting)
         try:
-            return await self._interrupt  # type: ignore[no-any-return]
+            return await self._interrupt  # type: ignore[no-any-return] # `waiting`'s own T
         except asyncio.CancelledError:
             if self._handing_over:
                 raise HandOver from None

@@ -102,7 +102,7 @@ class ApiQueue:
         if not turn.done():
             seconds = max(self.expected_wait_seconds(), TURNED_AWAY_SECONDS)
             # Those who are turned away together should not come back together.
-            turn.set_exception(GateBusy(seconds * random.uniform(0.8, 1.2)))  # noqa: S311
+            turn.set_exception(GateBusy(seconds * random.uniform(0.8, 1.2)))  # noqa: S311 - no secret
 
     def _return_unused(self, permit: QueuePermit) -> None:
         if permit.fresh:

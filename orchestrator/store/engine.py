@@ -117,7 +117,7 @@ class Database:
             except Repeatable as lost:
                 why = str(lost)
                 # The two that met must not meet again at once.
-                await asyncio.sleep(random.uniform(0.0, 0.01 * 2**repeat))  # noqa: S311
+                await asyncio.sleep(random.uniform(0.0, 0.01 * 2**repeat))  # noqa: S311 - no secret
         raise Unavailable("database", self.where, f"{MOST_REPEATS} times in a row: {why}")
 
     async def _run(self, isolation: str, begin: str, work: Work[T]) -> T:

@@ -7,6 +7,7 @@ limit. Rows that another sweep has locked are skipped, so two sweeps never retur
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from orchestrator.core import states
 from orchestrator.core.states import Direction
@@ -141,8 +142,8 @@ class Recovering(Part):
         ]
 
 
-def _age(since: object, now: object) -> float | None:
+def _age(since: Any, now: Any) -> float | None:
     if since is None:
         return None
-    seconds = (codec.instant(now) - codec.instant(since)).total_seconds()  # type: ignore[arg-type]
+    seconds = (codec.instant(now) - codec.instant(since)).total_seconds()
     return max(seconds, 0.0)

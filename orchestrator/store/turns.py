@@ -87,7 +87,7 @@ class _LockFile:
             except BlockingIOError:
                 if time.monotonic() >= until:
                     return False
-            await asyncio.sleep(random.uniform(_LEAST_SECONDS, _MOST_SECONDS))  # noqa: S311
+            await asyncio.sleep(random.uniform(_LEAST_SECONDS, _MOST_SECONDS))  # noqa: S311 - no secret
 
     def free(self) -> None:
         fcntl.flock(self._open(), fcntl.LOCK_UN)

@@ -90,7 +90,7 @@ def make_app(
     """
     app = OrchestratorApp("orchestrator", set_as_current=False)
     app.conf.update(celery_options(broker_url=broker_url, lanes=lanes, concurrency=concurrency))
-    app.runtime_factory, app.runtime, app._pool = runtime_factory, None, None  # noqa: SLF001
+    app.runtime_factory, app.runtime, app._pool = runtime_factory, None, None  # noqa: SLF001 - its maker
     app.shutdown_grace_seconds = shutdown_grace_seconds
     app.drops, app.main_thread = Drops(), MainThread()
     app.step_events = StepEventStream(app.main_thread, budget_per_second=event_budget_per_second)

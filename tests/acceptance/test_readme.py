@@ -55,6 +55,6 @@ def test_the_api_example_is_read(tmp_path: Path) -> None:
 def test_the_python_example_is_a_workflow() -> None:
     names: dict[str, object] = {"__name__": "trips"}
     exec(compile(blocks("python")[0], "trips.py", "exec"), names)
-    plan = plan_of(names["trip"])  # type: ignore[arg-type]
+    plan = plan_of(names["trip"])
     assert [step.id for step in plan.steps] == ["book_flight", "book_hotel"]
     assert all(step.compensation is not None for step in plan.steps)

@@ -132,7 +132,7 @@ async def test_the_same_key_with_other_bytes_is_a_conflict_and_seen(
     other = await ledger.status("POST", f"/keyed/{run}/s1", key=run, body=b"2")
     assert (first, other, ledger.effects(run)) == (200, 409, ["s1 do"])
     one, two = ledger.requests(run)
-    assert one.key == two.key and one.digest != two.digest  # noqa: PT018
+    assert one.key == two.key and one.digest != two.digest  # noqa: PT018 - one statement about both
     assert (two.status, two.applied, two.replayed) == (409, False, False)
 
 

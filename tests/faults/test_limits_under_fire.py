@@ -72,10 +72,10 @@ def allowances(demo: LimitedDemo) -> list[int]:
     """Slots that each living worker may fill, as the shared limits have them."""
     address = demo.supervisor.broker_url.rpartition("/")[0] + "/1"
     with redis.Redis.from_url(address, decode_responses=True) as client:
-        seconds, microseconds = client.time()  # type: ignore[misc]
+        seconds, microseconds = client.time()
         now = seconds * 1_000_000 + microseconds
         holders = client.hvals("orchestrator:gate:kinto:holders")
-    fields = [[int(part) for part in value.split()] for value in holders]  # type: ignore[union-attr]
+    fields = [[int(part) for part in value.split()] for value in holders]
     return [allowance for allowance, _, expires in fields if expires > now]
 
 

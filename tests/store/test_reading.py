@@ -47,7 +47,7 @@ async def test_filters(store: Store) -> None:
     await store.record([write(done, status=RunStatus.SUCCEEDED, release=True)])
 
     async def found(**which: object) -> set[str]:
-        return {run.id for run in await store.runs(RunFilter(**which))}  # type: ignore[arg-type]
+        return {run.id for run in await store.runs(RunFilter(**which))}
 
     assert await found(tenant="acme") == {acme.id}
     assert await found(status=frozenset({RunStatus.SUCCEEDED})) == {done.run.id}

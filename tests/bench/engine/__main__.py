@@ -132,4 +132,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="orchestrator bench engine")

@@ -205,4 +205,4 @@ def _show(result: Result, console: Console, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="orchestrator bench chaos")

@@ -146,4 +146,4 @@ def _words(numbers: Figures) -> str:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="orchestrator bench recovery")

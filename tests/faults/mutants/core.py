@@ -119,7 +119,7 @@ def undoing_goes_on_after_a_failure() -> Iterator[None]:
     def around(give_up: Any) -> Any:
         def spoilt(saga: Saga, at: At, reason: str, now: datetime) -> Decision:
             if at[1] is Direction.FORWARD:
-                return give_up(saga, at, reason, now)  # type: ignore[no-any-return]
+                return give_up(saga, at, reason, now)
             strike()
             passed = replace(saga.link(*at), status=LinkStatus.SKIPPED)
             return deciding._next_backward(deciding._replace_link(saga, at, passed))
@@ -190,7 +190,7 @@ def refusal_settles_nothing() -> Iterator[None]:
             if not event.retryable:
                 strike()
                 event = replace(event, settles_doubt=False)
-            return on_not_landed(saga, at, event, now)  # type: ignore[no-any-return]
+            return on_not_landed(saga, at, event, now)
 
         return spoilt
 

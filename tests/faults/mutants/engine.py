@@ -37,11 +37,11 @@ def intent_skipped() -> Iterator[None]:
         async def later(**_: Any) -> None:
             strike()
 
-        self._run.flush = later  # type: ignore[method-assign]
+        self._run.flush = later
         try:
             await original(self, at, request)
         finally:
-            self._run.flush = flush  # type: ignore[method-assign]
+            self._run.flush = flush
 
     original = RunDriver._begin
     with replaced(RunDriver, "_begin", begin):

@@ -133,7 +133,7 @@ def landed_taken_for_failed() -> Iterator[None]:
     def around(event_of: Any) -> Any:
         def spoilt(judgement: Judgement, jitter: float) -> e.Event:
             if judgement.outcome is not Outcome.LANDED or not _some(judgement.outputs):
-                return event_of(judgement, jitter)  # type: ignore[no-any-return]
+                return event_of(judgement, jitter)
             strike()
             return e.NotLanded(reason=judgement.reason)
 
@@ -157,7 +157,7 @@ def failed_taken_for_landed() -> Iterator[None]:
             if judgement.outcome is Outcome.NOT_LANDED and not judgement.retryable:
                 strike()
                 return e.Landed(reason=judgement.reason)
-            return event_of(judgement, jitter)  # type: ignore[no-any-return]
+            return event_of(judgement, jitter)
 
         return spoilt
 

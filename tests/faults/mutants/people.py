@@ -51,7 +51,7 @@ def stop_taken_for_undo() -> Iterator[None]:
             if event.mode is e.CancelMode.STOP:
                 strike()
                 event = replace(event, mode=e.CancelMode.UNDO)
-            return on_cancel(saga, event, now)  # type: ignore[no-any-return]
+            return on_cancel(saga, event, now)
 
         return spoilt
 

@@ -99,28 +99,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
         try:
             work.send(None)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value
         raise RuntimeError(f"{work} waits for something")
 
     def resume(self, handles: list[asyncio.Handle]) -> None:
         """Run callbacks that were held back."""
-        self._ready.extend(handles)  # type: ignore[attr-defined]
+        self._ready.extend(handles)
 
-    def call_soon(  # type: ignore[override]
+    def call_soon(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """See asyncio."""
         handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)  # type: ignore[attr-defined]
+        self._ready.append(handle)
         return handle
 
-    def call_later(  # type: ignore[override]
+    def call_later(
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See asyncio."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(  # type: ignore[override]
+    def call_at(
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See asyncio."""
@@ -129,7 +129,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (when, self._asked, handle))
         return handle
 
-    def call_soon_threadsafe(  # type: ignore[override]
+    def call_soon_threadsafe(
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Refused: a second thread would not repeat."""
@@ -142,7 +142,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """Everything that is due at this moment, once."""
-        ready: Any = self._ready  # type: ignore[attr-defined]
+        ready: Any = self._ready
         if not ready:
             self._let_time_pass()
         timers, now = self._timers, self._now

@@ -128,7 +128,7 @@ class Worker:
         self.deps = Deps(
             worker_id=self.id, journal=Batcher(self._record, name="journal", largest=100),
             outbox=Batcher(publish, name="hints", largest=100),
-            gate=gate or SharedGate(None, {}),  # type: ignore[arg-type] # without limits none asks
+            gate=gate or SharedGate(None, {}),
             http=shop, tasks=shop, dead_letters=broker, events=NoEvents(), clock=DatabaseClock(),
             limits=limits, new_id=new_id, lifeline=lifeline or Lifeline(), jitter=lambda: 0.0,
         )  # fmt: skip

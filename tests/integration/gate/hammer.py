@@ -64,7 +64,7 @@ async def hammer(
         """Something in the process that blocks the event loop now and then."""
         while stall_seconds:
             await asyncio.sleep(0.3)
-            time.sleep(stall_seconds)  # noqa: ASYNC251
+            time.sleep(stall_seconds)  # noqa: ASYNC251 - the loop is meant to stall
 
     stalling = asyncio.create_task(stall())
     cpu = time.process_time()

@@ -33,7 +33,7 @@ class Recorder(asyncio.Protocol):
         for byte in data.decode():
             self.open = byte == "+"
             self.events.append((now, byte, self.number))
-            self.transport.write(b"k")  # type: ignore[attr-defined]
+            self.transport.write(b"k")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.open:

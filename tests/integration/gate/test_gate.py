@@ -217,7 +217,7 @@ async def test_closing_turns_waiters_away(make: Make) -> None:
 def server(tmp_path: Any) -> AsyncIterator[Child]:
     """A server of the test's own, that it may stop."""
     child = start_valkey(tmp_path, log_path=tmp_path / "log")
-    yield child  # type: ignore[misc]
+    yield child
     stop_all([child])
 
 

@@ -223,7 +223,7 @@ def then_hangs_up() -> Callable[[RawServer, bytes, asyncio.StreamWriter], asynci
         else:
             writer.close()
 
-    return answer  # type: ignore[return-value]
+    return answer
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "POST"])

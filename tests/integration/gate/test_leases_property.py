@@ -80,10 +80,10 @@ def test_slots_in_flight_never_exceed_the_limit(limit: int, valkey_url: str) -> 
 
 
 async def _play(client: object, limit: int, history: list[Step]) -> None:
-    await client.flushdb()  # type: ignore[attr-defined]
+    await client.flushdb()
     now = 1_000 * SECOND
-    await set_clock(client, now)  # type: ignore[arg-type]
-    made = [VirtualLimits(client, holder_id=f"h{n}") for n in range(4)]  # type: ignore[arg-type]
+    await set_clock(client, now)
+    made = [VirtualLimits(client, holder_id=f"h{n}") for n in range(4)]
     processes = [Process(limits=limits) for limits in made]
     for process in processes:
         await process.renew(limit, now)
@@ -94,8 +94,8 @@ async def _play(client: object, limit: int, history: list[Step]) -> None:
         if step.what == "pause":
             now += step.amount * SECOND // 10
         elif step.what == "wipe":
-            await client.flushdb()  # type: ignore[attr-defined]
-        await set_clock(client, now)  # type: ignore[arg-type]
+            await client.flushdb()
+        await set_clock(client, now)
         if process.dead_since is None:
             await _act(process, step, limit, now)
         assert _in_flight(processes, now) <= limit, f"{step} at {now}"

@@ -54,7 +54,7 @@ def start_worker(broker_url: str, client: redis.Redis, tmp_path: Path) -> Iterat
     def start(*, name: str = "w1", ready: bool = True, **options: object) -> Process:
         log = tmp_path / f"{name}.log"
         with log.open("w") as stream:
-            process = worker(broker_url, name=name, log=stream, **options)  # type: ignore[arg-type]
+            process = worker(broker_url, name=name, log=stream, **options)
         process.log = log
         started.append(process)
         if ready:

@@ -24,12 +24,12 @@ import redis
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[2]), str(HERE)]
 
-from hints import a_hint  # noqa: E402
-from workbench import Process, eventually, valkey, worker  # noqa: E402
+from hints import a_hint  # noqa: E402 - after the path is set
+from workbench import Process, eventually, valkey, worker  # noqa: E402 - after the path is set
 
-from orchestrator.ports import FORWARD_TASK  # noqa: E402
-from orchestrator.worker.app import make_app  # noqa: E402
-from orchestrator.worker.messages import hint_publisher  # noqa: E402
+from orchestrator.ports import FORWARD_TASK  # noqa: E402 - after the path is set
+from orchestrator.worker.app import make_app  # noqa: E402 - after the path is set
+from orchestrator.worker.messages import hint_publisher  # noqa: E402 - after the path is set
 
 if url := os.environ.get("TINY_BROKER_URL"):
     app = make_app(broker_url=url, concurrency=int(os.environ.get("TINY_CONCURRENCY", "500")))

@@ -34,7 +34,7 @@ class Run:
     """Drives a saga by events and remembers the latest command."""
 
     def __init__(self, plan_: Plan, **options: object) -> None:
-        self.saga = Saga.new(plan_, **options)  # type: ignore[arg-type]
+        self.saga = Saga.new(plan_, **options)
         self.now = NOW
         self.command: Command | None = None
         self.performed: list[tuple[str, str]] = []
@@ -57,7 +57,7 @@ class Run:
 
 
 def started(*steps: object, **options: object) -> Run:
-    return Run(plan(*steps), **options).on(e.Resumed())  # type: ignore[arg-type]
+    return Run(plan(*steps), **options).on(e.Resumed())
 
 
 def test_all_steps_land_in_order() -> None:

@@ -40,7 +40,7 @@ async def charge(amount: int) -> dict[str, Any]:
 
 
 @task(effects="keyed")
-async def refund(id: str, amount: int) -> None: ...  # noqa: A002
+async def refund(id: str, amount: int) -> None: ...  # noqa: A002 - as users name it
 
 
 @task
@@ -146,7 +146,7 @@ def test_the_latest_step_that_returned_it_counts() -> None:
     facts = Facts(run_id="r", inputs=FACTS.inputs, outputs=outputs)
     plan = plan_of(workflow)
     assert arguments(plan, 3, Direction.FORWARD, facts) == {"reservation_id": "2"}
-    facts.outputs["charge"]["reservation_id"] = "3"  # type: ignore[index]
+    facts.outputs["charge"]["reservation_id"] = "3"
     assert arguments(plan, 3, Direction.FORWARD, facts) == {"reservation_id": "3"}
 
 
@@ -251,7 +251,7 @@ def test_public_names() -> None:
         assert getattr(orchestrator, name) is not None
     assert "app" in dir(orchestrator)
     with pytest.raises(AttributeError):
-        orchestrator.nothing  # noqa: B018
+        orchestrator.nothing  # noqa: B018 - asking is the test
 
 
 def test_a_package_of_tasks_is_published_whole(

@@ -101,16 +101,16 @@ async def test_arguments_that_do_not_fit_are_not_worth_another_try(
 def failing(effects: str, error: BaseException, *, is_async: bool) -> Callable[..., Any]:
     if is_async:
 
-        @task(name="failing", effects=effects)  # type: ignore[call-overload]
+        @task(name="failing", effects=effects)
         async def function() -> None:
             raise error
     else:
 
-        @task(name="failing", effects=effects)  # type: ignore[call-overload]
+        @task(name="failing", effects=effects)
         def function() -> None:
             raise error
 
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 @pytest.mark.parametrize("is_async", [True, False])
