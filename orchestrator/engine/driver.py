@@ -100,7 +100,7 @@ class RunDriver:
         """Give the run back untouched after a failure of this process; the sweep finds it."""
         await give_back(
             self._run.ledger.run, self._run.durable, self._deps, why=why,
-            after=replace(self._run.committed, number=self._run.ledger.writes),
+            seq=self._run.durable_seq + 1, number=self._run.ledger.writes + 1,
         )  # fmt: skip
 
     async def drive(self) -> None:

@@ -25,7 +25,7 @@ from orchestrator.engine.answering import broken
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.driver import RunDriver
-from orchestrator.engine.standing import Committed, give_back
+from orchestrator.engine.standing import give_back
 from orchestrator.errors import StaleOwner, Unavailable
 from orchestrator.ports import (
     ActiveRun,
@@ -229,7 +229,7 @@ class WorkerProcess:
             saga = claimed.saga(Plan(workflow=claimed.run.workflow, steps=()))
             await give_back(
                 claimed.run, saga, parts.deps, why=broken("the reading of its plan", error),
-                after=Committed(audit_seq=claimed.run.audit_seq), driven=False,
+                seq=claimed.run.audit_seq + 1, driven=False,
             )  # fmt: skip
             raise
 

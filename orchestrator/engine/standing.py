@@ -6,7 +6,7 @@ epoch, and answers with what others want of the run meanwhile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from orchestrator import crashpoints
@@ -34,21 +34,13 @@ from orchestrator.ports import (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Committed:
-    """How far the books of a run are in the table."""
-
-    audit_seq: int
-    number: int = 0  # of the owner's latest write
-
-
 class Standing:
     """The books of one run."""
 
     def __init__(self, claimed: ClaimedRun, plan: Plan, deps: Deps) -> None:
         self.saga = claimed.saga(plan)
         self.durable = self.saga  # as last committed
-        self.committed = Committed(audit_seq=claimed.run.audit_seq)
+        self.durable_seq = claimed.run.audit_seq  # of the latest audit record that is committed
         self.facts = _facts(claimed)
         self.ledger = Ledger(claimed, worker_id=deps.worker_id)
         self._deps = deps
@@ -85,10 +77,7 @@ class Standing:
         if signals is None:
             raise StaleOwner(write.run_id, write.epoch)
         self.durable = write.saga
-        self.committed = Committed(
-            audit_seq=write.audit[-1].seq if write.audit else self.committed.audit_seq,
-            number=write.number,
-        )
+        self.durable_seq = write.audit[-1].seq if write.audit else self.durable_seq
         self._wish, self._refuses_cancel = signals, False
 
     async def reach(self, point: str) -> None:
@@ -182,28 +171,34 @@ class Standing:
 
 
 async def give_back(
-    run: RunRecord, saga: Saga, deps: Deps, *, why: str, after: Committed, driven: bool = True
+    run: RunRecord,
+    saga: Saga,
+    deps: Deps,
+    *,
+    why: str,
+    seq: int,
+    number: int = 1,
+    driven: bool = True,
 ) -> None:
     """Release a run as it was last committed; the sweep finds it.
 
+    `seq` is that of its next audit record, `number` that of its owner's next write.
     Its claims count on, so that one that always fails is escalated in the end; not when it was
     never `driven`, which is no fault of the run's.
     """
     record = AuditRecord(
-        seq=after.audit_seq + 1, at=deps.clock.now(), kind="run.given_back", actor=deps.worker_id,
+        seq=seq, at=deps.clock.now(), kind="run.given_back", actor=deps.worker_id,
         data={"why": why},
     )  # fmt: skip
     write = RunWrite(
         run_id=run.id, owner=deps.worker_id, epoch=run.epoch, saga=saga, audit=(record,),
-        number=after.number + 1, release=True, progressed=not driven,
+        number=number, release=True, progressed=not driven,
     )  # fmt: skip
     signals = await deps.journal.submit(write)
     if signals is not None and signals.cancel is not None and saga.status in TIMED:
         # A run that would sleep stays ours while there is a wish to cancel it, which nobody here
         # can answer. So it is to go on at once, with whoever takes it up.
-        await deps.journal.submit(
-            replace(write, saga=_due(saga), audit=(), number=write.number + 1)
-        )
+        await deps.journal.submit(replace(write, saga=_due(saga), audit=(), number=number + 1))
 
 
 def _due(saga: Saga) -> Saga:

@@ -185,8 +185,11 @@ def given_back_as_not_committed() -> Iterator[None]:
 
     async def release(self: RunDriver, why: str) -> None:
         strike()
-        run, after = self._run, replace(self._run.committed, number=self._run.ledger.writes)
-        await give_back(run.ledger.run, run.saga, self._deps, why=why, after=after)
+        run = self._run
+        await give_back(
+            run.ledger.run, run.saga, self._deps, why=why, seq=run.durable_seq + 1,
+            number=run.ledger.writes + 1,
+        )  # fmt: skip
 
     with replaced(RunDriver, "release_as_last_committed", release):
         yield
