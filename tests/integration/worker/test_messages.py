@@ -49,6 +49,31 @@ async def test_bytes_equal_the_ordinary_producers(
     await ours.close()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"parent_hop_id": None, "epoch": 0},
+        {"label": '100 % ünïcode "%s" %d', "task": "tasks.%s"},
+        {"run_id": 'a "quoted" \\ run', "hop_id": "žluť", "parent_hop_id": "\n"},
+        {"label": "private \ue000 \ue004", "task": "\ue001"},
+    ],
+)
+async def test_names_and_ids_of_any_kind_are_written_as_the_ordinary_producer_does(
+    app: OrchestratorApp, client: redis.Redis, changes: dict[str, Any]
+) -> None:
+    hint = a_hint(**changes)
+    ours, theirs = RedisHints(app), KombuHints(app)
+
+    await ours.publish([hint, hint])
+    await theirs.publish([hint])
+
+    first, second, wanted = (client.rpop(hint.queue) for _ in range(3))
+    assert first == second
+    assert unpacked(first) == unpacked(wanted)
+    await ours.close()
+
+
 async def test_a_kombu_consumer_reads_both_alike(app: OrchestratorApp, client: redis.Redis) -> None:
     hint = a_hint()
     ours = RedisHints(app)
