@@ -11,6 +11,7 @@ from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from orchestrator.definitions.plain_schemas import plain_check
 from orchestrator.definitions.problems import pointer, shown
 from orchestrator.errors import InvalidInput, Problem
 
@@ -24,12 +25,18 @@ class InputsSchema:
         self._schema = schema
         # An empty registry: the default one would fetch remote references over the network.
         self._validator = Draft202012Validator(schema, registry=Registry())
+        self._has_defaults = _has_defaults(schema)
+        self._certainly_fits = plain_check({"type": "object", **schema})
 
     def check(self, workflow: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs with defaults. Raises InvalidInput naming every field."""
-        if not isinstance(inputs, Mapping):
+        if not isinstance(inputs, dict | Mapping):  # asking for a dict first is the quicker
             raise _invalid(workflow, [Problem(place="/", found=shown(inputs), wanted="an object")])
-        filled: dict[str, Any] = with_defaults(self._schema, dict(inputs))
+        filled: dict[str, Any] = dict(inputs)
+        if self._has_defaults:
+            filled = with_defaults(self._schema, filled)
+        if self._certainly_fits is not None and self._certainly_fits(filled):
+            return filled
         problems = [
             Problem(
                 place=pointer(tuple(error.absolute_path)) or "/",
@@ -71,6 +78,15 @@ def with_defaults(schema: Any, value: Any) -> Any:
         elif isinstance(part, Mapping) and "default" in part:
             filled[name] = copy.deepcopy(part["default"])
     return filled
+
+
+def _has_defaults(schema: Any) -> bool:
+    """Whether `with_defaults` could add anything."""
+    properties = schema.get("properties") if isinstance(schema, Mapping) else None
+    parts = properties.values() if isinstance(properties, Mapping) else ()
+    return any(
+        isinstance(part, Mapping) and ("default" in part or _has_defaults(part)) for part in parts
+    )
 
 
 def schema_problems(schema: Any) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
