@@ -113,9 +113,9 @@ def _on_link(saga: Saga, event: e.Event, now: datetime) -> Decision:
     check_link(link.status, event)
     match event:
         case e.Began():
-            started = replace(
-                link, status=LinkStatus.STARTED, attempts=link.attempts + 1,
-                first_started_at=link.first_started_at or now,
+            started = Link(
+                status=LinkStatus.STARTED, attempts=link.attempts + 1, doubt=link.doubt,
+                first_started_at=link.first_started_at or now, sequence=link.sequence,
             )  # fmt: skip
             return Decision(saga=_put(saga, at, event, started), command=None)
         case e.Withdrawn():
@@ -124,7 +124,7 @@ def _on_link(saga: Saga, event: e.Event, now: datetime) -> Decision:
         case e.Landed():
             return _on_landed(saga, at, event, now)
         case e.NotNeeded():
-            not_needed = replace(link, status=LinkStatus.NOT_NEEDED, doubt=False)
+            not_needed = link.moved(LinkStatus.NOT_NEEDED, doubt=False)
             return _next(_put(saga, at, event, not_needed), now)
         case e.NotLanded():
             return _on_not_landed(saga, at, event, now)
@@ -296,9 +296,8 @@ def _next_backward(saga: Saga) -> Decision:
         if link.status in DONE:
             continue
         if saga.plan.steps[step].compensation is None:
-            saga = _replace_link(
-                saga, (step, Direction.BACKWARD), replace(link, status=LinkStatus.NOT_NEEDED)
-            )
+            not_needed = link.moved(LinkStatus.NOT_NEEDED, doubt=link.doubt)
+            saga = saga.with_link(step, Direction.BACKWARD, not_needed)
             continue
         at = (step, Direction.BACKWARD)
         if link.doubt:
@@ -316,7 +315,7 @@ def _settle_doubt(saga: Saga, at: tuple[int, Direction]) -> Decision:
         return Decision(saga=saga, command=Verify(step=at[0], direction=at[1]))
     unknown = replace(saga.link(*at), status=LinkStatus.UNKNOWN)
     detail = "its worker ended while the request may have been under way"
-    return _escalate(_replace_link(saga, at, unknown), EscalationReason.IN_DOUBT, detail, at)
+    return _escalate(saga.with_link(*at, unknown), EscalationReason.IN_DOUBT, detail, at)
 
 
 def _turn_back(saga: Saga, cause: str, now: datetime) -> Decision:
@@ -372,23 +371,14 @@ def _next_delay(
 
 
 def _landed(saga: Saga, at: tuple[int, Direction], event: e.Event, status: LinkStatus) -> Saga:
-    taken = [link.sequence or 0 for state in saga.steps for link in (state.forward, state.undo)]
-    link = replace(saga.link(*at), status=status, doubt=False, sequence=max(taken, default=0) + 1)
+    latest = 0
+    for state in saga.steps:
+        latest = max(latest, state.forward.sequence or 0, state.undo.sequence or 0)
+    link = saga.link(*at).moved(status, doubt=False, sequence=latest + 1)
     return _put(saga, at, event, link)
 
 
 def _put(saga: Saga, at: tuple[int, Direction], event: e.Event, link: Link) -> Saga:
     """Replace a link after checking the move against the table."""
     check_link(saga.link(*at).status, event, link.status)
-    return _replace_link(saga, at, link)
-
-
-def _replace_link(saga: Saga, at: tuple[int, Direction], link: Link) -> Saga:
-    step, direction = at
-    before = saga.steps[step]
-    after = (
-        replace(before, forward=link)
-        if direction is Direction.FORWARD
-        else replace(before, undo=link)
-    )
-    return replace(saga, steps=(*saga.steps[:step], after, *saga.steps[step + 1 :]))
+    return saga.with_link(*at, link)

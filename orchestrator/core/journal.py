@@ -8,7 +8,7 @@ otherwise today is found out: `replay` raises where it does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +31,9 @@ EVENTS: dict[str, type[e.Event]] = {
     for name, kind in vars(e).items()
     if isinstance(kind, type) and issubclass(kind, e.Event) and kind is not e.Event
 }
+_FIELDS = {
+    kind: tuple((field.name, field.default) for field in fields(kind)) for kind in EVENTS.values()
+}
 _TIMES = {"until"}
 _MODES = {"mode"}
 
@@ -48,21 +51,21 @@ class ReplayDiffers(Exception):
 
 def entry(event: e.Event, now: datetime, command: Command | None) -> dict[str, Any]:
     """One decision as JSON. Fields that have their default value are left out."""
-    given = {
-        field.name: _plain(getattr(event, field.name))
-        for field in fields(event)
-        if field.default is MISSING or getattr(event, field.name) != field.default
-    }
-    return {
-        "event": type(event).__name__, **given, "at": now.isoformat(), "then": in_words(command),
-    }  # fmt: skip
+    told: dict[str, Any] = {"event": type(event).__name__}
+    for name, default in _FIELDS[type(event)]:
+        value = getattr(event, name)
+        if value != default:  # nothing equals MISSING, which stands for no default
+            told[name] = _plain(value)
+    told["at"] = now.isoformat()
+    told["then"] = in_words(command)
+    return told
 
 
 def event_of(recorded: Mapping[str, Any]) -> e.Event:
     """The event of an entry. Raises KeyError for an unknown one."""
     kind = EVENTS[recorded["event"]]
-    names = {field.name for field in fields(kind)}
-    return kind(**{name: _value(name, recorded[name]) for name in names & recorded.keys()})
+    given = {name: _value(name, recorded[name]) for name, _ in _FIELDS[kind] if name in recorded}
+    return kind(**given)
 
 
 def replay(

@@ -7,7 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, is_typeddict
 
@@ -35,6 +35,14 @@ class Signature:
     takes_any: bool  # it has **kwargs
     takes_context: bool
     result: Mapping[str, Any]
+    _required: frozenset[str] = field(init=False, repr=False, compare=False)
+    _known: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        context = {CONTEXT} if self.takes_context else set()
+        required = frozenset(p.name for p in self.parameters if p.required)
+        object.__setattr__(self, "_required", required)
+        object.__setattr__(self, "_known", frozenset({p.name for p in self.parameters} | context))
 
     @property
     def result_names(self) -> frozenset[str] | None:
@@ -48,13 +56,14 @@ class Signature:
 
     def bind(self, arguments: Mapping[str, Any]) -> None:
         """Check that the function can be called with these. Raises TypeError."""
+        given = arguments.keys()
+        if self._required <= given and (self.takes_any or given <= self._known):
+            return
         missing = [p.name for p in self.parameters if p.required and p.name not in arguments]
         if missing:
             raise TypeError(f"no {', '.join(missing)}")
-        known = {p.name for p in self.parameters} | ({CONTEXT} if self.takes_context else set())
-        unknown = [name for name in arguments if name not in known]
-        if unknown and not self.takes_any:
-            raise TypeError(f"it does not take {', '.join(unknown)}")
+        unknown = [name for name in arguments if name not in self._known]
+        raise TypeError(f"it does not take {', '.join(unknown)}")
 
     def arguments_schema(self) -> dict[str, Any]:
         """JSON schema of the keyword arguments."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import orjson
 import structlog
 
 from orchestrator.core import events as e
@@ -138,4 +139,7 @@ def _fitting(
 
 
 def _json_bytes(value: Any) -> int:
-    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    try:
+        return len(orjson.dumps(value))
+    except TypeError:  # a lone surrogate or a number beyond 64 bits, which are kept all the same
+        return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))

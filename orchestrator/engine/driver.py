@@ -264,17 +264,17 @@ class RunDriver:
         """Make the intent durable."""
         if crashpoints.hook is not None:
             await self._run.reach("before_intent")
-        now = self._deps.clock.now()
         self._run.apply(e.Began())
+        link = self._run.saga.link(*at)
         first = self._run.ledger.link(at).started_at is None
         self._run.ledger.change(
             at,
             LinkWrite(
-                step=at[0], direction=at[1], link=self._run.saga.link(*at), request=request,
-                started_at=now if first else None,
+                step=at[0], direction=at[1], link=link, request=request,
+                started_at=self._run.decided_at if first else None,
             ),
         )  # fmt: skip
-        self._run.audit("begun", at, {"attempt": self._run.saga.link(*at).attempts})
+        self._run.audit("begun", at, {"attempt": link.attempts})
         await self._run.flush()
         if crashpoints.hook is not None:
             await self._run.reach("after_intent")
@@ -341,7 +341,7 @@ class RunDriver:
 
     def _take_answer(self, at: At, answer: Answer, kind: str) -> Decision:
         judgement = within(answer.judgement, at[1], self._deps.limits.max_output_bytes)
-        self._run.note_attempt(at, kind, replace(answer, judgement=judgement))
+        self._run.note_attempt(at, kind, answer, judgement)
         event = event_of(judgement, self._deps.jitter())
         return self._settle(at, event, reason=judgement.reason, outputs=judgement.outputs)
 
@@ -354,14 +354,12 @@ class RunDriver:
         if link.status not in HAPPENED:
             outputs = None
         if outputs is not None and at[1] is Direction.FORWARD:
-            self._run.facts = replace(
-                self._run.facts, outputs={**self._run.facts.outputs, self._run.step_id(at): outputs}
-            )
+            self._run.landed(at, outputs)
         self._run.ledger.change(
             at,
             LinkWrite(
                 step=at[0], direction=at[1], link=link, outputs=outputs, error=reason or None,
-                finished_at=self._deps.clock.now(),
+                finished_at=self._run.decided_at,
             ),
         )  # fmt: skip
         self._run.ledger.progressed()

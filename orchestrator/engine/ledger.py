@@ -29,7 +29,8 @@ class Ledger:
     def __init__(self, claimed: ClaimedRun, *, worker_id: str) -> None:
         self.run = claimed.run
         self._worker_id = worker_id
-        self._steps = list(claimed.steps)
+        self._claimed = claimed.steps
+        self._links: dict[At, LinkRecord] = {}  # that have changed since
         self._changed: dict[At, LinkWrite] = {}
         self._attempts: list[AttemptRecord] = []
         self._audit: list[AuditRecord] = []
@@ -50,18 +51,28 @@ class Ledger:
     @property
     def steps(self) -> tuple[StepRecord, ...]:
         """All steps as they stand now."""
-        return tuple(self._steps)
+        return tuple(
+            replace(
+                step,
+                forward=self.link((step.index, Direction.FORWARD)),
+                undo=self.link((step.index, Direction.BACKWARD)),
+            )
+            for step in self._claimed
+        )
 
     def link(self, at: At) -> LinkRecord:
         """A link as it stands now, committed or not."""
+        record = self._links.get(at)
+        if record is not None:
+            return record
         step, direction = at
-        record = self._steps[step]
-        return record.forward if direction is Direction.FORWARD else record.undo
+        claimed = self._claimed[step]
+        return claimed.forward if direction is Direction.FORWARD else claimed.undo
 
     def change(self, at: At, write: LinkWrite) -> None:
         """Take a changed link over; several changes between commits become one write."""
         self._changed[at] = _merged(self._changed.get(at), write)
-        self._remember(at, _applied(self.link(at), write))
+        self._links[at] = _applied(self.link(at), write)
 
     def attempt(self, record: AttemptRecord) -> None:
         """Add a finished attempt."""
@@ -109,15 +120,6 @@ class Ledger:
         self._changed, self._attempts, self._audit = {}, [], []
         self._progressed = False
         return write
-
-    def _remember(self, at: At, record: LinkRecord) -> None:
-        step, direction = at
-        before = self._steps[step]
-        self._steps[step] = (
-            replace(before, forward=record)
-            if direction is Direction.FORWARD
-            else replace(before, undo=record)
-        )
 
 
 def _merged(before: LinkWrite | None, after: LinkWrite) -> LinkWrite:

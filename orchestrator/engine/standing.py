@@ -6,6 +6,7 @@ epoch, and answers with what others want of the run meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,9 @@ from orchestrator import crashpoints
 from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
-from orchestrator.core.exchange import Facts
+from orchestrator.core.exchange import Facts, Judgement
 from orchestrator.core.plan import Effects, Plan
-from orchestrator.core.saga import Decision, Saga, current
+from orchestrator.core.saga import Decision, Link, Saga, current
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer
@@ -40,6 +41,7 @@ class Standing:
     def __init__(self, claimed: ClaimedRun, plan: Plan, deps: Deps) -> None:
         self.saga = claimed.saga(plan)
         self.durable = self.saga  # as last committed
+        self.decided_at = deps.clock.now()  # when the core last decided on something
         self.durable_seq = claimed.run.audit_seq  # of the latest audit record that is committed
         self.facts = _facts(claimed)
         self.ledger = Ledger(claimed, worker_id=deps.worker_id)
@@ -48,10 +50,11 @@ class Standing:
         self._refuses_cancel = False  # the next write says so
         self._journal: list[dict[str, Any]] = []  # decided on since the last audit record
         self._told = self.saga.status  # by the audit
+        self._noted = self.saga  # whose links the ledger has
 
     def apply(self, event: e.Event) -> Decision:
         """Let the core decide; what it decided goes into the journal with the next commit."""
-        now = self._deps.clock.now()
+        now = self.decided_at = self._deps.clock.now()
         decision = decide(self.saga, event, now)
         self.saga = decision.saga
         self._journal.append(journal.entry(event, now, decision.command))
@@ -109,8 +112,17 @@ class Standing:
         self.audit("run.cancelled", None, {"mode": mode, "reason": reason})
         return decision
 
-    def note_attempt(self, at: At, kind: str, answer: Answer) -> None:
-        response, judgement = answer.response, answer.judgement
+    def landed(self, at: At, outputs: Mapping[str, Any]) -> None:
+        """What a forward step gave is a fact for those after it."""
+        facts = self.facts
+        self.facts = Facts(
+            run_id=facts.run_id, inputs=facts.inputs,
+            outputs={**facts.outputs, self.step_id(at): outputs},
+        )  # fmt: skip
+
+    def note_attempt(self, at: At, kind: str, answer: Answer, judgement: Judgement) -> None:
+        """Keep what an attempt brought; `judgement` is what counts of its answer."""
+        response = answer.response
         self.ledger.attempt(
             AttemptRecord(
                 id=self._deps.new_id(), step=at[0], direction=at[1],
@@ -128,23 +140,31 @@ class Standing:
         On its way back it marks what needs no undo, and after a death what is in doubt. A commit
         that left such a link out would let the next owner stand at another one than we do.
         """
-        for step in range(len(self.saga.steps)):
-            for direction in Direction:
-                at = (step, direction)
-                link, known = self.saga.link(*at), self.ledger.link(at).link
-                if link is not known and link != known:
-                    self.ledger.change(at, LinkWrite(step=step, direction=direction, link=link))
+        pairs = zip(self.saga.steps, self._noted.steps, strict=True)
+        for step, (state, noted) in enumerate(pairs):
+            if state is not noted:
+                self._note_link((step, Direction.FORWARD), state.forward)
+                self._note_link((step, Direction.BACKWARD), state.undo)
+        self._noted = self.saga
+
+    def _note_link(self, at: At, link: Link) -> None:
+        known = self.ledger.link(at).link
+        if link is not known and link != known:
+            self.ledger.change(at, LinkWrite(step=at[0], direction=at[1], link=link))
 
     def audit(self, what: str, at: At | None, data: dict[str, Any]) -> None:
         kind = what
         if at is not None:
             kind = ("step." if at[1] is Direction.FORWARD else "undo.") + what
             data = {"step": self.step_id(at), **data}
+        now = self.decided_at
         if self._journal:
-            data = {**data, "events": self._journal}
+            data["events"] = self._journal
             self._journal = []
+        else:
+            now = self._deps.clock.now()
         self._told = self.saga.status
-        self.ledger.audit(kind, self._deps.clock.now(), actor=self._deps.worker_id, data=data)
+        self.ledger.audit(kind, now, actor=self._deps.worker_id, data=data)
 
     def _note_journal(self) -> None:
         """What was decided on without a record of its own must not be missing in a replay.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import inspect
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import orjson
@@ -31,6 +31,7 @@ class TaskTransport:
 
     def __init__(self, registry: TaskRegistry, *, threads: int) -> None:
         self._registry = registry
+        self._async_names = {task.name for task in registry if task.is_async}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="task")
 
     async def send(
@@ -52,7 +53,7 @@ class TaskTransport:
         begun = time.monotonic()
         if not context.may_leave():
             raise NotLanded(f"task {task.name}: this process was held up before it", retryable=True)
-        call = self._in_loop if task.is_async else self._in_thread
+        call = self._in_loop if task.name in self._async_names else self._in_thread
         result = await call(task, arguments, seconds)
         return Response(
             status=200, headers=_HEADERS, body=_body(task, result),
@@ -64,9 +65,18 @@ class TaskTransport:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _in_loop(self, task: Task, arguments: dict[str, Any], seconds: float) -> Any:
+        call = task.function(**arguments)
+        try:
+            waits_for = call.send(None)
+        except StopIteration as ended:  # it waited for nothing, so it needs no timer
+            return ended.value
+        except StepError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _failed(task, f"{type(error).__name__}: {error}") from error
         try:
             async with asyncio.timeout(seconds) as limit:
-                return await task.function(**arguments)
+                return await _rest(call, waits_for)
         except StepError:
             raise
         except (Exception, SystemExit) as error:
@@ -99,16 +109,30 @@ def _arguments(task: Task, request: FrozenRequest, context: AttemptContext) -> d
             raise TypeError("its arguments are not a JSON object")
         if task.takes_context:
             arguments["context"] = _context(request, context)
-        _signature(task.function).bind(**arguments)
+        task.signature.bind(arguments)
     except (TypeError, ValueError) as error:
         why = f"task {task.name} cannot be called: {error}"
         raise NotLanded(why, settles_doubt=False) from error
     return arguments
 
 
-@cache
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
+@types.coroutine
+def _rest(call: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """What `await call` would go on to do, had it come to wait for this (PEP 380)."""
+    while True:
+        try:
+            sent = yield waits_for
+        except GeneratorExit:
+            call.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the function's to handle
+            resume = partial(call.throw, error)
+        else:
+            resume = partial(call.send, sent)
+        try:
+            waits_for = resume()
+        except StopIteration as ended:
+            return ended.value
 
 
 def _context(request: FrozenRequest, context: AttemptContext) -> TaskContext:

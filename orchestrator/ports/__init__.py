@@ -24,6 +24,7 @@ from orchestrator.ports.hints import (
     Redelivery,
     hop_id_of,
     hop_ids,
+    hop_ids_at,
     queue_name,
 )
 from orchestrator.ports.outside import (
@@ -113,5 +114,6 @@ __all__ = [
     "WorkflowVersion",
     "hop_id_of",
     "hop_ids",
+    "hop_ids_at",
     "queue_name",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from uuid import NAMESPACE_OID, uuid5
+from uuid import NAMESPACE_OID
+
+from uuid_utils import UUID, uuid5
 
 from orchestrator.core.saga import Saga, current, previous
 from orchestrator.core.states import Direction
@@ -32,7 +33,7 @@ class Hint:
     def at(saga: Saga, *, run_id: str, epoch: int, lane: str) -> Hint:
         """The wake-up for the link at which a run stands."""
         at = current(saga)
-        hop_id, parent_hop_id = hop_ids(run_id, saga)
+        hop_id, parent_hop_id = hop_ids_at(run_id, saga, at)
         call = None if at is None or not saga.has_call(*at) else saga.call(*at)
         forward = saga.direction is Direction.FORWARD
         return Hint(
@@ -46,23 +47,29 @@ class Hint:
         )
 
 
-@lru_cache(maxsize=16_384)  # asked for at every write and event of a step
+_NAMESPACE = UUID(bytes=NAMESPACE_OID.bytes)
+
+
 def hop_id_of(run_id: str, at: tuple[int, Direction] | None) -> str:
     """The id of a link's message, the same whoever works it out (`at` None: the chain's end).
 
     The first link's is the run's own: in Celery's terms a root's root_id is its own id.
     """
     if at is None:
-        return str(uuid5(NAMESPACE_OID, f"{run_id}/end"))
+        return str(uuid5(_NAMESPACE, f"{run_id}/end"))
     step, direction = at
     if step == 0 and direction is Direction.FORWARD:
         return run_id
-    return str(uuid5(NAMESPACE_OID, f"{run_id}/{direction}/{step}"))
+    return str(uuid5(_NAMESPACE, f"{run_id}/{direction}/{step}"))
 
 
 def hop_ids(run_id: str, saga: Saga) -> tuple[str, str | None]:
     """Ids of the message for the link at which a run stands, and of the one before it."""
-    at = current(saga)
+    return hop_ids_at(run_id, saga, current(saga))
+
+
+def hop_ids_at(run_id: str, saga: Saga, at: tuple[int, Direction] | None) -> tuple[str, str | None]:
+    """The same where it is known at which link the run stands."""
     before = previous(saga, at)
     return hop_id_of(run_id, at), None if before is None else hop_id_of(run_id, before)
 

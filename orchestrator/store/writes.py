@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.core.saga import current
 from orchestrator.core.states import SETTLED, TIMED, Direction
-from orchestrator.ports import LinkWrite, RunWrite, hop_ids
+from orchestrator.ports import LinkWrite, RunWrite, hop_ids_at
 from orchestrator.store import codec
 from orchestrator.store.codec import storable
 from orchestrator.store.dialect import Bulk, Dialect
@@ -164,14 +164,14 @@ def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
         time(saga.wake_at), saga.cancel, storable(saga.cause), time(saga.deadline_at),
         None if at is None else at[0],
         write.progressed, write.release or settled, write.release and saga.status in TIMED,
-        write.refuses_cancel, *_hop_ids(write), write.hinted,
+        write.refuses_cancel, *_hop_ids(write, at), write.hinted,
         codec.dump_optional(write.outputs), settled, write.audit[-1].seq if write.audit else None,
     )  # fmt: skip
 
 
-def _hop_ids(write: RunWrite) -> tuple[str | None, str | None]:
+def _hop_ids(write: RunWrite, at: tuple[int, Direction] | None) -> tuple[str | None, str | None]:
     """Nothing for a saga without a plan: whoever could not read it gives the run back as it was."""
-    return hop_ids(write.run_id, write.saga) if write.saga.plan.steps else (None, None)
+    return hop_ids_at(write.run_id, write.saga, at) if write.saga.plan.steps else (None, None)
 
 
 def link_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:

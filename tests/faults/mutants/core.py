@@ -45,7 +45,7 @@ def order_of_completion_lost() -> Iterator[None]:
     def around(landed: Any) -> Any:
         def spoilt(saga: Saga, at: At, event: e.Event, status: LinkStatus) -> Saga:
             done = landed(saga, at, event, status)
-            return deciding._replace_link(done, at, replace(done.link(*at), sequence=1))
+            return done.with_link(*at, replace(done.link(*at), sequence=1))
 
         return spoilt
 
@@ -76,7 +76,7 @@ def doubt_forgotten_on_takeover() -> Iterator[None]:
             if taken is saga or at is None:
                 return taken
             strike()
-            return deciding._replace_link(taken, at, replace(taken.link(*at), doubt=False))
+            return taken.with_link(*at, replace(taken.link(*at), doubt=False))
 
         return spoilt
 
@@ -99,7 +99,7 @@ def doubtful_taken_for_failed() -> Iterator[None]:
         if saga.call(*at).effects is Effects.UNKEYED and at[1] is Direction.FORWARD:
             strike()
             failed = replace(saga.link(*at), status=LinkStatus.FAILED, doubt=False)
-            gone = deciding._replace_link(saga, at, failed)
+            gone = saga.with_link(*at, failed)
             back = replace(gone, direction=Direction.BACKWARD, status=RunStatus.COMPENSATING)
             return deciding._next_backward(back)
         return settle(saga, at)
@@ -122,7 +122,7 @@ def undoing_goes_on_after_a_failure() -> Iterator[None]:
                 return give_up(saga, at, reason, now)
             strike()
             passed = replace(saga.link(*at), status=LinkStatus.SKIPPED)
-            return deciding._next_backward(deciding._replace_link(saga, at, passed))
+            return deciding._next_backward(saga.with_link(*at, passed))
 
         return spoilt
 
@@ -173,7 +173,7 @@ def success_executed_again() -> Iterator[None]:
             if taken is saga or taken.direction is Direction.BACKWARD or not done:
                 return taken
             strike()
-            return deciding._replace_link(taken, (done[-1], Direction.FORWARD), Link())
+            return taken.with_link(done[-1], Direction.FORWARD, Link())
 
         return spoilt
 

@@ -156,6 +156,37 @@ async def test_a_function_out_of_time_is_in_doubt(call: Send) -> None:
         await call(slow_async, timeout=0.05)
 
 
+async def test_an_async_function_may_wait_often_and_handle_what_interrupts_it(call: Send) -> None:
+    ended: list[str] = []
+
+    @task(effects="none")
+    async def patient() -> dict[str, int]:
+        values = [await asyncio.sleep(0, number) for number in range(3)]
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            values.append(await asyncio.wait_for(asyncio.sleep(0.001, 7), 5))
+        return {"sum": sum(values)}
+
+    @task(effects="none")
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.001)
+            ended.append("cleaned up")
+            raise
+
+    assert json.loads((await call(patient)).body) == {"sum": 0 + 1 + 2 + 7}
+    transport = TaskTransport(TaskRegistry([made := task_of(stubborn)]), threads=1)
+    request = FrozenRequest(method="TASK", target=made.name, key="k")
+    with pytest.raises(NotLanded, match="no result within"):
+        await transport.send("tasks", request, CONTEXT, timeout_seconds=0.02)
+    assert ended == ["cleaned up"]
+    await transport.aclose()
+
+
 async def test_a_call_that_never_got_a_thread_did_not_run(call: Send) -> None:
     busy = [asyncio.create_task(call(slow_plain, {"seconds": 0.4})) for _ in range(2)]
     await asyncio.sleep(0.05)
