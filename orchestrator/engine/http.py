@@ -4,38 +4,39 @@ A request has not left while there is no connection for it: not resolved, refuse
 connection in time. From the moment it has one it may have left, whatever goes wrong; also when a
 kept-alive connection turns out to be closed, since the server may have read it before closing.
 
-aiohttp repeats idempotent methods on such a connection by itself. A repeat belongs to the retry
-policy and the attempts table, so `_once` turns it off.
+Of aiohttp this uses the connector (names, TLS, kept connections) and the protocol that reads
+answers. Its `ClientSession` would cost twice as much as both together, and repeats idempotent
+methods by itself on a connection that was lost, which belongs to the retry policy and the attempts
+table.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import aiohttp
-from multidict import CIMultiDict
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
 from yarl import URL
 
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.engine.apis import ApiConfig, config_of
 from orchestrator.engine.egress import EgressRefused, GuardedResolver, check_literal
+from orchestrator.engine.http_head import Header, HeadWriter
 from orchestrator.errors import InDoubt, InvalidSetting, NotLanded
 from orchestrator.ports import AttemptContext
-
-if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ClientRequest
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
 
 DNS_CACHE_SECONDS = 10
 CREDENTIAL_CACHE_SECONDS = 30.0
 USER_AGENT = "saga-orchestrator"
-_FORBIDDEN = frozenset("\r\n\0")
+_SWITCHING_PROTOCOLS = 101
 
 BaseUrl = Callable[[str], str | None]
 
@@ -68,8 +69,7 @@ class HttpTransport:
         base = client.config.base_url or self._base_url(api)
         if base is None:
             raise NotLanded(f"{api}: no base URL is known in this worker", retryable=True)
-        _stage.set(stage := _Stage(may_leave=context.may_leave))
-        return await client.send(base, request, timeout_seconds, stage)
+        return await client.send(base, request, timeout_seconds, context.may_leave)
 
     async def aclose(self) -> None:
         """Close all connections. Calls in flight become in doubt."""
@@ -83,8 +83,8 @@ class _Client:
     def __init__(self, config: ApiConfig) -> None:
         self.config = config
         self._credential = ("", 0.0)  # header value, when to read it again
-        self._checked_base = ""
-        connector = _Connector(
+        self._known_route: _Route | None = None
+        self._connector = aiohttp.TCPConnector(
             limit=config.connections,
             resolver=GuardedResolver(
                 allow_private=config.allow_private_addresses, timeout_seconds=config.connect_seconds
@@ -93,61 +93,55 @@ class _Client:
             force_close=config.keep_alive_seconds == 0,
             keepalive_timeout=config.keep_alive_seconds or None,
         )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),  # one run's cookies are none of another's
-            skip_auto_headers=("Content-Type",),
-            headers={"User-Agent": USER_AGENT},
-            middlewares=(_once,),
-            trust_env=False,
-        )
+        self._connecting = aiohttp.ClientTimeout(sock_connect=config.connect_seconds)
 
     async def send(
-        self, base: str, request: FrozenRequest, timeout_seconds: float | None, stage: _Stage
+        self,
+        base: str,
+        request: FrozenRequest,
+        timeout_seconds: float | None,
+        may_leave: Callable[[], bool],
     ) -> Response:
-        begun = time.monotonic()
+        begun, stage = time.monotonic(), _Stage()
         try:
-            self._check(base)
-            answer = await self._session.request(
-                request.method, URL(base + request.target, encoded=True),
-                data=request.body or None, headers=self._headers(request),
-                allow_redirects=False, timeout=self._timeout(timeout_seconds),
-            )  # fmt: skip
-            async with answer:
-                body = await self._body(answer)
-        except _HeldUp as error:
-            why = f"{self.config.name}: this process was held up before the request could leave"
-            raise NotLanded(why, retryable=True) from error
+            route = self._route(base)
+            text = self._text(route, request)
+            async with asyncio.timeout(timeout_seconds or self.config.total_seconds):
+                connection = await self._connection(route, may_leave)
+                stage.connected = True
+                message, body = await self._exchange(connection, request, text, timeout_seconds)
         except (EgressRefused, ValueError) as error:  # ValueError: an address that is none
             raise self._refused(error, stage) from error
-        except (aiohttp.ClientError, OSError, _Lost, _TooLarge) as error:  # OSError: timeouts too
-            raise self._outcome(error, stage, begun) from error
+        except (aiohttp.ClientError, HttpProcessingError, OSError, _TooLarge) as error:
+            raise self._outcome(error, stage, begun) from error  # OSError: timeouts too
         return Response(
-            status=answer.status, headers=_lower(answer), body=body,
+            status=message.code, headers=_lower(message.headers), body=body,
             seconds=time.monotonic() - begun,
         )  # fmt: skip
 
     async def aclose(self) -> None:
-        await self._session.close()
+        await self._connector.close()
 
     # --- what goes out ------------------------------------------------------------------------
 
-    def _check(self, base: str) -> None:
-        if base != self._checked_base:
+    def _route(self, base: str) -> _Route:
+        """The way to a base URL. Raises EgressRefused, ValueError."""
+        route = self._known_route
+        if route is None or route.base != base:
             host = urlsplit(base).hostname or ""
             check_literal(host, allow_private=self.config.allow_private_addresses)
-            self._checked_base = base
+            route = self._known_route = _Route.to(base, self.config.headers)
+        return route
 
-    def _headers(self, request: FrozenRequest) -> CIMultiDict[str]:
-        headers = CIMultiDict(request.headers)
-        for name, value in self.config.headers:
-            headers.setdefault(name, value)
+    def _text(self, route: _Route, request: FrozenRequest) -> bytes:
+        """The request as it leaves. Raises ValueError, NotLanded without a credential."""
+        headers: tuple[Header, ...] = request.headers
         if self.config.auth is not None:
-            headers[self.config.auth.header] = self._credential_now()
-        for name, value in headers.items():
-            if not _FORBIDDEN.isdisjoint(name + value):
-                raise ValueError(f"header {name!r} holds a line break")
-        return headers
+            name = self.config.auth.header
+            others = tuple(item for item in headers if item[0].lower() != name.lower())
+            headers = (*others, (name, self._credential_now()))
+        method = request.method.upper()
+        return route.head.write(method, request.target, headers, len(request.body)) + request.body
 
     def _credential_now(self) -> str:
         value, read_again_at = self._credential
@@ -160,27 +154,66 @@ class _Client:
             self._credential = (value, time.monotonic() + CREDENTIAL_CACHE_SECONDS)
         return value
 
-    def _timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
-        """A step's own timeout is for the whole call, thinking time of the server included."""
-        config = self.config
-        return aiohttp.ClientTimeout(
-            total=seconds or config.total_seconds,
-            sock_connect=config.connect_seconds,
-            sock_read=max(config.read_seconds, seconds or 0.0),
-        )
+    async def _connection(self, route: _Route, may_leave: Callable[[], bool]) -> Connection:
+        """A connection on which the request may leave now."""
+        while True:
+            connection = await self._connector.connect(route.request, [], self._connecting)
+            protocol = connection.protocol
+            if protocol is not None and protocol.should_close:
+                connection.close()  # it got an answer while idle: not one to a request of ours
+                continue
+            if may_leave():
+                return connection
+            connection.release()
+            why = f"{self.config.name}: this process was held up before the request could leave"
+            raise NotLanded(why, retryable=True)
 
     # --- what comes back ----------------------------------------------------------------------
 
-    async def _body(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _exchange(
+        self, connection: Connection, request: FrozenRequest, text: bytes, seconds: float | None
+    ) -> tuple[RawResponseMessage, bytes]:
+        """Send and read the whole answer; a connection on which that fails is closed."""
+        try:
+            protocol, transport = connection.protocol, connection.transport
+            assert protocol is not None, "it was handed out just now"
+            assert transport is not None, "it was handed out just now"
+            protocol.set_response_params(
+                skip_payload=request.method == "HEAD", read_until_eof=True,
+                read_timeout=self._read_seconds(seconds),
+            )  # fmt: skip
+            transport.write(text)
+            protocol.start_timeout()
+            message, content = await protocol.read()
+            while (
+                message.code < 200 and message.code != _SWITCHING_PROTOCOLS
+            ):  # the answer is to come
+                message, content = await protocol.read()
+            body = await self._body(message, content)
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()
+        return message, body
+
+    def _read_seconds(self, seconds: float | None) -> float | None:
+        """Between two parts of an answer; None: as long as the call may last altogether.
+
+        A step's own timeout is for the whole call, thinking time of the server included.
+        """
+        longest = max(self.config.read_seconds, seconds or 0.0)
+        return longest if longest < (seconds or self.config.total_seconds) else None
+
+    async def _body(self, message: RawResponseMessage, content: StreamReader) -> bytes:
         """The whole body, decompressed, never more than the configured size in memory."""
         largest = self.config.max_response_bytes
-        announced = answer.content_length
-        if announced is not None and announced > largest:
+        announced = message.headers.get("Content-Length")
+        if announced is not None and int(announced) > largest:
             raise _TooLarge
-        if announced is not None and "Content-Encoding" not in answer.headers:
-            return await answer.read()
+        if announced is not None and message.compression is None:
+            return await content.read()
         parts = bytearray()
-        async for part in answer.content.iter_any():
+        async for part in content.iter_any():
             parts += part
             if len(parts) > largest:
                 raise _TooLarge
@@ -202,10 +235,12 @@ class _Client:
                 return f"no answer within {seconds:.1f} s"
             case aiohttp.ClientConnectorError():
                 return f"no connection to {error.host}:{error.port} ({error.os_error})"
-            case aiohttp.ClientResponseError():
+            case HttpProcessingError():
                 return f"an answer that is not HTTP ({error.message})"
-            case _Lost() | aiohttp.ClientPayloadError():
+            case aiohttp.ClientPayloadError():
                 return f"the connection was lost ({error})"
+            case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+                return f"the connection was lost ({type(error).__name__})"
             case _:
                 return f"{type(error).__name__}: {error}"
 
@@ -215,60 +250,39 @@ class _Client:
         return InDoubt(reason) if stage.connected else NotLanded(reason, settles_doubt=False)
 
 
-class _Lost(Exception):
-    """The connection ended while the request was on it."""
-
-
 class _TooLarge(Exception):
     """The answer's body exceeds the limit."""
-
-
-class _HeldUp(Exception):
-    """The request may not leave any more."""
 
 
 @dataclass(slots=True)
 class _Stage:
     """How far a request has come."""
 
-    may_leave: Callable[[], bool]
     connected: bool = False
 
 
-_stage: ContextVar[_Stage] = ContextVar("stage")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Route:
+    """The way to one base URL."""
+
+    base: str
+    request: ClientRequest  # never sent: it tells the connector where to connect to
+    head: HeadWriter
+
+    @staticmethod
+    def to(base: str, headers: tuple[Header, ...]) -> _Route:
+        """With the headers that every request gets which does not set them. Raises ValueError."""
+        url = URL(base, encoded=True)
+        own = {"User-Agent": USER_AGENT, **dict(headers)}
+        request = ClientRequest("GET", url, headers=own, loop=asyncio.get_running_loop())
+        head = HeadWriter(prefix=urlsplit(base).path, defaults=request.headers.items())
+        return _Route(base=base, request=request, head=head)
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Asks whether a request may still leave, and notes that it has got its connection."""
-
-    async def connect(
-        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        stage = _stage.get()
-        if not stage.may_leave():
-            connection.release()
-            raise _HeldUp
-        stage.connected = True
-        return connection
-
-
-async def _once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Hide a lost connection from aiohttp, which would send PUT and DELETE again."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Lost(type(error).__name__) from error
-
-
-def _lower(answer: aiohttp.ClientResponse) -> dict[str, str]:
+def _lower(headers: CIMultiDictProxy[str]) -> dict[str, str]:
     """Headers with lower-case names; repeated ones joined, as HTTP allows."""
-    headers: dict[str, str] = {}
-    for name, value in answer.headers.items():
+    found: dict[str, str] = {}
+    for name, value in headers.items():
         key = name.lower()
-        headers[key] = f"{headers[key]}, {value}" if key in headers else value
-    return headers
+        found[key] = f"{found[key]}, {value}" if key in found else value
+    return found

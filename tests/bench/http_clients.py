@@ -121,7 +121,32 @@ async def pyreqwest_call(url: str) -> AsyncIterator[Call]:
         yield call
 
 
+@asynccontextmanager
+async def ours_call(url: str) -> AsyncIterator[Call]:
+    """Our transport: aiohttp's connector and protocol without its session."""
+    from orchestrator.core.exchange import FrozenRequest
+    from orchestrator.core.states import Direction
+    from orchestrator.engine.apis import ApiConfig
+    from orchestrator.engine.http import HttpTransport
+    from orchestrator.ports import AttemptContext
+
+    config = ApiConfig(name="stub", base_url=url, allow_private_addresses=True)
+    transport = HttpTransport({"stub": config})
+    headers = tuple(HEADERS.items())
+    context = AttemptContext(
+        run_id="r", step_id="s", direction=Direction.FORWARD, attempt=1, tenant="default"
+    )
+
+    async def call() -> int:
+        request = FrozenRequest(method="PUT", target="/1", headers=headers, body=BODY)
+        return (await transport.send("stub", request, context, timeout_seconds=None)).status
+
+    yield call
+    await transport.aclose()
+
+
 CLIENTS = {
+    "saga-orchestrator": ours_call,
     "aiohttp": aiohttp_call,
     "httpx": httpx_call,
     "niquests": niquests_call,

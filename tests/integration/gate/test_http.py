@@ -125,6 +125,62 @@ async def test_compressed_answers_are_read() -> None:
         assert (await send(transport)).body == b'{"a": 1}'
 
 
+async def test_hints_before_the_answer_are_passed_over() -> None:
+    hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    async with raw_server(says(hints + body(b"{}"))) as server, http(server.url) as transport:
+        for _ in range(2):
+            assert (await send(transport)).body == b"{}"
+    assert server.connections == 1
+
+
+async def test_an_answer_to_head_has_no_body() -> None:
+    answer = says(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nETag: x\r\n\r\n")
+    async with raw_server(answer) as server, http(server.url) as transport:
+        for _ in range(2):
+            response = await send(transport, replace(GET, method="HEAD"))
+            assert (response.body, response.headers["etag"]) == (b"", "x")
+    assert server.connections == 1
+
+
+async def test_an_answer_that_ends_with_its_connection_is_whole() -> None:
+    answer = says(b"HTTP/1.1 200 OK\r\n\r\nall of it", close=True)
+    async with raw_server(answer) as server, http(server.url) as transport:
+        for _ in range(2):
+            assert (await send(transport)).body == b"all of it"
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("line", [b"Connection: close", b"Connection: keep-alive"])
+async def test_the_server_says_whether_a_connection_is_kept(line: bytes) -> None:
+    async with raw_server(says(body(b"{}", line))) as server, http(server.url) as transport:
+        await send(transport)
+        await send(transport)
+    assert server.connections == (2 if b"close" in line else 1)
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
+    idle, unasked = asyncio.Event(), asyncio.Event()
+
+    async def answer(server: RawServer, _: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(body(b"%d" % len(server.requests)))
+        if len(server.requests) == 1:
+            async with asyncio.timeout(5):
+                await idle.wait()
+            writer.write(body(b"", status=b"408 Request Timeout"))
+            await writer.drain()
+            unasked.set()
+
+    async with raw_server(answer) as server, http(server.url) as transport:
+        assert (await send(transport)).body == b"1"
+        idle.set()
+        async with asyncio.timeout(5):
+            await unasked.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)  # each turn of the loop reads what has arrived
+        assert (await send(transport)).body == b"2"
+    assert server.connections == 2
+
+
 # --- it did not leave -----------------------------------------------------------------------------
 
 
@@ -195,6 +251,16 @@ async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
                 assert not error.value.retryable
                 assert not error.value.settles_doubt  # an earlier attempt may have left
         assert server.connections == 0
+
+
+async def test_a_process_that_was_held_up_sends_nothing() -> None:
+    late = replace(CONTEXT, may_leave=lambda: False)
+    async with raw_server(says(body(b"{}"))) as server, http(server.url) as transport:
+        with pytest.raises(NotLanded, match="held up before the request could leave") as error:
+            await transport.send("api", PUT, late, timeout_seconds=None)
+        await send(transport)
+    assert error.value.retryable
+    assert (len(server.requests), server.connections) == (1, 1)
 
 
 async def test_a_line_break_in_a_header() -> None:
