@@ -25,6 +25,7 @@ _TRY_LATER = frozenset({408, 425, 429, 503})  # the API did nothing and says so
 _WHO_ARE_YOU = frozenset({401, 403, 407})
 _ABSENT_THERE = frozenset({404, 410})
 _IN_PROGRESS = 409  # perhaps our own earlier attempt is still being worked on
+_STATUS_TEXTS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +106,10 @@ class AnswerRules:
         if self._result_is_outputs:
             body = exchange.body
             return dict(body) if isinstance(body, Mapping) else {}
-        special = self._already_done.get(exchange.response.status, {})
-        values = {**self._outputs, **special}
-        found = {name: value_or_absent(value, scope) for name, value in values.items()}
-        return {name: value for name, value in found.items() if value is not ABSENT}
+        values = self._outputs
+        if self._already_done:
+            values = {**values, **self._already_done.get(exchange.response.status, {})}
+        return resolved(values, scope)
 
     # --- judging ----------------------------------------------------------------------------------
 
@@ -181,10 +182,7 @@ class AnswerRules:
 def status_text(exchange: Exchange) -> str:
     """`402 Payment Required`."""
     status = exchange.response.status
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
+    return _STATUS_TEXTS.get(status) or str(status)
 
 
 def retry_after(exchange: Exchange) -> float | None:
@@ -234,9 +232,14 @@ def _outputs(data: Mapping[str, Any], path: Path) -> dict[str, Value]:
     return {name: compile_value(value, (*path, name)) for name, value in data.items()}
 
 
-def value_or_absent(value: Value, scope: Scope) -> Any:
-    """A value, or ABSENT where an expression leads nowhere."""
-    try:
-        return value.resolve(scope)
-    except UnresolvedExpression:
-        return ABSENT
+def resolved(values: Mapping[str, Value], scope: Scope) -> dict[str, Any]:
+    """The values by name, without those that lead nowhere."""
+    found = {}
+    for name, one in values.items():
+        try:
+            value = one.resolve(scope)
+        except UnresolvedExpression:
+            continue
+        if value is not ABSENT:
+            found[name] = value
+    return found

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.definitions.expressions import Expression, Root, parse_expression
@@ -45,9 +45,10 @@ class Operand:
 
     value: Any  # an Expression, or the literal itself
 
-    def of(self, scope: Scope) -> Any:
-        """Its value."""
-        return self.value.evaluate(scope) if isinstance(self.value, Expression) else self.value
+    def reader(self) -> Callable[[Scope], Any]:
+        """What tells its value."""
+        value = self.value
+        return value.evaluate if isinstance(value, Expression) else lambda _: value
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,11 @@ class Condition:
 
     text: str
     node: Node
+    holds: Callable[[Scope], bool] = field(init=False, repr=False, compare=False)
+    """Whether it holds. Raises UnreadableBody when it needs a body that cannot be read."""
 
-    def holds(self, scope: Scope) -> bool:
-        """Whether it holds. Raises UnreadableBody when it needs a body that cannot be read."""
-        return _holds(self.node, scope)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "holds", _judge(self.node))
 
     def expressions(self) -> Iterator[Expression]:
         """Every expression in it."""
@@ -224,18 +226,35 @@ def _number(text: str) -> int | float:
 # --- judging --------------------------------------------------------------------------------------
 
 
-def _holds(node: Node, scope: Scope) -> bool:
+def _judge(node: Node) -> Callable[[Scope], bool]:
+    """What a condition says, as a function."""
     match node:
         case Operand():
-            return bool(node.of(scope))
+            value = node.reader()
+            return lambda scope: bool(value(scope))
         case Compare():
-            return compare(node.sign, node.left.of(scope), node.right.of(scope))
+            return _judge_comparison(node)
         case Not():
-            return not _holds(node.part, scope)
+            part = _judge(node.part)
+            return lambda scope: not part(scope)
         case Both():
-            return _holds(node.left, scope) and _holds(node.right, scope)
+            left, right = _judge(node.left), _judge(node.right)
+            return lambda scope: left(scope) and right(scope)
         case Either():
-            return _holds(node.left, scope) or _holds(node.right, scope)
+            left, right = _judge(node.left), _judge(node.right)
+            return lambda scope: left(scope) or right(scope)
+
+
+def _judge_comparison(node: Compare) -> Callable[[Scope], bool]:
+    left, right, sign, wanted = node.left.reader(), node.right.reader(), node.sign, node.right.value
+    if sign == "==" and type(wanted) is int:  # `$statusCode == 200`, nearly always
+
+        def equals(scope: Scope) -> bool:
+            value = left(scope)
+            return value == wanted if type(value) is int else compare(sign, value, wanted)
+
+        return equals
+    return lambda scope: compare(sign, left(scope), right(scope))
 
 
 def compare(sign: str, left: Any, right: Any) -> bool:

@@ -12,6 +12,8 @@ from orchestrator.definitions.problems import RequestRefused
 from orchestrator.errors import Problem
 
 MAX_FORM_DEPTH = 10
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
@@ -39,6 +41,8 @@ def path_segment(value: Any, place: str) -> str:
 
     An empty or dotted segment would lead to another resource, so it is refused.
     """
+    if type(value) is str and _PLAIN_SEGMENT.fullmatch(value):
+        return value
     items = value if _is_array(value) else [value]
     text = ",".join(quote(scalar_text(item, place), safe="") for item in items)
     if text in ("", ".", ".."):
@@ -114,7 +118,7 @@ def _part(name: str, text: str) -> str:
 
 def json_body(value: Any) -> bytes:
     """Compact JSON in the order of the document."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return _JSON.encode(value).encode()
 
 
 def _is_array(value: Any) -> bool:

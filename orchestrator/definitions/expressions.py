@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -45,6 +45,7 @@ class Root(StrEnum):
     REQUEST_PATH = "request.path"
 
 
+_NOTHING: Mapping[str, Any] = {}
 BEFORE_SENDING = frozenset({Root.INPUTS, Root.STEPS})
 """Roots that are known before a request is made."""
 
@@ -58,35 +59,53 @@ class Expression:
     step: str = ""  # of $steps
     name: str = ""  # input, output, header or parameter
     accessors: tuple[str | int, ...] = ()  # what follows, and the pointer's tokens
+    evaluate: Callable[[Scope], Any] = field(init=False, repr=False, compare=False)
+    """Its value, or ABSENT. Raises UnreadableBody when a 2xx answer's body is not JSON."""
 
-    def evaluate(self, scope: Scope) -> Any:
-        """Its value, or ABSENT. Raises UnreadableBody when a 2xx answer's body is not JSON."""
-        match self.root:
-            case Root.INPUTS:
-                return dig_name(scope.inputs, self.name, self.accessors)
-            case Root.STEPS:
-                outputs = scope.facts.outputs.get(self.step, {})
-                return dig_name(outputs, self.name, self.accessors)
-            case _:
-                return ABSENT if scope.exchange is None else self._of(scope.exchange)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "evaluate", _reader(self))
 
-    def _of(self, exchange: Exchange) -> Any:
-        match self.root:
-            case Root.STATUS:
-                return exchange.response.status
-            case Root.METHOD:
-                return exchange.request.method
-            case Root.URL:
-                return exchange.request.target
-            case Root.RESPONSE_HEADER:
-                return exchange.response.headers.get(self.name.lower(), ABSENT)
-            case Root.RESPONSE_BODY:
-                body = exchange.body if self.accessors else exchange.whole_body
-                return dig(body, self.accessors)
-            case Root.REQUEST_BODY:
-                return dig(exchange.request_body, self.accessors)
-            case _:
-                return exchange.request_part(self.root.partition(".")[2], self.name)
+
+def _reader(expression: Expression) -> Callable[[Scope], Any]:
+    """What an expression says, as a function: nothing is left to decide when it is called."""
+    name, accessors, step = expression.name, expression.accessors, expression.step
+    match expression.root:
+        case Root.INPUTS if not accessors:
+            return lambda scope: scope.facts.inputs.get(name, ABSENT)
+        case Root.INPUTS:
+            return lambda scope: dig_name(scope.facts.inputs, name, accessors)
+        case Root.STEPS:
+            return lambda scope: dig_name(scope.facts.outputs.get(step, _NOTHING), name, accessors)
+    read = _exchange_reader(expression.root, name, accessors)
+
+    def evaluate(scope: Scope) -> Any:
+        return ABSENT if scope.exchange is None else read(scope.exchange, scope)
+
+    return evaluate
+
+
+def _exchange_reader(
+    root: Root, name: str, accessors: tuple[str | int, ...]
+) -> Callable[[Exchange, Scope], Any]:
+    """Of an expression about what was sent or answered."""
+    low, place = name.lower(), root.partition(".")[2]
+    match root:
+        case Root.STATUS:
+            return lambda exchange, _: exchange.response.status
+        case Root.METHOD:
+            return lambda exchange, _: exchange.request.method
+        case Root.URL:
+            return lambda exchange, _: exchange.request.target
+        case Root.RESPONSE_HEADER:
+            return lambda exchange, _: exchange.response.headers.get(low, ABSENT)
+        case Root.RESPONSE_BODY if accessors:
+            return lambda exchange, _: dig(exchange.body, accessors)
+        case Root.RESPONSE_BODY:
+            return lambda exchange, _: exchange.whole_body
+        case Root.REQUEST_BODY:
+            return lambda exchange, _: dig(exchange.request_body, accessors)
+        case _:
+            return lambda exchange, scope: exchange.request_part(place, name, scope)
 
 
 _STEP = re.compile(r"(?P<step>[A-Za-z0-9_-]+)\.outputs\.(?P<rest>.+)", re.DOTALL)
@@ -247,8 +266,12 @@ class Fields(Value):
     fields: tuple[tuple[str, Value], ...]
 
     def resolve(self, scope: Scope) -> Any:
-        resolved = ((name, value.resolve(scope)) for name, value in self.fields)
-        return {name: value for name, value in resolved if value is not ABSENT}
+        found = {}
+        for name, field_value in self.fields:
+            value = field_value.resolve(scope)
+            if value is not ABSENT:
+                found[name] = value
+        return found
 
     def expressions(self) -> Iterator[tuple[Path, Expression]]:
         for _, value in self.fields:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,15 @@ from orchestrator.core.exchange import (
     Response,
     idempotency_key,
 )
-from orchestrator.core.plan import Call, Plan, PlanStep
+from orchestrator.core.plan import Call, Plan
 from orchestrator.core.states import Direction
-from orchestrator.definitions.answers import AnswerRules, value_or_absent
+from orchestrator.definitions.answers import AnswerRules, resolved
 from orchestrator.definitions.conditions import Condition, parse_condition
 from orchestrator.definitions.encoding import refused
 from orchestrator.definitions.expressions import compile_value
 from orchestrator.definitions.inputs import InputsSchema
 from orchestrator.definitions.requests import RequestMaker, request_maker
 from orchestrator.definitions.scope import Exchange, Scope
-from orchestrator.definitions.values import ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +52,11 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._calls = {
-            (index, direction): compile_call(call)
-            for index, step in enumerate(plan.steps)
-            for direction, call in _calls(step)
-        }
+        self._forward = [compile_call(step.call) for step in plan.steps]
+        self._backward = [
+            None if step.compensation is None else compile_call(step.compensation.call)
+            for step in plan.steps
+        ]
         self._inputs = InputsSchema(plan.inputs_schema)
         self._outputs = {
             name: compile_value(value, ("outputs", name)) for name, value in plan.outputs.items()
@@ -71,8 +70,8 @@ class Program:
         """The API's address as its document gives it."""
         urls = (
             compiled.call.template.get("baseUrl")
-            for compiled in self._calls.values()
-            if compiled.call.api == api
+            for compiled in (*self._forward, *self._backward)
+            if compiled is not None and compiled.call.api == api
         )
         return next((url for url in urls if url), None)
 
@@ -83,11 +82,11 @@ class Program:
 
         Raises RequestRefused (UnresolvedExpression) when the facts do not yield a request.
         """
-        compiled = self._calls[step_index, direction]
+        compiled = self._call(step_index, direction)
         scope = Scope(facts)
-        broken = next((c for c in compiled.only_if if not c.holds(scope)), None)
-        if broken is not None:
-            return NothingToUndo(reason=f"not {broken.text}")
+        for condition in compiled.only_if:
+            if not condition.holds(scope):
+                return NothingToUndo(reason=f"not {condition.text}")
         return self._make(compiled, step_index, direction, scope)
 
     def prepare_verify(self, step_index: int, direction: Direction, facts: Facts) -> FrozenRequest:
@@ -105,14 +104,9 @@ class Program:
         verify: bool = False,
     ) -> Judgement:
         """What an answer means for its link. Never raises for what an API may answer."""
-        compiled = self._calls[step_index, direction]
-        if verify:
-            compiled = self._verify(step_index, direction)
-        before = Scope(facts)
-        exchange = Exchange(
-            request, response,
-            request_value=lambda place, name: compiled.request.value_of(place, name, before),
-        )  # fmt: skip
+        call = self._verify if verify else self._call
+        compiled = call(step_index, direction)
+        exchange = Exchange(request, response, request_value=compiled.request.value_of)
         scope = Scope(facts, exchange)
         if verify:
             return compiled.answers.judge_verification(scope, exchange)
@@ -120,12 +114,17 @@ class Program:
 
     def outputs(self, facts: Facts) -> dict[str, Any]:
         """The workflow's outputs; those that lead nowhere in this run are left out."""
-        scope = Scope(facts)
-        found = {name: value_or_absent(value, scope) for name, value in self._outputs.items()}
-        return {name: value for name, value in found.items() if value is not ABSENT}
+        return resolved(self._outputs, Scope(facts))
+
+    def _call(self, step_index: int, direction: Direction) -> CompiledCall:
+        if direction is Direction.FORWARD:
+            return self._forward[step_index]
+        compiled = self._backward[step_index]
+        assert compiled is not None, f"step {self.plan.steps[step_index].id} has no compensation"
+        return compiled
 
     def _verify(self, step_index: int, direction: Direction) -> CompiledCall:
-        verify = self._calls[step_index, direction].verify
+        verify = self._call(step_index, direction).verify
         assert verify is not None, f"step {self.plan.steps[step_index].id} has no verification"
         return verify
 
@@ -139,9 +138,3 @@ class Program:
         except UnicodeEncodeError as error:
             found = f"a lone surrogate at character {error.start}"
             raise refused(compiled.call.label, found, "text that UTF-8 can hold") from None
-
-
-def _calls(step: PlanStep) -> Iterator[tuple[Direction, Call]]:
-    yield Direction.FORWARD, step.call
-    if step.compensation is not None:
-        yield Direction.BACKWARD, step.compensation.call

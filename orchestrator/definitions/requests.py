@@ -58,10 +58,8 @@ class TaskRequest:
         self._arguments = compile_value(call.template.get("arguments", {}), ("arguments",))
 
     def make(self, scope: Scope, key: str) -> FrozenRequest:
-        arguments = self._arguments.resolve(scope)
-        return FrozenRequest(
-            method=TASK_METHOD, target=self._name, body=encoding.json_body(arguments), key=key
-        )
+        body = encoding.json_body(self._arguments.resolve(scope))
+        return FrozenRequest(method=TASK_METHOD, target=self._name, body=body, key=key)
 
     def value_of(self, place: str, name: str, scope: Scope) -> Any:
         return ABSENT
@@ -80,6 +78,10 @@ class HttpRequest:
             _Parameter(index, data) for index, data in enumerate(template.get("parameters", ()))
         ]
         self._by_place = {(p.place, p.name.lower()): p for p in self._parameters}
+        self._in_query, self._in_headers, self._in_cookies = (
+            [p for p in self._parameters if p.place == place]
+            for place in ("query", "header", "cookie")
+        )
         self._key_header: str | None = template.get("idempotencyHeader")
         self._body = _Body(template["requestBody"]) if "requestBody" in template else None
 
@@ -96,7 +98,7 @@ class HttpRequest:
 
     def value_of(self, place: str, name: str, scope: Scope) -> Any:
         parameter = self._by_place.get((place, name.lower()))
-        return ABSENT if parameter is None else parameter.value.resolve(scope)
+        return ABSENT if parameter is None else parameter.value.resolve(Scope(scope.facts))
 
     def expressions(self) -> Iterator[tuple[Path, Expression]]:
         for parameter in self._parameters:
@@ -106,9 +108,9 @@ class HttpRequest:
 
     def _target(self, scope: Scope) -> str:
         path = "".join(
-            self._segment(text, scope) if is_name else text for text, is_name in self._path
+            [self._segment(text, scope) if is_name else text for text, is_name in self._path]
         )
-        parts = [part for p in self._parameters for part in p.query_parts(scope)]
+        parts = [part for p in self._in_query for part in p.query_parts(scope)]
         return f"{path}?{'&'.join(parts)}" if parts else path
 
     def _segment(self, name: str, scope: Scope) -> str:
@@ -119,8 +121,8 @@ class HttpRequest:
         return encoding.path_segment(value, place)
 
     def _headers(self, scope: Scope, key: str) -> list[tuple[str, str]]:
-        headers = [pair for p in self._parameters for pair in p.header(scope)]
-        cookies = [pair for p in self._parameters for pair in p.cookie(scope)]
+        headers = [pair for p in self._in_headers for pair in p.header(scope)]
+        cookies = [pair for p in self._in_cookies for pair in p.cookie(scope)]
         if cookies:
             headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in cookies)))
         if self._key_header:
@@ -142,15 +144,13 @@ class _Parameter:
     def _where(self) -> str:
         return f"{self.place} parameter {self.name}"
 
-    def _given(self, place: str, scope: Scope) -> Any:
-        """Its value if it stands in `place`; an optional input that was not given leaves it out."""
-        if self.place != place:
-            return ABSENT
+    def _given(self, scope: Scope) -> Any:
+        """Its value; an optional input that was not given leaves it out."""
         value = self.value.resolve(scope)
         return ABSENT if value is None else value
 
     def query_parts(self, scope: Scope) -> Iterator[str]:
-        value = self._given("query", scope)
+        value = self._given(scope)
         if value is ABSENT:
             return iter(())
         return encoding.query_parts(
@@ -158,12 +158,12 @@ class _Parameter:
         )
 
     def header(self, scope: Scope) -> Iterator[tuple[str, str]]:
-        value = self._given("header", scope)
+        value = self._given(scope)
         if value is not ABSENT:
             yield self.name, encoding.header_value(value, self._where)
 
     def cookie(self, scope: Scope) -> Iterator[tuple[str, str]]:
-        value = self._given("cookie", scope)
+        value = self._given(scope)
         if value is not ABSENT:
             yield self.name, quote(encoding.scalar_text(value, self._where), safe="")
 

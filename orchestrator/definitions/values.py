@@ -34,14 +34,17 @@ def dig(value: Any, tokens: Sequence[str | int]) -> Any:
 
 def dig_name(names: Mapping[str, Any], name: str, accessors: Sequence[str | int]) -> Any:
     """Look up `name`, then follow `accessors`; a key with dots in it is found whole first."""
-    if accessors:
-        whole = ".".join([name, *map(str, accessors)])
-        if whole in names:
-            return names[whole]
+    if not accessors:
+        return names.get(name, ABSENT)
+    whole = ".".join([name, *map(str, accessors)])
+    if whole in names:
+        return names[whole]
     return dig(names, (name, *accessors))
 
 
 def _child(value: Any, token: str | int) -> Any:
+    if type(value) is dict:  # as nearly always, and asking an abstract class is slow
+        return value.get(str(token), ABSENT)
     if isinstance(value, Mapping):
         return value.get(str(token), ABSENT)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

@@ -164,7 +164,9 @@ class ApiQueue:
 
     def expected_wait_seconds(self) -> float:
         """Roughly how long somebody who came now would wait; 0 when nothing is known."""
-        ahead = self.demand.waiting + 1 if self.demand.waiting else 0
+        if not self.demand.waiting:
+            return self.supply.wait_seconds(0)
+        ahead = self.demand.waiting + 1
         recently = time.monotonic() - self._granted_at < 10 * max(self._grant_interval, 0.1)
         as_lately = ahead * self._grant_interval if recently else 0.0
         return max(as_lately, self.supply.wait_seconds(ahead))

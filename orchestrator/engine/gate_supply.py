@@ -142,6 +142,8 @@ class Supply:
 
     def wait_seconds(self, ahead: int) -> float:
         """How long the rates keep the last of `ahead` waiters, all processes taking turns."""
+        if not self._config.rates:
+            return 0.0
         until_next = max(self._next_at - time.monotonic(), 0.0)
         if not ahead:
             return until_next

@@ -147,3 +147,35 @@ def test_json_is_read_as_json_reads_it(value: Any) -> None:
     if "\\ud" in text or "\\u00" in text:  # YAML has no lone surrogates, nor raw control characters
         return
     assert parse_document(text, name="d.json").value == value
+
+
+json_pieces = st.sampled_from(
+    ["{", "}", "[", "]", ",", ":", '"a"', '"', "\\ud800", "\\u00e9", "1e5", "-0", "0.1", "1e999",
+     "123456789012345678901", "NaN", "-Infinity", "null", "true", " ", "\n"]
+)  # fmt: skip
+json_texts = st.lists(json_pieces | st.text(max_size=2), max_size=10).map("".join)
+
+
+def _thorough(body: bytes) -> Any:
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        return json.loads(body, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return UnreadableBody
+
+
+@settings(max_examples=500)
+@given(
+    json_texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.tuples(values, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"])).map(
+        lambda pair: json.dumps(pair[0]).encode(pair[1])
+    )
+)
+def test_an_answer_reads_as_the_standard_library_reads_it(body: bytes) -> None:
+    try:
+        found = scope(body, {}).exchange.body  # type: ignore[union-attr]
+    except UnreadableBody:
+        found = UnreadableBody
+    assert repr(found) == repr(_thorough(body))  # repr: 1, 1.0 and True differ
