@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -14,12 +17,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from orchestrator.errors import InvalidSetting
-from orchestrator.store import migrate, migrating, open_store
+from orchestrator.store import codec, migrate, migrating, open_store
 from orchestrator.store.engine import open_database
 from orchestrator.store.tables import metadata
-from tests.store.making import accepted
+from tests.store.making import accepted, new_id
 
 PROCESSES = 4
+PARTITION = re.compile(r"(audit|attempts)_(before|default|\d{8})")
 MIGRATE = """
 import asyncio, sys
 from orchestrator.store import migrate
@@ -47,8 +51,12 @@ async def test_the_migrations_make_what_the_code_believes(empty_url: str) -> Non
     await migrate(empty_url)
     database = open_database(empty_url)
 
+    def whole(name: str | None, kind: str, _parents: Any) -> bool:
+        return kind != "table" or not PARTITION.fullmatch(name or "")
+
     def differences(connection: Any) -> list[Any]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        options = {"compare_type": True, "include_name": whole}
+        context = MigrationContext.configure(connection, opts=options)
         return list(compare_metadata(context, metadata))
 
     async with database.engine.connect() as connection:
@@ -100,3 +108,76 @@ async def test_sqlite_writes_ahead_and_syncs_fully(sqlite_url: str) -> None:
     assert settings == {
         "journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000,
     }  # fmt: skip
+
+
+async def test_what_is_there_stays_when_tables_are_parted(empty_url: str) -> None:
+    await _upgrade_to(empty_url, "0002")
+    before = await _old_rows(empty_url)
+    assert await migrate(empty_url) is True
+    database = open_database(empty_url)
+    for table, rows in before.items():
+        found = await database.rows(text(f"SELECT * FROM {table} ORDER BY 1, 2"))
+        assert [tuple(row) for row in found] == rows
+    standing = await database.rows(text("SELECT status, standing FROM runs ORDER BY status"))
+    await database.close()
+    assert [tuple(row) for row in standing] == [
+        ("compensating", "due"), ("escalated", "escalated"), ("parked", "timed"),
+        ("succeeded", "succeeded"),
+    ]  # fmt: skip
+    store = open_store(empty_url)
+    for run_id in {row[0] for row in before["audit"]}:
+        assert [record.seq for record in await store.audit(run_id)] == [1, 2]
+        assert len(await store.attempts(run_id)) == 1
+    await accepted(store, 3)
+    await store.close()
+
+
+async def _upgrade_to(url: str, revision: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(command, "upgrade", partial(_only_to, revision, command.upgrade))
+        await migrate(url)
+
+
+def _only_to(revision: str, upgrade: Any, config: Config, _head: str) -> None:
+    upgrade(config, revision)
+
+
+async def _old_rows(url: str) -> dict[str, list[Any]]:
+    """A run in each of four statuses, with records; ids of today, of long ago and of no time."""
+    database = open_database(url)
+    at = database.dialect.words["now"]
+    ids = {
+        new_id(): "succeeded", "018f0000-0000-7000-8000-000000000001": "parked",
+        "00000000-0000-7000-8000-000000000001": "escalated", "zzz": "compensating",
+    }  # fmt: skip
+
+    async def fill(tx: Any) -> None:
+        await tx.change(text(
+            "INSERT INTO workflows (id, name, version, digest, plan, document, published_at,"
+            f" published_by) VALUES ('w', 'w', 1, 'd', '{{}}', '', {at}, 'me')"
+        ))  # fmt: skip
+        for run_id, status in ids.items():
+            await tx.change(text(
+                "INSERT INTO runs (id, workflow_id, workflow, version, tenant, actor, lane,"
+                " priority, idempotency_key, inputs_digest, inputs, status, direction, epoch,"
+                " claims, created_at, audit_seq) VALUES (:id, 'w', 'w', 1, 't', 'a', 'l', 0, :id,"
+                f" 'd', '{{}}', :status, 'forward', 0, 0, {at}, 1)"
+            ), id=run_id, status=status)  # fmt: skip
+            for seq in (1, 2):
+                await tx.change(text(
+                    "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
+                    f" VALUES (:id, :seq, {at}, 'k', 'a', :data)"
+                ), id=run_id, seq=seq, data=codec.dump({}))  # fmt: skip
+            await tx.change(text(
+                "INSERT INTO attempts (run_id, id, step, direction, number, kind, outcome, reason,"
+                f" started_at, finished_at, worker) VALUES (:id, 'a', 0, 'forward', 1, 'call',"
+                f" 'landed', '', {at}, {at}, 'w')"
+            ), id=run_id)  # fmt: skip
+
+    await database.write(fill)
+    kept = {}
+    for table in ("audit", "attempts"):
+        found = await database.rows(text(f"SELECT * FROM {table} ORDER BY 1, 2"))
+        kept[table] = [tuple(row) for row in found]
+    await database.close()
+    return kept
