@@ -29,10 +29,13 @@ class InputsSchema:
         self._certainly_fits = plain_check({"type": "object", **schema})
 
     def check(self, workflow: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs with defaults. Raises InvalidInput naming every field."""
+        """The inputs with defaults; the same object where nothing had to be filled in.
+
+        Raises InvalidInput naming every field.
+        """
         if not isinstance(inputs, dict | Mapping):  # asking for a dict first is the quicker
             raise _invalid(workflow, [Problem(place="/", found=shown(inputs), wanted="an object")])
-        filled: dict[str, Any] = dict(inputs)
+        filled: dict[str, Any] = inputs if isinstance(inputs, dict) else dict(inputs)
         if self._has_defaults:
             filled = with_defaults(self._schema, filled)
         if self._certainly_fits is not None and self._certainly_fits(filled):
