@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.core.plan import Plan
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Unavailable
 from orchestrator.ports import ClaimedRun, RunRecord
@@ -23,13 +24,18 @@ class Claiming(Part):
     When the commit of a claim is not answered, the runs may be ours without anybody here driving
     them, and our heartbeat would keep them so for ever. Such hints are remembered, each with the
     number of times: the next claim that names them takes the run also from ourselves.
+
+    On PostgreSQL the commit of a claim does not wait for the disk. Nothing leaves the process on the
+    strength of a claim alone: an intent comes first, its commit waits, and what was written before
+    it is on the disk then as well (docs/decisions/0009-claims-do-not-wait-for-the-disk.md).
     """
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._unheard: dict[tuple[str, int, str], int] = {}
         self._take = self._sql(
-            "WITH me AS MATERIALIZED (SELECT id FROM workers WHERE id = :owner {for_key_share}),"
+            "WITH me AS MATERIALIZED"
+            " (SELECT id FROM workers WHERE id = :owner AND {unsynced} {for_key_share}),"
             " mine AS MATERIALIZED (SELECT runs.id FROM runs"
             f" JOIN {self._dialect.batch(_COLUMNS)} AS b ON b.run_id = runs.id"
             " WHERE EXISTS (SELECT 1 FROM me) AND ((runs.epoch = b.epoch AND runs.owner IS NULL"
@@ -56,7 +62,7 @@ class Claiming(Part):
             return []
         keys = {(run_id, epoch, owner) for run_id, epoch in hints}
         try:
-            claimed = await self._db.write(lambda tx: self._claim(tx, keys, owner))
+            claimed = await self._claim(keys, owner)
         except (Unavailable, TimeoutError):
             for key in keys:
                 self._unheard[key] = self._unheard.get(key, 0) + 1
@@ -65,23 +71,49 @@ class Claiming(Part):
             self._unheard.pop(key, None)
         return claimed
 
-    async def _claim(self, tx: Tx, keys: set[tuple[str, int, str]], owner: str) -> list[ClaimedRun]:
+    async def _claim(self, keys: set[tuple[str, int, str]], owner: str) -> list[ClaimedRun]:
         batch = codec.dump_batch([(key[0], key[1], self._unheard.get(key, 0)) for key in keys])
-        taken = [rows.run_of(row) for row in await tx.rows(self._take, batch=batch, owner=owner)]
+        if self._dialect.is_sqlite:
+            return await self._db.write(lambda tx: self._claim_in(tx, batch, owner))
+        # A round trip of its own. What else there is to read belongs to us from then on.
+        answer = await self._db.write_rows(self._take, batch=batch, owner=owner)
+        taken = [rows.run_of(row) for row in answer]
+        plans = self._shared.known_plans({run.workflow_id for run in taken})
+        if plans is not None and not any(_has_links(run) for run in taken):
+            return _claimed(taken, plans, {})
+        return await self._db.read(lambda tx: self._with_links(tx, taken))
+
+    async def _claim_in(self, tx: Tx, batch: str, owner: str) -> list[ClaimedRun]:
+        answer = await tx.rows(self._take, batch=batch, owner=owner)
+        return await self._with_links(tx, [rows.run_of(row) for row in answer])
+
+    async def _with_links(self, tx: Tx, taken: Sequence[RunRecord]) -> list[ClaimedRun]:
         plans = await self._shared.plans(tx, {run.workflow_id for run in taken})
-        links = await self._links_of(tx, taken)
-        return [
-            ClaimedRun(run=run, steps=rows.steps_of(plans[run.workflow_id], links[run.id]))
-            for run in taken
-        ]
+        return _claimed(taken, plans, await self._links_of(tx, taken))
 
     async def _links_of(
         self, tx: Tx, taken: Sequence[RunRecord]
     ) -> defaultdict[str, list[Sequence[Any]]]:
-        """Rows of links by run; nothing has happened yet to a pending run, so it has none."""
+        """Rows of links by run."""
         links: defaultdict[str, list[Sequence[Any]]] = defaultdict(list)
-        begun = [(run.id,) for run in taken if run.status is not RunStatus.PENDING]
+        begun = [(run.id,) for run in taken if _has_links(run)]
         if begun:
             for row in await tx.rows(self._links, batch=codec.dump_batch(begun)):
                 links[row[0]].append(row)
         return links
+
+
+def _has_links(run: RunRecord) -> bool:
+    """Nothing has happened yet to a pending run."""
+    return run.status is not RunStatus.PENDING
+
+
+def _claimed(
+    taken: Sequence[RunRecord],
+    plans: Mapping[str, Plan],
+    links: Mapping[str, Sequence[Sequence[Any]]],
+) -> list[ClaimedRun]:
+    return [
+        ClaimedRun(run=run, steps=rows.steps_of(plans[run.workflow_id], links.get(run.id, ())))
+        for run in taken
+    ]

@@ -93,6 +93,7 @@ SQLITE = Dialect(
         "for_update_of_runs": "",
         "skip_locked": "",
         "for_key_share": "",
+        "unsynced": "true",
     },
     each="json_each({})",
     shift="({start} + CAST({seconds} * 1000000 AS INTEGER))",
@@ -110,6 +111,8 @@ POSTGRESQL = Dialect(
         "for_update_of_runs": "FOR UPDATE OF runs",
         "skip_locked": "FOR UPDATE SKIP LOCKED",
         "for_key_share": "FOR KEY SHARE",
+        # True, and from here on this transaction's commit does not wait for the disk.
+        "unsynced": "set_config('synchronous_commit', 'off', true) = 'off'",
     },
     each="jsonb_array_elements(CAST({} AS jsonb))",
     shift="({start} + {seconds} * interval '1 second')",

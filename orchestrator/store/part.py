@@ -36,6 +36,13 @@ class Shared:
             await self._load(tx, missing)
         return {workflow_id: self._plans[workflow_id] for workflow_id in wanted}
 
+    def known_plans(self, workflow_ids: Iterable[str]) -> dict[str, Plan] | None:
+        """The plans of these versions, None when one of them has not been read yet."""
+        try:
+            return {workflow_id: self._plans[workflow_id] for workflow_id in workflow_ids}
+        except KeyError:
+            return None
+
     async def _load(self, tx: Tx, missing: set[str]) -> None:
         if len(self._plans) + len(missing) > MOST_PLANS_KEPT:
             self._plans.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,12 +72,14 @@ def answers_lost(store: Store) -> Iterator[None]:
         store.line = None
         return
 
-    committed = Database.write
+    def dropping(committing: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def drop_after(*args: Any, **parameters: Any) -> Any:
+            await committing(*args, **parameters)
+            raise lost
 
-    async def drop_after(self: Database, work: Any) -> Any:
-        await committed(self, work)
-        raise lost
+        return drop_after
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Database, "write", drop_after)
+        for name in ("write", "write_rows"):
+            patched.setattr(Database, name, dropping(getattr(Database, name)))
         yield

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from sqlalchemy import event, text
 
-from orchestrator.errors import InvalidSetting, Unavailable
+from orchestrator.errors import InvalidSetting, Overloaded, Unavailable
 from orchestrator.ports import Store
 from orchestrator.store import migrate, open_store
 from orchestrator.store.engine import open_database
@@ -132,8 +132,9 @@ async def test_an_exhausted_pool_is_a_bounded_wait(url: str) -> None:
     store = open_store(url, pool_size=1, pool_wait_seconds=0.1)
     engine = store._database.engine
     async with engine.connect(), engine.connect():
-        with pytest.raises(Unavailable, match="all connections"):
+        with pytest.raises(Overloaded, match="all connections") as refused:
             await store.now()
+    assert refused.value.retry_after_seconds > 0
     await store.now()
     await store.close()
 
@@ -221,7 +222,7 @@ async def test_a_commit_whose_answer_is_lost_is_recorded_once(
 
 @pytest.mark.postgres
 async def test_a_claim_whose_commit_is_not_answered(postgres_url: str, tmp_path: Path) -> None:
-    async with cutting_proxy(postgres_url, tmp_path, at=b"COMMIT\0") as (url, cut):
+    async with cutting_proxy(postgres_url, tmp_path, at=b"mine AS") as (url, cut):
         store = open_store(url)
         await registered(store, ME)
         (new,) = await accepted(store)
