@@ -25,9 +25,9 @@ class Claiming(Part):
     them, and our heartbeat would keep them so for ever. Such hints are remembered, each with the
     number of times: the next claim that names them takes the run also from ourselves.
 
-    On PostgreSQL the commit of a claim does not wait for the disk. Nothing leaves the process on the
-    strength of a claim alone: an intent comes first, its commit waits, and what was written before
-    it is on the disk then as well (docs/decisions/0009-claims-do-not-wait-for-the-disk.md).
+    On PostgreSQL the commit of a claim does not wait for the disk. Nothing leaves the process on
+    the strength of a claim alone: an intent comes first, its commit waits, and what was written
+    before it is on the disk then as well (docs/decisions/0009-claims-do-not-wait-for-the-disk.md).
     """
 
     def __init__(self, shared: Shared) -> None:
