@@ -9,12 +9,22 @@ or the run turned back before it.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from orchestrator.core.saga import Saga, begun, current
 from orchestrator.core.states import DONE, DUE, STUCK
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At
 from orchestrator.ports import ActiveRun, Hint, Hop, RunRecord, StepEnd
+
+
+@dataclass(slots=True)
+class _Shown:
+    """The link a run is at. Its ids are worked out only when somebody looks."""
+
+    since: float  # UNIX time
+    source: Hop | Saga
+    hint: Hint | None = None
 
 
 class Showing:
@@ -24,14 +34,22 @@ class Showing:
         self._run, self._events = run, deps.events
         at = current(saga)
         self._begun = [at]
-        self._open = True  # shown as begun, and not yet how it went
-        self.activity = ActiveRun(
-            run_id=run.id, epoch=run.epoch, hop_id=hop.hop_id, label=hop.label, task=hop.task,
-            parent_hop_id=hop.parent_hop_id, queue=hop.queue, since=time.time(),
+        self._open = True  # begun, and not yet shown how it went
+        self._shown = _Shown(time.time(), hop)
+        if self._events.watched:
+            self._events.step_started(self._hint(), by_message=True)
+            if at is not None and begun(saga.link(*at)) and run.status in DUE:
+                self._events.step_revived(self._hint())
+
+    @property
+    def activity(self) -> ActiveRun:
+        """What the run is at now. Any thread may ask."""
+        shown = self._shown
+        hint = self._hint_of(shown)
+        return ActiveRun(
+            run_id=hint.run_id, epoch=hint.epoch, hop_id=hint.hop_id, label=hint.label,
+            parent_hop_id=hint.parent_hop_id, task=hint.task, queue=hint.queue, since=shown.since,
         )  # fmt: skip
-        self._events.step_started(self._hint(), by_message=True)
-        if at is not None and begun(saga.link(*at)) and run.status in DUE:
-            self._events.step_revived(self._hint())
 
     @property
     def links_begun(self) -> int:
@@ -48,14 +66,10 @@ class Showing:
             return
         self.end(StepEnd.REVOKED, saga.cause)
         self._begun.append(at)
-        run = self._run
-        hint = Hint.at(saga, run_id=run.id, epoch=run.epoch, lane=run.lane)
-        self.activity = ActiveRun(
-            run_id=hint.run_id, epoch=hint.epoch, hop_id=hint.hop_id, label=hint.label,
-            parent_hop_id=hint.parent_hop_id, task=hint.task, queue=hint.queue, since=time.time(),
-        )  # fmt: skip
+        self._shown = _Shown(time.time(), saga)
         self._open = True
-        self._events.step_started(hint)
+        if self._events.watched:
+            self._events.step_started(self._hint())
 
     def settled(self, at: At, saga: Saga, *, accepted: bool, reason: str) -> None:
         """Show how a link ended, if it did: between attempts in hand it is still the same task."""
@@ -69,8 +83,9 @@ class Showing:
         """Show that the link is over, unless that has been shown."""
         if self._open:
             self._open = False
-            seconds = max(time.time() - self.activity.since, 0.0)
-            self._events.step_ended(self._hint(), how, seconds=seconds, detail=detail)
+            if self._events.watched:
+                seconds = max(time.time() - self._shown.since, 0.0)
+                self._events.step_ended(self._hint(), how, seconds=seconds, detail=detail)
 
     def leave(self, saga: Saga) -> None:
         """Others go on with the run: at this link, or at one before which it turned back."""
@@ -79,11 +94,22 @@ class Showing:
             self.end(StepEnd.REVOKED, saga.cause)
         if self._open:
             self._open = False
-            self._events.step_left(self._hint())
+            if self._events.watched:
+                self._events.step_left(self._hint())
 
     def _hint(self) -> Hint:
-        shown = self.activity
+        return self._hint_of(self._shown)
+
+    def _hint_of(self, shown: _Shown) -> Hint:
+        if shown.hint is None:
+            shown.hint = self._at(shown.source)
+        return shown.hint
+
+    def _at(self, source: Hop | Saga) -> Hint:
+        run = self._run
+        if isinstance(source, Saga):
+            return Hint.at(source, run_id=run.id, epoch=run.epoch, lane=run.lane)
         return Hint(
-            run_id=shown.run_id, epoch=shown.epoch, hop_id=shown.hop_id, label=shown.label,
-            parent_hop_id=shown.parent_hop_id, task=shown.task, queue=shown.queue,
+            run_id=run.id, epoch=run.epoch, hop_id=source.hop_id, label=source.label,
+            parent_hop_id=source.parent_hop_id, task=source.task, queue=source.queue,
         )  # fmt: skip

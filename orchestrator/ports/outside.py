@@ -181,6 +181,10 @@ class StepEnd(StrEnum):
 class StepEvents(Protocol):
     """Tells watchers (Flower) how steps go, each as a Celery task. Methods return at once."""
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody listens; when not, nothing need be told."""
+
     def step_started(self, hint: Hint, *, by_message: bool = False) -> None:
         """A step began. `by_message`: Celery has shown it, since a message brought it."""
 

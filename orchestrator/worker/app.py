@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 
 from orchestrator.ports import COMPENSATE_TASK, FORWARD_TASK, Runtime
+from orchestrator.worker.audience import LOOK_EVERY_SECONDS, Audience
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.events import StepEventStream
 from orchestrator.worker.main_thread import MainThread
@@ -32,6 +33,7 @@ class OrchestratorApp(Celery):
     """The engine of this process, while it is a worker."""
     hop_names: frozenset[str]
     """Task names whose messages are hints; all others are dropped."""
+    audience: Audience
     drops: Drops
     main_thread: MainThread
     step_events: StepEventStream
@@ -57,19 +59,22 @@ class _AttachEvents(bootsteps.StartStopStep):
     """Tells the step events which consumer's dispatcher to use."""
 
     requires = ("celery.worker.consumer.events:Events",)
-    _catching_up: Any = None
+    _timers: tuple[Any, ...] = ()
 
     def start(self, parent: Any) -> None:
+        app, every = parent.app, parent.timer.call_repeatedly
         if parent.event_dispatcher is not None:
             parent.event_dispatcher.buffer_limit = _EVENTS_PER_MESSAGE
-        parent.app.step_events.attach(parent)
-        self._catching_up = parent.timer.call_repeatedly(
-            _CATCH_UP_SECONDS, parent.app.step_events.catch_up
+        app.step_events.attach(parent)
+        app.audience.look(parent.event_dispatcher)
+        self._timers = (
+            every(_CATCH_UP_SECONDS, app.step_events.catch_up),
+            every(LOOK_EVERY_SECONDS, lambda: app.audience.look(parent.event_dispatcher)),
         )
 
     def stop(self, parent: Any) -> None:
-        if self._catching_up is not None:
-            self._catching_up.cancel()
+        for timer in self._timers:
+            timer.cancel()
 
 
 def make_app(
@@ -92,8 +97,10 @@ def make_app(
     app.conf.update(celery_options(broker_url=broker_url, lanes=lanes, concurrency=concurrency))
     app.runtime_factory, app.runtime, app._pool = runtime_factory, None, None  # noqa: SLF001 - its maker
     app.shutdown_grace_seconds = shutdown_grace_seconds
-    app.drops, app.main_thread = Drops(), MainThread()
-    app.step_events = StepEventStream(app.main_thread, budget_per_second=event_budget_per_second)
+    app.audience, app.drops, app.main_thread = Audience(), Drops(), MainThread()
+    app.step_events = StepEventStream(
+        app.main_thread, app.audience, budget_per_second=event_budget_per_second
+    )
     app.hop_names = frozenset({FORWARD_TASK, COMPENSATE_TASK, *python_tasks})
     for name in sorted(app.hop_names):
         _register_hop(app, name)
@@ -111,10 +118,7 @@ def _register_hop(app: OrchestratorApp, name: str) -> None:
         raise RuntimeError(f"{name} runs in the engine; start the worker with its own pool")
 
     hop.__name__ = name.rpartition(".")[2]
-    app.task(
-        hop, name=name, shared=False, ignore_result=True, acks_late=False, max_retries=0,
-        Request="orchestrator.worker.request:HopRequest",
-    )  # fmt: skip
+    app.task(hop, name=name, shared=False, ignore_result=True, acks_late=False, max_retries=0)
 
 
 def _own_logging(configure: Callable[[str], None]) -> None:

@@ -168,25 +168,25 @@ def read_runs(args: object) -> tuple[tuple[str, int], ...]:
     runs = hint.get("runs")
     if not isinstance(runs, list) or not 1 <= len(runs) <= MAX_RUNS_PER_MESSAGE:
         raise ForeignMessage("malformed", f"wanted 1 to {MAX_RUNS_PER_MESSAGE} runs")
-    return tuple(_read_run(run) for run in runs)
+    return tuple([_read_run(run) for run in runs])
 
 
 def _read_run(run: object) -> tuple[str, int]:
-    match run:
-        case [str() as run_id, int() as epoch] if not isinstance(epoch, bool):
+    if isinstance(run, list) and len(run) == 2:
+        run_id, epoch = run
+        if isinstance(run_id, str) and isinstance(epoch, int) and not isinstance(epoch, bool):
             return run_id, epoch
-        case _:
-            raise ForeignMessage("malformed", "a run is not [id, epoch]")
+    raise ForeignMessage("malformed", "a run is not [id, epoch]")
 
 
-def hop_of(request: Mapping[str, Any]) -> Hop:
-    """The hop of a task request: its headers with `args` and `delivery_info`, as Celery has it."""
-    task = request["task"]
+def hop_of(headers: Mapping[str, Any], args: object, delivery_info: Mapping[str, Any]) -> Hop:
+    """The hop of a message with these headers and decoded arguments. Raises ForeignMessage."""
+    task = headers["task"]
     return Hop(
-        hop_id=request["id"],
-        parent_hop_id=request.get("parent_id"),
-        runs=read_runs(request["args"]),
-        label=request.get("shadow") or task,
+        hop_id=headers["id"],
+        parent_hop_id=headers.get("parent_id"),
+        runs=read_runs(args),
+        label=headers.get("shadow") or task,
         task=task,
-        queue=(request.get("delivery_info") or {}).get("routing_key") or "",
+        queue=delivery_info.get("routing_key") or "",
     )

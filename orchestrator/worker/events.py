@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from orchestrator.ports import Hint, StepEnd
+from orchestrator.worker.audience import Audience
 from orchestrator.worker.envelope import args_repr
 from orchestrator.worker.main_thread import MainThread
 
@@ -55,8 +56,10 @@ class StepEventStream:
     Compensations and failures always go out.
     """
 
-    def __init__(self, main_thread: MainThread, *, budget_per_second: int) -> None:
-        self._main_thread = main_thread
+    def __init__(
+        self, main_thread: MainThread, audience: Audience, *, budget_per_second: int
+    ) -> None:
+        self._main_thread, self._audience = main_thread, audience
         self._budget = Budget(budget_per_second)
         self._shown: OrderedDict[str, None] = OrderedDict()
         self._left_out: OrderedDict[str, tuple[Hint, float]] = OrderedDict()
@@ -65,12 +68,19 @@ class StepEventStream:
         self.dropped = 0
         """Steps left out so far."""
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody listens; when not, nothing need be told."""
+        return self._audience.present
+
     def attach(self, consumer: Any) -> None:
         """Use this consumer's dispatcher from now on (it makes a new one at each reconnect)."""
         self._consumer = consumer
 
     def step_started(self, hint: Hint, *, by_message: bool = False) -> None:
         """Show the step as received and started; a message's Celery has shown itself."""
+        if not self.watched:
+            return
         with self._lock:
             if by_message:
                 _remember(self._shown, hint.hop_id, None)
@@ -82,10 +92,14 @@ class StepEventStream:
 
     def step_revived(self, hint: Hint) -> None:
         """Watchers take a step that failed for good as over; a retry opens it again."""
+        if not self.watched:
+            return
         self._main_thread.call(self._send_revived, hint, time.time())
 
     def step_ended(self, hint: Hint, end: StepEnd, *, seconds: float, detail: str = "") -> None:
         """Show its end; of a step left out only when it failed."""
+        if not self.watched:
+            return
         now = time.time()
         with self._lock:
             shown = self._shown.pop(hint.hop_id, _ABSENT) is not _ABSENT
@@ -104,12 +118,23 @@ class StepEventStream:
             self._left_out.pop(hint.hop_id, None)
 
     def catch_up(self) -> None:
-        """Show steps left out that still go on, oldest first, as far as the budget reaches."""
+        """Show steps left out that still go on, oldest first, as far as the budget reaches.
+
+        When nobody listens any more, all is forgotten: of no step will the end be told.
+        """
+        if not self.watched:
+            self._forget_all()
+            return
         with self._lock:
             while self._left_out and self._budget.take(_EVENTS_PER_STEP):
                 hop_id, (hint, since) = self._left_out.popitem(last=False)
                 _remember(self._shown, hop_id, None)
                 self._main_thread.call(self._send_started, hint, since)
+
+    def _forget_all(self) -> None:
+        with self._lock:
+            self._shown.clear()
+            self._left_out.clear()
 
     def flush(self) -> None:
         """Send what the dispatcher still buffers. Main thread only."""

@@ -24,13 +24,17 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Any
 
+from celery import signals
 from celery.exceptions import ImproperlyConfigured
 from celery.worker import state as worker_state
 from celery.worker.consumer import Consumer
 
+from orchestrator.ports import Hop
+from orchestrator.worker.audience import count_takers
 from orchestrator.worker.drops import Drops
-from orchestrator.worker.envelope import ForeignMessage, read_runs
+from orchestrator.worker.envelope import ForeignMessage, hop_of
 from orchestrator.worker.pool import HopPool
+from orchestrator.worker.request import HopRequest
 from orchestrator.worker.taking import taking_channel
 
 Handler = Callable[[Any], object]
@@ -61,16 +65,26 @@ class Intake(Consumer):
     def _free_slots(self) -> int:
         return int(self.pool.limit) - len(worker_state.reserved_requests)
 
-    def create_task_handler(self, *args: Any, **kwargs: Any) -> Handler:
-        """Celery's handler behind the second look."""
-        handle = super().create_task_handler(*args, **kwargs)
+    def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
+        """The connection for events, which tells whether anybody listens."""
+        connection = self.app.connection_for_write(url=url, heartbeat=heartbeat)
+        count_takers(connection)
+        return self.ensure_connected(connection)
+
+    def create_task_handler(self, *_: Any, **__: Any) -> Handler:
+        """The second look, and then straight to the pool.
+
+        What Celery's own handler does beyond this has no meaning for a hint: messages of older
+        protocols, estimated times, rates of task types, revoked ids; and it leaves each
+        acknowledgement to the next turn of the loop.
+        """
         # Without KeyError: here it means a message, not a connection.
         lost = tuple(kind for kind in self.connection_errors if kind is not KeyError)
 
         def on_message(message: Any) -> None:
             try:
-                check_hint(message, self.app.hop_names)
-                handle(message)
+                hop = read_hint(message, self.app.hop_names)
+                self._take_up(HopRequest(message, hop, consumer=self))
             except lost:
                 raise
             except ForeignMessage as refusal:
@@ -80,6 +94,14 @@ class Intake(Consumer):
                 _forget(message.headers["id"])
 
         return on_message
+
+    def _take_up(self, request: HopRequest) -> None:
+        signals.task_received.send(sender=self, request=request)
+        request.send_received()
+        worker_state.task_reserved(request)
+        for callback in self.on_task_message:
+            callback(request)
+        self.pool.take(request)
 
     def on_send_event_buffered(self) -> None:
         """Send buffered task events a little later, many in one message.
@@ -113,8 +135,8 @@ def _forget(hop_id: str) -> None:
         worker_state.task_ready(request)
 
 
-def check_hint(message: Any, known: frozenset[str]) -> None:
-    """Raise ForeignMessage unless the message is a hint for a task that this worker knows."""
+def read_hint(message: Any, known: frozenset[str]) -> Hop:
+    """The hop of a message. Raises ForeignMessage unless it is for a task that we know."""
     headers = message.headers
     task, hop_id = headers.get("task"), headers.get("id")
     if not isinstance(task, str) or not isinstance(hop_id, str):
@@ -130,7 +152,7 @@ def check_hint(message: Any, known: frozenset[str]) -> None:
         raise ForeignMessage("undecodable body", repr(error)) from error
     if not (isinstance(payload, list) and len(payload) == 3 and isinstance(payload[1], dict)):
         raise ForeignMessage("malformed", "the body is not [args, kwargs, embed]")
-    read_runs(payload[0])
+    return hop_of(headers, payload[0], message.delivery_info)
 
 
 def guard_connection(connection: Any, drops: Drops, free_slots: Callable[[], int]) -> None:

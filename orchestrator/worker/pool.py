@@ -12,7 +12,6 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -23,7 +22,7 @@ from orchestrator import crashpoints
 from orchestrator.crashpoints import Reached
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Hop, Runtime
-from orchestrator.worker.envelope import hop_of
+from orchestrator.worker.request import HopRequest
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +32,21 @@ _NO_GRACE = 0.0
 class _Slot:
     """One hop on its way through the pool. Main thread only, but for `__call__`."""
 
-    __slots__ = ("_accepted", "_done", "_pool", "_started", "_succeeded", "hop")
+    __slots__ = ("_done", "_pool", "_request", "_started")
 
-    def __init__(
-        self,
-        pool: HopPool,
-        hop: Hop,
-        accepted: Callable[[int, float], object] | None,
-        succeeded: Callable[[tuple[int, Any, float]], object] | None,
-    ) -> None:
-        self._pool, self.hop = pool, hop
-        self._accepted, self._succeeded = accepted, succeeded
+    def __init__(self, pool: HopPool, request: HopRequest) -> None:
+        self._pool, self._request = pool, request
         self._started, self._done = 0.0, False
+
+    @property
+    def hop(self) -> Hop:
+        """The hop in it."""
+        return self._request.hop
 
     def accept(self) -> None:
         """Acknowledge the message and show the task as started."""
         self._started = time.monotonic()
-        if self._accepted is not None:
-            self._accepted(os.getpid(), self._started)
+        self._request.on_accepted(self._pool.pid, self._started)
 
     def __call__(self, error: BaseException | None = None) -> None:
         """The hop is over (`ports.Done`): from any thread, counts once."""
@@ -60,10 +56,10 @@ class _Slot:
 
     def report(self, error: BaseException | None) -> None:
         """Close Celery's books on this task."""
-        if self._succeeded is not None:
-            runtime = time.monotonic() - self._started
-            failed = error is not None
-            self._succeeded((int(failed), _einfo(error) if error else None, runtime))
+        runtime = time.monotonic() - self._started
+        self._request.on_success(
+            (int(error is not None), _einfo(error) if error else None, runtime)
+        )
 
 
 class HopPool(BasePool):
@@ -78,6 +74,7 @@ class HopPool(BasePool):
         super().__init__(*args, **kwargs)
         self._nodename = str(initargs[1]) if len(initargs) > 1 else "worker"
         self.main_thread = self.app.main_thread
+        self.pid = os.getpid()
         self._taken = 0
         self._held: deque[_Slot] = deque()
         self._runtime: Runtime | None = None
@@ -95,20 +92,13 @@ class HopPool(BasePool):
         """Celery's loop is there: ended hops wake it."""
         self.main_thread.attach(hub)
 
-    def on_apply(
-        self,
-        _target: Callable[..., Any],
-        args: tuple[Any, ...],
-        _kwargs: dict[str, Any] | None = None,
-        *,
-        accept_callback: Callable[[int, float], object] | None = None,
-        callback: Callable[[tuple[int, Any, float]], object] | None = None,
-        **_: Any,
-    ) -> None:
-        """Take a hop up, or hold it while all slots are taken. `_target`, Celery's tracer of a
-        function call, has nothing to trace: the engine does the work."""
-        _task, _id, request, *_rest = args
-        slot = _Slot(self, hop_of(request), accept_callback, callback)
+    def take(self, request: HopRequest) -> None:
+        """Take a hop up, or hold it while all slots are taken.
+
+        In place of Celery's `apply_async`, which is given a function to call: the engine does the
+        work.
+        """
+        slot = _Slot(self, request)
         if self._taken < self.limit:
             self._deliver(slot)
         else:
@@ -169,6 +159,7 @@ class HopPool(BasePool):
             "active-runs": len(active),
             "dropped-messages": self.app.drops.counts(),
             "dropped-step-events": self.app.step_events.dropped,
+            "watched": self.app.audience.present,
         }
 
 

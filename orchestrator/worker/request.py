@@ -1,4 +1,4 @@
-"""A hop as Celery's consumer sees it."""
+"""A hop as Celery's books, `celery inspect` and Flower see it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,46 @@ from typing import Any
 
 from celery.worker.request import Request
 
+from orchestrator.ports import Hop
+
 
 class HopRequest(Request):
-    """Keeps Celery from telling that a hop's step has succeeded.
+    """Celery's request with the hop that it stands for.
 
-    Celery would say so when the hop is over, whatever became of the step. The engine tells it, at
-    the time and in the way the step ended (`events.py`). Celery still tells of the other things
-    that happen to a hop: received, started, and failed when the engine did.
+    Of its events Celery would tell that the task succeeded when the hop is over, whatever became
+    of the step; the engine tells that (`events.py`), at the time and in the way the step ended.
+    Celery still tells of what happens to a hop: received, started, and failed when the engine did.
     """
 
+    def __init__(self, message: Any, hop: Hop, *, consumer: Any) -> None:
+        super().__init__(
+            message,
+            # At once: Celery's own handler leaves both to its loop, for pools of other threads.
+            on_ack=message.ack_log_error,
+            on_reject=message.reject_log_error,
+            app=consumer.app,
+            hostname=consumer.hostname,
+            eventer=consumer.event_dispatcher,
+            task=consumer.app.tasks[hop.task],
+            connection_errors=consumer.connection_errors,
+        )
+        self.hop = hop
+
+    def send_received(self) -> None:
+        """Tell that a worker has it."""
+        self.send_event(
+            "task-received",
+            name=self.name,
+            args=self.argsrepr,
+            kwargs=self.kwargsrepr,
+            root_id=self.root_id,
+            parent_id=self.parent_id,
+            retries=0,
+            eta=None,
+            expires=None,
+        )
+
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
-        """Send a task event, unless the engine sends it."""
-        if type != "task-succeeded":
+        """Send a task event to those who listen, unless the engine sends it."""
+        if type != "task-succeeded" and self.app.audience.present:
             super().send_event(type, **fields)

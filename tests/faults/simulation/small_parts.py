@@ -66,7 +66,9 @@ class LimitLink:
 
 
 class NoEvents:
-    """Implements StepEvents: nobody watches."""
+    """Implements StepEvents: nobody hears what is told."""
+
+    watched = True
 
     def step_started(self, hint: Hint, *, by_message: bool = False) -> None:
         """Nothing."""

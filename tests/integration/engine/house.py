@@ -94,6 +94,8 @@ class Broker:
 class NoEvents:
     """Implements StepEvents."""
 
+    watched = True
+
     def step_started(self, *_: Any, **__: Any) -> None: ...
 
     def step_revived(self, hint: Hint) -> None: ...

@@ -13,6 +13,7 @@ from hints import a_hint
 
 from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, FORWARD_TASK, Hop, StepEnd
 from orchestrator.worker.app import make_app
+from orchestrator.worker.audience import Audience
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.envelope import ForeignMessage, hop_of, read_runs
 from orchestrator.worker.events import Budget, StepEventStream
@@ -64,7 +65,8 @@ class Dispatcher:
 
 
 def a_stream(budget: int) -> tuple[StepEventStream, Dispatcher]:
-    stream, dispatcher = StepEventStream(MainThread(), budget_per_second=budget), Dispatcher()
+    stream = StepEventStream(MainThread(), Audience(), budget_per_second=budget)
+    dispatcher = Dispatcher()
     stream.attach(dispatcher)
     return stream, dispatcher
 
@@ -154,6 +156,40 @@ def test_a_step_revived_by_a_person_is_no_longer_over() -> None:
     assert task.state == "STARTED"
 
 
+def test_while_nobody_listens_nothing_is_told_or_remembered() -> None:
+    audience = Audience()
+    stream = StepEventStream(MainThread(), audience, budget_per_second=3)
+    stream.attach(dispatcher := Dispatcher())
+    watched, unseen = a_hint(), a_hint()
+    stream.step_started(watched)
+    dispatcher.sent.clear()
+
+    audience.present = False
+    stream.step_started(unseen)
+    stream.step_ended(unseen, StepEnd.FAILED, seconds=0.1)
+    stream.catch_up()
+    audience.present = True
+    stream.step_ended(watched, StepEnd.SUCCEEDED, seconds=0.1)
+
+    assert dispatcher.sent == []
+    assert stream.dropped == 1, "its start is forgotten, so its end is left out"
+
+
+def test_a_failure_and_an_undo_begun_unseen_are_shown_to_who_came_since() -> None:
+    audience = Audience()
+    stream = StepEventStream(MainThread(), audience, budget_per_second=0)
+    stream.attach(dispatcher := Dispatcher())
+    hint = a_hint()
+    audience.present = False
+    stream.step_started(hint, by_message=True)
+
+    audience.present = True
+    stream.step_ended(hint, StepEnd.FAILED, seconds=0.1)
+
+    kinds = ["task-received", "task-started", "task-failed"]
+    assert [kind for kind, _ in dispatcher.sent] == kinds
+
+
 def test_without_a_dispatcher_events_go_nowhere() -> None:
     stream, dispatcher = a_stream(9)
     stream.flush()  # its failure stays inside
@@ -203,18 +239,17 @@ def test_parked_calls_are_kept() -> None:
     assert done == [1, 2]
 
 
-def test_a_request_becomes_a_hop() -> None:
-    request = {
-        "task": FORWARD_TASK, "id": "h1", "parent_id": "h0", "shadow": "checkout.charge",
-        "args": [{"v": 1, "runs": [["r1", 3], ["r2", 4]]}],
-        "delivery_info": {"routing_key": "default.forward"},
-    }  # fmt: skip
+def test_a_message_becomes_a_hop() -> None:
+    headers = {"task": FORWARD_TASK, "id": "h1", "parent_id": "h0", "shadow": "checkout.charge"}
+    args = [{"v": 1, "runs": [["r1", 3], ["r2", 4]]}]
+    delivery_info = {"routing_key": "default.forward"}
     wanted = Hop(
         hop_id="h1", parent_hop_id="h0", runs=(("r1", 3), ("r2", 4)), label="checkout.charge",
         task=FORWARD_TASK, queue="default.forward",
     )  # fmt: skip
-    assert hop_of(request) == wanted
-    assert hop_of(request | {"shadow": None}) == replace(wanted, label=FORWARD_TASK)
+    assert hop_of(headers, args, delivery_info) == wanted
+    unlabelled = hop_of(headers | {"shadow": None}, args, delivery_info)
+    assert unlabelled == replace(wanted, label=FORWARD_TASK)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from workbench import eventually, free_port, valkey_process
 
 from orchestrator.errors import InvalidSetting
 from orchestrator.worker.app import OrchestratorApp, make_app
+from orchestrator.worker.envelope import hop_of
 from orchestrator.worker.messages import RedisHints, hint_publisher
 from orchestrator.worker.pool import HopPool
 
@@ -141,6 +142,7 @@ async def test_celery_counts_hops_as_started_succeeded_and_failed(
 ) -> None:
     with watching(app) as watched:
         start_worker()
+        eventually(lambda: is_watched(app), what="the worker knows that it is watched")
         good, bad = a_hint(), a_hint("checkout.fail")
 
         await publisher.publish([good, bad])
@@ -161,6 +163,7 @@ async def test_inline_steps_appear_as_tasks_of_the_chain(
 ) -> None:
     with watching(app) as watched:
         start_worker()
+        eventually(lambda: is_watched(app), what="the worker knows that it is watched")
         hint = a_hint("checkout.inline")
 
         await publisher.publish([hint])
@@ -178,6 +181,7 @@ async def test_no_step_event_beyond_the_budget_but_each_failure(
 ) -> None:
     with watching(app) as watched:
         start_worker(TINY_EVENTS="0")
+        eventually(lambda: is_watched(app), what="the worker knows that it is watched")
         hint, undo = (
             a_hint("checkout.inline"),
             a_hint("checkout.inline", queue="default.compensation"),
@@ -190,6 +194,38 @@ async def test_no_step_event_beyond_the_budget_but_each_failure(
     assert shown == {hint.hop_id, f"{hint.hop_id}-3", undo.hop_id} | {
         f"{undo.hop_id}-{n}" for n in (1, 2, 3)
     }
+
+
+async def test_events_are_made_while_somebody_listens_and_only_then(
+    app: OrchestratorApp, client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    start_worker()
+    eventually(lambda: client.execute_command("PUBSUB", "NUMPAT") > 0)
+    eventually(lambda: not is_watched(app), what="nobody listens")
+    await publisher.publish([unseen := a_hint()])
+    eventually(lambda: client.llen("seen") == 1)
+
+    with watching(app) as watched:
+        eventually(lambda: is_watched(app), seconds=3, what="somebody came")
+        await publisher.publish([seen := a_hint()])
+        tasks = watched.until(lambda tasks: seen.hop_id in ended(tasks))
+        assert watched.workers() == ["w1@test"], "heartbeats go out in any case"
+
+    assert unseen.hop_id not in tasks
+    eventually(lambda: not is_watched(app), seconds=3, what="the listener left")
+
+
+async def test_who_listens_before_a_worker_starts_sees_its_first_hop(
+    app: OrchestratorApp, client: redis.Redis, start_worker: Any, publisher: RedisHints
+) -> None:
+    await publisher.publish([hint := a_hint()])
+    with watching(app) as watched:
+        eventually(lambda: client.execute_command("PUBSUB", "NUMPAT") > 0)
+
+        start_worker(flags=("--without-heartbeat",))  # nothing else was published before
+
+        tasks = watched.until(lambda tasks: hint.hop_id in ended(tasks))
+    assert tasks[hint.hop_id].started
 
 
 async def test_inspect_active_lists_the_engines_runs(
@@ -226,10 +262,9 @@ def test_a_pool_counts_only_the_first_end_of_a_hop() -> None:
     app = make_app(broker_url="memory://", runtime_factory=_Engine)
     pool = HopPool(1, initargs=(app, "w1@test"), app=app)
     pool.start()
-    ends: list[tuple[int, Any, float]] = []
-    for number in (1, 2, 3):
-        request = {"task": "t", "id": f"hop{number}", "args": [{"v": 1, "runs": [["r", 1]]}]}
-        pool.apply_async(None, args=("t", "", request, b"", "", ""), callback=ends.append)
+    requests = [_Request() for _ in range(3)]
+    for request in requests:
+        pool.take(request)
     engine = app.runtime
     assert isinstance(engine, _Engine)
     assert pool.reserved == 2
@@ -238,7 +273,7 @@ def test_a_pool_counts_only_the_first_end_of_a_hop() -> None:
     first(None)
     first(ValueError("again"))
 
-    assert [failed for failed, *_ in ends] == [0]
+    assert [request.ends for request in requests] == [[0], [], []]
     assert len(engine.done) == 2
     assert pool.reserved == 1
     pool.stop()
@@ -250,20 +285,30 @@ def test_a_message_that_cannot_be_acknowledged_takes_no_slot() -> None:
     pool = HopPool(1, initargs=(app, "w1@test"), app=app)
     pool.start()
 
-    def broken(*_: Any) -> None:
-        raise ConnectionError("away")
-
-    request = {"task": "t", "id": "hop", "args": [{"v": 1, "runs": [["r", 1]]}]}
     for _ in range(3):
-        pool.apply_async(
-            None, args=("t", "", request, b"", "", ""), accept_callback=broken,
-            callback=lambda answer: None,
-        )  # fmt: skip
+        pool.take(_Request(acknowledged=False))
 
     engine = app.runtime
     assert isinstance(engine, _Engine)
     assert (engine.done, pool.reserved) == ([], 0)
     pool.stop()
+
+
+class _Request:
+    """As much of a request as the pool needs."""
+
+    def __init__(self, *, acknowledged: bool = True) -> None:
+        self.hop = hop_of({"task": "t", "id": "h"}, [{"v": 1, "runs": [["r", 1]]}], {})
+        self.acknowledged = acknowledged
+        self.ends: list[int] = []
+
+    def on_accepted(self, pid: int, at: float) -> None:
+        assert pid == os.getpid()
+        if not self.acknowledged:
+            raise ConnectionError("away")
+
+    def on_success(self, answer: tuple[int, Any, float]) -> None:
+        self.ends.append(answer[0])
 
 
 class _Engine:
@@ -290,6 +335,12 @@ def answer(app: OrchestratorApp, method: str, *args: Any) -> Any:
     reply = getattr(app.control.inspect(timeout=3.0, limit=1), method)(*args)
     assert reply, f"{os.environ.get('PYTEST_CURRENT_TEST')}: no answer to {method}"
     return next(iter(reply.values()))
+
+
+def is_watched(app: OrchestratorApp) -> bool:
+    """Whether the only worker that answers sends task events; one that starts does not answer."""
+    reply = app.control.inspect(timeout=1.0, limit=1).stats() or {}
+    return any(stats["pool"]["watched"] for stats in reply.values())
 
 
 def ended(tasks: dict[str, Any]) -> set[str]:
@@ -321,6 +372,11 @@ class watching:  # noqa: N801 - reads as a phrase
             error.add_note(str({t.name: t.state for t in self._state.tasks.values()}))
             raise
         return dict(self._state.tasks)
+
+    def workers(self) -> list[str]:
+        """Those that sent a heartbeat."""
+        eventually(lambda: self._state.workers, what="heartbeats")
+        return list(self._state.workers)
 
     def _receive(self) -> None:
         with contextlib.suppress(TimeoutError):

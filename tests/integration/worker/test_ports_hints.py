@@ -70,7 +70,7 @@ def taken_through(app: OrchestratorApp) -> Callable[[str], Hop | None]:
         if message is None:
             return None
         args, _, _ = message.payload
-        return hop_of({**message.headers, "args": args, "delivery_info": message.delivery_info})
+        return hop_of(message.headers, args, message.delivery_info)
 
     return take
 
