@@ -8,6 +8,7 @@ OrchestratorError
 │   ├── Conflict                same key with other inputs; act on a state that moved on
 │   └── InvalidSetting          a setting, task module or API configuration is wrong
 ├── Unavailable             database, broker or gate cannot be reached; try again later
+│   └── Overloaded              they can, and too much waits already; try again after a while
 ├── StaleOwner              somebody else owns the run now; drop it and record nothing
 ├── IllegalTransition       the state machine has no such move (a bug, or a stale decision)
 └── StepError               raised by step code and transports: the outcome of one attempt
@@ -78,6 +79,23 @@ class Unavailable(OrchestratorError):
     def __init__(self, what: str, where: str, why: str) -> None:
         self.what, self.where, self.why = what, where, why
         super().__init__(f"{what} at {where} is not reachable: {why}")
+
+
+class Overloaded(Unavailable):
+    """More waits already than is allowed; nothing was written, and nothing is wrong with the wish.
+
+    Before `retry_after_seconds` the answer will not be another.
+    """
+
+    def __init__(
+        self, message: str, *, problems: Sequence[Problem], retry_after_seconds: float
+    ) -> None:
+        self.problems = tuple(problems)
+        self.retry_after_seconds = retry_after_seconds
+        self.message = f"{message}; try again after {retry_after_seconds:.1f} s"
+        self.what, self.where, self.why = "room", "this deployment", message
+        lines = [self.message, *(f"  {problem}" for problem in self.problems)]
+        OrchestratorError.__init__(self, "\n".join(lines))
 
 
 class StaleOwner(OrchestratorError):

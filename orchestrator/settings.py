@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     stuck_loop_seconds: float = Field(default=30.0, gt=0)
 
     # Limits on input
+    max_pending_runs: int = Field(default=1_000_000, ge=1)
+    """Runs that may wait for a worker; while there are more, new ones are refused."""
+    max_pending_runs_per_tenant: int | None = Field(default=None, ge=1)
+    """The same for each tenant; None: as many as in all."""
     max_input_bytes: int = Field(default=1024 * 1024, ge=1)
     """Largest inputs of one run as JSON."""
     max_output_bytes: int = Field(default=1024 * 1024, ge=1)

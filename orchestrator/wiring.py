@@ -42,6 +42,7 @@ from orchestrator.ports import (
     Redelivery,
     Store,
 )
+from orchestrator.service.admission import Admission
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.queues import Queues
@@ -321,6 +322,10 @@ def _services(settings: Settings, store: Store, broker: _Broker) -> Services:
         submitter=Submitter(
             store, store, programs, broker.publisher, new_id=new_id,
             max_input_bytes=settings.max_input_bytes,
+            admission=Admission(
+                store, max_pending_runs=settings.max_pending_runs,
+                max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
+            ),
         ),
         runs=Runs(store, programs, redeliverer),
         escalations=Escalations(store, broker.dead_letters, programs, redeliverer),

@@ -1,7 +1,8 @@
 """The `orchestrator` command: puts the groups together, turns errors into exit codes.
 
 0 done · 1 unexpected, or a check that failed · 2 wrong usage · 3 refused: input, definition or
-setting · 4 not found · 5 conflict: it has moved on · 6 a server is not reachable · 130 interrupted
+setting · 4 not found · 5 conflict: it has moved on · 6 a server is not reachable
+7 too much is waiting, try again later · 130 interrupted
 """
 
 from __future__ import annotations

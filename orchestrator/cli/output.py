@@ -28,14 +28,17 @@ EXIT_REFUSED = 3
 EXIT_NOT_FOUND = 4
 EXIT_CONFLICT = 5
 EXIT_UNAVAILABLE = 6
+EXIT_OVERLOADED = 7
 EXIT_INTERRUPTED = 130
 
+_WITH_PROBLEMS = errors.RefusedError | errors.Overloaded
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.NotFound, EXIT_NOT_FOUND),
     (errors.Conflict, EXIT_CONFLICT),
     (errors.RefusedError, EXIT_REFUSED),
     (errors.IllegalTransition, EXIT_CONFLICT),
     (errors.StaleOwner, EXIT_CONFLICT),
+    (errors.Overloaded, EXIT_OVERLOADED),
     (errors.Unavailable, EXIT_UNAVAILABLE),
 )
 
@@ -97,7 +100,7 @@ def show_error(error: errors.OrchestratorError, *, as_json: bool) -> None:
     if as_json:
         print_json({"error": _error_as_data(error)})
         return
-    message = error.message if isinstance(error, errors.RefusedError) else str(error)
+    message = error.message if isinstance(error, _WITH_PROBLEMS) else str(error)
     stderr.print(f"[bold red]error[/] {_escape(message)}")
     for problem in _problems(error):
         stderr.print(f"  [bold]{_escape(problem.place)}[/]")
@@ -106,17 +109,24 @@ def show_error(error: errors.OrchestratorError, *, as_json: bool) -> None:
 
 
 def _error_as_data(error: errors.OrchestratorError) -> dict[str, Any]:
-    message = error.message if isinstance(error, errors.RefusedError) else str(error)
+    message = error.message if isinstance(error, _WITH_PROBLEMS) else str(error)
     return {
         "kind": type(error).__name__,
         "message": message,
         "problems": plain(_problems(error)),
         "exit_code": exit_code_of(error),
+        **_when_again(error),
     }
 
 
+def _when_again(error: errors.OrchestratorError) -> dict[str, float]:
+    if isinstance(error, errors.Overloaded):
+        return {"retry_after_seconds": error.retry_after_seconds}
+    return {}
+
+
 def _problems(error: errors.OrchestratorError) -> tuple[errors.Problem, ...]:
-    return error.problems if isinstance(error, errors.RefusedError) else ()
+    return error.problems if isinstance(error, _WITH_PROBLEMS) else ()
 
 
 def _escape(text: str) -> str:

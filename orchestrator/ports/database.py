@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -58,6 +58,13 @@ class RunStore(Protocol):
 
         A (tenant, idempotency key) that exists with the same workflow and inputs digest is
         answered with the existing id; with another, Conflict, and nothing of the batch is written.
+        """
+
+    async def backlog(self, most: int) -> Mapping[str, int]:
+        """How many runs wait for a worker (a hint was published, nobody has claimed), by tenant.
+
+        No more than `most` are counted in all, the longest waiting first; what it costs grows with
+        them alone.
         """
 
     async def claim(self, hints: Sequence[tuple[str, int]], *, owner: str) -> list[ClaimedRun]:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ from orchestrator.ports import (
     WorkflowStore,
     WorkflowVersion,
 )
+from orchestrator.service.admission import Admission
 
 log = structlog.get_logger(__name__)
 
@@ -83,19 +84,25 @@ class Submitter:
         *,
         new_id: Callable[[], str],
         max_input_bytes: int,
+        admission: Admission,
     ) -> None:
         self._store, self._workflows = store, workflows
         self._programs, self._publisher = programs, publisher
         self._new_id, self._max_input_bytes = new_id, max_input_bytes
+        self._admission = admission
 
     async def submit(self, submissions: Sequence[Submission]) -> list[Accepted]:
         """Accept all, in chunks of one transaction each; answers in the order given.
 
-        Raises InvalidInput (naming the submission by its place, 0-based), NotFound, Conflict or
-        Unavailable. All are looked at before anything is written. Of the chunk that raised nothing
-        is written, of the others something may be; repeat with the same keys. Nobody changes the
-        inputs until this is answered.
+        Raises Overloaded, InvalidInput (naming the submission by its place, 0-based), NotFound,
+        Conflict or Unavailable. All are looked at before anything is written. Of the chunk that
+        raised nothing is written, of the others something may be; repeat with the same keys. Nobody
+        changes the inputs until this is answered.
         """
+        async with self._admission.room_for(Counter(wish.tenant for wish in submissions)):
+            return await self._submit(submissions)
+
+    async def _submit(self, submissions: Sequence[Submission]) -> list[Accepted]:
         targets = await self._targets(submissions)
         checked: list[_Checked] = []
         for start, chunk in _chunks(submissions):

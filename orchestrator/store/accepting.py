@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -12,6 +12,7 @@ from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import Accepted, NewRun, hop_id_of
 from orchestrator.store import codec
 from orchestrator.store.part import Part, Shared
+from orchestrator.store.tables import ANNOUNCED
 from orchestrator.store.transactions import Tx
 
 _COLUMNS = {
@@ -59,6 +60,12 @@ class Accepting(Part):
             "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
             " SELECT b.run_id, 1, {now}, 'run.accepted', b.actor, b.data",
         )
+        self._backlog = self._sql(
+            "SELECT tenant, count(*) FROM"
+            # In the order of the partial index, so that no plan goes through all runs instead.
+            f" (SELECT tenant FROM runs WHERE {ANNOUNCED} ORDER BY published_at LIMIT :most)"
+            " AS waiting GROUP BY tenant"
+        )
         keys = self._dialect.batch({"tenant": "text", "idempotency_key": "text"})
         self._holders = self._sql(
             "SELECT runs.tenant, runs.idempotency_key, runs.id, runs.workflow, runs.inputs_digest"
@@ -73,6 +80,10 @@ class Accepting(Part):
         with other inputs; NotFound for a workflow version that does not exist.
         """
         return await self._db.write(lambda tx: self._accept(tx, runs)) if runs else []
+
+    async def backlog(self, most: int) -> Mapping[str, int]:
+        """See RunStore."""
+        return {row[0]: row[1] for row in await self._db.rows(self._backlog, most=most)}
 
     async def _accept(self, tx: Tx, runs: Sequence[NewRun]) -> list[Accepted]:
         await self._shared.plans(tx, {run.workflow_id for run in runs})

@@ -1,6 +1,7 @@
 """What goes wrong at a database, told in the words of the ports.
 
-lost, refused, timed out, pool exhausted, disk full, locked   Unavailable
+lost, refused, timed out, disk full, locked                   Unavailable
+pool exhausted                                                Overloaded
 deadlock, serialization failure (40P01, 40001)                repeated, then Unavailable
 tables missing                                                Unavailable, with what to do
 anything else: a bug, or a schema that is not ours            StoreFailure
@@ -15,8 +16,9 @@ from contextlib import contextmanager
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
-from orchestrator.errors import OrchestratorError, Unavailable
+from orchestrator.errors import OrchestratorError, Overloaded, Problem, Unavailable
 
+_WAIT_FOR_CONNECTION_SECONDS = 1.0
 _REPEATABLE = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
 _MISSING = frozenset({"42P01", "3F000"})  # table, schema
 # Connection, resources, locks not available in time, operator intervention, system.
@@ -50,11 +52,23 @@ def translated(where: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _of_driver(error, where) from error
     except exc.TimeoutError as error:
-        raise Unavailable("database", where, "all connections of the pool are in use") from error
+        raise _pool_exhausted(where) from error
     except (exc.SQLAlchemyError, ValueError) as error:
         raise StoreFailure(f"database at {where}: {_first_line(error)}") from error
     except OSError as error:
         raise Unavailable("database", where, str(error) or type(error).__name__) from error
+
+
+def _pool_exhausted(where: str) -> Overloaded:
+    problem = Problem(
+        place=f"database at {where}",
+        found="all connections of this process's pool in use for as long as one may be waited for",
+        wanted="a free one",
+    )
+    return Overloaded(
+        "the database is kept busy by others",
+        problems=[problem], retry_after_seconds=_WAIT_FOR_CONNECTION_SECONDS,
+    )  # fmt: skip
 
 
 def _of_driver(error: BaseException, where: str, *, lost: bool = False) -> Exception:

@@ -30,7 +30,8 @@ class SqlStore:
         self.versions = workflows.versions
 
         journal, runs = Journal(shared), Runs(shared)
-        self.accept = Accepting(shared).accept
+        accepting = Accepting(shared)
+        self.accept, self.backlog = accepting.accept, accepting.backlog
         self.claim = Claiming(shared).claim
         self.record = journal.record
         self.request_cancel = Cancelling(shared).request_cancel

@@ -177,3 +177,23 @@ def test_people_see_place_found_and_wanted(running: Deployment) -> None:
     assert "folder" in said.err
     assert "found" in said.err
     assert "wanted" in said.err
+
+
+def test_too_many_waiting_runs_are_refused_with_a_time_to_come_again(
+    deployment: Deployment,
+) -> None:
+    deployment.ask("workflows", "publish", "config/workflows")
+    lines = [json.dumps({"inputs": {"folder": str(deployment.notes)}}) for _ in range(3)]
+    file = deployment.folder / "runs.jsonl"
+    file.write_text("\n".join(lines))
+    deployment.env["ORCHESTRATOR_MAX_PENDING_RUNS"] = "2"
+
+    said = deployment.run("submit", "notes", "--file", str(file), "--json")
+
+    text = refusal(said, kind="Overloaded", code=7)
+    assert said.data["error"]["retry_after_seconds"] > 0
+    assert "max_pending_runs" in text
+    assert deployment.ask("runs", "list") == []
+    told = deployment.run("submit", "notes", "--file", str(file))
+    assert told.code == 7
+    assert "0 runs that wait for a worker, and 3 more" in told.err

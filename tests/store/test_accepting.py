@@ -11,7 +11,16 @@ import pytest
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.ports import RunFilter, Store
-from tests.store.making import accepted, new_id, new_run, published
+from tests.store.making import (
+    ME,
+    accepted,
+    claimed,
+    new_id,
+    new_run,
+    published,
+    registered,
+    write,
+)
 
 
 async def test_an_accepted_run_is_pending_published_and_audited(store: Store) -> None:
@@ -131,3 +140,52 @@ async def test_accepting_nothing_is_nothing(store: Store) -> None:
 async def test_thousands_at_once(store: Store) -> None:
     runs = await accepted(store, 4000)
     assert await store.count_by_status() == {RunStatus.PENDING: len(runs)}
+
+
+async def test_a_mixed_bulk_knows_the_new_from_the_repeated(store: Store) -> None:
+    version = await published(store)
+    first = [new_run(version, idempotency_key=f"k-{n}") for n in range(0, 100, 7)]
+    await store.accept(first)
+
+    again = [new_run(version, idempotency_key=f"k-{n}") for n in range(100)]
+    answers = await store.accept(again)
+
+    known = {run.idempotency_key: run.id for run in first}
+    assert [(a.run_id, a.repeated) for a in answers] == [
+        (known.get(run.idempotency_key, run.id), run.idempotency_key in known) for run in again
+    ]
+    assert len(await store.runs(RunFilter(limit=200))) == 100
+    for run in again:
+        if run.idempotency_key not in known:
+            assert [each.kind for each in await store.audit(run.id)] == ["run.accepted"]
+
+
+async def test_the_backlog_is_what_waits_for_a_worker_by_tenant(store: Store) -> None:
+    assert await store.backlog(10) == {}
+    await accepted(store, 3, tenant="acme")
+    runs = await accepted(store, 2, tenant="zeta")
+    assert await store.backlog(10) == {"acme": 3, "zeta": 2}
+
+    await registered(store, ME)
+    (taken,) = await store.claim([(runs[0].id, 0)], owner=ME)  # no longer waits
+    assert await store.backlog(10) == {"acme": 3, "zeta": 1}
+    await store.record([write(taken, status=RunStatus.SUCCEEDED, release=True)])
+    assert await store.backlog(10) == {"acme": 3, "zeta": 1}
+
+
+async def test_a_run_that_sleeps_is_not_of_the_backlog_and_one_given_back_is(store: Store) -> None:
+    asleep, given_back = await claimed(store, 2)
+    until = await store.now() + timedelta(hours=1)
+    await store.record(
+        [
+            write(asleep, status=RunStatus.WAITING, wake_at=until, release=True),
+            write(given_back, release=True, hinted=True),
+        ]
+    )
+    assert await store.backlog(10) == {"default": 1}
+
+
+async def test_no_more_of_the_backlog_is_counted_than_asked_for(store: Store) -> None:
+    await accepted(store, 3, tenant="acme")
+    await accepted(store, 30, tenant="zeta")
+    assert await store.backlog(10) == {"acme": 3, "zeta": 7}  # the longest waiting first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -108,6 +109,17 @@ def _new_row(run: NewRun, now: datetime) -> RunRow:
     }  # fmt: skip
     row.audit[1] = AuditRow(1, now, "run.accepted", run.actor, dump(accepted))
     return row
+
+
+def backlog(database: MemoryDatabase, most: int) -> Counter[str]:
+    """By tenant, how many runs wait for a worker; no more than `most`."""
+    waiting = sorted((database.runs[run_id] for run_id in database.announced), key=_published)
+    return Counter(row.tenant for row in waiting[:most])
+
+
+def _published(row: RunRow) -> datetime:
+    assert row.published_at is not None, f"run {row.id} is announced and was not published"
+    return row.published_at
 
 
 # --- claim ----------------------------------------------------------------------------------------

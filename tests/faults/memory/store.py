@@ -7,7 +7,7 @@ wants the way to the database to take time, or to break, it installs a `line`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -106,6 +106,10 @@ class MemoryStore:
         if not runs:
             return []
         return await self._pass("accept", lambda: accepting.accept(self.database, runs))
+
+    async def backlog(self, most: int) -> Mapping[str, int]:
+        """See RunStore."""
+        return await self._pass("backlog", lambda: accepting.backlog(self.database, most))
 
     async def claim(self, hints: Sequence[tuple[str, int]], *, owner: str) -> list[ClaimedRun]:
         """See RunStore."""

@@ -10,6 +10,7 @@ from orchestrator import crashpoints
 from orchestrator.crashpoints import Crash, Reached
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint
+from orchestrator.service.admission import Admission
 from orchestrator.service.submitting import Submission, Submitter
 from tests.faults.simulation.broker import BrokerLink
 from tests.faults.simulation.loop import Process
@@ -37,6 +38,7 @@ class Client(Process):
         submitter = Submitter(
             store, store, house.programs_of(store), publisher, new_id=house.new_id,
             max_input_bytes=MAX_INPUT_BYTES,
+            admission=Admission(store, max_pending_runs=10**6, max_pending_runs_per_tenant=None),
         )  # fmt: skip
         wanted = [
             Submission(workflow=seed.shape.name, inputs=seed.inputs, idempotency_key=seed.name)
