@@ -54,7 +54,63 @@ def test_calls_on_the_default_database() -> None:
     assert found["ours"]["p50_ms"] >= 5 * 20
     assert 0 < found["ours"]["stub_cpu_share"] < 0.5
     assert found["ours"]["stub_requests_per_cpu_second"] > found["ours"]["steps_per_second"]
+    assert found["ours"]["low_load_p50_ms"] >= 5 * 20
     assert found["ratio"] is None
+
+
+@pytest.mark.postgres
+def test_both_databases_every_step_a_message() -> None:
+    options = ("--load", "noop", "--runs", 20, "--pairs", 1, "--db", "both", "--against", "none")
+    found = bench(*options, "--max-inline-steps", 0)
+    assert found["sqlite"].keys() >= FIGURES
+    assert found["sqlite_over_postgres"] > 0
+    assert found["settings"]["workers"] == {"max_inline_steps": 0}
+
+
+@pytest.mark.postgres
+def test_few_and_many_finished_runs() -> None:
+    """The made ones are finished, and hide nothing from the statements that were executed."""
+    options = ("--load", "history", "--runs", 20, "--pairs", 1, "--explain")
+    found = bench(*options, "--few", 1000, "--many", 3000, "--details", 2000)
+    few, many = found["history"]["few"], found["history"]["many"]
+    assert (few["finished_runs"], many["finished_runs"]) == (1000, 3000)
+    assert many["with_details"] == 2000
+    assert found["ratio"] == found["ratios"][0] > 0
+    assert any("INSERT INTO runs" in one["query"] for one in found["statements"])
+
+
+def test_workers_that_join_and_are_drained_lose_nothing() -> None:
+    options = ("--load", "io200", "--runs", 300, "--workers", 2, "--pairs", 1, "--db", "sqlite")
+    found = bench(*options, "--join-and-drain")
+    assert found["kept"]
+    told = found["join_and_drain"]
+    assert (told["joined"], told["drained"], told["runs"]) == (2, 2, 300)
+    assert (told["lost"], told["twice"], told["calls_missing"]) == (0, 0, 0)
+    assert found["by_workers"].keys() == {"2"}
+
+
+def test_flower_sees_what_is_measured() -> None:
+    options = ("--load", "noop", "--runs", 50, "--pairs", 1, "--db", "sqlite")
+    found = bench(*options, "--flower")
+    assert found["ratio"] > 0
+    assert found["ours"]["tasks_in_flower"] >= 50
+
+
+def test_a_profile_by_part(tmp_path: Path) -> None:
+    file = tmp_path / "profile.svg"
+    options = ("--load", "noop", "--runs", 300, "--pairs", 1, "--db", "sqlite")
+    found = bench(*options, "--against", "none", "--profile", file)
+    assert sum(found["profile"].values()) == pytest.approx(1, abs=0.01)
+    assert found["profile"].keys() >= {"store", "engine"}
+    assert "<svg" in file.read_text()
+
+
+def test_submission_on_a_core_of_its_own() -> None:
+    options = ("--load", "submit", "--runs", 200, "--pairs", 1, "--db", "sqlite", "--batch", 50)
+    found = bench(*options, "--servers-on", "same")
+    assert found["ratio"] > 0
+    assert found["cores"]["submitter"] == found["cores"]["servers"]
+    assert len(found["cores"]["submitter"]) == 1
 
 
 @pytest.mark.parametrize("load", ["submit", "fail", "latency", "inflight"])

@@ -5,11 +5,10 @@ Everything is started privately and ended again. Progress goes to standard error
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,10 +16,11 @@ from rich.console import Console
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.telemetry.logging import configure_logging
-from tests.bench.engine import inflight, ours, theirs
-from tests.bench.engine.figures import Round, report
-from tests.bench.engine.place import Place, Wish, set_up
-from tests.faults.chaos.stage import new_folder, remove
+from tests.bench.engine import profiling
+from tests.bench.engine.history import Amounts
+from tests.bench.engine.measuring import Options, measure
+from tests.bench.engine.place import Wish
+from tests.bench.engine.printing import Printer
 
 
 class Load(StrEnum):
@@ -28,10 +28,12 @@ class Load(StrEnum):
 
     NOOP = "noop"
     IO20 = "io20"
+    IO200 = "io200"
     FAIL = "fail"
     SUBMIT = "submit"
     LATENCY = "latency"
     INFLIGHT = "inflight"
+    HISTORY = "history"
 
 
 class Database(StrEnum):
@@ -39,6 +41,7 @@ class Database(StrEnum):
 
     POSTGRES = "postgres"
     SQLITE = "sqlite"
+    BOTH = "both"
 
 
 class Against(StrEnum):
@@ -48,87 +51,141 @@ class Against(StrEnum):
     NONE = "none"
 
 
-def measure(wish: Wish, *, pairs: int, against: str, console: Console) -> dict[str, Any]:
-    """All rounds: ours, theirs, ours, theirs, … Raises what a round raises; its folder stays."""
-    folder = new_folder()
-    console.print(f"{wish.load}: {wish.runs} runs of {wish.steps} steps; {folder}", markup=False)
-    settings = inflight.settings(wish) if wish.load == Load.INFLIGHT else {}
-    with set_up(wish, folder, **settings) as place:
-        asyncio.run(ours.prepare(place))
-        described = place.described()
-        console.print(json.dumps(described), markup=False)
-        found = _rounds(place, pairs, against, console)
-    remove(folder)
-    machine = {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)}
-    options = {
-        "runs": wish.runs, "steps": wish.steps, "workers": wish.workers, "pairs": pairs,
-    }  # fmt: skip
-    return {**found, "options": options, "settings": described, "machine": machine}
+class ServersOn(StrEnum):
+    """The cores of broker and database while submission is measured."""
+
+    ANY = "any"
+    OTHERS = "others"
+    SAME = "same"
 
 
-def _rounds(place: Place, pairs: int, against: str, console: Console) -> dict[str, Any]:
-    rounds: dict[str, list[Round]] = {}
-
-    def add(name: str, made: Round) -> None:
-        rounds.setdefault(name, []).append(made)
-        shown = {key: round(value, 2) for key, value in made.figures().items()}
-        console.print(f"{name:>22}  {shown}", markup=False, soft_wrap=True)
-
-    if place.wish.load == Load.INFLIGHT:
-        add("ours", asyncio.run(inflight.round_of(place)))
-        return report(place.wish.load, rounds)
-    for _ in range(pairs):
-        add("ours", _with_stub(place, lambda: asyncio.run(ours.round_of(place))))
-        for variant in theirs.variants(place.wish.load) if against == Against.CHAIN else ():
-            add(variant.title, _with_stub(place, lambda v=variant: theirs.round_of(place, v)))
-    return report(place.wish.load, rounds)
-
-
-def _with_stub(place: Place, work: Any) -> Round:
-    """The round, with what the stub did meanwhile and could have done on one core."""
-    if place.stub is None:
-        made: Round = work()
-        return made
-    before = place.stub.statistics()
-    made = work()
-    after = place.stub.statistics()
-    spent = after["cpu_seconds"] - before["cpu_seconds"]
-    more = {
-        "stub_cpu_share": spent / made.seconds,
-        "stub_requests_per_cpu_second": (after["requests"] - before["requests"]) / spent,
-    }
-    return made.with_more(more)
-
-
+_IN_BULK = (Load.NOOP, Load.IO20, Load.FAIL)
+_LOADS = (
+    "noop: steps without content. io20, io200: each step POSTs to an API that answers after 20 or"
+    " 200 ms. fail: the last step is refused, the others are undone. submit: acceptance alone."
+    " latency: one run at a time. inflight: all runs wait in an API that does not answer."
+    " history: noop with few and with many finished runs in the tables."
+)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def main(
     *,
-    load: Annotated[Load, typer.Option(help="The work.")] = Load.NOOP,
+    load: Annotated[Load, typer.Option(help=f"The work. {_LOADS}")] = Load.NOOP,
     runs: Annotated[int, typer.Option(min=1, help="Runs of each round.")] = 2000,
     steps: Annotated[int, typer.Option(min=2, max=50, help="Steps of each run.")] = 5,
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 2,
-    db: Annotated[Database, typer.Option(help="The database.")] = Database.POSTGRES,
+    workers: Annotated[
+        str, typer.Option(help="Worker processes; io200 takes several numbers (1,2,4).")
+    ] = "2",
+    db: Annotated[
+        Database, typer.Option(help="The database; noop takes both, in turn.")
+    ] = Database.POSTGRES,
     pairs: Annotated[int, typer.Option(min=1, max=99, help="Repetitions.")] = 3,
-    against: Annotated[Against, typer.Option(help="Who else does it.")] = Against.CHAIN,
+    against: Annotated[
+        Against, typer.Option(help="Who else does it (noop, io20, fail, submit, latency).")
+    ] = Against.CHAIN,
+    max_inline_steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="That setting of our workers; 0: every step is a message."),
+    ] = None,
+    flower: Annotated[
+        bool, typer.Option("--flower", help="Ours with Flower attached over ours without.")
+    ] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            help="One round more with py-spy on one of our workers: .svg (flame graph),"
+            " .json (speedscope) or anything else (raw stacks); shares by part are printed."
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=0, help="Runs that one call submits; 0: all of a round.")
+    ] = 0,
+    servers_on: Annotated[
+        ServersOn,
+        typer.Option(
+            help="submit: the submitter, ours or theirs, has the first core; broker and database"
+            " run on any, on the others, or on the same one."
+        ),
+    ] = ServersOn.ANY,
+    join_and_drain: Annotated[
+        bool,
+        typer.Option(
+            "--join-and-drain",
+            help="io200: one round more in which workers join and are drained; exit code 1 when a"
+            " run or a call is lost, or a run ends twice.",
+        ),
+    ] = False,
+    few: Annotated[int, typer.Option(min=1000, help="history: finished runs, few.")] = 10_000,
+    many: Annotated[int, typer.Option(min=1000, help="history: and many.")] = 2_000_000,
+    details: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="history: the newest so many have steps, attempts and audit, too (9 KB each); all"
+            " others their row in `runs` alone.",
+        ),
+    ] = 200_000,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="history: plans and buffers of what was executed, in both."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """The same work by the orchestrator and by an ordinary Celery chain, in turn."""
     configure_logging(level="ERROR")
+    counts = _counts(workers)
+    _refuse(load in _IN_BULK or not flower, "--flower", "--load noop, io20 or fail")
+    _refuse(load in _IN_BULK or profile is None, "--profile", "--load noop, io20 or fail")
+    _refuse(load is Load.IO200 or not join_and_drain, "--join-and-drain", "--load io200")
+    _refuse(load is Load.IO200 or len(counts) == 1, "several --workers", "--load io200")
+    both, sqlite = db is Database.BOTH, db is Database.SQLITE
+    _refuse((load is Load.NOOP and not flower) or not both, "--db both", "--load noop")
+    _refuse(load is not Load.HISTORY or not sqlite, "--load history", "--db postgres")
+    wish = Wish(
+        load=load.value, runs=runs, steps=steps,
+        workers=1 if load is Load.INFLIGHT else counts[min(1, len(counts) - 1)],
+        database=Database.POSTGRES.value if both else db.value, batch=batch,
+        settings={} if max_inline_steps is None else {"max_inline_steps": max_inline_steps},
+        count_keys=join_and_drain,
+    )  # fmt: skip
+    options = Options(
+        pairs=pairs, against=against.value, flower=flower, both_databases=both,
+        by_workers=counts, join_and_drain=join_and_drain, profile=profile,
+        servers_on=servers_on.value,
+        amounts=Amounts(few=few, many=many, details=details, explain=explain),
+    )  # fmt: skip
     console = Console(stderr=True, highlight=False)
-    workers = 1 if load is Load.INFLIGHT else workers
-    wish = Wish(load=load.value, runs=runs, steps=steps, workers=workers, database=db.value)
-    try:
-        found = measure(wish, pairs=pairs, against=against.value, console=console)
-    except (OrchestratorError, TimeoutError, RuntimeError) as error:
-        console.print(f"not measured: {error}", markup=False)
-        raise typer.Exit(1) from None
+    found = _measured(wish, options, console)
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
     else:
         console.print(json.dumps(found, indent=1), markup=False)
+    raise typer.Exit(0 if found.get("kept", True) else 1)
+
+
+def _measured(wish: Wish, options: Options, console: Console) -> dict[str, Any]:
+    try:
+        if options.profile is not None:
+            profiling.program()
+        return measure(wish, options, Printer(console))
+    except (OrchestratorError, TimeoutError, RuntimeError) as error:
+        console.print(f"not measured: {error}", markup=False)
+        raise typer.Exit(1) from None
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """Numbers of workers, as they are tried in turn."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and 1 <= int(part) <= 16 for part in parts):
+        raise typer.BadParameter(f"{text!r} is not 1 to 16, or several of those: 1,2,4")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _refuse(fits: bool, option: str, needs: str) -> None:
+    if not fits:
+        raise typer.BadParameter(f"{option} needs {needs}")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,44 @@ def report(load: str, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
     return {**found, "ceiling": ceilings}
 
 
+def beside(
+    load: str, rounds: Mapping[str, Sequence[Round]], other: str, title: str
+) -> dict[str, Any]:
+    """`ours` beside ourselves under `other` conditions; `ratio` is ours over that, pair by pair."""
+    found = ratios(rounds["ours"], rounds[other])
+    return {
+        "load": load,
+        "ours": medians(rounds["ours"]),
+        "other": {"system": title, **medians(rounds[other])},
+        "ratios": found,
+        "ratio": median(found),
+    }
+
+
+def sqlite_beside(rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
+    """What `--db both` adds: the other database's medians, and its speed over PostgreSQL's."""
+    found = ratios(rounds["sqlite"], rounds["ours"])
+    return {
+        "sqlite": medians(rounds["sqlite"]),
+        "sqlite_over_postgres": median(found),
+        "sqlite_over_postgres_ratios": found,
+    }
+
+
+def scaled(load: str, rounds: Mapping[int, Sequence[Round]]) -> dict[str, Any]:
+    """Speed by number of workers, each over that of the fewest, pair by pair."""
+    base = min(rounds)
+    found = {count: ratios(made, rounds[base]) for count, made in rounds.items() if count != base}
+    return {
+        "load": load,
+        "ours": medians(rounds[base]),
+        "by_workers": {str(count): medians(made) for count, made in rounds.items()},
+        "scaling": {str(count): median(each) for count, each in found.items()},
+        "scaling_ratios": {str(count): each for count, each in found.items()},
+        "ratio": None,
+    }
+
+
 def _named(name: str, rounds: Sequence[Round]) -> dict[str, Any]:
     system, _, variant = name.partition(" ")
     return {"system": system, "variant": variant, **medians(rounds)}

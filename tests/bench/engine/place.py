@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ class Wish:
     steps: int = 5
     workers: int = 2
     database: str = "postgres"  # or "sqlite"
+    batch: int = 0  # runs accepted by one call; 0: all of them
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of our workers, beside defaults
+    count_keys: bool = False  # the stub knows what was asked for twice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,17 @@ class Place:
     broker: Broker
     postgres: Postgres | None
     stub: Stub | None
-    settings: Settings
-    env: Mapping[str, str]  # of workers
+    own: Mapping[str, Any]  # settings of our workers that are not their defaults
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Of our workers, and of the services that feed them."""
+        return load_settings(**self.own, task_modules=(MODULE,))
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The same as the environment of workers."""
+        return {**_as_environment(self.own), "PYTHONPATH": str(ROOT)}
 
     @property
     def servers(self) -> dict[str, list[int]]:
@@ -60,6 +73,23 @@ class Place:
     def chain_url(self) -> str:
         """The chain's database of the same broker."""
         return f"{self.broker.url.rpartition('/')[0]}/{CHAIN_DATABASE}"
+
+    def on_database(self, url: str) -> Place:
+        """The same with another database of the same server; without an address it is SQLite."""
+        own = {**self.own, "database_url": url}
+        if not url:
+            own.pop("database_url")
+        return replace(
+            self,
+            wish=replace(self.wish, database="postgres" if url else "sqlite"),
+            postgres=self.postgres if url else None,
+            own=own,
+        )
+
+    def with_wish(self, **changed: Any) -> Place:
+        """The same for other options; the servers are what they are."""
+        wish = replace(self.wish, **changed)
+        return replace(self, wish=wish, own={**self.own, **wish.settings})
 
     def empty_broker(self) -> None:
         """Nothing of an earlier round is left there."""
@@ -95,14 +125,11 @@ def set_up(wish: Wish, folder: Path, **settings: Any) -> Iterator[Place]:
         stub = _stub(wish, folder, stack)
         own = {
             "state_dir": folder, "config_dir": folder / "config", "broker_url": broker.url,
-            **({} if postgres is None else {"database_url": postgres.url}), **settings,
+            **({} if postgres is None else {"database_url": postgres.url}),
+            **wish.settings, **settings,
         }  # fmt: skip
         _write_config(folder / "config", stub, wish)
-        yield Place(
-            wish=wish, folder=folder, broker=broker, postgres=postgres, stub=stub,
-            settings=load_settings(**own, task_modules=(MODULE,)),
-            env={**_as_environment(own), "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        yield Place(wish=wish, folder=folder, broker=broker, postgres=postgres, stub=stub, own=own)
 
 
 def _postgres(wish: Wish, folder: Path, stack: ExitStack) -> Postgres | None:
@@ -115,13 +142,14 @@ def _postgres(wish: Wish, folder: Path, stack: ExitStack) -> Postgres | None:
     return postgres
 
 
-_LATENCIES = {"io20": 0.02, "inflight": 600.0}
+_LATENCIES = {"io20": 0.02, "io200": 0.2, "inflight": 600.0}
 
 
 def _stub(wish: Wish, folder: Path, stack: ExitStack) -> Stub | None:
     if wish.load not in _LATENCIES:
         return None
-    return stack.enter_context(Stub(folder, latency_seconds=_LATENCIES[wish.load]))
+    latency = _LATENCIES[wish.load]
+    return stack.enter_context(Stub(folder, latency_seconds=latency, count_keys=wish.count_keys))
 
 
 def _write_config(folder: Path, stub: Stub | None, wish: Wish) -> None:

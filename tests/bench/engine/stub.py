@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from orchestrator.embedded.process import Child, ChildSpec, stop_all
 
 LOOPBACK = "127.0.0.1"
 _BACKLOG = 8192
+_KEY_HEADER = b"idempotency-key"
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
 _BODY = b'{"id": "1"}'
 _ANSWER = _HEAD + b"%d\r\n\r\n" % len(_BODY) + _BODY
@@ -35,8 +37,9 @@ _ROOT = Path(__file__).parents[3]
 class Counts:
     """Of the whole process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, count_keys: bool = False) -> None:
         self.requests = self.in_flight = self.most = 0
+        self.keys: Counter[bytes] | None = Counter() if count_keys else None
 
     def to_json(self) -> bytes:
         """With the CPU seconds that the process has used."""
@@ -44,6 +47,9 @@ class Counts:
             "requests": self.requests, "in_flight": self.in_flight, "most": self.most,
             "cpu_seconds": time.process_time(),
         }  # fmt: skip
+        if self.keys is not None:
+            found["keys"] = len(self.keys)
+            found["repeated"] = self.keys.total() - len(self.keys)
         return json.dumps(found).encode()
 
 
@@ -68,6 +74,10 @@ class Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url += url
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._counts.keys is not None and name.lower() == _KEY_HEADER:
+            self._counts.keys[value] += 1
+
     def on_message_complete(self) -> None:
         counts = self._counts
         if self._url == b"/-/":
@@ -85,8 +95,9 @@ class Connection(asyncio.Protocol):
             self._transport.write(_ANSWER)
 
 
-async def _serve(latency_seconds: float) -> None:
-    loop, ended, counts = asyncio.get_running_loop(), asyncio.Event(), Counts()
+async def _serve(latency_seconds: float, *, count_keys: bool) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    counts = Counts(count_keys=count_keys)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     server = await loop.create_server(
@@ -100,10 +111,13 @@ async def _serve(latency_seconds: float) -> None:
 class Stub:
     """The process, from outside. Leaving it as a context ends it."""
 
-    def __init__(self, folder: Path, *, latency_seconds: float) -> None:
+    def __init__(self, folder: Path, *, latency_seconds: float, count_keys: bool = False) -> None:
         self.address = ""
         self._log = folder / "stub.log"
-        argv = (sys.executable, "-m", __spec__.name, "--latency", str(latency_seconds))
+        argv = (
+            *(sys.executable, "-m", __spec__.name, "--latency", str(latency_seconds)),
+            *(("--count-keys",) if count_keys else ()),
+        )
         env = {"PYTHONPATH": str(_ROOT)}
         self._child = Child(
             ChildSpec(name="stub", argv=argv, env=env, ready=self._listens), self._log
@@ -118,7 +132,8 @@ class Stub:
         stop_all([self._child])
 
     def statistics(self) -> Mapping[str, Any]:
-        """requests, in_flight, most (at once), cpu_seconds. Raises OSError."""
+        """requests, in_flight, most (at once), cpu_seconds; where keys are counted, `keys` that it
+        has seen and requests that `repeated` one of them. Raises OSError."""
         with urllib.request.urlopen(f"{self.address}/-/", timeout=20) as answer:
             found: Mapping[str, Any] = json.load(answer)
         return found
@@ -135,4 +150,6 @@ class Stub:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latency", type=float, default=0.02, help="seconds")
-    uvloop.run(_serve(parser.parse_args().latency))
+    parser.add_argument("--count-keys", action="store_true", help="which were sent before")
+    options = parser.parse_args()
+    uvloop.run(_serve(options.latency, count_keys=options.count_keys))
