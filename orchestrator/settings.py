@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ class Settings(BaseSettings):
     lost_hint_seconds: float = Field(default=5.0, gt=0)
     stuck_loop_seconds: float = Field(default=30.0, gt=0)
 
+    # What is kept
+    retention_days: float = Field(default=0, ge=0)
+    """Finished runs are deleted so long after they settled; 0: never."""
+
     # Limits on input
     max_pending_runs: int = Field(default=1_000_000, ge=1)
     """Runs that may wait for a worker; while there are more, new ones are refused."""
@@ -84,6 +89,11 @@ class Settings(BaseSettings):
     """user:password; required when flower_address is not loopback."""
     log_format: str = Field(default="json", pattern="^(json|console)$")
     log_level: str = "INFO"
+
+    @property
+    def keep_for(self) -> timedelta | None:
+        """How long finished runs are kept; None: for ever."""
+        return timedelta(days=self.retention_days) if self.retention_days else None
 
     @property
     def database(self) -> str:

@@ -48,11 +48,12 @@ from orchestrator.service.escalations import Escalations
 from orchestrator.service.queues import Queues
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.retention import Retention, Upkeep
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings, load_settings
-from orchestrator.store import migrate, open_store, open_worker_locks
+from orchestrator.store import SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 from orchestrator.worker.absent import AbsentBroker
@@ -192,6 +193,7 @@ async def _build_parts(
             lost_after=settings.lost_hint_seconds,
         ),
     )  # fmt: skip
+    upkeep = Upkeep(store, keep_for=settings.keep_for)
     deps = Deps(
         worker_id=worker_id, journal=journal, outbox=outbox, gate=gate_of_process, http=http,
         tasks=tasks, dead_letters=dead_letters, events=app.step_events, clock=DatabaseClock(),
@@ -214,7 +216,7 @@ async def _build_parts(
 
     return Parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
-        background=[recovery.run_quick_passes, recovery.run_slow_passes],
+        background=[recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes],
         open_heartbeat_store=open_heartbeat_store,
     )  # fmt: skip
 
@@ -265,6 +267,7 @@ class Services:
     escalations: Escalations
     queues: Queues
     doctor: Doctor
+    retention: Retention
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -313,7 +316,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield _services(settings, store, broker)
 
 
-def _services(settings: Settings, store: Store, broker: _Broker) -> Services:
+def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     programs = Programs(_plan_loader(store))
     redeliverer = Redeliverer(broker.publisher, programs)
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
@@ -334,6 +337,7 @@ def _services(settings: Settings, store: Store, broker: _Broker) -> Services:
             store, broker.inspector, queues, database=address_of(settings.database),
             wall_clock=_wall_clock, dead_after_seconds=settings.dead_after_seconds,
         ),
+        retention=Retention(store),
     )  # fmt: skip
 
 

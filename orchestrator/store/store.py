@@ -10,6 +10,7 @@ from orchestrator.store.escalations import Escalations
 from orchestrator.store.journal import Journal
 from orchestrator.store.part import Shared
 from orchestrator.store.recovering import Recovering
+from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
 from orchestrator.store.workers import Workers
 from orchestrator.store.workflows import Workflows
@@ -63,6 +64,12 @@ class SqlStore:
         self.take_due = recovering.take_due
         self.take_lost = recovering.take_lost
         self.queue_counts = recovering.queue_counts
+
+        retention = Retention(shared)
+        self.make_partitions = retention.make_partitions
+        self.retire_runs = retention.retire_runs
+        self.retire_partitions = retention.retire_partitions
+        self.count_expired = retention.count_expired
 
     @property
     def address(self) -> str:

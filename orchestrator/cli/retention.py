@@ -1,0 +1,92 @@
+"""`orchestrator retention …`: delete what is old enough."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from orchestrator.cli.output import JsonFlag, answer, plain
+from orchestrator.cli.session import current_user, with_services
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrator.ports.retention import Retired
+    from orchestrator.wiring import Services
+
+app = typer.Typer(help="Delete finished runs that are old enough.", no_args_is_help=True)
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([dhw])")
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+@app.callback()
+def retention() -> None:
+    """Delete finished runs that are old enough."""
+
+
+@app.command("run")
+def run(
+    *,
+    older_than: Annotated[
+        str, typer.Option(help="Time since they settled: 90d, 12w, 36h. Default: retention_days.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and delete nothing.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete succeeded, compensated and abandoned runs that settled so long ago, with all records.
+
+    Runs that are under way or escalated stay, however old they are.
+    """
+    age = _age_of(older_than)
+    found = with_services(lambda services: _retire(services, age, dry_run))
+    days = age / timedelta(days=1)
+    value = {"older_than_days": days, "dry_run": dry_run, **plain(found)}
+    answer(value, lambda: _draw(value), as_json=as_json)
+
+
+async def _retire(services: Services, age: timedelta, dry_run: bool) -> Retired:
+    if dry_run:
+        return await services.retention.expired(older_than=age)
+    return await services.retention.retire(older_than=age, by=current_user())
+
+
+def _age_of(given: str) -> timedelta:
+    if not given:
+        kept = load_settings().keep_for
+        if kept is None:
+            raise _no_age("nothing, and the setting retention_days is 0 (for ever)")
+        return kept
+    match = _AGE.fullmatch(given)
+    if match is None:
+        raise _no_age(repr(given))
+    try:
+        return float(match[1]) * _UNITS[match[2]]
+    except OverflowError:
+        raise _no_age(repr(given)) from None
+
+
+def _no_age(found: str) -> InvalidInput:
+    problem = Problem(place="--older-than", found=found, wanted="a time such as 90d, 12w or 36h")
+    return InvalidInput("it is not known what is old", problems=[problem])
+
+
+def _draw(value: dict[str, Any]) -> Text:
+    says = "would go" if value["dry_run"] else "are gone"
+    counted = ", ".join(
+        f"{value[name]:,} {name}"
+        for name in ("steps", "attempts", "audit", "escalations")
+        if value[name]
+    )
+    dropped = ", ".join(value["partitions"])
+    lines = [f"{value['runs']:,} runs that settled {value['older_than_days']:g} days ago {says}"]
+    lines += [f"with {counted}"] if counted else []
+    lines += [f"dropped: {dropped}"] if dropped and not value["dry_run"] else []
+    lines += [f"would be dropped: {dropped}"] if dropped and value["dry_run"] else []
+    return Text("\n".join(lines))

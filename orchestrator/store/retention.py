@@ -1,0 +1,160 @@
+"""Give up what is old: runs that are final, and what was recorded of them.
+
+A final run has no owner and nobody writes it any more, so its row can be deleted beside everything
+that goes on; rows that somebody else is deleting are skipped. What is not final, or has an open
+escalation, is never looked at. A run goes with its links in one transaction of bounded size. Its
+attempts and audit go with it on SQLite; on PostgreSQL they stay, without their run, until the
+partition of their week can be dropped, which costs nothing however much is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from sqlalchemy import TextClause, text
+
+from orchestrator.core.states import FINAL
+from orchestrator.errors import Unavailable
+from orchestrator.ports.retention import Retired
+from orchestrator.store import codec
+from orchestrator.store.codec import instant
+from orchestrator.store.part import Part, Shared
+from orchestrator.store.partitions import MOST_MOVED, TABLES, Partition, Partitions, first_id
+from orchestrator.store.tables import AT_REST
+from orchestrator.store.transactions import Tx
+
+MOST_ROWS = 5000
+"""Rows without a run that one transaction deletes from a partition."""
+_FINAL = sorted(FINAL)
+
+
+class Retention(Part):
+    """Implements ports.retention.RetentionStore."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._partitions = Partitions(shared)
+        self._clock = self._sql("SELECT {clock}")
+        old = (
+            "runs.settled_at <= "
+            + self._dialect.later("{now}", "-CAST(:seconds AS {real})")
+            + " AND NOT EXISTS (SELECT 1 FROM escalations AS e"
+            " WHERE e.run_id = runs.id AND e.closed_at IS NULL)"
+        )
+        found = f"FROM runs WHERE {AT_REST} AND standing = :status AND id < :before AND {old}"
+        self._expired = self._sql(f"SELECT id {found} ORDER BY id LIMIT :most {{skip_locked}}")
+        self._count = self._sql(f"SELECT count(*) {found}")
+        final = ", ".join(f"'{status}'" for status in _FINAL)
+        self._kept = self._sql(
+            "SELECT count(*) FROM (SELECT 1 FROM runs WHERE id >= :low AND id < :high"
+            f" AND NOT COALESCE(standing IN ({final}) AND {old}, false) LIMIT :most) AS kept"
+        )
+        self._delete = {
+            name: self._sql(f"DELETE FROM {table} WHERE {key} IN (SELECT b.id FROM {ids} AS b)")
+            for ids in [self._dialect.batch({"id": "text"})]
+            for name, table, key in [
+                ("steps", "run_steps", "run_id"), ("attempts", "attempts", "run_id"),
+                ("audit", "audit", "run_id"), ("escalations", "escalations", "run_id"),
+                ("runs", "runs", "id"),  # last: the escalations are tied to it
+            ]
+        }  # fmt: skip
+
+    async def make_partitions(self) -> list[str]:
+        """Partitions for the weeks to come, where missing; their names. Repeatable."""
+        return await self._partitions.make()
+
+    async def retire_runs(self, *, older_than_seconds: float, limit: int = 200) -> Retired:
+        """Delete the oldest final runs that settled at least so long ago, in one transaction."""
+        before = await self._first_id_to_keep(older_than_seconds)
+
+        async def work(tx: Tx) -> Retired:
+            ids: list[tuple[str]] = []
+            for status in _FINAL:
+                found = await tx.rows(
+                    self._expired, status=str(status), before=before, seconds=older_than_seconds,
+                    most=limit - len(ids),
+                )  # fmt: skip
+                ids += [(row[0],) for row in found]
+            return await self._delete_runs(tx, codec.dump_batch(ids)) if ids else Retired()
+
+        return await self._db.write(work)
+
+    async def retire_partitions(self, *, older_than_seconds: float) -> Retired:
+        """Drop partitions that no kept run needs; delete rows without a run from the others."""
+        done = Retired()
+        async for partition in self._past(older_than_seconds):
+            done += await self._give_up(partition)
+        for table in () if self._dialect.is_sqlite else TABLES:
+            done += await self._delete_orphans(table, f"{table}_default")
+        return done
+
+    async def count_expired(self, *, older_than_seconds: float) -> Retired:
+        """What the two would do now, as far as runs and partitions go; changes nothing."""
+        before, seconds = await self._first_id_to_keep(older_than_seconds), older_than_seconds
+        runs = 0
+        for status in _FINAL:
+            parameters = {"status": str(status), "before": before, "seconds": seconds}
+            runs += (await self._db.row(self._count, **parameters))[0]
+        names = []
+        async for partition in self._past(older_than_seconds):
+            kept = await self._db.row(
+                self._kept, low=partition.low, high=partition.high, seconds=seconds,
+                most=MOST_MOVED + 1,
+            )  # fmt: skip
+            if kept[0] <= MOST_MOVED:
+                names.append(partition.name)
+        return Retired(runs=runs, partitions=tuple(names))
+
+    async def _first_id_to_keep(self, older_than_seconds: float) -> str:
+        """Whatever has settled so long ago was accepted before that, so its id is smaller."""
+        now = instant((await self._db.row(self._clock))[0])
+        return first_id(now - timedelta(seconds=older_than_seconds))
+
+    async def _past(self, older_than_seconds: float) -> AsyncIterator[Partition]:
+        """Partitions in which only ids of runs are that may have expired; oldest first."""
+        if self._dialect.is_sqlite:
+            return
+        before = await self._first_id_to_keep(older_than_seconds)
+        for table in TABLES:
+            for partition in await self._partitions.of(table):
+                if partition.high <= before:
+                    yield partition
+
+    async def _give_up(self, partition: Partition) -> Retired:
+        try:
+            if await self._partitions.drop_unless_needed(partition):
+                return Retired(partitions=(partition.name,))
+        except Unavailable:  # busy; whatever else is wrong shows with the next statement
+            return Retired()
+        return await self._delete_orphans(partition.table, partition.name)
+
+    async def _delete_runs(self, tx: Tx, batch: str) -> Retired:
+        whole = self._dialect.is_sqlite
+        counts = {
+            name: await tx.change(statement, batch=batch)
+            for name, statement in self._delete.items()
+            if whole or name not in TABLES
+        }
+        return Retired(
+            runs=counts["runs"], steps=counts["steps"], escalations=counts["escalations"],
+            attempts=counts.get("attempts", 0), audit=counts.get("audit", 0),
+        )  # fmt: skip
+
+    async def _delete_orphans(self, table: str, name: str) -> Retired:
+        """Rows of deleted runs. What stays are rows of runs that are kept, so that the next look
+        at the same partition is as short as these are few."""
+        statement, deleted = _orphans(name), 0
+        while True:
+            found = await self._db.write(lambda tx: tx.change(statement, most=MOST_ROWS))
+            deleted += found
+            if found < MOST_ROWS:
+                attempts, audit = (deleted, 0) if table == "attempts" else (0, deleted)
+                return Retired(attempts=attempts, audit=audit)
+
+
+def _orphans(name: str) -> TextClause:
+    return text(
+        f"DELETE FROM {name} WHERE ctid = ANY (ARRAY(SELECT part.ctid FROM {name} AS part"
+        " WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = part.run_id) LIMIT :most))"
+    )

@@ -1,0 +1,294 @@
+"""What is old and final goes, with all that belongs to it; everything else stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from orchestrator.core.states import FINAL, RunStatus
+from orchestrator.errors import NotFound
+from orchestrator.ports import ClaimedRun
+from orchestrator.ports.retention import Retired
+from orchestrator.service.retention import Retention, Upkeep
+from orchestrator.store import migrate, open_store, partitions
+from orchestrator.store.engine import Database, open_database
+from orchestrator.store.partitions import first_id
+from orchestrator.store.store import SqlStore
+from tests.store.making import (
+    ME,
+    attempt,
+    audit,
+    escalation,
+    landed,
+    new_id,
+    new_run,
+    published,
+    registered,
+    write,
+)
+
+DAY = 86400.0
+OLD_DAYS = 100
+TABLES = ("runs", "run_steps", "attempts", "audit", "escalations")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """A database of its own, since its partitions are dropped."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_dsn"
+    url: str = request.getfixturevalue(name)
+    opened = await opened_at(url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def store(database: Database) -> AsyncIterator[SqlStore]:
+    opened = open_store(database.url.render_as_string(hide_password=False), pool_size=3)
+    yield opened
+    await opened.close()
+
+
+async def opened_at(url: str) -> Database:
+    """Migrated as if that had been 92 days ago: the first partition ends there."""
+    await migrate(url)
+    database = open_database(url, pool_size=3)
+    end = first_id(datetime.now(UTC) - timedelta(days=92))
+    for table in () if database.dialect.is_sqlite else ("audit", "attempts"):
+        await run_sql(database, f"DROP TABLE {table}_before")
+        bounds = f"FROM (MINVALUE) TO ('{end}')"
+        name = f"{table}_before PARTITION OF {table}"
+        await run_sql(database, f"CREATE TABLE {name} FOR VALUES {bounds}")
+    return database
+
+
+async def run_sql(database: Database, statement: str) -> None:
+    await database.write(lambda tx: tx.change(text(statement)))
+
+
+def id_of(days_ago: float) -> str:
+    """An id as it would have been made then."""
+    return f"{first_id(datetime.now(UTC) - timedelta(days=days_ago))}-{new_id()[14:]}"
+
+
+async def claimed_of(store: SqlStore, count: int, *, days_ago: float) -> list[ClaimedRun]:
+    version = await published(store)
+    runs = [new_run(version, id=id_of(days_ago), idempotency_key=new_id()) for _ in range(count)]
+    await store.accept(runs)
+    await registered(store, ME)
+    return await store.claim([(run.id, 0) for run in runs], owner=ME)
+
+
+async def ended(
+    store: SqlStore,
+    database: Database,
+    status: RunStatus,
+    *,
+    count: int = 1,
+    days_ago: float = OLD_DAYS,
+) -> list[str]:
+    """Ids of runs that came to this status so long ago, with two audit rows and an attempt each."""
+    runs = await claimed_of(store, count, days_ago=days_ago)
+    about = {"escalation": escalation()} if status is RunStatus.ESCALATED else {}
+    await store.record(
+        [
+            write(
+                run, status=status, release=True, links=(landed(),), attempts=(attempt(),),
+                audit=(audit(2),), **about,
+            )
+            for run in runs
+        ]
+    )  # fmt: skip
+    ids = [run.run.id for run in runs]
+    await settled_then(database, ids, days_ago)
+    return ids
+
+
+async def settled_then(database: Database, ids: Sequence[str], days_ago: float) -> None:
+    at = database.dialect.later(database.dialect.words["now"], f"-{days_ago * DAY}")
+    for run_id in ids:
+        statement = text(f"UPDATE runs SET settled_at = {at} WHERE id = :id AND owner IS NULL")
+        await database.write(lambda tx, s=statement, i=run_id: tx.change(s, id=i))
+
+
+async def left(database: Database, table: str) -> int:
+    return int((await database.row(text(f"SELECT count(*) FROM {table}")))[0])
+
+
+async def retire(store: SqlStore, days: float = 90) -> Retired:
+    return await Retention(store).retire(older_than=timedelta(days=days), by="me")
+
+
+@pytest.mark.parametrize("status", sorted(FINAL))
+async def test_an_old_final_run_goes_with_all_its_rows(
+    store: SqlStore, database: Database, status: RunStatus
+) -> None:
+    (run_id,) = await ended(store, database, status)
+    gone = await retire(store)
+    assert (gone.runs, gone.steps) == (1, 1)
+    assert [await left(database, table) for table in TABLES] == [0] * len(TABLES)
+    with pytest.raises(NotFound):
+        await store.run(run_id)
+    if database.dialect.is_sqlite:
+        assert (gone.attempts, gone.audit, gone.partitions) == (1, 2, ())
+    else:
+        assert gone.partitions == ("audit_before", "attempts_before")
+    assert not await retire(store)
+
+
+async def test_what_is_young_or_not_final_stays(store: SqlStore, database: Database) -> None:
+    young = await ended(store, database, RunStatus.SUCCEEDED, days_ago=80)
+    late = await ended(store, database, RunStatus.SUCCEEDED)
+    await settled_then(database, late, 80)
+    kept = [*young, *late]
+    for status in (RunStatus.ESCALATED, RunStatus.PAUSED, RunStatus.WAITING, RunStatus.RUNNING):
+        kept += await ended(store, database, status)
+    kept += [run.run.id for run in await claimed_of(store, 1, days_ago=OLD_DAYS)]
+    await retire(store)
+    assert await left(database, "runs") == len(kept)
+    for run_id in kept[:-1]:
+        assert [record.seq for record in await store.audit(run_id)] == [1, 2]
+        assert len(await store.attempts(run_id)) == 1
+        assert (await store.steps(run_id))[0].forward.outputs == {"id": "o-1"}
+    assert len(await store.audit(kept[-1])) == 1
+    assert await left(database, "escalations") == 1
+
+
+async def test_a_final_run_with_an_open_escalation_stays(
+    store: SqlStore, database: Database
+) -> None:
+    (run_id,) = await ended(store, database, RunStatus.ESCALATED)
+    abandon = text("UPDATE runs SET status = 'abandoned' WHERE id = :id")
+    await database.write(lambda tx: tx.change(abandon, id=run_id))
+    assert (await retire(store)).runs == 0
+    close = text("UPDATE escalations SET closed_at = opened_at")
+    await database.write(lambda tx: tx.change(close))
+    gone = await retire(store)
+    assert (gone.runs, gone.escalations) == (1, 1)
+
+
+async def test_a_batch_is_bounded_and_takes_the_oldest(store: SqlStore, database: Database) -> None:
+    newer = await ended(store, database, RunStatus.SUCCEEDED, count=3, days_ago=95)
+    older = await ended(store, database, RunStatus.SUCCEEDED, count=3, days_ago=99)
+    gone = await store.retire_runs(older_than_seconds=90 * DAY, limit=4)
+    assert gone.runs == 4
+    rows = await database.rows(text("SELECT id FROM runs ORDER BY id"))
+    assert [row[0] for row in rows] == sorted(newer)[1:]
+    assert not set(older) & {row[0] for row in rows}
+
+
+async def test_its_key_may_be_used_again(store: SqlStore, database: Database) -> None:
+    version = await published(store)
+    first = new_run(version, id=id_of(OLD_DAYS), idempotency_key="once")
+    await store.accept([first])
+    await registered(store, ME)
+    (run,) = await store.claim([(first.id, 0)], owner=ME)
+    await store.record([write(run, status=RunStatus.SUCCEEDED, release=True)])
+    again = new_run(version, idempotency_key="once")
+    assert (await store.accept([again]))[0].run_id == first.id
+    await settled_then(database, [first.id], OLD_DAYS)
+    await retire(store)
+    assert (await store.accept([again]))[0].run_id == again.id
+
+
+async def test_a_dry_run_says_what_goes_and_deletes_nothing(
+    store: SqlStore, database: Database
+) -> None:
+    await ended(store, database, RunStatus.SUCCEEDED, count=3)
+    await ended(store, database, RunStatus.ESCALATED)
+    before = [await left(database, table) for table in TABLES]
+    said = await Retention(store).expired(older_than=timedelta(days=90))
+    assert [await left(database, table) for table in TABLES] == before
+    gone = await retire(store)
+    assert (said.runs, said.partitions) == (gone.runs, gone.partitions) == (3, gone.partitions)
+
+
+async def test_an_escalated_run_goes_on_after_its_partition_is_dropped(
+    store: SqlStore, database: Database
+) -> None:
+    (escalated,) = await ended(store, database, RunStatus.ESCALATED)
+    await ended(store, database, RunStatus.SUCCEEDED, count=5)
+    await retire(store)
+    (opened,) = await store.escalations()
+    await store.claim_escalation(opened.id, by="ada")
+    assert [record.seq for record in await store.audit(escalated)] == [1, 2, 3]
+    assert await left(database, "audit") == 3
+
+
+async def test_several_at_once_delete_each_run_once_while_others_work(
+    store: SqlStore, database: Database
+) -> None:
+    await ended(store, database, RunStatus.SUCCEEDED, count=60)
+    working = await claimed_of(store, 20, days_ago=OLD_DAYS)
+
+    async def work() -> None:
+        for number in range(1, 30):
+            batch = [
+                write(run, number=number, audit=(audit(1 + number),), attempts=(attempt(),))
+                for run in working
+            ]
+            assert None not in await store.record(batch)
+
+    async def delete() -> int:
+        count = 0
+        while gone := await store.retire_runs(older_than_seconds=90 * DAY, limit=7):
+            count += gone.runs
+            await store.retire_partitions(older_than_seconds=90 * DAY)
+        await store.retire_partitions(older_than_seconds=90 * DAY)
+        return count
+
+    _, first, second = await asyncio.gather(work(), delete(), delete())
+    assert first + second == 60
+    assert await left(database, "runs") == 20
+    for run in working:
+        numbers = [record.seq for record in await store.audit(run.run.id)]
+        assert numbers == list(range(1, 31))
+        assert len(await store.attempts(run.run.id)) == 29
+
+
+@pytest.mark.postgres
+async def test_a_busy_table_is_left_to_the_next_time(
+    postgres_dsn: str,
+) -> None:
+    store, database = open_store(postgres_dsn), await opened_at(postgres_dsn)
+    await ended(store, database, RunStatus.SUCCEEDED)
+    async with database.engine.connect() as reading:
+        await reading.execute(text("SELECT count(*) FROM audit"))
+        gone = await retire(store)
+        assert gone.partitions == ("attempts_before",)
+        await reading.rollback()
+    assert (await retire(store)).partitions == ("audit_before",)
+    await database.close()
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_a_partition_of_many_kept_runs_loses_the_rows_of_the_others(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "MOST_MOVED", 2)
+    store, database = open_store(postgres_dsn), await opened_at(postgres_dsn)
+    kept = await ended(store, database, RunStatus.ESCALATED, count=3)
+    await ended(store, database, RunStatus.SUCCEEDED, count=4)
+    gone = await retire(store)
+    assert (gone.runs, gone.audit, gone.attempts, gone.partitions) == (4, 8, 4, ())
+    for run_id in kept:
+        assert len(await store.audit(run_id)) == 2
+    await database.close()
+    await store.close()
+
+
+async def test_upkeep_makes_partitions_and_deletes_what_is_older_than_set(
+    store: SqlStore, database: Database
+) -> None:
+    await ended(store, database, RunStatus.SUCCEEDED)
+    await Upkeep(store, keep_for=None).one_pass()
+    assert await left(database, "runs") == 1
+    await Upkeep(store, keep_for=timedelta(days=101)).one_pass()
+    assert await left(database, "runs") == 1
+    await Upkeep(store, keep_for=timedelta(days=99)).one_pass()
+    assert await left(database, "runs") == 0
