@@ -57,7 +57,14 @@ async def test_the_migrations_make_what_the_code_believes(empty_url: str) -> Non
     def differences(connection: Any) -> list[Any]:
         options = {"compare_type": True, "include_name": whole}
         context = MigrationContext.configure(connection, opts=options)
-        return list(compare_metadata(context, metadata))
+        found = list(compare_metadata(context, metadata))
+        return [each for each in found if not is_old_key(connection, each)]
+
+    def is_old_key(connection: Any, difference: Any) -> bool:
+        """SQLite's key to the workflow version is left where it is."""
+        kind, what = difference[:2]
+        names = [column.name for column in what.columns] if kind == "remove_fk" else []
+        return connection.dialect.name == "sqlite" and names == ["workflow_id"]
 
     async with database.engine.connect() as connection:
         assert await connection.run_sync(differences) == []
