@@ -123,7 +123,7 @@ def main(
         int,
         typer.Option(
             min=0,
-            help="history: the newest so many have steps, attempts and audit, too (9 KB each); all"
+            help="history: the newest so many have steps, attempts and audit, too (11 KB each); all"
             " others their row in `runs` alone.",
         ),
     ] = 200_000,

@@ -18,7 +18,8 @@ from tests.bench.engine import ours
 from tests.bench.engine.ours import Crew, Sent
 from tests.bench.engine.place import Place
 
-_TURNS = ("join", "drain", "join", "drain")
+_TURNS = ((0.1, "join"), (0.3, "drain"), (0.5, "join"), (0.7, "drain"))
+"""What happens when this share of the runs has settled."""
 _END_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
@@ -28,22 +29,22 @@ async def round_of(place: Place) -> dict[str, Any]:
     place.empty_broker()
     async with ours.workers(place) as crew:
         await crew.warm()
-        before, began = _stub(place), time.perf_counter()
+        before, began = _stub(place), crew.tables.now()
         sent = await crew.submit(place.wish.runs)
         joined = Joined(crew)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(joined.take_turns(sent))
                 settled = both.create_task(crew.settle(sent))
-            seconds = time.perf_counter() - began
         finally:
             await asyncio.to_thread(stop_all, joined.children)
         after = _stub(place)
         with ours.kept_open(place) as link:
             verdict = verdict_of(place, link, sent)
+        seconds = max(ended for _, ended in settled.result()) - began
         return {
             "workers": place.wish.workers, "joined": joined.count("join"),
-            "drained": joined.count("drain"), "runs": len(settled.result()),
+            "drained": joined.count("drain"), "turns": joined.taken, "runs": place.wish.runs,
             "runs_per_second": round(place.wish.runs / seconds, 3), **verdict,
             "calls": after["keys"] - before["keys"],
             "calls_repeated": after["repeated"] - before["repeated"],
@@ -63,22 +64,23 @@ class Joined:
         self._crew = crew
         self.children: list[Child] = []
         self._leaving = list(crew.supervisor.workers)
-        self._taken: list[str] = []
+        self.taken: list[tuple[str, float]] = []  # with the share that had settled when it was done
 
     def count(self, turn: str) -> int:
         """How often that has happened."""
-        return self._taken.count(turn)
+        return [done for done, _ in self.taken].count(turn)
 
     async def take_turns(self, sent: Sent) -> None:
-        """Evenly over the work: one joins, one of the first is drained, and so on."""
+        """Over the work: one joins, one of the first is drained, and so on."""
+        count = len(sent.ids)
         with ours.kept_open(self._crew.place) as link:
-            for number, turn in enumerate(_TURNS, 1):
-                await _until_settled(link, sent, number * len(sent.ids) // (len(_TURNS) + 1))
+            for share, turn in _TURNS:
+                await _until_settled(link, sent, int(share * count))
                 if turn == "join":
                     await self._join()
                 elif self._leaving:
                     await self._drain(self._leaving.pop(0))
-                self._taken.append(turn)
+                self.taken.append((turn, round(_number(link, _settled(sent)) / count, 3)))
 
     async def _join(self) -> None:
         place = self._crew.place
@@ -97,9 +99,8 @@ class Joined:
 
 
 async def _until_settled(link: Connection, sent: Sent, wanted: int) -> None:
-    statement = select(func.count()).where(sent.rows, runs.c.settled_at.is_not(None))
     async with asyncio.timeout(ours.PATIENCE_SECONDS):
-        while await asyncio.to_thread(_number, link, statement) < wanted:  # noqa: ASYNC110 -- nobody tells
+        while await asyncio.to_thread(_number, link, _settled(sent)) < wanted:  # noqa: ASYNC110 -- nobody tells
             await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -124,6 +125,10 @@ def verdict_of(place: Place, link: Connection, sent: Sent) -> dict[str, int]:
         "twice": _number(link, select(func.count()).select_from(more)),
         "steps_missing": wish.runs * wish.steps - _number(link, landed),
     }
+
+
+def _settled(sent: Sent) -> Any:
+    return select(func.count()).where(sent.rows, runs.c.settled_at.is_not(None))
 
 
 def _number(link: Connection, statement: Any) -> int:
