@@ -64,6 +64,12 @@ def engine(context: typer.Context) -> None:
     _become("tests.bench.engine", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def peers(context: typer.Context) -> None:
+    """The same work beside other durable engines; needs `pip install -e '.[peers]'`."""
+    _become("tests.bench.peers", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

@@ -19,6 +19,7 @@ COMMANDS = {
     "cells": "tests.faults.simulation.cells",
     "recovery": "tests.faults.chaos.recovery",
     "engine": "tests.bench.engine",
+    "peers": "tests.bench.peers",
 }
 
 
@@ -39,7 +40,7 @@ def test_options_are_handed_on(
     assert became == [(sys.executable, wanted)]
 
 
-@pytest.mark.parametrize("command", ["chaos", "recovery"])
+@pytest.mark.parametrize("command", ["chaos", "recovery", "peers"])
 def test_it_is_there_in_this_tree(command: str) -> None:
     bench._check_there(COMMANDS[command])
 

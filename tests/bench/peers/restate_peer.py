@@ -1,0 +1,220 @@
+"""Restate: its server from npm on this machine, and services of its Python SDK.
+
+Runs are concurrent calls through its ingress, each answered when the run has ended; `/send` and a
+later attach cost it two requests a run and were slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from orchestrator.embedded.address import LOOPBACK, answers, free_port
+from orchestrator.embedded.process import ChildSpec
+from tests.bench.engine.place import Place, Wish
+from tests.bench.peers import installed, names
+from tests.bench.peers.peer import Bulk, Variant, check, flow_of, new_folder, up, worker_env
+
+_APP = "tests.bench.peers.restate_worker:app"
+_AT_ONCE = 500  # calls; more only wait in the server
+_WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+# What its documents recommend for Hypercorn.
+_HYPERCORN = (
+    "h2_max_concurrent_streams = 2147483647", "keep_alive_max_requests = 2147483647",
+    "keep_alive_timeout = 2147483647",
+)  # fmt: skip
+_SHOWN = {
+    "partitions": ("default-num-partitions",),
+    "replication": ("default-replication",),
+    "log": ("bifrost", "default-provider"),
+    "log_server_wal_disabled": ("log-server", "rocksdb-disable-wal"),
+    "log_server_fsync_disabled": ("log-server", "rocksdb-disable-wal-fsync"),
+    "invocations_at_once": ("worker", "invoker", "concurrent-invocations-limit"),
+}
+
+
+class Restate:
+    """The peer."""
+
+    system = "restate"
+    durability = (
+        "every journal entry in a replicated log with one replica: RocksDB's write-ahead log,"
+        " fsync on, many entries a sync; its tables are written behind"
+    )
+    most_runs: int | None = None
+
+    def missing(self) -> str:
+        """Its SDK, a server for that, and the server or npm to bring it."""
+        absent = installed.missing_packages(["restate", "granian", "hypercorn"])
+        if absent or installed.restate_server() is not None or installed.can_install_restate():
+            return absent
+        return (
+            f"restate-server is not on the path, and no npm to bring {installed.RESTATE_PACKAGE}:"
+            " install Node"
+        )
+
+    def version(self) -> str:
+        """Of server and SDK."""
+        shown = _server_version()
+        return f"{shown}, {installed.versions('restate-sdk')}"
+
+    def prepare(self) -> None:
+        """The server."""
+        if installed.restate_server() is None:
+            installed.install_restate()
+
+    def variants(self, wish: Wish) -> Sequence[Variant]:
+        """Hypercorn, which its documents show, and Granian, which costs less CPU."""
+        counts = sorted({1, wish.workers})
+        return [
+            Variant(way=way, workers=count) for way in ("hypercorn", "granian") for count in counts
+        ]
+
+    def settings(self, place: Place) -> Mapping[str, Any]:
+        """As the server itself says them."""
+        done = subprocess.run(
+            [_program(), "--dump-config"], env=_environment(place.folder / "r", (0, 0, 0)),
+            capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+        found = tomllib.loads(done.stdout)
+        return {name: _at(found, path) for name, path in _SHOWN.items()}
+
+    @asynccontextmanager
+    async def crew(self, place: Place, variant: Variant, runs: int) -> AsyncIterator[_Crew]:
+        """Server and workers; the server keeps its data from round to round, and its ports."""
+        folder, ports = new_folder(place, "r"), _ports(place.folder)
+        served = free_port()
+        specs = (_workers(place, variant, folder, served), _server(place.folder / "r", ports))
+        with up(specs, folder) as (workers, server):
+            parts = {"workers": [workers.pid], "server": [server.pid]}
+            connector = aiohttp.TCPConnector(limit=0)
+            limits = aiohttp.ClientTimeout(total=None)
+            async with aiohttp.ClientSession(connector=connector, timeout=limits) as session:
+                await _registered(session, ports[1], served)
+                yield _Crew(place.wish, parts, session, ports[0])
+
+
+class _Crew:
+    def __init__(
+        self, wish: Wish, parts: Mapping[str, Sequence[int]], session: aiohttp.ClientSession,
+        ingress: int,
+    ) -> None:  # fmt: skip
+        self.parts = parts
+        self._wish, self._session = wish, session
+        self._url = f"http://{LOOPBACK}:{ingress}/{names.SERVICE}/{flow_of(wish)}"
+
+    async def bulk(self, numbers: Sequence[int]) -> Bulk:
+        began, at_once = time.perf_counter(), asyncio.Semaphore(_AT_ONCE)
+
+        async def one(number: int) -> tuple[str, float]:
+            async with at_once:
+                outcome = await self._call(number)
+            return outcome, time.perf_counter() - began
+
+        ended = await asyncio.gather(*(one(number) for number in numbers))
+        check([outcome for outcome, _ in ended], self._wish)
+        latencies = [seconds for _, seconds in ended]
+        return Bulk(seconds=max(latencies), latencies_seconds=latencies)
+
+    async def one(self, number: int) -> None:
+        check([await self._call(number)], self._wish)
+
+    async def _call(self, number: int) -> str:
+        """How it ended: the words of its error, or nothing."""
+        wish = {"number": number, "steps": self._wish.steps}
+        async with self._session.post(self._url, json=wish) as answer:
+            if answer.status < 300:
+                await answer.read()
+                return ""
+            return str((await answer.json())["message"])
+
+
+async def _registered(session: aiohttp.ClientSession, admin: int, served: int) -> None:
+    """The server has looked at the services, and calls reach it."""
+    wish = {"uri": f"http://{LOOPBACK}:{served}", "force": True}
+    async with asyncio.timeout(_WAIT_SECONDS):
+        while not await _registers(session, admin, wish):  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _registers(session: aiohttp.ClientSession, admin: int, wish: object) -> bool:
+    try:
+        async with session.post(f"http://{LOOPBACK}:{admin}/deployments", json=wish) as answer:
+            return answer.status < 300
+    except aiohttp.ClientError:
+        return False
+
+
+def _workers(place: Place, variant: Variant, folder: Path, port: int) -> ChildSpec:
+    if variant.way == "hypercorn":
+        config = folder / "hypercorn.toml"
+        lines = (f'bind = "{LOOPBACK}:{port}"', *_HYPERCORN, f"workers = {variant.workers}")
+        config.write_text("\n".join(lines) + "\n")
+        argv: tuple[str, ...] = ("hypercorn", "--config", str(config), "-k", "uvloop", _APP)
+    else:
+        argv = (
+            *("granian", "--interface", "asginl", "--http", "2", "--no-ws", "--loop", "uvloop"),
+            *("--host", LOOPBACK, "--port", str(port), "--workers", str(variant.workers)),
+            *("--log-level", "warning", _APP),
+        )
+    return ChildSpec(
+        name="services", argv=(sys.executable, "-m", *argv), address=f"{LOOPBACK}:{port}",
+        env=worker_env(place), ready=lambda: answers(port),
+    )  # fmt: skip
+
+
+def _server(folder: Path, ports: tuple[int, int, int]) -> ChildSpec:
+    return ChildSpec(
+        name="restate", argv=(_program(), "--no-logo"), address=f"{LOOPBACK}:{ports[0]}",
+        env=_environment(folder, ports), ready=lambda: answers(ports[0]) and answers(ports[1]),
+        ready_seconds=_WAIT_SECONDS,
+    )  # fmt: skip
+
+
+def _environment(folder: Path, ports: tuple[int, int, int]) -> dict[str, str]:
+    """Its defaults on ports of our own; nothing is reported to anybody."""
+    ingress, admin, node = (f"{LOOPBACK}:{port}" for port in ports)
+    return {
+        "RESTATE_BASE_DIR": str(folder / "data"), "RESTATE_NODE_NAME": "bench",
+        "RESTATE_LISTEN_MODE": "tcp", "RESTATE_BIND_ADDRESS": node,
+        "RESTATE_INGRESS__BIND_ADDRESS": ingress, "RESTATE_ADMIN__BIND_ADDRESS": admin,
+        "RESTATE_ADMIN__DISABLE_WEB_UI": "true", "RESTATE_LOG_FILTER": "warn",
+        "RESTATE_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+
+
+@cache
+def _ports(folder: Path) -> tuple[int, int, int]:
+    """Ingress, admin and node of one call: what it keeps on disk names the last one."""
+    return free_port(), free_port(), free_port()
+
+
+def _program() -> str:
+    found = installed.restate_server()
+    assert found is not None
+    return str(found)
+
+
+@cache
+def _server_version() -> str:
+    done = subprocess.run(
+        [_program(), "--version"], capture_output=True, text=True, timeout=30, check=True
+    )
+    return done.stdout.strip().splitlines()[0]
+
+
+def _at(found: Mapping[str, Any], path: Sequence[str]) -> Any:
+    for name in path[:-1]:
+        found = found.get(name, {})
+    return found.get(path[-1])
