@@ -55,6 +55,7 @@ from orchestrator.ports import (
     LinkWrite,
     Permit,
     StepEnd,
+    is_urgent,
 )
 
 log = structlog.get_logger(__name__)
@@ -409,12 +410,17 @@ class RunDriver:
             await self._run.reach("before_publish")
         hint = Hint.at(
             self._run.saga, run_id=self._run.ledger.run.id, epoch=self._run.ledger.run.epoch,
-            lane=self._run.ledger.run.lane,
+            lane=self._run.ledger.run.lane, urgent=self._is_urgent(),
         )  # fmt: skip
         await self._deps.outbox.submit(hint)
         if crashpoints.hook is not None:
             await self._run.reach("after_publish")
         return None
+
+    def _is_urgent(self) -> bool:
+        deadline = self._run.saga.deadline_at
+        left = None if deadline is None else (deadline - self._run.decided_at).total_seconds()
+        return is_urgent(self._run.ledger.run.priority, left)
 
     def _inline_budget_is_spent(self, at: At) -> bool:
         if self._shown.is_at(at):

@@ -15,7 +15,7 @@ from orchestrator.core.saga import Saga, begun, current
 from orchestrator.core.states import DONE, DUE, STUCK
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At
-from orchestrator.ports import ActiveRun, Hint, Hop, RunRecord, StepEnd
+from orchestrator.ports import ActiveRun, Hint, Hop, RunRecord, StepEnd, is_urgent
 
 
 @dataclass(slots=True)
@@ -108,7 +108,8 @@ class Showing:
     def _at(self, source: Hop | Saga) -> Hint:
         run = self._run
         if isinstance(source, Saga):
-            return Hint.at(source, run_id=run.id, epoch=run.epoch, lane=run.lane)
+            urgent = is_urgent(run.priority, None)
+            return Hint.at(source, run_id=run.id, epoch=run.epoch, lane=run.lane, urgent=urgent)
         return Hint(
             run_id=run.id, epoch=run.epoch, hop_id=source.hop_id, label=source.label,
             parent_hop_id=source.parent_hop_id, task=source.task, queue=source.queue,

@@ -20,12 +20,15 @@ from orchestrator.ports.hints import (
     DEAD_LETTER_QUEUE,
     FORWARD_TASK,
     MAINTENANCE_QUEUE,
+    URGENT_WITHIN_SECONDS,
     Hint,
     Redelivery,
     hop_id_of,
     hop_ids,
     hop_ids_at,
+    is_urgent,
     queue_name,
+    queue_names,
 )
 from orchestrator.ports.outside import (
     AttemptContext,
@@ -68,6 +71,7 @@ __all__ = [
     "DEAD_LETTER_QUEUE",
     "FORWARD_TASK",
     "MAINTENANCE_QUEUE",
+    "URGENT_WITHIN_SECONDS",
     "Accepted",
     "ActiveRun",
     "AttemptContext",
@@ -115,5 +119,7 @@ __all__ = [
     "hop_id_of",
     "hop_ids",
     "hop_ids_at",
+    "is_urgent",
     "queue_name",
+    "queue_names",
 ]

@@ -30,7 +30,7 @@ class Hint:
     queue: str  # "default.forward"
 
     @staticmethod
-    def at(saga: Saga, *, run_id: str, epoch: int, lane: str) -> Hint:
+    def at(saga: Saga, *, run_id: str, epoch: int, lane: str, urgent: bool = False) -> Hint:
         """The wake-up for the link at which a run stands."""
         at = current(saga)
         hop_id, parent_hop_id = hop_ids_at(run_id, saga, at)
@@ -43,7 +43,7 @@ class Hint:
             parent_hop_id=parent_hop_id,
             label=saga.plan.workflow if call is None else call.label,
             task=(call and call.task_name) or (FORWARD_TASK if forward else COMPENSATE_TASK),
-            queue=queue_name(lane, saga.direction),
+            queue=queue_name(lane, saga.direction, urgent=urgent),
         )
 
 
@@ -80,9 +80,26 @@ DEAD_LETTER_QUEUE = "dead_letter"
 MAINTENANCE_QUEUE = "maintenance"
 
 
-def queue_name(lane: str, direction: Direction) -> str:
-    """The queue of a lane in one direction."""
-    return f"{lane}.{'forward' if direction is Direction.FORWARD else 'compensation'}"
+URGENT_WITHIN_SECONDS = 60.0
+"""A run whose deadline is nearer than this is urgent whatever its priority."""
+
+
+def is_urgent(priority: int, seconds_left: float | None) -> bool:
+    """Whether a run goes ahead of others of its lane; `seconds_left` to its deadline, if any."""
+    return priority > 0 or (seconds_left is not None and seconds_left < URGENT_WITHIN_SECONDS)
+
+
+def queue_name(lane: str, direction: Direction, *, urgent: bool = False) -> str:
+    """The queue of a lane in one direction; undoing goes ahead of all else, urgent or not."""
+    if direction is Direction.BACKWARD:
+        return f"{lane}.compensation"
+    return f"{lane}.{'urgent' if urgent else 'forward'}"
+
+
+def queue_names(lane: str, direction: Direction) -> tuple[str, ...]:
+    """All queues of a lane in one direction, the ordinary one first."""
+    names = (queue_name(lane, direction, urgent=urgent) for urgent in (False, True))
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,3 +115,4 @@ class Redelivery:
     step: int | None  # current step, None when unknown
     workflow_id: str
     why: str  # "due", "lost", "worker dead"
+    urgent: bool = False  # by its priority, or because its deadline is near (`is_urgent`)

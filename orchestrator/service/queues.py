@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.states import Direction
@@ -12,6 +12,7 @@ from orchestrator.ports import (
     QueueCounts,
     Store,
     queue_name,
+    queue_names,
 )
 
 
@@ -20,7 +21,7 @@ class QueueView:
     """One queue, seen from both sides."""
 
     name: str
-    messages: int  # on the broker
+    messages: int  # on the broker; of `<lane>.forward` with those of `<lane>.urgent`
     due: int  # runs in the table that a message should stand for
     owned: int  # runs in a worker's hands
     parked: int  # runs waiting for a time, without a message
@@ -35,12 +36,13 @@ class Queues:
 
     async def overview(self) -> list[QueueView]:
         """Each lane forward and backward, then the dead letters."""
-        counts = {queue_name(c.lane, c.direction): c for c in await self._store.queue_counts()}
-        names = [queue_name(lane, d) for lane in self._lanes for d in Direction]
-        names += [name for name in counts if name not in names]
+        counts = {(c.lane, c.direction): c for c in await self._store.queue_counts()}
+        ours = [(lane, direction) for lane in self._lanes for direction in Direction]
+        places = list(dict.fromkeys([*ours, *counts]))
+        names = [name for place in places for name in queue_names(*place)]
         depth = await self._publisher.depth([*names, DEAD_LETTER_QUEUE])
         unclaimed = len(await self._store.open_unclaimed())
-        views = [_view(name, depth.get(name, 0), counts.get(name)) for name in names]
+        views = [_view(place, depth, counts.get(place)) for place in places]
         return [
             *views,
             QueueView(
@@ -50,10 +52,12 @@ class Queues:
         ]  # fmt: skip
 
 
-def _view(name: str, messages: int, count: QueueCounts | None) -> QueueView:
+def _view(
+    place: tuple[str, Direction], depth: Mapping[str, int], count: QueueCounts | None
+) -> QueueView:
     return QueueView(
-        name=name,
-        messages=messages,
+        name=queue_name(*place),
+        messages=sum(depth.get(name, 0) for name in queue_names(*place)),
         due=0 if count is None else count.due,
         owned=0 if count is None else count.owned,
         parked=0 if count is None else count.parked,

@@ -27,7 +27,7 @@ from orchestrator.ports import (
     QueueCounts,
     Store,
     WorkerLocks,
-    queue_name,
+    queue_names,
 )
 from orchestrator.service.escalations import reconcile_dead_letters
 from orchestrator.service.redelivery import Redeliverer
@@ -131,11 +131,12 @@ class Recovery:
     async def _missing_hints(self) -> int:
         """Due, unowned runs minus the messages that stand for them, summed over all queues."""
         counts = await self._store.queue_counts()
-        queues = [queue_name(count.lane, count.direction) for count in counts]
+        queues = [name for c in counts for name in queue_names(c.lane, c.direction)]
         depth = await self._publisher.depth(queues)
         reserved = sum(worker.reserved for worker in await self._store.workers())
         return sum(_missing(count, depth) for count in counts) - reserved
 
 
 def _missing(count: QueueCounts, depth: dict[str, int]) -> int:
-    return max(count.due - depth.get(queue_name(count.lane, count.direction), 0), 0)
+    waiting = sum(depth.get(name, 0) for name in queue_names(count.lane, count.direction))
+    return max(count.due - waiting, 0)

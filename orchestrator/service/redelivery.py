@@ -50,7 +50,7 @@ class Redeliverer:
             parent_hop_id=redelivery.parent_hop_id,
             label=label,
             task=task or (FORWARD_TASK if forward else COMPENSATE_TASK),
-            queue=queue_name(redelivery.lane, redelivery.direction),
+            queue=queue_name(redelivery.lane, redelivery.direction, urgent=redelivery.urgent),
         )
 
     async def _shown_as(self, redelivery: Redelivery) -> tuple[str, str | None]:

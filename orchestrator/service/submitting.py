@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from orchestrator.core.saga import Saga
+from orchestrator.core.states import Direction
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import InvalidInput, Problem, Unavailable
@@ -26,6 +27,8 @@ from orchestrator.ports import (
     RunStore,
     WorkflowStore,
     WorkflowVersion,
+    is_urgent,
+    queue_name,
 )
 from orchestrator.service.admission import Admission
 
@@ -57,13 +60,14 @@ class _Target:
     version: WorkflowVersion
     program: Program
     first: Hint  # wakes a new run up, but for its ids
+    urgent_queue: str  # where such a hint goes of a run that goes ahead of others
 
-    def wake_up(self, run_id: str) -> Hint:
+    def wake_up(self, run: NewRun) -> Hint:
         """As `Hint.at` would make it: at the first link, whose id is the run's own."""
-        first = self.first
+        first, urgent = self.first, is_urgent(run.priority, run.deadline_seconds)
         return Hint(
-            run_id=run_id, epoch=0, hop_id=run_id, parent_hop_id=None,
-            label=first.label, task=first.task, queue=first.queue,
+            run_id=run.id, epoch=0, hop_id=run.id, parent_hop_id=None, label=first.label,
+            task=first.task, queue=self.urgent_queue if urgent else first.queue,
         )  # fmt: skip
 
 
@@ -137,7 +141,8 @@ class Submitter:
         program = await self._programs.get(found.id)
         plan = program.plan
         first = Hint.at(Saga.new(plan), run_id="", epoch=0, lane=plan.lane)
-        return _Target(version=found, program=program, first=first)
+        urgent_queue = queue_name(plan.lane, Direction.FORWARD, urgent=True)
+        return _Target(version=found, program=program, first=first, urgent_queue=urgent_queue)
 
     async def _accept_all(self, chunks: Iterable[Sequence[_Prepared]]) -> list[Accepted]:
         answers: list[Accepted] = []
@@ -161,7 +166,7 @@ class Submitter:
     async def _accept(self, prepared: Sequence[_Prepared]) -> list[Accepted]:
         accepted = await self._store.accept([run for run, _ in prepared])
         hints = [
-            target.wake_up(run.id)
+            target.wake_up(run)
             for (run, target), answer in zip(prepared, accepted, strict=True)
             if not answer.repeated
         ]

@@ -14,6 +14,8 @@ from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import TIMED
 from orchestrator.store.transactions import Tx
 
+_OWNER, _STATUS = rows.REDELIVERY_WIDTH, rows.REDELIVERY_WIDTH + 1
+
 
 class Notes(Part):
     """Audit records by others than a run's owner.
@@ -51,7 +53,7 @@ class Cancelling(Part):
         super().__init__(shared)
         self._notes = Notes(shared)
         self._look = self._sql(
-            f"SELECT {rows.REDELIVERY}, runs.owner, runs.status FROM runs"
+            f"SELECT {rows.redelivery(self._dialect)}, runs.owner, runs.status FROM runs"
             " WHERE id = :run_id {for_update}"
         )
         self._wish = self._sql(
@@ -83,7 +85,7 @@ class Cancelling(Part):
             )
             data = {"mode": mode, "reason": reason}
             await self._notes.note(tx, run_id, "run.cancel_requested", by=by, data=data)
-            if row[8] is not None:
+            if row[_OWNER] is not None:
                 return None
             await tx.change(self._wake, run_id=run_id)
             return rows.redelivery_of(row, "cancelled")
@@ -94,8 +96,10 @@ class Cancelling(Part):
 def _check(row: Any, run_id: str) -> None:
     if row is None:
         raise not_found("run", run_id, "the whole id of a run")
-    if row[9] in SETTLED:
+    if row[_STATUS] in SETTLED:
         problem = Problem(
-            place=f"run {run_id}", found=f"status {row[9]}", wanted="a run that is still going"
+            place=f"run {run_id}",
+            found=f"status {row[_STATUS]}",
+            wanted="a run that is still going",
         )
         raise Conflict("the run cannot be cancelled any more", problems=[problem])

@@ -29,6 +29,7 @@ class Recovering(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         dead = self._dialect.batch({"id": "text"})
+        redelivery = rows.redelivery(self._dialect)
         self._overdue = self._sql(
             "SELECT id FROM workers WHERE heartbeat_at < "
             + self._dialect.later("{now}", "-CAST(:seconds AS {real})")
@@ -51,7 +52,7 @@ class Recovering(Part):
             "UPDATE runs SET owner = NULL, epoch = epoch + 1, audit_seq = audit_seq + 1,"
             f" published_at = CASE WHEN {TIMED} AND wake_at > {{now}} THEN NULL ELSE {{now}} END"
             f" WHERE id IN (SELECT b.id FROM {dead} AS b)"
-            f" RETURNING {rows.REDELIVERY}, runs.published_at, runs.status, runs.audit_seq"
+            f" RETURNING {redelivery}, runs.published_at, runs.status, runs.audit_seq"
         )
         self._note = self._dialect.bulk(
             {"run_id": "text", "seq": "int", "data": "text"},
@@ -65,12 +66,12 @@ class Recovering(Part):
         mark = "UPDATE runs SET published_at = {now} WHERE id IN (SELECT id FROM runs WHERE "
         self._due = self._sql(
             f"{mark}{SLEEPING} AND wake_at <= {{now}} ORDER BY wake_at LIMIT :most {{skip_locked}})"
-            f" RETURNING {rows.REDELIVERY}"
+            f" RETURNING {redelivery}"
         )
         before = self._dialect.later("{now}", "-CAST(:seconds AS {real})")
         self._lost = self._sql(
             f"{mark}{ANNOUNCED} AND published_at < {before} ORDER BY published_at LIMIT :most"
-            f" {{skip_locked}}) RETURNING {rows.REDELIVERY}"
+            f" {{skip_locked}}) RETURNING {redelivery}"
         )
         self._counts = self._sql(
             "SELECT lane, direction, sum(due), sum(owned), sum(parked), min(since), {clock} FROM ("
@@ -132,13 +133,13 @@ class Recovering(Part):
         ids = codec.dump_batch([(run_id,) for run_id in owners])
         freed = await tx.rows(self._free, batch=ids) if owners else ()
         await tx.apply(self._note, [
-            (row[0], row[10], codec.dump({"from": owners[row[0]], "why": why})) for row in freed
+            (row[0], row[11], codec.dump({"from": owners[row[0]], "why": why})) for row in freed
         ])  # fmt: skip
         await tx.change(self._bury, batch=batch)
         return [
             rows.redelivery_of(row, why)
             for row in freed
-            if row[8] is not None and row[9] in _HINTED
+            if row[9] is not None and row[10] in _HINTED
         ]
 
 

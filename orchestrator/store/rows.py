@@ -12,6 +12,7 @@ from orchestrator.core.plan_json import plan_from_json
 from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import (
+    URGENT_WITHIN_SECONDS,
     AttemptRecord,
     AuditRecord,
     EscalationRecord,
@@ -23,6 +24,7 @@ from orchestrator.ports import (
     WorkflowVersion,
 )
 from orchestrator.store.codec import instant, instant_optional, load, load_optional
+from orchestrator.store.dialect import Dialect
 
 RUN = (
     "runs.id, runs.workflow_id, runs.workflow, runs.version, runs.tenant, runs.actor, runs.lane,"
@@ -46,10 +48,17 @@ ESCALATION = (
 )
 WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
 WORKER = "id, name, pid, started_at, heartbeat_at, active_runs, reserved, version"
-REDELIVERY = (
+_REDELIVERY = (
     "runs.id, runs.epoch, runs.hop_id, runs.parent_hop_id, runs.lane, runs.direction, runs.step,"
     " runs.workflow_id"
 )
+REDELIVERY_WIDTH = 9
+
+
+def redelivery(dialect: Dialect) -> str:
+    """The columns of a Redelivery, REDELIVERY_WIDTH of them; the last is `ports.is_urgent`."""
+    soon = dialect.later("{now}", str(URGENT_WITHIN_SECONDS))
+    return f"{_REDELIVERY}, (runs.priority > 0 OR runs.deadline_at < {soon})"
 
 
 def run_of(row: Sequence[Any]) -> RunRecord:
@@ -141,8 +150,8 @@ def worker_of(row: Sequence[Any]) -> WorkerRecord:
 
 
 def redelivery_of(row: Sequence[Any], why: str) -> Redelivery:
-    """From the columns REDELIVERY."""
+    """From the columns of `redelivery`."""
     return Redelivery(
         run_id=row[0], epoch=row[1], hop_id=row[2], parent_hop_id=row[3], lane=row[4],
-        direction=Direction(row[5]), step=row[6], workflow_id=row[7], why=why,
+        direction=Direction(row[5]), step=row[6], workflow_id=row[7], urgent=bool(row[8]), why=why,
     )  # fmt: skip

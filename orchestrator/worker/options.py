@@ -9,7 +9,7 @@ from typing import Any
 from kombu.entity import Exchange, Queue
 
 from orchestrator.core.states import Direction
-from orchestrator.ports import MAINTENANCE_QUEUE, queue_name
+from orchestrator.ports import MAINTENANCE_QUEUE, queue_names
 
 # The default exchange routes to the queue of the routing key's name, so there are no bindings to
 # keep in the broker, and a flushed broker needs no declarations before it routes again.
@@ -18,7 +18,9 @@ _DEFAULT_EXCHANGE = Exchange("", type="direct")  # type: ignore[no-untyped-call]
 
 def task_queue_names(lanes: Sequence[str]) -> tuple[str, ...]:
     """The queues a worker of these lanes consumes from. The dead-letter queue is not one."""
-    by_lane = [queue_name(lane, direction) for lane in lanes for direction in Direction]
+    by_lane = [
+        name for lane in lanes for direction in Direction for name in queue_names(lane, direction)
+    ]
     return (*by_lane, MAINTENANCE_QUEUE)
 
 
@@ -108,8 +110,10 @@ def _broker(broker_url: str) -> dict[str, Any]:
             # Saves two round trips per message. They keep a copy of each popped message until it
             # is acknowledged, an instant later; a hint lost in that instant is found by the sweep.
             "ack_emulation": False,
-            # One list per queue: without it each pop names four lists per queue.
+            # One list per queue: without it each pop names four lists per queue. What is urgent has
+            # a queue of its own, which everybody sees who looks at queues.
             "priority_steps": [0],
+            "queue_order_strategy": "orchestrator.worker.turns:Turns",
             # A half-open connection must not hang for ever.
             "socket_timeout": 10.0,
             "socket_connect_timeout": 5.0,

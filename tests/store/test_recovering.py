@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.core.events import CancelMode
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.ports import Store
 from tests.store.backends import Backend, forget_worker
@@ -158,6 +159,21 @@ async def test_due_waits_come_in_order_of_their_time(store: Store) -> None:
     second, first = await waiting(store, -1), await waiting(store, -2)
     assert ids(await store.take_due(limit=1)) == ids(first)
     assert ids(await store.take_due(limit=1)) == ids(second)
+
+
+@pytest.mark.parametrize(
+    ("more", "urgent"),
+    [({}, False), ({"priority": 1}, True), ({"deadline_seconds": 30.0}, True),
+     ({"deadline_seconds": 3600.0}, False)],
+)  # fmt: skip
+async def test_a_wake_up_says_whether_the_run_goes_ahead_of_others(
+    store: Store, more: dict[str, float], urgent: bool
+) -> None:
+    (run,) = await accepted(store, **more)
+    (lost,) = await store.take_lost(silent_seconds=-1, limit=10)
+    cancelled = await store.request_cancel(run.id, mode=CancelMode.UNDO, reason="", by="ada")
+    assert cancelled is not None
+    assert (lost.urgent, cancelled.urgent) == (urgent, urgent)
 
 
 async def test_a_wait_that_was_announced_and_lost_is_found(store: Store) -> None:

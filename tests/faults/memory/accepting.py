@@ -193,7 +193,7 @@ def request_cancel(
     if row.owner is not None:
         return None
     _wake(database, row, now)
-    return redelivery_of(row, "cancelled")
+    return redelivery_of(row, "cancelled", now)
 
 
 def _wake(database: MemoryDatabase, row: RunRow, now: datetime) -> None:

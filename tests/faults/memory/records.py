@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from orchestrator.core.plan import Plan
@@ -16,6 +17,7 @@ from orchestrator.ports import (
     RunRecord,
     StepRecord,
     WorkerRecord,
+    is_urgent,
 )
 from orchestrator.store.codec import load, load_optional
 from tests.faults.memory.tables import (
@@ -109,12 +111,13 @@ def worker_of(row: WorkerRow) -> WorkerRecord:
     )  # fmt: skip
 
 
-def redelivery_of(row: RunRow, why: str) -> Redelivery:
+def redelivery_of(row: RunRow, why: str, now: datetime) -> Redelivery:
     """A wake-up for a run as it stands."""
+    left = None if row.deadline_at is None else (row.deadline_at - now).total_seconds()
     return Redelivery(
         run_id=row.id, epoch=row.epoch, hop_id=row.hop_id, parent_hop_id=row.parent_hop_id,
         lane=row.lane, direction=row.direction, step=row.step, workflow_id=row.workflow_id,
-        why=why,
+        why=why, urgent=is_urgent(row.priority, left),
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def free_runs_of(
         if worker_id not in database.owned:
             database.workers.pop(worker_id, None)
     return [
-        redelivery_of(row, why)
+        redelivery_of(row, why, now)
         for row in freed
         if row.published_at is not None and row.status in HINTED
     ]
@@ -98,7 +98,7 @@ def _marked(
     for row in rows:
         row.published_at = now
         database.shelve(row)
-    return [redelivery_of(row, why) for row in rows]
+    return [redelivery_of(row, why, now) for row in rows]
 
 
 # --- counts ---------------------------------------------------------------------------------------

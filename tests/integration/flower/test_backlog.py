@@ -49,7 +49,8 @@ def test_depth_without_workers_and_one_worker_that_settles_all(
     flower = ordinary.flower()
     submit(ordinary, RUNS)
     assert flower.depths() == {
-        "dead_letter": 0, "default.compensation": 0, "default.forward": RUNS, "maintenance": 0,
+        "dead_letter": 0, "default.compensation": 0, "default.forward": RUNS, "default.urgent": 0,
+        "maintenance": 0,
     }  # fmt: skip
     with urllib.request.urlopen(f"{flower.url}/broker", timeout=20) as page:
         assert f"{RUNS}" in page.read().decode()

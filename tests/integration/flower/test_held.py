@@ -146,7 +146,13 @@ def on_pages(browser: Browser, all_held: Held, folder: Path) -> None:
     assert sum(int(row.split()[2]) for row in workers) == ERRANDS
 
     queues = {row.split()[0]: row.split()[1] for row in browser.rows(f"{url}/broker")[1:]}
-    names = ("dead_letter", "default.compensation", "default.forward", "maintenance")
+    names = (
+        "dead_letter",
+        "default.compensation",
+        "default.forward",
+        "default.urgent",
+        "maintenance",
+    )
     assert queues == dict.fromkeys(names, "0")
     for page in ("tasks", "workers", "broker"):
         assert browser.picture(f"{url}/{page}", folder / f"{page}.png").startswith(PNG)

@@ -274,8 +274,10 @@ def test_the_app_consumes_its_lanes_and_never_the_dead_letters() -> None:
 
     assert [queue.name for queue in app.conf.task_queues] == [
         "default.forward",
+        "default.urgent",
         "default.compensation",
         "bulk.forward",
+        "bulk.urgent",
         "bulk.compensation",
         "maintenance",
     ]

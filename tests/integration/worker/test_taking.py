@@ -9,50 +9,13 @@ from typing import Any
 import pytest
 import redis
 from hints import a_hint
-from workbench import eventually, free_port, valkey_process
+from workbench import Reader, eventually, free_port, valkey_process
 
 from orchestrator.ports import Hint
 from orchestrator.worker.app import OrchestratorApp, make_app
-from orchestrator.worker.drops import Drops
-from orchestrator.worker.intake import guard_connection
 from orchestrator.worker.messages import RedisHints, hint_publisher
 
 FORWARD = "default.forward"
-
-
-class Reader:
-    """kombu's consumer on a guarded connection, without a worker around it."""
-
-    def __init__(self, app: OrchestratorApp, slots: int) -> None:
-        self.got: list[str] = []
-        self.fail_at: int | None = None
-        self.drops = Drops()
-        self.connection = app.connection_for_read()
-        guard_connection(self.connection, self.drops, lambda: slots - len(self.got))
-        self.consumer = app.amqp.TaskConsumer(self.connection, on_message=self._take)
-        self.consumer.consume()
-
-    def _take(self, message: Any) -> None:
-        if len(self.got) == self.fail_at:
-            raise ZeroDivisionError
-        self.got.append(message.headers["id"])
-        message.ack()
-
-    def answers(self, most: int = 100) -> list[int]:
-        """How many messages each answer brought, until the queues are empty."""
-        sizes = []
-        for _ in range(most):
-            before = len(self.got)
-            try:
-                self.connection.drain_events(timeout=0.2)
-            except TimeoutError:
-                break
-            sizes.append(len(self.got) - before)
-        return sizes
-
-    def close(self) -> None:
-        self.consumer.cancel()
-        self.connection.release()
 
 
 @pytest.fixture

@@ -13,6 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.worker.app import OrchestratorApp
+from orchestrator.worker.drops import Drops
+from orchestrator.worker.intake import guard_connection
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
@@ -116,3 +120,44 @@ def worker(
         log=log,
         env={"PYTHONPATH": f"{ROOT}:{HERE}", "TINY_BROKER_URL": broker_url, **env},
     )
+
+
+class Reader:
+    """kombu's consumer on a guarded connection, without a worker around it."""
+
+    def __init__(self, app: OrchestratorApp, slots: int) -> None:
+        self.got: list[str] = []
+        self.fail_at: int | None = None
+        self.most: int | None = None  # that are asked for at once, if not all free slots
+        self.drops = Drops()
+        self.connection = app.connection_for_read()
+        guard_connection(self.connection, self.drops, self._free)
+        self.consumer = app.amqp.TaskConsumer(self.connection, on_message=self._take)
+        self.consumer.consume()
+
+        self._slots = slots
+
+    def _free(self) -> int:
+        return self.most or self._slots - len(self.got)
+
+    def _take(self, message: Any) -> None:
+        if len(self.got) == self.fail_at:
+            raise ZeroDivisionError
+        self.got.append(message.headers["id"])
+        message.ack()
+
+    def answers(self, most: int = 100) -> list[int]:
+        """How many messages each answer brought, until the queues are empty."""
+        sizes = []
+        for _ in range(most):
+            before = len(self.got)
+            try:
+                self.connection.drain_events(timeout=0.2)
+            except TimeoutError:
+                break
+            sizes.append(len(self.got) - before)
+        return sizes
+
+    def close(self) -> None:
+        self.consumer.cancel()
+        self.connection.release()

@@ -78,6 +78,9 @@ async def house() -> House:
     return made
 
 
+INPUTS = {"number": 1, "note": "x"}
+
+
 def wishes(many: int, **more: Any) -> list[Submission]:
     return [
         Submission(
@@ -95,6 +98,14 @@ async def test_each_new_run_is_woken_up_as_any_other_hint_would(house: House) ->
     ]
 
 
+@pytest.mark.parametrize("more", [{"priority": 5}, {"deadline_seconds": 10.0}])
+async def test_a_run_that_goes_ahead_of_others_has_a_queue_of_its_own(
+    house: House, more: dict[str, Any]
+) -> None:
+    await house.submitter.submit([*wishes(1, **more), Submission(workflow="order", inputs=INPUTS)])
+    assert [hint.queue for hint in house.hints()] == ["default.urgent", "default.forward"]
+
+
 async def test_many_are_answered_in_their_order_and_each_is_woken_once(house: House) -> None:
     many = 3 * LARGEST_INSERT + 7
     answers = await house.submitter.submit(wishes(many))
@@ -103,7 +114,7 @@ async def test_many_are_answered_in_their_order_and_each_is_woken_once(house: Ho
     assert sorted(hint.run_id for hint in house.hints()) == sorted(each.run_id for each in answers)
 
     again = await house.submitter.submit(wishes(many))
-    assert again == [replace(each, repeated=True) for each in answers]
+    assert again == [Accepted(run_id=each.run_id, repeated=True) for each in answers]
     assert len(house.hints()) == many
 
 
