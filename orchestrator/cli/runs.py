@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import orjson
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.wiring import Services
 
 app = typer.Typer(help="Look at runs, watch them, cancel one.", no_args_is_help=True)
+
+_WATCHED = timedelta(days=1)
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the last 6 digits or more.")]
 
@@ -76,6 +79,7 @@ def watch(
 ) -> None:
     """Watch one run until it settles, or all runs until Ctrl-C.
 
+    Of all runs, those that have ended are counted if they were accepted in the last 24 hours.
     With --json, one object a line: whenever the run changed, or at each look.
     """
     if run is None:
@@ -140,9 +144,10 @@ async def _watch_all(
     services: Services, every: float, deadline: float | None, as_json: bool
 ) -> None:
     started, first_settled = time.monotonic(), None
+    since = await services.runs.now() - _WATCHED
     with Live(console=stdout, auto_refresh=False, transient=False) as live:
         while not _is_over(deadline):
-            counts = await services.runs.count_by_status()
+            counts = await services.runs.count_by_status(since=since)
             settled = sum(count for status, count in counts.items() if status in SETTLED)
             first_settled = settled if first_settled is None else first_settled
             if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.demo.progress import Ended, LiveProgress
@@ -16,6 +17,7 @@ STALL_SECONDS = 90.0
 
 _POLL_SECONDS = 0.2
 _PAGE = 1000
+_CLOCKS_DIFFER = timedelta(hours=1)  # at most; runs are counted by the times of their ids
 _LATEST = 8
 _TURNED_BACK = frozenset({RunStatus.COMPENSATED, RunStatus.ESCALATED})
 
@@ -36,11 +38,13 @@ class Watcher:
         self._runs, self._tenant, self._expected = runs, tenant, expected
         self._progress, self._keep_alive = progress, keep_alive
         self._earlier: Mapping[RunStatus, int] = {}
+        self._since: datetime | None = None
         self._shown: set[str] = set()
 
     async def begin(self) -> None:
         """Note what earlier demos have left in the same database."""
-        self._earlier = await self._runs.count_by_status()
+        self._since = await self._runs.now() - _CLOCKS_DIFFER
+        self._earlier = await self._runs.count_by_status(since=self._since)
 
     async def settled(self) -> dict[str, RunRecord]:
         """All runs by order id, once each has settled or nothing has for STALL_SECONDS."""
@@ -70,7 +74,7 @@ class Watcher:
 
     async def _look(self) -> int:
         """Show where the runs stand; how many have settled."""
-        now = await self._runs.count_by_status()
+        now = await self._runs.count_by_status(since=self._since)
         counts = {status: number - self._earlier.get(status, 0) for status, number in now.items()}
         which = RunFilter(tenant=self._tenant, status=_TURNED_BACK, limit=_LATEST)
         for run in reversed(await self._runs.list(which)):

@@ -104,8 +104,12 @@ class RunStore(Protocol):
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """A page of runs, newest first."""
 
-    async def count_by_status(self) -> dict[RunStatus, int]:
-        """Number of runs in each status that occurs."""
+    async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
+        """Number of runs in each status that occurs.
+
+        `since` leaves out final runs that were accepted before it, and keeps the cost of an answer
+        from growing with them.
+        """
 
     async def request_cancel(
         self, run_id: str, *, mode: CancelMode, reason: str, by: str

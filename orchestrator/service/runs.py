@@ -69,9 +69,13 @@ class Runs:
         """A page, newest first."""
         return await self._store.runs(which)
 
-    async def count_by_status(self) -> dict[RunStatus, int]:
-        """How many runs are in each status."""
-        return await self._store.count_by_status()
+    async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
+        """How many runs are in each status; of final ones those accepted since then."""
+        return await self._store.count_by_status(since=since)
+
+    async def now(self) -> datetime:
+        """The database's clock."""
+        return await self._store.now()
 
     async def show(self, run_id: str) -> RunView:
         """Everything about one run. Raises NotFound."""

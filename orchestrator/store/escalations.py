@@ -13,6 +13,7 @@ from orchestrator.store.cancelling import Notes
 from orchestrator.store.finding import Finder
 from orchestrator.store.journal import Journal
 from orchestrator.store.part import Part, Shared, not_found
+from orchestrator.store.tables import OPEN
 from orchestrator.store.transactions import Tx
 
 _FROM = "FROM escalations AS e JOIN runs ON runs.id = e.run_id"
@@ -25,7 +26,10 @@ class Escalations(Part):
         super().__init__(shared)
         self._journal, self._notes = journal, Notes(shared)
         read = f"SELECT {rows.ESCALATION} {_FROM}"
-        self._find = Finder(self._dialect, what="escalation", select=read, column="e.id")
+        self._find = Finder(
+            self._dialect, what="escalation", select=read, table="escalations", column="e.id",
+            unfinished=[OPEN],
+        )  # fmt: skip
         self._open = self._sql(f"{read} WHERE e.closed_at IS NULL ORDER BY e.id LIMIT :most")
         self._all = self._sql(f"{read} ORDER BY e.id LIMIT :most")
         self._of_run = self._sql(f"{read} WHERE e.run_id = :run_id ORDER BY e.id")

@@ -1,8 +1,14 @@
-"""Find a row by its id, or by the beginning or end of it, as people type ids."""
+"""Find a row by its id, or by the beginning or end of it, as people type ids.
+
+Beginnings are a range of the key. Ends are those of ids that people have just seen: they are looked
+for among the newest rows and those that are not finished, so that years of others cost nothing (and
+do not fit as well).
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.errors import NotFound, Problem
@@ -11,26 +17,43 @@ from orchestrator.store.part import not_found
 from orchestrator.store.transactions import Tx
 
 SHORTEST = 6
+NEWEST = 20_000
+"""So many rows, the latest, are looked through for the end of an id."""
 _LENGTH = 36
 _PART_OF_AN_ID = re.compile(r"[0-9a-f-]+")
 _AFTER_LAST_DIGIT = "g"  # sorts behind every character of an id
 
 
 class Finder:
-    """Looks ids up in one table."""
+    """Looks ids up in one table. `unfinished`: conditions with an index, for rows of any age."""
 
-    def __init__(self, dialect: Dialect, *, what: str, select: str, column: str) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        *,
+        what: str,
+        select: str,
+        table: str,
+        column: str,
+        unfinished: Sequence[str],
+    ) -> None:
         self._what = what
         self._exact = dialect.sql(f"{select} WHERE {column} = :part")
         self._prefix = dialect.sql(
             f"{select} WHERE {column} >= :part AND {column} < :after ORDER BY {column} LIMIT 3"
         )
-        self._suffix = dialect.sql(
-            f"{select} WHERE substr({column}, :from_place) = :part ORDER BY {column} LIMIT 3"
+        newest = f"(SELECT id FROM {table} ORDER BY id DESC LIMIT {NEWEST}) AS newest"
+        places = [f"{newest} WHERE", *(f"{table} WHERE {some} AND" for some in unfinished)]
+        ends = " UNION ".join(
+            f"SELECT id FROM {place} substr(id, :from_place) = :part" for place in places
         )
+        self._suffix = dialect.sql(f"{select} WHERE {column} IN ({ends}) ORDER BY {column} LIMIT 3")
 
     async def find(self, tx: Tx, part: str) -> Any:
-        """The one row (its id first) whose id is, begins or ends with `part`. Raises NotFound."""
+        """The one row (its id first) whose id is, begins or ends with `part`. Raises NotFound.
+
+        By its end only one of the newest, or one that is not finished, is found.
+        """
         part = part.strip().lower()
         exact = await tx.row(self._exact, part=part)
         if exact is not None:

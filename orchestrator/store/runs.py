@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from orchestrator.core import states
 from orchestrator.core.states import RunStatus
 from orchestrator.ports import AttemptRecord, AuditRecord, RunFilter, RunRecord, StepRecord
 from orchestrator.store import rows
 from orchestrator.store.codec import instant
 from orchestrator.store.finding import Finder
 from orchestrator.store.part import Part, Shared, not_found
+from orchestrator.store.partitions import first_id
+from orchestrator.store.tables import ANNOUNCED, AT_REST, OWNED, SLEEPING, UNDER_WAY
 from orchestrator.store.transactions import Tx
+
+_UNDER_WAY = (ANNOUNCED, SLEEPING, f"{OWNED} AND {UNDER_WAY}")
+"""Where a run that is due or waits may stand, each with its index; see `tables`."""
+_HELD = ", ".join(f"'{status}'" for status in (RunStatus.ESCALATED, RunStatus.PAUSED))
+_ENDED = ", ".join(f"'{status}'" for status in sorted(states.FINAL))
 
 
 class Runs(Part):
@@ -20,8 +29,9 @@ class Runs(Part):
         super().__init__(shared)
         self._now = self._sql("SELECT {clock}")
         self._find = Finder(
-            self._dialect, what="run", select=f"SELECT {rows.RUN} FROM runs", column="runs.id"
-        )
+            self._dialect, what="run", select=f"SELECT {rows.RUN} FROM runs", table="runs",
+            column="runs.id", unfinished=[*_UNDER_WAY, f"{AT_REST} AND standing IN ({_HELD})"],
+        )  # fmt: skip
         self._version_of = self._sql("SELECT workflow_id FROM runs WHERE id = :run_id")
         self._links = self._sql(f"SELECT {rows.LINK} FROM run_steps WHERE run_id = :run_id")
         self._attempts = self._sql(
@@ -30,7 +40,17 @@ class Runs(Part):
         self._audit = self._sql(
             "SELECT seq, at, kind, actor, data FROM audit WHERE run_id = :run_id ORDER BY seq"
         )
-        self._counts = self._sql("SELECT status, count(*) FROM runs GROUP BY status")
+        under_way = " UNION ALL ".join(
+            f"SELECT status, count(*) AS number FROM runs WHERE {some} GROUP BY status"
+            for some in _UNDER_WAY
+        )
+        at_rest = f"SELECT standing, count(*) FROM runs WHERE {AT_REST}"
+        self._counts = self._sql(
+            f"SELECT status, sum(number) FROM ({under_way}"
+            f" UNION ALL {at_rest} AND standing IN ({_HELD}) GROUP BY standing"
+            f" UNION ALL {at_rest} AND standing IN ({_ENDED}) AND id >= :first GROUP BY standing"
+            ") AS counted GROUP BY status"
+        )
 
     async def now(self) -> datetime:
         """The database's clock."""
@@ -63,29 +83,44 @@ class Runs(Part):
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """A page of runs, newest first."""
         conditions, parameters = _conditions(which)
+        source = "runs" if which.status is None else _of_statuses(which.status, conditions)
         page = self._sql(
-            f"SELECT {rows.RUN} FROM runs WHERE {' AND '.join(['true', *conditions])}"
+            f"SELECT {rows.RUN} FROM {source} WHERE {' AND '.join(['true', *conditions])}"
             " ORDER BY runs.id DESC LIMIT :most"
         )
         found = await self._db.rows(page, **parameters, most=max(which.limit, 0))
         return [rows.run_of(row) for row in found]
 
-    async def count_by_status(self) -> dict[RunStatus, int]:
-        """Number of runs in each status that occurs."""
-        return {RunStatus(row[0]): row[1] for row in await self._db.rows(self._counts)}
+    async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
+        """Number of runs in each status that occurs; see RunStore."""
+        first = "" if since is None else first_id(since)
+        found = await self._db.rows(self._counts, first=first)
+        return {RunStatus(row[0]): int(row[1]) for row in found}
 
 
 def _conditions(which: RunFilter) -> tuple[list[str], dict[str, str]]:
-    """Conditions for what the filter names, and their parameters."""
+    """Conditions for what the filter names, its statuses aside, and their parameters."""
     wanted = {"workflow": which.workflow, "tenant": which.tenant}
     parameters = {name: value for name, value in wanted.items() if value is not None}
     conditions = [f"runs.{name} = :{name}" for name in parameters]
     if which.before is not None:
         conditions.append("runs.id < :before")
         parameters["before"] = which.before
-    if which.status is not None:
-        named = {f"status{n}": str(status) for n, status in enumerate(sorted(which.status))}
-        listed = ", ".join(f":{name}" for name in named)
-        conditions.append(f"runs.status IN ({listed})" if named else "false")
-        parameters |= named
     return conditions, parameters
+
+
+def _of_statuses(statuses: Collection[RunStatus], conditions: Sequence[str]) -> str:
+    """Runs of these statuses, as a source of rows: the newest of each, found by an index."""
+    more = "".join(f" AND {condition}" for condition in conditions)
+    at_rest = sorted(status for status in statuses if status not in states.DUE | states.TIMED)
+    parts = [f"{AT_REST} AND standing = '{status}'{more}" for status in at_rest]
+    moving = ", ".join(f"'{status}'" for status in sorted(set(statuses) - set(at_rest)))
+    if moving:
+        parts += [f"{some} AND status IN ({moving}){more}" for some in _UNDER_WAY]
+    newest = " UNION ALL ".join(
+        f"SELECT id FROM (SELECT id FROM runs WHERE {part} ORDER BY id DESC LIMIT :most) AS p{n}"
+        for n, part in enumerate(parts)
+    )
+    return (
+        f"(SELECT * FROM runs WHERE id IN ({newest or 'SELECT id FROM runs WHERE false'})) AS runs"
+    )

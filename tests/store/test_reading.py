@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from datetime import timedelta
+
 import pytest
 
-from orchestrator.core.states import RunStatus
+from orchestrator.core.states import DUE, SETTLED, RunStatus
 from orchestrator.errors import NotFound
 from orchestrator.ports import RunFilter, Store
-from tests.store.making import accepted, attempt, claimed, new_id, new_run, published, write
+from orchestrator.store import finding, open_store
+from tests.store.making import (
+    accepted,
+    attempt,
+    claimed,
+    escalated,
+    new_id,
+    new_run,
+    published,
+    write,
+)
 
 
 async def test_a_run_by_the_beginning_or_end_of_its_id(store: Store) -> None:
@@ -70,3 +84,66 @@ async def test_steps_of_an_unknown_run(store: Store) -> None:
         await store.steps(new_id())
     assert await store.attempts(new_id()) == []
     assert await store.audit(new_id()) == []
+
+
+async def test_final_runs_accepted_earlier_are_left_out_of_a_count(store: Store) -> None:
+    old = await claimed(store, 2)
+    await store.record([write(run, status=RunStatus.SUCCEEDED, release=True) for run in old])
+    await escalated(store)
+    await asyncio.sleep(0.002)  # an id's time has whole milliseconds
+    since = await store.now()
+    await asyncio.sleep(0.002)
+    new = await claimed(store, 3)
+    await store.record([write(run, status=RunStatus.SUCCEEDED, release=True) for run in new[:2]])
+    open_ones = {RunStatus.ESCALATED: 1, new[2].run.status: 1}
+    assert await store.count_by_status() == {RunStatus.SUCCEEDED: 4, **open_ones}
+    assert await store.count_by_status(since=since) == {RunStatus.SUCCEEDED: 2, **open_ones}
+
+
+async def test_runs_of_any_statuses_newest_first(store: Store) -> None:
+    expected: dict[RunStatus, list[str]] = {status: [] for status in RunStatus}
+    for status in RunStatus:
+        for release in (True, False):
+            (run,) = await claimed(store)
+            timed = status in (RunStatus.WAITING, RunStatus.PARKED)
+            until = await store.now() + timedelta(hours=1) if timed else None
+            released = release or status in SETTLED
+            hinted = released and status in DUE
+            await store.record(
+                [write(run, status=status, release=released, wake_at=until, hinted=hinted)]
+            )
+            expected[status].insert(0, run.run.id)
+    for size in (1, 2, len(RunStatus)):
+        for statuses in itertools.combinations(RunStatus, size):
+            wanted = sorted((i for s in statuses for i in expected[s]), reverse=True)
+            found = await store.runs(RunFilter(status=frozenset(statuses)))
+            assert [run.id for run in found] == wanted
+            page = RunFilter(
+                status=frozenset(statuses), before=wanted[0], limit=1, tenant="default"
+            )
+            assert [run.id for run in await store.runs(page)] == wanted[1:2]
+    assert await store.runs(RunFilter(status=frozenset())) == []
+    counts = {status: len(found) for status, found in expected.items()}
+    assert await store.count_by_status() == counts
+
+
+async def test_by_its_end_only_a_new_or_an_unfinished_run_is_found(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "NEWEST", 3)
+    store = open_store(url)
+    done, held, waits, owned = await claimed(store, 4)
+    until = await store.now() + timedelta(hours=1)
+    await store.record([
+        write(done, status=RunStatus.SUCCEEDED, release=True),
+        write(held, status=RunStatus.PAUSED, release=True),
+        write(waits, status=RunStatus.WAITING, wake_at=until, release=True),
+    ])  # fmt: skip
+    (due,) = await accepted(store)
+    await accepted(store, 3)
+    for run_id in (held.run.id, waits.run.id, owned.run.id, due.id):
+        assert (await store.run(run_id[-8:])).id == run_id
+    with pytest.raises(NotFound):
+        await store.run(done.run.id[-8:])
+    assert (await store.run(done.run.id)).id == done.run.id
+    await store.close()

@@ -7,13 +7,14 @@ wants the way to the database to take time, or to break, it installs a `line`.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Plan
-from orchestrator.core.states import RunStatus
+from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
     Accepted,
@@ -193,13 +194,21 @@ class MemoryStore:
             "runs", lambda: [records.run_of(row) for row in _page(self.database, which)]
         )
 
-    async def count_by_status(self) -> dict[RunStatus, int]:
+    async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
         """See RunStore."""
         statuses = self.database.statuses
-        return await self._pass(
-            "count_by_status",
-            lambda: {status: count for status, count in statuses.items() if count},
-        )
+
+        def work() -> dict[RunStatus, int]:
+            if since is None:
+                return {status: count for status, count in statuses.items() if count}
+            counted = Counter(
+                row.status
+                for row in self.database.runs.values()
+                if row.status not in FINAL or row.created_at >= since
+            )
+            return dict(counted)
+
+        return await self._pass("count_by_status", work)
 
     # --- escalations ------------------------------------------------------------------------------
 
