@@ -18,7 +18,7 @@ from orchestrator.store.transactions import Tx
 
 _UNDER_WAY = (ANNOUNCED, SLEEPING, f"{OWNED} AND {UNDER_WAY}")
 """Where a run that is due or waits may stand, each with its index; see `tables`."""
-_HELD = ", ".join(f"'{status}'" for status in (RunStatus.ESCALATED, RunStatus.PAUSED))
+_HELD = (RunStatus.ESCALATED, RunStatus.PAUSED)
 _ENDED = ", ".join(f"'{status}'" for status in sorted(states.FINAL))
 
 
@@ -30,7 +30,8 @@ class Runs(Part):
         self._now = self._sql("SELECT {clock}")
         self._find = Finder(
             self._dialect, what="run", select=f"SELECT {rows.RUN} FROM runs", table="runs",
-            column="runs.id", unfinished=[*_UNDER_WAY, f"{AT_REST} AND standing IN ({_HELD})"],
+            column="runs.id",
+            unfinished=[*_UNDER_WAY, *(f"{AT_REST} AND standing = '{held}'" for held in _HELD)],
         )  # fmt: skip
         self._version_of = self._sql("SELECT workflow_id FROM runs WHERE id = :run_id")
         self._links = self._sql(f"SELECT {rows.LINK} FROM run_steps WHERE run_id = :run_id")
@@ -44,10 +45,11 @@ class Runs(Part):
             f"SELECT status, count(*) AS number FROM runs WHERE {some} GROUP BY status"
             for some in _UNDER_WAY
         )
+        held = ", ".join(f"'{status}'" for status in _HELD)
         at_rest = f"SELECT standing, count(*) FROM runs WHERE {AT_REST}"
         self._counts = self._sql(
             f"SELECT status, sum(number) FROM ({under_way}"
-            f" UNION ALL {at_rest} AND standing IN ({_HELD}) GROUP BY standing"
+            f" UNION ALL {at_rest} AND standing IN ({held}) GROUP BY standing"
             f" UNION ALL {at_rest} AND standing IN ({_ENDED}) AND id >= :first GROUP BY standing"
             ") AS counted GROUP BY status"
         )
@@ -113,13 +115,15 @@ def _of_statuses(statuses: Collection[RunStatus], conditions: Sequence[str]) -> 
     """Runs of these statuses, as a source of rows: the newest of each, found by an index."""
     more = "".join(f" AND {condition}" for condition in conditions)
     at_rest = sorted(status for status in statuses if status not in states.DUE | states.TIMED)
-    parts = [f"{AT_REST} AND standing = '{status}'{more}" for status in at_rest]
+    parts = [(f"{AT_REST} AND standing = '{status}'", "id") for status in at_rest]
     moving = ", ".join(f"'{status}'" for status in sorted(set(statuses) - set(at_rest)))
     if moving:
-        parts += [f"{some} AND status IN ({moving}){more}" for some in _UNDER_WAY]
+        # Sorted by what no index has, so that no plan goes through all runs in order of their ids.
+        parts += [(f"{some} AND status IN ({moving})", "id || ''") for some in _UNDER_WAY]
     newest = " UNION ALL ".join(
-        f"SELECT id FROM (SELECT id FROM runs WHERE {part} ORDER BY id DESC LIMIT :most) AS p{n}"
-        for n, part in enumerate(parts)
+        "SELECT id FROM (SELECT id FROM runs"
+        f" WHERE {part}{more} ORDER BY {order} DESC LIMIT :most) AS part{n}"
+        for n, (part, order) in enumerate(parts)
     )
     return (
         f"(SELECT * FROM runs WHERE id IN ({newest or 'SELECT id FROM runs WHERE false'})) AS runs"
