@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import uuid_utils
 
 from orchestrator.core.exchange import FrozenRequest, Outcome
@@ -75,7 +76,7 @@ def new_run(version: WorkflowVersion, **changes: Any) -> NewRun:
         inputs_digest="inputs-1",
         idempotency_key=run_id,
     )
-    return replace(run, **changes)
+    return msgspec.structs.replace(run, **changes)
 
 
 async def accepted(store: Store, count: int = 1, **changes: Any) -> list[NewRun]:

@@ -109,7 +109,7 @@ async def test_the_id_of_another_run_is_a_conflict(store: Store) -> None:
     (run,) = await accepted(store)
     version = await store.workflow("order")
     with pytest.raises(Conflict, match="new id"):
-        await store.accept([replace(new_run(version), id=run.id)])
+        await store.accept([new_run(version, id=run.id)])
 
 
 async def test_an_unknown_workflow_version_is_not_found(store: Store) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 from sqlalchemy import text
 
 from orchestrator.core import events as e
@@ -143,7 +143,7 @@ def second_run_for_a_key() -> Iterator[None]:
         if held:
             strike()
         return await original(self, tx, [
-            replace(run, idempotency_key=f"{run.idempotency_key} again")
+            msgspec.structs.replace(run, idempotency_key=f"{run.idempotency_key} again")
             if run.idempotency_key in held else run
             for run in runs
         ])  # fmt: skip
