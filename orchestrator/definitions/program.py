@@ -66,14 +66,15 @@ class Program:
         """The inputs with defaults filled in. Raises InvalidInput naming every field."""
         return self._inputs.check(self.plan.workflow, inputs)
 
-    def base_url(self, api: str) -> str | None:
-        """The API's address as its document gives it."""
-        urls = (
-            compiled.call.template.get("baseUrl")
-            for compiled in (*self._forward, *self._backward)
-            if compiled is not None and compiled.call.api == api
-        )
-        return next((url for url in urls if url), None)
+    def base_urls(self) -> dict[str, str]:
+        """The address of each API of which a document gives one."""
+        calls = [one for one in (*self._forward, *self._backward) if one is not None]
+        calls += [one.verify for one in calls if one.verify is not None]
+        found: dict[str, str] = {}
+        for compiled in calls:
+            if url := compiled.call.template.get("baseUrl"):
+                found.setdefault(compiled.call.api, url)
+        return found
 
     def prepare(
         self, step_index: int, direction: Direction, facts: Facts

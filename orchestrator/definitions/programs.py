@@ -14,6 +14,7 @@ class Programs:
     def __init__(self, load: Callable[[str], Awaitable[Plan]]) -> None:
         self._load = load
         self._programs: dict[str, Program] = {}
+        self._base_urls: dict[str, str] = {}  # asked for at every call, so kept
 
     async def get(self, workflow_id: str) -> Program:
         """Raises NotFound when no such version is stored."""
@@ -21,9 +22,9 @@ class Programs:
         if known is None:
             # Two callers at once both load it; the second result equals the first.
             known = self._programs[workflow_id] = Program(await self._load(workflow_id))
+            self._base_urls = {**known.base_urls(), **self._base_urls}
         return known
 
     def base_url(self, api: str) -> str | None:
         """Where a document says that an API is, for one whose configuration does not."""
-        found = (program.base_url(api) for program in self._programs.values())
-        return next((url for url in found if url is not None), None)
+        return self._base_urls.get(api)
