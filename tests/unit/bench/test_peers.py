@@ -138,7 +138,7 @@ def test_ratios_are_of_the_rounds_beside_each_other() -> None:
         (9999, "io20", 300),
         (1000, "latency", 20),
         (5, "latency", 5),
-    ],  # fmt: skip
+    ],
 )
 def test_trials_are_short(runs: int, load: str, wanted: int) -> None:
     assert bench.trial_runs(runs, load) == wanted
@@ -195,7 +195,7 @@ def test_a_server_that_npm_cannot_bring_is_said(
         ("io20", "calls", 5, ""),
         ("latency", "noop", 5, ""),
         ("fail", "refused", 9, "refused, 4 undone"),
-    ],  # fmt: skip
+    ],
 )
 def test_what_a_load_is_to_every_peer(load: str, flow: str, links: int, outcome: str) -> None:
     wish = Wish(load=load, steps=5)
