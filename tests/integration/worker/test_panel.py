@@ -52,6 +52,7 @@ async def test_steering_commands_change_nothing(
     assert first(inspect.revoked()) == []
     assert names(first(inspect.active_queues())) == {
         "default.forward",
+        "default.urgent",
         "default.compensation",
         "maintenance",
         "dead_letter",
