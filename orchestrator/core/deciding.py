@@ -58,6 +58,8 @@ def decide(saga: Saga, event: e.Event, now: datetime) -> Decision:
 
 def _apply(saga: Saga, event: e.Event, now: datetime) -> Decision:
     match event:
+        case e.Began() | e.Landed():  # as any other link's event below; by far the most frequent
+            return _on_link(saga, event, now)
         case e.Resumed():
             return _next(_going(_doubt_what_was_started(saga, event)), now)
         case e.Parked():

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import reduce
 from typing import Any
 
-from orchestrator.core.saga import Saga
+from orchestrator.core.saga import Link, Saga
 from orchestrator.core.states import Direction
 from orchestrator.ports import (
     AttemptRecord,
@@ -21,6 +22,8 @@ from orchestrator.ports import (
 )
 
 At = tuple[int, Direction]
+LONGEST_HISTORY = 8
+"""Changes of one link that are kept one by one, until somebody asks for the whole of it."""
 
 
 class Ledger:
@@ -30,7 +33,7 @@ class Ledger:
         self.run = claimed.run
         self._worker_id = worker_id
         self._claimed = claimed.steps
-        self._links: dict[At, LinkRecord] = {}  # that have changed since
+        self._history: dict[At, list[LinkWrite]] = {}  # of links that have changed since
         self._changed: dict[At, LinkWrite] = {}
         self._attempts: list[AttemptRecord] = []
         self._audit: list[AuditRecord] = []
@@ -62,17 +65,26 @@ class Ledger:
 
     def link(self, at: At) -> LinkRecord:
         """A link as it stands now, committed or not."""
-        record = self._links.get(at)
-        if record is not None:
-            return record
         step, direction = at
         claimed = self._claimed[step]
-        return claimed.forward if direction is Direction.FORWARD else claimed.undo
+        record = claimed.forward if direction is Direction.FORWARD else claimed.undo
+        for write in self._history.get(at, ()):
+            record = _applied(record, write)
+        return record
+
+    def state(self, at: At) -> Link:
+        """What the core knows of a link, as it stands in these books."""
+        history = self._history.get(at)
+        return history[-1].link if history else self.link(at).link
 
     def change(self, at: At, write: LinkWrite) -> None:
         """Take a changed link over; several changes between commits become one write."""
-        self._changed[at] = _merged(self._changed.get(at), write)
-        self._links[at] = _applied(self.link(at), write)
+        before = self._changed.get(at)
+        self._changed[at] = write if before is None else _merged(before, write)
+        history = self._history.setdefault(at, [])
+        history.append(write)
+        if len(history) > LONGEST_HISTORY:  # a link that is tried again and again
+            history[:] = [reduce(_merged, history)]
 
     def attempt(self, record: AttemptRecord) -> None:
         """Add a finished attempt."""
@@ -122,9 +134,7 @@ class Ledger:
         return write
 
 
-def _merged(before: LinkWrite | None, after: LinkWrite) -> LinkWrite:
-    if before is None:
-        return after
+def _merged(before: LinkWrite, after: LinkWrite) -> LinkWrite:
     return replace(
         after,
         request=after.request or before.request,

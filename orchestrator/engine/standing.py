@@ -148,7 +148,7 @@ class Standing:
         self._noted = self.saga
 
     def _note_link(self, at: At, link: Link) -> None:
-        known = self.ledger.link(at).link
+        known = self.ledger.state(at)
         if link is not known and link != known:
             self.ledger.change(at, LinkWrite(step=at[0], direction=at[1], link=link))
 
@@ -175,12 +175,13 @@ class Standing:
             self.audit(f"run.{self.saga.status}", None, {})
 
     def context(self, at: At) -> AttemptContext:
-        unkeyed = self.saga.call(*at).effects is Effects.UNKEYED
-        more: dict[str, Any] = {"may_leave": self._is_ours} if unkeyed else {}
-        return AttemptContext(
-            run_id=self.ledger.run.id, step_id=self.step_id(at), direction=at[1],
-            attempt=self.saga.link(*at).attempts, tenant=self.ledger.run.tenant, **more,
+        run = self.ledger.run
+        context = AttemptContext(
+            run_id=run.id, step_id=self.step_id(at), direction=at[1],
+            attempt=self.saga.link(*at).attempts, tenant=run.tenant,
         )  # fmt: skip
+        unkeyed = self.saga.call(*at).effects is Effects.UNKEYED
+        return replace(context, may_leave=self._is_ours) if unkeyed else context
 
     def _is_ours(self) -> bool:
         """Nobody can have taken the run over yet, so an unkeyed request may leave."""

@@ -32,6 +32,8 @@ _UPDATE = (
     " THEN b.last_seq + runs.audit_shift ELSE runs.audit_seq END"
 )
 _ANSWER = "runs.id, runs.cancel_wish, runs.cancel_reason, runs.audit_shift"
+_FRESH = "{before} < b.write_number AS fresh"
+"""False: the same batch again, whose answer was lost. What it adds is there already."""
 
 
 class Journal(Part):
@@ -45,7 +47,10 @@ class Journal(Part):
         self._audit = writes.AUDIT.bulk(dialect)
         self._escalations = writes.ESCALATIONS.bulk(dialect)
         guarded = dialect.batch({name: writes.RUN_COLUMNS[name] for name in writes.GUARD})
-        self._accepted = self._sql(f"SELECT {_ANSWER} FROM {guarded} AS b JOIN runs ON {_GUARD}")
+        fresh = _FRESH.format(before="runs.write_number")
+        self._accepted = self._sql(
+            f"SELECT {_ANSWER}, {fresh} FROM {guarded} AS b JOIN runs ON {_GUARD}"
+        )
         self._update = dialect.bulk(writes.RUN_COLUMNS, _UPDATE, where=_GUARD)
         self._whole = self._whole_batch()
 
@@ -91,9 +96,9 @@ class Journal(Part):
         accepted = {row[0]: row for row in await tx.rows(self._accepted, batch=guards)}
         await tx.apply(self._update, [row for row in rows if row[0] in accepted])
         taken = [write for write in given if write.run_id in accepted]
-        await self.write_details(tx, [_shifted(w, accepted[w.run_id][3]) for w in taken])
+        await self.write_details(tx, [_to_be_added(w, accepted[w.run_id]) for w in taken])
         refusing = {write.run_id for write in taken if write.refuses_cancel}
-        return {i: (i, None, "", 0) if i in refusing else row for i, row in accepted.items()}
+        return {i: (i, None, "") if i in refusing else row for i, row in accepted.items()}
 
     def _whole_batch(self) -> TextClause:
         """Everything as one statement (PostgreSQL): a part sees the others' answers, not rows.
@@ -103,16 +108,19 @@ class Journal(Part):
         batch = self._dialect.batch
         given = f"SELECT * FROM {batch(writes.RUN_COLUMNS, 'runs')} AS given"
         held = (
-            f"SELECT runs.id FROM runs JOIN b ON {_GUARD} ORDER BY runs.id {{for_update_of_runs}}"
+            "SELECT runs.id, runs.write_number FROM runs"
+            f" JOIN b ON {_GUARD} ORDER BY runs.id {{for_update_of_runs}}"
         )
         update = f"{_UPDATE} FROM b JOIN held ON held.id = b.run_id WHERE {_GUARD}"
         parts = [f"b AS MATERIALIZED ({given})", f"held AS MATERIALIZED ({held})"]
-        parts.append(f"accepted AS ({update} RETURNING {_ANSWER})")
+        fresh = _FRESH.format(before="held.write_number")
+        parts.append(f"accepted AS ({update} RETURNING {_ANSWER}, {fresh})")
         for name, insert in _DETAILS.items():
             head = re.sub(r"\bb\.seq\b", "b.seq + accepted.audit_shift", insert.head)
+            once = "" if insert.tail else "AND accepted.fresh"
             parts.append(
                 f"{name} AS ({head} FROM {batch(insert.columns, name)} AS b, accepted"
-                f" WHERE accepted.id = b.run_id {insert.tail})"
+                f" WHERE accepted.id = b.run_id {once} {insert.tail})"
             )
         return self._sql(f"WITH {', '.join(parts)} SELECT * FROM accepted")
 
@@ -135,8 +143,11 @@ _DETAILS = {
 }
 
 
-def _shifted(write: RunWrite, shift: int) -> RunWrite:
-    """Its audit records numbered on by those that others wrote since the claim."""
+def _to_be_added(write: RunWrite, accepted: Sequence[Any]) -> RunWrite:
+    """What is not there yet, numbered on by the audit records that others wrote since the claim."""
+    *_, shift, fresh = accepted
+    if not fresh:
+        return replace(write, attempts=(), audit=())
     if not shift:
         return write
     return replace(write, audit=tuple(replace(r, seq=r.seq + shift) for r in write.audit))

@@ -124,7 +124,7 @@ class Insert:
 
     columns: Mapping[str, str]
     head: str
-    tail: str = _IF_NEW
+    tail: str = ""  # what to do with rows that are there already; empty: there are none
 
     def bulk(self, dialect: Dialect) -> Bulk:
         """As a statement for many rows."""
@@ -146,7 +146,9 @@ LINKS = Insert(
 ATTEMPTS = Insert(columns=ATTEMPT_COLUMNS, head=_into("attempts", ATTEMPT_COLUMNS))
 AUDIT = Insert(columns=AUDIT_COLUMNS, head=_into("audit", AUDIT_COLUMNS))
 ESCALATIONS = Insert(
-    columns=ESCALATION_COLUMNS, head=_into("escalations", ESCALATION_COLUMNS, opened_at="{now}")
+    columns=ESCALATION_COLUMNS,
+    head=_into("escalations", ESCALATION_COLUMNS, opened_at="{now}"),
+    tail=_IF_NEW,
 )
 """A run with an open escalation gets no second one."""
 

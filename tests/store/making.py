@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -112,8 +113,14 @@ def saga(run: ClaimedRun, **changes: Any) -> Saga:
     return replace(run.saga(plan()), **changes)
 
 
+_numbers = count(1)
+
+
 def write(run: ClaimedRun, **changes: Any) -> RunWrite:
-    """A write that only says that the run is running; `status` and `wake_at` go to its saga."""
+    """A write that only says that the run is running; `status` and `wake_at` go to its saga.
+
+    Each has a higher number than all before it.
+    """
     about_saga = {
         name: changes.pop(name)
         for name in ("status", "direction", "wake_at", "cancel", "cause", "deadline_at")
@@ -125,6 +132,7 @@ def write(run: ClaimedRun, **changes: Any) -> RunWrite:
         owner=run.run.owner or "",
         epoch=run.run.epoch,
         saga=saga(run, **about_saga),
+        number=next(_numbers),
     )
     return replace(made, **changes)
 

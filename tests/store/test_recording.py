@@ -315,7 +315,7 @@ async def test_overlapping_batches_in_any_order_all_get_through(store: Store, ot
     batches = [runs[n:] + runs[:n] for n in range(0, 40, 4)]
     answers = await asyncio.gather(
         *(
-            (store, other)[n % 2].record([write(run, cause=str(n)) for run in batch])
+            (store, other)[n % 2].record([write(run, number=1, cause=str(n)) for run in batch])
             for n, batch in enumerate(batches)
         )
     )

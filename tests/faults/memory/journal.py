@@ -34,6 +34,7 @@ def _record(database: MemoryDatabase, write: RunWrite, now: datetime) -> Signals
         return None
     if write.number < row.write_number:
         return None
+    again = write.number == row.write_number
     row.write_number = write.number
     _set_run(row, write, now)
     if write.saga.status in SETTLED:
@@ -43,6 +44,8 @@ def _record(database: MemoryDatabase, write: RunWrite, now: datetime) -> Signals
     if write.audit:
         row.audit_seq = max(row.audit_seq, write.audit[-1].seq + row.audit_shift)
     database.shelve(row)
+    if again:  # what it adds is there already
+        write = replace(write, attempts=(), audit=())
     write_details(database, row, write, now, shift=row.audit_shift)
     wish = row.cancel_wish
     return _NOTHING if wish is None else Signals(cancel=wish, cancel_reason=row.cancel_reason)
@@ -97,17 +100,17 @@ def _set_run(row: RunRow, write: RunWrite, now: datetime) -> None:
 def write_details(
     database: MemoryDatabase, row: RunRow, write: RunWrite, now: datetime, *, shift: int
 ) -> None:
-    """Links as they are now; attempts, audit records and escalations that are not there yet."""
+    """Links as they are now; attempts and audit records; an escalation unless one is open."""
     for change in write.links:
         _change_link(row, change)
     for made in write.attempts:
-        if made.id not in row.attempts:
-            reason = storable(made.reason)
-            row.attempts[made.id] = made if reason is made.reason else replace(made, reason=reason)
+        assert made.id not in row.attempts, "a primary key is used twice"
+        reason = storable(made.reason)
+        row.attempts[made.id] = made if reason is made.reason else replace(made, reason=reason)
     for one in write.audit:
         seq = one.seq + shift
-        if seq not in row.audit:
-            row.audit[seq] = AuditRow(seq, one.at, one.kind, one.actor, dump(one.data))
+        assert seq not in row.audit, "a primary key is used twice"
+        row.audit[seq] = AuditRow(seq, one.at, one.kind, one.actor, dump(one.data))
     if write.escalation is not None:
         _open(database, row, write, write.escalation, now)
 

@@ -203,6 +203,9 @@ async def test_declared_dead_it_drops_its_runs_and_joins_again(house: House) -> 
         await house.redeliverer.publish(found)
         await until(lambda: process.runtime.worker_id != before)
         await until(lambda: process.runtime.active() == [])
+        async with asyncio.timeout(WAIT_SECONDS):  # until it is in the table again
+            while [worker.id for worker in await house.store.workers()] == [before]:  # noqa: ASYNC110 -- nobody tells
+                await asyncio.sleep(0.01)
         house.shop.on_send = lambda name: None
         held.go.set()
         await process.delivered()
