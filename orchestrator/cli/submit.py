@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.service.submitting import Submission
     from orchestrator.wiring import Services
 
-BATCH = 500
+BATCH = 4_000
+"""Lines of one call: a few transactions, so that the next is made ready while one is under way."""
 _LOOK_SECONDS = 0.1
 _SUBMISSION = re.compile(r"^submission (\d+)")
 
