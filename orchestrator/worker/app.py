@@ -27,6 +27,7 @@ RuntimeFactory = Callable[[], Runtime]
 class OrchestratorApp(Celery):
     """A Celery app with the few objects that the worker's parts share."""
 
+    events_cls = "orchestrator.worker.dispatch:HopEvents"
     runtime_factory: RuntimeFactory | None
     """Makes the engine of a worker process; called once, when the pool starts."""
     runtime: Runtime | None

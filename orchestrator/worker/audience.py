@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import orjson
 from kombu.transport.redis import Channel
-from kombu.utils.json import dumps
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class CountingChannel(_Channel):
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str, **_: Any) -> None:
         topics = self._get_publish_topics(exchange, routing_key)
-        payload = dumps(message)  # type: ignore[no-untyped-call] # kombu
+        payload = orjson.dumps(message)
         with self.conn_or_acquire() as client:
             self.takers = sum(client.publish(topic, payload) for topic in topics)
 
