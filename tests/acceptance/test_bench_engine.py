@@ -74,7 +74,7 @@ def test_few_and_many_finished_runs() -> None:
     found = bench(*options, "--few", 1000, "--many", 3000, "--details", 2000)
     few, many = found["history"]["few"], found["history"]["many"]
     assert (few["finished_runs"], many["finished_runs"]) == (1000, 3000)
-    assert many["with_details"] == 2000
+    assert many["with_steps_attempts_and_audit"] == 2000
     assert found["ratio"] == found["ratios"][0] > 0
     assert any("INSERT INTO runs" in one["query"] for one in found["statements"])
 

@@ -27,6 +27,11 @@ class Round:
         """The figure that ratios are made of."""
         return self.runs / self.seconds
 
+    @property
+    def cpu_of_a_step(self) -> float:
+        """Seconds of all parts."""
+        return sum(self.cpu_seconds.values()) / self.runs / self.steps
+
     def with_more(self, more: Mapping[str, float]) -> Round:
         """The same, with more figures."""
         return replace(self, more={**self.more, **more})
@@ -37,7 +42,7 @@ class Round:
         found = {
             "runs_per_second": self.runs_per_second,
             "steps_per_second": steps / self.seconds,
-            "cpu_seconds_per_1000_steps": 1e3 * sum(self.cpu_seconds.values()) / steps,
+            "cpu_seconds_per_1000_steps": 1e3 * self.cpu_of_a_step,
         }
         if self.peak_bytes:
             found["peak_memory_mib"] = max(self.peak_bytes) / _MIB
@@ -59,7 +64,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 def medians(rounds: Sequence[Round]) -> dict[str, float]:
     """Each figure's median over the rounds, rounded for reading."""
     each = [made.figures() for made in rounds]
-    return {name: round(median(one[name] for one in each), 3) for name in each[0]}
+    return {name: _median([one[name] for one in each]) for name in each[0]}
+
+
+def _median(values: Sequence[float]) -> float:
+    return round(median(values), 3)
 
 
 def ratios(ours: Sequence[Round], others: Sequence[Round]) -> list[float]:
@@ -80,7 +89,7 @@ def report(load: str, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
         name = max(variants, key=lambda name: medians(variants[name])["runs_per_second"])
         found["other"] = _named(name, variants[name])
         found["ratios"] = ratios(rounds["ours"], variants[name])
-        found["ratio"] = median(found["ratios"])
+        found["ratio"] = _median(found["ratios"])
         found["others"] = [_named(name, made) for name, made in variants.items()]
     ceilings = [_named(name, made) for name, made in rounds.items() if name.startswith("inline ")]
     return {**found, "ceiling": ceilings}
@@ -89,14 +98,20 @@ def report(load: str, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
 def beside(
     load: str, rounds: Mapping[str, Sequence[Round]], other: str, title: str
 ) -> dict[str, Any]:
-    """`ours` beside ourselves under `other` conditions; `ratio` is ours over that, pair by pair."""
+    """`ours` beside ourselves under `other` conditions; `ratio` is ours over that, pair by pair.
+
+    `cpu_ratio` is our CPU of a step over that, which a machine with other work disturbs less.
+    """
     found = ratios(rounds["ours"], rounds[other])
+    pairs = zip(rounds["ours"], rounds[other], strict=True)
+    cpu = [a.cpu_of_a_step / b.cpu_of_a_step for a, b in pairs if b.cpu_of_a_step]
     return {
         "load": load,
         "ours": medians(rounds["ours"]),
         "other": {"system": title, **medians(rounds[other])},
         "ratios": found,
-        "ratio": median(found),
+        "ratio": _median(found),
+        "cpu_ratio": _median(cpu) if cpu else None,
     }
 
 
@@ -105,7 +120,7 @@ def sqlite_beside(rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
     found = ratios(rounds["sqlite"], rounds["ours"])
     return {
         "sqlite": medians(rounds["sqlite"]),
-        "sqlite_over_postgres": median(found),
+        "sqlite_over_postgres": _median(found),
         "sqlite_over_postgres_ratios": found,
     }
 
@@ -118,7 +133,7 @@ def scaled(load: str, rounds: Mapping[int, Sequence[Round]]) -> dict[str, Any]:
         "load": load,
         "ours": medians(rounds[base]),
         "by_workers": {str(count): medians(made) for count, made in rounds.items()},
-        "scaling": {str(count): median(each) for count, each in found.items()},
+        "scaling": {str(count): _median(each) for count, each in found.items()},
         "scaling_ratios": {str(count): each for count, each in found.items()},
         "ratio": None,
     }

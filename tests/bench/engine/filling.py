@@ -2,7 +2,8 @@
 
 A few runs of real workers are the template. Each made run is one of them with an id of its own and
 its times moved, evenly over the past; its steps, attempts and audit go with it. Columns are those
-of `orchestrator.store.tables`, whatever they are.
+of `orchestrator.store.tables`, whatever they are; the weeks of the past have partitions of their
+own, as if workers had made them at the time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -18,6 +20,7 @@ from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 
 from orchestrator.store import tables
+from orchestrator.store.partitions import APPEND_ONLY, TABLES, WEEK, first_id, monday_of
 
 DETAILS = (tables.run_steps, tables.attempts, tables.audit)
 FILLED = (tables.runs, *DETAILS)
@@ -43,7 +46,7 @@ class Filled:
         """For people and for `--json`."""
         return {
             "finished_runs": self.runs,
-            "with_details": self.with_details,
+            "with_steps_attempts_and_audit": self.with_details,
             "mib": {name: round(size / 2**20) for name, size in self.sizes.items()},
         }
 
@@ -52,6 +55,8 @@ def fill(url: str, *, runs: int, details: int) -> Filled:
     """So many more finished runs, of which the newest `details` have all their rows; then as
     autovacuum would leave it. The database must hold finished runs to take as a template."""
     with psycopg.connect(url, autocommit=True) as link:
+        for table in TABLES:
+            _cut_into_weeks(link, table)
         _make_templates(link)
         _make_ids(link, runs)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -61,6 +66,41 @@ def fill(url: str, *, runs: int, details: int) -> Filled:
         link.execute("VACUUM (ANALYZE)")
         link.execute("CHECKPOINT")
         return Filled(runs=_count(link), with_details=min(details, runs), sizes=_sizes(link))
+
+
+def _cut_into_weeks(link: psycopg.Connection[Any], table: str) -> None:
+    """Instead of the one partition for all that was before the migration."""
+    row = link.execute("SELECT now() AT TIME ZONE 'UTC'").fetchone()
+    assert row is not None
+    before = sql.Identifier(f"{table}_before")
+    named = {"parent": sql.Identifier(table), "before": before}
+    with link.transaction():
+        link.execute(sql.SQL("ALTER TABLE {parent} DETACH PARTITION {before}").format(**named))
+        for low in _mondays(row[0].replace(tzinfo=UTC)):
+            link.execute(_week(table, low))
+        link.execute(sql.SQL("INSERT INTO {parent} SELECT * FROM {before}").format(**named))
+        link.execute(sql.SQL("DROP TABLE {before}").format(**named))
+
+
+def _mondays(now: datetime) -> Iterator[datetime]:
+    """Of all weeks that are filled, and of this one, which may be there."""
+    at = monday_of(now - timedelta(days=SPREAD_DAYS))
+    while at <= now:
+        yield at
+        at += WEEK
+
+
+def _week(table: str, low: datetime) -> sql.Composed:
+    template = (
+        "CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({}) WITH ({})"
+    )
+    return sql.SQL(template).format(
+        sql.Identifier(f"{table}_{low:%Y%m%d}"),
+        sql.Identifier(table),
+        sql.Literal(first_id(low)),
+        sql.Literal(first_id(low + WEEK)),
+        sql.SQL(APPEND_ONLY),
+    )
 
 
 def _make_templates(link: psycopg.Connection[Any]) -> None:

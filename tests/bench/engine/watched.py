@@ -16,6 +16,8 @@ from tests.bench.engine.ours import Crew
 
 _PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+_CALM_SECONDS, _CALM_SHARE = 1.0, 0.05  # CPU of one core
+_CALM_PATIENCE_SECONDS = 15.0
 
 
 class Watching:
@@ -29,6 +31,7 @@ class Watching:
         """Begins when Flower knows all workers; then it counts. Raises TimeoutError."""
         pid, url = _flower(crew)
         _until_seen(url, len(crew.supervisor.workers))
+        _until_calm(pid)
         before = costs.cpu_seconds({"flower": [pid]})["flower"]
         yield
         self.more["cpu_seconds_of_flower"] = costs.cpu_seconds({"flower": [pid]})["flower"] - before
@@ -53,6 +56,17 @@ def _until_seen(url: str, workers: int) -> None:
             return
         time.sleep(_POLL_SECONDS)
     raise TimeoutError(f"Flower sees {len(seen)} of {workers} workers")
+
+
+def _until_calm(pid: int) -> None:
+    """Its start is over: it has asked the workers what they are, and waits for events."""
+    end = time.monotonic() + _CALM_PATIENCE_SECONDS
+    used = costs.cpu_seconds({"flower": [pid]})["flower"]
+    while time.monotonic() < end:
+        time.sleep(_CALM_SECONDS)
+        before, used = used, costs.cpu_seconds({"flower": [pid]})["flower"]
+        if used - before <= _CALM_SHARE * _CALM_SECONDS:
+            return
 
 
 def _get(url: str, path: str) -> Any:

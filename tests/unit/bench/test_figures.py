@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.bench.engine.figures import (
@@ -85,6 +87,15 @@ def test_ourselves_under_other_conditions() -> None:
     assert (found["ratios"], found["ratio"]) == ([0.9, 0.99, 0.8], 0.9)
     assert found["ours"]["runs_per_second"] == 90
     assert found["other"]["system"] == "ours without Flower"
+    assert found["cpu_ratio"] is None  # nobody counted
+
+
+def test_cpu_of_a_step_over_that_of_the_other() -> None:
+    def used(*seconds: float) -> list[Round]:
+        return [replace(made(100), cpu_seconds={"workers": one, "bench": 1.0}) for one in seconds]
+
+    found = beside("history", {"ours": used(4.0, 2.0, 1.0), "few": used(1.0, 1.0, 1.0)}, "few", "")
+    assert found["cpu_ratio"] == 1.5
 
 
 def test_sqlite_over_postgres() -> None:
