@@ -9,7 +9,7 @@ from orchestrator.core.plan_json import plan_to_json, with_digest
 from orchestrator.errors import Conflict, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
 from orchestrator.store import rows
-from orchestrator.store.part import Part, Shared, not_found
+from orchestrator.store.part import MOST_PLANS_KEPT, Part, Shared, not_found
 from orchestrator.store.transactions import Tx
 
 MOST_NAMES_SHOWN = 20
@@ -21,8 +21,13 @@ class Workflows(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         read = f"SELECT {rows.WORKFLOW} FROM workflows"
-        self._newest = self._sql(f"{read} WHERE name = :name ORDER BY version DESC LIMIT 1")
-        self._one = self._sql(f"{read} WHERE name = :name AND version = :version")
+        self._known: dict[str, WorkflowVersion] = {}  # a version never changes
+        newest = "FROM workflows WHERE name = :name ORDER BY version DESC LIMIT 1"
+        self._newest = self._sql(f"SELECT {rows.WORKFLOW} {newest}")
+        self._newest_id = self._sql(f"SELECT id {newest}")
+        self._one_id = self._sql(
+            "SELECT id FROM workflows WHERE name = :name AND version = :version"
+        )
         self._by_id = self._sql(f"{read} WHERE id = :id")
         self._all_of = self._sql(f"{read} WHERE name = :name ORDER BY version DESC")
         self._newest_of_all = self._sql(
@@ -53,20 +58,23 @@ class Workflows(Part):
     async def workflow(self, name: str, version: int | None = None) -> WorkflowVersion:
         """A version, or the latest. Raises NotFound that names what exists."""
         row = (
-            await self._db.row(self._newest, name=name)
+            await self._db.row(self._newest_id, name=name)
             if version is None
-            else await self._db.row(self._one, name=name, version=version)
+            else await self._db.row(self._one_id, name=name, version=version)
         )
         if row is None:
             raise await self._unknown(name, version)
-        return rows.workflow_of(row)
+        return self._known.get(row[0]) or await self.workflow_by_id(row[0])
 
     async def workflow_by_id(self, workflow_id: str) -> WorkflowVersion:
         """The version that a run pins. Raises NotFound."""
         row = await self._db.row(self._by_id, id=workflow_id)
         if row is None:
             raise not_found("workflow version", workflow_id, "the id of a published version")
-        return rows.workflow_of(row)
+        if len(self._known) >= MOST_PLANS_KEPT:
+            self._known.clear()
+        self._known[workflow_id] = found = rows.workflow_of(row)
+        return found
 
     async def workflows(self) -> list[WorkflowVersion]:
         """The latest version of each workflow, by name."""
