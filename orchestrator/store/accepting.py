@@ -53,6 +53,15 @@ class Accepting(Part):
             f" 'pending', 'forward', 0, 0, 0, {{now}}, {{now}}, {deadline}, 1"
         )
         if_new = "ON CONFLICT DO NOTHING"
+        with_audit = self._dialect.batch({**_COLUMNS, "accepted": "text"})
+        self._insert_one = self._sql(
+            f"WITH b AS MATERIALIZED (SELECT * FROM {with_audit} AS given),"
+            f" new AS ({insert} FROM b WHERE true {if_new} RETURNING runs.id),"
+            " noted AS (INSERT INTO audit (run_id, seq, at, kind, actor, data)"
+            " SELECT b.id, 1, {now}, 'run.accepted', b.actor, b.accepted"
+            " FROM b JOIN new ON new.id = b.id)"
+            " SELECT id FROM new"
+        )
         self._insert = self._sql(
             f"{insert} FROM {self._dialect.batch(_COLUMNS)} AS b WHERE true {if_new}"
             " RETURNING runs.id"
@@ -81,7 +90,9 @@ class Accepting(Part):
         Raises Conflict, with nothing written, when a key is held by a run of another workflow or
         with other inputs; NotFound for a workflow version that does not exist.
         """
-        return await self._db.write(lambda tx: self._accept(tx, runs)) if runs else []
+        if not runs or (len(runs) == 1 and await self._accept_one(runs[0])):
+            return [Accepted(run_id=run.id, repeated=False) for run in runs]
+        return await self._db.write(lambda tx: self._accept(tx, runs))
 
     async def backlog(self, most: int) -> Mapping[str, int]:
         """See RunStore."""
@@ -92,6 +103,13 @@ class Accepting(Part):
             return await tx.rows(self._backlog, most=most)
 
         return {row[0]: row[1] for row in await self._db.read(count)}
+
+    async def _accept_one(self, run: NewRun) -> bool:
+        """In one round trip, where it is not there yet and its version is known (PostgreSQL)."""
+        if self._dialect.is_sqlite or self._shared.known_plans([run.workflow_id]) is None:
+            return False
+        batch = codec.dump_batch([(*_row(run), _accepted(run))])
+        return bool(await self._db.write_rows(self._insert_one, batch=batch))
 
     async def _accept(self, tx: Tx, runs: Sequence[NewRun]) -> list[Accepted]:
         await self._shared.plans(tx, {run.workflow_id for run in runs})

@@ -23,8 +23,14 @@ from tests.store.making import (
 )
 
 
-async def test_an_accepted_run_is_pending_published_and_audited(store: Store) -> None:
+@pytest.mark.parametrize("others_before", [0, 1])
+async def test_an_accepted_run_is_pending_published_and_audited(
+    store: Store, others_before: int
+) -> None:
+    """One of a version that is known already takes a shorter way."""
     version = await published(store)
+    for _ in range(others_before):
+        await store.accept([new_run(version)])
     run = new_run(
         version, tenant="acme", actor="agent-7", lane="fast", priority=3,
         inputs={"text": "žluť 💳 \x00", "big": 2**70, "nested": [{"a": None}]},
@@ -55,6 +61,7 @@ async def test_the_database_counts_the_deadline_from_its_own_now(store: Store) -
 async def test_a_repeated_key_answers_with_the_first_run(store: Store) -> None:
     version = await published(store)
     first = new_run(version, idempotency_key="k")
+    await store.accept([new_run(version)])
     await store.accept([first])
 
     again = new_run(version, idempotency_key="k")
