@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import TextClause, text
 
+from orchestrator.core.states import RunStatus
 from orchestrator.store import codec, open_store
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.engine import Database, open_database
+from orchestrator.store.journal import Journal
 from orchestrator.store.part import Shared
 from orchestrator.store.recovering import Recovering
-from tests.store.making import accepted, claimed, waiting
+from tests.store.making import accepted, begun, claimed, landed, waiting, write
 
 PARAMETERS = {"most": 10, "seconds": 5.0, "batch": codec.dump_batch([("a", 0, False)])}
 
@@ -59,3 +61,44 @@ async def test_what_runs_all_the_time_uses_its_index(database: Database) -> None
         assert all(index in found for index in indexes), found
         assert "Seq Scan on runs" not in found
         assert "SCAN runs" not in found.replace("SCAN runs USING COVERING INDEX runs_", "")
+
+
+@pytest.mark.postgres
+async def test_a_run_on_its_way_is_written_without_touching_an_index(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    (run,) = await claimed(store)
+    await store.record([write(run, links=(begun(),), status=RunStatus.PENDING)])
+    opened = open_database(postgres_url)
+
+    async def hot(tx: Any, table: str) -> int:
+        ask = text(f"SELECT pg_stat_get_xact_tuples_hot_updated('{table}'::regclass)")
+        return int((await tx.row(ask))[0])
+
+    async def work(tx: Any) -> tuple[int, int]:
+        journal = Journal(Shared(opened))
+        batch = [write(run, links=(landed(), begun(1)), progressed=True)]
+        assert len(await tx.rows(journal._whole, **journal._parameters(batch))) == 1
+        return await hot(tx, "runs"), await hot(tx, "run_steps")
+
+    assert await opened.write(work) == (1, 1)  # from pending to running; the first step's link
+    assert (await store.run(run.run.id)).status is RunStatus.RUNNING
+    await opened.close()
+    await store.close()
+
+
+@pytest.mark.postgres
+async def test_statistics_of_a_full_queue_do_not_lead_the_journal_astray(postgres_url: str) -> None:
+    """They say that nobody owns a run; then all runs of an owner are few, and were gone through."""
+    store, opened = open_store(postgres_url), open_database(postgres_url)
+    await accepted(store, 1000)
+    async with opened.engine.begin() as connection:
+        await connection.execute(text("ANALYZE"))
+    runs = await claimed(store, 200)
+    journal = Journal(Shared(opened))
+    explain = text("EXPLAIN " + journal._whole.text)
+    found = await opened.rows(explain, **journal._parameters([write(run) for run in runs]))
+    plan = "\n".join(row[0] for row in found)
+    assert "runs_pkey" in plan
+    assert "runs_owned" not in plan, plan
+    await opened.close()
+    await store.close()

@@ -64,7 +64,7 @@ def recovered_without_a_new_epoch() -> Iterator[None]:
 @harmless(world=World.SQL_ICE)
 def fence_without_the_epoch() -> Iterator[None]:
     """The owner's name alone fences: a worker that was declared dead claims nothing any more."""
-    guard = "runs.id = b.run_id AND runs.owner = b.owner"
+    guard = "runs.id = b.run_id AND COALESCE(runs.owner = b.owner, false)"
     with sql(f"{guard} AND runs.epoch = b.epoch", guard):
         yield
 

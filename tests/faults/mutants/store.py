@@ -24,7 +24,7 @@ from tests.faults.mutants.patching import replaced, sql, strike
 from tests.faults.mutants.planting import World, planted
 
 SQL = World.SQL_STORM
-_GUARD = "runs.id = b.run_id AND runs.owner = b.owner AND runs.epoch = b.epoch"
+_GUARD = "runs.id = b.run_id AND COALESCE(runs.owner = b.owner, false) AND runs.epoch = b.epoch"
 
 # --- fences ---------------------------------------------------------------------------------------
 
