@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
@@ -70,7 +70,7 @@ class Contest:
         return any(side.measurable for _, side in self._sides)
 
     def measure(self, pairs: int) -> dict[str, Any]:
-        """Raises what a round of ours raises; the folder stays then."""
+        """Raises what a round of ours raises. The folder stays when anything has failed."""
         folder = new_folder()
         self._say(
             f"{self._wish.load}: {self._wish.runs} runs of {self._wish.steps} steps; {folder}"
@@ -82,7 +82,8 @@ class Contest:
             for _ in range(pairs if self.anyone else 0):
                 self._turn(place)
             described = place.described()
-        remove(folder)
+        if not any(side.error for side in self.sides):
+            remove(folder)
         return {**report(self._wish.load, self._ours, self.sides), "settings": described}
 
     @property
@@ -123,11 +124,11 @@ class Contest:
         return with_stub(place, lambda: peers.round_of(one, place, variant, runs))
 
     def _guard(self, side: Side, work: Callable[[], None]) -> None:
-        """A peer that fails is out; the others go on."""
+        """A peer that fails is out, whatever it raises; the others go on."""
         try:
             work()
-        except _FAILURES as error:
-            side.error = str(error) or type(error).__name__
+        except Exception as error:  # noqa: BLE001 -- each engine has errors of its own
+            side.error = f"{type(error).__name__}: {error}"
             self._say(f"{side.system} is out: {side.error}")
 
     def _show(self, name: str, made: Round) -> None:
@@ -152,16 +153,12 @@ def trial_runs(runs: int, load: str) -> int:
     return min(runs, _TRIAL_MOST, max(_TRIAL_LEAST, runs // _TRIAL_SHARE))
 
 
-def with_stub(place: Place, work: Callable[[], Awaitable[Round]]) -> Round:
+def with_stub(place: Place, work: Callable[[], Coroutine[Any, Any, Round]]) -> Round:
     """The round, with the share of a core that the stub needed for it."""
-
-    async def made() -> Round:
-        return await work()
-
     if place.stub is None:
-        return asyncio.run(made())
+        return asyncio.run(work())
     before = place.stub.statistics()
-    found = asyncio.run(made())
+    found = asyncio.run(work())
     after = place.stub.statistics()
     spent = after["cpu_seconds"] - before["cpu_seconds"]
     return found.with_more({"stub_cpu_share": spent / found.seconds})

@@ -46,8 +46,8 @@ class Dbos:
 
     system = "dbos"
     durability = (
-        "the same PostgreSQL, fsync and synchronous_commit on; a commit for each step and two or"
-        " three for each workflow"
+        "the same PostgreSQL, fsync and synchronous_commit on; each step's result is a commit of"
+        " its own, and so are a workflow's start and end"
     )
     most_runs: int | None = None
 

@@ -49,8 +49,8 @@ class Restate:
 
     system = "restate"
     durability = (
-        "every journal entry in a replicated log with one replica: RocksDB's write-ahead log,"
-        " fsync on, many entries a sync; its tables are written behind"
+        "each journal entry in its log with one replica: RocksDB's write-ahead log, fsync on, many"
+        " entries a sync; its tables are written behind"
     )
     most_runs: int | None = None
 
