@@ -131,9 +131,7 @@ async def calls(store: SqlStore) -> dict[str, Callable[[], Awaitable[Any]]]:
         "backlog": lambda: store.backlog(100),
         "claim": lambda: store.claim([(run.id, 0) for run in due[:2]], owner=ME),
         "record": lambda: store.record(step),
-        "cancel": lambda: store.request_cancel(
-            due[2].id, mode=CancelMode.UNDO, reason="", by="me"
-        ),
+        "cancel": lambda: store.request_cancel(due[2].id, mode=CancelMode.UNDO, reason="", by="me"),
         "heartbeat": lambda: store.heartbeat(ME, active_runs=1, reserved=0),
         "workers": store.workers,
         "dead": lambda: store.recover_dead(dead_after_seconds=60),
