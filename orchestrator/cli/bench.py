@@ -66,7 +66,7 @@ def engine(context: typer.Context) -> None:
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def peers(context: typer.Context) -> None:
-    """The same work beside other durable engines; needs `pip install -e '.[peers]'`."""
+    """The same work beside other durable engines; needs the extra `peers`."""
     _become("tests.bench.peers", context.args)
 
 

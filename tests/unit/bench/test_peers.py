@@ -171,6 +171,10 @@ def test_options_that_mean_nothing_are_refused(options: list[str]) -> None:
     assert CliRunner().invoke(bench.app, options).exit_code == 2
 
 
+def test_help_says_how_to_install_them() -> None:
+    assert "pip install -e '.[peers]'" in CliRunner().invoke(bench.app, ["--help"]).stdout
+
+
 def test_absent_packages_are_named() -> None:
     assert installed.missing_packages(["json"]) == ""
     said = installed.missing_packages(["json", "no_such_engine"])
