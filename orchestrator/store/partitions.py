@@ -94,7 +94,7 @@ class Partitions(Part):
         """All but the default one, oldest first."""
         found = []
         for name, bounds in await self._db.rows(_LIST, name=table):
-            match = _BOUNDS.fullmatch(bounds)
+            match = _BOUNDS.fullmatch(bounds or "")  # None: somebody is just dropping it
             if match is not None:
                 low, high = match["low"] or "", match["high"]
                 found.append(Partition(table=table, name=name, low=low, high=high))

@@ -125,9 +125,10 @@ class Retention(Part):
         try:
             if await self._partitions.drop_unless_needed(partition):
                 return Retired(partitions=(partition.name,))
-        except Unavailable:  # busy; whatever else is wrong shows with the next statement
+            return await self._delete_orphans(partition.table, partition.name)
+        except Unavailable:
+            # Busy, or dropped by somebody else; whatever else is wrong shows with what comes next.
             return Retired()
-        return await self._delete_orphans(partition.table, partition.name)
 
     async def _delete_runs(self, tx: Tx, batch: str) -> Retired:
         whole = self._dialect.is_sqlite
