@@ -105,6 +105,8 @@ def build_app(settings: Settings) -> OrchestratorApp:
         concurrency=settings.concurrency,
         python_tasks=registry.names(),
         event_budget_per_second=settings.event_budget_per_second,
+        # Then a run's chain can be put together from Flower's tasks alone.
+        events_of_every_message=settings.max_inline_steps == 0,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         configure_logging=lambda level: configure_logging(
             level=level, log_format=settings.log_format

@@ -85,6 +85,7 @@ def make_app(
     concurrency: int = 500,
     python_tasks: Iterable[str] = (),
     event_budget_per_second: int = 500,
+    events_of_every_message: bool = False,
     shutdown_grace_seconds: float = 10.0,
     runtime_factory: RuntimeFactory | None = None,
     configure_logging: Callable[[str], None] | None = None,
@@ -100,8 +101,9 @@ def make_app(
     app.shutdown_grace_seconds = shutdown_grace_seconds
     app.audience, app.drops, app.main_thread = Audience(), Drops(), MainThread()
     app.step_events = StepEventStream(
-        app.main_thread, app.audience, budget_per_second=event_budget_per_second
-    )
+        app.main_thread, app.audience, budget_per_second=event_budget_per_second,
+        every_message=events_of_every_message,
+    )  # fmt: skip
     app.hop_names = frozenset({FORWARD_TASK, COMPENSATE_TASK, *python_tasks})
     for name in sorted(app.hop_names):
         _register_hop(app, name)

@@ -2,6 +2,9 @@
 
 Of a step that a message brought, Celery shows that it was received and started; its end, and all
 of a step that continues inline, come from here. A hop may run on long after its first step.
+
+An event costs its watcher (Flower) more than the step cost us, so there is a budget for each
+worker; what it leaves out is a sample's worth of steps that came and went well.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from orchestrator.ports import Hint, StepEnd
+from orchestrator.ports import Hint, Hop, StepEnd
 from orchestrator.worker.audience import Audience
 from orchestrator.worker.envelope import args_repr
 from orchestrator.worker.main_thread import MainThread
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # received, started, and one of succeeded or failed
 _EVENTS_PER_STEP = 3
+_FOR_MESSAGES = 0.5
+"""Share of the budget that steps which continue inline leave to those that a message brings."""
 # A step whose end never comes (its run was handed back) must not be remembered for ever.
 _MOST_REMEMBERED = 50_000
 _ABSENT = object()
@@ -36,12 +41,12 @@ class Budget:
         self._rate = self._tokens = float(per_second)
         self._clock, self._at = clock, clock()
 
-    def take(self, tokens: int) -> bool:
-        """Whether there were enough; if so they are gone."""
+    def take(self, tokens: int, *, share_left: float = 0.0) -> bool:
+        """Whether there were enough, and this share of a second's is left; if so they are gone."""
         now = self._clock()
         self._tokens = min(self._rate, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if self._tokens < tokens:
+        if self._tokens < tokens + share_left * self._rate:
             return False
         self._tokens -= tokens
         return True
@@ -50,17 +55,24 @@ class Budget:
 class StepEventStream:
     """Port `StepEvents` on the worker's event dispatcher.
 
-    Called by the engine's thread; the dispatcher is used on Celery's main thread alone. Inline
-    steps beyond the budget are left out whole, unless they fail or last: what is still going when
-    there is budget again is shown then, so that runs that stand still are all to be seen.
-    Compensations and failures always go out.
+    Called by the engine's thread; the dispatcher is used on Celery's main thread alone. Steps
+    beyond the budget are left out whole, unless they fail or last: what is still going when there
+    is budget again is shown then, so that runs that stand still are all to be seen. Compensations
+    and failures always go out. Half of the budget is for steps that a message brought; with
+    `every_message` these are all shown.
     """
 
     def __init__(
-        self, main_thread: MainThread, audience: Audience, *, budget_per_second: int
+        self,
+        main_thread: MainThread,
+        audience: Audience,
+        *,
+        budget_per_second: int,
+        every_message: bool = False,
     ) -> None:
         self._main_thread, self._audience = main_thread, audience
-        self._budget = Budget(budget_per_second)
+        self._budget, self._every_message = Budget(budget_per_second), every_message
+        self._unshown: OrderedDict[str, None] = OrderedDict()  # messages whose step begins soon
         self._shown: OrderedDict[str, None] = OrderedDict()
         self._left_out: OrderedDict[str, tuple[Hint, float]] = OrderedDict()
         self._lock = threading.Lock()  # between the engine's thread and `catch_up`
@@ -77,14 +89,28 @@ class StepEventStream:
         """Use this consumer's dispatcher from now on (it makes a new one at each reconnect)."""
         self._consumer = consumer
 
+    def message_taken(self, hop: Hop) -> bool:
+        """Whether Celery should show the task that a message has brought."""
+        if not self.watched:
+            return False
+        with self._lock:
+            if self._every_message or _is_compensation(hop) or self._budget.take(_EVENTS_PER_STEP):
+                return True
+            _remember(self._unshown, hop.hop_id, None)
+            return False
+
     def step_started(self, hint: Hint, *, by_message: bool = False) -> None:
         """Show the step as received and started; a message's Celery has shown itself."""
         if not self.watched:
             return
         with self._lock:
-            if by_message:
+            if by_message and self._unshown.pop(hint.hop_id, _ABSENT) is _ABSENT:
                 _remember(self._shown, hint.hop_id, None)
-            elif self._budget.take(_EVENTS_PER_STEP) or _is_compensation(hint):
+            elif by_message:
+                _remember(self._left_out, hint.hop_id, (hint, time.time()))
+            elif _is_compensation(hint) or self._budget.take(
+                _EVENTS_PER_STEP, share_left=_FOR_MESSAGES
+            ):
                 _remember(self._shown, hint.hop_id, None)
                 self._main_thread.call(self._send_started, hint, time.time())
             else:
@@ -135,6 +161,7 @@ class StepEventStream:
         with self._lock:
             self._shown.clear()
             self._left_out.clear()
+            self._unshown.clear()
 
     def flush(self) -> None:
         """Send what the dispatcher still buffers. Main thread only."""
@@ -198,5 +225,5 @@ def _remember(kept: OrderedDict[str, T], hop_id: str, value: T) -> None:
         kept.popitem(last=False)
 
 
-def _is_compensation(hint: Hint) -> bool:
+def _is_compensation(hint: Hint | Hop) -> bool:
     return hint.queue.endswith(".compensation")

@@ -30,6 +30,7 @@ class HopRequest(Request):
             connection_errors=consumer.connection_errors,
         )
         self.hop = hop
+        self._shown = consumer.app.step_events.message_taken(hop)
 
     def send_received(self) -> None:
         """Tell that a worker has it."""
@@ -46,6 +47,12 @@ class HopRequest(Request):
         )
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
-        """Send a task event to those who listen, unless the engine sends it."""
-        if type != "task-succeeded" and self.app.audience.present:
-            super().send_event(type, **fields)
+        """Send a task event to those who listen, unless the engine sends it or it is left out."""
+        if type == "task-succeeded" or not self.app.audience.present:
+            return
+        if not self._shown:
+            if type != "task-failed":
+                return
+            self._shown = True  # a failure is never left out
+            self.send_received()
+        super().send_event(type, **fields)

@@ -11,7 +11,7 @@ import pytest
 from celery.events.state import State, Task
 from hints import a_hint
 
-from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, FORWARD_TASK, Hop, StepEnd
+from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, FORWARD_TASK, Hint, Hop, StepEnd
 from orchestrator.worker.app import make_app
 from orchestrator.worker.audience import Audience
 from orchestrator.worker.drops import Drops
@@ -72,7 +72,7 @@ def a_stream(budget: int) -> tuple[StepEventStream, Dispatcher]:
 
 
 def test_a_step_within_the_budget_is_shown_from_start_to_end() -> None:
-    stream, dispatcher = a_stream(3)
+    stream, dispatcher = a_stream(6)
     hint = a_hint()
 
     stream.step_started(hint)
@@ -87,7 +87,7 @@ def test_a_step_within_the_budget_is_shown_from_start_to_end() -> None:
 
 
 def test_a_step_whose_start_was_shown_gets_its_end_whatever_the_budget() -> None:
-    stream, dispatcher = a_stream(3)
+    stream, dispatcher = a_stream(6)
     shown, left_out = a_hint(), a_hint()
     stream.step_started(shown)
     stream.step_started(left_out)
@@ -126,11 +126,54 @@ def test_the_end_of_a_step_that_a_message_brought_is_shown_whatever_the_budget()
     assert dispatcher.fields[0]["exception"] == "waiting"
 
 
-def test_a_step_that_lasts_is_shown_when_there_is_budget_again() -> None:
+def test_a_message_beyond_the_budget_is_left_out_until_its_step_fails_or_lasts() -> None:
     stream, dispatcher = a_stream(3)
+    shown, short, lasts, fails = (a_hint() for _ in range(4))
+    assert [stream.message_taken(hop(hint)) for hint in (shown, short, lasts, fails)] == [
+        True, False, False, False,
+    ]  # fmt: skip
+    for hint in (shown, short, lasts, fails):
+        stream.step_started(hint, by_message=True)
+    for hint in (shown, short):
+        stream.step_ended(hint, StepEnd.SUCCEEDED, seconds=0.1)
+    stream.step_ended(fails, StepEnd.FAILED, seconds=0.1)
+    stream._budget = Budget(3)
+    stream.catch_up()
+
+    whole = ["task-received", "task-started", "task-failed"]
+    assert dispatcher.sent == [
+        ("task-succeeded", shown.hop_id),
+        *((kind, fails.hop_id) for kind in whole),
+        *((kind, lasts.hop_id) for kind in whole[:2]),
+    ]
+    assert stream.dropped == 1
+
+
+def test_messages_come_before_inline_steps_and_undoing_before_any_budget() -> None:
+    stream, dispatcher = a_stream(6)
+    stream.step_started(first := a_hint())
+    stream.step_started(a_hint())
+    assert {uuid for _, uuid in dispatcher.sent} == {first.hop_id}, "half is for messages"
+    assert stream.message_taken(hop(a_hint()))
+    assert not stream.message_taken(hop(a_hint()))
+    assert stream.message_taken(hop(a_hint(queue="default.compensation")))
+    every = StepEventStream(MainThread(), Audience(), budget_per_second=0, every_message=True)
+    assert every.message_taken(hop(a_hint()))
+
+
+def hop(hint: Hint) -> Hop:
+    return Hop(
+        hop_id=hint.hop_id, parent_hop_id=hint.parent_hop_id, runs=((hint.run_id, hint.epoch),),
+        label=hint.label, task=hint.task, queue=hint.queue,
+    )  # fmt: skip
+
+
+def test_a_step_that_lasts_is_shown_when_there_is_budget_again() -> None:
+    stream, dispatcher = a_stream(6)
     first, lasts, ends, left = (a_hint() for _ in range(4))
     for hint in (first, lasts, ends, left):
         stream.step_started(hint)
+    assert stream.message_taken(hop(a_hint())), "the rest of the budget"
     stream.step_ended(ends, StepEnd.SUCCEEDED, seconds=0.1)
     stream.step_left(left)
     stream.catch_up()
