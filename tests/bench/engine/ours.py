@@ -145,7 +145,7 @@ class Crew(Client):
         """
         await self.settle(await self.submit(WARM_RUNS))
         if self.place.wish.load == "history":
-            return  # it was told when it was filled; of millions it takes a second, which would count
+            return  # told when it was filled; with millions it takes a second, which would count
         with kept_open(self.place) as link:
             if link.dialect.name == "postgresql":
                 link.exec_driver_sql("ANALYZE")
