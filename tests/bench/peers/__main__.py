@@ -101,8 +101,12 @@ class Contest:
         variants = {variant.title: variant for variant in one.variants(self._wish)}
         runs = trial_runs(side.runs, self._wish.load)
         for title, variant in variants.items():
-            side.tried[title] = self._round(place, one, variant, runs)
-            self._say(f"  {one.system} ({title}): {side.tried[title].runs_per_second:.0f} runs/s")
+            made = side.tried[title] = self._round(place, one, variant, runs)
+            cpu = made.figures()["cpu_seconds_per_1000_steps"]
+            self._say(
+                f"  {one.system} ({title}): {made.runs_per_second:.0f} runs/s,"
+                f" {cpu:.2f} s of CPU for 1,000 steps"
+            )
         side.keep_fastest()
 
     def _turn(self, place: Place) -> None:

@@ -26,6 +26,9 @@ from tests.bench.peers import installed, names
 from tests.bench.peers.peer import Bulk, Variant, check, flow_of, new_folder, up, worker_env
 
 _APP = "tests.bench.peers.restate_worker:app"
+HYPERCORN, GRANIAN = "hypercorn", "granian"
+_FEW_PARTITIONS = 4  # its default is for a cluster that grows; the number cannot be changed later
+GRANIAN_FEW_PARTITIONS = f"{GRANIAN}, {_FEW_PARTITIONS} partitions"
 _AT_ONCE = 500  # calls; more only wait in the server
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
@@ -75,16 +78,18 @@ class Restate:
             installed.install_restate()
 
     def variants(self, wish: Wish) -> Sequence[Variant]:
-        """Hypercorn, which its documents show, and Granian, which costs less CPU."""
+        """Hypercorn, which its documents show; Granian; Granian and a server of few partitions."""
         counts = sorted({1, wish.workers})
         return [
-            Variant(way=way, workers=count) for way in ("hypercorn", "granian") for count in counts
+            Variant(way=way, workers=count)
+            for way in (HYPERCORN, GRANIAN, GRANIAN_FEW_PARTITIONS)
+            for count in counts
         ]
 
     def settings(self, place: Place) -> Mapping[str, Any]:
         """As the server itself says them."""
         done = subprocess.run(
-            [_program(), "--dump-config"], env=_environment(place.folder / "r", (0, 0, 0)),
+            [_program(), "--dump-config"], env=_environment(place.folder / "restate", (0, 0, 0)),
             capture_output=True, text=True, timeout=30, check=True,
         )  # fmt: skip
         found = tomllib.loads(done.stdout)
@@ -93,9 +98,11 @@ class Restate:
     @asynccontextmanager
     async def crew(self, place: Place, variant: Variant, runs: int) -> AsyncIterator[_Crew]:
         """Server and workers; the server keeps its data from round to round, and its ports."""
-        folder, ports = new_folder(place, "r"), _ports(place.folder)
-        served = free_port()
-        specs = (_workers(place, variant, folder, served), _server(place.folder / "r", ports))
+        few = variant.way == GRANIAN_FEW_PARTITIONS
+        data = place.folder / ("restate-few" if few else "restate")
+        folder, ports, served = new_folder(place, "r"), _ports(data), free_port()
+        more = {"RESTATE_DEFAULT_NUM_PARTITIONS": str(_FEW_PARTITIONS)} if few else {}
+        specs = (_workers(place, variant, folder, served), _server(data, ports, more))
         with up(specs, folder) as (workers, server):
             parts = {"workers": [workers.pid], "server": [server.pid]}
             connector = aiohttp.TCPConnector(limit=0)
@@ -157,7 +164,7 @@ async def _registers(session: aiohttp.ClientSession, admin: int, wish: object) -
 
 
 def _workers(place: Place, variant: Variant, folder: Path, port: int) -> ChildSpec:
-    if variant.way == "hypercorn":
+    if variant.way == HYPERCORN:
         config = folder / "hypercorn.toml"
         lines = (f'bind = "{LOOPBACK}:{port}"', *_HYPERCORN, f"workers = {variant.workers}")
         config.write_text("\n".join(lines) + "\n")
@@ -174,19 +181,19 @@ def _workers(place: Place, variant: Variant, folder: Path, port: int) -> ChildSp
     )  # fmt: skip
 
 
-def _server(folder: Path, ports: tuple[int, int, int]) -> ChildSpec:
+def _server(data: Path, ports: tuple[int, int, int], more: Mapping[str, str]) -> ChildSpec:
     return ChildSpec(
         name="restate", argv=(_program(), "--no-logo"), address=f"{LOOPBACK}:{ports[0]}",
-        env=_environment(folder, ports), ready=lambda: answers(ports[0]) and answers(ports[1]),
-        ready_seconds=_WAIT_SECONDS,
+        env={**_environment(data, ports), **more}, ready_seconds=_WAIT_SECONDS,
+        ready=lambda: answers(ports[0]) and answers(ports[1]),
     )  # fmt: skip
 
 
-def _environment(folder: Path, ports: tuple[int, int, int]) -> dict[str, str]:
+def _environment(data: Path, ports: tuple[int, int, int]) -> dict[str, str]:
     """Its defaults on ports of our own; nothing is reported to anybody."""
     ingress, admin, node = (f"{LOOPBACK}:{port}" for port in ports)
     return {
-        "RESTATE_BASE_DIR": str(folder / "data"), "RESTATE_NODE_NAME": "bench",
+        "RESTATE_BASE_DIR": str(data), "RESTATE_NODE_NAME": "bench",
         "RESTATE_LISTEN_MODE": "tcp", "RESTATE_BIND_ADDRESS": node,
         "RESTATE_INGRESS__BIND_ADDRESS": ingress, "RESTATE_ADMIN__BIND_ADDRESS": admin,
         "RESTATE_ADMIN__DISABLE_WEB_UI": "true", "RESTATE_LOG_FILTER": "warn",
@@ -195,7 +202,7 @@ def _environment(folder: Path, ports: tuple[int, int, int]) -> dict[str, str]:
 
 
 @cache
-def _ports(folder: Path) -> tuple[int, int, int]:
+def _ports(data: Path) -> tuple[int, int, int]:
     """Ingress, admin and node of one call: what it keeps on disk names the last one."""
     return free_port(), free_port(), free_port()
 
