@@ -56,6 +56,9 @@ class Crew(Protocol):
     async def bulk(self, numbers: Sequence[int]) -> Bulk:
         """All at once. Raises RuntimeError when one does not end as it must."""
 
+    async def warmed(self) -> None:
+        """Between the warm-up and what counts."""
+
     async def one(self, number: int) -> None:
         """Alone, as its client sees it: returns when the client knows. Raises RuntimeError."""
 
@@ -95,6 +98,7 @@ async def round_of(peer: Peer, place: Place, variant: Variant, runs: int) -> Rou
     """Start it, warm it up, do the work, end it. Raises TimeoutError, RuntimeError, Unavailable."""
     async with asyncio.timeout(PATIENCE_SECONDS), peer.crew(place, variant, runs) as crew:
         await crew.bulk(range(WARM_RUNS))
+        await crew.warmed()
         numbers = range(WARM_RUNS, WARM_RUNS + runs)
         before = costs.cpu_seconds(crew.parts)
         done = await (_alone if place.wish.load == "latency" else _at_once)(crew, numbers)

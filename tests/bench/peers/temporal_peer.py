@@ -113,6 +113,9 @@ class _Crew:
         latencies = [seconds for _, seconds in ended]
         return Bulk(seconds=max(latencies), latencies_seconds=latencies)
 
+    async def warmed(self) -> None:
+        """Nothing else is needed."""
+
     async def one(self, number: int) -> None:
         check([await self._run(number)], self._wish)
 

@@ -229,6 +229,9 @@ class FakeCrew:
     async def bulk(self, numbers: Sequence[int]) -> Bulk:
         return Bulk(seconds=2.0, latencies_seconds=[0.01] * len(numbers))
 
+    async def warmed(self) -> None:
+        assert not self.alone
+
     async def one(self, number: int) -> None:
         self.alone.append(number)
 
