@@ -44,7 +44,7 @@ class Side:
         found |= {name: why for name in ("missing", "error") if (why := getattr(self, name))}
         if self.rounds:
             pairs = ratios(self.ours[: len(self.rounds)], self.rounds)
-            found |= {"runs": self.runs, "ratio": median(pairs), "ratios": pairs}
+            found |= {"runs": self.runs, "ratio": round(median(pairs), 3), "ratios": pairs}
             found |= medians(self.rounds)
         tried = [_tried(name, made) for name, made in self.tried.items()]
         return {**found, "tried": tried, "settings": dict(self.settings)}
