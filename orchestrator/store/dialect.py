@@ -94,6 +94,7 @@ SQLITE = Dialect(
         "skip_locked": "",
         "for_key_share": "",
         "unsynced": "true",
+        "few": "true",
     },
     each="json_each({})",
     shift="({start} + CAST({seconds} * 1000000 AS INTEGER))",
@@ -111,6 +112,9 @@ POSTGRESQL = Dialect(
         "for_update_of_runs": "FOR UPDATE OF runs",
         "skip_locked": "FOR UPDATE SKIP LOCKED",
         "for_key_share": "FOR KEY SHARE",
+        # True of all rows of a batch, and taken for rare: so each run is looked up by its key. Else
+        # a plan that was made while the table was small would go through all of it for ever.
+        "few": "b.run_id = b.run_id || ''",
         # True, and from here on this transaction's commit does not wait for the disk.
         "unsynced": "set_config('synchronous_commit', 'off', true) = 'off'",
     },

@@ -168,6 +168,7 @@ def open_database(
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=pool_wait_seconds,
+        pool_use_lifo=True,  # one at a time takes the same one, whose statements are prepared
         pool_reset_on_return=None if dialect.is_sqlite else "rollback",  # it has been ended
         hide_parameters=True,  # payloads stay out of error texts
         connect_args=_connect_arguments(dialect),

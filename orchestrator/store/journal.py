@@ -108,14 +108,14 @@ class Journal(Part):
         Locks in order of run ids, so that two batches with common runs cannot block each other.
         """
         batch = self._dialect.batch
-        given = f"SELECT * FROM {batch(writes.RUN_COLUMNS, 'runs')} AS given"
+        given = f"SELECT * FROM {batch(writes.RUN_COLUMNS, 'runs')} AS b WHERE {{few}}"
         held = (
-            "SELECT runs.id, runs.write_number FROM runs"
+            "SELECT b.*, runs.write_number AS before FROM runs"
             f" JOIN b ON {_GUARD} ORDER BY runs.id {{for_update_of_runs}}"
         )
-        update = f"{_UPDATE} FROM b JOIN held ON held.id = b.run_id WHERE {_GUARD}"
+        update = f"{_UPDATE} FROM held AS b WHERE {_GUARD}"
         parts = [f"b AS MATERIALIZED ({given})", f"held AS MATERIALIZED ({held})"]
-        fresh = _FRESH.format(before="held.write_number")
+        fresh = _FRESH.format(before="b.before")
         parts.append(f"accepted AS ({update} RETURNING {_ANSWER}, {fresh})")
         for name, insert in _DETAILS.items():
             head = re.sub(r"\bb\.seq\b", "b.seq + accepted.audit_shift", insert.head)
