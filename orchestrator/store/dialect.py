@@ -31,6 +31,8 @@ class Dialect:
     each: str  # a JSON array as rows with a column `value`
     shift: str
     types: Mapping[str, str]
+    begin_reading: str  # on one snapshot
+    begin_writing: str
 
     def sql(self, template: str, **more: str) -> TextClause:
         """A statement; `{now}`, `{for_update}` … are replaced by this database's words."""
@@ -99,6 +101,8 @@ SQLITE = Dialect(
     each="json_each({})",
     shift="({start} + CAST({seconds} * 1000000 AS INTEGER))",
     types={"text": "", "int": "", "time": "", "bool": "", "real": ""},
+    begin_reading="BEGIN",
+    begin_writing="BEGIN IMMEDIATE",
 )
 
 POSTGRESQL = Dialect(
@@ -127,5 +131,7 @@ POSTGRESQL = Dialect(
         "bool": "boolean",
         "real": "double precision",
     },
+    begin_reading="BEGIN ISOLATION LEVEL REPEATABLE READ",
+    begin_writing="BEGIN ISOLATION LEVEL READ COMMITTED",
 )
 DIALECTS = {dialect.name: dialect for dialect in (SQLITE, POSTGRESQL)}

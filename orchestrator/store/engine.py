@@ -18,7 +18,7 @@ import aiosqlite
 from sqlalchemy import TextClause, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.store.dialect import DIALECTS, Dialect
@@ -31,7 +31,6 @@ Work: TypeAlias = Callable[[Tx], Awaitable[T]]
 
 BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for the other processes' writers."""
-BEGIN_WRITING = "BEGIN IMMEDIATE"
 CONNECT_SECONDS = 5
 MOST_REPEATS = 8
 
@@ -53,23 +52,29 @@ _POSTGRESQL_SETTINGS = (
 
 
 class Database:
-    """An engine and its dialect."""
+    """A database, and how its statements get there.
 
-    def __init__(self, url: URL, engine: AsyncEngine, dialect: Dialect) -> None:
+    On PostgreSQL that is `direct`: its connections commit each statement, and transactions are
+    begun and ended in words. Setting up a transaction by SQLAlchemy's own means for each statement
+    takes longer than the statement. For the same reason one connection stays in hand (`_warm`).
+    `engine` is for those who need SQLAlchemy's transactions: migrations.
+    """
+
+    def __init__(
+        self, url: URL, engine: AsyncEngine, direct: AsyncEngine, dialect: Dialect
+    ) -> None:
         self.url = url
         self.where = address(url)
         self.engine = engine
         self.dialect = dialect
-        self._engines = {
-            level: engine.execution_options(isolation_level=level)
-            for level in ("AUTOCOMMIT", "READ COMMITTED", "REPEATABLE READ")
-        }
+        self.direct = direct
+        self._warm: AsyncConnection | None = None
         self._turns = Turns(Path(str(url.database)))  # of SQLite's writers
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def rows(self, statement: TextClause, **parameters: Any) -> Sequence[Any]:
         """All rows of one reading statement. Raises Unavailable."""
-        return await self._to_its_end(self._read("AUTOCOMMIT", _all(statement, parameters)))
+        return await self._to_its_end(self._read("", _all(statement, parameters)))
 
     async def row(self, statement: TextClause, **parameters: Any) -> Any:
         """Its first row, or None. Raises Unavailable."""
@@ -78,21 +83,30 @@ class Database:
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on one snapshot of the database. Raises Unavailable."""
-        return await self._to_its_end(self._read("REPEATABLE READ", work))
+        return await self._to_its_end(self._read(self.dialect.begin_reading, work))
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in one transaction; whole again after a deadlock. Raises Unavailable."""
-        return await self._to_its_end(self._write("READ COMMITTED", work))
+        return await self._to_its_end(self._write(self.dialect.begin_writing, work))
 
     async def write_rows(self, statement: TextClause, **parameters: Any) -> Sequence[Any]:
         """All rows of one writing statement, a transaction of its own. Raises Unavailable."""
-        return await self._to_its_end(self._write("AUTOCOMMIT", _all(statement, parameters)))
+        begin = self.dialect.begin_writing if self.dialect.is_sqlite else ""
+        return await self._to_its_end(self._write(begin, _all(statement, parameters)))
 
     async def close(self) -> None:
         """Wait for what is under way and return all connections."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
-        await self.engine.dispose()
+        await self.disconnect()
         self._turns.close()
+
+    async def disconnect(self) -> None:
+        """Close all connections; the next statement makes a new one."""
+        warm = self._take_warm()
+        if warm is not None:
+            await warm.close()
+        await self.engine.dispose()
+        await self.direct.dispose()
 
     async def _to_its_end(self, transaction: Coroutine[Any, Any, T]) -> T:
         """A cancelled caller goes at once; its transaction is ended in the background.
@@ -104,35 +118,67 @@ class Database:
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _read(self, isolation: str, work: Work[T]) -> T:
+    async def _read(self, begin: str, work: Work[T]) -> T:
         with translated(self.where):
-            return await self._run(isolation, "" if isolation == "AUTOCOMMIT" else "BEGIN", work)
+            return await self._run(begin, work)
 
-    async def _write(self, isolation: str, work: Work[T]) -> T:
+    async def _write(self, begin: str, work: Work[T]) -> T:
         for repeat in range(MOST_REPEATS):
             try:
                 with translated(self.where):
                     if not self.dialect.is_sqlite:
-                        return await self._run(isolation, "", work)
+                        return await self._run(begin, work)
                     async with self._turns.mine():
-                        return await self._run(isolation, BEGIN_WRITING, work)
+                        return await self._run(begin, work)
             except Repeatable as lost:
                 why = str(lost)
                 # The two that met must not meet again at once.
                 await asyncio.sleep(random.uniform(0.0, 0.01 * 2**repeat))  # noqa: S311 - no secret
         raise Unavailable("database", self.where, f"{MOST_REPEATS} times in a row: {why}")
 
-    async def _run(self, isolation: str, begin: str, work: Work[T]) -> T:
+    async def _run(self, begin: str, work: Work[T]) -> T:
+        """`begin` is empty for a single statement, which is a transaction by itself."""
         if self.dialect.is_sqlite:
-            async with self.engine.connect() as connection:
+            async with self.direct.connect() as connection:
                 raw = (await connection.get_raw_connection()).driver_connection
                 return await _run_in_file(cast("aiosqlite.Connection", raw), begin, work)
-        async with self._engines[isolation].begin() as connection:
-            return await work(ServerTx(connection))
+        connection = self._take_warm() or await self.direct.connect()
+        try:
+            done = await _run_on_server(connection, begin, work)
+        except BaseException:
+            await connection.close()
+            raise
+        await self._give_back(connection)
+        return done
+
+    def _take_warm(self) -> AsyncConnection | None:
+        connection, self._warm = self._warm, None
+        return connection
+
+    async def _give_back(self, connection: AsyncConnection) -> None:
+        if self._warm is None:
+            self._warm = connection
+        else:
+            await connection.close()
+
+
+async def _run_on_server(connection: AsyncConnection, begin: str, work: Work[T]) -> T:
+    if not begin:
+        return await work(ServerTx(connection))
+    await connection.exec_driver_sql(begin)
+    try:
+        done = await work(ServerTx(connection))
+        await connection.exec_driver_sql("COMMIT")
+    except BaseException:
+        try:
+            await connection.exec_driver_sql("ROLLBACK")
+        except Exception:  # noqa: BLE001 - it is gone, and its transaction with it
+            await connection.invalidate()
+        raise
+    return done
 
 
 async def _run_in_file(connection: aiosqlite.Connection, begin: str, work: Work[T]) -> T:
-    """`begin` is empty for a single statement, which is a transaction by itself."""
     if not begin:
         return await work(FileTx(connection, _microseconds()))
     await connection.execute(begin)
@@ -163,20 +209,25 @@ def open_database(
     dialect = DIALECTS[url.get_backend_name()]
     if dialect.is_sqlite:
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        pool_timeout=pool_wait_seconds,
-        pool_use_lifo=True,  # one at a time takes the same one, whose statements are prepared
-        pool_reset_on_return=None if dialect.is_sqlite else "rollback",  # it has been ended
-        hide_parameters=True,  # payloads stay out of error texts
-        connect_args=_connect_arguments(dialect),
-    )
-    event.listen(engine.sync_engine, "connect", _on_connect(dialect))
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_timeout": pool_wait_seconds,
+        "pool_use_lifo": True,  # the one that is warm, whose statements are prepared
+        "hide_parameters": True,  # payloads stay out of error texts
+        "connect_args": _connect_arguments(dialect),
+    }
     if dialect.is_sqlite:
+        engine = direct = create_async_engine(url, pool_reset_on_return=None, **options)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return Database(url, engine, dialect)
+    else:
+        engine = create_async_engine(url, **options)
+        direct = create_async_engine(
+            url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options
+        )
+    for each in {engine, direct}:
+        event.listen(each.sync_engine, "connect", _on_connect(dialect))
+    return Database(url, engine, direct, dialect)
 
 
 def parse_url(database_url: str) -> URL:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
-from orchestrator.store.engine import BEGIN_WRITING, Database, open_database
+from orchestrator.store.engine import Database, open_database
 from orchestrator.store.failures import translated
 
 HEAD = "0004"
@@ -77,7 +77,7 @@ async def _upgrade(database: Database) -> None:
         await _use_write_ahead_log(database)
     async with database.engine.connect() as connection:
         if database.dialect.is_sqlite:
-            await connection.execution_options(sqlite_begin=BEGIN_WRITING)
+            await connection.execution_options(sqlite_begin=database.dialect.begin_writing)
         async with connection.begin():
             await connection.run_sync(_run_alembic, database.where)
 

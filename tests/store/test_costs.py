@@ -69,7 +69,7 @@ class Meter:
     @contextmanager
     def on(self, store: SqlStore) -> Iterator[None]:
         """Watch every connection that the store makes from now on."""
-        engine = store._database.engine.sync_engine
+        engine = store._database.direct.sync_engine
 
         def connected(connection: Any, _record: Any) -> None:
             if store._database.dialect.is_sqlite:
@@ -106,7 +106,7 @@ async def add_ended(store: SqlStore, count: int) -> None:
     if store._database.dialect.is_sqlite:
         await store._database.write(lambda tx: tx.change(text("ANALYZE")))
         return
-    async with store._database._engines["AUTOCOMMIT"].connect() as connection:
+    async with store._database.direct.connect() as connection:
         await connection.execute(text("VACUUM ANALYZE"))
 
 
@@ -157,14 +157,14 @@ async def calls(store: SqlStore) -> dict[str, Callable[[], Awaitable[Any]]]:
 async def costs(store: SqlStore) -> dict[str, int]:
     meter, found = Meter(), dict[str, int]()
     given = await calls(store)
-    await store._database.engine.dispose()
+    await store._database.disconnect()
     with meter.on(store):
         for name, call in given.items():
             await store.now()  # connects, and is not part of the cost
             meter.cost = 0
             await call()
             found[name] = meter.cost
-    await store._database.engine.dispose()
+    await store._database.disconnect()
     return found
 
 
@@ -191,7 +191,7 @@ async def test_the_end_of_an_id_is_looked_for_among_the_newest(
     for count in (0, MANY):
         await add_ended(bounded, count)
         (run,) = await accepted(bounded)
-        await bounded._database.engine.dispose()
+        await bounded._database.disconnect()
         with meter.on(bounded):
             await bounded.now()
             meter.cost = 0

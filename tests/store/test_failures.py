@@ -130,7 +130,7 @@ async def test_a_full_disk_writes_nothing_and_passes(sqlite_file_url: str) -> No
 
 async def test_an_exhausted_pool_is_a_bounded_wait(url: str) -> None:
     store = open_store(url, pool_size=1, pool_wait_seconds=0.1)
-    engine = store._database.engine
+    engine = store._database.direct
     async with engine.connect(), engine.connect():
         with pytest.raises(Overloaded, match="all connections") as refused:
             await store.now()
