@@ -6,11 +6,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench chaos mutants simulation recovery soak wheel clean
+.PHONY: help setup demo test check format bench bench-demo bench-all peers chaos mutants simulation recovery soak wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## prepare everything in .venv (again only when the dependencies change)
 
@@ -31,8 +31,19 @@ format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## measure throughput and latency on this machine
+bench: setup ## the engine beside an ordinary Celery chain on this machine (ARGS="--load io20")
+	@$(BIN)/orchestrator bench engine $(ARGS)
+
+bench-all: setup ## the same, one work load after the other: about a quarter of an hour
+	@for load in noop io20 fail submit latency inflight history; do \
+		$(BIN)/orchestrator bench engine --load $$load $(ARGS) || exit 1; done
+
+bench-demo: setup ## throughput of ten thousand checkouts against a real server
 	@$(BIN)/orchestrator demo --runs 10000 --concurrency 5000 $(ARGS)
+
+peers: setup ## the engine beside DBOS, Restate and Temporal, which are installed for it
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[peers]'
+	@$(BIN)/orchestrator bench peers $(ARGS)
 
 chaos: setup ## real processes under seeded faults, healed, drained and judged
 	@$(BIN)/orchestrator bench chaos --runs 5000 --seconds 120 $(ARGS)
