@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +133,23 @@ def check(outcomes: Sequence[str], wish: Wish) -> None:
     wrong = Counter(outcome for outcome in outcomes if outcome != outcome_of(wish))
     if wrong:
         raise RuntimeError(f"{wrong.total()} runs did not end with {outcome_of(wish)!r}: {wrong}")
+
+
+async def all_of(
+    numbers: Sequence[int], call: Callable[[int], Awaitable[str]], wish: Wish, *, at_once: int
+) -> Bulk:
+    """Call for each number, so many at once. Raises RuntimeError unless each ends as it must."""
+    began, free = time.perf_counter(), asyncio.Semaphore(at_once)
+
+    async def one(number: int) -> tuple[str, float]:
+        async with free:
+            outcome = await call(number)
+        return outcome, time.perf_counter() - began
+
+    ended = await asyncio.gather(*(one(number) for number in numbers))
+    check([outcome for outcome, _ in ended], wish)
+    latencies = [seconds for _, seconds in ended]
+    return Bulk(seconds=max(latencies), latencies_seconds=latencies)
 
 
 async def _at_once(crew: Crew, numbers: Sequence[int]) -> Bulk:

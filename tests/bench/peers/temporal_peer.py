@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +14,17 @@ from orchestrator.embedded.address import LOOPBACK, answers, free_port
 from orchestrator.embedded.process import ChildSpec
 from tests.bench.engine.place import Place, Wish
 from tests.bench.peers import installed, names
-from tests.bench.peers.peer import Bulk, Variant, check, flow_of, new_folder, said, up, worker_env
+from tests.bench.peers.peer import (
+    Bulk,
+    Variant,
+    all_of,
+    check,
+    flow_of,
+    new_folder,
+    said,
+    up,
+    worker_env,
+)
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -101,17 +110,7 @@ class _Crew:
         self._wish, self._client = wish, client
 
     async def bulk(self, numbers: Sequence[int]) -> Bulk:
-        began, at_once = time.perf_counter(), asyncio.Semaphore(_AT_ONCE)
-
-        async def one(number: int) -> tuple[str, float]:
-            async with at_once:
-                outcome = await self._run(number)
-            return outcome, time.perf_counter() - began
-
-        ended = await asyncio.gather(*(one(number) for number in numbers))
-        check([outcome for outcome, _ in ended], self._wish)
-        latencies = [seconds for _, seconds in ended]
-        return Bulk(seconds=max(latencies), latencies_seconds=latencies)
+        return await all_of(numbers, self._run, self._wish, at_once=_AT_ONCE)
 
     async def warmed(self) -> None:
         """Nothing else is needed."""

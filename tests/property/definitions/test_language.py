@@ -175,7 +175,7 @@ def _thorough(body: bytes) -> Any:
 )
 def test_an_answer_reads_as_the_standard_library_reads_it(body: bytes) -> None:
     try:
-        found = scope(body, {}).exchange.body  # type: ignore[union-attr]
+        found = scope(body, {}).exchange.body
     except UnreadableBody:
         found = UnreadableBody
     assert repr(found) == repr(_thorough(body))  # repr: 1, 1.0 and True differ

@@ -171,7 +171,7 @@ async def test_a_caller_who_leaves_is_not_kept(house: House) -> None:
         await never.wait()
         return []
 
-    house.store.accept = stuck  # type: ignore[method-assign]  # a database that does not answer
+    house.store.accept = stuck  # a database that does not answer
     waiting = asyncio.create_task(house.submitter.submit(wishes(3 * LARGEST_INSERT)))
     await begun.wait()
     waiting.cancel()
@@ -241,7 +241,7 @@ async def test_counted_once_for_many_requests_and_again_when_its_time_has_come(
         clock[0] += 0.1  # seconds that a count takes here
         return await original(most)
 
-    house.store.backlog = counting  # type: ignore[method-assign]  # so as to see it being asked
+    house.store.backlog = counting  # so as to see it being asked
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "time", lambda: clock[0])
 
