@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import orjson
 import typer
 from rich.console import Console, RenderableType
@@ -66,6 +67,8 @@ def plain(value: Any) -> Any:
     """Reduce records, enums, times and paths to what JSON has."""
     if isinstance(value, FrozenRequest):
         return value.to_json()
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return {field.name: plain(getattr(value, field.name)) for field in fields}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from functools import reduce
 from typing import Any
+
+from msgspec.structs import replace
 
 from orchestrator.core.saga import Link, Saga
 from orchestrator.core.states import Direction

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from orchestrator import crashpoints
 from orchestrator.core import events as e
 from orchestrator.core import journal
@@ -181,7 +183,7 @@ class Standing:
             attempt=self.saga.link(*at).attempts, tenant=run.tenant,
         )  # fmt: skip
         unkeyed = self.saga.call(*at).effects is Effects.UNKEYED
-        return replace(context, may_leave=self._is_ours) if unkeyed else context
+        return msgspec.structs.replace(context, may_leave=self._is_ours) if unkeyed else context
 
     def _is_ours(self) -> bool:
         """Nobody can have taken the run over yet, so an unkeyed request may leave."""
@@ -219,7 +221,8 @@ async def give_back(
     if signals is not None and signals.cancel is not None and saga.status in TIMED:
         # A run that would sleep stays ours while there is a wish to cancel it, which nobody here
         # can answer. So it is to go on at once, with whoever takes it up.
-        await deps.journal.submit(replace(write, saga=_due(saga), audit=(), number=number + 1))
+        due = msgspec.structs.replace(write, saga=_due(saga), audit=(), number=number + 1)
+        await deps.journal.submit(due)
 
 
 def _due(saga: Saga) -> Saga:

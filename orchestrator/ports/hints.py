@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from uuid import NAMESPACE_OID
 
+import msgspec
 from uuid_utils import UUID, uuid5
 
 from orchestrator.core.saga import Saga, current, previous
 from orchestrator.core.states import Direction
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hint:
+class Hint(msgspec.Struct, frozen=True, kw_only=True):
     """A wake-up for one run. Losing, doubling or delaying it is harmless.
 
     Becomes one Celery message: `task` its name, `hop_id` its id, `run_id` its root_id,
@@ -102,8 +101,7 @@ def queue_names(lane: str, direction: Direction) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Redelivery:
+class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
     """A run whose hint must be published (again): due, lost, or its worker is dead."""
 
     run_id: str

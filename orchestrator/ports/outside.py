@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.states import Direction
 from orchestrator.ports.hints import Hint
@@ -17,8 +19,7 @@ def _always() -> bool:
     return True
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttemptContext:
+class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     """Who sends: for headers, logs and Python functions; and a last look before it leaves."""
 
     run_id: str

@@ -1,9 +1,12 @@
-"""What is kept about runs, escalations and workers, as plain values."""
+"""What is kept about runs, escalations and workers, as plain values.
+
+They are Structs because a frozen dataclass costs several times as much to make, and every step
+makes a handful of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +19,7 @@ from orchestrator.core.saga import EscalationReason, Link, Saga, StepState
 from orchestrator.core.states import Direction, RunStatus
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkflowVersion:
+class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
     """A published, immutable workflow version. Runs pin `id`."""
 
     id: str
@@ -29,8 +31,8 @@ class WorkflowVersion:
     published_by: str
 
 
-# These two are made by the ten thousand at once: a Struct costs a fifth of a dataclass to make, and
-# the garbage collector need not go through them, as they only hold plain values.
+# These two are made by the ten thousand at once; as they only hold plain values, the garbage
+# collector need not go through them.
 class NewRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A run to be accepted. `inputs_digest` tells a repeated submit from a conflicting one."""
 
@@ -55,11 +57,10 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     repeated: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinkRecord:
+class LinkRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One link with its payloads and times."""
 
-    link: Link = field(default_factory=Link)
+    link: Link = msgspec.field(default_factory=Link)
     request: FrozenRequest | None = None
     outputs: Mapping[str, Any] | None = None
     error: str | None = None  # the last thing that went wrong, also when it went well later
@@ -67,19 +68,17 @@ class LinkRecord:
     finished_at: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepRecord:
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A step of a run."""
 
     index: int
     step_id: str
     label: str
-    forward: LinkRecord = field(default_factory=LinkRecord)
-    undo: LinkRecord = field(default_factory=LinkRecord)
+    forward: LinkRecord = msgspec.field(default_factory=LinkRecord)
+    undo: LinkRecord = msgspec.field(default_factory=LinkRecord)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunRecord:
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A run's row."""
 
     id: str
@@ -110,8 +109,7 @@ class RunRecord:
     audit_seq: int  # number of its latest audit record
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ClaimedRun:
+class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that this worker owns now, with all that is needed to drive it."""
 
     run: RunRecord
@@ -134,8 +132,7 @@ class ClaimedRun:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinkWrite:
+class LinkWrite(msgspec.Struct, frozen=True, kw_only=True):
     """A changed link. None leaves a payload or time as it is."""
 
     step: int
@@ -148,8 +145,7 @@ class LinkWrite:
     finished_at: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One finished attempt (or verification) at a link."""
 
     id: str
@@ -165,19 +161,17 @@ class AttemptRecord:
     worker: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AuditRecord:
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened to a run. Append-only; `seq` counts by run from 1."""
 
     seq: int
     at: datetime
     kind: str  # past tense: "run.accepted", "step.landed", "undo.failed", "operator.resolved" …
     actor: str  # "engine", a worker id, or who acted
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewEscalation:
+class NewEscalation(msgspec.Struct, frozen=True, kw_only=True):
     """An escalation to open together with the write that stops the run."""
 
     id: str
@@ -188,8 +182,7 @@ class NewEscalation:
     context: Mapping[str, Any]  # what is known done, undone, unknown; the stuck request; choices
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EscalationRecord:
+class EscalationRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the dead-letter table. Open and unclaimed ones are on the broker's queue."""
 
     id: str
@@ -211,8 +204,7 @@ class EscalationRecord:
     closing_reason: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunWrite:
+class RunWrite(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one run has to record since its last write, guarded by (owner, epoch)."""
 
     run_id: str
@@ -233,16 +225,14 @@ class RunWrite:
     refuses_cancel: bool = False  # the wish to cancel that the last write answered with is dropped
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Signals:
+class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """What others want of a run that we own; answered with every write."""
 
     cancel: CancelMode | None = None
     cancel_reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerRecord:
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A worker process as the table knows it."""
 
     id: str
@@ -255,8 +245,7 @@ class WorkerRecord:
     version: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueueCounts:
+class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of one queue as the table sees them."""
 
     lane: str
@@ -267,8 +256,7 @@ class QueueCounts:
     oldest_due_seconds: float | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunFilter:
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs to list; None means any. Newest first; `before` is the cursor (a run id)."""
 
     status: frozenset[RunStatus] | None = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hop:
+
+class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """One message as a worker took it from the broker."""
 
     hop_id: str
@@ -18,8 +18,7 @@ class Hop:
     queue: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ActiveRun:
+class ActiveRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run in this process's hands, as watchers see it."""
 
     run_id: str
@@ -54,8 +53,7 @@ class Runtime(Protocol):
         """Hand runs back, let calls in flight end within the grace time, deregister, stop."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BrokerFacts:
+class BrokerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a Redis or Valkey server says of itself. Sizes in bytes."""
 
     address: str  # without password

@@ -6,8 +6,10 @@ Everything is built once for each dialect; a batch travels as one JSON parameter
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from orchestrator.core.saga import current
 from orchestrator.core.states import SETTLED, TIMED, Direction

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-import msgspec
 import uuid_utils
+from msgspec.structs import replace
 
 from orchestrator.core.exchange import FrozenRequest, Outcome
 from orchestrator.core.plan import Call, Compensation, Effects, Plan, PlanStep
@@ -77,7 +77,7 @@ def new_run(version: WorkflowVersion, **changes: Any) -> NewRun:
         inputs_digest="inputs-1",
         idempotency_key=run_id,
     )
-    return msgspec.structs.replace(run, **changes)
+    return replace(run, **changes)
 
 
 async def accepted(store: Store, count: int = 1, **changes: Any) -> list[NewRun]:
@@ -110,7 +110,7 @@ def worker(worker_id: str) -> WorkerRecord:
 
 
 def saga(run: ClaimedRun, **changes: Any) -> Saga:
-    return replace(run.saga(plan()), **changes)
+    return dataclasses.replace(run.saga(plan()), **changes)
 
 
 _numbers = count(1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound

@@ -6,9 +6,10 @@ SQLite stands for SQL: its clock can be set. The suite itself holds PostgreSQL t
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.saga import Saga, StepState
@@ -237,7 +239,7 @@ async def record(world: World, step: Step) -> None:
 
 
 async def batch(world: World, step: Step) -> None:
-    others = replace(step, a=step.a + 1, flags=step.flags ^ 255)
+    others = dataclasses.replace(step, a=step.a + 1, flags=step.flags ^ 255)
     made = [_write(world, each) for each in (step, others, step)]
     writes = [each for each in made if each is not None]
     answers = [await store.record(writes) for store in world.stores]
@@ -275,19 +277,19 @@ def _write(world: World, step: Step) -> RunWrite | None:
 def _saga(world: World, run: ClaimedRun, step: Step) -> Saga:
     status = STATUSES[step.c % len(STATUSES)]
     wake = timedelta(seconds=(-1, 0, 3, 60)[step.b % 4])
-    saga = replace(
+    saga = dataclasses.replace(
         run.saga(plan()), status=status, cause=f"c{step.c}\x00",
         direction=(Direction.FORWARD, Direction.BACKWARD)[step.a % 2],
         wake_at=world.clock.now + wake if step.a % 5 else None,
         cancel=CancelMode.UNDO if step.flags % 7 == 0 else None,
     )  # fmt: skip
     done = step.b % 4
-    link = replace(landed().link, status=LinkStatus.LANDED)
+    link = dataclasses.replace(landed().link, status=LinkStatus.LANDED)
     states = [
-        StepState(forward=replace(link, sequence=n + 1)) if n < done else state
+        StepState(forward=dataclasses.replace(link, sequence=n + 1)) if n < done else state
         for n, state in enumerate(saga.steps)
     ]
-    return replace(saga, steps=tuple(states))
+    return dataclasses.replace(saga, steps=tuple(states))
 
 
 async def cancel(world: World, step: Step) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.saga import Link, StepState
@@ -211,7 +212,7 @@ async def test_a_hop_sets_its_id_and_time(store: Store) -> None:
     (run,) = await claimed(store)
     on = saga(run, status=RunStatus.RUNNING)
     first = StepState(forward=landed().link)
-    on = replace(on, steps=(first, *on.steps[1:]))
+    on = dataclasses.replace(on, steps=(first, *on.steps[1:]))
     await store.record([replace(write(run, release=True, hinted=True), saga=on)])
     found = await store.run(run.run.id)
     second = hop_id_of(run.run.id, (1, Direction.FORWARD))
@@ -267,7 +268,7 @@ async def test_a_run_does_not_wait_before_it_has_answered_a_wish(store: Store) -
     later = await store.now() + timedelta(hours=1)
     waits = [write(r, status=RunStatus.WAITING, wake_at=later, release=True) for r in runs]
     waits[1] = replace(waits[1], refuses_cancel=True)
-    waits[2] = replace(waits[2], saga=replace(waits[2].saga, cancel=CancelMode.UNDO))
+    waits[2] = replace(waits[2], saga=dataclasses.replace(waits[2].saga, cancel=CancelMode.UNDO))
 
     unanswered, refused, taken_up = await store.record(waits)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hints import a_hint
+from msgspec.structs import replace
 from workbench import free_port
 
 from orchestrator.errors import Unavailable

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console, RenderableType
 
 from orchestrator.cli.draw_common import LINK_STYLES, RUN_STYLES, duration
@@ -218,7 +219,9 @@ def test_attempts_and_audit_on_request() -> None:
 
 def test_doubt_is_visible() -> None:
     doubtful = LinkRecord(link=Link(status=L.UNKNOWN, attempts=3, doubt=True), error="timeout")
-    text = text_of(draw_run(replace(view(), forward=(chain_link(0, doubtful, Direction.FORWARD),))))
+    text = text_of(
+        draw_run(dataclasses.replace(view(), forward=(chain_link(0, doubtful, Direction.FORWARD),)))
+    )
     assert "? unknown in doubt" in text
     assert "timeout" in text
 
