@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import itemgetter
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Call, Plan
@@ -211,8 +212,16 @@ def previous(saga: Saga, at: tuple[int, Direction] | None) -> tuple[int, Directi
 
 def undo_order(saga: Saga) -> list[int]:
     """Steps that happened, latest completion first: the order of compensation."""
-    happened = [i for i, state in enumerate(saga.steps) if state.forward.status in HAPPENED]
-    return sorted(happened, key=lambda i: saga.steps[i].forward.sequence or 0, reverse=True)
+    happened = [
+        (state.forward.sequence or 0, step)
+        for step, state in enumerate(saga.steps)
+        if state.forward.status in HAPPENED
+    ]
+    happened.sort(key=_SEQUENCE, reverse=True)
+    return [step for _, step in happened]
+
+
+_SEQUENCE = itemgetter(0)
 
 
 def stuck(saga: Saga) -> tuple[int, Direction] | None:

@@ -76,7 +76,8 @@ class RunDriver:
         self._shown = Showing(claimed.run, hop, self._run.saga, deps)
         self._begun_at = deps.clock.monotonic()
         self._interrupt: asyncio.Future[Any] | None = None
-        self._calling: asyncio.Task[Any] | None = None  # while a request is out
+        self._task: asyncio.Task[Any] | None = None  # that drives
+        self._is_calling = False  # a request is out
         self._handing_over = False
 
     # --- what the process asks of it --------------------------------------------------------------
@@ -94,8 +95,8 @@ class RunDriver:
 
     def abandon_call(self) -> None:
         """End the driver if it is in a call, whose effect is in doubt then."""
-        if self._calling is not None:
-            self._calling.cancel()
+        if self._is_calling and self._task is not None:
+            self._task.cancel()
 
     async def release_as_last_committed(self, why: str) -> None:
         """Give the run back untouched after a failure of this process; the sweep finds it."""
@@ -106,6 +107,7 @@ class RunDriver:
 
     async def drive(self) -> None:
         """Run until there is nothing to do here. Raises StaleOwner when the run was taken over."""
+        self._task = asyncio.current_task()
         try:
             decision = self._take_up()
             while decision is not None:
@@ -328,7 +330,7 @@ class RunDriver:
         def judge(response: Response) -> Judgement:
             return self._program.judge(*at, self._run.facts, request, response, verify=verify)
 
-        self._calling = asyncio.current_task()
+        self._is_calling = True
         try:
             if crashpoints.hook is not None:
                 await self._run.reach("before_send")
@@ -337,7 +339,7 @@ class RunDriver:
                 timeout_seconds=call.timeout_seconds,
             )  # fmt: skip
         finally:
-            self._calling = None
+            self._is_calling = False
             permit.release()
 
     def _take_answer(self, at: At, answer: Answer, kind: str) -> Decision:
