@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from orchestrator.core import deciding
 from orchestrator.core import events as e
@@ -50,7 +52,7 @@ def stop_taken_for_undo() -> Iterator[None]:
         def spoilt(saga: Saga, event: e.CancelRequested, now: Any) -> Decision:
             if event.mode is e.CancelMode.STOP:
                 strike()
-                event = replace(event, mode=e.CancelMode.UNDO)
+                event = dataclasses.replace(event, mode=e.CancelMode.UNDO)
             return on_cancel(saga, event, now)
 
         return spoilt

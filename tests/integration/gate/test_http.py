@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from orchestrator.core.exchange import FrozenRequest, Response
@@ -254,7 +255,7 @@ async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
 
 
 async def test_a_process_that_was_held_up_sends_nothing() -> None:
-    late = replace(CONTEXT, may_leave=lambda: False)
+    late = msgspec.structs.replace(CONTEXT, may_leave=lambda: False)
     async with raw_server(says(body(b"{}"))) as server, http(server.url) as transport:
         with pytest.raises(NotLanded, match="held up before the request could leave") as error:
             await transport.send("api", PUT, late, timeout_seconds=None)

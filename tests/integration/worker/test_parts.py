@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ssl
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from celery.events.state import State, Task
 from hints import a_hint
+from msgspec.structs import replace
 
 from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, FORWARD_TASK, Hint, Hop, StepEnd
 from orchestrator.worker.app import make_app

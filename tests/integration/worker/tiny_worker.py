@@ -10,10 +10,10 @@ import json
 import os
 import threading
 import time
-from dataclasses import asdict, replace
 
 import redis
 import uvloop
+from msgspec.structs import asdict, replace
 
 from orchestrator.ports import ActiveRun, Done, Hint, Hop, StepEnd
 from orchestrator.worker.app import make_app
