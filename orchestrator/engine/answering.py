@@ -20,7 +20,7 @@ from orchestrator.core.exchange import FrozenRequest, Judgement, Outcome, Respon
 from orchestrator.core.states import Direction
 from orchestrator.engine.deps import Deps
 from orchestrator.errors import InDoubt, NotLanded
-from orchestrator.ports import AttemptContext
+from orchestrator.ports import AttemptContext, Seen
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +35,10 @@ class Answer:
     response: Response | None
     started_at: datetime
     seconds: float
+
+    def seen(self) -> Seen:
+        """What the gate learns from it."""
+        return Seen(outcome=self.judgement.outcome, response=self.response, seconds=self.seconds)
 
 
 async def ask(

@@ -8,6 +8,7 @@
     timeouts: {connect: 2, read: 10, total: 20}
     headers: {X-Client: checkout}
     auth: {bearer: env:INVENTORY_TOKEN}
+    weights: {acme: 3}                 # of tenants that wait for it; 1 for all others
 
 Secrets are references (`env:NAME`, `file:/path`), read when a request leaves, never kept here.
 `ORCHESTRATOR_API_<NAME>_BASE_URL` overrides a base URL.
@@ -19,7 +20,7 @@ import base64
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -93,6 +94,7 @@ class ApiConfig:
     auth: Auth | None = None
     max_response_bytes: int = 4 * 1024 * 1024
     allow_private_addresses: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)  # by tenant; 1 for all others
 
     @property
     def limited(self) -> bool:
@@ -189,6 +191,7 @@ def _header(text: str) -> str:
 
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Weight = Annotated[float, Field(gt=0, le=1000)]
 Reference = Annotated[str, AfterValidator(_reference)]
 HeaderText = Annotated[str, AfterValidator(_header)]
 HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
@@ -248,6 +251,7 @@ class _File(_Strict):
     auth: _Auth | None = None
     max_response_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * 1024
     allow_private_addresses: bool = False
+    weights: dict[str, Weight] = {}
 
     def config(self, *, default_name: str) -> ApiConfig:
         return ApiConfig(
@@ -258,7 +262,7 @@ class _File(_Strict):
             total_seconds=self.timeouts.total, keep_alive_seconds=self.keep_alive_seconds,
             headers=tuple(self.headers.items()), auth=self.auth.auth() if self.auth else None,
             max_response_bytes=self.max_response_bytes,
-            allow_private_addresses=self.allow_private_addresses,
+            allow_private_addresses=self.allow_private_addresses, weights=self.weights,
         )  # fmt: skip
 
 

@@ -54,7 +54,9 @@ from orchestrator.ports import (
     Hop,
     LinkWrite,
     Permit,
+    Seen,
     StepEnd,
+    Visit,
     is_urgent,
 )
 
@@ -163,11 +165,12 @@ class RunDriver:
         request = self._prepared(at)
         if not isinstance(request, FrozenRequest):
             return request
-        repeatable = self._run.saga.call(*at).effects is not Effects.UNKEYED
+        call = self._run.saga.call(*at)
+        visit = self._visit(at, call, request)
         permit = await (
-            self._begin_then_enter(at, request)
-            if repeatable
-            else self._enter_then_begin(at, request)
+            self._enter_then_begin(at, request, visit)
+            if call.effects is Effects.UNKEYED
+            else self._begin_then_enter(at, request, visit)
         )
         if not isinstance(permit, _Permitted):
             return permit
@@ -192,33 +195,46 @@ class RunDriver:
 
     # --- gate and intent --------------------------------------------------------------------------
 
-    async def _begin_then_enter(self, at: At, request: FrozenRequest) -> _Permitted | Decision:
-        wait = self._deps.gate.expected_wait_seconds(self._run.saga.call(*at).api)
-        if wait > self._deps.limits.gate_patience_seconds:
-            return self._park(GateBusy(wait))  # no intent that would only be withdrawn
+    def _visit(self, at: At, call: Call, request: FrozenRequest) -> Visit:
+        run = self._run.ledger.run
+        return Visit(
+            api=call.api, operation=f"{request.method} {request.target.partition('?')[0]}",
+            tenant=run.tenant, priority=run.priority, undo=at[1] is Direction.BACKWARD,
+            parked=run.status is RunStatus.PARKED and self._shown.links_begun == 1,
+        )  # fmt: skip
+
+    async def _begin_then_enter(
+        self, at: At, request: FrozenRequest, visit: Visit
+    ) -> _Permitted | Decision:
+        patience = self._deps.limits.gate_patience_seconds
+        busy = self._deps.gate.turns_away(visit, patience_seconds=patience)
+        if busy is not None:
+            return self._park(busy)  # no intent that would only be withdrawn
         await self._begin(at, request)
         cancelled = self._withdraw_if_cancelled(at)
         if cancelled is not None:
             return cancelled
         self._stop_if_handing_over()
-        return await self._enter(at)
+        return await self._enter(at, visit)
 
-    async def _enter_then_begin(self, at: At, request: FrozenRequest) -> _Permitted | Decision:
-        permit = self._deps.gate.try_enter(self._run.saga.call(*at).api)
+    async def _enter_then_begin(
+        self, at: At, request: FrozenRequest, visit: Visit
+    ) -> _Permitted | Decision:
+        permit = self._deps.gate.try_enter(visit)
         if permit is None:
             await self._run.flush()  # what has happened must not wait with us
-            entered = await self._enter(at)
+            entered = await self._enter(at, visit)
             if not isinstance(entered, _Permitted):
                 return entered
             permit = entered.permit
         try:
-            return await self._begin_permitted(at, request, permit)
+            return await self._begin_permitted(at, request, visit, permit)
         except BaseException:
             permit.release()
             raise
 
     async def _begin_permitted(
-        self, at: At, request: FrozenRequest, permit: Permit
+        self, at: At, request: FrozenRequest, visit: Visit, permit: Permit
     ) -> _Permitted | Decision:
         """Make the intent durable with a permit in hand."""
         await self._begin(at, request)
@@ -233,27 +249,26 @@ class RunDriver:
             if permit.fresh:
                 return _Permitted(permit)
             permit.release()  # the commit took longer than a rate reservation is good for
-            entered = await self._enter(at)
+            entered = await self._enter(at, visit)
             if not isinstance(entered, _Permitted):
                 return entered
             permit = entered.permit
 
-    async def _enter(self, at: At) -> _Permitted | Decision:
-        api = self._run.saga.call(*at).api
-        permit = self._deps.gate.try_enter(api)
+    async def _enter(self, at: At, visit: Visit) -> _Permitted | Decision:
+        permit = self._deps.gate.try_enter(visit)
         if permit is not None:
             return _Permitted(permit)
         try:
-            return _Permitted(await self._turn(api))
+            return _Permitted(await self._turn(visit))
         except GateBusy as busy:
             self._withdraw(at)
             return self._park(busy)
 
-    async def _turn(self, api: str) -> Permit:
+    async def _turn(self, visit: Visit) -> Permit:
         """A permit on which the request may leave now. Raises GateBusy."""
         patience = self._deps.limits.gate_patience_seconds
         while True:
-            entering = self._deps.gate.enter(api, patience_seconds=patience)
+            entering = self._deps.gate.enter(visit, patience_seconds=patience)
             permit = await self._interruptible(entering)
             if permit.fresh:
                 return permit
@@ -315,7 +330,7 @@ class RunDriver:
             reason = str(error) if isinstance(error, RefusedError) else broken("asking", error)
             return self._settle(at, e.InDoubt(reason=reason), reason=reason)
         try:
-            permit = await self._turn(verify.api)
+            permit = await self._turn(self._visit(at, verify, request))
         except GateBusy as busy:
             return self._park(busy)
         answer = await self._asked(at, verify, request, permit, verify=True)
@@ -330,17 +345,20 @@ class RunDriver:
         def judge(response: Response) -> Judgement:
             return self._program.judge(*at, self._run.facts, request, response, verify=verify)
 
+        seen: Seen | None = None
         self._is_calling = True
         try:
             if crashpoints.hook is not None:
                 await self._run.reach("before_send")
-            return await ask(
+            answer = await ask(
                 self._deps, call.api, request, self._run.context(at), judge,
                 timeout_seconds=call.timeout_seconds,
             )  # fmt: skip
+            seen = answer.seen()
+            return answer
         finally:
             self._is_calling = False
-            permit.release()
+            permit.release(seen)
 
     def _take_answer(self, at: At, answer: Answer, kind: str) -> Decision:
         judgement = within(answer.judgement, at[1], self._deps.limits.max_output_bytes)

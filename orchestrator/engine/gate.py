@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from orchestrator.engine.apis import ApiConfig, config_of
 from orchestrator.engine.gate_queue import ApiQueue
-from orchestrator.ports import Permit, SharedLimits
+from orchestrator.ports import GateBusy, Permit, SharedLimits, Visit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,18 +44,18 @@ class SharedGate:
         self._apis = apis
         self._queues: dict[str, ApiQueue] = {}
 
-    def try_enter(self, api: str) -> Permit | None:
+    def try_enter(self, visit: Visit) -> Permit | None:
         """A permit if nothing makes it wait, without waiting and without I/O."""
-        return self._queue(api).try_enter()
+        return self._queue(visit.api).try_enter()
 
-    def expected_wait_seconds(self, api: str) -> float:
-        """About how long somebody who came now would wait."""
-        return self._queue(api).expected_wait_seconds()
+    def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
+        """What `enter` would raise at once, without I/O."""
+        return self._queue(visit.api).turns_away(visit, patience_seconds)
 
-    async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+    async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         """Wait in turn for a permit. Raises GateBusy when it would take longer than patience."""
-        queue = self._queue(api)
-        return queue.try_enter() or await queue.enter(patience_seconds)
+        queue = self._queue(visit.api)
+        return queue.try_enter() or await queue.enter(visit, patience_seconds)
 
     def snapshot(self) -> dict[str, GateState]:
         """Every API that this process has used."""
@@ -78,5 +78,5 @@ class SharedGate:
             in_use=queue.demand.in_use, waiting=queue.demand.waiting,
             allowance=int(queue.supply.slots()) if limited else None,
             reserved=queue.supply.reserved, away_seconds=queue.supply.away_seconds,
-            expected_wait_seconds=queue.expected_wait_seconds(),
+            expected_wait_seconds=queue.expected_wait_seconds(Visit(api=api)),
         )  # fmt: skip

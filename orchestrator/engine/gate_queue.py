@@ -1,17 +1,25 @@
-"""The queue of one API in one process: first come, first served, in memory."""
+"""The queue of one API in one process, in memory; `gate_line.py` says who is next.
+
+Who would wait longer than it has patience for is told when to come back: after those of its tenant
+who were told so before, at the rate at which its tenant is served here. So 10,000 runs that want
+too much come back one after the other, and not all at once; those who come back go before those
+who come new.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import random
+import math
 import time
-from collections import deque
 
 from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.gate_line import FairLine, Waiter
 from orchestrator.engine.gate_supply import EARLY_SECONDS, Demand, Start, Supply
-from orchestrator.ports import GateBusy, SharedLimits
+from orchestrator.ports import GateBusy, Seen, SharedLimits, Visit
 
 TURNED_AWAY_SECONDS = 0.5  # nobody is told to come back sooner
+LONGEST_SECONDS = 60.0  # nor later: estimates that far ahead are wrong by then
+EARLY = 0.9  # of the time left: who comes a little early waits here, who comes late leaves a gap
 USUAL_FACTOR = 8.0  # what is longer than so many average intervals, and than
 USUAL_SECONDS = 0.1  # this, counts as if it were not
 
@@ -34,8 +42,8 @@ class QueuePermit:
             return False
         return self._queue.supply.still_holds(self.handed_at)
 
-    def release(self) -> None:
-        """Give the slot back. Safe to call twice."""
+    def release(self, seen: Seen | None = None) -> None:
+        """See Permit."""
         if not self._released:
             self._released = True
             self._queue.released()
@@ -48,7 +56,8 @@ class ApiQueue:
         self._config = config
         self.demand = Demand()
         self.supply = Supply(config, shared, self.demand, self._serve)
-        self._waiters: deque[asyncio.Future[QueuePermit]] = deque()  # may hold cancelled ones
+        self._line: FairLine[QueuePermit] = FairLine(config.weights)
+        self._told: dict[str, float] = {}  # by tenant: when the last one comes back, monotonic
         self._grant_interval = 0.0  # seconds between two permits, averaged, while somebody waits
         self._granted_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -64,29 +73,36 @@ class ApiQueue:
         start = self._usable_start()
         return None if start is None else self._admit(start)
 
-    async def enter(self, patience_seconds: float) -> QueuePermit:
+    def turns_away(self, visit: Visit, patience_seconds: float) -> GateBusy | None:
+        """Whether the wait would be longer than that; if so, when to come back."""
+        if self._closed or self.expected_wait_seconds(visit) > patience_seconds:
+            return GateBusy(self._come_back(visit))
+        return None
+
+    async def enter(self, visit: Visit, patience_seconds: float) -> QueuePermit:
         """Wait in turn. Raises GateBusy when it would take longer than patience."""
         deadline = time.monotonic() + patience_seconds
-        expected = self.expected_wait_seconds()
-        if self._closed or expected > patience_seconds:
-            raise GateBusy(max(expected, TURNED_AWAY_SECONDS))
-        in_front = False
+        busy = self.turns_away(visit, patience_seconds)
+        if busy is not None:
+            raise busy
+        served_before = False
         while True:
-            permit = await self._turn(deadline, in_front=in_front)
+            permit = await self._turn(visit, deadline, served_before=served_before)
             if permit.fresh:
                 self.supply.on_time()
                 return permit
             self.supply.late(time.monotonic() - permit.handed_at)
-            in_front = True
+            served_before = True
             permit.release()
 
-    async def _turn(self, deadline: float, *, in_front: bool) -> QueuePermit:
+    async def _turn(self, visit: Visit, deadline: float, *, served_before: bool) -> QueuePermit:
         """Wait in line once. A turn that comes too late for its caller goes to the next."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[QueuePermit] = loop.create_future()
-        (self._waiters.appendleft if in_front else self._waiters.append)(turn)
+        waiter = Waiter(visit, time.monotonic(), turn, served_before=served_before)
+        self._line.join(waiter)
         self.demand.waiting += 1
-        timer = loop.call_later(max(deadline - time.monotonic(), 0.0), self._give_up, turn)
+        timer = loop.call_later(max(deadline - time.monotonic(), 0.0), self._give_up, waiter)
         self._serve()
         try:
             return await turn
@@ -97,12 +113,11 @@ class ApiQueue:
         finally:
             timer.cancel()
             self.demand.waiting -= 1
+            self._line.leave(waiter)
 
-    def _give_up(self, turn: asyncio.Future[QueuePermit]) -> None:
-        if not turn.done():
-            seconds = max(self.expected_wait_seconds(), TURNED_AWAY_SECONDS)
-            # Those who are turned away together should not come back together.
-            turn.set_exception(GateBusy(seconds * random.uniform(0.8, 1.2)))  # noqa: S311 - no secret
+    def _give_up(self, waiter: Waiter[QueuePermit]) -> None:
+        if not waiter.gone:
+            waiter.turn.set_exception(GateBusy(self._come_back(waiter.visit)))
 
     def _return_unused(self, permit: QueuePermit) -> None:
         if permit.fresh:
@@ -118,14 +133,12 @@ class ApiQueue:
 
     def _serve(self) -> None:
         """Let in from the head of the queue as long as nothing makes it wait."""
-        while self._waiters:
-            if self._waiters[0].done():
-                self._waiters.popleft()
-                continue
+        while (waiter := self._line.next()) is not None:
             start = self._usable_start()
             if start is None:
                 break
-            self._waiters.popleft().set_result(self._admit(start))
+            self._line.serve(waiter)
+            waiter.turn.set_result(self._admit(start))
             self._note_grant()
         self.supply.demand_changed()
 
@@ -162,14 +175,37 @@ class ApiQueue:
 
     # --- estimates --------------------------------------------------------------------------------
 
-    def expected_wait_seconds(self) -> float:
-        """Roughly how long somebody who came now would wait; 0 when nothing is known."""
+    def expected_wait_seconds(self, visit: Visit) -> float:
+        """Roughly how long this one would wait if it came now; 0 when nothing is known.
+
+        Who comes new does not go before those of its tenant who were told to come back.
+        """
         if not self.demand.waiting:
             return self.supply.wait_seconds(0)
-        ahead = self.demand.waiting + 1
+        wait = self._wait_of(visit)
+        if visit.parked or visit.undo:
+            return wait
+        return max(wait, self._told.get(visit.tenant, 0.0) - time.monotonic())
+
+    def _wait_of(self, visit: Visit) -> float:
+        ahead = math.ceil(self._line.ahead_of(visit)) + 1
+        return max(ahead * self._interval(), self.supply.wait_seconds(ahead))
+
+    def _interval(self) -> float:
+        """Seconds between two permits of late; 0 when none were given lately."""
         recently = time.monotonic() - self._granted_at < 10 * max(self._grant_interval, 0.1)
-        as_lately = ahead * self._grant_interval if recently else 0.0
-        return max(as_lately, self.supply.wait_seconds(ahead))
+        return self._grant_interval if recently else 0.0
+
+    def _come_back(self, visit: Visit) -> float:
+        """In how many seconds: behind those of its tenant who were told so before."""
+        now = time.monotonic()
+        wait = max(self._wait_of(visit), TURNED_AWAY_SECONDS)
+        if visit.undo:
+            return wait * EARLY
+        apart = max(self._interval(), self.supply.interval_seconds) / self._line.share_of(visit)
+        at = max(now + wait, self._told.get(visit.tenant, 0.0) + apart)
+        at = self._told[visit.tenant] = min(at, now + LONGEST_SECONDS)
+        return max((at - now) * EARLY, TURNED_AWAY_SECONDS)
 
     def _note_grant(self) -> None:
         now = time.monotonic()
@@ -185,8 +221,7 @@ class ApiQueue:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for turn in self._waiters:
-            if not turn.done():
-                turn.set_exception(GateBusy(TURNED_AWAY_SECONDS))
-        self._waiters.clear()
+        for waiter in list(self._line.everybody()):
+            if not waiter.gone:
+                waiter.turn.set_exception(GateBusy(TURNED_AWAY_SECONDS))
         await self.supply.aclose()

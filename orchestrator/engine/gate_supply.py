@@ -155,6 +155,12 @@ class Supply:
         return until_next + max([0.0, *at_full_rate])
 
     @property
+    def interval_seconds(self) -> float:
+        """Between two requests of this process, on average, as the rates and the others allow."""
+        each = max((rate.seconds / rate.amount for rate in self._config.rates), default=0.0)
+        return each * self._processes
+
+    @property
     def reserved(self) -> int:
         """Start times in hand."""
         return len(self._starts)

@@ -40,10 +40,12 @@ from orchestrator.ports.outside import (
     Permit,
     Rate,
     Reservation,
+    Seen,
     SharedLimits,
     StepEnd,
     StepEvents,
     Transport,
+    Visit,
 )
 from orchestrator.ports.records import (
     Accepted,
@@ -104,6 +106,7 @@ __all__ = [
     "RunStore",
     "RunWrite",
     "Runtime",
+    "Seen",
     "SharedLimits",
     "Signals",
     "StepEnd",
@@ -111,6 +114,7 @@ __all__ = [
     "StepRecord",
     "Store",
     "Transport",
+    "Visit",
     "WorkerLocks",
     "WorkerRecord",
     "WorkerStore",

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from orchestrator.core.exchange import FrozenRequest, Response
+from orchestrator.core.exchange import FrozenRequest, Outcome, Response
 from orchestrator.core.states import Direction
 from orchestrator.ports.hints import Hint
 from orchestrator.ports.records import EscalationRecord
@@ -57,8 +57,30 @@ class Permit(Protocol):
     def fresh(self) -> bool:
         """Whether the request may still leave: a rate reservation is only good for a moment."""
 
-    def release(self) -> None:
-        """Give the slot back. Safe to call twice."""
+    def release(self, seen: Seen | None = None) -> None:
+        """Give the slot back, and say how the call went (None: nothing left).
+
+        Safe to call twice.
+        """
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call went, as far as the state of its API shows in it."""
+
+    outcome: Outcome  # judged: what the answer means
+    response: Response | None  # None: there was no complete one
+    seconds: float  # from the first byte out to the last one in
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True):
+    """Who wants to send what to an API."""
+
+    api: str
+    operation: str = ""  # method and path without query: "POST /charges"
+    tenant: str = "default"
+    priority: int = 0  # of the run; more is sooner
+    undo: bool = False  # a compensation: before all new work
+    parked: bool = False  # it was told to come back, and has
 
 
 class GateBusy(Exception):
@@ -72,13 +94,13 @@ class GateBusy(Exception):
 class Gate(Protocol):
     """Rate limits and concurrency of all APIs, the same for all workers."""
 
-    def try_enter(self, api: str) -> Permit | None:
+    def try_enter(self, visit: Visit) -> Permit | None:
         """A permit if nothing makes it wait, without waiting and without I/O."""
 
-    def expected_wait_seconds(self, api: str) -> float:
-        """About how long somebody who came now would wait. Without I/O."""
+    def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
+        """What `enter` would raise at once: the wait is longer than patience. Without I/O."""
 
-    async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+    async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         """Wait in turn for a permit. Raises GateBusy when it would take longer than patience.
 
         A permit is fresh: its request must leave at once. Fails closed while Redis is away.

@@ -9,18 +9,21 @@ import pytest
 from orchestrator.engine.apis import ApiConfig, parse_rates
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_supply import IDLE_SECONDS
+from orchestrator.ports import Visit
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.faults.mutants.deadline import TooLong, time_limit
 from tests.faults.simulation.loop import VirtualLoop
 from tests.faults.simulation.quiet import quiet
 
+VISIT = Visit(api="api")
+
 
 def test_a_call_may_last_longer_than_the_pump_stays_without_being_asked() -> None:
     async def call() -> None:
-        permit = await gate.enter("api", patience_seconds=10.0)
+        permit = await gate.enter(VISIT, patience_seconds=10.0)
         await asyncio.sleep(5 * IDLE_SECONDS)
         permit.release()
-        (await gate.enter("api", patience_seconds=10.0)).release()
+        (await gate.enter(VISIT, patience_seconds=10.0)).release()
         await gate.aclose()
 
     loop = VirtualLoop()

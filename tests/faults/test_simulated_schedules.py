@@ -15,7 +15,7 @@ from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_queue import ApiQueue
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Hint
+from orchestrator.ports import Hint, Visit
 from tests.faults.ledger.faults import Fate, Fault
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.faults.memory.store import MemoryStore
@@ -126,7 +126,7 @@ def test_slots_are_lost_with_their_lease() -> None:
         server = LimitServer(lambda: 1e6 + loop.time())
         shared = MemoryLimits(server, holder_id="a", monotonic=loop.time)
         gate = SharedGate(shared, {API: ApiConfig(name=API, concurrency=2)})
-        permit = await gate.enter(API, patience_seconds=60.0)
+        permit = await gate.enter(Visit(api=API), patience_seconds=60.0)
         await asyncio.sleep(60.0)
         kept = permit.fresh
         server.away = True

@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_queue import QueuePermit
 from orchestrator.engine.gate_supply import ALWAYS, Start, Supply
+from orchestrator.ports import Seen, Visit
 from tests.faults.mutants.patching import replaced, strike
 from tests.faults.mutants.planting import World, planted
 
@@ -16,7 +17,7 @@ from tests.faults.mutants.planting import World, planted
 def permit_not_waited_for() -> Iterator[None]:
     """A request leaves without a permit of the gate."""
 
-    def enter(_: SharedGate, __: str) -> Any:
+    def enter(_: SharedGate, __: Visit) -> Any:
         strike()
         return _AnyTime()
 
@@ -29,7 +30,7 @@ class _AnyTime:
 
     fresh = True
 
-    def release(self) -> None:
+    def release(self, seen: Seen | None = None) -> None:
         """Nothing to give back."""
 
 
@@ -61,7 +62,7 @@ def reserved_times_ignored() -> Iterator[None]:
 def permits_never_given_back() -> Iterator[None]:
     """A slot of the API stays taken when its request is over."""
 
-    def release(_: Any) -> None:
+    def release(_: Any, __: Seen | None = None) -> None:
         strike()
 
     with replaced(QueuePermit, "release", release):

@@ -12,7 +12,7 @@ from orchestrator.core.retry import RetryPolicy
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import FINAL, Direction, RunStatus
 from orchestrator.definitions.program import Program
-from orchestrator.ports import GateBusy, Permit
+from orchestrator.ports import GateBusy, Permit, Seen, Visit
 from tests.integration.engine.checking import check, outcome
 from tests.integration.engine.house import LIMITS, House, dying_at
 from tests.integration.engine.world import Fate, Kind, shop_plan
@@ -153,13 +153,13 @@ class BusyGate:
     def __init__(self, times: int) -> None:
         self.left = times
 
-    def expected_wait_seconds(self, api: str) -> float:
-        return 0.0
+    def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
+        return None
 
-    def try_enter(self, api: str) -> Permit | None:
+    def try_enter(self, visit: Visit) -> Permit | None:
         return None if self.left else _Open()
 
-    async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+    async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         if self.left:
             self.left -= 1
             raise GateBusy(30.0)
@@ -169,7 +169,7 @@ class BusyGate:
 class _Open:
     fresh = True
 
-    def release(self) -> None: ...
+    def release(self, seen: Seen | None = None) -> None: ...
 
 
 @pytest.mark.parametrize("kind", [KEYED, UNKEYED, VERIFIED])

@@ -18,7 +18,9 @@ from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.engine.apis import ApiConfig, parse_rates
 from orchestrator.engine.gate import SharedGate
-from orchestrator.ports import GateBusy
+from orchestrator.ports import GateBusy, Visit
+
+VISIT = Visit(api="api")
 
 
 async def hammer(
@@ -45,7 +47,7 @@ async def hammer(
         while (left := end - time.monotonic()) > 0:
             begun = time.monotonic()
             try:
-                permit = await gate.enter("api", patience_seconds=max(left, 0.01))
+                permit = await gate.enter(VISIT, patience_seconds=max(left, 0.01))
             except GateBusy:
                 counts["busy"] += 1
                 await asyncio.sleep(0.5)

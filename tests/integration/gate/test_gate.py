@@ -17,9 +17,12 @@ from orchestrator.embedded.process import Child, stop_all
 from orchestrator.embedded.valkey import start_valkey
 from orchestrator.engine.apis import ApiConfig, parse_rates
 from orchestrator.engine.gate import SharedGate
-from orchestrator.ports import GateBusy, Permit
+from orchestrator.ports import GateBusy, Permit, Visit
 
 Make = Callable[..., SharedGate]
+
+
+VISIT = Visit(api="api")
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ async def make(valkey_url: str) -> AsyncIterator[Make]:
 
 
 async def enter(gate: SharedGate, patience: float = 10.0) -> Permit:
-    return await gate.enter("api", patience_seconds=patience)
+    return await gate.enter(VISIT, patience_seconds=patience)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -51,9 +54,9 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 async def test_without_limits_nobody_asks_the_server_and_connections_bound() -> None:
     apis = {"api": ApiConfig(name="api", connections=1000)}
     gate = SharedGate(RedisLimits(connect("redis://127.0.0.1:1/0"), holder_id="h"), apis)
-    permits = [gate.try_enter("api") for _ in range(1000)]
+    permits = [gate.try_enter(VISIT) for _ in range(1000)]
     assert all(permit is not None and permit.fresh for permit in permits)
-    assert gate.try_enter("api") is None
+    assert gate.try_enter(VISIT) is None
     waiting = asyncio.create_task(enter(gate))
     await asyncio.sleep(0)
     for permit in permits:
@@ -68,13 +71,13 @@ async def test_slots_are_filled_without_asking_and_no_further(make: Make) -> Non
     gate = make(concurrency=3)
     (await enter(gate)).release()
     await until(lambda: gate.snapshot()["api"].allowance == 3)
-    permits = [gate.try_enter("api") for _ in range(4)]
+    permits = [gate.try_enter(VISIT) for _ in range(4)]
     assert [permit is not None for permit in permits] == [True, True, True, False]
     assert permits[0] is not None
     permits[0].release()
     permits[0].release()
-    assert gate.try_enter("api") is not None
-    assert gate.try_enter("api") is None
+    assert gate.try_enter(VISIT) is not None
+    assert gate.try_enter(VISIT) is None
 
 
 async def test_first_come_first_served(make: Make) -> None:
@@ -90,7 +93,7 @@ async def test_first_come_first_served(make: Make) -> None:
     runs = [asyncio.create_task(run(number)) for number in range(20)]
     await until(lambda: gate.snapshot()["api"].waiting == 20)
     held.release()
-    assert gate.try_enter("api") is None  # others came before
+    assert gate.try_enter(VISIT) is None  # others came before
     await asyncio.gather(*runs)
     assert order == list(range(20))
 
@@ -105,7 +108,7 @@ async def test_patience_ends_and_nothing_is_left_behind(make: Make) -> None:
     assert busy.value.seconds > 0
     assert gate.snapshot()["api"].waiting == 0
     held.release()
-    assert gate.try_enter("api") is not None
+    assert gate.try_enter(VISIT) is not None
 
 
 async def test_a_hopeless_wait_is_refused_at_once_with_its_length(make: Make) -> None:
@@ -143,7 +146,7 @@ async def test_a_permit_that_reaches_a_cancelled_waiter_is_not_lost(make: Make) 
     with pytest.raises(asyncio.CancelledError):
         await waiter
     assert gate.snapshot()["api"].in_use == 0
-    assert gate.try_enter("api") is not None
+    assert gate.try_enter(VISIT) is not None
 
 
 async def test_a_thousand_cancelled_waiters_cost_no_start_times(make: Make) -> None:
@@ -183,7 +186,7 @@ async def test_a_process_at_rest_gives_way_to_one_in_need(make: Make) -> None:
     idle, busy = make("idle", concurrency=10), make("busy", concurrency=10)
     (await enter(idle)).release()
     permits = [await enter(busy) for _ in range(10)]
-    assert idle.try_enter("api") is None
+    assert idle.try_enter(VISIT) is None
     with pytest.raises(GateBusy):
         await enter(idle, patience=0.5)
     for permit in permits[:5]:
@@ -231,7 +234,7 @@ async def test_it_closes_while_the_server_is_away_and_opens_again(
         client.execute_command("CLIENT", "PAUSE", "6000", "ALL")
     permit.release()
     await until(lambda: gate.snapshot()["api"].allowance == 0, seconds=5.0)
-    assert gate.try_enter("api") is None
+    assert gate.try_enter(VISIT) is None
     with pytest.raises(GateBusy):
         await enter(gate, patience=0.2)
     await until(lambda: gate.snapshot()["api"].away_seconds > 0)
