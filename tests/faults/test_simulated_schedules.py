@@ -101,8 +101,8 @@ def test_a_process_that_stood_still_does_not_fill_a_slot_that_others_have_by_now
     """It was let in, and frozen before it could send, for longer than its slots were kept."""
     enter, frozen = ApiQueue.enter, []
 
-    async def then_frozen(self: ApiQueue, patience_seconds: float) -> Any:
-        permit = await enter(self, patience_seconds)
+    async def then_frozen(self: ApiQueue, visit: Visit, patience_seconds: float) -> Any:
+        permit = await enter(self, visit, patience_seconds)
         process = PROCESS.get()
         if not frozen and isinstance(process, Worker):
             frozen.append(process)

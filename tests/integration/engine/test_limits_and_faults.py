@@ -195,10 +195,10 @@ async def test_a_wait_that_is_foreseen_leaves_no_intent_to_withdraw(house: House
     """The longest queues are where two more writes for each park would hurt most."""
 
     class Crowded(BusyGate):
-        def expected_wait_seconds(self, api: str) -> float:
-            return LIMITS.gate_patience_seconds + 1 if self.left else 0.0
+        def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
+            return GateBusy(patience_seconds + 1) if self.left else None
 
-        async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+        async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
             raise AssertionError("nobody queues where it is hopeless")
 
     house.gate = gate = Crowded(1)
