@@ -47,7 +47,7 @@ from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.queues import Queues
 from orchestrator.service.recovery import Recovery, RecoveryTimes
-from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.redelivery import Recaller, Redeliverer
 from orchestrator.service.retention import Retention, Upkeep
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
@@ -178,13 +178,14 @@ async def _build_parts(
     programs = Programs(_plan_loader(store))
     redis = connect(gate := _gate_url(settings, str(app.conf.broker_url)))
     apis = load_apis(settings.config_dir / "apis")
-    gate_of_process = SharedGate(
-        RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate)), apis
-    )
     http = HttpTransport(apis, base_url=programs.base_url)
     tasks = TaskTransport(registry, threads=settings.plain_task_threads)
     publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
     redeliverer = Redeliverer(publisher, programs)
+    gate_of_process = SharedGate(
+        RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate)), apis,
+        recall=Recaller(store, redeliverer),
+    )  # fmt: skip
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
     outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)
     recovery = Recovery(

@@ -199,6 +199,7 @@ class RunDriver:
         run = self._run.ledger.run
         return Visit(
             api=call.api, operation=f"{request.method} {request.target.partition('?')[0]}",
+            run_id=run.id,
             tenant=run.tenant, priority=run.priority, undo=at[1] is Direction.BACKWARD,
             parked=run.status is RunStatus.PARKED and self._shown.links_begun == 1,
         )  # fmt: skip

@@ -16,11 +16,11 @@ An API without limits admits as many calls as a process has connections to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.engine.apis import ApiConfig, config_of
-from orchestrator.engine.gate_queue import ApiQueue
+from orchestrator.engine.gate_queue import ApiQueue, Recall
 from orchestrator.ports import GateBusy, Permit, SharedLimits, Visit
 
 
@@ -36,12 +36,26 @@ class GateState:
     away_seconds: float  # since when the shared limits cannot be reached; 0: they can
 
 
-class SharedGate:
-    """Implements Gate for all APIs of one process, used by one event loop."""
+async def _comes_by_itself(run_ids: Sequence[str]) -> None:
+    """Nobody is brought back before the time it was told."""
 
-    def __init__(self, shared: SharedLimits, apis: Mapping[str, ApiConfig]) -> None:
+
+class SharedGate:
+    """Implements Gate for all APIs of one process, used by one event loop.
+
+    `recall` brings runs that were told to come back to the gate before their time.
+    """
+
+    def __init__(
+        self,
+        shared: SharedLimits,
+        apis: Mapping[str, ApiConfig],
+        *,
+        recall: Recall = _comes_by_itself,
+    ) -> None:
         self._shared = shared
         self._apis = apis
+        self._recall = recall
         self._queues: dict[str, ApiQueue] = {}
 
     def try_enter(self, visit: Visit) -> Permit | None:
@@ -69,7 +83,9 @@ class SharedGate:
     def _queue(self, api: str) -> ApiQueue:
         queue = self._queues.get(api)
         if queue is None:
-            queue = self._queues[api] = ApiQueue(config_of(self._apis, api), self._shared)
+            queue = self._queues[api] = ApiQueue(
+                config_of(self._apis, api), self._shared, self._recall
+            )
         return queue
 
     def _state(self, api: str, queue: ApiQueue) -> GateState:

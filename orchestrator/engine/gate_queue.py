@@ -11,17 +11,23 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate_line import FairLine, Waiter
+from orchestrator.engine.gate_parked import SOONEST_SECONDS, Parked
 from orchestrator.engine.gate_supply import EARLY_SECONDS, Demand, Start, Supply
 from orchestrator.ports import GateBusy, Seen, SharedLimits, Visit
 
-TURNED_AWAY_SECONDS = 0.5  # nobody is told to come back sooner
-LONGEST_SECONDS = 60.0  # nor later: estimates that far ahead are wrong by then
-EARLY = 0.9  # of the time left: who comes a little early waits here, who comes late leaves a gap
+ENOUGH_SECONDS = 4.0  # so much work is to be in line, if there is as much parked
+RECALL_SECONDS = 0.5  # how often that is looked after
+MOST_RECALLED = 500  # at once
 USUAL_FACTOR = 8.0  # what is longer than so many average intervals, and than
 USUAL_SECONDS = 0.1  # this, counts as if it were not
+
+
+Recall = Callable[[Sequence[str]], Awaitable[None]]
+"""Brings parked runs back before their time; by run id."""
 
 
 class QueuePermit:
@@ -52,12 +58,14 @@ class QueuePermit:
 class ApiQueue:
     """Those of this process who want to send to one API."""
 
-    def __init__(self, config: ApiConfig, shared: SharedLimits) -> None:
+    def __init__(self, config: ApiConfig, shared: SharedLimits, recall: Recall) -> None:
         self._config = config
         self.demand = Demand()
         self.supply = Supply(config, shared, self.demand, self._serve)
         self._line: FairLine[QueuePermit] = FairLine(config.weights)
-        self._told: dict[str, float] = {}  # by tenant: when the last one comes back, monotonic
+        self._parked = Parked(self._line.weight)
+        self._recall = recall
+        self._recalling: asyncio.Task[None] | None = None
         self._grant_interval = 0.0  # seconds between two permits, averaged, while somebody waits
         self._granted_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -75,6 +83,8 @@ class ApiQueue:
 
     def turns_away(self, visit: Visit, patience_seconds: float) -> GateBusy | None:
         """Whether the wait would be longer than that; if so, when to come back."""
+        if visit.parked:
+            self._parked.came(visit)
         if self._closed or self.expected_wait_seconds(visit) > patience_seconds:
             return GateBusy(self._come_back(visit))
         return None
@@ -185,7 +195,7 @@ class ApiQueue:
         wait = self._wait_of(visit)
         if visit.parked or visit.undo:
             return wait
-        return max(wait, self._told.get(visit.tenant, 0.0) - time.monotonic())
+        return max(wait, self._parked.last_of(visit.tenant) - time.monotonic())
 
     def _wait_of(self, visit: Visit) -> float:
         ahead = math.ceil(self._line.ahead_of(visit)) + 1
@@ -196,16 +206,40 @@ class ApiQueue:
         recently = time.monotonic() - self._granted_at < 10 * max(self._grant_interval, 0.1)
         return self._grant_interval if recently else 0.0
 
+    # --- those who are told to come back ----------------------------------------------------------
+
     def _come_back(self, visit: Visit) -> float:
-        """In how many seconds: behind those of its tenant who were told so before."""
-        now = time.monotonic()
-        wait = max(self._wait_of(visit), TURNED_AWAY_SECONDS)
-        if visit.undo:
-            return wait * EARLY
-        apart = max(self._interval(), self.supply.interval_seconds) / self._line.share_of(visit)
-        at = max(now + wait, self._told.get(visit.tenant, 0.0) + apart)
-        at = self._told[visit.tenant] = min(at, now + LONGEST_SECONDS)
-        return max((at - now) * EARLY, TURNED_AWAY_SECONDS)
+        """In how many seconds."""
+        apart = self._usual_interval() / self._line.share_of(visit)
+        seconds = self._parked.tell(
+            visit, now=time.monotonic(), wait=self._wait_of(visit), apart=apart
+        )
+        if self._recalling is None and not self._closed:
+            self._recalling = asyncio.create_task(self._look_after_parked())
+        return seconds
+
+    async def _look_after_parked(self) -> None:
+        """Call them back earlier when the line runs short: limits rose, or others went away."""
+        try:
+            while self._parked and not self._closed:
+                await asyncio.sleep(RECALL_SECONDS)
+                run_ids = self._parked.recalled(self._missing_in_line(), now=time.monotonic())
+                if run_ids:
+                    await self._recall(run_ids)
+        finally:
+            self._recalling = None
+
+    def _missing_in_line(self) -> int:
+        """How many more could be served soon than wait."""
+        if self.supply.away_seconds:
+            return 0
+        interval = self._usual_interval()
+        usable = ENOUGH_SECONDS - self.supply.wait_seconds(0)
+        enough = usable / interval if interval else 2 * self.supply.slots() - self.demand.in_use
+        return max(math.ceil(min(enough, MOST_RECALLED)) - self.demand.waiting, 0)
+
+    def _usual_interval(self) -> float:
+        return max(self._interval(), self.supply.interval_seconds)
 
     def _note_grant(self) -> None:
         now = time.monotonic()
@@ -221,7 +255,9 @@ class ApiQueue:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._recalling is not None:
+            self._recalling.cancel()
         for waiter in list(self._line.everybody()):
             if not waiter.gone:
-                waiter.turn.set_exception(GateBusy(TURNED_AWAY_SECONDS))
+                waiter.turn.set_exception(GateBusy(SOONEST_SECONDS))
         await self.supply.aclose()

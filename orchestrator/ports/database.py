@@ -191,6 +191,12 @@ class WorkerStore(Protocol):
     async def take_due(self, *, limit: int = 500) -> list[Redelivery]:
         """Waiting and parked runs whose time has come: mark published_at = now, return them."""
 
+    async def recall(self, run_ids: Sequence[str]) -> list[Redelivery]:
+        """The time of those that are parked has come: mark them and return them as `take_due` does.
+
+        The rest is left alone, waits for a retry included.
+        """
+
     async def take_lost(self, *, silent_seconds: float, limit: int) -> list[Redelivery]:
         """Due, unowned runs not published for `silent_seconds`: mark and return them."""
 

@@ -112,5 +112,5 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
     direction: Direction
     step: int | None  # current step, None when unknown
     workflow_id: str
-    why: str  # "due", "lost", "worker dead"
+    why: str  # "due", "recalled", "lost", "worker dead"
     urgent: bool = False  # by its priority, or because its deadline is near (`is_urgent`)

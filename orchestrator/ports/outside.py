@@ -76,6 +76,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """Who wants to send what to an API."""
 
     api: str
+    run_id: str = ""
     operation: str = ""  # method and path without query: "POST /charges"
     tenant: str = "default"
     priority: int = 0  # of the run; more is sooner

@@ -16,6 +16,7 @@ from orchestrator.ports import (
     Hint,
     HintPublisher,
     Redelivery,
+    WorkerStore,
     queue_name,
 )
 
@@ -65,6 +66,21 @@ class Redeliverer:
         except Exception:
             log.exception("plan.unreadable", workflow_id=redelivery.workflow_id)
             return redelivery.workflow_id, None
+
+
+class Recaller:
+    """Brings parked runs back to an API's gate before the time that they were told."""
+
+    def __init__(self, store: WorkerStore, redeliverer: Redeliverer) -> None:
+        self._store, self._redeliverer = store, redeliverer
+
+    async def __call__(self, run_ids: Sequence[str]) -> None:
+        try:
+            found = await self._store.recall(run_ids)
+        except Unavailable as error:  # they come when they were told
+            log.warning("runs.not_recalled", runs=len(run_ids), why=str(error))
+            return
+        await self._redeliverer.publish(found)
 
 
 def _label_and_task(plan: Plan, redelivery: Redelivery) -> tuple[str, str | None]:

@@ -68,6 +68,11 @@ class Recovering(Part):
             f"{mark}{SLEEPING} AND wake_at <= {{now}} ORDER BY wake_at LIMIT :most {{skip_locked}})"
             f" RETURNING {redelivery}"
         )
+        self._recall = self._sql(
+            "UPDATE runs SET published_at = {now}, wake_at = {now} WHERE id IN (SELECT id FROM runs"
+            f" WHERE id IN (SELECT b.id FROM {dead} AS b) AND {SLEEPING} AND status = 'parked'"
+            f" ORDER BY id {{skip_locked}}) RETURNING {redelivery}"
+        )
         before = self._dialect.later("{now}", "-CAST(:seconds AS {real})")
         self._lost = self._sql(
             f"{mark}{ANNOUNCED} AND published_at < {before} ORDER BY published_at LIMIT :most"
@@ -112,6 +117,14 @@ class Recovering(Part):
         """Waiting and parked runs whose time has come: mark published_at = now, return them."""
         found = await self._db.write_rows(self._due, most=limit)
         return [rows.redelivery_of(row, "due") for row in found]
+
+    async def recall(self, run_ids: Sequence[str]) -> list[Redelivery]:
+        """Parked runs that are to come back now, before their time."""
+        if not run_ids:
+            return []
+        batch = codec.dump_batch([(run_id,) for run_id in run_ids])
+        found = await self._db.write_rows(self._recall, batch=batch)
+        return [rows.redelivery_of(row, "recalled") for row in found]
 
     async def take_lost(self, *, silent_seconds: float, limit: int) -> list[Redelivery]:
         """Due, unowned runs not published for `silent_seconds`: mark and return them."""

@@ -62,6 +62,7 @@ class SqlStore:
         self.workers = workers.workers
         self.recover_dead = recovering.recover_dead
         self.take_due = recovering.take_due
+        self.recall = recovering.recall
         self.take_lost = recovering.take_lost
         self.queue_counts = recovering.queue_counts
 

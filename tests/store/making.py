@@ -191,13 +191,13 @@ async def escalated(store: Store, count: int = 1) -> list[tuple[str, ClaimedRun]
     return [(one.id, run) for one, run in zip(opened, runs, strict=True)]
 
 
-async def waiting(store: Store, seconds: float, count: int = 1) -> list[ClaimedRun]:
+async def waiting(
+    store: Store, seconds: float, count: int = 1, *, status: RunStatus = RunStatus.WAITING
+) -> list[ClaimedRun]:
     """Released runs that wait until `seconds` from the database's now (negative: it has come)."""
     runs = await claimed(store, count)
     until = await store.now() + timedelta(seconds=seconds)
-    await store.record(
-        [write(run, status=RunStatus.WAITING, wake_at=until, release=True) for run in runs]
-    )
+    await store.record([write(run, status=status, wake_at=until, release=True) for run in runs])
     return runs
 
 

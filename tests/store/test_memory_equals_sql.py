@@ -326,6 +326,11 @@ async def due(world: World, step: Step) -> None:
     await world.both(lambda store, _: store.take_due())
 
 
+async def recall(world: World, step: Step) -> None:
+    wanted = [*world.runs[step.a % 3 :: 2], "no such run"]
+    await world.both(lambda store, _: store.recall(wanted))
+
+
 async def lost(world: World, step: Step) -> None:
     seconds = (-1.0, 4.0)[step.a % 2]
     await world.both(lambda store, _: store.take_lost(silent_seconds=seconds, limit=100))
@@ -376,6 +381,6 @@ def _memory(world: World) -> MemoryStore:
 CALLS: dict[str, Callable[[World, Step], Awaitable[None]]] = {
     "accept": accept, "claim": claim, "record": record, "batch": batch, "cancel": cancel,
     "register": register, "heartbeat": heartbeat, "deregister": deregister, "recover": recover,
-    "due": due, "lost": lost, "take letter": take_letter, "return letter": return_letter,
-    "act": act,
+    "due": due, "recall": recall, "lost": lost, "take letter": take_letter,
+    "return letter": return_letter, "act": act,
 }  # fmt: skip

@@ -155,6 +155,21 @@ async def test_due_waits_are_taken_once(store: Store, other: Store) -> None:
     assert (await store.run(due[0].run.id)).published_at is not None
 
 
+async def test_parked_runs_are_recalled_once_and_others_left_alone(store: Store) -> None:
+    parked = await waiting(store, 3600, 3, status=RunStatus.PARKED)
+    (retrying,) = await waiting(store, 3600)
+    (owned,) = await claimed(store)
+    every = [*ids(parked)[:2], retrying.run.id, owned.run.id, "no such run"]
+    found = await store.recall(every)
+    assert sorted(ids(found)) == sorted(ids(parked)[:2])
+    assert {(each.why, each.epoch) for each in found} == {("recalled", 1)}
+    assert await store.recall(every) == []
+    assert await store.recall([]) == []
+    again = await store.claim([(each.run_id, each.epoch) for each in found], owner=ME)
+    assert sorted(run.run.id for run in again) == sorted(ids(parked)[:2])
+    assert await store.take_due() == []
+
+
 async def test_due_waits_come_in_order_of_their_time(store: Store) -> None:
     second, first = await waiting(store, -1), await waiting(store, -2)
     assert ids(await store.take_due(limit=1)) == ids(first)

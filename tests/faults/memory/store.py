@@ -338,6 +338,10 @@ class MemoryStore:
         """See WorkerStore."""
         return await self._pass("take_due", lambda: sweeps.take_due(self.database, limit=limit))
 
+    async def recall(self, run_ids: Sequence[str]) -> list[Redelivery]:
+        """See WorkerStore."""
+        return await self._pass("recall", lambda: sweeps.recall(self.database, run_ids))
+
     async def take_lost(self, *, silent_seconds: float, limit: int) -> list[Redelivery]:
         """See WorkerStore."""
         return await self._pass(

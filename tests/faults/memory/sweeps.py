@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrator.core.states import TIMED, Direction
+from orchestrator.core.states import TIMED, Direction, RunStatus
 from orchestrator.ports import QueueCounts, Redelivery, WorkerRecord
 from orchestrator.store.codec import storable
 from orchestrator.store.recovering import RECOVERED
@@ -83,6 +83,16 @@ def take_due(database: MemoryDatabase, *, limit: int) -> list[Redelivery]:
     """Waits that are over."""
     now = database.clock()
     return _marked(database, database.take_woken(now, limit), now, "due")
+
+
+def recall(database: MemoryDatabase, run_ids: Sequence[str]) -> list[Redelivery]:
+    """Parked runs that come back before their time."""
+    now = database.clock()
+    known = [database.runs[run_id] for run_id in dict.fromkeys(run_ids) if run_id in database.runs]
+    found = [row for row in known if row.sleeping and row.status is RunStatus.PARKED]
+    for row in found:
+        row.wake_at = now
+    return _marked(database, found, now, "recalled")
 
 
 def take_lost(database: MemoryDatabase, *, silent_seconds: float, limit: int) -> list[Redelivery]:

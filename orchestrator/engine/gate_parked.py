@@ -1,0 +1,84 @@
+"""Those whom the gate of this process told to come back: when, and who is to come earlier."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+
+from orchestrator.ports import Visit
+
+LONGEST_SECONDS = 60.0  # nobody is told to come back later: an estimate that far ahead is wrong
+SOONEST_SECONDS = 0.5  # nor sooner
+EARLY = 0.9  # of the time left: who comes a little early waits in line, who comes late leaves a gap
+MISSING_SECONDS = 5.0  # who has not come by so long after its time does not come here
+ON_THE_WAY_SECONDS = 3.0  # how long it may take until somebody who was recalled is here
+
+
+class Parked:
+    """When whom of which tenant is expected back, by run id; times are `time.monotonic()`."""
+
+    def __init__(self, weight: Callable[[str], float]) -> None:
+        self._weight = weight
+        self._expected: dict[str, dict[str, float]] = {}  # tenant -> run id -> when
+        # When the last one comes: of those that wait for the first time, and of those told again.
+        self._last: dict[tuple[str, bool], float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._expected)
+
+    def last_of(self, tenant: str) -> float:
+        """When the last one of the tenant comes back; somebody new is not served before."""
+        return max(self._last.get((tenant, again), 0.0) for again in (False, True))
+
+    def tell(self, visit: Visit, *, now: float, wait: float, apart: float) -> float:
+        """In how many seconds it is to come back: `apart` seconds after the last one of its tenant
+        who was told so for the first time, or again, as this one is.
+        """
+        at = now + max(wait, SOONEST_SECONDS)
+        if not visit.undo:
+            line = (visit.tenant, visit.parked)
+            at = max(at, self._last.get(line, 0.0) + apart)
+            at = self._last[line] = min(at, now + LONGEST_SECONDS)
+        if visit.run_id:
+            self._expected.setdefault(visit.tenant, {})[visit.run_id] = at
+        return max((at - now) * EARLY, SOONEST_SECONDS)
+
+    def came(self, visit: Visit) -> None:
+        """It is here."""
+        expected = self._expected.get(visit.tenant)
+        if expected is not None and expected.pop(visit.run_id, None) is not None and not expected:
+            del self._expected[visit.tenant]
+
+    def recalled(self, wanted: int, *, now: float) -> list[str]:
+        """Who is to come now, if `wanted` more are needed than wait in line: by tenant in turn,
+        each in order of its time. Those who come soon anyway count as here.
+        """
+        for tenant in list(self._expected):
+            self._forget_missing(tenant, now)
+        soon = now + ON_THE_WAY_SECONDS
+        wanted -= sum(at <= soon for of in self._expected.values() for at in of.values())
+        chosen: list[str] = []
+        if wanted > 0:
+            later = heapq.merge(*(self._later(tenant, soon) for tenant in self._expected))
+            for (_, tenant, run_id), _ in zip(later, range(wanted), strict=False):
+                chosen.append(run_id)
+                self._expected[tenant][run_id] = now
+        if chosen:
+            self._last.clear()
+            for tenant, expected in self._expected.items():
+                self._last[tenant, False] = max(expected.values())
+        return chosen
+
+    def _later(self, tenant: str, soon: float) -> Iterator[tuple[float, str, str]]:
+        """Those of one tenant who come later, with the turn at which each is recalled."""
+        later = sorted((at, run_id) for run_id, at in self._expected[tenant].items() if at > soon)
+        weight = self._weight(tenant)
+        return iter([((n + 1) / weight, tenant, run_id) for n, (_, run_id) in enumerate(later)])
+
+    def _forget_missing(self, tenant: str, now: float) -> None:
+        """Cancelled meanwhile, or taken up by another process."""
+        expected = self._expected[tenant]
+        for run_id in [each for each, at in expected.items() if at < now - MISSING_SECONDS]:
+            del expected[run_id]
+        if not expected:
+            del self._expected[tenant]

@@ -1,0 +1,198 @@
+"""Thousands of runs before one API, in virtual time: whose turn it is, and how often they ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.gate import SharedGate
+from orchestrator.ports import GateBusy, Visit
+from tests.faults.memory.limits import LimitServer, MemoryLimits
+from tests.faults.mutants.deadline import time_limit
+from tests.faults.simulation.loop import VirtualLoop
+from tests.faults.simulation.quiet import quiet
+
+PATIENCE_SECONDS = 5.0
+CALL_SECONDS = 0.05
+RATE = 100
+SWEEP_SECONDS = 1.0  # a run that is due, or was recalled, is here so much later at most
+
+
+@dataclass
+class Story:
+    """What became of one run's call."""
+
+    tenant: str
+    came_at: float
+    left_at: float = 0.0
+    told: int = 0  # how often it was told to come back
+
+    @property
+    def waited(self) -> float:
+        return self.left_at - self.came_at
+
+
+@dataclass
+class Crowd:
+    """Runs that each want one call, spread over the gates of several processes."""
+
+    loop: VirtualLoop
+    gates: list[SharedGate] = field(default_factory=list)
+    stories: list[Story] = field(default_factory=list)
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    parked: dict[str, asyncio.Event] = field(default_factory=dict)  # by run id
+
+    def come(self, tenant: str, runs: int, **more: Any) -> None:
+        for number in range(runs):
+            gate = self.gates[number % len(self.gates)]
+            visit = Visit(api="api", run_id=f"{tenant}-{len(self.tasks)}", tenant=tenant, **more)
+            self.tasks.append(asyncio.ensure_future(self._one(gate, visit)))
+
+    async def _one(self, gate: SharedGate, visit: Visit) -> None:
+        story = Story(visit.tenant, self.loop.time())
+        self.stories.append(story)
+        while True:
+            try:
+                busy = gate.turns_away(visit, patience_seconds=PATIENCE_SECONDS)
+                if busy is not None:
+                    raise busy
+                permit = await gate.enter(visit, patience_seconds=PATIENCE_SECONDS)
+            except GateBusy as busy:
+                story.told += 1
+                await self._parked_for(busy.seconds, visit.run_id)
+                visit = msgspec.structs.replace(visit, parked=True)
+                continue
+            story.left_at = self.loop.time()
+            await asyncio.sleep(CALL_SECONDS)
+            permit.release()
+            return
+
+    async def _parked_for(self, seconds: float, run_id: str) -> None:
+        called = self.parked[run_id] = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await called.wait()
+        del self.parked[run_id]
+        await asyncio.sleep(random.uniform(0, SWEEP_SECONDS))
+
+    async def recall(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            if run_id in self.parked:
+                self.parked[run_id].set()
+
+
+def played(
+    play: Callable[[Crowd], Any], *, processes: int = 2, **config: Any
+) -> list[Story]:  # fmt: skip
+    """All stories once every run has left."""
+
+    async def whole() -> list[Story]:
+        api = ApiConfig(name="api", **{"rates": parse_rates(f"{RATE}/second"), **config})
+        server = LimitServer(lambda: 1e6 + loop.time())
+        crowd = Crowd(loop)
+        crowd.gates = [
+            SharedGate(
+                MemoryLimits(server, holder_id=str(number), monotonic=loop.time), {"api": api},
+                recall=crowd.recall,
+            )
+            for number in range(processes)
+        ]  # fmt: skip
+        await play(crowd)
+        for ended in await asyncio.gather(*crowd.tasks, return_exceptions=True):
+            assert ended is None or isinstance(ended, asyncio.CancelledError)
+        for gate in crowd.gates:
+            await gate.aclose()
+        return crowd.stories
+
+    loop = VirtualLoop()
+    with quiet(1), time_limit(60.0):
+        stories = loop.run_until_complete(whole())
+    loop.close()
+    return stories
+
+
+def p99(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)]
+
+
+def test_ten_thousand_come_back_one_after_the_other() -> None:
+    """The rate is used to the end, and nobody asks more than a few times."""
+
+    async def play(crowd: Crowd) -> None:
+        crowd.come("large", 10_000)
+
+    stories = played(play, processes=4)
+    seconds = max(story.left_at for story in stories) - min(story.left_at for story in stories)
+    assert 10_000 / seconds >= 0.93 * RATE  # 96 % is what the headroom leaves
+    asked = sum(story.told for story in stories) / len(stories)
+    assert asked <= 4
+
+
+def test_a_small_tenant_behind_a_large_backlog_waits_for_its_own_turn_only() -> None:
+    async def play(crowd: Crowd) -> None:
+        crowd.come("large", 4000)
+        await asyncio.sleep(3.0)
+        for tenant in ("b", "c", "d"):
+            crowd.come(tenant, 40)
+
+    stories = played(play)
+    for tenant in ("b", "c", "d"):
+        waits = [story.waited for story in stories if story.tenant == tenant]
+        # Alone at a quarter of the rate: forty runs in 1.7 s.
+        assert p99(waits) <= 1.5 * 40 / (RATE / 4)
+
+
+def test_weights_hold_among_those_who_come_back() -> None:
+    async def play(crowd: Crowd) -> None:
+        crowd.come("gold", 3000)
+        crowd.come("acme", 3000)
+
+    stories = played(play, weights={"gold": 3.0})
+    gold_left = sorted(story.left_at for story in stories if story.tenant == "gold")
+    contended = [story for story in stories if 5.0 < story.left_at - 0.0 < gold_left[-300]]
+    gold = sum(story.tenant == "gold" for story in contended)
+    assert 0.70 <= gold / len(contended) <= 0.80
+
+
+def test_compensations_do_not_wait_for_new_work() -> None:
+    async def play(crowd: Crowd) -> None:
+        crowd.come("large", 3000)
+        await asyncio.sleep(5.0)
+        crowd.come("undoing", 50, undo=True)
+
+    stories = played(play)
+    undone = [story.waited for story in stories if story.tenant == "undoing"]
+    assert max(undone) <= 50 / RATE * 1.5 + 0.3
+
+
+def test_who_was_told_to_come_back_is_not_overtaken() -> None:
+    async def play(crowd: Crowd) -> None:
+        for _ in range(10):
+            crowd.come("acme", 300)
+            await asyncio.sleep(1.0)
+
+    stories = played(play, processes=1)
+    order = [story.came_at for story in sorted(stories, key=lambda story: story.left_at)]
+    third = len(order) // 3
+    assert sum(order[:third]) < sum(order[-third:])
+    assert p99([story.waited for story in stories]) <= 1.3 * 3000 / RATE
+
+
+def test_when_others_have_gone_the_rest_is_called_back_earlier() -> None:
+    """Half of those who are parked never come; nobody waits for their turns."""
+
+    async def play(crowd: Crowd) -> None:
+        crowd.come("large", 3000)
+        await asyncio.sleep(10.0)
+        for task in crowd.tasks[::2]:
+            task.cancel()
+
+    stories = played(play)
+    assert max(story.left_at for story in stories) <= 1.25 * (1500 + 500) / RATE
