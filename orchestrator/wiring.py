@@ -184,7 +184,7 @@ async def _build_parts(
     redeliverer = Redeliverer(publisher, programs)
     gate_of_process = SharedGate(
         RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate)), apis,
-        recall=Recaller(store, redeliverer),
+        recall=Recaller(store, redeliverer), most_waiting=settings.concurrency * 9 // 10,
     )  # fmt: skip
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
     outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)

@@ -36,6 +36,9 @@ class GateState:
     away_seconds: float  # since when the shared limits cannot be reached; 0: they can
 
 
+NO_BULKHEAD = 1_000_000_000
+
+
 async def _comes_by_itself(run_ids: Sequence[str]) -> None:
     """Nobody is brought back before the time it was told."""
 
@@ -43,7 +46,9 @@ async def _comes_by_itself(run_ids: Sequence[str]) -> None:
 class SharedGate:
     """Implements Gate for all APIs of one process, used by one event loop.
 
-    `recall` brings runs that were told to come back to the gate before their time.
+    `recall` brings runs that were told to come back to the gate before their time. No more than
+    `most_waiting` runs wait here for all APIs together; beyond that an API before which half of
+    them wait turns further ones away, so that a slow one leaves room for the others.
     """
 
     def __init__(
@@ -52,8 +57,10 @@ class SharedGate:
         apis: Mapping[str, ApiConfig],
         *,
         recall: Recall = _comes_by_itself,
+        most_waiting: int = NO_BULKHEAD,
     ) -> None:
         self._shared = shared
+        self._most_waiting = most_waiting
         self._apis = apis
         self._recall = recall
         self._queues: dict[str, ApiQueue] = {}
@@ -64,12 +71,19 @@ class SharedGate:
 
     def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
         """What `enter` would raise at once, without I/O."""
-        return self._queue(visit.api).turns_away(visit, patience_seconds)
+        queue = self._queue(visit.api)
+        return queue.turns_away(visit, patience_seconds, crowded=self._crowded_by(queue))
 
     async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         """Wait in turn for a permit. Raises GateBusy when it would take longer than patience."""
         queue = self._queue(visit.api)
-        return queue.try_enter() or await queue.enter(visit, patience_seconds)
+        permit = queue.try_enter()
+        if permit is not None:
+            return permit
+        busy = queue.turns_away(visit, patience_seconds, crowded=self._crowded_by(queue))
+        if busy is not None:
+            raise busy
+        return await queue.enter(visit, patience_seconds)
 
     def snapshot(self) -> dict[str, GateState]:
         """Every API that this process has used."""
@@ -84,9 +98,16 @@ class SharedGate:
         queue = self._queues.get(api)
         if queue is None:
             queue = self._queues[api] = ApiQueue(
-                config_of(self._apis, api), self._shared, self._recall
-            )
+                config_of(self._apis, api), self._shared, self._recall,
+                most_waiting=self._most_waiting // 2,
+            )  # fmt: skip
         return queue
+
+    def _crowded_by(self, queue: ApiQueue) -> bool:
+        """Whether so many wait that this process has no room for others, because of this API."""
+        if queue.demand.waiting < self._most_waiting // 2:
+            return False
+        return sum(each.demand.waiting for each in self._queues.values()) >= self._most_waiting
 
     def _state(self, api: str, queue: ApiQueue) -> GateState:
         limited = config_of(self._apis, api).concurrency is not None

@@ -58,13 +58,16 @@ class QueuePermit:
 class ApiQueue:
     """Those of this process who want to send to one API."""
 
-    def __init__(self, config: ApiConfig, shared: SharedLimits, recall: Recall) -> None:
+    def __init__(
+        self, config: ApiConfig, shared: SharedLimits, recall: Recall, *, most_waiting: int
+    ) -> None:
         self._config = config
         self.demand = Demand()
         self.supply = Supply(config, shared, self.demand, self._serve)
         self._line: FairLine[QueuePermit] = FairLine(config.weights)
         self._parked = Parked(self._line.weight)
         self._recall = recall
+        self._most_waiting = most_waiting
         self._recalling: asyncio.Task[None] | None = None
         self._grant_interval = 0.0  # seconds between two permits, averaged, while somebody waits
         self._granted_at = 0.0
@@ -81,20 +84,23 @@ class ApiQueue:
         start = self._usable_start()
         return None if start is None else self._admit(start)
 
-    def turns_away(self, visit: Visit, patience_seconds: float) -> GateBusy | None:
-        """Whether the wait would be longer than that; if so, when to come back."""
+    def turns_away(
+        self, visit: Visit, patience_seconds: float, *, crowded: bool
+    ) -> GateBusy | None:
+        """When to come back, if the wait would be longer than that or there is no room.
+
+        Compensations find room.
+        """
         if visit.parked:
             self._parked.came(visit)
-        if self._closed or self.expected_wait_seconds(visit) > patience_seconds:
+        full = crowded and not visit.undo
+        if self._closed or full or self.expected_wait_seconds(visit) > patience_seconds:
             return GateBusy(self._come_back(visit))
         return None
 
     async def enter(self, visit: Visit, patience_seconds: float) -> QueuePermit:
-        """Wait in turn. Raises GateBusy when it would take longer than patience."""
+        """Wait in turn. Raises GateBusy when patience is over."""
         deadline = time.monotonic() + patience_seconds
-        busy = self.turns_away(visit, patience_seconds)
-        if busy is not None:
-            raise busy
         served_before = False
         while True:
             permit = await self._turn(visit, deadline, served_before=served_before)
@@ -236,7 +242,8 @@ class ApiQueue:
         interval = self._usual_interval()
         usable = ENOUGH_SECONDS - self.supply.wait_seconds(0)
         enough = usable / interval if interval else 2 * self.supply.slots() - self.demand.in_use
-        return max(math.ceil(min(enough, MOST_RECALLED)) - self.demand.waiting, 0)
+        enough = min(enough, self._most_waiting, self.demand.waiting + MOST_RECALLED)
+        return max(math.ceil(enough) - self.demand.waiting, 0)
 
     def _usual_interval(self) -> float:
         return max(self._interval(), self.supply.interval_seconds)

@@ -1,0 +1,73 @@
+"""A slow API leaves room in the process for the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from orchestrator.coordination.connect import connect
+from orchestrator.coordination.limits import RedisLimits
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.gate import SharedGate
+from orchestrator.ports import Permit, Visit
+
+PATIENCE = 60.0
+SLOW, OTHER = Visit(api="slow"), Visit(api="other")
+
+
+@pytest.fixture
+async def gate() -> AsyncIterator[SharedGate]:
+    apis = {name: ApiConfig(name=name, connections=1) for name in ("slow", "other")}
+    nobody = RedisLimits(connect("redis://127.0.0.1:1/0"), holder_id="h")
+    gate = SharedGate(nobody, apis, most_waiting=10)
+    yield gate
+    await gate.aclose()
+
+
+async def in_line(gate: SharedGate, visit: Visit, runs: int) -> list[asyncio.Task[Permit]]:
+    """One in a call, the others waiting."""
+    tasks = [asyncio.create_task(gate.enter(visit, patience_seconds=PATIENCE)) for _ in range(runs)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+def turned_away(gate: SharedGate, visit: Visit) -> bool:
+    return gate.turns_away(visit, patience_seconds=PATIENCE) is not None
+
+
+async def stop(tasks: list[asyncio.Task[Permit]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_slow_api_may_not_fill_the_process_with_waiting_runs(gate: SharedGate) -> None:
+    waiting = await in_line(gate, SLOW, 10)
+    assert not turned_away(gate, SLOW)
+    waiting += await in_line(gate, SLOW, 1)
+    assert turned_away(gate, SLOW)
+    assert not turned_away(gate, OTHER)
+    await stop(waiting)
+
+
+async def test_compensations_find_room(gate: SharedGate) -> None:
+    waiting = await in_line(gate, SLOW, 11)
+    assert not turned_away(gate, Visit(api="slow", undo=True))
+    await stop(waiting)
+
+
+async def test_the_one_that_waits_little_is_not_turned_away_for_the_other(gate: SharedGate) -> None:
+    waiting = await in_line(gate, SLOW, 9) + await in_line(gate, OTHER, 3)
+    assert turned_away(gate, SLOW)
+    assert not turned_away(gate, OTHER)
+    await stop(waiting)
+
+
+async def test_there_is_room_again_when_some_have_gone(gate: SharedGate) -> None:
+    waiting = await in_line(gate, SLOW, 11)
+    waiting.pop().cancel()
+    await asyncio.sleep(0)
+    assert not turned_away(gate, SLOW)
+    await stop(waiting)
