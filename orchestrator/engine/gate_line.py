@@ -95,6 +95,10 @@ class FairLine(Generic[Turn]):
             return first + self._undo.ahead_of(visit.tenant)
         return first + self._undo.waiting + self._new.ahead_of(visit.tenant)
 
+    def waiting_of(self, visit: Visit) -> int:
+        """How many of its tenant wait, undos and new work apart."""
+        return self._lane(visit).waiting_of(visit.tenant)
+
     def share_of(self, visit: Visit) -> float:
         """The part of the API that its tenant has while all that wait go on waiting."""
         return self._lane(visit).share_of(visit.tenant)
@@ -175,6 +179,10 @@ class _Shared(Generic[Turn]):
             if tenant is not own
         )
         return mine + sum(others)
+
+    def waiting_of(self, name: str) -> int:
+        own = self._tenants.get(name)
+        return own.waiting if own is not None else 0
 
     def share_of(self, name: str) -> float:
         weight = self._line.weight(name)

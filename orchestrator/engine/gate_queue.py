@@ -89,14 +89,18 @@ class ApiQueue:
     ) -> GateBusy | None:
         """When to come back, if the wait would be longer than that or there is no room.
 
-        Compensations find room.
+        In a crowded process compensations find room, and tenants that have not their part of it.
         """
         if visit.parked:
             self._parked.came(visit)
-        full = crowded and not visit.undo
+        full = crowded and self._has_its_part(visit)
         if self._closed or full or self.expected_wait_seconds(visit) > patience_seconds:
             return GateBusy(self._come_back(visit))
         return None
+
+    def _has_its_part(self, visit: Visit) -> bool:
+        part = self._line.share_of(visit) * self._most_waiting
+        return not visit.undo and self._line.waiting_of(visit) >= part
 
     async def enter(self, visit: Visit, patience_seconds: float) -> QueuePermit:
         """Wait in turn. Raises GateBusy when patience is over."""

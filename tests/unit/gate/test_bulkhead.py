@@ -65,6 +65,19 @@ async def test_the_one_that_waits_little_is_not_turned_away_for_the_other(gate: 
     await stop(waiting)
 
 
+async def test_a_tenant_with_little_in_line_finds_room_behind_one_with_much(
+    gate: SharedGate,
+) -> None:
+    waiting = await in_line(gate, SLOW, 12)
+    small = Visit(api="slow", tenant="small")
+    assert turned_away(gate, SLOW)
+    for _ in range(3):
+        assert not turned_away(gate, small)
+        waiting += await in_line(gate, small, 1)
+    assert turned_away(gate, small)
+    await stop(waiting)
+
+
 async def test_there_is_room_again_when_some_have_gone(gate: SharedGate) -> None:
     waiting = await in_line(gate, SLOW, 11)
     waiting.pop().cancel()
