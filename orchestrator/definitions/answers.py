@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.core.exchange import Judgement, Outcome
 from orchestrator.core.plan import Call, Effects
@@ -24,6 +25,7 @@ from orchestrator.definitions.values import ABSENT
 _TRY_LATER = frozenset({408, 425, 429, 503})  # the API did nothing and says so
 _WHO_ARE_YOU = frozenset({401, 403, 407})
 _ABSENT_THERE = frozenset({404, 410})
+_GO_AND_SEE = frozenset({302, 303})  # often said of something that was done
 _IN_PROGRESS = 409  # perhaps our own earlier attempt is still being worked on
 _STATUS_TEXTS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -154,7 +156,8 @@ class AnswerRules:
     def _by_status(self, exchange: Exchange, reason: str) -> Judgement:
         status, after = exchange.response.status, retry_after(exchange)
         server_failed = status >= 500 and status not in _TRY_LATER
-        if server_failed and self._effects is not Effects.NONE:
+        perhaps_done = server_failed or status in _GO_AND_SEE
+        if perhaps_done and self._effects is not Effects.NONE:
             return Judgement(outcome=Outcome.UNKNOWN, retry_after_seconds=after, reason=reason)
         retryable = server_failed or status in _TRY_LATER
         return Judgement(
@@ -169,7 +172,7 @@ class AnswerRules:
         return 400 <= status < 500
 
     def _reason(self, scope: Scope, exchange: Exchange) -> str:
-        detail = _detail(exchange)
+        detail = _redirection(exchange) or _detail(exchange)
         if not detail and exchange.succeeded:
             detail = self._broken(scope)
         return f"{status_text(exchange)}: {detail}" if detail else status_text(exchange)
@@ -217,7 +220,25 @@ def _detail(exchange: Exchange) -> str:
     places = [error, body] if isinstance(error, Mapping) else [body]
     names = ("code", "message", "detail", "title", "error")
     found = [place[name] for place in places for name in names if isinstance(place.get(name), str)]
-    return ": ".join(dict.fromkeys(found[:2]))[:300]
+    return _printable(": ".join(dict.fromkeys(found[:2]))[:300])
+
+
+def _redirection(exchange: Exchange) -> str:
+    """Where a 3xx answer points; only the host, since a query may hold a secret."""
+    target = exchange.response.headers.get("location")
+    if target is None or not 300 <= exchange.response.status < 400:
+        return ""
+    try:
+        host = urlsplit(target).hostname
+    except ValueError:
+        host = None
+    where = f"to {_printable(host[:100])}" if host else "elsewhere"
+    return f"it points {where}, and redirects are not followed; wanted the right base_url or path"
+
+
+def _printable(text: str) -> str:
+    """Text of an API as it may be shown: nothing that moves a cursor or breaks a line."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _conditions(items: Any) -> tuple[Condition, ...]:

@@ -12,8 +12,11 @@ from orchestrator.definitions.problems import RequestRefused
 from orchestrator.errors import Problem
 
 MAX_FORM_DEPTH = 10
+_BRACKETS = frozenset("[]")
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+_SEPARATORS = re.compile(r"[/\\]")
+_DOTS = frozenset({".", ".."})
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
@@ -39,15 +42,27 @@ def scalar_text(value: Any, place: str) -> str:
 def path_segment(value: Any, place: str) -> str:
     """One segment of a path (style `simple`). Raises RequestRefused.
 
-    An empty or dotted segment would lead to another resource, so it is refused.
+    An empty or dotted segment would lead to another resource, so it is refused; also behind a
+    slash that is encoded, since there are servers that decode it before they look.
     """
     if type(value) is str and _PLAIN_SEGMENT.fullmatch(value):
         return value
     items = value if _is_array(value) else [value]
     text = ",".join(quote(scalar_text(item, place), safe="") for item in items)
-    if text in ("", ".", ".."):
-        raise refused(place, repr(text), "text that is not empty, '.' or '..'")
+    if text == "" or any(_has_dot_segment(item) for item in items):
+        raise refused(place, ascii(text)[:100], "text without segments that are empty, '.' or '..'")
     return text
+
+
+def check_path(path: str) -> str:
+    """A whole path as it is. Raises RequestRefused where parts have met to `/../`."""
+    if "/." in path and not _DOTS.isdisjoint(path.split("/")):
+        raise refused("path", path[:100], "a path without segments that are '.' or '..'")
+    return path
+
+
+def _has_dot_segment(value: Any) -> bool:
+    return isinstance(value, str) and not _DOTS.isdisjoint(_SEPARATORS.split(value))
 
 
 def header_value(value: Any, place: str) -> str:
@@ -103,6 +118,8 @@ def _nested_parts(name: str, value: Any, place: str, depth: int = 0) -> Iterator
         return
     if isinstance(value, Mapping):
         for key, item in value.items():
+            if not _BRACKETS.isdisjoint(key):
+                raise refused(place, f"the key {ascii(key)[:60]}", "keys without [ and ] in a form")
             yield from _nested_parts(f"{name}[{key}]", item, place, depth + 1)
     elif _is_array(value):
         for index, item in enumerate(value):

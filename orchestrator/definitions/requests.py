@@ -107,8 +107,10 @@ class HttpRequest:
             yield from self._body.payload.expressions()
 
     def _target(self, scope: Scope) -> str:
-        path = "".join(
-            [self._segment(text, scope) if is_name else text for text, is_name in self._path]
+        path = encoding.check_path(
+            "".join(
+                [self._segment(text, scope) if is_name else text for text, is_name in self._path]
+            )
         )
         parts = [part for p in self._in_query for part in p.query_parts(scope)]
         return f"{path}?{'&'.join(parts)}" if parts else path
@@ -190,6 +192,8 @@ class _Body:
 
 
 _NAME = re.compile(r"\{([^{}]+)\}")
+_PATH_TEXT = "/:@!$&'()*+,;=~%?#"
+"""Of a template's own text, what stands as it is: it is a path already, of somebody we trust."""
 
 
 def path_names(path: str) -> list[str]:
@@ -198,6 +202,9 @@ def path_names(path: str) -> list[str]:
 
 
 def _path_parts(path: str) -> list[tuple[str, bool]]:
-    """The template in pieces: (text, False) or (parameter name, True)."""
+    """The template in pieces: (percent-encoded text, False) or (parameter name, True)."""
     pieces = _NAME.split(path)
-    return [(piece, index % 2 == 1) for index, piece in enumerate(pieces) if piece]
+    return [
+        (piece, True) if index % 2 else (quote(piece, safe=_PATH_TEXT), False)
+        for index, piece in enumerate(pieces) if piece
+    ]  # fmt: skip

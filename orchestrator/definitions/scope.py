@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
+import orjson
 
 from orchestrator.core.exchange import Facts, FrozenRequest, Response
 from orchestrator.definitions.values import ABSENT
 
 _EMPTY_BY_DESIGN = frozenset({204, 205, 304})
 _UNREAD = object()
+MOST_LEVELS = 250
+"""Of arrays and objects inside each other. What writes JSON further on stops not far above."""
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,60}/[\w!#$&^.+-]{1,60}", re.ASCII)
 
 
 class UnreadableBody(Exception):
@@ -56,8 +61,16 @@ class Exchange:
             return ABSENT
         parsed = _json(raw)
         if parsed is ABSENT and self.succeeded:
-            raise UnreadableBody(f"{len(raw)} bytes that are not JSON")
+            raise UnreadableBody(self._unreadable(raw))
         return parsed
+
+    def _unreadable(self, raw: bytes) -> str:
+        """What was found instead of JSON; nothing of the body itself, which may hold anything."""
+        if not raw:
+            return "it is empty; wanted JSON"
+        named = _MEDIA_TYPE.match(self.response.headers.get("content-type", ""))
+        kind = f" of {named[0]}" if named else ""
+        return f"{len(raw)} bytes{kind} that are not JSON"
 
     @property
     def whole_body(self) -> Any:
@@ -106,16 +119,50 @@ def _json(raw: bytes) -> Any:
     """What the bytes say, or ABSENT.
 
     The quick reader and the thorough one agree wherever both read. The latter also takes UTF-16, a
-    byte order mark and lone surrogates.
+    byte order mark and lone surrogates. Of a key that is there twice both take the last value.
     """
+    parsed = _parsed(raw)
+    brackets = raw.count(b"[") + raw.count(b"{")
+    return ABSENT if brackets > MOST_LEVELS and _is_too_deep(parsed) else parsed
+
+
+def _parsed(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         pass
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
+        return json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return ABSENT
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Whether it could be read, but not be compared, kept or sent on."""
+    try:
+        orjson.dumps(value)  # which stops at 254 levels, and is twenty times as fast as the loop
+        return False
+    except TypeError:  # that, or something else that it does not write
+        layer = [value]
+    for _ in range(MOST_LEVELS):
+        layer = [item for one in layer for item in _items(one)]
+        if not layer:
+            return False
+    return True
+
+
+def _items(value: Any) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else ()
+
+
+def _finite(text: str) -> float:
+    """A number beyond a double would become Infinity, which is not JSON."""
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(text[:20])
+    return number
 
 
 def _refuse_constant(name: str) -> None:

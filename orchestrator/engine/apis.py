@@ -23,13 +23,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import limits
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orchestrator.definitions.sources import TASKS_API
+from orchestrator.engine.base_url import checked_base_url, shown_base_url
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Rate
 
@@ -138,9 +138,9 @@ def base_url_override(name: str) -> str | None:
     if not found:
         return None
     try:
-        return _base_url(found)
+        return checked_base_url(found)
     except ValueError as error:
-        problem = Problem(place=variable, found=repr(found), wanted=str(error))
+        problem = Problem(place=variable, found=shown_base_url(found), wanted=str(error))
         raise InvalidSetting("the environment is not valid", problems=[problem]) from None
 
 
@@ -157,17 +157,6 @@ def _load(path: Path) -> ApiConfig:
     config = file.config(default_name=path.stem)
     override = base_url_override(config.name)
     return replace(config, base_url=override) if override else config
-
-
-def _base_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("an address such as https://api.example/v1")
-    if parts.username or parts.password:
-        raise ValueError("an address without credentials; they belong to auth")
-    if parts.query or parts.fragment:
-        raise ValueError("an address without query and fragment")
-    return text.rstrip("/")
 
 
 def _reference(text: str) -> str:
@@ -240,7 +229,7 @@ class _Auth(_Strict):
 
 class _File(_Strict):
     api: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    base_url: Annotated[str, AfterValidator(_base_url)] | None = None
+    base_url: Annotated[str, AfterValidator(checked_base_url)] | None = None
     rate: Annotated[str, AfterValidator(_rates)] | None = None
     concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     rate_headroom_seconds: Annotated[float, Field(ge=0.01, le=1)] = 0.04

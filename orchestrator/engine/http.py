@@ -13,22 +13,27 @@ table.
 from __future__ import annotations
 
 import asyncio
+import select
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError, RawResponseMessage
-from aiohttp.streams import StreamReader
-from multidict import CIMultiDictProxy
+from aiohttp.http import HttpProcessingError, HttpVersion10, HttpVersion11, RawResponseMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.engine.apis import ApiConfig, config_of
-from orchestrator.engine.egress import EgressRefused, GuardedResolver, check_literal
+from orchestrator.engine.base_url import checked_base_url, shown_base_url
+from orchestrator.engine.egress import EgressRefused, GuardedResolver, guarded_sockets
+from orchestrator.engine.http_body import ACCEPT_ENCODING, BadAnswer, read_body
 from orchestrator.engine.http_head import Header, HeadWriter
 from orchestrator.errors import InDoubt, InvalidSetting, NotLanded
 from orchestrator.ports import AttemptContext
@@ -37,6 +42,8 @@ DNS_CACHE_SECONDS = 10
 CREDENTIAL_CACHE_SECONDS = 30.0
 USER_AGENT = "saga-orchestrator"
 _SWITCHING_PROTOCOLS = 101
+_MOST_INTERIM_ANSWERS = 20
+_VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 
 BaseUrl = Callable[[str], str | None]
 
@@ -84,11 +91,13 @@ class _Client:
         self.config = config
         self._credential = ("", 0.0)  # header value, when to read it again
         self._known_route: _Route | None = None
+        self._kept: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
         self._connector = aiohttp.TCPConnector(
             limit=config.connections,
             resolver=GuardedResolver(
                 allow_private=config.allow_private_addresses, timeout_seconds=config.connect_seconds
             ),
+            socket_factory=guarded_sockets(allow_private=config.allow_private_addresses),
             ttl_dns_cache=DNS_CACHE_SECONDS,
             force_close=config.keep_alive_seconds == 0,
             keepalive_timeout=config.keep_alive_seconds or None,
@@ -112,7 +121,7 @@ class _Client:
                 message, body = await self._exchange(connection, request, text, timeout_seconds)
         except (EgressRefused, ValueError) as error:  # ValueError: an address that is none
             raise self._refused(error, stage) from error
-        except (aiohttp.ClientError, HttpProcessingError, OSError, _TooLarge) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, BadAnswer) as error:
             raise self._outcome(error, stage, begun) from error  # OSError: timeouts too
         return Response(
             status=message.code, headers=_lower(message.headers), body=body,
@@ -125,11 +134,9 @@ class _Client:
     # --- what goes out ------------------------------------------------------------------------
 
     def _route(self, base: str) -> _Route:
-        """The way to a base URL. Raises EgressRefused, ValueError."""
+        """The way to a base URL. Raises ValueError."""
         route = self._known_route
         if route is None or route.base != base:
-            host = urlsplit(base).hostname or ""
-            check_literal(host, allow_private=self.config.allow_private_addresses)
             route = self._known_route = _Route.to(base, self.config.headers)
         return route
 
@@ -159,7 +166,7 @@ class _Client:
         while True:
             connection = await self._connector.connect(route.request, [], self._connecting)
             protocol = connection.protocol
-            if protocol is not None and protocol.should_close:
+            if protocol is not None and (protocol.should_close or self._is_stale(connection)):
                 connection.close()  # it got an answer while idle: not one to a request of ours
                 continue
             if may_leave():
@@ -167,6 +174,18 @@ class _Client:
             connection.release()
             why = f"{self.config.name}: this process was held up before the request could leave"
             raise NotLanded(why, retryable=True)
+
+    def _is_stale(self, connection: Connection) -> bool:
+        """Whether a kept connection was closed by the server, or has something to read.
+
+        The event loop may not have seen it yet. On a new connection tickets of TLS may be waiting.
+        """
+        transport = connection.transport
+        if connection.protocol not in self._kept or transport is None:
+            return False
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     # --- what comes back ----------------------------------------------------------------------
 
@@ -179,21 +198,21 @@ class _Client:
             assert protocol is not None, "it was handed out just now"
             assert transport is not None, "it was handed out just now"
             protocol.set_response_params(
-                skip_payload=request.method == "HEAD", read_until_eof=True,
+                skip_payload=request.method == "HEAD", read_until_eof=True, auto_decompress=False,
                 read_timeout=self._read_seconds(seconds),
             )  # fmt: skip
             transport.write(text)
             protocol.start_timeout()
-            message, content = await protocol.read()
-            while (
-                message.code < 200 and message.code != _SWITCHING_PROTOCOLS
-            ):  # the answer is to come
-                message, content = await protocol.read()
-            body = await self._body(message, content)
+            message, content = await _answer(protocol)
+            body = await read_body(message, content, largest=self.config.max_response_bytes)
         except BaseException:
             connection.close()
             raise
-        connection.release()
+        if _tells_of_a_body_it_has_not(message, content):
+            connection.close()  # a server that sends it all the same must not answer our next call
+        else:
+            self._kept.add(protocol)
+            connection.release()
         return message, body
 
     def _read_seconds(self, seconds: float | None) -> float | None:
@@ -203,21 +222,6 @@ class _Client:
         """
         longest = max(self.config.read_seconds, seconds or 0.0)
         return longest if longest < (seconds or self.config.total_seconds) else None
-
-    async def _body(self, message: RawResponseMessage, content: StreamReader) -> bytes:
-        """The whole body, decompressed, never more than the configured size in memory."""
-        largest = self.config.max_response_bytes
-        announced = message.headers.get("Content-Length")
-        if announced is not None and int(announced) > largest:
-            raise _TooLarge
-        if announced is not None and message.compression is None:
-            return await content.read()
-        parts = bytearray()
-        async for part in content.iter_any():
-            parts += part
-            if len(parts) > largest:
-                raise _TooLarge
-        return bytes(parts)
 
     def _outcome(self, error: Exception, stage: _Stage, begun: float) -> NotLanded | InDoubt:
         name = self.config.name
@@ -229,8 +233,8 @@ class _Client:
     def _why(self, error: Exception, seconds: float) -> str:
         """What happened, without the URL: queries may hold what is nobody's business."""
         match error:
-            case _TooLarge():
-                return f"the answer is larger than {self.config.max_response_bytes} bytes"
+            case BadAnswer():
+                return str(error)
             case TimeoutError():
                 return f"no answer within {seconds:.1f} s"
             case aiohttp.ClientConnectorError():
@@ -250,8 +254,26 @@ class _Client:
         return InDoubt(reason) if stage.connected else NotLanded(reason, settles_doubt=False)
 
 
-class _TooLarge(Exception):
-    """The answer's body exceeds the limit."""
+async def _answer(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
+    """The head of the answer itself, after hints such as 103 Early Hints. Raises BadAnswer."""
+    for _ in range(_MOST_INTERIM_ANSWERS + 1):
+        message, content = await protocol.read()
+        if message.version not in _VERSIONS:
+            raise BadAnswer("an answer that is not HTTP/1.1 or HTTP/1.0")
+        if message.code == _SWITCHING_PROTOCOLS:
+            raise BadAnswer("a change of protocol that nobody asked for (101)")
+        if message.code < 100:
+            raise BadAnswer(f"an answer that is not HTTP (status {message.code:03})")
+        if message.code >= 200:
+            return message, content
+    raise BadAnswer(f"more than {_MOST_INTERIM_ANSWERS} answers of status 1xx and no other")
+
+
+def _tells_of_a_body_it_has_not(message: RawResponseMessage, content: StreamReader) -> bool:
+    """As answers to HEAD do, and 304."""
+    if content is not EMPTY_PAYLOAD:
+        return False
+    return message.chunked or message.headers.get("Content-Length", "0") != "0"
 
 
 @dataclass(slots=True)
@@ -272,8 +294,13 @@ class _Route:
     @staticmethod
     def to(base: str, headers: tuple[Header, ...]) -> _Route:
         """With the headers that every request gets which does not set them. Raises ValueError."""
-        url = URL(base, encoded=True)
-        own = {"User-Agent": USER_AGENT, **dict(headers)}
+        try:
+            url = URL(checked_base_url(base), encoded=True)
+        except ValueError as error:
+            found = shown_base_url(base)
+            raise ValueError(f"its base URL: found {found}; wanted {error}") from None
+        own = CIMultiDict({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPT_ENCODING})
+        own.update(headers)
         request = ClientRequest("GET", url, headers=own, loop=asyncio.get_running_loop())
         head = HeadWriter(prefix=urlsplit(base).path, defaults=request.headers.items())
         return _Route(base=base, request=request, head=head)

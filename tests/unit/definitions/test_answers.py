@@ -40,7 +40,14 @@ def criteria(*conditions: str) -> list[dict[str, str]]:
     [
         (200, Effects.KEYED, LANDED, False, False),
         (204, Effects.NONE, LANDED, False, False),
-        (302, Effects.KEYED, NOT_LANDED, False, False),
+        (300, Effects.KEYED, NOT_LANDED, False, False),
+        (301, Effects.KEYED, NOT_LANDED, False, False),
+        (302, Effects.KEYED, UNKNOWN, False, False),
+        (302, Effects.NONE, NOT_LANDED, False, False),
+        (303, Effects.UNKEYED, UNKNOWN, False, False),
+        (303, Effects.NONE, NOT_LANDED, False, False),
+        (307, Effects.UNKEYED, NOT_LANDED, False, False),
+        (308, Effects.KEYED, NOT_LANDED, False, False),
         (400, Effects.KEYED, NOT_LANDED, False, True),
         (401, Effects.KEYED, NOT_LANDED, False, False),
         (403, Effects.KEYED, NOT_LANDED, False, False),
@@ -57,6 +64,8 @@ def criteria(*conditions: str) -> list[dict[str, str]]:
         (503, Effects.UNKEYED, NOT_LANDED, True, False),
         (504, Effects.UNKEYED, UNKNOWN, False, False),
         (599, Effects.NONE, NOT_LANDED, True, False),
+        (999, Effects.NONE, NOT_LANDED, True, False),
+        (999, Effects.KEYED, UNKNOWN, False, False),
     ],
 )
 def test_without_criteria_the_status_decides(

@@ -48,10 +48,45 @@ def test_what_follows_from_the_body_cannot_be_set(name: str) -> None:
 def test_line_breaks_are_refused_wherever_they_are(bad: str) -> None:
     with pytest.raises(ValueError, match="header 'X-A' holds a line break"):
         WRITER.write("PUT", "/", [("X-B", "fine"), ("X-A", bad)], 0)
-    with pytest.raises(ValueError, match="holds a line break"):
+    with pytest.raises(ValueError, match="is not a header's name"):
         WRITER.write("PUT", "/", [(bad, "1")], 0)
     with pytest.raises(ValueError, match="request line holds a line break"):
-        WRITER.write("PUT", bad, [], 0)
+        WRITER.write("PUT", f"/{bad}", [], 0)
+
+
+@pytest.mark.parametrize(
+    "target", ["/a b", "/a HTTP/1.1\r\nX: 1", "/ü", "/\x7f", "a", "", "//\ud800", "http://b/ c"]
+)
+def test_a_target_cannot_end_early(target: str) -> None:
+    writer = HeadWriter(prefix="", defaults=[])
+    with pytest.raises(ValueError, match="wanted a method and a percent-encoded path"):
+        writer.write("GET", target, [], 0)
+
+
+@pytest.mark.parametrize("method", ["GET /admin HTTP/1.1\r\nX:", "G T", "", "GÉT", "GET\0"])
+def test_a_method_is_one_word(method: str) -> None:
+    with pytest.raises(ValueError, match="wanted a method"):
+        WRITER.write(method, "/", [], 0)
+
+
+@pytest.mark.parametrize("name", ["X Y", "X:", "", "Ü", "X\t", "(X)"])
+def test_the_name_of_a_header_is_one_word(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a header's name"):
+        WRITER.write("GET", "/", [(name, "1")], 0)
+
+
+@pytest.mark.parametrize("name", ["Host", "connection", "Keep-Alive", "TE", "Proxy-Connection"])
+def test_what_belongs_to_the_connection_cannot_be_set(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be set"):
+        WRITER.write("GET", "/", [(name, "x")], 0)
+
+
+def test_a_head_longer_than_any_server_takes_is_refused() -> None:
+    assert len(WRITER.write("GET", "/" + "a" * 60_000, [], 0)) > 60_000
+    with pytest.raises(ValueError, match=r"its head has \d+ bytes; wanted at most 65536"):
+        WRITER.write("GET", "/" + "a" * 66_000, [], 0)
+    with pytest.raises(ValueError, match="wanted at most 65536"):
+        WRITER.write("GET", "/", [("X-A", "a" * 66_000)], 0)
 
 
 def test_text_that_has_no_bytes_is_refused() -> None:
