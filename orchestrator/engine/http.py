@@ -13,15 +13,12 @@ table.
 from __future__ import annotations
 
 import asyncio
-import select
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, HttpVersion10, HttpVersion11, RawResponseMessage
@@ -32,13 +29,19 @@ from yarl import URL
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.engine.apis import ApiConfig, config_of
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
-from orchestrator.engine.egress import EgressRefused, GuardedResolver, guarded_sockets
-from orchestrator.engine.http_body import ACCEPT_ENCODING, BadAnswer, read_body
+from orchestrator.engine.egress import EgressRefused
+from orchestrator.engine.http_body import (
+    ACCEPT_ENCODING,
+    BadAnswer,
+    check_framing,
+    read_body,
+    without_its_bytes,
+)
+from orchestrator.engine.http_connections import Connector, Protocol, is_stale
 from orchestrator.engine.http_head import Header, HeadWriter
 from orchestrator.errors import InDoubt, InvalidSetting, NotLanded
 from orchestrator.ports import AttemptContext
 
-DNS_CACHE_SECONDS = 10
 CREDENTIAL_CACHE_SECONDS = 30.0
 USER_AGENT = "saga-orchestrator"
 _SWITCHING_PROTOCOLS = 101
@@ -91,17 +94,7 @@ class _Client:
         self.config = config
         self._credential = ("", 0.0)  # header value, when to read it again
         self._known_route: _Route | None = None
-        self._kept: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
-        self._connector = aiohttp.TCPConnector(
-            limit=config.connections,
-            resolver=GuardedResolver(
-                allow_private=config.allow_private_addresses, timeout_seconds=config.connect_seconds
-            ),
-            socket_factory=guarded_sockets(allow_private=config.allow_private_addresses),
-            ttl_dns_cache=DNS_CACHE_SECONDS,
-            force_close=config.keep_alive_seconds == 0,
-            keepalive_timeout=config.keep_alive_seconds or None,
-        )
+        self._connector = Connector(config)
         self._connecting = aiohttp.ClientTimeout(sock_connect=config.connect_seconds)
 
     async def send(
@@ -165,27 +158,14 @@ class _Client:
         """A connection on which the request may leave now."""
         while True:
             connection = await self._connector.connect(route.request, [], self._connecting)
-            protocol = connection.protocol
-            if protocol is not None and (protocol.should_close or self._is_stale(connection)):
-                connection.close()  # it got an answer while idle: not one to a request of ours
+            if is_stale(connection):
+                connection.close()  # what it got while idle is no answer to a request of ours
                 continue
             if may_leave():
                 return connection
             connection.release()
             why = f"{self.config.name}: this process was held up before the request could leave"
             raise NotLanded(why, retryable=True)
-
-    def _is_stale(self, connection: Connection) -> bool:
-        """Whether a kept connection was closed by the server, or has something to read.
-
-        The event loop may not have seen it yet. On a new connection tickets of TLS may be waiting.
-        """
-        transport = connection.transport
-        if connection.protocol not in self._kept or transport is None:
-            return False
-        poll = select.poll()
-        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
 
     # --- what comes back ----------------------------------------------------------------------
 
@@ -195,8 +175,9 @@ class _Client:
         """Send and read the whole answer; a connection on which that fails is closed."""
         try:
             protocol, transport = connection.protocol, connection.transport
-            assert protocol is not None, "it was handed out just now"
+            assert isinstance(protocol, Protocol), "it was handed out just now"
             assert transport is not None, "it was handed out just now"
+            protocol.idle = False
             protocol.set_response_params(
                 skip_payload=request.method == "HEAD", read_until_eof=True, auto_decompress=False,
                 read_timeout=self._read_seconds(seconds),
@@ -211,7 +192,7 @@ class _Client:
         if _tells_of_a_body_it_has_not(message, content):
             connection.close()  # a server that sends it all the same must not answer our next call
         else:
-            self._kept.add(protocol)
+            protocol.idle = True
             connection.release()
         return message, body
 
@@ -227,8 +208,8 @@ class _Client:
         name = self.config.name
         why = self._why(error, time.monotonic() - begun)
         if stage.connected:
-            return InDoubt(f"{name}: {why} after the request may have left")
-        return NotLanded(f"{name}: {why} before the request could leave", retryable=True)
+            return InDoubt(f"{name}: {why}, after the request may have left")
+        return NotLanded(f"{name}: {why}, before the request could leave", retryable=True)
 
     def _why(self, error: Exception, seconds: float) -> str:
         """What happened, without the URL: queries may hold what is nobody's business."""
@@ -240,9 +221,9 @@ class _Client:
             case aiohttp.ClientConnectorError():
                 return f"no connection to {error.host}:{error.port} ({error.os_error})"
             case HttpProcessingError():
-                return f"an answer that is not HTTP ({error.message})"
+                return f"an answer that is not HTTP ({without_its_bytes(error.message)})"
             case aiohttp.ClientPayloadError():
-                return f"the connection was lost ({error})"
+                return "the connection was lost before the answer was whole"
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
                 return f"the connection was lost ({type(error).__name__})"
             case _:
@@ -254,7 +235,7 @@ class _Client:
         return InDoubt(reason) if stage.connected else NotLanded(reason, settles_doubt=False)
 
 
-async def _answer(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
+async def _answer(protocol: Protocol) -> tuple[RawResponseMessage, StreamReader]:
     """The head of the answer itself, after hints such as 103 Early Hints. Raises BadAnswer."""
     for _ in range(_MOST_INTERIM_ANSWERS + 1):
         message, content = await protocol.read()
@@ -265,6 +246,7 @@ async def _answer(protocol: ResponseHandler) -> tuple[RawResponseMessage, Stream
         if message.code < 100:
             raise BadAnswer(f"an answer that is not HTTP (status {message.code:03})")
         if message.code >= 200:
+            check_framing(message)
             return message, content
     raise BadAnswer(f"more than {_MOST_INTERIM_ANSWERS} answers of status 1xx and no other")
 

@@ -8,6 +8,7 @@ about twice the limit.
 
 from __future__ import annotations
 
+import re
 import zlib
 
 from aiohttp.http import RawResponseMessage
@@ -22,6 +23,24 @@ _LONGEST_SHOWN = 60
 
 class BadAnswer(Exception):
     """An answer that cannot be used, with the reason in plain words."""
+
+
+def check_framing(message: RawResponseMessage) -> None:
+    """Raises BadAnswer where others might see another end of the answer than the parser does.
+
+    It takes a body as it is when it knows nothing of its transfer coding, and a length whose name
+    ends with a space. What else is ambiguous it refuses itself.
+    """
+    coding = message.headers.get("Transfer-Encoding")
+    if coding is not None and coding.strip().lower() != "chunked":
+        raise BadAnswer(f"a Transfer-Encoding of {_shown(coding)}, wanted chunked or none")
+    if " " in "".join(message.headers):
+        raise BadAnswer("an answer that is not HTTP (a space before the colon of a header)")
+
+
+def without_its_bytes(text: str) -> str:
+    """A parser's complaint without what it complains of: that might repeat a credential."""
+    return re.split(r":\s", text.removeprefix("Bad status line:\n  "), maxsplit=1)[0]
 
 
 async def read_body(message: RawResponseMessage, content: StreamReader, *, largest: int) -> bytes:
@@ -54,8 +73,7 @@ def _encoding(message: RawResponseMessage) -> str:
     if not found:
         return ""
     if len(found) > 1 or found[0] not in ("gzip", "deflate"):
-        shown = ascii(text)[:_LONGEST_SHOWN]
-        raise BadAnswer(f"the answer is packed as {shown}, wanted {ACCEPT_ENCODING} or nothing")
+        raise BadAnswer(f"a Content-Encoding of {_shown(text)}, wanted {ACCEPT_ENCODING} or none")
     return found[0]
 
 
@@ -65,7 +83,7 @@ async def _unpacked(content: StreamReader, encoding: str, largest: int) -> bytes
         async for part in content.iter_any():
             unpacker.feed(part)
     except zlib.error:
-        raise BadAnswer(f"the answer is not the {encoding} that it says it is") from None
+        raise BadAnswer(f"an answer that is not the {encoding} it says it is") from None
     return unpacker.end()
 
 
@@ -93,7 +111,7 @@ class _Unpacker:
     def end(self) -> bytes:
         """The whole. Raises BadAnswer when its end is missing."""
         if self._packed and (self._stream is None or not self._stream.eof):
-            raise BadAnswer(f"the {self._encoding} of the answer is cut off")
+            raise BadAnswer(f"an answer whose {self._encoding} is cut off")
         return bytes(self._out)
 
     def _stream_for(self, part: bytes) -> zlib._Decompress:
@@ -103,9 +121,13 @@ class _Unpacker:
         elif self._stream.eof:
             self._members += 1
             if self._encoding != "gzip" or self._members > _MOST_MEMBERS:
-                raise BadAnswer(f"the {self._encoding} of the answer goes on after its end")
+                raise BadAnswer(f"an answer whose {self._encoding} goes on after its end")
             self._stream = zlib.decompressobj(_GZIP)
         return self._stream
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:_LONGEST_SHOWN])
 
 
 def _too_large(largest: int) -> BadAnswer:
