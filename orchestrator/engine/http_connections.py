@@ -61,9 +61,11 @@ class Connector(aiohttp.TCPConnector):
             force_close=config.keep_alive_seconds == 0,
             keepalive_timeout=config.keep_alive_seconds or None,
         )
-        self._factory = functools.partial[ResponseHandler](
-            Protocol, loop=asyncio.get_running_loop()
-        )
+        self._factory = functools.partial(_protocol, asyncio.get_running_loop())
+
+
+def _protocol(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return Protocol(loop)
 
 
 def is_stale(connection: Connection) -> bool:
