@@ -19,8 +19,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from orchestrator.engine.addresses import address_of, is_permitted, refusal
 
 
-class EgressRefused(Exception):
-    """The address may not be connected to."""
+class EgressRefused(OSError):
+    """The address may not be connected to.
+
+    An OSError, since that is what a race between several addresses expects of each.
+    """
 
 
 def guarded_sockets(*, allow_private: bool) -> Callable[[AddrInfoType], socket.socket]:

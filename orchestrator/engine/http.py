@@ -112,10 +112,10 @@ class _Client:
                 connection = await self._connection(route, may_leave)
                 stage.connected = True
                 message, body = await self._exchange(connection, request, text, timeout_seconds)
-        except (EgressRefused, ValueError) as error:  # ValueError: an address that is none
-            raise self._refused(error, stage) from error
         except (aiohttp.ClientError, HttpProcessingError, OSError, BadAnswer) as error:
             raise self._outcome(error, stage, begun) from error  # OSError: timeouts too
+        except ValueError as error:  # after the above: errors of certificates are both
+            raise self._refused(error, stage) from error
         return Response(
             status=message.code, headers=_lower(message.headers), body=body,
             seconds=time.monotonic() - begun,
@@ -206,28 +206,13 @@ class _Client:
 
     def _outcome(self, error: Exception, stage: _Stage, begun: float) -> NotLanded | InDoubt:
         name = self.config.name
-        why = self._why(error, time.monotonic() - begun)
+        cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+        if isinstance(cause, EgressRefused):
+            return self._refused(cause, stage)
+        why = _why(error, stage, time.monotonic() - begun)
         if stage.connected:
             return InDoubt(f"{name}: {why}, after the request may have left")
         return NotLanded(f"{name}: {why}, before the request could leave", retryable=True)
-
-    def _why(self, error: Exception, seconds: float) -> str:
-        """What happened, without the URL: queries may hold what is nobody's business."""
-        match error:
-            case BadAnswer():
-                return str(error)
-            case TimeoutError():
-                return f"no answer within {seconds:.1f} s"
-            case aiohttp.ClientConnectorError():
-                return f"no connection to {error.host}:{error.port} ({error.os_error})"
-            case HttpProcessingError():
-                return f"an answer that is not HTTP ({without_its_bytes(error.message)})"
-            case aiohttp.ClientPayloadError():
-                return "the connection was lost before the answer was whole"
-            case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-                return f"the connection was lost ({type(error).__name__})"
-            case _:
-                return f"{type(error).__name__}: {error}"
 
     def _refused(self, error: Exception, stage: _Stage) -> NotLanded | InDoubt:
         """A request that cannot be sent as it is: a forbidden address, a line break in a header."""
@@ -286,6 +271,28 @@ class _Route:
         request = ClientRequest("GET", url, headers=own, loop=asyncio.get_running_loop())
         head = HeadWriter(prefix=urlsplit(base).path, defaults=request.headers.items())
         return _Route(base=base, request=request, head=head)
+
+
+def _why(error: Exception, stage: _Stage, seconds: float) -> str:
+    """What happened, without the URL: queries may hold what is nobody's business."""
+    match error:
+        case BadAnswer():
+            return str(error)
+        case TimeoutError():
+            return f"no {'answer' if stage.connected else 'connection'} within {seconds:.1f} s"
+        case aiohttp.ClientConnectorCertificateError():
+            why = getattr(error.certificate_error, "verify_message", "not valid")
+            return f"no trust in the certificate of {error.host}:{error.port} ({why})"
+        case aiohttp.ClientConnectorError():
+            return f"no connection to {error.host}:{error.port} ({error.os_error})"
+        case HttpProcessingError():
+            return f"an answer that is not HTTP ({without_its_bytes(error.message)})"
+        case aiohttp.ClientPayloadError():
+            return "the connection was lost before the answer was whole"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return f"the connection was lost ({type(error).__name__})"
+        case _:
+            return f"{type(error).__name__}: {error}"
 
 
 def _lower(headers: CIMultiDictProxy[str]) -> dict[str, str]:

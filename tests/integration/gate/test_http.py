@@ -236,7 +236,7 @@ async def test_no_connection_free_in_time() -> None:
     async with raw_server(slow) as server, http(server.url, config) as transport:
         first = asyncio.create_task(send(transport))
         await asyncio.sleep(0.1)
-        with pytest.raises(NotLanded, match="no answer within") as error:
+        with pytest.raises(NotLanded, match="no connection within") as error:
             await send(transport, timeout=0.2)
         assert (await first).status == 200
     assert error.value.retryable
