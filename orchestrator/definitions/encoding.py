@@ -15,6 +15,7 @@ MAX_FORM_DEPTH = 10
 _BRACKETS = frozenset("[]")
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _SEPARATORS = re.compile(r"[/\\]")
 _DOTS = frozenset({".", ".."})
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
@@ -30,6 +31,8 @@ def scalar_text(value: Any, place: str) -> str:
     """Text of a string, number or boolean. Raises RequestRefused for the rest."""
     match value:
         case str():
+            if not value.isascii() and _HALF_A_PAIR.search(value):
+                raise refused(place, "a lone surrogate", "text that UTF-8 can hold")
             return value
         case bool():
             return "true" if value else "false"
