@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.engine.apis import ApiConfig, Auth, Secret
@@ -511,3 +513,51 @@ async def test_what_the_event_loop_has_not_seen_yet_is_not_taken_for_an_answer(
             assert (await send(transport)).body == b"2"
     finally:
         server.close()
+
+
+# --- anything -------------------------------------------------------------------------------------
+
+SEEDS = sorted(
+    {
+        *(answer for answer, _ in REFUSED.values()),
+        *(answer for answer, _ in TAKEN.values()),
+        *PHASES.values(),
+    }
+)
+
+
+@st.composite
+def mangled(draw: st.DrawFn) -> bytes:
+    """An answer of above with a few bytes inserted, replaced or lost."""
+    text = draw(st.sampled_from(SEEDS))[:3000]
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(text)))
+        more = draw(st.sampled_from([b"\r\n", b"\0", b":", b" ", b"0", b"chunked"]) | st.binary())
+        text = text[:at] + more + text[at + draw(st.integers(0, 5)) :]
+    return text
+
+
+@given(st.lists(mangled() | st.binary(), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_whatever_arrives_is_an_answer_or_a_doubt(parts: list[bytes]) -> None:
+    """Never another error, and never a wait for more than there is."""
+
+    statuses: list[int] = []
+    reasons: list[str] = []
+
+    async def call() -> None:
+        async def answer(_: RawServer, __: bytes, writer: asyncio.StreamWriter) -> None:
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0)
+            writer.close()
+
+        try:
+            statuses.append((await ask(answer, timeout=20.0)).status)
+        except InDoubt as error:
+            reasons.append(str(error))
+
+    asyncio.run(call())
+    assert len(statuses + reasons) == 1
+    assert all(200 <= status <= 999 for status in statuses)
+    assert all(text.isprintable() and "no answer within" not in text for text in reasons)
