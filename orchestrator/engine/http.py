@@ -189,8 +189,9 @@ class _Client:
         except BaseException:
             connection.close()
             raise
-        if _tells_of_a_body_it_has_not(message, content):
-            connection.close()  # a server that sends it all the same must not answer our next call
+        if _tells_of_a_body_it_has_not(message, content) or transport.get_write_buffer_size():
+            # What may still come from there, or go there, must not meet our next call.
+            connection.close()
         else:
             protocol.idle = True
             connection.release()

@@ -13,8 +13,8 @@ import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -458,6 +458,45 @@ async def test_the_body_of_an_answer_to_head_is_not_for_the_next_request() -> No
     async with raw_server(answer) as server, http(server.url) as transport:
         assert (await send(transport, HEAD)).body == b""
         assert (await send(transport, PUT)).body == b"good"
+
+
+@asynccontextmanager
+async def reads_heads_only(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that answers when it has read a head, and never reads a body."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        reader._transport.pause_reading()
+        writer.write(answer)
+        writers.append(writer)
+
+    writers: list[asyncio.StreamWriter] = []
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", heads
+    finally:
+        for writer in writers:
+            writer.transport.abort()
+        listener.close()
+
+
+LARGE = replace(PUT, body=bytes(30_000_000))  # more than the kernel takes
+
+
+async def test_a_server_that_does_not_read_is_not_waited_for_longer_than_allowed() -> None:
+    async with reads_heads_only(b"") as (url, heads), http(url) as transport:
+        with pytest.raises(InDoubt, match=r"no answer within 0\.\d s"):
+            await send(transport, LARGE, timeout=0.5)
+    assert len(heads) == 1
+
+
+async def test_an_answer_before_all_of_the_request_is_the_last_of_its_connection() -> None:
+    """Or the next request would stand behind the rest of this one."""
+    early = body(b"", status=b"413 Content Too Large")
+    async with reads_heads_only(early) as (url, heads), http(url) as transport:
+        assert [(await send(transport, LARGE)).status for _ in range(2)] == [413, 413]
+    assert len(heads) == 2
 
 
 class _BlockingServer:
