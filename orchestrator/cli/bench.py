@@ -70,6 +70,12 @@ def peers(context: typer.Context) -> None:
     _become("tests.bench.peers", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def gate(context: typer.Context) -> None:
+    """What the gate makes of an API's limits, as the API sees it."""
+    _become("tests.bench.gate", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

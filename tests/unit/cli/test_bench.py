@@ -20,6 +20,7 @@ COMMANDS = {
     "recovery": "tests.faults.chaos.recovery",
     "engine": "tests.bench.engine",
     "peers": "tests.bench.peers",
+    "gate": "tests.bench.gate",
 }
 
 
@@ -40,7 +41,7 @@ def test_options_are_handed_on(
     assert became == [(sys.executable, wanted)]
 
 
-@pytest.mark.parametrize("command", ["chaos", "recovery", "peers"])
+@pytest.mark.parametrize("command", ["chaos", "recovery", "peers", "gate"])
 def test_it_is_there_in_this_tree(command: str) -> None:
     bench._check_there(COMMANDS[command])
 
