@@ -114,18 +114,15 @@ def contended(
 ) -> tuple[float, float]:
     """From when each tenant has been served once until the first has had this share of its calls.
 
-    `calls` in order of arrival. Raises ValueError when a tenant was never served.
+    `calls` in order of arrival, at least one. All of their time when a tenant was never served.
     """
     by_tenant = {tenant: [call.at for call in calls if call.tenant == tenant] for tenant in tenants}
     if not all(by_tenant.values()):
-        missing = sorted(tenant for tenant, served in by_tenant.items() if not served)
-        raise ValueError(f"never served: {missing}")
+        return calls[0].at, calls[-1].at
     begin = max(served[0] for served in by_tenant.values())
     end = min(served[int(share * (len(served) - 1))] for served in by_tenant.values())
     return begin, max(begin, end)
 
 
 def _changes(calls: Iterable[Call]) -> list[tuple[float, int]]:
-    changes = [(call.at, 1) for call in calls]
-    changes += [(call.ended, -1) for call in calls]
-    return sorted(changes)
+    return sorted(change for call in calls for change in ((call.at, 1), (call.ended, -1)))
