@@ -42,7 +42,7 @@ async def measure(stage: Stage) -> dict[str, Any]:
 async def _contended(
     stage: Stage, big: Sequence[Wanted], small: Mapping[str, Sequence[Wanted]]
 ) -> dict[str, Any]:
-    theirs = [run for runs in small.values() for run in runs]
+    theirs = [run for runs in zip(*small.values(), strict=True) for run in runs]  # at once
     patience = _patience(stage, sum(run.calls for run in theirs))
     limits = {"rate": LIMIT.notation}
     with ApiProcess(stage.folder, name="bench", limit=LIMIT) as api:
