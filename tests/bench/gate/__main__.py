@@ -104,7 +104,7 @@ def _measured(asked: Asked, phases: Sequence[Phase], console: Console) -> dict[s
     try:
         with set_up(asked, folder) as stage:
             found = asyncio.run(_in_turn(stage, phases, console))
-    except (OrchestratorError, TimeoutError, RuntimeError, ValueError) as error:
+    except (OrchestratorError, OSError, RuntimeError, ValueError) as error:
         console.print(f"not measured: {error}; {folder}", markup=False)
         raise typer.Exit(1) from None
     remove(folder)

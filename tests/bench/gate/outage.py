@@ -50,7 +50,7 @@ async def measure(stage: Stage) -> dict[str, Any]:
     outage = stage.asked.seconds
     wanted = flows.runs("bench", min(RUNS, stage.asked.runs))
     other_calls = OTHER_LIMIT.per_second * (2 * outage + _START_SECONDS)
-    others = flows.runs("other", int(other_calls / 2))
+    others = flows.runs("other", int(other_calls / 2), label="other")
     with (
         ApiProcess(stage.folder, name="bench", limit=LIMIT) as api,
         ApiProcess(stage.folder, name="other", limit=OTHER_LIMIT) as other,
