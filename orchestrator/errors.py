@@ -13,6 +13,7 @@ OrchestratorError
 ├── IllegalTransition       the state machine has no such move (a bug, or a stale decision)
 └── StepError               raised by step code and transports: the outcome of one attempt
     ├── NotLanded               certainly no effect (may be worth another try)
+    │   └── NoCredential            its reason is a credential, not the API
     └── InDoubt                 the effect may or may not exist
 """
 
@@ -146,6 +147,23 @@ class NotLanded(StepError):
         super().__init__(reason, retry_after_seconds=retry_after_seconds)
         self.retryable = retryable
         self.settles_doubt = not retryable if settles_doubt is None else settles_doubt
+
+
+class NoCredential(NotLanded):
+    """No credential could be had, or the API did not take it.
+
+    It says nothing about earlier attempts, nor how well the API is.
+    """
+
+    def __init__(
+        self, reason: str, *, retryable: bool, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(
+            reason,
+            retryable=retryable,
+            settles_doubt=False,
+            retry_after_seconds=retry_after_seconds,
+        )
 
 
 class InDoubt(StepError):

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     """Celery broker; empty: the embedded Valkey that `orchestrator up` started."""
     gate_url: str = ""
     """Redis for limits and slots; empty: the broker's server, database 1."""
+    credentials_key: str = ""
+    """Reference (env:NAME, file:/path, command:…) to the key that seals the tokens which workers
+    share in the gate's Redis; empty: each worker fetches its own and keeps them in memory."""
     task_modules: tuple[str, ...] = ("tasks",)
     """Packages or modules with Python step functions, imported by every worker."""
     lanes: tuple[str, ...] = ("default",)

@@ -19,6 +19,7 @@ from orchestrator import crashpoints
 from orchestrator.coordination.connect import connect, without_secrets
 from orchestrator.coordination.health import RedisInspector
 from orchestrator.coordination.limits import RedisLimits
+from orchestrator.coordination.tokens import RedisTokens
 from orchestrator.core.plan import Plan
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.tasks import TaskRegistry, load_tasks
@@ -30,9 +31,12 @@ from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.http import HttpTransport
+from orchestrator.engine.inspecting import ConfiguredCredentials
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
+from orchestrator.engine.sealing import sealer_of
 from orchestrator.engine.tasks import TaskTransport
+from orchestrator.engine.tokens import Sharing, TokenDesk
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.ports import (
     BrokerInspector,
@@ -40,6 +44,7 @@ from orchestrator.ports import (
     Hint,
     HintPublisher,
     Redelivery,
+    SharedTokens,
     Store,
 )
 from orchestrator.service.admission import Admission
@@ -178,7 +183,10 @@ async def _build_parts(
     programs = Programs(_plan_loader(store))
     redis = connect(gate := _gate_url(settings, str(app.conf.broker_url)))
     apis = load_apis(settings.config_dir / "apis")
-    http = HttpTransport(apis, base_url=programs.base_url)
+    http = HttpTransport(
+        apis, base_url=programs.base_url,
+        tokens=_token_desk(settings, RedisTokens(redis, where=without_secrets(gate))),
+    )  # fmt: skip
     tasks = TaskTransport(registry, threads=settings.plain_task_threads)
     publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
     redeliverer = Redeliverer(publisher, programs)
@@ -200,7 +208,7 @@ async def _build_parts(
     deps = Deps(
         worker_id=worker_id, journal=journal, outbox=outbox, gate=gate_of_process, http=http,
         tasks=tasks, dead_letters=dead_letters, events=app.step_events, clock=DatabaseClock(),
-        limits=_limits(settings), new_id=new_id,
+        limits=_limits(settings), new_id=new_id, readiness=http,
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip
@@ -222,6 +230,11 @@ async def _build_parts(
         background=[recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes],
         open_heartbeat_store=open_heartbeat_store,
     )  # fmt: skip
+
+
+def _token_desk(settings: Settings, store: SharedTokens) -> TokenDesk:
+    sealer = sealer_of(settings.credentials_key)
+    return TokenDesk(None if sealer is None else Sharing(store=store, sealer=sealer))
 
 
 def _limits(settings: Settings) -> Limits:
@@ -339,6 +352,9 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         doctor=Doctor(
             store, broker.inspector, queues, database=address_of(settings.database),
             wall_clock=_wall_clock, dead_after_seconds=settings.dead_after_seconds,
+            credentials=ConfiguredCredentials(
+                lambda: load_apis(settings.config_dir / "apis"), settings.credentials_key
+            ),
         ),
         retention=Retention(store),
     )  # fmt: skip

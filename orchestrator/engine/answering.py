@@ -19,7 +19,7 @@ from orchestrator.core import events as e
 from orchestrator.core.exchange import FrozenRequest, Judgement, Outcome, Response
 from orchestrator.core.states import Direction
 from orchestrator.engine.deps import Deps
-from orchestrator.errors import InDoubt, NotLanded
+from orchestrator.errors import InDoubt, NoCredential, NotLanded
 from orchestrator.ports import AttemptContext, Seen
 
 log = structlog.get_logger(__name__)
@@ -35,9 +35,12 @@ class Answer:
     response: Response | None
     started_at: datetime
     seconds: float
+    of_api: bool = True  # whether it shows how the API is; not where a credential was the reason
 
-    def seen(self) -> Seen:
-        """What the gate learns from it."""
+    def seen(self) -> Seen | None:
+        """What the gate learns from it, if anything."""
+        if not self.of_api:
+            return None
         return Seen(outcome=self.judgement.outcome, response=self.response, seconds=self.seconds)
 
 
@@ -53,6 +56,7 @@ async def ask(
     """Send once and judge. Only cancellation passes through."""
     started_at, begun = deps.clock.now(), deps.clock.monotonic()
     response: Response | None = None
+    of_api = True
     try:
         response = await deps.transport(request).send(
             api, request, context, timeout_seconds=timeout_seconds
@@ -60,13 +64,14 @@ async def ask(
         judgement = judge(response)
     except (NotLanded, InDoubt) as error:
         judgement = _judgement_of(error)
+        of_api = not isinstance(error, NoCredential)
     except Exception as error:
         log.exception("attempt.broken", api=api, step=context.step_id)
         reason = broken("the call or the reading of its answer", error)
         judgement = Judgement(outcome=Outcome.UNKNOWN, reason=reason)
     return Answer(
         judgement=judgement, response=response, started_at=started_at,
-        seconds=deps.clock.monotonic() - begun,
+        seconds=deps.clock.monotonic() - begun, of_api=of_api,
     )  # fmt: skip
 
 

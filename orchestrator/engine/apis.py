@@ -7,73 +7,49 @@
     rate_headroom_seconds: 0.04        # how much requests may be delayed on their way
     timeouts: {connect: 2, read: 10, total: 20}
     headers: {X-Client: checkout}
-    auth: {bearer: env:INVENTORY_TOKEN}
+    auth: {bearer: env:INVENTORY_TOKEN}   # see auth.py for all forms
+    tls: {cert: /etc/us.pem, key: /etc/us.key, ca: /etc/them.pem}
     weights: {acme: 3}                 # of tenants that wait for it; 1 for all others
 
-Secrets are references (`env:NAME`, `file:/path`), read when a request leaves, never kept here.
+Secrets are references (`env:NAME`, `file:/path`, `command:…`), read when they are needed, never
+kept here.
 `ORCHESTRATOR_API_<NAME>_BASE_URL` overrides a base URL.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import limits
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from orchestrator.definitions.sources import TASKS_API
+from orchestrator.engine.auth import (
+    Auth,
+    AuthFile,
+    BasicFile,
+    FormFile,
+    HeaderName,
+    HeaderText,
+    NamedFile,
+    OAuth2File,
+    Place,
+    Strict,
+    Tls,
+    TlsFile,
+)
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Rate
 
 NO_CONNECTIONS_NEEDED = 1_000_000_000
 """Python functions need none; plain ones wait for a thread."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Secret:
-    """Where a secret is found. Its text is never part of this value."""
-
-    reference: str  # "env:NAME" or "file:/path"
-
-    def read(self) -> str:
-        """The secret's text. Raises InvalidSetting when there is none."""
-        kind, _, where = self.reference.partition(":")
-        try:
-            text = os.environ[where] if kind == "env" else Path(where).read_text("utf-8").strip()
-        except (KeyError, OSError, UnicodeDecodeError) as error:
-            raise self._missing(type(error).__name__) from None
-        if not text:
-            raise self._missing("nothing")
-        return text
-
-    def _missing(self, found: str) -> InvalidSetting:
-        problem = Problem(place=self.reference, found=found, wanted="a secret")
-        return InvalidSetting(f"credential {self.reference} cannot be read", problems=[problem])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Auth:
-    """One header that carries credentials: basic, bearer, or a header of the API's own."""
-
-    header: str = "Authorization"
-    secret: Secret
-    scheme: str = ""  # "Bearer", "Basic" or nothing
-    user: str = ""  # of "Basic"
-
-    def value(self) -> str:
-        """The header's value, secret included. Raises InvalidSetting when it cannot be read."""
-        secret = self.secret.read()
-        if self.scheme == "Basic":
-            secret = base64.b64encode(f"{self.user}:{secret}".encode()).decode()
-        return f"{self.scheme} {secret}".strip()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +68,7 @@ class ApiConfig:
     keep_alive_seconds: float = 10.0  # idle time; below the server's own, so that we close first
     headers: tuple[tuple[str, str], ...] = ()  # added unless the request has them
     auth: Auth | None = None
+    tls: Tls | None = None  # None: the system's authorities, and no certificate of ours
     max_response_bytes: int = 4 * 1024 * 1024
     allow_private_addresses: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)  # by tenant; 1 for all others
@@ -154,15 +131,24 @@ def _load(path: Path) -> ApiConfig:
     except ValidationError as error:
         problems = [_problem_of(path, lines, item) for item in error.errors()]
         raise InvalidSetting("the API configuration is not valid", problems=problems) from None
+    if problems := list(_secrets_in_the_clear(path, lines, file)):
+        raise InvalidSetting("the API configuration is not valid", problems=problems)
     config = file.config(default_name=path.stem)
     override = base_url_override(config.name)
     return replace(config, base_url=override) if override else config
 
 
-def _reference(text: str) -> str:
-    if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/.+", text):
-        raise ValueError("a reference, env:NAME or file:/path, never the secret itself")
-    return text
+def _secrets_in_the_clear(path: Path, lines: Lines, file: _File) -> Iterator[Problem]:
+    """Token endpoints to which a client's secret would travel unencrypted, not on this machine."""
+    if file.auth is None or file.allow_private_addresses:
+        return
+    forms: dict[tuple[str, ...], FormFile] = {("auth",): file.auth}
+    forms |= {("auth", "tenants", tenant): form for tenant, form in file.auth.tenants.items()}
+    for at, form in forms.items():
+        if form.oauth2 is not None and form.oauth2.token_url.startswith("http:"):
+            loc = (*at, "oauth2", "token_url")
+            wanted = "https; http only beside allow_private_addresses: true"
+            yield _problem(path, lines[loc], ".".join(loc), repr(form.oauth2.token_url), wanted)
 
 
 def _rates(text: str) -> str:
@@ -173,61 +159,17 @@ def _rates(text: str) -> str:
     return text
 
 
-def _header(text: str) -> str:
-    if any(char in text for char in "\r\n\0"):
-        raise ValueError("one line of text")
-    return text
-
-
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Weight = Annotated[float, Field(gt=0, le=1000)]
-Reference = Annotated[str, AfterValidator(_reference)]
-HeaderText = Annotated[str, AfterValidator(_header)]
-HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Timeouts(_Strict):
+class _Timeouts(Strict):
     connect: Seconds = 5.0
     read: Seconds = 30.0
     total: Seconds = 60.0
 
 
-class _Basic(_Strict):
-    user: HeaderText
-    password: Reference
-
-
-class _HeaderAuth(_Strict):
-    name: HeaderName
-    value: Reference
-
-
-class _Auth(_Strict):
-    basic: _Basic | None = None
-    bearer: Reference | None = None
-    header: _HeaderAuth | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> _Auth:
-        if len(self.model_fields_set) != 1:
-            raise ValueError("one of basic, bearer, header")
-        return self
-
-    def auth(self) -> Auth:
-        if self.basic is not None:
-            secret = Secret(reference=self.basic.password)
-            return Auth(scheme="Basic", user=self.basic.user, secret=secret)
-        if self.header is not None:
-            return Auth(header=self.header.name, secret=Secret(reference=self.header.value))
-        assert self.bearer is not None, "_one has looked"
-        return Auth(scheme="Bearer", secret=Secret(reference=self.bearer))
-
-
-class _File(_Strict):
+class _File(Strict):
     api: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     base_url: Annotated[str, AfterValidator(checked_base_url)] | None = None
     rate: Annotated[str, AfterValidator(_rates)] | None = None
@@ -236,11 +178,12 @@ class _File(_Strict):
     connections: Annotated[int, Field(ge=1, le=100_000)] = 100
     timeouts: _Timeouts = _Timeouts()
     keep_alive_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
-    headers: dict[HeaderName, HeaderText] = {}
-    auth: _Auth | None = None
+    headers: dict[HeaderName, HeaderText] = Field(default_factory=dict)
+    auth: AuthFile | None = None
+    tls: TlsFile | None = None
     max_response_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * 1024
     allow_private_addresses: bool = False
-    weights: dict[str, Weight] = {}
+    weights: dict[str, Weight] = Field(default_factory=dict)
 
     def config(self, *, default_name: str) -> ApiConfig:
         return ApiConfig(
@@ -250,6 +193,7 @@ class _File(_Strict):
             connect_seconds=self.timeouts.connect, read_seconds=self.timeouts.read,
             total_seconds=self.timeouts.total, keep_alive_seconds=self.keep_alive_seconds,
             headers=tuple(self.headers.items()), auth=self.auth.auth() if self.auth else None,
+            tls=self.tls.tls() if self.tls else None,
             max_response_bytes=self.max_response_bytes,
             allow_private_addresses=self.allow_private_addresses, weights=self.weights,
         )  # fmt: skip
@@ -304,21 +248,35 @@ def _problem_of(path: Path, lines: Lines, item: Any) -> Problem:
         known = ", ".join(_known_fields(loc[:-1]))
         return _problem(path, line, field, "an unknown field", f"one of {known}")
     wanted = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return _problem(path, line, field, _shown(loc, item.get("input")), wanted)
+    return _problem(path, line, field, _shown(item, loc), wanted)
 
 
 def _known_fields(parent: tuple[Any, ...]) -> list[str]:
     models: dict[tuple[Any, ...], type[BaseModel]] = {
-        (): _File, ("timeouts",): _Timeouts, ("auth",): _Auth,
-        ("auth", "basic"): _Basic, ("auth", "header"): _HeaderAuth,
+        (): _File, ("timeouts",): _Timeouts, ("tls",): TlsFile, ("auth",): AuthFile,
+        ("form",): FormFile, ("form", "basic"): BasicFile, ("form", "oauth2"): OAuth2File,
+        **{("form", place): NamedFile for place in Place},
     }  # fmt: skip
+    if parent[:2] == ("auth", "tenants") and len(parent) > 2:
+        parent = ("form", *parent[3:])
+    elif len(parent) > 1 and parent[0] == "auth":
+        parent = ("form", *parent[1:])
     return list(models[parent].model_fields)
 
 
-def _shown(loc: tuple[Any, ...], value: Any) -> str:
+_HARMLESS = frozenset({"token_url", "client_auth", "grant"})
+
+
+def _shown(item: Any, loc: tuple[Any, ...]) -> str:
     """What was found, unless it may be a secret that somebody wrote where none belongs."""
-    secret = loc[:1] in (("auth",), ("headers",)) or (loc == ("base_url",) and "@" in str(value))
-    return "something else" if secret else repr(value)[:100]
+    value = item.get("input")
+    if item["type"] == "missing":
+        return "nothing"
+    if (loc[:1] == ("auth",) and loc[-1] not in _HARMLESS) or loc[:1] == ("headers",):
+        return "something else"
+    if loc[-1:] in (("base_url",), ("token_url",)) and "@" in str(value):
+        return "something else"
+    return repr(value)[:100]
 
 
 def _problem(path: Path, line: int, field: str, found: str, wanted: str) -> Problem:

@@ -14,6 +14,7 @@ from orchestrator.ports import (
     DeadLetterQueue,
     Gate,
     Hint,
+    Readiness,
     RunWrite,
     Signals,
     StepEvents,
@@ -50,7 +51,12 @@ class Deps:
     new_id: Callable[[], str]  # UUIDv7
     lifeline: Lifeline = field(default_factory=Lifeline)
     jitter: Callable[[], float] = random.random
+    readiness: Readiness | None = None  # of calls over HTTP
 
     def transport(self, request: FrozenRequest) -> Transport:
         """The transport for this kind of request."""
         return self.tasks if request.method == "TASK" else self.http
+
+    def unready(self, request: FrozenRequest) -> Readiness | None:
+        """What this kind of request may have to wait for before the gate, if anything."""
+        return None if request.method == "TASK" else self.readiness

@@ -167,6 +167,10 @@ class RunDriver:
             return request
         call = self._run.saga.call(*at)
         visit = self._visit(at, call, request)
+        readiness = self._deps.unready(request)
+        if readiness is not None and not readiness.ready(visit.api, visit.tenant):
+            await self._run.flush()  # what has happened must not wait with us
+            await self._interruptible(readiness.until_ready(visit.api, visit.tenant))
         permit = await (
             self._enter_then_begin(at, request, visit)
             if call.effects is Effects.UNKEYED

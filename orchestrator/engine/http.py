@@ -13,9 +13,11 @@ table.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -29,6 +31,7 @@ from yarl import URL
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.engine.apis import ApiConfig, config_of
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
+from orchestrator.engine.credentials import Credential, Source
 from orchestrator.engine.egress import EgressRefused
 from orchestrator.engine.http_body import (
     ACCEPT_ENCODING,
@@ -39,12 +42,17 @@ from orchestrator.engine.http_body import (
 )
 from orchestrator.engine.http_connections import Connector, Protocol, is_stale
 from orchestrator.engine.http_head import Header, HeadWriter
-from orchestrator.errors import InDoubt, InvalidSetting, NotLanded
+from orchestrator.engine.tls import TlsContext
+from orchestrator.engine.tokens import TokenDesk
+from orchestrator.errors import InDoubt, InvalidSetting, NoCredential, NotLanded
 from orchestrator.ports import AttemptContext
 
-CREDENTIAL_CACHE_SECONDS = 30.0
+LARGEST_TOKEN_ANSWER = 256 * 1024
+MOST_RENEWALS = 2
+"""For one call. A token that another worker shared may be over as well; one fetched now is not."""
 USER_AGENT = "saga-orchestrator"
 _SWITCHING_PROTOCOLS = 101
+_UNAUTHORIZED = 401
 _MOST_INTERIM_ANSWERS = 20
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
 
@@ -52,16 +60,23 @@ BaseUrl = Callable[[str], str | None]
 
 
 class HttpTransport:
-    """Implements Transport for APIs over HTTP. One for each process, used by one event loop.
+    """Implements Transport and Readiness for APIs over HTTP.
 
-    `base_url` answers for APIs whose configuration does not say where they are.
+    One for each process, used by one event loop.
+    `base_url` answers for APIs whose configuration does not say where they are. Without `tokens`
+    those of token endpoints are not shared with other workers.
     """
 
     def __init__(
-        self, apis: Mapping[str, ApiConfig], *, base_url: BaseUrl = lambda _: None
+        self,
+        apis: Mapping[str, ApiConfig],
+        *,
+        base_url: BaseUrl = lambda _: None,
+        tokens: TokenDesk | None = None,
     ) -> None:
         self._apis = apis
         self._base_url = base_url
+        self._tokens = tokens or TokenDesk()
         self._clients: dict[str, _Client] = {}
 
     async def send(
@@ -73,26 +88,80 @@ class HttpTransport:
         timeout_seconds: float | None,
     ) -> Response:
         """See Transport."""
-        client = self._clients.get(api)
-        if client is None:
-            client = self._clients[api] = _Client(config_of(self._apis, api))
+        client = self._clients.get(api) or self._new_client(api)
         base = client.config.base_url or self._base_url(api)
         if base is None:
             raise NotLanded(f"{api}: no base URL is known in this worker", retryable=True)
-        return await client.send(base, request, timeout_seconds, context.may_leave)
+        if client.credentials is None:
+            return await client.send(base, request, None, timeout_seconds, context.may_leave)
+        source = client.credentials.of(context.tenant)
+        ends_at = time.monotonic() + (timeout_seconds or client.config.total_seconds)
+        credential = source.now()
+        if credential is None:
+            credential = await _in_time(source.get(), source, ends_at)
+            timeout_seconds = _left(ends_at)
+        response = await client.send(base, request, credential, timeout_seconds, context.may_leave)
+        for _ in range(MOST_RENEWALS):
+            if response.status != _UNAUTHORIZED:
+                return response
+            # It says that nothing was done, so repeating it is safe whatever the request does.
+            credential = await _in_time(source.instead_of(credential), source, ends_at)
+            seconds = _left(ends_at)
+            response = await client.send(base, request, credential, seconds, context.may_leave)
+        if response.status == _UNAUTHORIZED:
+            raise source.refusal()
+        return response
+
+    def ready(self, api: str, tenant: str) -> bool:
+        """See Readiness."""
+        client = self._clients.get(api)
+        if client is None:
+            return False  # the first call; what may be wrong with its settings is not said here
+        return client.credentials is None or client.credentials.ready(tenant)
+
+    async def until_ready(self, api: str, tenant: str) -> None:
+        """See Readiness. Not longer than a call to this API may take."""
+        with contextlib.suppress(NoCredential, InvalidSetting):  # the call itself will say it
+            client = self._clients.get(api) or self._new_client(api)
+            if client.credentials is not None:
+                source = client.credentials.of(tenant)
+                ends_at = time.monotonic() + client.config.total_seconds
+                await _in_time(source.get(), source, ends_at)
+
+    def _new_client(self, api: str) -> _Client:
+        client = self._clients[api] = _Client(config_of(self._apis, api), self._tokens)
+        return client
 
     async def aclose(self) -> None:
         """Close all connections. Calls in flight become in doubt."""
+        await self._tokens.aclose()
         for client in self._clients.values():
             await client.aclose()
+
+
+async def _in_time(wanted: Awaitable[Credential], source: Source, ends_at: float) -> Credential:
+    """A credential of this source, within the call's time. Raises NoCredential."""
+    try:
+        async with asyncio.timeout(_left(ends_at)):
+            return await wanted
+    except TimeoutError:
+        why = f"credential {source.name}: not there in the time that the call may take"
+        raise NoCredential(why, retryable=True) from None
+
+
+def _left(ends_at: float) -> float:
+    return max(ends_at - time.monotonic(), 0.001)
 
 
 class _Client:
     """One API's connections and settings."""
 
-    def __init__(self, config: ApiConfig) -> None:
+    def __init__(self, config: ApiConfig, tokens: TokenDesk) -> None:
         self.config = config
-        self._credential = ("", 0.0)  # header value, when to read it again
+        self._tokens = tokens
+        auth, tls = config.auth, config.tls
+        self.credentials = tokens.credentials(config.name, auth, self._ask) if auth else None
+        self._tls = TlsContext(tls) if tls else None
         self._known_route: _Route | None = None
         self._connector = Connector(config)
         self._connecting = aiohttp.ClientTimeout(sock_connect=config.connect_seconds)
@@ -101,13 +170,14 @@ class _Client:
         self,
         base: str,
         request: FrozenRequest,
+        credential: Credential | None,
         timeout_seconds: float | None,
         may_leave: Callable[[], bool],
     ) -> Response:
         begun, stage = time.monotonic(), _Stage()
         try:
             route = self._route(base)
-            text = self._text(route, request)
+            text = self._text(route, request, credential)
             async with asyncio.timeout(timeout_seconds or self.config.total_seconds):
                 connection = await self._connection(route, may_leave)
                 stage.connected = True
@@ -121,38 +191,42 @@ class _Client:
             seconds=time.monotonic() - begun,
         )  # fmt: skip
 
+    async def _ask(
+        self, base: str, request: FrozenRequest, may_leave: Callable[[], bool]
+    ) -> Response:
+        """Ask a token endpoint: this API's rules, and a connection that is not kept."""
+        config = replace(
+            self.config, name=f"token endpoint of {self.config.name}", auth=None, headers=(),
+            keep_alive_seconds=0.0, max_response_bytes=LARGEST_TOKEN_ANSWER,
+        )  # fmt: skip
+        client = _Client(config, self._tokens)
+        try:
+            return await client.send(base, request, None, None, may_leave)
+        finally:
+            await client.aclose()
+
     async def aclose(self) -> None:
+        if self.credentials is not None:
+            await self.credentials.aclose()
         await self._connector.close()
 
     # --- what goes out ------------------------------------------------------------------------
 
     def _route(self, base: str) -> _Route:
-        """The way to a base URL. Raises ValueError."""
+        """The way to a base URL. Raises ValueError; NoCredential: no TLS files."""
         route = self._known_route
-        if route is None or route.base != base:
-            route = self._known_route = _Route.to(base, self.config.headers)
+        trust = True if self._tls is None else self._tls.current()
+        if route is None or route.base != base or route.trust is not trust:
+            route = self._known_route = _Route.to(base, self.config.headers, trust)
         return route
 
-    def _text(self, route: _Route, request: FrozenRequest) -> bytes:
-        """The request as it leaves. Raises ValueError, NotLanded without a credential."""
-        headers: tuple[Header, ...] = request.headers
-        if self.config.auth is not None:
-            name = self.config.auth.header
-            others = tuple(item for item in headers if item[0].lower() != name.lower())
-            headers = (*others, (name, self._credential_now()))
+    def _text(self, route: _Route, request: FrozenRequest, credential: Credential | None) -> bytes:
+        """The request as it leaves. Raises ValueError."""
+        target, headers = request.target, request.headers
+        if credential is not None:
+            target, headers = credential.dress(request)
         method = request.method.upper()
-        return route.head.write(method, request.target, headers, len(request.body)) + request.body
-
-    def _credential_now(self) -> str:
-        value, read_again_at = self._credential
-        assert self.config.auth is not None, "the caller has looked"
-        if time.monotonic() >= read_again_at:
-            try:
-                value = self.config.auth.value()
-            except InvalidSetting as error:
-                raise NotLanded(f"{self.config.name}: {error.message}", retryable=True) from error
-            self._credential = (value, time.monotonic() + CREDENTIAL_CACHE_SECONDS)
-        return value
+        return route.head.write(method, target, headers, len(request.body)) + request.body
 
     async def _connection(self, route: _Route, may_leave: Callable[[], bool]) -> Connection:
         """A connection on which the request may leave now."""
@@ -256,11 +330,12 @@ class _Route:
     """The way to one base URL."""
 
     base: str
+    trust: ssl.SSLContext | bool  # True: the system's authorities
     request: ClientRequest  # never sent: it tells the connector where to connect to
     head: HeadWriter
 
     @staticmethod
-    def to(base: str, headers: tuple[Header, ...]) -> _Route:
+    def to(base: str, headers: tuple[Header, ...], trust: ssl.SSLContext | bool) -> _Route:
         """With the headers that every request gets which does not set them. Raises ValueError."""
         try:
             url = URL(checked_base_url(base), encoded=True)
@@ -269,9 +344,10 @@ class _Route:
             raise ValueError(f"its base URL: found {found}; wanted {error}") from None
         own = CIMultiDict({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPT_ENCODING})
         own.update(headers)
-        request = ClientRequest("GET", url, headers=own, loop=asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        request = ClientRequest("GET", url, headers=own, loop=loop, ssl=trust)
         head = HeadWriter(prefix=urlsplit(base).path, defaults=request.headers.items())
-        return _Route(base=base, request=request, head=head)
+        return _Route(base=base, trust=trust, request=request, head=head)
 
 
 def _why(error: Exception, stage: _Stage, seconds: float) -> str:

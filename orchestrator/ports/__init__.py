@@ -7,6 +7,14 @@ All times are aware and in UTC. All ids are UUIDv7 as text, but for those of hop
 out from the run's (`hop_id_of`).
 """
 
+from orchestrator.ports.credentials import (
+    CredentialFact,
+    CredentialFacts,
+    CredentialInspector,
+    SharedToken,
+    SharedTokens,
+    Turn,
+)
 from orchestrator.ports.database import (
     EscalationStore,
     RunStore,
@@ -39,6 +47,7 @@ from orchestrator.ports.outside import (
     Lease,
     Permit,
     Rate,
+    Readiness,
     Reservation,
     Seen,
     SharedLimits,
@@ -82,6 +91,9 @@ __all__ = [
     "BrokerFacts",
     "BrokerInspector",
     "ClaimedRun",
+    "CredentialFact",
+    "CredentialFacts",
+    "CredentialInspector",
     "DeadLetterQueue",
     "Done",
     "EscalationRecord",
@@ -99,6 +111,7 @@ __all__ = [
     "Permit",
     "QueueCounts",
     "Rate",
+    "Readiness",
     "Redelivery",
     "Reservation",
     "RunFilter",
@@ -108,12 +121,15 @@ __all__ = [
     "Runtime",
     "Seen",
     "SharedLimits",
+    "SharedToken",
+    "SharedTokens",
     "Signals",
     "StepEnd",
     "StepEvents",
     "StepRecord",
     "Store",
     "Transport",
+    "Turn",
     "Visit",
     "WorkerLocks",
     "WorkerRecord",

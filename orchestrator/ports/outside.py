@@ -50,6 +50,20 @@ class Transport(Protocol):
         """
 
 
+class Readiness(Protocol):
+    """Whether what a call needs beside its API's leave is at hand: a credential.
+
+    Asked before the gate: who waits for a token with a permit in hand lets its turn go by, and a
+    thousand that got theirs meanwhile would all leave at once when the token comes.
+    """
+
+    def ready(self, api: str, tenant: str) -> bool:
+        """Whether a call could leave without waiting for anything but the gate. Without I/O."""
+
+    async def until_ready(self, api: str, tenant: str) -> None:
+        """Wait until it could, or until it is known that it cannot: sending it says why."""
+
+
 class Permit(Protocol):
     """Leave to send one request now. Holds one of the API's slots until released."""
 
@@ -58,7 +72,7 @@ class Permit(Protocol):
         """Whether the request may still leave: a rate reservation is only good for a moment."""
 
     def release(self, seen: Seen | None = None) -> None:
-        """Give the slot back, and say how the call went (None: nothing left).
+        """Give the slot back, and say how the call went (None: it says nothing of the API).
 
         Safe to call twice.
         """

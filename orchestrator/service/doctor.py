@@ -11,6 +11,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.ports import (
     BrokerFacts,
     BrokerInspector,
+    CredentialInspector,
     Store,
     WorkerRecord,
 )
@@ -41,7 +42,7 @@ class Check:
 
 
 class Doctor:
-    """Looks at broker, database, clocks, queues, workers and dead letters."""
+    """Looks at broker, database, clocks, queues, workers, dead letters and credentials."""
 
     def __init__(
         self,
@@ -52,15 +53,16 @@ class Doctor:
         database: str,
         wall_clock: Callable[[], datetime],
         dead_after_seconds: float,
+        credentials: CredentialInspector,
     ) -> None:
         self._store, self._broker, self._queues = store, broker, queues
-        self._database = database
+        self._database, self._credentials = database, credentials
         self._wall_clock, self._dead_after = wall_clock, dead_after_seconds
 
     async def checks(self) -> list[Check]:
         """All checks; one that cannot look says so instead of ending the others."""
         looks = [self._database_check, self._broker_checks, self._worker_checks,
-                 self._queue_checks, self._workflow_checks]  # fmt: skip
+                 self._queue_checks, self._workflow_checks, self._credential_checks]  # fmt: skip
         return [check for look in looks for check in await _guarded(look)]
 
     async def _database_check(self) -> list[Check]:
@@ -143,6 +145,24 @@ class Doctor:
             "workflows", bool(workflows), f"{len(workflows)} published",
             "orchestrator workflows publish config/workflows",
         )]  # fmt: skip
+
+    async def _credential_checks(self) -> list[Check]:
+        facts = await self._credentials.facts()
+        checks = [
+            Check(
+                name="credential", verdict=Verdict.WARNING,
+                found=f"{fact.name}: {fact.problem}",
+                do="provide it where workers run; this looked into its own environment only",
+            )
+            for fact in facts.credentials if fact.problem
+        ]  # fmt: skip
+        if facts.fetched:
+            how = "sealed and shared by all workers" if facts.shared else "fetched by each worker"
+            checks.append(_judged(
+                "tokens", facts.shared, f"of {facts.fetched} credentials, {how}",
+                "set credentials_key, so that one worker fetches a token for all",
+            ))  # fmt: skip
+        return checks
 
 
 async def _guarded(look: Callable[[], Awaitable[Sequence[Check]]]) -> Sequence[Check]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine.http import HttpTransport
+from orchestrator.errors import NoCredential
 from tests.faults.ledger.driving import TOKEN, InProcess, Ledger, http_transport
 from tests.faults.ledger.faults import Fate, Fault
 from tests.faults.ledger.limits import Limit
@@ -265,10 +266,12 @@ async def test_only_the_right_credential_is_let_in_and_others_are_seen(
     match ledger.transport:
         case LedgerTransport() as inside:
             inside.credential = "Bearer guessed"
+            assert await ledger.status("POST", f"/keyed/{run}/s1", key=run) == 401
         case HttpTransport() as outside:
             await outside.aclose()
             outside._clients.clear()  # it keeps a credential for a while
-    assert await ledger.status("POST", f"/keyed/{run}/s1", key=run) == 401
+            with pytest.raises(NoCredential, match="401"):
+                await ledger.status("POST", f"/keyed/{run}/s1", key=run)
     assert [request.secret for request in ledger.requests(run)] == [True, False]
     assert ledger.effects(run) == ["s1 do"]
 

@@ -22,7 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.exchange import FrozenRequest, Response
-from orchestrator.engine.apis import ApiConfig, Auth, Secret
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.auth import Auth, Static
+from orchestrator.engine.secret import Secret
 from orchestrator.errors import InDoubt
 from tests.integration.gate.raw_server import Answer, RawServer, body, raw_server, says
 from tests.integration.gate.test_http import GET, LOOPBACK, PUT, http, send
@@ -178,7 +180,9 @@ async def test_refused(name: str, close: bool) -> None:
 
 async def test_a_reason_repeats_nothing_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
-    config = replace(LOOPBACK, auth=Auth(scheme="Bearer", secret=Secret(reference="env:TOKEN")))
+    config = replace(
+        LOOPBACK, auth=Auth(default=Static(scheme="Bearer", secret=Secret(reference="env:TOKEN")))
+    )
 
     async def echo(_: RawServer, request: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nbroken " + request)

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from orchestrator.engine.apis import ApiConfig, Auth, Secret
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.auth import Auth, Static
 from orchestrator.engine.http import HttpTransport
+from orchestrator.engine.secret import Secret
 from orchestrator.errors import InDoubt, NotLanded
 from tests.integration.gate.raw_server import RawServer, body, says
 from tests.integration.gate.test_http import send
@@ -21,7 +23,7 @@ from tests.integration.gate.test_http import send
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
 CONFIG = ApiConfig(
     name="api", allow_private_addresses=True, connect_seconds=0.5,
-    auth=Auth(scheme="Bearer", secret=Secret(reference="env:TOKEN")),
+    auth=Auth(default=Static(scheme="Bearer", secret=Secret(reference="env:TOKEN"))),
 )  # fmt: skip
 
 

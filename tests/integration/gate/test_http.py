@@ -15,8 +15,10 @@ import pytest
 
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.states import Direction
-from orchestrator.engine.apis import ApiConfig, Auth, Secret
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.auth import Auth, Static
 from orchestrator.engine.http import HttpTransport
+from orchestrator.engine.secret import Secret
 from orchestrator.errors import InDoubt, NotLanded
 from orchestrator.ports import AttemptContext
 from tests.integration.gate.raw_server import RawServer, body, raw_server, says
@@ -73,7 +75,8 @@ async def test_credentials_and_headers_are_added_when_it_leaves(
 ) -> None:
     monkeypatch.setenv("API_TOKEN", "s3cret")
     config = replace(
-        LOOPBACK, auth=Auth(scheme="Bearer", secret=Secret(reference="env:API_TOKEN")),
+        LOOPBACK,
+        auth=Auth(default=Static(scheme="Bearer", secret=Secret(reference="env:API_TOKEN"))),
         headers=(("X-Client", "us"), ("if-none-match", "never")),
     )  # fmt: skip
     async with raw_server(says(body(b"{}"))) as server, http(server.url, config) as transport:
@@ -84,7 +87,9 @@ async def test_credentials_and_headers_are_added_when_it_leaves(
 
 
 async def test_a_missing_credential_sends_nothing() -> None:
-    config = replace(LOOPBACK, auth=Auth(secret=Secret(reference="env:NO_SUCH_TOKEN")))
+    config = replace(
+        LOOPBACK, auth=Auth(default=Static(secret=Secret(reference="env:NO_SUCH_TOKEN")))
+    )
     async with raw_server(says(body(b"{}"))) as server, http(server.url, config) as transport:
         with pytest.raises(NotLanded, match="env:NO_SUCH_TOKEN") as caught:
             await send(transport)

@@ -11,8 +11,10 @@ import pytest
 
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.engine import http_connections
-from orchestrator.engine.apis import ApiConfig, Auth, Secret
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.auth import Auth, Static
 from orchestrator.engine.egress import GuardedResolver
+from orchestrator.engine.secret import Secret
 from orchestrator.errors import NotLanded
 from tests.integration.gate.raw_server import body, raw_server, says
 from tests.integration.gate.test_http import LOOPBACK, PUT, http, send
@@ -171,7 +173,7 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(
     """Neither to another origin nor to metadata, and no credential goes there."""
     monkeypatch.setenv("TOKEN", "s3cret")
     config: ApiConfig = replace(
-        LOOPBACK, auth=Auth(scheme="Bearer", secret=Secret(reference="env:TOKEN"))
+        LOOPBACK, auth=Auth(default=Static(scheme="Bearer", secret=Secret(reference="env:TOKEN")))
     )
     request = FrozenRequest(method=method, target="/x", body=b"{}" if method == "POST" else b"")
     async with raw_server(says(body(b"{}"))) as elsewhere:

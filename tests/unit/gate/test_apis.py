@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.apis import ApiConfig, config_of, load_apis, parse_rates
+from orchestrator.engine.auth import Static
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Rate
 
@@ -33,6 +34,13 @@ def load(folder: Path, text: str, name: str = "api.yaml") -> ApiConfig:
     return config
 
 
+def static(config: ApiConfig) -> Static:
+    """The default credential, which somebody gave us."""
+    assert config.auth is not None
+    assert isinstance(config.auth.default, Static)
+    return config.auth.default
+
+
 def problem(folder: Path, text: str) -> Problem:
     with pytest.raises(InvalidSetting) as caught:
         load(folder, text)
@@ -51,8 +59,7 @@ def test_everything_that_can_be_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert config.max_response_bytes == 1000
     assert config.allow_private_addresses
     monkeypatch.setenv("INVENTORY_PASSWORD", "secret")
-    assert config.auth is not None
-    assert config.auth.value() == "Basic bWU6c2VjcmV0"
+    assert static(config).value() == "Basic bWU6c2VjcmV0"
 
 
 def test_an_empty_file_and_none_at_all_mean_the_defaults(tmp_path: Path) -> None:
@@ -135,17 +142,15 @@ def test_two_files_for_one_api_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("reference", ["env:MISSING_SECRET", "file:/nowhere/at/all"])
 def test_a_missing_secret_is_an_error_that_names_its_place(tmp_path: Path, reference: str) -> None:
     config = load(tmp_path, f"auth: {{bearer: '{reference}'}}\n")
-    assert config.auth is not None
     with pytest.raises(InvalidSetting, match=reference):
-        config.auth.value()
+        static(config).value()
 
 
 def test_secrets_come_from_files_without_their_line_end(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("abc\n")
     config = load(tmp_path, f"auth: {{header: {{name: X-Key, value: 'file:{secret}'}}}}\n")
-    assert config.auth is not None
-    assert (config.auth.header, config.auth.value()) == ("X-Key", "abc")
+    assert (static(config).name, static(config).value()) == ("X-Key", "abc")
     assert "abc" not in repr(config)
 
 
