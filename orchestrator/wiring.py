@@ -16,6 +16,7 @@ import structlog
 import uuid_utils
 
 from orchestrator import crashpoints
+from orchestrator.coordination.api_health import RedisHealth
 from orchestrator.coordination.connect import connect, without_secrets
 from orchestrator.coordination.health import RedisInspector
 from orchestrator.coordination.limits import RedisLimits
@@ -192,6 +193,7 @@ async def _build_parts(
     redeliverer = Redeliverer(publisher, programs)
     gate_of_process = SharedGate(
         RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate)), apis,
+        RedisHealth(redis, holder_id=worker_id, where=without_secrets(gate)),
         recall=Recaller(store, redeliverer), most_waiting=settings.concurrency * 9 // 10,
     )  # fmt: skip
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)

@@ -10,6 +10,10 @@
     auth: {bearer: env:INVENTORY_TOKEN}   # see auth.py for all forms
     tls: {cert: /etc/us.pem, key: /etc/us.key, ca: /etc/them.pem}
     weights: {acme: 3}                 # of tenants that wait for it; 1 for all others
+    breaker: {failure_rate: 0.5, slow_seconds: 5, slow_rate: 0.8, calls: 20, open_seconds: 5,
+              longest_open_seconds: 60, probes: 3, ramp_seconds: 10}    # or off
+    retries: {share: 0.2, per_second: 10}   # of its calls may be retries, and so many anyway
+    longest_pause_seconds: 600         # that it may ask for (Retry-After and the like)
 
 Secrets are references (`env:NAME`, `file:/path`, `command:…`), read when they are needed, never
 kept here.
@@ -27,8 +31,9 @@ from typing import Annotated, Any
 
 import limits
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
+from orchestrator.core.health import HealthRules
 from orchestrator.definitions.sources import TASKS_API
 from orchestrator.engine.auth import (
     Auth,
@@ -48,6 +53,7 @@ from orchestrator.engine.base_url import checked_base_url, shown_base_url
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Rate
 
+DEFAULT_HEALTH = HealthRules()
 NO_CONNECTIONS_NEEDED = 1_000_000_000
 """Python functions need none; plain ones wait for a thread."""
 
@@ -72,6 +78,10 @@ class ApiConfig:
     max_response_bytes: int = 4 * 1024 * 1024
     allow_private_addresses: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)  # by tenant; 1 for all others
+    health: HealthRules | None = DEFAULT_HEALTH  # None: it is always taken to be well
+    breaker: bool = True  # False: failed and slow calls do not close it
+    retry_share: float = 0.2  # of the calls of late may be retries,
+    retries_a_second: float = 10.0  # and so many anyway
 
     @property
     def limited(self) -> bool:
@@ -82,7 +92,7 @@ class ApiConfig:
 def config_of(apis: Mapping[str, ApiConfig], name: str) -> ApiConfig:
     """The configuration of an API; one without a file has the defaults."""
     if name == TASKS_API:
-        return ApiConfig(name=name, connections=NO_CONNECTIONS_NEEDED)
+        return ApiConfig(name=name, connections=NO_CONNECTIONS_NEEDED, health=None)
     found = apis.get(name)
     return found or ApiConfig(name=name, base_url=base_url_override(name))
 
@@ -169,6 +179,32 @@ class _Timeouts(Strict):
     total: Seconds = 60.0
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Breaker(Strict):
+    failure_rate: Share = 0.5
+    slow_seconds: Seconds | None = None
+    slow_rate: Share = 0.8
+    calls: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    open_seconds: Seconds = 5.0
+    longest_open_seconds: Seconds = 60.0
+    probes: Annotated[int, Field(ge=1, le=1000)] = 3
+    ramp_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
+
+    def rules(self, longest_pause_seconds: float) -> HealthRules:
+        return HealthRules(**self.model_dump(), longest_pause_seconds=longest_pause_seconds)
+
+
+class _Retries(Strict):
+    share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    per_second: Annotated[float, Field(gt=0, le=1_000_000)] = 10.0
+
+
+def _off(value: object) -> object:
+    return None if value is False else value  # `off` in YAML
+
+
 class _File(Strict):
     api: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     base_url: Annotated[str, AfterValidator(checked_base_url)] | None = None
@@ -184,6 +220,9 @@ class _File(Strict):
     max_response_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * 1024
     allow_private_addresses: bool = False
     weights: dict[str, Weight] = Field(default_factory=dict)
+    breaker: Annotated[_Breaker | None, BeforeValidator(_off)] = _Breaker()
+    retries: _Retries = _Retries()
+    longest_pause_seconds: Seconds = 600.0
 
     def config(self, *, default_name: str) -> ApiConfig:
         return ApiConfig(
@@ -196,6 +235,9 @@ class _File(Strict):
             tls=self.tls.tls() if self.tls else None,
             max_response_bytes=self.max_response_bytes,
             allow_private_addresses=self.allow_private_addresses, weights=self.weights,
+            health=(self.breaker or _Breaker()).rules(self.longest_pause_seconds),
+            breaker=self.breaker is not None, retry_share=self.retries.share,
+            retries_a_second=self.retries.per_second,
         )  # fmt: skip
 
 
@@ -256,6 +298,7 @@ def _known_fields(parent: tuple[Any, ...]) -> list[str]:
         (): _File, ("timeouts",): _Timeouts, ("tls",): TlsFile, ("auth",): AuthFile,
         ("form",): FormFile, ("form", "basic"): BasicFile, ("form", "oauth2"): OAuth2File,
         **{("form", place): NamedFile for place in Place},
+        ("breaker",): _Breaker, ("retries",): _Retries,
     }  # fmt: skip
     if parent[:2] == ("auth", "tenants") and len(parent) > 2:
         parent = ("form", *parent[3:])

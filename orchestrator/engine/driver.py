@@ -206,6 +206,7 @@ class RunDriver:
             run_id=run.id,
             tenant=run.tenant, priority=run.priority, undo=at[1] is Direction.BACKWARD,
             parked=run.status is RunStatus.PARKED and self._shown.links_begun == 1,
+            retry=self._run.saga.link(*at).attempts > 0,
         )  # fmt: skip
 
     async def _begin_then_enter(
@@ -280,7 +281,14 @@ class RunDriver:
             permit.release()  # this process was held up since it was let in
 
     def _park(self, busy: GateBusy) -> Decision:
-        until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
+        """Until the API may have it, or until its deadline if that comes first: then it turns back.
+
+        Undoing has no deadline, and past it there may still be a doubt to settle.
+        """
+        now, deadline = self._deps.clock.now(), self._run.saga.deadline_at
+        until = now + timedelta(seconds=max(busy.seconds, 0.1))
+        if self._run.saga.direction is Direction.FORWARD and deadline and now < deadline < until:
+            until = deadline
         return self._run.apply(e.Parked(until=until))
 
     async def _begin(self, at: At, request: FrozenRequest) -> None:

@@ -12,6 +12,9 @@ all that wait. So 5,000 waiting runs cost as many calls to Redis as one.
   of the rate, and goes back when it has caught up.
 
 An API without limits admits as many calls as a process has connections to it.
+
+* Health (`gate_health.py`): while an API is ill, or wants no calls, nobody enters; after that it is
+  taken up again bit by bit.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 
 from orchestrator.engine.apis import ApiConfig, config_of
 from orchestrator.engine.gate_queue import ApiQueue, Recall
-from orchestrator.ports import GateBusy, Permit, SharedLimits, Visit
+from orchestrator.ports import GateBusy, Permit, SharedHealth, SharedLimits, Visit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +37,9 @@ class GateState:
     reserved: int  # start times in hand
     expected_wait_seconds: float  # of somebody who came now
     away_seconds: float  # since when the shared limits cannot be reached; 0: they can
+    breaker: str = "closed"  # or open, half_open
+    closed_seconds: float = 0.0  # for how long certainly nobody enters: open, or asked to pause
+    pace: float = 1.0  # the part of the configured limits that may be used
 
 
 NO_BULKHEAD = 1_000_000_000
@@ -48,18 +54,20 @@ class SharedGate:
 
     `recall` brings runs that were told to come back to the gate before their time. No more than
     `most_waiting` runs wait here for all APIs together; beyond that an API before which half of
-    them wait turns further ones away, so that a slow one leaves room for the others.
+    them wait turns further ones away, so that a slow one leaves room for the others. Without
+    `health` each process judges APIs by what it sees itself.
     """
 
     def __init__(
         self,
         shared: SharedLimits,
         apis: Mapping[str, ApiConfig],
+        health: SharedHealth | None = None,
         *,
         recall: Recall = _comes_by_itself,
         most_waiting: int = NO_BULKHEAD,
     ) -> None:
-        self._shared = shared
+        self._shared, self._health = shared, health
         self._most_waiting = most_waiting
         self._apis = apis
         self._recall = recall
@@ -67,7 +75,7 @@ class SharedGate:
 
     def try_enter(self, visit: Visit) -> Permit | None:
         """A permit if nothing makes it wait, without waiting and without I/O."""
-        return self._queue(visit.api).try_enter()
+        return self._queue(visit.api).try_enter(visit)
 
     def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
         """What `enter` would raise at once, without I/O."""
@@ -77,7 +85,7 @@ class SharedGate:
     async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         """Wait in turn for a permit. Raises GateBusy when it would take longer than patience."""
         queue = self._queue(visit.api)
-        permit = queue.try_enter()
+        permit = queue.try_enter(visit)
         if permit is not None:
             return permit
         busy = queue.turns_away(visit, patience_seconds, crowded=self._crowded_by(queue))
@@ -98,7 +106,7 @@ class SharedGate:
         queue = self._queues.get(api)
         if queue is None:
             queue = self._queues[api] = ApiQueue(
-                config_of(self._apis, api), self._shared, self._recall,
+                config_of(self._apis, api), self._shared, self._health, self._recall,
                 most_waiting=self._most_waiting // 2,
             )  # fmt: skip
         return queue
@@ -116,4 +124,6 @@ class SharedGate:
             allowance=int(queue.supply.slots()) if limited else None,
             reserved=queue.supply.reserved, away_seconds=queue.supply.away_seconds,
             expected_wait_seconds=queue.expected_wait_seconds(Visit(api=api)),
+            breaker=queue.health.state, closed_seconds=queue.health.closed_seconds,
+            pace=min(queue.health.rate_factor, queue.health.slot_factor),
         )  # fmt: skip

@@ -30,18 +30,20 @@ class Parked:
         """When the last one of the tenant comes back; somebody new is not served before."""
         return max(self._last.get((tenant, again), 0.0) for again in (False, True))
 
-    def tell(self, visit: Visit, *, now: float, wait: float, apart: float) -> float:
+    def tell(
+        self, visit: Visit, *, now: float, wait: float, apart: float, least: float = 0.0
+    ) -> float:
         """In how many seconds it is to come back: `apart` seconds after the last one of its tenant
-        who was told so for the first time, or again, as this one is.
+        who was told so for the first time, or again, as this one is. Certainly not before `least`.
         """
-        at = now + max(wait, SOONEST_SECONDS)
+        at = now + max(wait, SOONEST_SECONDS, least)
         if not visit.undo:
             line = (visit.tenant, visit.parked)
             at = max(at, self._last.get(line, 0.0) + apart)
-            at = self._last[line] = min(at, now + LONGEST_SECONDS)
+            at = self._last[line] = min(at, now + least + LONGEST_SECONDS)
         if visit.run_id:
             self._expected.setdefault(visit.tenant, {})[visit.run_id] = at
-        return max((at - now) * EARLY, SOONEST_SECONDS)
+        return max((at - now) * EARLY, SOONEST_SECONDS, least)
 
     def came(self, visit: Visit) -> None:
         """It is here."""

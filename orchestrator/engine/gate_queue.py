@@ -14,14 +14,16 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.gate_health import GateHealth, Ticket
 from orchestrator.engine.gate_line import FairLine, Waiter
 from orchestrator.engine.gate_parked import SOONEST_SECONDS, Parked
 from orchestrator.engine.gate_supply import EARLY_SECONDS, Demand, Start, Supply
-from orchestrator.ports import GateBusy, Seen, SharedLimits, Visit
+from orchestrator.ports import GateBusy, Seen, SharedHealth, SharedLimits, Visit
 
 ENOUGH_SECONDS = 4.0  # so much work is to be in line, if there is as much parked
 RECALL_SECONDS = 0.5  # how often that is looked after
 MOST_RECALLED = 500  # at once
+TIMER_SECONDS = 0.001  # a timer for less may find that no time has passed
 USUAL_FACTOR = 8.0  # what is longer than so many average intervals, and than
 USUAL_SECONDS = 0.1  # this, counts as if it were not
 
@@ -33,10 +35,10 @@ Recall = Callable[[Sequence[str]], Awaitable[None]]
 class QueuePermit:
     """Leave to send one request. Implements Permit."""
 
-    __slots__ = ("_queue", "_released", "handed_at", "start")
+    __slots__ = ("_queue", "_released", "_ticket", "handed_at", "start")
 
-    def __init__(self, queue: ApiQueue, start: Start) -> None:
-        self._queue = queue
+    def __init__(self, queue: ApiQueue, start: Start, ticket: Ticket | None) -> None:
+        self._queue, self._ticket = queue, ticket
         self._released = False
         self.start = start
         self.handed_at = time.monotonic()
@@ -52,18 +54,25 @@ class QueuePermit:
         """See Permit."""
         if not self._released:
             self._released = True
-            self._queue.released()
+            self._queue.released(self._ticket, seen)
 
 
 class ApiQueue:
     """Those of this process who want to send to one API."""
 
     def __init__(
-        self, config: ApiConfig, shared: SharedLimits, recall: Recall, *, most_waiting: int
+        self,
+        config: ApiConfig,
+        shared: SharedLimits,
+        health: SharedHealth | None,
+        recall: Recall,
+        *,
+        most_waiting: int,
     ) -> None:
         self._config = config
         self.demand = Demand()
-        self.supply = Supply(config, shared, self.demand, self._serve)
+        self.health = GateHealth(config, health, self._serve, self._turn_all_away)
+        self.supply = Supply(config, shared, self.demand, self._serve, self.health)
         self._line: FairLine[QueuePermit] = FairLine(config.weights)
         self._parked = Parked(self._line.weight)
         self._recall = recall
@@ -77,12 +86,12 @@ class ApiQueue:
 
     # --- entering ---------------------------------------------------------------------------------
 
-    def try_enter(self) -> QueuePermit | None:
+    def try_enter(self, visit: Visit) -> QueuePermit | None:
         """A permit if nothing makes it wait."""
-        if self._closed or self.demand.waiting:
+        if self._closed or self.demand.waiting or (visit.retry and not self.health.may_retry()):
             return None
         start = self._usable_start()
-        return None if start is None else self._admit(start)
+        return None if start is None else self._admit(start, visit)
 
     def turns_away(
         self, visit: Visit, patience_seconds: float, *, crowded: bool
@@ -93,6 +102,12 @@ class ApiQueue:
         """
         if visit.parked:
             self._parked.came(visit)
+        retry = self.health.retry_wait_seconds() if visit.retry else None
+        if retry is not None:
+            return GateBusy(retry)  # and nobody calls it back before that
+        away = self.health.turned_away_seconds()
+        if away is not None:
+            return GateBusy(self._come_back(visit, away))
         full = crowded and self._has_its_part(visit)
         if self._closed or full or self.expected_wait_seconds(visit) > patience_seconds:
             return GateBusy(self._come_back(visit))
@@ -139,14 +154,20 @@ class ApiQueue:
         if not waiter.gone:
             waiter.turn.set_exception(GateBusy(self._come_back(waiter.visit)))
 
+    def _turn_all_away(self) -> None:
+        """The API is left alone for a while: nobody waits for that here."""
+        for waiter in self._line.everybody():
+            self._give_up(waiter)
+
     def _return_unused(self, permit: QueuePermit) -> None:
         if permit.fresh:
             self.supply.give_back(permit.start)
         permit.release()
 
-    def released(self) -> None:
+    def released(self, ticket: Ticket | None, seen: Seen | None) -> None:
         """A permit was given back."""
         self.demand.in_use -= 1
+        self.health.released(ticket, seen)
         self._serve()
 
     # --- serving ----------------------------------------------------------------------------------
@@ -158,12 +179,17 @@ class ApiQueue:
             if start is None:
                 break
             self._line.serve(waiter)
-            waiter.turn.set_result(self._admit(start))
+            waiter.turn.set_result(self._admit(start, waiter.visit))
             self._note_grant()
         self.supply.demand_changed()
+        self.health.demand_changed(self.demand.waiting)
 
     def _usable_start(self) -> Start | None:
-        """A start time that has come, if a slot is free as well."""
+        """A start time that has come, if a slot is free as well, and the API well."""
+        if self.health.may_go() < 1:
+            if pause := self.health.pause_seconds:
+                self._serve_at(time.monotonic() + max(pause, TIMER_SECONDS))
+            return None
         if self.demand.in_use >= self.supply.slots():
             return None
         start = self.supply.next_start()
@@ -172,12 +198,12 @@ class ApiQueue:
             return None
         return start
 
-    def _admit(self, start: Start) -> QueuePermit:
+    def _admit(self, start: Start, visit: Visit) -> QueuePermit:
         self.supply.take(start)
         self.demand.in_use += 1
         self.demand.peak = max(self.demand.peak, self.demand.in_use)
         self.demand.used_at = time.monotonic()
-        return QueuePermit(self, start)
+        return QueuePermit(self, start, self.health.take(visit))
 
     def _serve_at(self, at: float) -> None:
         if self._timer is not None:
@@ -200,9 +226,10 @@ class ApiQueue:
 
         Who comes new does not go before those of its tenant who were told to come back.
         """
+        closed = self.health.closed_seconds
         if not self.demand.waiting:
-            return self.supply.wait_seconds(0)
-        wait = self._wait_of(visit)
+            return max(self.supply.wait_seconds(0), closed)
+        wait = max(self._wait_of(visit), closed)
         if visit.parked or visit.undo:
             return wait
         return max(wait, self._parked.last_of(visit.tenant) - time.monotonic())
@@ -218,12 +245,14 @@ class ApiQueue:
 
     # --- those who are told to come back ----------------------------------------------------------
 
-    def _come_back(self, visit: Visit) -> float:
-        """In how many seconds."""
-        apart = self._usual_interval() / self._line.share_of(visit)
+    def _come_back(self, visit: Visit, least: float = 0.0) -> float:
+        """In how many seconds, and not while the API is certainly left alone."""
+        apart = max(self._usual_interval(), self.health.interval_seconds)
         seconds = self._parked.tell(
-            visit, now=time.monotonic(), wait=self._wait_of(visit), apart=apart
-        )
+            visit, now=time.monotonic(), wait=self._wait_of(visit),
+            apart=apart / self._line.share_of(visit),
+            least=max(least, self.health.closed_seconds),
+        )  # fmt: skip
         if self._recalling is None and not self._closed:
             self._recalling = asyncio.create_task(self._look_after_parked())
         return seconds
@@ -241,12 +270,13 @@ class ApiQueue:
 
     def _missing_in_line(self) -> int:
         """How many more could be served soon than wait."""
-        if self.supply.away_seconds:
+        if self.supply.away_seconds or self.health.closed_seconds:
             return 0
         interval = self._usual_interval()
         usable = ENOUGH_SECONDS - self.supply.wait_seconds(0)
         enough = usable / interval if interval else 2 * self.supply.slots() - self.demand.in_use
-        enough = min(enough, self._most_waiting, self.demand.waiting + MOST_RECALLED)
+        most = min(self._most_waiting, self.demand.waiting + MOST_RECALLED, self.health.may_go())
+        enough = min(enough, most)
         return max(math.ceil(enough) - self.demand.waiting, 0)
 
     def _usual_interval(self) -> float:
@@ -271,4 +301,5 @@ class ApiQueue:
         for waiter in list(self._line.everybody()):
             if not waiter.gone:
                 waiter.turn.set_exception(GateBusy(SOONEST_SECONDS))
+        await self.health.aclose()
         await self.supply.aclose()

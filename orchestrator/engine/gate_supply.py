@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -62,12 +63,33 @@ ALWAYS = Start(0.0, math.inf)
 """For APIs without rates."""
 
 
+class Pace(Protocol):
+    """How far the API's health lets its limits be used."""
+
+    @property
+    def rate_factor(self) -> float:
+        """The part of the configured rates that may be used now, above 0."""
+
+    @property
+    def slot_factor(self) -> float:
+        """The part of the slots, above 0."""
+
+    def may_go(self) -> float:
+        """How many more calls may leave now."""
+
+
 class Supply:
     """One API's slots and start times. `came` is called when there may be more of them."""
 
     def __init__(
-        self, config: ApiConfig, shared: SharedLimits, demand: Demand, came: Callable[[], None]
+        self,
+        config: ApiConfig,
+        shared: SharedLimits,
+        demand: Demand,
+        came: Callable[[], None],
+        pace: Pace,
     ) -> None:
+        self._pace = pace
         self._config = config
         self._shared = shared
         self._demand = demand
@@ -95,6 +117,10 @@ class Supply:
         Never more than there are connections: a call that waits for one waits here, where its
         own time has not begun.
         """
+        slots, factor = self._leased(), self._pace.slot_factor
+        return slots if factor >= 1.0 else min(slots, max(1, int(slots * factor)))
+
+    def _leased(self) -> float:
         if self._config.concurrency is None:
             return self._config.connections
         lease = self._lease
@@ -152,13 +178,13 @@ class Supply:
             (ahead - (0 if self._spacing() else rate.amount)) * rate.seconds / rate.amount
             for rate in self._config.rates
         )
-        return until_next + max([0.0, *at_full_rate])
+        return until_next + max([0.0, *at_full_rate]) / self._pace.rate_factor
 
     @property
     def interval_seconds(self) -> float:
         """Between two requests of this process, on average, as the rates and the others allow."""
         each = max((rate.seconds / rate.amount for rate in self._config.rates), default=0.0)
-        return each * self._processes
+        return each * self._processes / self._pace.rate_factor
 
     @property
     def reserved(self) -> int:
@@ -256,7 +282,7 @@ class Supply:
         demand = self._demand
         wanted = max(demand.peak, demand.in_use + demand.waiting)
         wanted = min(wanted, self._config.connections)  # more would be kept from the others
-        held = max(demand.in_use, int(self.slots()))
+        held = max(demand.in_use, int(self._leased()))
         demand.peak = demand.in_use
         before = self._lease
         self._lease = await self._shared.lease(
@@ -283,7 +309,7 @@ class Supply:
         got = await self._shared.reserve(
             self._config.name, rates=self._config.rates, count=self._starts_wanted(),
             waiting=self._demand.waiting, headroom_seconds=headroom,
-            spacing_seconds=spacing_seconds(self._config.rates, headroom),
+            spacing_seconds=self._spacing(headroom),
         )  # fmt: skip
         self._starts.extend(Start(at, headroom) for at in got.starts)
         self._processes, self._elsewhere = got.processes, got.waiting_elsewhere
@@ -297,7 +323,7 @@ class Supply:
             return 0
         spacing = self._spacing()
         burst = math.ceil(RUNWAY_SECONDS / spacing) + 1 if spacing else BURST
-        wanted = int(min(self._demand.waiting, 2 * burst, self.slots()))
+        wanted = int(min(self._demand.waiting, 2 * burst, self.slots(), self._pace.may_go()))
         missing = wanted - len(self._starts)
         return min(missing, burst) if 2 * missing >= wanted else 0
 
@@ -307,8 +333,16 @@ class Supply:
             return self._next_at
         return max(self._next_at, self._starts[-1].at - RUNWAY_SECONDS)
 
-    def _spacing(self) -> float:
-        return spacing_seconds(self._config.rates, self._config.headroom_seconds)
+    def _spacing(self, headroom: float | None = None) -> float:
+        """Between two start times. Below the full rate also slow ones are spaced, by the window
+        that is used up first: an amount that changes would lose the memory of what was let out.
+        """
+        rates, headroom = self._config.rates, headroom or self._config.headroom_seconds
+        factor = self._pace.rate_factor
+        if not rates or factor >= 1.0:
+            return spacing_seconds(rates, headroom)
+        shortest = min(rates, key=lambda rate: rate.seconds)
+        return (shortest.seconds + headroom) / shortest.amount / factor
 
     # --- while the shared limits are away ---------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from orchestrator.core.exchange import FrozenRequest, Outcome, Response
+from orchestrator.core.health import Health, HealthRules, News
 from orchestrator.core.states import Direction
 from orchestrator.ports.hints import Hint
 from orchestrator.ports.records import EscalationRecord
@@ -96,6 +97,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0  # of the run; more is sooner
     undo: bool = False  # a compensation: before all new work
     parked: bool = False  # it was told to come back, and has
+    retry: bool = False  # the same link was attempted before
 
 
 class GateBusy(Exception):
@@ -179,6 +181,16 @@ class SharedLimits(Protocol):
 
     async def leave(self, api: str) -> None:
         """Give this process's slots back."""
+
+
+class SharedHealth(Protocol):
+    """How APIs stand, as all processes have seen them; `core/health.py` has the rules."""
+
+    async def report(self, api: str, rules: HealthRules, news: News) -> Health:
+        """Add one process's news; how the API stands then, for this process. Atomic.
+
+        May be repeated with the same number. Raises Unavailable.
+        """
 
 
 class HintPublisher(Protocol):
