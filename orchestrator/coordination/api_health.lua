@@ -9,7 +9,7 @@
 -- Answers: state, episode, microseconds open, microseconds paused, probes, pace, cuts,
 --       microseconds since it closed, calls, retries, generation
 
-local WINDOW, PROBE, FORGET = 10, 2000000, 60000000
+local WINDOW, LATEST, PROBE, FORGET = 10, 2, 2000000, 60000000
 local CUT, CUT_APART, LOWEST, RISE = 0.7, 1000000, 0.05, 0.02
 local NEVER = 1000000000000000
 
@@ -89,10 +89,18 @@ local function open()
 end
 
 local function is_ill()
-  local calls, failures, slow = sum(1), sum(2), sum(3)
-  if calls < enough then return false end
-  return (failures > 0 and failures >= failure_rate * calls)
-    or (slow > 0 and slow >= slow_rate * calls)
+  local calls, failures, slow = 0, 0, 0
+  for age = 0, WINDOW - 1 do
+    local second = seconds[this_second - age]
+    if second then
+      calls, failures, slow = calls + second[1], failures + second[2], slow + second[3]
+    end
+    if age + 1 >= LATEST and calls >= enough then
+      return (failures > 0 and failures >= failure_rate * calls)
+        or (slow > 0 and slow >= slow_rate * calls)
+    end
+  end
+  return false
 end
 
 local function pass_time()

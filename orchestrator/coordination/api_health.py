@@ -29,8 +29,7 @@ class RedisHealth:
     _script: AsyncScript = field(init=False)
 
     def __post_init__(self) -> None:
-        text = (files("orchestrator.coordination") / "api_health.lua").read_text("utf-8")
-        self._script = self.redis.register_script(text)
+        self._script = self.redis.register_script(script())
 
     async def report(self, api: str, rules: HealthRules, news: News) -> Health:
         """See SharedHealth."""
@@ -54,3 +53,8 @@ class RedisHealth:
             closed_for_seconds=int(answer[7]) / 1e6, calls=int(answer[8]), retries=int(answer[9]),
             generation=str(answer[10]),
         )  # fmt: skip
+
+
+def script() -> str:
+    """The Lua beside this file."""
+    return (files("orchestrator.coordination") / "api_health.lua").read_text("utf-8")

@@ -5,9 +5,12 @@ it stands (`Standing`). Redis keeps the book of all processes (`coordination/api
 `HealthBook.report` line by line, and one suite compares the two); each process keeps one of its own
 for what it sees itself, and for the time in which Redis is away.
 
-* **Breaker.** Calls of the last WINDOW_SECONDS are counted by the second. Enough of them, and
-  enough of those failed or slow: *open*, nobody calls. After `open_seconds` *half open*: at most `probes`
-  calls at once over all processes. One that fails opens it again, for twice as long up to a limit;
+* **Breaker.** Calls are counted by the second. Of the latest LATEST_SECONDS, or of as many more
+  up to WINDOW_SECONDS as it takes to have enough calls, enough failed or were slow: *open*, nobody
+  calls. So an outage is noticed in a second or two where traffic is dense, and single failures
+  do nothing where it is not. After `open_seconds` *half open*: at most
+  `probes` calls at once over all processes. One that fails opens it again, for twice as long up to
+  a limit;
   `probes` good ones close it. A probe is leased for PROBE_SECONDS and the lease renewed while the
   call lasts, so that a process which dies with one blocks nothing. Each opening and each closing
   begins a new *episode*; what was seen in another one does not count any more.
@@ -26,6 +29,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 WINDOW_SECONDS = 10
+LATEST_SECONDS = 2  # this one and the one before
 PROBE_SECONDS = 2.0
 CUT = 0.7
 CUT_APART_SECONDS = 1.0
@@ -213,7 +217,7 @@ class HealthBook:
         second.failures += news.failures
         second.slow += news.slow
         second.retries += news.retries
-        if self.state is BreakerState.CLOSED and self._is_ill(rules):
+        if self.state is BreakerState.CLOSED and self._is_ill(rules, now):
             self._open(rules, now)
         elif self.state is BreakerState.HALF_OPEN:
             self.good += news.probes_good
@@ -223,14 +227,18 @@ class HealthBook:
                 self._begin(BreakerState.CLOSED)
                 self.opened, self.closed_at = 0, now
 
-    def _is_ill(self, rules: HealthRules) -> bool:
-        calls = sum(each.calls for each in self._seconds.values())
-        failures = sum(each.failures for each in self._seconds.values())
-        slow = sum(each.slow for each in self._seconds.values())
-        if calls < rules.calls:
-            return False
-        failing = failures > 0 and failures >= rules.failure_rate * calls
-        return failing or (slow > 0 and slow >= rules.slow_rate * calls)
+    def _is_ill(self, rules: HealthRules, now: int) -> bool:
+        calls = failures = slow = 0
+        for age in range(WINDOW_SECONDS):
+            second = self._seconds.get(now // _SECOND - age)
+            if second is not None:
+                calls += second.calls
+                failures += second.failures
+                slow += second.slow
+            if age + 1 >= LATEST_SECONDS and calls >= rules.calls:
+                failing = failures > 0 and failures >= rules.failure_rate * calls
+                return failing or (slow > 0 and slow >= rules.slow_rate * calls)
+        return False
 
     def _open(self, rules: HealthRules, now: int) -> None:
         self.opened = min(self.opened + 1, 32)

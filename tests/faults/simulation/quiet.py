@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 import structlog
 
 from orchestrator.crashpoints import Crash
-from orchestrator.engine import gate_queue, gate_supply
+from orchestrator.engine import gate_health, gate_queue, gate_supply
 from orchestrator.errors import Unavailable
 
 PLANNED = (Crash, Unavailable)
-_GATE: tuple[Any, ...] = (gate_queue, gate_supply)
+_GATE: tuple[Any, ...] = (gate_health, gate_queue, gate_supply)
+_BEGAN = 1_700_000_000.0  # UNIX time at which every simulation begins
 
 
 class LoopTime:
@@ -29,6 +30,11 @@ class LoopTime:
     def monotonic() -> float:
         """The running loop's."""
         return asyncio.get_running_loop().time()
+
+    @staticmethod
+    def time() -> float:
+        """UNIX time by it."""
+        return _BEGAN + asyncio.get_running_loop().time()
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from orchestrator.coordination import limits
+from orchestrator.coordination import api_health, limits
+from orchestrator.coordination.api_health import RedisHealth
 from orchestrator.coordination.clock import ServerClock
 from orchestrator.coordination.limits import RedisLimits
 
@@ -16,7 +17,11 @@ _READ = f"local time = tonumber(redis.call('GET', '{CLOCK}'))\n  return time\n"
 
 def scripted(name: str) -> str:
     """A script whose `microseconds()` answers the test's clock."""
-    text = limits._lua(name)
+    return with_clock_of_test(limits._lua(name))
+
+
+def with_clock_of_test(text: str) -> str:
+    """The same for a script's text."""
     begin = text.index("  local time = redis.call('TIME')")
     end = text.index("end", begin)
     return text[:begin] + _READ + text[end:]
@@ -39,6 +44,13 @@ class VirtualLimits(RedisLimits):
 
     def _monotonic(self, server_us: Any) -> float:
         return int(server_us)
+
+
+class VirtualHealth(RedisHealth):
+    """One process as the server sees it, in the test's time."""
+
+    def __post_init__(self) -> None:
+        self._script = self.redis.register_script(with_clock_of_test(api_health.script()))
 
 
 async def set_clock(redis: Redis, microseconds: int) -> None:
