@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -212,8 +212,7 @@ class RunDriver:
     async def _begin_then_enter(
         self, at: At, request: FrozenRequest, visit: Visit
     ) -> _Permitted | Decision:
-        patience = self._deps.limits.gate_patience_seconds
-        busy = self._deps.gate.turns_away(visit, patience_seconds=patience)
+        busy = self._deps.gate.turns_away(visit, patience_seconds=self._patience_seconds())
         if busy is not None:
             return self._park(busy)  # no intent that would only be withdrawn
         await self._begin(at, request)
@@ -272,8 +271,8 @@ class RunDriver:
 
     async def _turn(self, visit: Visit) -> Permit:
         """A permit on which the request may leave now. Raises GateBusy."""
-        patience = self._deps.limits.gate_patience_seconds
         while True:
+            patience = self._patience_seconds()
             entering = self._deps.gate.enter(visit, patience_seconds=patience)
             permit = await self._interruptible(entering)
             if permit.fresh:
@@ -281,15 +280,27 @@ class RunDriver:
             permit.release()  # this process was held up since it was let in
 
     def _park(self, busy: GateBusy) -> Decision:
-        """Until the API may have it, or until its deadline if that comes first: then it turns back.
+        """Until the API may have it, or until its deadline if that is sooner, and turn back."""
+        until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
+        return self._run.apply(e.Parked(until=min(until, self._deadline() or until)))
+
+    def _patience_seconds(self) -> float:
+        """How long the run may wait at the gate; what is let in past its deadline is in vain."""
+        patience, deadline = self._deps.limits.gate_patience_seconds, self._deadline()
+        if deadline is None:
+            return patience
+        left = (deadline - self._deps.clock.now()).total_seconds()
+        return min(patience, max(left, 0.0))
+
+    def _deadline(self) -> datetime | None:
+        """Of forward work, while it has not passed.
 
         Undoing has no deadline, and past it there may still be a doubt to settle.
         """
-        now, deadline = self._deps.clock.now(), self._run.saga.deadline_at
-        until = now + timedelta(seconds=max(busy.seconds, 0.1))
-        if self._run.saga.direction is Direction.FORWARD and deadline and now < deadline < until:
-            until = deadline
-        return self._run.apply(e.Parked(until=until))
+        saga = self._run.saga
+        if saga.deadline_at is None or saga.direction is not Direction.FORWARD:
+            return None
+        return saga.deadline_at if self._deps.clock.now() < saga.deadline_at else None
 
     async def _begin(self, at: At, request: FrozenRequest) -> None:
         """Make the intent durable."""

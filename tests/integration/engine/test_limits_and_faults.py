@@ -432,6 +432,49 @@ async def test_past_its_deadline_a_run_begins_nothing(
     await check(house, run_id)
 
 
+async def test_who_would_be_let_in_past_its_deadline_waits_for_that_only(house: House) -> None:
+    """It hears so at once, and turns back when the deadline has come."""
+    seen: list[float] = []
+
+    class Crowded(BusyGate):
+        def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
+            seen.append(patience_seconds)
+            return GateBusy(3600.0) if self.left else None
+
+    house.gate = gate = Crowded(0)
+
+    def close(sent: str) -> None:
+        gate.left = int(sent == "s1")
+
+    house.shop.on_send = close
+    run_id = await house.submit(shop_plan([KEYED] * 3), deadline_seconds=4.0)
+    await house.work()
+    run = await house.store.run(run_id)
+    assert (run.status, run.wake_at) == (RunStatus.PARKED, run.deadline_at)
+    assert all(patience <= 4.0 for patience in seen)
+    gate.left = 0
+    await house.execute("UPDATE runs SET deadline_at = created_at, wake_at = created_at")
+    assert (await house.settle(run_id)).status is RunStatus.COMPENSATED
+    assert house.shop.requests("o-1", "s2") == 0
+    await check(house, run_id)
+
+
+async def test_a_repeated_attempt_says_so_at_the_gate(house: House) -> None:
+    """So that retries can be held back while an API has enough of them."""
+    visits: list[tuple[str, bool, bool]] = []
+
+    class Gate(BusyGate):
+        def try_enter(self, visit: Visit) -> Permit | None:
+            visits.append((visit.operation, visit.undo, visit.retry))
+            return super().try_enter(visit)
+
+    house.gate = Gate(0)
+    house.shop.will("o-1", "s1", Fate.BUSY)
+    run_id = await house.submit(shop_plan([KEYED] * 2))
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    assert [retry for _, _, retry in visits] == [False, True, False]
+
+
 async def test_handed_over_while_it_waits_and_somebody_wants_it_cancelled(house: House) -> None:
     """It is neither kept by the worker that ends nor put to sleep with the wish."""
     run_id = await house.submit(shop_plan([KEYED] * 2))

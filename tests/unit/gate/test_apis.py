@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.health import HealthRules
+from orchestrator.definitions.sources import TASKS_API
 from orchestrator.engine.apis import ApiConfig, config_of, load_apis, parse_rates
 from orchestrator.engine.auth import Static
 from orchestrator.errors import InvalidSetting, Problem
@@ -60,6 +62,41 @@ def test_everything_that_can_be_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert config.allow_private_addresses
     monkeypatch.setenv("INVENTORY_PASSWORD", "secret")
     assert static(config).value() == "Basic bWU6c2VjcmV0"
+
+
+def test_how_it_is_left_alone_and_taken_up_again(tmp_path: Path) -> None:
+    config = load(
+        tmp_path,
+        "breaker: {failure_rate: 0.3, slow_seconds: 2, probes: 5, ramp_seconds: 0}\n"
+        "retries: {share: 0.1, per_second: 3}\nlongest_pause_seconds: 60\n",
+    )
+    assert config.breaker
+    assert config.health == HealthRules(
+        failure_rate=0.3, slow_seconds=2.0, probes=5, ramp_seconds=0.0, longest_pause_seconds=60.0
+    )
+    assert (config.retry_share, config.retries_a_second) == (0.1, 3.0)
+    off = load(tmp_path, "breaker: off\n")
+    assert (off.breaker, off.health) == (False, HealthRules())
+
+
+def test_functions_are_always_taken_to_be_well() -> None:
+    assert config_of({}, TASKS_API).health is None
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "found"),
+    [
+        ("api: x\nbreaker: {probes: 0}\n", "2: breaker.probes", "0"),
+        ("api: x\nbreaker:\n  open: 3\n", "3: breaker.open", "an unknown field"),
+        ("api: x\nbreaker: on\n", "2: breaker", "True"),
+        ("retries: {share: 2}\n", "1: retries.share", "2"),
+        ("longest_pause_seconds: never\n", "1: longest_pause_seconds", "'never'"),
+    ],
+)
+def test_wrong_rules_of_health(tmp_path: Path, text: str, place: str, found: str) -> None:
+    wrong = problem(tmp_path, text)
+    assert wrong.place.endswith(place)
+    assert wrong.found == found
 
 
 def test_an_empty_file_and_none_at_all_mean_the_defaults(tmp_path: Path) -> None:
