@@ -190,17 +190,14 @@ class GateHealth:
             self._want_own_probe(now)
         return min(self._own.may_go(now), self._all.may_go(now))
 
-    def turned_away_seconds(self, visit: Visit) -> float | None:
-        """Whether it has to come back later whatever its patience; if so, after how long at least.
+    def turned_away_seconds(self) -> float | None:
+        """Whether all have to come back later whatever their patience; if so, how long at least.
 
         A pause that the API asked for is not meant: one that is short is waited for in line.
         """
         if self._rules is None:
             return None
-        now = time.monotonic()
-        if visit.retry and not self._may_retry(now):
-            return self._retry_wait(now)
-        state = self.state
+        now, state = time.monotonic(), self.state
         if state is BreakerState.OPEN:
             return max(self._own.open_seconds(now), self._all.open_seconds(now))
         if state is BreakerState.HALF_OPEN:
@@ -211,6 +208,15 @@ class GateHealth:
     def may_retry(self) -> bool:
         """Whether a retry may leave: not too many of the calls of late were retries."""
         return self._rules is None or self._may_retry(time.monotonic())
+
+    def retry_wait_seconds(self) -> float | None:
+        """After how long a retry may come back, one after the other; None: it may go on."""
+        if self.may_retry():
+            return None
+        now = time.monotonic()
+        at = max(now + RETRY_SECONDS, self._retries_told + 1.0 / self._config.retries_a_second)
+        self._retries_told = min(at, now + LONGEST_RETRY_SECONDS)
+        return self._retries_told - now
 
     @property
     def closed_seconds(self) -> float:
@@ -382,12 +388,6 @@ class GateHealth:
             return True
         self._talk_by(self._spoke_at + EVERY_SECONDS)
         return False
-
-    def _retry_wait(self, now: float) -> float:
-        """Retries come back one after the other."""
-        at = max(now + RETRY_SECONDS, self._retries_told + 1.0 / self._config.retries_a_second)
-        self._retries_told = min(at, now + LONGEST_RETRY_SECONDS)
-        return self._retries_told - now
 
     # --- talking to the others --------------------------------------------------------------------
 

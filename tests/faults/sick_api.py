@@ -136,6 +136,19 @@ class Fleet:
             elif calls is not None:
                 calls -= 1
 
+    def call_every(self, number: int, seconds: float, *, retry: bool = False) -> list[float]:
+        """Let one run of a process call whatever comes of it. When calls ended, so far."""
+        ended: list[float] = []
+
+        async def forever() -> None:
+            while True:
+                await self.call(self.gates[number], retry=retry)
+                ended.append(self.loop.time())
+                await asyncio.sleep(seconds)
+
+        self.processes[number].start(forever())
+        return ended
+
     def states(self) -> list[str]:
         return [gate.snapshot()[API].breaker for gate in self.gates if gate.snapshot()]
 
