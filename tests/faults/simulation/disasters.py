@@ -76,6 +76,7 @@ def _empty(house: House) -> None:
     house.note("disaster", "broker emptied")
     house.broker.empty()
     house.limits.flush()
+    house.health.flush()
 
 
 def _purge(house: House) -> None:

@@ -23,6 +23,7 @@ from tests.faults.ledger.desk import Settings as DeskSettings
 from tests.faults.ledger.faults import FaultPlan
 from tests.faults.ledger.limits import Limit, Limits
 from tests.faults.ledger.writing import MemoryWriter
+from tests.faults.memory.health import HealthServer
 from tests.faults.memory.limits import LimitServer
 from tests.faults.simulation.api import TOKEN
 from tests.faults.simulation.backing import Backing
@@ -98,6 +99,7 @@ class House:
             settings=DeskSettings(token=TOKEN, latency_seconds=options.latency, seed=seed),
         )  # fmt: skip
         self.limits = LimitServer(lambda: REDIS_BEGAN + loop.time())
+        self.health = HealthServer(lambda: REDIS_BEGAN + loop.time())
         self.apis = {API: _config(options)}
         self.desk.limits = Limits(list(_judged(options)))
         self.workers: list[Worker] = []  # the living and the frozen

@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from orchestrator.ports import Hint, Lease, Rate, Reservation, SharedLimits, StepEnd, WorkerLocks
+from orchestrator.core.health import Health, HealthRules, News
+from orchestrator.ports import (
+    Hint,
+    Lease,
+    Rate,
+    Reservation,
+    SharedHealth,
+    SharedLimits,
+    StepEnd,
+    WorkerLocks,
+)
 from tests.faults.simulation.broker import BrokerLink
 from tests.faults.simulation.loop import VirtualLoop
 from tests.faults.simulation.weather import Weather, store_away
@@ -63,6 +73,18 @@ class LimitLink:
         """See SharedLimits."""
         await self._broker.arrive()
         await self._limits.leave(api)
+
+
+class HealthLink:
+    """Implements SharedHealth: kept beside the broker, so away when that is."""
+
+    def __init__(self, health: SharedHealth, broker: BrokerLink) -> None:
+        self._health, self._broker = health, broker
+
+    async def report(self, api: str, rules: HealthRules, news: News) -> Health:
+        """See SharedHealth."""
+        await self._broker.arrive()
+        return await self._health.report(api, rules, news)
 
 
 class NoEvents:

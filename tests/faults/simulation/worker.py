@@ -18,11 +18,12 @@ from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint, Hop, Redelivery, Store
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Redeliverer
+from tests.faults.memory.health import MemoryHealth
 from tests.faults.memory.limits import MemoryLimits
 from tests.faults.simulation.api import ApiLink
 from tests.faults.simulation.broker import BrokerLink
 from tests.faults.simulation.loop import Process
-from tests.faults.simulation.small_parts import LimitLink, LockLink, NoEvents
+from tests.faults.simulation.small_parts import HealthLink, LimitLink, LockLink, NoEvents
 
 if TYPE_CHECKING:
     from tests.faults.simulation.house import House
@@ -142,7 +143,8 @@ class Worker(Process):
             store, self.locks, self.broker, redeliverer, self.broker.letters, TIMES,
             jitter=house.chance.random,
         )  # fmt: skip
-        gate = SharedGate(self._limits, house.apis)
+        health = MemoryHealth(house.health, holder_id=worker_id)
+        gate = SharedGate(self._limits, house.apis, HealthLink(health, self.broker))
         deps = Deps(
             worker_id=worker_id,
             journal=Batcher(store.record, name="journal", largest=LARGEST_BATCH),

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.ports import Permit
+from orchestrator.ports import GateBusy, Permit, Seen, Visit
 from tests.integration.engine.house import House, Worker
 
 Happening = Callable[[], Awaitable[None]]
@@ -50,13 +50,13 @@ class SlowGate:
         self._moments = moments
         self.inside = 0
 
-    def expected_wait_seconds(self, api: str) -> float:
-        return 0.0
-
-    def try_enter(self, api: str) -> Permit | None:
+    def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
         return None
 
-    async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+    def try_enter(self, visit: Visit) -> Permit | None:
+        return None
+
+    async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         await self._moments.come("at the gate")
         await asyncio.sleep(0)  # where a cancelled stay ends
         self.inside += 1
@@ -70,6 +70,6 @@ class _Permit:
         self._gate = gate
         self._held = True
 
-    def release(self) -> None:
+    def release(self, seen: Seen | None = None) -> None:
         self._gate.inside -= self._held
         self._held = False

@@ -21,7 +21,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.states import FINAL, HAPPENED, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.errors import Conflict
-from orchestrator.ports import GateBusy, Permit
+from orchestrator.ports import GateBusy, Permit, Seen, Visit
 from tests.integration.engine.checking import check
 from tests.integration.engine.house import LIMITS, House, Killed, new_id
 from tests.integration.engine.world import Fate, Kind, shop_plan
@@ -83,20 +83,20 @@ class MoodyGate:
     def __init__(self, busy: frozenset[int]) -> None:
         self._busy, self._stays, self.inside = busy, 0, 0
 
-    def expected_wait_seconds(self, api: str) -> float:
-        return 0.0
-
-    def try_enter(self, api: str) -> Permit | None:
+    def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
         return None
 
-    async def enter(self, api: str, *, patience_seconds: float) -> Permit:
+    def try_enter(self, visit: Visit) -> Permit | None:
+        return None
+
+    async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         self._stays += 1
         if self._stays - 1 in self._busy:
             raise GateBusy(30.0)
         await asyncio.sleep(0)
         return self
 
-    def release(self) -> None: ...
+    def release(self, seen: Seen | None = None) -> None: ...
 
 
 class Ordeal:

@@ -58,7 +58,22 @@ def recording(path: Path) -> Iterator[Recording]:
 @contextmanager
 def hammering(*tasks: dict[str, Any]) -> Iterator[list[subprocess.Popen[str]]]:
     """One process for each, that certainly ends."""
-    processes = [_start("hammer.py", json.dumps(task)) for task in tasks]
+    with _running("hammer.py", tasks) as processes:
+        yield processes
+
+
+@contextmanager
+def visiting(*tasks: dict[str, Any]) -> Iterator[list[subprocess.Popen[str]]]:
+    """The same with runs that call an API over HTTP."""
+    with _running("visitor.py", tasks) as processes:
+        yield processes
+
+
+@contextmanager
+def _running(
+    script: str, tasks: tuple[dict[str, Any], ...]
+) -> Iterator[list[subprocess.Popen[str]]]:
+    processes = [_start(script, json.dumps(task)) for task in tasks]
     try:
         yield processes
     finally:
@@ -70,7 +85,7 @@ def result(process: subprocess.Popen[str]) -> dict[str, Any]:
     """What a hammering process printed at its end."""
     output, _ = process.communicate(timeout=ANSWER_SECONDS)
     assert process.returncode == 0
-    answer: dict[str, Any] = json.loads(output)
+    answer: dict[str, Any] = json.loads(output.splitlines()[-1])  # after what it logged
     return answer
 
 
