@@ -156,7 +156,7 @@ class ApiQueue:
 
     def _turn_all_away(self) -> None:
         """The API is left alone for a while: nobody waits for that here."""
-        for waiter in self._line.everybody():
+        while (waiter := self._line.next()) is not None:
             self._give_up(waiter)
 
     def _return_unused(self, permit: QueuePermit) -> None:
@@ -246,12 +246,12 @@ class ApiQueue:
     # --- those who are told to come back ----------------------------------------------------------
 
     def _come_back(self, visit: Visit, least: float = 0.0) -> float:
-        """In how many seconds, and not while the API is certainly left alone."""
+        """In how many seconds. Not while the API is left alone, when there is no line either."""
+        least = max(least, self.health.closed_seconds)
         apart = max(self._usual_interval(), self.health.interval_seconds)
         seconds = self._parked.tell(
-            visit, now=time.monotonic(), wait=self._wait_of(visit),
-            apart=apart / self._line.share_of(visit),
-            least=max(least, self.health.closed_seconds),
+            visit, now=time.monotonic(), wait=0.0 if least else self._wait_of(visit),
+            apart=apart / self._line.share_of(visit), least=least,
         )  # fmt: skip
         if self._recalling is None and not self._closed:
             self._recalling = asyncio.create_task(self._look_after_parked())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+import msgspec
 
 from orchestrator.core.exchange import Outcome, Response
 from orchestrator.engine.apis import ApiConfig
@@ -88,12 +91,25 @@ class Fleet:
         self.processes = [Process(loop, f"p{n}") for n in range(processes)]
         self.gates = [self._gate(process.name) for process in self.processes]
         self.parked = 0
+        self._runs = 0
+        self._asleep: dict[str, asyncio.Event] = {}
         self.failed = 0  # runs whose attempts were used up
 
     def _gate(self, name: str) -> SharedGate:
         limits = MemoryLimits(self.limits, holder_id=name, monotonic=self.loop.time)
         health = MemoryHealth(self.health, holder_id=name)
-        return SharedGate(limits, {API: self.config}, health)
+        return SharedGate(limits, {API: self.config}, health, recall=self._recall)
+
+    async def _recall(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            self._asleep[run_id].set()
+
+    async def _park(self, run_id: str, seconds: float) -> None:
+        self.parked += 1
+        called = self._asleep[run_id] = asyncio.Event()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await called.wait()
 
     def start(self, number: int, runs: int, *, calls: int | None = None) -> None:
         """Let so many runs of one process call over and over, or `calls` times each."""
@@ -102,15 +118,16 @@ class Fleet:
 
     async def call(self, gate: SharedGate, *, retry: bool = False) -> int:
         """Once, however long it takes."""
-        visit = Visit(api=API, retry=retry)
+        self._runs += 1
+        visit = Visit(api=API, retry=retry, run_id=f"run-{self._runs}")
         while True:
             permit = gate.try_enter(visit)
             if permit is None:
                 try:
                     permit = await gate.enter(visit, patience_seconds=PATIENCE_SECONDS)
                 except GateBusy as busy:
-                    self.parked += 1
-                    await asyncio.sleep(busy.seconds)
+                    await self._park(visit.run_id, busy.seconds)
+                    visit = msgspec.structs.replace(visit, parked=True)
                     continue
             seen: Seen | None = None
             try:

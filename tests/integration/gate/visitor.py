@@ -9,8 +9,11 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import uvloop
 
 from orchestrator.coordination.api_health import RedisHealth
@@ -37,8 +40,15 @@ PATIENCE_SECONDS = 5.0
 class Visitors:
     """The runs of this process, each of which calls over and over."""
 
-    def __init__(self, gate: SharedGate, http: HttpTransport, *, seconds: float) -> None:
-        self._gate, self._http = gate, http
+    def __init__(
+        self,
+        gate: SharedGate,
+        http: HttpTransport,
+        asleep: dict[str, asyncio.Event],
+        *,
+        seconds: float,
+    ) -> None:
+        self._gate, self._http, self.asleep = gate, http, asleep
         self._end = time.monotonic() + seconds
         self.counts = {"calls": 0, "good": 0, "parked": 0, "failed": 0}
 
@@ -46,7 +56,8 @@ class Visitors:
         """As a driver does it: the gate, the call, and after a failure the retry policy's wait."""
         attempts, begun = 0, time.monotonic()
         while time.monotonic() < self._end:
-            if await self._once(Visit(api=API, retry=attempts > 0)):
+            visit = Visit(api=API, run_id=str(number), retry=attempts > 0)
+            if await self._once(visit):
                 attempts, begun = 0, time.monotonic()
                 continue
             attempts += 1
@@ -66,7 +77,8 @@ class Visitors:
                 break
             except GateBusy as busy:
                 self.counts["parked"] += 1
-                await self._sleep(busy.seconds)
+                await self._park(visit.run_id, busy.seconds)
+                visit = msgspec.structs.replace(visit, parked=True)
                 if time.monotonic() >= self._end:
                     return True
         begun, response = time.monotonic(), await self._call()
@@ -77,6 +89,12 @@ class Visitors:
         seconds = time.monotonic() - begun
         permit.release(Seen(outcome=outcome, response=response, seconds=seconds))
         return good
+
+    async def _park(self, run_id: str, seconds: float) -> None:
+        called = self.asleep[run_id] = asyncio.Event()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(min(seconds, self._end - time.monotonic()), 0.0)):
+                await called.wait()
 
     async def _call(self) -> Response | None:
         try:
@@ -107,11 +125,18 @@ async def visit(
         health=HealthRules(**rules),
     )  # fmt: skip
     redis = connect(url)
+    asleep: dict[str, asyncio.Event] = {}
+
+    async def recall(run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            asleep[run_id].set()
+
     gate = SharedGate(
-        RedisLimits(redis, holder_id=holder), {API: config}, RedisHealth(redis, holder_id=holder)
-    )
+        RedisLimits(redis, holder_id=holder), {API: config}, RedisHealth(redis, holder_id=holder),
+        recall=recall,
+    )  # fmt: skip
     http = HttpTransport({API: config})
-    visitors = Visitors(gate, http, seconds=seconds)
+    visitors = Visitors(gate, http, asleep, seconds=seconds)
     await asyncio.gather(*(visitors.run(number) for number in range(runs)))
     await gate.aclose()
     await http.aclose()
