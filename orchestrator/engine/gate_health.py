@@ -174,7 +174,6 @@ class GateHealth:
         self._talking: asyncio.Task[None] | None = None
         self._talk_again_at = math.inf
         self._retries_told = 0.0  # when the last one of them comes back
-        self._interval = 0.0  # seconds between two calls while all was well
         self._closed = False
 
     # --- what the queue asks ----------------------------------------------------------------------
@@ -230,11 +229,6 @@ class GateHealth:
     def pause_seconds(self) -> float:
         """What is left of the pause that the API asked for."""
         return 0.0 if self._rules is None else self._pause_left(time.monotonic())
-
-    @property
-    def interval_seconds(self) -> float:
-        """Between two calls of this process while all was well."""
-        return self._interval
 
     @property
     def state(self) -> BreakerState:
@@ -421,9 +415,7 @@ class GateHealth:
 
     async def _talk(self) -> None:
         assert self._rules is not None, "nobody talks without rules"
-        sent = self._spoke_at
         self._spoke_at = time.monotonic()
-        self._note_interval(self._spoke_at - sent)
         self._tell_own_book()
         try:
             if self._shared is not None:
@@ -470,11 +462,6 @@ class GateHealth:
         self._book.take_over(known, _us(now))
         self._all.learn(HEALTHY, now)
         self._tell_own_book()
-
-    def _note_interval(self, passed: float) -> None:
-        tally = self._all.tally
-        if tally.calls and not tally.failures and passed < FRESH_SECONDS:
-            self._interval = passed / tally.calls
 
 
 def has_failed(seen: Seen) -> bool:

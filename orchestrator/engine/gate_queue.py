@@ -24,6 +24,7 @@ ENOUGH_SECONDS = 4.0  # so much work is to be in line, if there is as much parke
 RECALL_SECONDS = 0.5  # how often that is looked after
 MOST_RECALLED = 500  # at once
 TIMER_SECONDS = 0.001  # a timer for less may find that no time has passed
+ILL_APART_SECONDS = 0.1  # so much later the next one of a tenant comes back to an ill API
 USUAL_FACTOR = 8.0  # what is longer than so many average intervals, and than
 USUAL_SECONDS = 0.1  # this, counts as if it were not
 
@@ -246,9 +247,11 @@ class ApiQueue:
     # --- those who are told to come back ----------------------------------------------------------
 
     def _come_back(self, visit: Visit, least: float = 0.0) -> float:
-        """In how many seconds. Not while the API is left alone, when there is no line either."""
+        """In how many seconds. Not while the API is left alone, when there is no line either: some
+        come to see how it is, and all others are called back once it is well.
+        """
         least = max(least, self.health.closed_seconds)
-        apart = max(self._usual_interval(), self.health.interval_seconds)
+        apart = max(self._usual_interval(), ILL_APART_SECONDS if least else 0.0)
         seconds = self._parked.tell(
             visit, now=time.monotonic(), wait=0.0 if least else self._wait_of(visit),
             apart=apart / self._line.share_of(visit), least=least,

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from orchestrator.core.events import CancelMode
+from orchestrator.core.states import RunStatus
 from orchestrator.crashpoints import Crash, Reached
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_queue import ApiQueue
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint, Visit
-from tests.faults.ledger.faults import Fate, Fault
+from tests.faults.ledger.faults import Asked, Fate, Fault, FaultPlan
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.faults.memory.store import MemoryStore
 from tests.faults.simulation.backing import MemoryBacking
@@ -168,3 +169,38 @@ def test_a_failing_worker_gives_a_run_back_that_somebody_wants_cancelled() -> No
     _, broken = played(play, inline=at_once)
     assert failures == 1
     assert broken == ()
+
+
+class Outage(FaultPlan):
+    """Every request fails until it is over."""
+
+    over = False
+
+    def next(self, asked: Asked) -> Fate:
+        """See FaultPlan."""
+        if self.over:
+            return super().next(asked)
+        return Fate(fault=Fault.ERROR, status=500, effect=False)
+
+
+def test_an_outage_fails_no_run_and_costs_few_attempts() -> None:
+    seeds = tuple(RunSeed(name=f"k1-{number:06d}", shape=BY_NAME["one"]) for number in range(400))
+    during: list[int] = []
+
+    async def play(house: House) -> None:
+        house.desk.faults = outage = Outage()
+        for number in range(20):
+            house.submit(seeds[number * 20 : (number + 1) * 20])
+            await asyncio.sleep(0.25)
+        await asyncio.sleep(25.0)
+        during.append(house.desk.requests)
+        outage.over = True
+        await asyncio.sleep(90.0)
+
+    house, broken = played(play, seeds, workers=2)
+    assert broken == ()
+    assert during[0] < 200, "the others never left"
+    assert house.desk.requests == during[0] + len(seeds)
+    store = house.backing.view()
+    ended = [house.loop.run_apart(store.run(run_id)) for run_id in house.run_ids.values()]
+    assert {run.status for run in ended} == {RunStatus.SUCCEEDED}
