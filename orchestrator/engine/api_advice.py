@@ -40,6 +40,9 @@ _PAIRS = tuple(
 )
 
 
+_READ = frozenset({"ratelimit", *(remaining for remaining, _ in _PAIRS)})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advice:
     """What follows from one answer."""
@@ -54,6 +57,8 @@ NO_ADVICE = Advice()
 def advice_of(response: Response, *, now: float) -> Advice:
     """Read an answer's headers. `now` is UNIX time, for answers that do not carry a date."""
     headers, status = response.headers, response.status
+    if status < 400 and _READ.isdisjoint(headers):
+        return NO_ADVICE  # by far the most
     pause = 0.0
     if status in (TOO_MANY, UNAVAILABLE) and "retry-after" in headers:
         pause = _seconds(headers["retry-after"], _sent_at(headers, now)) or 0.0

@@ -53,7 +53,7 @@ RETRY_SECONDS = 1.0  # the same while too many calls are retries
 LONGEST_RETRY_SECONDS = 60.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """With what knowledge a call was let go: what it brings counts only where that still holds."""
 
@@ -116,6 +116,11 @@ class _Side:
     def pace(self, now: float) -> float:
         return risen(self.health.pace, now - self.heard_at)
 
+    def is_calm(self, now: float, rules: HealthRules) -> bool:
+        """Whether nothing of all this holds anybody up."""
+        well = self.health.state is BreakerState.CLOSED and not self.pause_seconds(now)
+        return well and self.pace(now) >= 1.0 and self.ramp(now, rules) >= 1.0
+
     def ramp(self, now: float, rules: HealthRules) -> float:
         if self.health.state is not BreakerState.CLOSED:
             return ramp(0.0, rules)
@@ -165,6 +170,8 @@ class GateHealth:
         self._own, self._all = _Side(), _Side()
         self._waiting = 0
         self._shown = BreakerState.CLOSED
+        self._calm: Ticket | None = None  # of all calls while nothing holds anybody up
+        self._note_calm()
         self._number = 0
         self._asked_at = math.inf  # since when an answer is waited for, knowing nothing
         self._spoke_at = -math.inf
@@ -183,7 +190,11 @@ class GateHealth:
         if self._rules is None:
             return math.inf
         now = time.monotonic()
-        if self._must_ask_first(now) or self._pause_left(now):
+        if self._must_ask_first(now):
+            return 0
+        if self._calm is not None:
+            return math.inf
+        if self._pause_left(now):
             return 0
         if self._own.health.state is not BreakerState.CLOSED:
             self._want_own_probe(now)
@@ -194,7 +205,7 @@ class GateHealth:
 
         A pause that the API asked for is not meant: one that is short is waited for in line.
         """
-        if self._rules is None:
+        if self._rules is None or self._calm is not None:
             return None
         now, state = time.monotonic(), self.state
         if state is BreakerState.OPEN:
@@ -220,7 +231,7 @@ class GateHealth:
     @property
     def closed_seconds(self) -> float:
         """For how long certainly nobody may go: a pause, or an open breaker."""
-        if self._rules is None:
+        if self._rules is None or self._calm is not None:
             return 0.0
         now = time.monotonic()
         return max(self._pause_left(now), self._own.open_seconds(now), self._all.open_seconds(now))
@@ -244,13 +255,10 @@ class GateHealth:
         """One call is let go."""
         if self._rules is None:
             return None
+        if self._calm is not None and not visit.retry:
+            return self._calm
         own, shared = self._own, self._all
-        ticket = Ticket(
-            own.health.episode, shared.health.episode,
-            own.health.state is not BreakerState.CLOSED,
-            shared.health.state is not BreakerState.CLOSED,
-            max(own.health.cuts, shared.health.cuts), visit.retry,
-        )  # fmt: skip
+        ticket = self._ticket(retry=visit.retry)
         own.probing += ticket.own_probe
         shared.probing += ticket.probe
         own.tally.retries += visit.retry
@@ -279,6 +287,8 @@ class GateHealth:
         if ours:
             self._all.tally.add(probe=ticket.probe, failed=failed, slow=slow)
         advised = self._take_advice(ticket, seen)
+        if advised:
+            self._note_calm()
         if failed or slow or advised or ticket.own_probe:
             self._tell_own_book()
         news = advised or (ticket.probe and ours)
@@ -311,13 +321,28 @@ class GateHealth:
         return self._factor(adapted=not self._config.rates)
 
     def _factor(self, *, adapted: bool) -> float:
-        if self._rules is None:
+        if self._rules is None or self._calm is not None:
             return 1.0
         now = time.monotonic()
         factor = min(self._own.ramp(now, self._rules), self._all.ramp(now, self._rules))
         return factor * min(self._own.pace(now), self._all.pace(now)) if adapted else factor
 
     # --- what a call brought ----------------------------------------------------------------------
+
+    def _ticket(self, *, retry: bool) -> Ticket:
+        own, shared = self._own.health, self._all.health
+        return Ticket(
+            own.episode, shared.episode, own.state is not BreakerState.CLOSED,
+            shared.state is not BreakerState.CLOSED, max(own.cuts, shared.cuts), retry,
+        )  # fmt: skip
+
+    def _note_calm(self) -> None:
+        """After everything that may have changed how the API stands."""
+        if self._rules is None:
+            return
+        now = time.monotonic()
+        calm = self._own.is_calm(now, self._rules) and self._all.is_calm(now, self._rules)
+        self._calm = self._ticket(retry=False) if calm else None
 
     def _take_advice(self, ticket: Ticket, seen: Seen) -> bool:
         """Whether the API has asked for less."""
@@ -345,6 +370,7 @@ class GateHealth:
         before = self._own.health.state
         news = self._own.take_news(now, wanted=wanted)
         self._own.learn(self._book.report("", news, self._rules, _us(now)), now)
+        self._note_calm()
         if self._own.health.state is not before:
             self._note_state()
             self._talk_by(-math.inf)
@@ -452,6 +478,7 @@ class GateHealth:
         if before.generation not in ("", health.generation):
             self._go_on_alone(before)  # it was wiped, and knows nothing of it any more
         self._all.learn(health, now, sent + PROBE_SECONDS - PROBE_MARGIN_SECONDS)
+        self._note_calm()
         if health.state is not BreakerState.CLOSED:
             self._book.close()
             self._tell_own_book()
