@@ -13,7 +13,8 @@ OrchestratorError
 ├── IllegalTransition       the state machine has no such move (a bug, or a stale decision)
 └── StepError               raised by step code and transports: the outcome of one attempt
     ├── NotLanded               certainly no effect (may be worth another try)
-    │   └── NoCredential            its reason is a credential, not the API
+    │   ├── NoCredential            its reason is a credential, not the API
+    │   └── NotSent                 its reason is this process, not the API
     └── InDoubt                 the effect may or may not exist
 """
 
@@ -164,6 +165,13 @@ class NoCredential(NotLanded):
             settles_doubt=False,
             retry_after_seconds=retry_after_seconds,
         )
+
+
+class NotSent(NotLanded):
+    """The attempt did not come as far as its API: an address that is not allowed, a late process.
+
+    Not that the API cannot be reached: that is how the API stands.
+    """
 
 
 class InDoubt(StepError):

@@ -19,7 +19,7 @@ from orchestrator.core import events as e
 from orchestrator.core.exchange import FrozenRequest, Judgement, Outcome, Response
 from orchestrator.core.states import Direction
 from orchestrator.engine.deps import Deps
-from orchestrator.errors import InDoubt, NoCredential, NotLanded
+from orchestrator.errors import InDoubt, NoCredential, NotLanded, NotSent
 from orchestrator.ports import AttemptContext, Seen
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ class Answer:
     response: Response | None
     started_at: datetime
     seconds: float
-    of_api: bool = True  # whether it shows how the API is; not where a credential was the reason
+    of_api: bool = True  # whether it shows how the API is; not where this process was the reason
 
     def seen(self) -> Seen | None:
         """What the gate learns from it, if anything."""
@@ -64,7 +64,7 @@ async def ask(
         judgement = judge(response)
     except (NotLanded, InDoubt) as error:
         judgement = _judgement_of(error)
-        of_api = not isinstance(error, NoCredential)
+        of_api = not isinstance(error, NoCredential | NotSent)
     except Exception as error:
         log.exception("attempt.broken", api=api, step=context.step_id)
         reason = broken("the call or the reading of its answer", error)

@@ -44,7 +44,7 @@ from orchestrator.engine.http_connections import Connector, Protocol, is_stale
 from orchestrator.engine.http_head import Header, HeadWriter
 from orchestrator.engine.tls import TlsContext
 from orchestrator.engine.tokens import TokenDesk
-from orchestrator.errors import InDoubt, InvalidSetting, NoCredential, NotLanded
+from orchestrator.errors import InDoubt, InvalidSetting, NoCredential, NotLanded, NotSent
 from orchestrator.ports import AttemptContext
 
 LARGEST_TOKEN_ANSWER = 256 * 1024
@@ -91,7 +91,7 @@ class HttpTransport:
         client = self._clients.get(api) or self._new_client(api)
         base = client.config.base_url or self._base_url(api)
         if base is None:
-            raise NotLanded(f"{api}: no base URL is known in this worker", retryable=True)
+            raise NotSent(f"{api}: no base URL is known in this worker", retryable=True)
         if client.credentials is None:
             return await client.send(base, request, None, timeout_seconds, context.may_leave)
         source = client.credentials.of(context.tenant)
@@ -239,7 +239,7 @@ class _Client:
                 return connection
             connection.release()
             why = f"{self.config.name}: this process was held up before the request could leave"
-            raise NotLanded(why, retryable=True)
+            raise NotSent(why, retryable=True)
 
     # --- what comes back ----------------------------------------------------------------------
 
@@ -292,7 +292,7 @@ class _Client:
     def _refused(self, error: Exception, stage: _Stage) -> NotLanded | InDoubt:
         """A request that cannot be sent as it is: a forbidden address, a line break in a header."""
         reason = f"{self.config.name}: {error}"
-        return InDoubt(reason) if stage.connected else NotLanded(reason, settles_doubt=False)
+        return InDoubt(reason) if stage.connected else NotSent(reason, settles_doubt=False)
 
 
 async def _answer(protocol: Protocol) -> tuple[RawResponseMessage, StreamReader]:

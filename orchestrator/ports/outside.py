@@ -46,8 +46,9 @@ class Transport(Protocol):
     ) -> Response:
         """The complete answer, whatever its status.
 
-        Raises NotLanded when the request certainly did not leave (DNS, refused, TLS, egress, it
-        may not any more), InDoubt when it may have (timeout, reset, truncated answer).
+        Raises NotLanded when the request certainly did not leave (DNS, refused, TLS), as NotSent
+        when that is this process's doing (credential, egress, it may not any more), InDoubt when
+        it may have left (timeout, reset, truncated answer).
         """
 
 

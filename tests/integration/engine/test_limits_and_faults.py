@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from orchestrator.core.events import CancelMode
+from orchestrator.core.exchange import Response
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import FINAL, Direction, RunStatus
 from orchestrator.definitions.program import Program
+from orchestrator.errors import NotLanded, NotSent
 from orchestrator.ports import GateBusy, Permit, Seen, Visit
 from tests.integration.engine.checking import check, outcome
 from tests.integration.engine.house import LIMITS, House, dying_at
@@ -229,6 +231,39 @@ async def test_a_stale_permit_is_exchanged(house: House) -> None:
     assert (await house.settle(run_id, recoveries=False)).status is RunStatus.SUCCEEDED
     assert len(given) == 4
     assert len(house.shop.sent) == 2
+    await check(house, run_id)
+
+
+@pytest.mark.parametrize(("error", "told"), [
+    (NotSent("no credential", retryable=True), [None, 200]),
+    (NotLanded("refused", retryable=True), ["not_landed", 200]),
+])  # fmt: skip
+async def test_the_gate_hears_how_calls_went_but_not_of_faults_of_ours(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: NotLanded, told: list[object]
+) -> None:
+    heard: list[object] = []
+
+    class Told(_Open):
+        def release(self, seen: Seen | None = None) -> None:
+            answer = seen and seen.response
+            heard.append(answer.status if answer else seen and seen.outcome)
+
+    class Gate(BusyGate):
+        def try_enter(self, visit: Visit) -> Permit | None:
+            return Told()
+
+    send, errors = house.shop.send, [error]
+
+    async def fail_first(*args: Any, **more: Any) -> Response:
+        if errors:
+            raise errors.pop()
+        return await send(*args, **more)
+
+    monkeypatch.setattr(house.shop, "send", fail_first)
+    house.gate = Gate(0)
+    run_id = await house.submit(shop_plan([KEYED]))
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    assert heard == told
     await check(house, run_id)
 
 

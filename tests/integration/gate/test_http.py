@@ -19,7 +19,7 @@ from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.auth import Auth, Static
 from orchestrator.engine.http import HttpTransport
 from orchestrator.engine.secret import Secret
-from orchestrator.errors import InDoubt, NotLanded
+from orchestrator.errors import InDoubt, NoCredential, NotLanded, NotSent
 from orchestrator.ports import AttemptContext
 from tests.integration.gate.raw_server import RawServer, body, raw_server, says
 
@@ -91,7 +91,7 @@ async def test_a_missing_credential_sends_nothing() -> None:
         LOOPBACK, auth=Auth(default=Static(secret=Secret(reference="env:NO_SUCH_TOKEN")))
     )
     async with raw_server(says(body(b"{}"))) as server, http(server.url, config) as transport:
-        with pytest.raises(NotLanded, match="env:NO_SUCH_TOKEN") as caught:
+        with pytest.raises(NoCredential, match="env:NO_SUCH_TOKEN") as caught:
             await send(transport)
     assert caught.value.retryable
     assert server.connections == 0
@@ -254,7 +254,7 @@ async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
     async with raw_server(says(body(b"{}"))) as server:
         async with http(f"http://{host}:{server.port}", config) as transport:
             for _ in range(2):
-                with pytest.raises(NotLanded, match="where no request may go") as error:
+                with pytest.raises(NotSent, match="where no request may go") as error:
                     await send(transport)
                 assert not error.value.retryable
                 assert not error.value.settles_doubt  # an earlier attempt may have left
