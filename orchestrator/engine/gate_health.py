@@ -1,6 +1,7 @@
 """How one API stands, as this process knows it: may calls go, how many, and how fast.
 
 Two books say so (`core/health.py` has the rules), and a call needs both:
+(`gate_side.py` keeps what is known of each):
 
 * the book of all processes, in Redis. This process reports to it and hears from it every
   EVERY_SECONDS while there is traffic, and at once when something has changed; never for each
@@ -18,7 +19,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -31,12 +31,10 @@ from orchestrator.core.health import (
     Health,
     HealthBook,
     HealthRules,
-    News,
-    ramp,
-    risen,
 )
 from orchestrator.engine.api_advice import advice_of
 from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.gate_side import Side, Ticket
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Seen, SharedHealth, Visit
 
@@ -53,106 +51,6 @@ RETRY_SECONDS = 1.0  # the same while too many calls are retries
 LONGEST_RETRY_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """With what knowledge a call was let go: what it brings counts only where that still holds."""
-
-    own_episode: int
-    episode: int
-    own_probe: bool
-    probe: bool
-    cuts: int
-    retry: bool
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What is to be reported."""
-
-    calls: int = 0
-    failures: int = 0
-    slow: int = 0
-    retries: int = 0
-    throttled: bool = False
-    pause_until: float = 0.0  # time.monotonic()
-    probes_good: int = 0
-    probes_bad: int = 0
-
-    def add(self, *, probe: bool, failed: bool, slow: bool) -> None:
-        if probe:
-            self.probes_good += not (failed or slow)
-            self.probes_bad += failed or slow
-        else:
-            self.calls += 1
-            self.failures += failed
-            self.slow += slow
-
-
-@dataclass(slots=True)
-class _Side:
-    """One book as far as it is known here."""
-
-    health: Health = HEALTHY
-    heard_at: float = -math.inf
-    probes_until: float = math.inf
-    probing: int = 0  # probes under way
-    tally: _Tally = field(default_factory=_Tally)
-
-    def open_seconds(self, now: float) -> float:
-        return max(self.health.open_seconds - (now - self.heard_at), 0.0)
-
-    def pause_seconds(self, now: float) -> float:
-        reported = self.health.pause_seconds - (now - self.heard_at)
-        return max(reported, self.tally.pause_until - now, 0.0)
-
-    def may_go(self, now: float) -> float:
-        """How many more may leave now."""
-        if self.health.state is BreakerState.CLOSED:
-            return math.inf
-        if self.open_seconds(now) or now >= self.probes_until:
-            return 0
-        return max(self.health.probes - self.probing, 0)
-
-    def pace(self, now: float) -> float:
-        return risen(self.health.pace, now - self.heard_at)
-
-    def is_calm(self, now: float, rules: HealthRules) -> bool:
-        """Whether nothing of all this holds anybody up."""
-        well = self.health.state is BreakerState.CLOSED and not self.pause_seconds(now)
-        return well and self.pace(now) >= 1.0 and self.ramp(now, rules) >= 1.0
-
-    def ramp(self, now: float, rules: HealthRules) -> float:
-        if self.health.state is not BreakerState.CLOSED:
-            return ramp(0.0, rules)
-        return ramp(self.health.closed_for_seconds + now - self.heard_at, rules)
-
-    def as_of(self, now: float) -> Health:
-        """What the book would say now."""
-        return replace(
-            self.health, open_seconds=self.open_seconds(now), pace=self.pace(now),
-            pause_seconds=self.pause_seconds(now),
-        )  # fmt: skip
-
-    def take_news(self, now: float, *, number: int = 0, wanted: int = 0) -> News:
-        """All that is to be reported. Probes that were granted and not begun are given back."""
-        tally, self.tally = self.tally, _Tally()
-        self.health = replace(self.health, probes=self.probing)
-        return News(
-            episode=self.health.episode, number=number, calls=tally.calls,
-            failures=tally.failures, slow=tally.slow, retries=max(tally.retries, 0),
-            throttled=tally.throttled, pause_seconds=max(tally.pause_until - now, 0.0),
-            probes_held=self.probing, probes_wanted=wanted, probes_good=tally.probes_good,
-            probes_bad=tally.probes_bad,
-        )  # fmt: skip
-
-    def learn(self, health: Health, now: float, probes_until: float = math.inf) -> None:
-        other_book = self.health.generation not in ("", health.generation)
-        if other_book or health.episode != self.health.episode:
-            self.probing = 0
-            self.tally = _Tally(pause_until=self.tally.pause_until)
-        self.health, self.heard_at, self.probes_until = health, now, probes_until
-
-
 class GateHealth:
     """Implements gate_supply.Pace. `came` is called when more may go, `shut` when nobody may."""
 
@@ -167,7 +65,7 @@ class GateHealth:
         self._shared = shared
         self._came, self._shut = came, shut
         self._book = HealthBook()
-        self._own, self._all = _Side(), _Side()
+        self._own, self._all = Side(), Side()
         self._waiting = 0
         self._shown = BreakerState.CLOSED
         self._calm: Ticket | None = None  # of all calls while nothing holds anybody up

@@ -14,9 +14,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from orchestrator.engine.apis import ApiConfig
-from orchestrator.engine.gate_health import GateHealth, Ticket
+from orchestrator.engine.gate_health import GateHealth
 from orchestrator.engine.gate_line import FairLine, Waiter
 from orchestrator.engine.gate_parked import SOONEST_SECONDS, Parked
+from orchestrator.engine.gate_side import Ticket
 from orchestrator.engine.gate_supply import EARLY_SECONDS, Demand, Start, Supply
 from orchestrator.ports import GateBusy, Seen, SharedHealth, SharedLimits, Visit
 
