@@ -15,9 +15,9 @@ for what it sees itself, and for the time in which Redis is away.
   call lasts, so that a process which dies with one blocks nothing. Each opening and each closing
   begins a new *episode*; what was seen in another one does not count any more.
 * **Slow start.** After closing, `ramp` says which part of the slots and rates may be used.
-* **Pace.** Each time the API refuses calls as too many without saying until when, the pace is
-  multiplied by CUT, at most once in CUT_APART_SECONDS; it rises by RISE_A_SECOND back to 1
-  (additive increase, multiplicative decrease: Chiu and Jain 1989).
+* **Pace.** Each time the API refuses calls as too many, the pace is multiplied by CUT, at most
+  once in CUT_APART_SECONDS; it rises by RISE_A_SECOND back to 1 (additive increase,
+  multiplicative decrease: Chiu and Jain 1989).
 * **Pause.** The API has said until when nobody should call.
 
 All times are whole microseconds of one clock, all durations in the rules seconds.
@@ -75,7 +75,7 @@ class News:
     failures: int = 0  # of these
     slow: int = 0  # of these
     retries: int = 0  # that were let out
-    throttled: bool = False  # refused as too many, without saying until when
+    throttled: bool = False  # calls were refused as too many
     pause_seconds: float = 0.0  # the API wants no call for so long
     probes_held: int = 0  # under way
     probes_wanted: int = 0  # more of them

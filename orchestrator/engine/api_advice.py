@@ -48,7 +48,7 @@ class Advice:
     """What follows from one answer."""
 
     pause_seconds: float = 0.0  # nobody should call for so long
-    throttled: bool = False  # one call too many, and it does not say until when
+    throttled: bool = False  # it was one call too many
 
 
 NO_ADVICE = Advice()
@@ -64,9 +64,7 @@ def advice_of(response: Response, *, now: float) -> Advice:
         pause = _seconds(headers["retry-after"], _sent_at(headers, now)) or 0.0
     if not pause:
         pause = max(_exhausted(headers, now), default=0.0)
-    if pause > 0:
-        return Advice(pause_seconds=pause)
-    return Advice(throttled=True) if status == TOO_MANY else NO_ADVICE
+    return Advice(pause_seconds=pause, throttled=status == TOO_MANY)
 
 
 def _exhausted(headers: Mapping[str, str], now: float) -> Iterator[float]:

@@ -1,7 +1,7 @@
 """How one API stands, as this process knows it: may calls go, how many, and how fast.
 
-Two books say so (`core/health.py` has the rules), and a call needs both:
-(`gate_side.py` keeps what is known of each):
+Two books say so, and a call needs both. `core/health.py` has their rules, `gate_side.py` keeps what
+is known of each:
 
 * the book of all processes, in Redis. This process reports to it and hears from it every
   EVERY_SECONDS while there is traffic, and at once when something has changed; never for each
@@ -251,12 +251,11 @@ class GateHealth:
             until = time.monotonic() + min(advice.pause_seconds, self._longest_pause)
             for side in (self._own, self._all):
                 side.tally.pause_until = max(side.tally.pause_until, until)
-            return True
         # What left before the last cut says nothing about the pace since then.
         if advice.throttled and ticket.cuts == max(self._own.health.cuts, self._all.health.cuts):
             self._own.tally.throttled = self._all.tally.throttled = True
             return True
-        return False
+        return advice.pause_seconds > 0
 
     @property
     def _longest_pause(self) -> float:

@@ -159,8 +159,10 @@ def test_who_is_asked_to_wait_waits_with_all_processes(status: int) -> None:
     play(scene, LIMITED)
 
 
-def test_an_api_that_silently_halves_its_limit() -> None:
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}])
+def test_an_api_that_silently_halves_its_limit(headers: dict[str, str]) -> None:
     async def scene(fleet: Fleet) -> None:
+        fleet.api.headers = headers
         for number in range(2):
             fleet.start(number, 100)
         fleet.api.limit = RATE
@@ -180,6 +182,24 @@ def test_an_api_that_silently_halves_its_limit() -> None:
         print(f"healed: {again:.1f}/s")
         assert again > 0.95 * full
         assert fleet.failed == 0
+
+    play(scene, LIMITED)
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}])
+def test_an_api_that_allows_a_tenth_all_of_a_sudden_fails_no_run(headers: dict[str, str]) -> None:
+    """Its refusals must not use up the attempts of a run."""
+
+    async def scene(fleet: Fleet) -> None:
+        for number in range(2):
+            fleet.start(number, 100)
+        await asyncio.sleep(10.0)
+        fleet.api.limit, fleet.api.headers = RATE // 10, headers
+        await asyncio.sleep(120.0)
+        calls, refused = fleet.api.calls(30.0, 130.0), fleet.api.refused(30.0, 130.0)
+        print(f"{calls / 100:.1f}/s of {RATE // 10}, {refused / calls:.2%} refused")
+        assert fleet.failed == 0
+        assert calls - refused > 0.5 * 100 * RATE / 10
 
     play(scene, LIMITED)
 
