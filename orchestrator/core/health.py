@@ -59,7 +59,7 @@ class HealthRules:
     slow_rate: float = 0.8  # of the calls in the window
     calls: int = 20  # fewer in the window say nothing
     open_seconds: float = 5.0  # the first time; doubled each time a probe fails
-    longest_open_seconds: float = 60.0
+    longest_open_seconds: float = 30.0
     probes: int = 3  # at once while half open, and good ones that close it
     ramp_seconds: float = 10.0  # from a tenth to everything after closing
     longest_pause_seconds: float = 600.0  # a longer one that the API asks for is cut to this

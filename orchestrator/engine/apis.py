@@ -11,7 +11,7 @@
     tls: {cert: /etc/us.pem, key: /etc/us.key, ca: /etc/them.pem}
     weights: {acme: 3}                 # of tenants that wait for it; 1 for all others
     breaker: {failure_rate: 0.5, slow_seconds: 5, slow_rate: 0.8, calls: 20, open_seconds: 5,
-              longest_open_seconds: 60, probes: 3, ramp_seconds: 10}    # or off
+              longest_open_seconds: 30, probes: 3, ramp_seconds: 10}    # or off
     retries: {share: 0.2, per_second: 10}   # of its calls may be retries, and so many anyway
     longest_pause_seconds: 600         # that it may ask for (Retry-After and the like)
 
@@ -188,7 +188,7 @@ class _Breaker(Strict):
     slow_rate: Share = 0.8
     calls: Annotated[int, Field(ge=1, le=1_000_000)] = 20
     open_seconds: Seconds = 5.0
-    longest_open_seconds: Seconds = 60.0
+    longest_open_seconds: Seconds = 30.0
     probes: Annotated[int, Field(ge=1, le=1000)] = 3
     ramp_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
 
