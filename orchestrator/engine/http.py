@@ -338,15 +338,16 @@ class _Route:
     def to(base: str, headers: tuple[Header, ...], trust: ssl.SSLContext | bool) -> _Route:
         """With the headers that every request gets which does not set them. Raises ValueError."""
         try:
-            url = URL(checked_base_url(base), encoded=True)
+            url = checked_base_url(base)
         except ValueError as error:
             found = shown_base_url(base)
             raise ValueError(f"its base URL: found {found}; wanted {error}") from None
         own = CIMultiDict({"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPT_ENCODING})
         own.update(headers)
         loop = asyncio.get_running_loop()
-        request = ClientRequest("GET", url, headers=own, loop=loop, ssl=trust)
-        head = HeadWriter(prefix=urlsplit(base).path, defaults=request.headers.items())
+        whole = URL(url, encoded=True)
+        request = ClientRequest("GET", whole, headers=own, loop=loop, ssl=trust)
+        head = HeadWriter(prefix=urlsplit(url).path, defaults=request.headers.items())
         return _Route(base=base, trust=trust, request=request, head=head)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from aiohttp import AddrInfoType, ThreadedResolver
+from aiohttp.abc import ResolveResult
 
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.engine import http_connections
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.auth import Auth, Static
-from orchestrator.engine.egress import GuardedResolver
+from orchestrator.engine.egress import GuardedResolver, guarded_sockets
 from orchestrator.engine.secret import Secret
 from orchestrator.errors import NotLanded
 from tests.integration.gate.raw_server import body, raw_server, says
@@ -29,12 +30,18 @@ class Names:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         self.answers, self.questions = list(answers), 0
-        monkeypatch.setattr(socket, "getaddrinfo", self._getaddrinfo)
+        monkeypatch.setattr(ThreadedResolver, "resolve", self._resolve)
 
-    def _getaddrinfo(self, host: str, port: int, *_: object, **__: object) -> list[Any]:
+    async def _resolve(self, host: str, port: int, family: int) -> list[ResolveResult]:
         found = self.answers[min(self.questions, len(self.answers) - 1)]
         self.questions += 1
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in found]
+        return [
+            ResolveResult(
+                hostname=host, host=one, port=port, family=socket.AF_INET,
+                proto=socket.IPPROTO_TCP, flags=socket.AI_NUMERICHOST,
+            )
+            for one in found
+        ]  # fmt: skip
 
 
 @pytest.fixture
@@ -51,11 +58,17 @@ async def test_what_was_checked_is_what_is_connected_to(monkeypatch: pytest.Monk
     names = Names(monkeypatch, [PUBLIC], [HERE])
     tried: list[str] = []
 
-    async def sock_connect(_: socket.socket, address: tuple[str, int]) -> None:
-        tried.append(address[0])
-        raise ConnectionRefusedError
+    def recording(*, allow_private: bool) -> Callable[[AddrInfoType], socket.socket]:
+        make = guarded_sockets(allow_private=allow_private)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", sock_connect)
+        def record(info: AddrInfoType) -> socket.socket:
+            make(info).close()
+            tried.append(str(info[4][0]))
+            raise ConnectionRefusedError
+
+        return record
+
+    monkeypatch.setattr(http_connections, "guarded_sockets", recording)
     async with raw_server(says(body(b"{}"))) as server:
         async with http(f"http://rebinding.example:{server.port}", STRICT) as transport:
             with pytest.raises(NotLanded, match="no connection to"):

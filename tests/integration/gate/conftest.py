@@ -1,0 +1,19 @@
+"""What goes over HTTP is tested on both event loops: workers run on uvloop, others may not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+import uvloop
+
+_HTTP = frozenset({"test_http", "test_hostile_answers", "test_hostile_tls", "test_way_out"})
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.path.stem in _HTTP:
+        return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
