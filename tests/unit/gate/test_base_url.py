@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from yarl import URL
 
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
 
@@ -95,3 +100,28 @@ def test_refused(name: str) -> None:
 def test_a_url_with_a_secret_is_not_shown() -> None:
     assert shown_base_url("https://me:s3cret@a.example") == "an address with credentials"
     assert shown_base_url("http://127.1") == "'http://127.1'"
+
+
+_PIECES = st.sampled_from(
+    [
+        "http://", "https://", "a", "a.example", "127.0.0.1", "127.1", "0x7f", "1", "[::1]", "[",
+        "]", "[fe80::1%25eth0]", ":", ":80", "::", "@", "/", "//", "\\", "?", "#", "%",
+        "%2e", "%00",
+        ".", "..", "。", "x", "-", "_", "xn--a", " ", "\t", "\r\n", "\0",
+        ";", ",", "!", "~", "{",
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(_PIECES | st.characters(), max_size=8).map("".join))
+@example("[::1]evil.example/")
+def test_whoever_reads_a_url_that_is_taken_sees_the_same(rest: str) -> None:
+    try:
+        url = checked_base_url(f"http://{rest}")
+    except ValueError:
+        return
+    ours, theirs = urlsplit(url), URL(url, encoded=True)
+    assert (ours.hostname or "") == (theirs.raw_host or "").lower()
+    assert (ours.port or 80) == theirs.port
+    assert (ours.username, ours.password) == (theirs.user, theirs.password) == (None, None)
+    assert url.lower().startswith(f"http://{ours.netloc.lower()}{ours.path.lower()}")
