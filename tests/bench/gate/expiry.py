@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from cryptography.fernet import Fernet
+
 from tests.bench.gate import flows
 from tests.bench.gate.judging import Limit
 from tests.bench.gate.stage import Stage, failed, until
@@ -22,6 +24,8 @@ async def measure(stage: Stage) -> dict[str, Any]:
     calls = sum(run.calls for run in wanted)
     secret = stage.folder / "client-secret"
     secret.write_text("of the bench alone")
+    key = stage.folder / "credentials-key"
+    key.write_bytes(Fernet.generate_key())
     with ApiProcess(stage.folder, name="bench", limit=LIMIT) as api:
         api.set(wants_token=True)
         oauth2 = {
@@ -29,7 +33,8 @@ async def measure(stage: Stage) -> dict[str, Any]:
             "client_secret": f"file:{secret}",
         }  # fmt: skip
         limits = {"rate": LIMIT.notation, "auth": {"oauth2": oauth2}}
-        async with stage.scene({api: limits}, workers=stage.asked.usual_workers) as scene:
+        workers, shared = stage.asked.usual_workers, f"file:{key}"
+        async with stage.scene({api: limits}, workers=workers, credentials_key=shared) as scene:
             await scene.submit(wanted)
             await until(lambda: api.statistics().calls > calls / 2, seconds=_START_SECONDS)
             before = api.statistics().token_requests
