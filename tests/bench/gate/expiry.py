@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 from typing import Any
-
-from cryptography.fernet import Fernet
 
 from tests.bench.gate import flows
 from tests.bench.gate.judging import Limit
@@ -22,10 +22,9 @@ async def measure(stage: Stage) -> dict[str, Any]:
     """Raises InvalidSetting where the product knows no OAuth2."""
     wanted = flows.runs("bench", min(RUNS, stage.asked.runs))
     calls = sum(run.calls for run in wanted)
-    secret = stage.folder / "client-secret"
+    secret, key = stage.folder / "client-secret", stage.folder / "credentials-key"
     secret.write_text("of the bench alone")
-    key = stage.folder / "credentials-key"
-    key.write_bytes(Fernet.generate_key())
+    key.write_text(base64.urlsafe_b64encode(os.urandom(32)).decode())
     with ApiProcess(stage.folder, name="bench", limit=LIMIT) as api:
         api.set(wants_token=True)
         oauth2 = {
@@ -33,8 +32,9 @@ async def measure(stage: Stage) -> dict[str, Any]:
             "client_secret": f"file:{secret}",
         }  # fmt: skip
         limits = {"rate": LIMIT.notation, "auth": {"oauth2": oauth2}}
-        workers, shared = stage.asked.usual_workers, f"file:{key}"
-        async with stage.scene({api: limits}, workers=workers, credentials_key=shared) as scene:
+        async with stage.scene(
+            {api: limits}, workers=stage.asked.usual_workers, credentials_key=f"file:{key}"
+        ) as scene:
             await scene.submit(wanted)
             await until(lambda: api.statistics().calls > calls / 2, seconds=_START_SECONDS)
             before = api.statistics().token_requests
