@@ -30,6 +30,7 @@ from tests.bench.gate import (
     steady,
     verdict,
 )
+from tests.bench.gate.judging import GRACE_SECONDS
 from tests.bench.gate.stage import Asked, Stage, set_up
 from tests.faults.chaos.stage import new_folder, remove
 
@@ -109,8 +110,11 @@ def _measured(asked: Asked, phases: Sequence[Phase], console: Console) -> dict[s
         raise typer.Exit(1) from None
     remove(folder)
     made = {**verdict.summary(found), "phases": found, "machine": machine}
-    return {**made, "missed": verdict.missed(made), "seconds": asked.seconds, "runs": asked.runs,
-            "db": asked.database}  # fmt: skip
+    judge = {"window": "sliding", "grace_seconds": GRACE_SECONDS}
+    return {
+        **made, "missed": verdict.missed(made), "judge": judge, "seconds": asked.seconds,
+        "runs": asked.runs, "db": asked.database,
+    }  # fmt: skip
 
 
 async def _in_turn(stage: Stage, phases: Sequence[Phase], console: Console) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from typing import Any, cast
 import httptools
 import uvloop
 
-from tests.bench.gate.judging import Limit, SlidingWindow
+from tests.bench.gate.judging import GRACE_SECONDS, Limit, SlidingWindow
 
 LOOPBACK = "127.0.0.1"
 TOKEN_SECONDS = 3600
@@ -289,6 +289,8 @@ def _limit(text: str) -> Limit:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=_limit, required=True, help="amount/seconds, as 5000/10")
-    parser.add_argument("--grace", type=float, default=0.0, help="seconds forgiven of each window")
+    parser.add_argument(
+        "--grace", type=float, default=GRACE_SECONDS, help="seconds forgiven of each window"
+    )
     options = parser.parse_args()
     uvloop.run(_serve(options.limit, options.grace))

@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+GRACE_SECONDS = 0.0
+"""Forgiven of each window for clocks and the network: nothing, since the gate allows for both."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
@@ -31,7 +34,7 @@ class SlidingWindow:
     Of each window the last `grace_seconds` are forgiven: an arrival counts for `seconds` less them.
     """
 
-    def __init__(self, limit: Limit, *, grace_seconds: float = 0.0) -> None:
+    def __init__(self, limit: Limit, *, grace_seconds: float = GRACE_SECONDS) -> None:
         self.amount = limit.amount
         self._counts_for = limit.seconds - grace_seconds
         self._admitted: deque[float] = deque()

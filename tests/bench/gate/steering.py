@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.embedded.process import Child, ChildSpec, stop_all
 from tests.bench.gate.api import LOOPBACK
-from tests.bench.gate.judging import Call, Limit
+from tests.bench.gate.judging import GRACE_SECONDS, Call, Limit
 
 ROOT = Path(__file__).parents[3]
 _PATIENCE_SECONDS = 20.0
@@ -35,7 +35,7 @@ class ApiProcess:
     """Leaving it as a context ends it. Methods block, and raise OSError when it is gone."""
 
     def __init__(
-        self, folder: Path, *, name: str, limit: Limit, grace_seconds: float = 0.0
+        self, folder: Path, *, name: str, limit: Limit, grace_seconds: float = GRACE_SECONDS
     ) -> None:
         self.name, self.limit = name, limit
         self.address = ""
