@@ -34,6 +34,8 @@ class RedisInspector:
             maxmemory=int(info.get("maxmemory", 0)),
             used_memory=int(info.get("used_memory", 0)),
             append_only=bool(int(info.get("aof_enabled", 0))),
+            clients=int(info.get("connected_clients", 0)),
+            max_clients=int(info.get("maxclients", 10_000)),  # the default, before Redis 5.0.5
             round_trip_seconds=round_trip,
         )
 

@@ -1,20 +1,23 @@
 -- Renews one process's share of an API's slots. The allowances of all live holders together stay
 -- within the limit; shares follow demand, and what is left over goes round.
 --
--- KEYS: generation, holders (hash: holder -> "<allowance> <wanted> <expires, microseconds>")
+-- KEYS: generation, holders (hash: holder -> "<allowance> <wanted> <expires, microseconds> <limit>")
 -- ARGV: holder, known, new_id, distrust, limit, wanted, held, ttl, settle, turn, rightful,
---       expires (durations in microseconds; rightful: what of `held` it was told to be its own, until
---       expires by this server's clock)
+--       expires, told (durations in microseconds; rightful: what of `held` it was told to be its own,
+--       until expires by this server's clock; told: its limit for the others, 0: it is leaving)
 -- Answers: now, generation, allowance, share, microseconds until the share may change by itself
 --       (0: never)
 --
 -- An allowance never falls below `held`: between this call and its answer the holder may fill all it
 -- holds. It learns its share, stays within it from then on, and holds less at its next call.
+--
+-- While a change of the limit has not reached all holders, the lowest of theirs holds for all.
 
 local holder, limit = ARGV[1], tonumber(ARGV[5])
 local wanted, held = tonumber(ARGV[6]), tonumber(ARGV[7])
 local ttl, settle, turn = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local rightful, expires = tonumber(ARGV[11]), tonumber(ARGV[12])
+local told = tonumber(ARGV[13])
 local now = microseconds()
 local id, born, wiped = generation(KEYS[1], ARGV[2], ARGV[3], ARGV[4], now)
 
@@ -22,11 +25,13 @@ local taken, demands = 0, { { wanted = wanted, holder = holder } }
 local known = redis.call('HGETALL', KEYS[2])
 for i = 1, #known, 2 do
   if known[i] ~= holder then
-    local allowance, wants, expires = string.match(known[i + 1], '^(%d+) (%d+) (%d+)$')
+    local allowance, wants, expires, theirs =
+      string.match(known[i + 1], '^(%d+) (%d+) (%d+) (%d+)$')
     if tonumber(expires) <= now then
       redis.call('HDEL', KEYS[2], known[i])
     else
       taken = taken + tonumber(allowance)
+      if tonumber(theirs) > 0 then limit = math.min(limit, tonumber(theirs)) end
       demands[#demands + 1] = { wanted = tonumber(wants), holder = known[i] }
     end
   end
@@ -70,6 +75,6 @@ if now < born + (wiped and ttl or settle) then
   allowance, share = held, now < expires and math.min(held, rightful) or 0
 end
 redis.call('HSET', KEYS[2], holder,
-  text(allowance) .. ' ' .. text(wanted) .. ' ' .. text(now + ttl))
+  text(allowance) .. ' ' .. text(wanted) .. ' ' .. text(now + ttl) .. ' ' .. text(told))
 redis.call('PEXPIRE', KEYS[2], math.ceil(ttl / 500))
 return { text(now), id, allowance, share, turns and turn - now % turn or 0 }

@@ -14,6 +14,12 @@ it arrives at least W after i: no window of length W holds both, hence none hold
 The price is H/(W+H) of the rate: 3.8 % at a window of one second and the usual 40 ms, nothing to
 speak of at a minute.
 
+**Changes.** Processes learn of a changed limit one after the other. Until all have, the stricter
+one holds for all: each renewal of a lease carries its holder's limit, and a rate stays in force
+until nobody has asked with it for two seconds. One list of moments serves all rates, so a changed
+rate counts what was let in before it. Of what the list does not reach back to, all may have come at
+its newest moment, which may cost a window.
+
 **Lost memory.** See `generation.lua`. After a wipe no rate is used for a full window and no lease
 grows for TTL_SECONDS; live holders say what they hold when they renew. At the first use ever
 (nobody remembers another generation) SETTLE_SECONDS must do, in which every live holder renews.
@@ -75,14 +81,7 @@ class RedisLimits:
 
     async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
         """See SharedLimits."""
-        known = self._known.setdefault(api, _Known())
-        args = [
-            limit, wanted, held, _us(TTL_SECONDS), _us(SETTLE_SECONDS), _us(TURN_SECONDS),
-            known.rightful, known.expires,
-        ]  # fmt: skip
-        sent, answer = await self._call(self._lease, api, [f"{self.prefix}:{api}:holders"], args)
-        known.rightful = max(min(int(answer[2]), int(answer[3])), 0)
-        known.expires = int(answer[0]) + _us(TTL_SECONDS)
+        sent, answer = await self._renew(api, limit=limit, wanted=wanted, held=held, told=limit)
         turn = int(answer[4]) / 1e6 or RENEW_SECONDS
         return Lease(
             allowance=int(answer[2]),
@@ -102,8 +101,7 @@ class RedisLimits:
         spacing_seconds: float,
     ) -> Reservation:
         """See SharedLimits."""
-        keys = [f"{self.prefix}:{api}:queue"]
-        keys += [f"{self.prefix}:{api}:starts:{rate.amount}:{rate.seconds:g}" for rate in rates]
+        keys = [f"{self.prefix}:{api}:{name}" for name in ("queue", "latest", "log")]
         args = [
             _us(SETTLE_SECONDS), waiting, count, _us(HORIZON_SECONDS), _us(headroom_seconds),
             _us(spacing_seconds),
@@ -118,13 +116,29 @@ class RedisLimits:
             waiting_elsewhere=int(answer[4]),
         )
 
-    async def leave(self, api: str) -> None:
+    async def leave(self, api: str, *, in_use: int = 0) -> None:
         """See SharedLimits."""
+        if in_use:
+            await self._renew(api, limit=in_use, wanted=in_use, held=in_use, told=0)
+            return
         try:
             await self.redis.hdel(f"{self.prefix}:{api}:holders", self.holder_id)
             await self.redis.hdel(f"{self.prefix}:{api}:queue", self.holder_id)
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
+
+    async def _renew(
+        self, api: str, *, limit: int, wanted: int, held: int, told: int
+    ) -> tuple[float, list[Any]]:
+        known = self._known.setdefault(api, _Known())
+        args = [
+            limit, wanted, held, _us(TTL_SECONDS), _us(SETTLE_SECONDS), _us(TURN_SECONDS),
+            known.rightful, known.expires, told,
+        ]  # fmt: skip
+        sent, answer = await self._call(self._lease, api, [f"{self.prefix}:{api}:holders"], args)
+        known.rightful = max(min(int(answer[2]), int(answer[3])), 0)
+        known.expires = int(answer[0]) + _us(TTL_SECONDS)
+        return sent, answer
 
     # --- one script call --------------------------------------------------------------------------
 

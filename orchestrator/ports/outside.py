@@ -180,8 +180,8 @@ class SharedLimits(Protocol):
         no rate. A reservation that is not used is not given back.
         """
 
-    async def leave(self, api: str) -> None:
-        """Give this process's slots back."""
+    async def leave(self, api: str, *, in_use: int = 0) -> None:
+        """Give this process's slots back; those in use run out by themselves."""
 
 
 class SharedHealth(Protocol):

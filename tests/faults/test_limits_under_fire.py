@@ -76,7 +76,7 @@ def allowances(demo: LimitedDemo) -> list[int]:
         now = seconds * 1_000_000 + microseconds
         holders = client.hvals("orchestrator:gate:kinto:holders")
     fields = [[int(part) for part in value.split()] for value in holders]
-    return [allowance for allowance, _, expires in fields if expires > now]
+    return [allowance for allowance, _, expires, _ in fields if expires > now]
 
 
 async def until(condition: Callable[[], bool], what: str, *, seconds: float) -> None:

@@ -26,6 +26,8 @@ from orchestrator.ports import Lease, Rate, Reservation
 _PRESENT = 2_000_000  # a process that asked within two seconds counts as waiting
 _LARGEST = 1_000_000  # no process asks for more headroom than a second
 _FAR = 10_000_000
+_KEPT = 10_000  # moments, for rates that are added later
+_KEPT_FOR = 86_400_000_000  # at least a day
 
 
 @dataclass(kw_only=True, slots=True)
@@ -52,6 +54,7 @@ class _Holder:
     allowance: int
     wanted: int
     expires: int
+    limit: int
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,8 +70,13 @@ class _Api:
     generation: _Generation
     holders: dict[str, _Holder] = field(default_factory=dict)
     waiters: dict[str, _Waiter] = field(default_factory=dict)
-    latest: dict[tuple[int, int], list[int]] = field(default_factory=dict)
-    """By rate (amount, window): until when the last requests may arrive, ascending."""
+    latest: list[int] = field(default_factory=list)
+    """Until when the last requests may arrive, ascending."""
+    expires: int = 0  # of `latest`
+    last: int = 0  # the newest of them
+    lost: int = 0  # the newest that the list lost
+    rates: dict[tuple[int, int], int] = field(default_factory=dict)
+    """By rate (amount, window): until when it is in force."""
 
 
 class LimitServer:
@@ -124,8 +132,12 @@ class MemoryLimits:
 
     async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
         """See SharedLimits."""
+        return self._lease(api, limit=limit, wanted=wanted, held=held, told=limit)
+
+    def _lease(self, api: str, *, limit: int, wanted: int, held: int, told: int) -> Lease:
+        """`told`: the limit for the others; 0: it is leaving."""
         found, now, sent = self._call(api)
-        others, taken = _others(found, self._holder, now)
+        others, taken, limit = _others(found, self._holder, limit, now)
         share, turns = _fair_share(
             [*others, (wanted, self._holder)], self._holder, limit=limit, now=now
         )
@@ -142,7 +154,7 @@ class MemoryLimits:
         known.rightful = max(min(allowance, share), 0)
         known.expires = now + _us(TTL_SECONDS)
         found.holders[self._holder] = _Holder(
-            allowance=allowance, wanted=wanted, expires=now + _us(TTL_SECONDS)
+            allowance=allowance, wanted=wanted, expires=now + _us(TTL_SECONDS), limit=told
         )
         turn = _us(TURN_SECONDS)
         review = (turn - now % turn) / 1e6 if turns else RENEW_SECONDS
@@ -164,12 +176,14 @@ class MemoryLimits:
         """See SharedLimits."""
         found, now, _ = self._call(api)
         asking = _Reserving(
-            api=found, rates=[(rate.amount, _us(rate.seconds)) for rate in rates], now=now,
+            api=found, own=[(rate.amount, _us(rate.seconds)) for rate in rates], now=now,
             headroom=_us(headroom_seconds), spacing=_us(spacing_seconds),
         )  # fmt: skip
-        if asking.latest() > now + asking.horizon + _FAR:
+        asking.read_log()
+        if found.last > now + asking.horizon + _FAR:
             # Nothing is reserved that far ahead: the server's clock went back. Begin anew.
             found.latest.clear()
+            found.last = found.lost = 0
             found.generation = self._server.generation(now, wiped=True)
             self._known[api].generation = found.generation.id
         processes, elsewhere = _crowd(found, self._holder, waiting, now)
@@ -179,8 +193,11 @@ class MemoryLimits:
             processes=processes, waiting_elsewhere=elsewhere,
         )  # fmt: skip
 
-    async def leave(self, api: str) -> None:
+    async def leave(self, api: str, *, in_use: int = 0) -> None:
         """See SharedLimits."""
+        if in_use:
+            self._lease(api, limit=in_use, wanted=in_use, held=in_use, told=0)
+            return
         self._check()
         self._server.leave(api, self._holder)
 
@@ -212,14 +229,18 @@ class MemoryLimits:
 # --- slots ----------------------------------------------------------------------------------------
 
 
-def _others(api: _Api, holder: str, now: int) -> tuple[list[tuple[int, str]], int]:
-    """Demands (wanted, holder) of all others that live, and the sum of their allowances."""
+def _others(api: _Api, holder: str, limit: int, now: int) -> tuple[list[tuple[int, str]], int, int]:
+    """Demands (wanted, holder) of all others that live, the sum of their allowances, and the limit.
+
+    While a change of it has not reached all holders, the lowest of theirs holds for all.
+    """
     for name in [name for name, each in api.holders.items() if each.expires <= now]:
         if name != holder:
             del api.holders[name]
     others = {name: each for name, each in api.holders.items() if name != holder}
     demands = [(each.wanted, name) for name, each in others.items()]
-    return demands, sum(each.allowance for each in others.values())
+    taken = sum(each.allowance for each in others.values())
+    return demands, taken, min([limit, *(each.limit for each in others.values() if each.limit)])
 
 
 def _fair_share(
@@ -254,45 +275,74 @@ class _Reserving:
     """One reservation; all in microseconds."""
 
     api: _Api
-    rates: list[tuple[int, int]]  # (amount, window)
+    own: list[tuple[int, int]]  # (amount, window)
     now: int
     headroom: int
     spacing: int
     horizon: int = round(HORIZON_SECONDS * 1_000_000)
+    theirs: list[tuple[int, int]] = field(default_factory=list)  # others that are in force
+    theirs_until: int = 0
 
-    def latest(self) -> int:
-        """Until when the last request that was let in may arrive."""
-        moments = self.api.latest.get(self.rates[0])
-        return moments[-1] if moments else 0
+    def read_log(self) -> None:
+        """Learn which rates are in force, and what has been forgotten."""
+        api, now = self.api, self.now
+        for rate, until in list(api.rates.items()):
+            if until + rate[1] <= now or until > now + _PRESENT:
+                del api.rates[rate]
+            elif until > now and rate not in self.own:
+                self.theirs.append(rate)
+                self.theirs_until = max(self.theirs_until, until)
+        api.rates.update(dict.fromkeys(self.own, now + _PRESENT))
+        if api.latest and api.expires <= now:
+            api.latest.clear()
+        if not api.latest:
+            api.lost = max(api.lost, api.last)
 
     def starts(self, most: int) -> tuple[list[int], int]:
         """Start times within the horizon, and when to ask for more."""
-        starts: list[int] = []
-        next_at = 0
-        latest = self.latest()
+        api, starts, next_at = self.api, list[int](), 0
         for _ in range(most):
-            start = self._earliest(latest)
+            own, start = self._earliest()
             if start > self.now + self.horizon:
                 next_at = start - self.horizon
+                if self.theirs:
+                    next_at = min(next_at, max(own - self.horizon, self.theirs_until))
                 break
-            latest = max(latest, start + self.headroom)
-            for rate in self.rates:
-                self.api.latest.setdefault(rate, []).append(latest)
+            api.last = max(api.last, start + self.headroom)
+            api.latest.append(api.last)
             starts.append(start)
-        for rate in self.rates:
-            moments = self.api.latest.get(rate, [])
-            del moments[: -rate[0]]
+        self._forget()
         return starts, next_at
 
-    def _earliest(self, latest: int) -> int:
-        generation = self.api.generation
-        start = max(self.now, generation.born + _us(SETTLE_SECONDS))
+    def _forget(self) -> None:
+        api = self.api
+        most = max([_KEPT, *(amount for amount, _ in api.rates)])
+        if len(api.latest) > most:
+            api.lost = api.latest[-most - 1]
+            del api.latest[:-most]
+        longest = max([_KEPT_FOR, *(window for _, window in api.rates)])
+        api.expires = self.now + longest + self.horizon + self.headroom + 1_000_000
+
+    def _nth_last(self, amount: int) -> int | None:
+        """The newest of those that must lie a full window back."""
+        if amount <= len(self.api.latest):
+            return self.api.latest[-amount]
+        return self.api.lost or None
+
+    def _earliest(self) -> tuple[int, int]:
+        """As its own rates have it, and as all have it."""
+        start = max(self.now, self.api.generation.born + _us(SETTLE_SECONDS))
         if self.spacing > 0:
-            start = max(start, latest - self.headroom + self.spacing)
-        for amount, window in self.rates:
-            moments = self.api.latest.get((amount, window), ())
-            if len(moments) >= amount:
-                start = max(start, moments[-amount] + window + 1)
+            start = max(start, self.api.last - self.headroom + self.spacing)
+        own = self._after(start, self.own)
+        return own, self._after(own, self.theirs)
+
+    def _after(self, start: int, rates: list[tuple[int, int]]) -> int:
+        generation = self.api.generation
+        for amount, window in rates:
+            nth = self._nth_last(amount)
+            if nth is not None:
+                start = max(start, nth + window + 1)
             if generation.wiped:
                 forgotten = generation.born + self.horizon + _LARGEST
                 start = max(start, forgotten + window + 1)

@@ -69,10 +69,10 @@ class LimitLink:
             spacing_seconds=spacing_seconds,
         )  # fmt: skip
 
-    async def leave(self, api: str) -> None:
+    async def leave(self, api: str, *, in_use: int = 0) -> None:
         """See SharedLimits."""
         await self._broker.arrive()
-        await self._limits.leave(api)
+        await self._limits.leave(api, in_use=in_use)
 
 
 class HealthLink:

@@ -99,6 +99,81 @@ async def _play(client: Redis, rate: str, history: list[Ask | Wipe]) -> list[int
     return sorted(arrivals)
 
 
+RATES = ["60/second", "10/second", "40/second; 30/5 second", "3/2 second", "25/5 second"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One process, or each of them, learns of another rate."""
+
+    holder: int | None  # None: all at once
+    rate: str
+
+
+changes = st.builds(
+    Change, holder=st.one_of(st.none(), st.integers(0, HOLDERS - 1)), rate=st.sampled_from(RATES)
+)
+changing = st.lists(
+    st.integers(0, 7).flatmap(lambda n: changes if n == 0 else asks), min_size=25, max_size=60
+)
+
+
+@dataclass(frozen=True)
+class Let:
+    """A request that was let in: between its start and `latest` it arrives."""
+
+    start: int
+    latest: int
+
+
+@pytest.mark.parametrize("kept", [10_000, 12])
+def test_rates_that_change_count_all_that_was_let_in(kept: int, valkey_url: str) -> None:
+    import asyncio
+
+    with asyncio.Runner() as runner:
+        client = connect(valkey_url)
+
+        @settings(max_examples=100, deadline=None)
+        @given(history=changing)
+        def check(history: list[Ask | Change]) -> None:
+            runner.run(_play_changes(client, kept, history))
+
+        check()
+        runner.run(client.aclose())
+
+
+async def _play_changes(client: Redis, kept: int, history: list[Ask | Change]) -> None:
+    """Each request keeps the rates of its process, and of all that have asked just before."""
+    await client.flushdb()
+    now = 1_000 * SECOND
+    processes = [VirtualLimits(client, holder_id=f"h{n}", kept=kept) for n in range(HOLDERS)]
+    rates = dict.fromkeys(range(HOLDERS), RATES[0])
+    asked: dict[str, int] = {}  # when somebody last asked with this rate
+    let_in: list[Let] = []
+    for event in history:
+        if isinstance(event, Change):
+            changed = range(HOLDERS) if event.holder is None else [event.holder]
+            rates.update(dict.fromkeys(changed, event.rate))
+            continue
+        now += event.after
+        await set_clock(client, now)
+        rate = rates[event.holder]
+        asked[rate] = now
+        in_force = [each for each, at in asked.items() if now - at < 2 * SECOND]
+        for start in await _ask(processes[event.holder], rate, event):
+            _assert_kept(in_force, let_in, int(start))
+            latest = int(start) + round(event.headroom * SECOND)
+            let_in.append(Let(int(start), max(latest, let_in[-1].latest if let_in else 0)))
+
+
+def _assert_kept(in_force: list[str], let_in: list[Let], start: int) -> None:
+    for text in in_force:
+        for rate in parse_rates(text):
+            if len(let_in) >= rate.amount:
+                nth = let_in[-rate.amount]
+                assert start > nth.latest + rate.seconds * SECOND, f"{text} at {start}"
+
+
 async def _ask(process: VirtualLimits, rate: str, ask: Ask) -> tuple[float, ...]:
     rates = parse_rates(rate)
     got = await process.reserve(

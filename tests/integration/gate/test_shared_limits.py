@@ -283,6 +283,79 @@ async def test_a_clock_that_goes_back_closes_for_a_window(server: Server) -> Non
     assert len((await reserve(process, rate="5/second", count=5)).starts) == 5
 
 
+# --- limits that change ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("before", "after"), [(20, 6), (6, 20)])
+async def test_the_lower_limit_holds_until_all_know_the_new_one(
+    server: Server, before: int, after: int
+) -> None:
+    first, second = server.process("a"), server.process("b")
+    held = [0, 0]
+
+    async def renew(number: int, limit: int) -> None:
+        process = (first, second)[number]
+        held[number] = await slots(process, wanted=50, held=held[number], limit=limit)
+
+    async def at(second_: int, *limits: int) -> None:
+        await server.at(BEGIN + second_ * SECOND)
+        for _ in range(3):  # one lets slots run empty, the other hears of it
+            for number, limit in enumerate(limits):
+                await renew(number, limit)
+
+    for tick in range(3):
+        await at(tick, before, before)
+    assert sum(held) == before
+    await at(3, after, before)
+    assert 0 < sum(held) <= min(before, after)
+    await at(4, after, after)
+    assert sum(held) == after
+
+
+async def test_a_changed_rate_counts_what_was_let_in_before(server: Server) -> None:
+    process = server.process("a")
+    await server.at(BEGIN)
+    await reserve(process)
+    await server.at(BEGIN + SECOND)
+    assert len((await reserve(process)).starts) == 10
+    at = BEGIN + 4 * SECOND  # nobody asks with the old rate any more
+    await server.at(at)
+    assert len((await reserve(process, rate="13/10 second")).starts) == 3
+    assert (await reserve(process, rate="13/10 second")).starts == ()
+    await server.at(at + 3 * SECOND)
+    assert len((await reserve(process, rate="20/10 second")).starts) == 7
+
+
+async def test_the_stricter_rate_holds_until_all_know_the_new_one(server: Server) -> None:
+    first, second = server.process("a"), server.process("b")
+    await server.at(BEGIN)
+    await reserve(first, rate="5/second")
+    now = BEGIN + SECOND
+    await server.at(now)
+    assert len((await reserve(first, rate="5/second")).starts) == 5
+    await server.at(now + SECOND // 2)
+    assert (await reserve(second, rate="40/second")).starts == ()
+    later = now + 3 * SECOND  # the first one knows by now, or asks for nothing
+    await server.at(later)
+    assert len((await reserve(second, rate="40/second", count=9)).starts) == 9
+
+
+async def test_what_nobody_remembers_counts_as_if_it_had_just_been(server: Server) -> None:
+    process = server.process("a")
+    await server.at(BEGIN)
+    await reserve(process, rate="20000/second")
+    now = BEGIN + SECOND
+    for tick in range(150):  # more than are remembered
+        now = BEGIN + SECOND + tick * SECOND // 10
+        await server.at(now)
+        await reserve(process, rate="20000/second", count=100)
+    await server.at(now + 3 * SECOND)
+    assert len((await reserve(process, rate="9000/hour", count=5)).starts) == 0
+    assert len((await reserve(process, rate="11000/minute", count=5)).starts) == 0
+    await server.at(now + 64 * SECOND)
+    assert len((await reserve(process, rate="11000/minute", count=5)).starts) == 5
+
+
 # --- both -----------------------------------------------------------------------------------------
 
 
@@ -341,6 +414,7 @@ class Call:
     amount: int
     held: int
     headroom: float
+    changed: bool  # this process knows the new limits already
 
 
 calls = st.builds(
@@ -351,6 +425,7 @@ calls = st.builds(
     amount=st.integers(0, 15),
     held=st.integers(0, 4),
     headroom=st.sampled_from([0.04, 0.5]),
+    changed=st.booleans(),
 )
 
 
@@ -385,12 +460,14 @@ async def _play(server: Server, rate: str, history: list[Call]) -> list[object]:
         if call.what == "flush":
             await server.flush()
         elif call.what == "leave":
-            await process.leave("api")
+            await process.leave("api", in_use=call.held)
         elif call.what == "lease":
-            lease = await process.lease("api", limit=7, wanted=call.amount, held=call.held)
+            limit = 4 if call.changed else 7
+            lease = await process.lease("api", limit=limit, wanted=call.amount, held=call.held)
             answers.append((lease.allowance, lease.share))
         else:
-            got = await reserve(process, count=call.amount, rate=rate, headroom=call.headroom)
+            asked = "9/2 second" if call.changed else rate
+            got = await reserve(process, count=call.amount, rate=asked, headroom=call.headroom)
             answers.append((server.starts(got), got.processes, got.waiting_elsewhere))
             answers.append(server.starts(_only_next(got)))
     return answers

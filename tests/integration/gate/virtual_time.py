@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
@@ -27,6 +28,12 @@ def with_clock_of_test(text: str) -> str:
     return text[:begin] + _READ + text[end:]
 
 
+def _keeping(kept: int, script: str) -> str:
+    """With a shorter memory."""
+    assert "KEPT = 10000 " in script
+    return script.replace("KEPT = 10000 ", f"KEPT = {kept} ")
+
+
 class _AnyClock(ServerClock):
     """The test's clock jumps as it likes."""
 
@@ -34,13 +41,16 @@ class _AnyClock(ServerClock):
         return False
 
 
+@dataclass(slots=True)
 class VirtualLimits(RedisLimits):
     """One process as the server sees it, in the test's time; answers are raw, in microseconds."""
+
+    kept: int = 10_000  # moments
 
     def __post_init__(self) -> None:
         self._clock = _AnyClock()
         self._lease = self.redis.register_script(scripted("lease"))
-        self._reserve = self.redis.register_script(scripted("reserve"))
+        self._reserve = self.redis.register_script(_keeping(self.kept, scripted("reserve")))
 
     def _monotonic(self, server_us: Any) -> float:
         return int(server_us)
