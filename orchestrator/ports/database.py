@@ -9,12 +9,14 @@ from typing import Protocol
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import RunStatus
+from orchestrator.ports.apis import ApiStore
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.records import (
     Accepted,
     AttemptRecord,
     AuditRecord,
     ClaimedRun,
+    DatabaseRoom,
     EscalationRecord,
     NewRun,
     QueueCounts,
@@ -200,6 +202,9 @@ class WorkerStore(Protocol):
     async def take_lost(self, *, silent_seconds: float, limit: int) -> list[Redelivery]:
         """Due, unowned runs not published for `silent_seconds`: mark and return them."""
 
+    async def room(self) -> DatabaseRoom | None:
+        """Connections that the server allows; None where there is no server (SQLite)."""
+
     async def queue_counts(self) -> list[QueueCounts]:
         """Per lane and direction."""
 
@@ -217,7 +222,7 @@ class WorkerLocks(Protocol):
         """Those whose lock nobody holds. Empty when this database cannot tell."""
 
 
-class Store(WorkflowStore, RunStore, EscalationStore, WorkerStore, Protocol):
+class Store(WorkflowStore, RunStore, EscalationStore, WorkerStore, ApiStore, Protocol):
     """All of the above on one database."""
 
     async def close(self) -> None:

@@ -264,3 +264,11 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     before: str | None = None
     limit: int = 50
+
+
+class DatabaseRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """Connections to a database server."""
+
+    allowed: int  # to everybody together, without those kept for superusers
+    in_use: int  # now, by everybody
+    per_worker: int  # that one worker process opens at most

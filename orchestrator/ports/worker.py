@@ -62,6 +62,8 @@ class BrokerFacts(msgspec.Struct, frozen=True, kw_only=True):
     maxmemory: int  # 0: no limit
     used_memory: int
     append_only: bool
+    clients: int  # connected now
+    max_clients: int
     round_trip_seconds: float
 
 

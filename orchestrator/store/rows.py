@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.core.events import CancelMode
@@ -13,6 +13,10 @@ from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import (
     URGENT_WITHIN_SECONDS,
+    ApiChange,
+    ApiChangeKind,
+    ApiOverride,
+    ApiSetting,
     AttemptRecord,
     AuditRecord,
     EscalationRecord,
@@ -23,7 +27,7 @@ from orchestrator.ports import (
     WorkerRecord,
     WorkflowVersion,
 )
-from orchestrator.store.codec import instant, instant_optional, load, load_optional
+from orchestrator.store.codec import dump, instant, instant_optional, load, load_optional
 from orchestrator.store.dialect import Dialect
 
 RUN = (
@@ -47,6 +51,8 @@ ESCALATION = (
     " e.closed_by, e.closing_reason"
 )
 WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
+API_OVERRIDE = "api, version, settings, changed_at"
+API_CHANGE = "api, version, kind, at, changed_by, reason, before, after"
 WORKER = "id, name, pid, started_at, heartbeat_at, active_runs, reserved, version"
 _REDELIVERY = (
     "runs.id, runs.epoch, runs.hop_id, runs.parent_hop_id, runs.lane, runs.direction, runs.step,"
@@ -146,6 +152,28 @@ def worker_of(row: Sequence[Any]) -> WorkerRecord:
     return WorkerRecord(
         id=row[0], name=row[1], pid=row[2], started_at=instant(row[3]),
         heartbeat_at=instant(row[4]), active_runs=row[5], reserved=row[6], version=row[7],
+    )  # fmt: skip
+
+
+def api_settings_as_text(settings: Mapping[str, ApiSetting]) -> str:
+    """For the column `settings`."""
+    return dump({name: [each.value, each.change] for name, each in settings.items()})
+
+
+def api_override_of(row: Sequence[Any]) -> ApiOverride:
+    """From the columns API_OVERRIDE."""
+    settings = {
+        name: ApiSetting(value=value, change=change)
+        for name, (value, change) in load(row[2]).items()
+    }
+    return ApiOverride(api=row[0], version=row[1], settings=settings, changed_at=instant(row[3]))
+
+
+def api_change_of(row: Sequence[Any]) -> ApiChange:
+    """From the columns API_CHANGE."""
+    return ApiChange(
+        api=row[0], version=row[1], kind=ApiChangeKind(row[2]), at=instant(row[3]), by=row[4],
+        reason=row[5], before=load(row[6]), after=load(row[7]),
     )  # fmt: skip
 
 

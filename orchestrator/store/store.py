@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.store.accepting import Accepting
+from orchestrator.store.apis import Apis
 from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.engine import Database, open_database
@@ -12,7 +13,7 @@ from orchestrator.store.part import Shared
 from orchestrator.store.recovering import Recovering
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
-from orchestrator.store.workers import Workers
+from orchestrator.store.workers import POOL_SIZE, Workers
 from orchestrator.store.workflows import Workflows
 
 
@@ -60,11 +61,17 @@ class SqlStore:
         self.heartbeat = workers.heartbeat
         self.deregister = workers.deregister
         self.workers = workers.workers
+        self.room = workers.room
         self.recover_dead = recovering.recover_dead
         self.take_due = recovering.take_due
         self.recall = recovering.recall
         self.take_lost = recovering.take_lost
         self.queue_counts = recovering.queue_counts
+
+        apis = Apis(shared)
+        self.api_overrides = apis.api_overrides
+        self.change_api = apis.change_api
+        self.api_changes = apis.api_changes
 
         retention = Retention(shared)
         self.make_partitions = retention.make_partitions
@@ -83,7 +90,7 @@ class SqlStore:
 
 
 def open_store(
-    database_url: str, *, pool_size: int = 5, pool_wait_seconds: float = 10.0
+    database_url: str, *, pool_size: int = POOL_SIZE, pool_wait_seconds: float = 10.0
 ) -> SqlStore:
     """A store on this database; connects with the first call and migrates nothing.
 

@@ -11,6 +11,8 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     audit        one row per thing that happened; append-only, numbered by run without gaps
     escalations  the dead letters; at most one open per run
     workers      one row per worker process, with its heartbeat
+    api_overrides  one row per API that was ever changed at run time: what holds instead of its file
+    api_changes    one row per such change; append-only, numbered by API without gaps
 
 Rows of run_steps, attempts and audit are only ever written by a statement that has just found and
 locked their run, so they carry no foreign key: checking it again for each row would take half the
@@ -238,4 +240,26 @@ workers = Table(
     Column("active_runs", Integer, nullable=False),
     Column("reserved", Integer, nullable=False),
     Column("version", Text, nullable=False),
+)
+
+api_overrides = Table(
+    "api_overrides",
+    metadata,
+    Column("api", ID, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("changed_at", INSTANT, nullable=False),
+)
+
+api_changes = Table(
+    "api_changes",
+    metadata,
+    Column("api", ID, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("at", INSTANT, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
 )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from orchestrator.ports import Redelivery, WorkerRecord
+from orchestrator.ports import DatabaseRoom, Redelivery, WorkerRecord
 from orchestrator.store import codec, rows
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.recovering import Recovering
+
+POOL_SIZE = 5  # connections of a store; under load as many again
+HEARTBEAT_POOL_SIZE = 1
+CONNECTIONS_OF_A_WORKER = 2 * (POOL_SIZE + HEARTBEAT_POOL_SIZE) + 1
+"""With the one that holds its lock."""
 
 
 class Workers(Part):
@@ -22,6 +27,11 @@ class Workers(Part):
         self._beat = self._sql(
             "UPDATE workers SET heartbeat_at = {now}, active_runs = :active_runs,"
             " reserved = :reserved WHERE id = :id RETURNING id"
+        )
+        self._room = self._sql(
+            "SELECT CAST(current_setting('max_connections') AS int)"
+            " - CAST(current_setting('superuser_reserved_connections') AS int), count(*)"
+            " FROM pg_stat_activity WHERE backend_type = 'client backend'"
         )
         self._all = self._sql(f"SELECT {rows.WORKER} FROM workers ORDER BY name, id")
 
@@ -47,3 +57,10 @@ class Workers(Part):
     async def workers(self) -> list[WorkerRecord]:
         """All rows."""
         return [rows.worker_of(row) for row in await self._db.rows(self._all)]
+
+    async def room(self) -> DatabaseRoom | None:
+        """Connections that the server allows; None where there is no server (SQLite)."""
+        if self._dialect.is_sqlite:
+            return None
+        allowed, in_use = await self._db.row(self._room)
+        return DatabaseRoom(allowed=allowed, in_use=in_use, per_worker=CONNECTIONS_OF_A_WORKER)

@@ -147,3 +147,15 @@ async def test_by_its_end_only_a_new_or_an_unfinished_run_is_found(
         await store.run(done.run.id[-8:])
     assert (await store.run(done.run.id)).id == done.run.id
     await store.close()
+
+
+async def test_a_server_says_how_many_connections_it_allows(url: str) -> None:
+    opened = open_store(url)
+    room = await opened.room()
+    await opened.close()
+    if url.startswith("sqlite"):
+        assert room is None
+        return
+    assert room is not None
+    assert 0 < room.in_use < room.allowed
+    assert room.per_worker == 13

@@ -18,10 +18,14 @@ from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
     Accepted,
+    ApiChange,
+    ApiOverride,
     AttemptRecord,
     AuditRecord,
     ClaimedRun,
+    DatabaseRoom,
     EscalationRecord,
+    NewApiChange,
     NewRun,
     QueueCounts,
     Redelivery,
@@ -33,7 +37,7 @@ from orchestrator.ports import (
     WorkerRecord,
     WorkflowVersion,
 )
-from tests.faults.memory import accepting, journal, letters, records, sweeps, versions
+from tests.faults.memory import accepting, changes, journal, letters, records, sweeps, versions
 from tests.faults.memory.tables import MemoryDatabase, RunRow
 
 T = TypeVar("T")
@@ -349,9 +353,29 @@ class MemoryStore:
             lambda: sweeps.take_lost(self.database, silent_seconds=silent_seconds, limit=limit),
         )
 
+    async def room(self) -> DatabaseRoom | None:
+        """See WorkerStore."""
+        return await self._pass("room", lambda: None)
+
     async def queue_counts(self) -> list[QueueCounts]:
         """See WorkerStore."""
         return await self._pass("queue_counts", lambda: sweeps.queue_counts(self.database))
+
+    # --- APIs -------------------------------------------------------------------------------------
+
+    async def api_overrides(self) -> list[ApiOverride]:
+        """See ApiStore."""
+        known = self.database.api_overrides
+        return await self._pass("api_overrides", lambda: [known[name] for name in sorted(known)])
+
+    async def change_api(self, change: NewApiChange) -> ApiOverride:
+        """See ApiStore."""
+        return await self._pass("change_api", lambda: changes.change(self.database, change))
+
+    async def api_changes(self, api: str, *, limit: int = 50) -> list[ApiChange]:
+        """See ApiStore."""
+        known = self.database.api_changes
+        return await self._pass("api_changes", lambda: known.get(api, [])[::-1][:limit])
 
 
 async def _travel(way: Awaitable[None] | None) -> None:

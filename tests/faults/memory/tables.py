@@ -23,7 +23,7 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.states import DUE, TIMED, Direction, RunStatus
-from orchestrator.ports import AttemptRecord, StepRecord, WorkflowVersion
+from orchestrator.ports import ApiChange, ApiOverride, AttemptRecord, StepRecord, WorkflowVersion
 
 HINTED = DUE | TIMED
 
@@ -168,6 +168,8 @@ class MemoryDatabase:
         self.escalations: dict[str, EscalationRow] = {}
         self.open_escalations: dict[str, EscalationRow] = {}
         self.workers: dict[str, WorkerRow] = {}
+        self.api_overrides: dict[str, ApiOverride] = {}
+        self.api_changes: dict[str, list[ApiChange]] = {}  # by API, oldest first
         self.held_locks: dict[str, object] = {}  # worker id -> the MemoryLocks that holds it
 
         self.statuses: dict[RunStatus, int] = dict.fromkeys(RunStatus, 0)
