@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """Waits up to this stay in the worker; longer ones are kept in the table alone."""
     gate_patience_seconds: float = Field(default=30.0, ge=0)
     """A run that the gate keeps longer is parked in the table."""
+    api_reload_seconds: float = Field(default=5.0, ge=0.1, le=3600)
+    """Between two looks at config/apis and at what operators have changed of APIs."""
     plain_task_threads: int = Field(default=16, ge=1)
     """Threads for plain `def` step functions."""
     shutdown_grace_seconds: float = Field(default=10.0, ge=0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from orchestrator.core.plan import Plan
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.tasks import TaskRegistry, load_tasks
 from orchestrator.embedded.upstate import read_up_state
+from orchestrator.engine.api_book import ApiBook
+from orchestrator.engine.api_files import ApiFolder
+from orchestrator.engine.api_watch import ApiWatch
 from orchestrator.engine.apis import load_apis
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
@@ -49,6 +53,7 @@ from orchestrator.ports import (
     Store,
 )
 from orchestrator.service.admission import Admission
+from orchestrator.service.apis import Apis
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.queues import Queues
@@ -59,7 +64,7 @@ from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings, load_settings
-from orchestrator.store import SqlStore, migrate, open_store, open_worker_locks
+from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 from orchestrator.worker.absent import AbsentBroker
@@ -183,7 +188,11 @@ async def _build_parts(
     locks = open_worker_locks(settings.database)
     programs = Programs(_plan_loader(store))
     redis = connect(gate := _gate_url(settings, str(app.conf.broker_url)))
-    apis = load_apis(settings.config_dir / "apis")
+    files = _read_api_files(settings.config_dir / "apis")
+    files.require_valid()
+    apis = ApiBook(files.configs({}))
+    watch = ApiWatch(files, store, apis, every_seconds=settings.api_reload_seconds)
+    await watch.look()  # an API that is held must be so from the first request on
     http = HttpTransport(
         apis, base_url=programs.base_url,
         tokens=_token_desk(settings, RedisTokens(redis, where=without_secrets(gate))),
@@ -225,11 +234,14 @@ async def _build_parts(
                 stack.push_async_callback(end)
 
     async def open_heartbeat_store() -> Store:
-        return open_store(settings.database, pool_size=1)
+        return open_store(settings.database, pool_size=HEARTBEAT_POOL_SIZE)
 
     return Parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
-        background=[recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes],
+        background=[
+            recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
+            watch.run_passes,
+        ],
         open_heartbeat_store=open_heartbeat_store,
     )  # fmt: skip
 
@@ -286,6 +298,7 @@ class Services:
     queues: Queues
     doctor: Doctor
     retention: Retention
+    apis: Apis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -338,6 +351,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     programs = Programs(_plan_loader(store))
     redeliverer = Redeliverer(broker.publisher, programs)
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
+    read_files = partial(_read_api_files, settings.config_dir / "apis")
     return Services(
         workflows=Workflows(store, open_definitions(settings)),
         submitter=Submitter(
@@ -354,12 +368,21 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         doctor=Doctor(
             store, broker.inspector, queues, database=address_of(settings.database),
             wall_clock=_wall_clock, dead_after_seconds=settings.dead_after_seconds,
+            read_files=read_files, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             credentials=ConfiguredCredentials(
                 lambda: load_apis(settings.config_dir / "apis"), settings.credentials_key
             ),
         ),
         retention=Retention(store),
+        apis=Apis(store, read_files),
     )  # fmt: skip
+
+
+def _read_api_files(folder: Path) -> ApiFolder:
+    """The API configurations as they are now. Blocks."""
+    files = ApiFolder(folder)
+    files.take(files.read())
+    return files
 
 
 def _wall_clock() -> datetime:

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import bench, escalations, retention, runs, workflows
+from orchestrator.cli import apis, bench, escalations, retention, runs, workflows
 from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.folders import choose_folders
@@ -42,6 +42,7 @@ for command in (init, demo, up, worker, submit, queues, doctor):
 app.add_typer(runs.app, name="runs")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(escalations.app, name="escalations")
+app.add_typer(apis.app, name="apis")
 app.add_typer(retention.app, name="retention")
 app.add_typer(bench.app, name="bench")
 

@@ -25,9 +25,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import limits
 import yaml
@@ -54,6 +55,8 @@ from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Rate
 
 DEFAULT_HEALTH = HealthRules()
+Lines = Mapping[tuple[Any, ...], int]
+"""The line of each field of a document; of () the first."""
 NO_CONNECTIONS_NEEDED = 1_000_000_000
 """Python functions need none; plain ones wait for a thread."""
 
@@ -82,6 +85,7 @@ class ApiConfig:
     breaker: bool = True  # False: failed and slow calls do not close it
     retry_share: float = 0.2  # of the calls of late may be retries,
     retries_a_second: float = 10.0  # and so many anyway
+    held: bool = False  # by an operator: nothing leaves, compensations neither
 
     @property
     def limited(self) -> bool:
@@ -104,23 +108,28 @@ def load_apis(folder: Path) -> Mapping[str, ApiConfig]:
     """
     apis: dict[str, ApiConfig] = {}
     problems: list[Problem] = []
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+    for path in api_paths(folder):
         try:
-            config = _load(path)
+            config = read_api(path).config()
         except InvalidSetting as error:
             problems += error.problems
             continue
         if config.name in apis:
-            problems.append(_problem(path, 1, "api", config.name, "a name no other file has"))
+            problems.append(second_of_its_name(path, config.name))
         apis[config.name] = config
     if problems:
-        raise InvalidSetting("the API configuration is not valid", problems=problems)
+        raise InvalidSetting(_INVALID, problems=problems)
     return apis
+
+
+def api_paths(folder: Path) -> list[Path]:
+    """The files of a folder that say how an API may be used, by name."""
+    return sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
 
 
 def base_url_override(name: str) -> str | None:
     """What the environment says about an API's base URL."""
-    variable = f"ORCHESTRATOR_API_{re.sub('[^A-Z0-9]', '_', name.upper())}_BASE_URL"
+    variable = base_url_variable(name)
     found = os.environ.get(variable)
     if not found:
         return None
@@ -131,26 +140,186 @@ def base_url_override(name: str) -> str | None:
         raise InvalidSetting("the environment is not valid", problems=[problem]) from None
 
 
+def base_url_variable(name: str) -> str:
+    """The variable of the environment that overrides an API's base URL."""
+    return f"ORCHESTRATOR_API_{re.sub('[^A-Z0-9]', '_', name.upper())}_BASE_URL"
+
+
 # --- one file -------------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> ApiConfig:
-    data, lines = _read_yaml(path)
-    try:
-        file = _File.model_validate(data)
-    except ValidationError as error:
-        problems = [_problem_of(path, lines, item) for item in error.errors()]
-        raise InvalidSetting("the API configuration is not valid", problems=problems) from None
-    if problems := list(_secrets_in_the_clear(path, lines, file)):
-        raise InvalidSetting("the API configuration is not valid", problems=problems)
-    config = file.config(default_name=path.stem)
-    override = base_url_override(config.name)
-    return replace(config, base_url=override) if override else config
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiFile:
+    """One file as it was read: what it says and where. Without a path: no file, all defaults."""
+
+    name: str  # of the API
+    path: Path | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    lines: Lines = field(default_factory=dict)
+
+    def config(self, overrides: Mapping[str, Any] | None = None) -> ApiConfig:
+        """What holds; `overrides` go before the file, by field ("rate", "weights.acme").
+
+        Raises InvalidSetting that names the file and line, or the override, of all that is wrong.
+        """
+        overrides = overrides or {}
+        problems = [_not_at_run_time(name) for name in overrides if not _is_settable(name)]
+        if problems:
+            raise InvalidSetting(_INVALID, problems=problems)
+        try:
+            file = _File.model_validate(_merged(self.data, overrides))
+        except ValidationError as error:
+            problems = [self._problem_of(overrides, item) for item in error.errors()]
+            raise InvalidSetting(_INVALID, problems=problems) from None
+        if problems := list(_secrets_in_the_clear(self.path, self.lines, file)):
+            raise InvalidSetting(_INVALID, problems=problems)
+        config = file.config(default_name=self.name)
+        url = base_url_override(config.name)
+        return replace(config, base_url=url) if url else config
+
+    def value(self, path: tuple[str, ...]) -> Any:
+        """What it says at these keys; None: nothing."""
+        at: Any = self.data
+        for key in path:
+            at = at.get(key) if isinstance(at, Mapping) else None
+        return at
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """Where it says that: file and line, or "default"."""
+        line = self.lines.get(path)
+        return "default" if line is None else f"{self.path}:{line}"
+
+    def _problem_of(self, overrides: Mapping[str, Any], item: Any) -> Problem:
+        loc = tuple(part for part in item["loc"] if part != "[key]")
+        for name in overrides:
+            size = min(len(loc), len(path := path_of(name)))
+            if size and loc[:size] == path[:size]:
+                return _of_override(name, loc, item)
+        return _problem_of(self.path or Path("no file"), self.lines or {(): 1}, item)
 
 
-def _secrets_in_the_clear(path: Path, lines: Lines, file: _File) -> Iterator[Problem]:
+def read_api(path: Path, content: bytes | None = None) -> ApiFile:
+    """One file, its content given or read. Raises InvalidSetting when it is not YAML as wanted."""
+    data, lines = _read_yaml(path, content)
+    named = data.get("api") if isinstance(data, dict) else None
+    file = ApiFile(name=named or path.stem, path=path, data=data, lines=lines)
+    file.config()
+    return file
+
+
+def second_of_its_name(path: Path, name: str) -> Problem:
+    """Two files say how the same API may be used."""
+    return _problem(path, 1, "api", name, "a name no other file has")
+
+
+# --- fields by name -------------------------------------------------------------------------------
+
+_INVALID = "the API configuration is not valid"
+ANY_TENANT = "TENANT"
+"""Stands for the key of a mapping."""
+ONLY_IN_FILES = frozenset({"api", "auth", "tls", "headers", "base_url", "allow_private_addresses"})
+"""What cannot be overridden at run time: where requests go, and with whose credentials."""
+
+
+def path_of(field: str) -> tuple[str, ...]:
+    """The keys that lead to a field: "timeouts.read" -> ("timeouts", "read").
+
+    Below a mapping, such as weights, the rest is one key: names of tenants may have dots.
+    """
+    model: type[BaseModel] | None = _File
+    path: list[str] = []
+    rest = field
+    while rest and model is not None:
+        head, _, rest = rest.partition(".")
+        path.append(head)
+        known = model.model_fields.get(head)
+        model = _model_in(known.annotation) if known is not None else None
+    return (*path, rest) if rest or not path else tuple(path)
+
+
+def field_names() -> list[str]:
+    """All fields that can be overridden, as `set` takes them."""
+    return [
+        name
+        for field, info in _File.model_fields.items()
+        if field not in ONLY_IN_FILES
+        for name in _names_under(field, info.annotation)
+    ]
+
+
+def default_of(field: str) -> Any:
+    """The value of a field that is set nowhere; None for one key of a mapping."""
+    at: Any = _File()
+    for key in path_of(field):
+        at = at.get(key) if isinstance(at, Mapping) else getattr(at, key, None)
+    return at
+
+
+def api_schema() -> dict[str, Any]:
+    """The JSON schema of a file, for editors."""
+    schema = _File.model_json_schema()
+    address = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": address, **schema, "title": "How an API may be used"}
+
+
+def _is_settable(field: str) -> bool:
+    path = path_of(field)
+    if path[0] in ONLY_IN_FILES:
+        return False
+    known = _File.model_fields.get(path[0])
+    if known is None or len(path) > 1:
+        return True  # a name that is not known is refused by the model, which lists the others
+    return not (_is_mapping(known.annotation) or _model_in(known.annotation))
+
+
+def _not_at_run_time(field: str) -> Problem:
+    head = path_of(field)[0]
+    if head in ONLY_IN_FILES:
+        wanted = f"a change of the file: {head} cannot be overridden at run time"
+        return Problem(place=f"set {field}", found="an override", wanted=wanted)
+    names = [name for name in field_names() if name.startswith(f"{head}.")]
+    return Problem(
+        place=f"set {field}", found="several fields", wanted=f"one of {', '.join(names)}"
+    )
+
+
+def _names_under(field: str, annotation: Any) -> list[str]:
+    model = _model_in(annotation)
+    if model is not None:
+        return [f"{field}.{name}" for name in model.model_fields]
+    return [f"{field}.{ANY_TENANT}"] if _is_mapping(annotation) else [field]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation is, or may be."""
+    choices = get_args(annotation) or (annotation,)
+    models = (each for each in choices if isinstance(each, type) and issubclass(each, BaseModel))
+    return next(models, None)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return get_origin(annotation) is dict
+
+
+def _merged(data: Any, overrides: Mapping[str, Any]) -> Any:
+    """The document with other values; what is no mapping is left for the model to refuse."""
+    if not isinstance(data, dict):
+        return data
+    merged = deepcopy(data)
+    for name, value in overrides.items():
+        *groups, last = path_of(name)
+        at = merged
+        for group in groups:
+            if not isinstance(at.get(group), dict):
+                at[group] = {}  # not there, or nothing that a key could be put into
+            at = at[group]
+        at[last] = value
+    return merged
+
+
+def _secrets_in_the_clear(path: Path | None, lines: Lines, file: _File) -> Iterator[Problem]:
     """Token endpoints to which a client's secret would travel unencrypted, not on this machine."""
-    if file.auth is None or file.allow_private_addresses:
+    if path is None or file.auth is None or file.allow_private_addresses:
         return
     forms: dict[tuple[str, ...], FormFile] = {("auth",): file.auth}
     forms |= {("auth", "tenants", tenant): form for tenant, form in file.auth.tenants.items()}
@@ -249,16 +418,14 @@ def parse_rates(text: str | None) -> tuple[Rate, ...]:
 
 # --- YAML with lines ------------------------------------------------------------------------------
 
-Lines = dict[tuple[Any, ...], int]
 
-
-def _read_yaml(path: Path) -> tuple[Any, Lines]:
+def _read_yaml(path: Path, content: bytes | None) -> tuple[Any, Lines]:
     """The document and the line of each of its fields."""
     try:
-        text = path.read_text("utf-8")
+        text = (path.read_bytes() if content is None else content).decode("utf-8")
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        lines: Lines = {(): 1}
+        lines = dict[tuple[Any, ...], int]({(): 1})
         _note_lines(path, node, (), lines)
         return ({} if node is None else loader.construct_document(node)), lines
     except yaml.MarkedYAMLError as error:
@@ -269,7 +436,9 @@ def _read_yaml(path: Path) -> tuple[Any, Lines]:
         raise _invalid(path, 1, "document", str(error), "YAML in UTF-8") from None
 
 
-def _note_lines(path: Path, node: yaml.Node | None, at: tuple[Any, ...], lines: Lines) -> None:
+def _note_lines(
+    path: Path, node: yaml.Node | None, at: tuple[Any, ...], lines: dict[tuple[Any, ...], int]
+) -> None:
     if not isinstance(node, yaml.MappingNode):
         return
     for key, value in node.value:
@@ -285,12 +454,23 @@ def _problem_of(path: Path, lines: Lines, item: Any) -> Problem:
     """A validation error with the line of its field, or of the nearest one around it."""
     loc = tuple(part for part in item["loc"] if part != "[key]")
     line = next(lines[loc[:size]] for size in range(len(loc), -1, -1) if loc[:size] in lines)
-    field = ".".join(str(part) for part in loc) or "document"
+    return _described(f"{path}:{line}: {'.'.join(map(str, loc)) or 'document'}", loc, item)
+
+
+def _of_override(name: str, loc: tuple[Any, ...], item: Any) -> Problem:
+    if item["type"] == "extra_forbidden" and len(loc) == 1:
+        known = ", ".join(field_names())
+        return Problem(place=f"set {name}", found="an unknown field", wanted=f"one of {known}")
+    return _described(f"set {name}", loc, item)
+
+
+def _described(place: str, loc: tuple[Any, ...], item: Any) -> Problem:
+    """A validation error as what was found there and what is wanted."""
     if item["type"] == "extra_forbidden":
         known = ", ".join(_known_fields(loc[:-1]))
-        return _problem(path, line, field, "an unknown field", f"one of {known}")
+        return Problem(place=place, found="an unknown field", wanted=f"one of {known}")
     wanted = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    return _problem(path, line, field, _shown(item, loc), wanted)
+    return Problem(place=place, found=_shown(item, loc), wanted=wanted)
 
 
 def _known_fields(parent: tuple[Any, ...]) -> list[str]:
@@ -328,4 +508,4 @@ def _problem(path: Path, line: int, field: str, found: str, wanted: str) -> Prob
 
 def _invalid(path: Path, line: int, field: str, found: str, wanted: str) -> InvalidSetting:
     problem = _problem(path, line, field, found, wanted)
-    return InvalidSetting("the API configuration is not valid", problems=[problem])
+    return InvalidSetting(_INVALID, problems=[problem])

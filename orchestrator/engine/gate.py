@@ -15,6 +15,9 @@ An API without limits admits as many calls as a process has connections to it.
 
 * Health (`gate_health.py`): while an API is ill, or wants no calls, nobody enters; after that it is
   taken up again bit by bit.
+
+When a configuration changes (`api_book.py`), the queue and the supply go on with the new one; those
+who wait keep their places. An API that is held admits nobody: who waits is told to come back.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.engine.apis import ApiConfig, config_of
+from orchestrator.engine.api_book import ApiBook
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate_queue import ApiQueue, Recall
 from orchestrator.ports import GateBusy, Permit, SharedHealth, SharedLimits, Visit
 
@@ -61,7 +65,7 @@ class SharedGate:
     def __init__(
         self,
         shared: SharedLimits,
-        apis: Mapping[str, ApiConfig],
+        apis: Mapping[str, ApiConfig] | ApiBook,
         health: SharedHealth | None = None,
         *,
         recall: Recall = _comes_by_itself,
@@ -69,7 +73,8 @@ class SharedGate:
     ) -> None:
         self._shared, self._health = shared, health
         self._most_waiting = most_waiting
-        self._apis = apis
+        self._book = ApiBook.of(apis)
+        self._book.subscribe(self._changed)
         self._recall = recall
         self._queues: dict[str, ApiQueue] = {}
 
@@ -106,7 +111,7 @@ class SharedGate:
         queue = self._queues.get(api)
         if queue is None:
             queue = self._queues[api] = ApiQueue(
-                config_of(self._apis, api), self._shared, self._health, self._recall,
+                self._book.now(api), self._shared, self._health, self._recall,
                 most_waiting=self._most_waiting // 2,
             )  # fmt: skip
         return queue
@@ -117,8 +122,13 @@ class SharedGate:
             return False
         return sum(each.demand.waiting for each in self._queues.values()) >= self._most_waiting
 
+    def _changed(self, api: str) -> None:
+        queue = self._queues.get(api)
+        if queue is not None:
+            queue.reconfigure(self._book.now(api))
+
     def _state(self, api: str, queue: ApiQueue) -> GateState:
-        limited = config_of(self._apis, api).concurrency is not None
+        limited = self._book.now(api).concurrency is not None
         return GateState(
             in_use=queue.demand.in_use, waiting=queue.demand.waiting,
             allowance=int(queue.supply.slots()) if limited else None,

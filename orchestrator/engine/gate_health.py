@@ -81,6 +81,12 @@ class GateHealth:
         self._retries_told = 0.0  # when the last one of them comes back
         self._closed = False
 
+    def reconfigure(self, config: ApiConfig) -> None:
+        """Judge by other rules from now on; what has been seen stays."""
+        self._config, self._rules = config, config.health
+        self._calm = None
+        self._note_calm()
+
     # --- what the queue asks ----------------------------------------------------------------------
 
     def may_go(self) -> float:

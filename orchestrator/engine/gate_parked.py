@@ -41,9 +41,13 @@ class Parked:
             line = (visit.tenant, visit.parked)
             at = max(at, self._last.get(line, 0.0) + apart)
             at = self._last[line] = min(at, now + least + LONGEST_SECONDS)
+        self.expect(visit, at)
+        return max((at - now) * EARLY, SOONEST_SECONDS, least)
+
+    def expect(self, visit: Visit, at: float) -> None:
+        """It was told, by whatever reckoning, to come back then."""
         if visit.run_id:
             self._expected.setdefault(visit.tenant, {})[visit.run_id] = at
-        return max((at - now) * EARLY, SOONEST_SECONDS, least)
 
     def came(self, visit: Visit) -> None:
         """It is here."""

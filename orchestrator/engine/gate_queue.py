@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -26,6 +27,7 @@ RECALL_SECONDS = 0.5  # how often that is looked after
 MOST_RECALLED = 500  # at once
 TIMER_SECONDS = 0.001  # a timer for less may find that no time has passed
 ILL_APART_SECONDS = 0.1  # so much later the next one of a tenant comes back to an ill API
+HELD_SECONDS = (30.0, 60.0)  # so long, at random, do those stay away who meet a held API
 USUAL_FACTOR = 8.0  # what is longer than so many average intervals, and than
 USUAL_SECONDS = 0.1  # this, counts as if it were not
 
@@ -48,6 +50,8 @@ class QueuePermit:
     @property
     def fresh(self) -> bool:
         """Whether the request may still leave on it."""
+        if self._queue.held:
+            return False
         if time.monotonic() > self.start.good_until:
             return False
         return self._queue.supply.still_holds(self.handed_at)
@@ -86,11 +90,29 @@ class ApiQueue:
         self._timer_at = 0.0
         self._closed = False
 
+    @property
+    def held(self) -> bool:
+        """Whether an operator lets nothing leave."""
+        return self._config.held
+
+    def reconfigure(self, config: ApiConfig) -> None:
+        """Go on with another configuration; what is in flight goes on as it is."""
+        self._config = config
+        self._line.weights = config.weights
+        self._grant_interval = 0.0
+        self.health.reconfigure(config)
+        self.supply.reconfigure(config)
+        if config.held:
+            self._turn_all_away()
+        self._serve()
+
     # --- entering ---------------------------------------------------------------------------------
 
     def try_enter(self, visit: Visit) -> QueuePermit | None:
         """A permit if nothing makes it wait."""
-        if self._closed or self.demand.waiting or (visit.retry and not self.health.may_retry()):
+        if self._closed or self.held or self.demand.waiting:
+            return None
+        if visit.retry and not self.health.may_retry():
             return None
         start = self._usable_start()
         return None if start is None else self._admit(start, visit)
@@ -104,6 +126,8 @@ class ApiQueue:
         """
         if visit.parked:
             self._parked.came(visit)
+        if self.held:
+            return self._turned_back(visit)
         retry = self.health.retry_wait_seconds() if visit.retry else None
         if retry is not None:
             return GateBusy(retry)  # and nobody calls it back before that
@@ -124,6 +148,8 @@ class ApiQueue:
         deadline = time.monotonic() + patience_seconds
         served_before = False
         while True:
+            if self.held:
+                raise self._turned_back(visit)
             permit = await self._turn(visit, deadline, served_before=served_before)
             if permit.fresh:
                 self.supply.on_time()
@@ -154,10 +180,12 @@ class ApiQueue:
 
     def _give_up(self, waiter: Waiter[QueuePermit]) -> None:
         if not waiter.gone:
-            waiter.turn.set_exception(GateBusy(self._come_back(waiter.visit)))
+            visit = waiter.visit
+            busy = self._turned_back(visit) if self.held else GateBusy(self._come_back(visit))
+            waiter.turn.set_exception(busy)
 
     def _turn_all_away(self) -> None:
-        """The API is left alone for a while: nobody waits for that here."""
+        """The API is left alone, for a while or by an operator: nobody waits for that here."""
         while (waiter := self._line.next()) is not None:
             self._give_up(waiter)
 
@@ -257,9 +285,19 @@ class ApiQueue:
             visit, now=time.monotonic(), wait=0.0 if least else self._wait_of(visit),
             apart=apart / self._line.share_of(visit), least=least,
         )  # fmt: skip
+        self._look_after_them()
+        return seconds
+
+    def _turned_back(self, visit: Visit) -> GateBusy:
+        """While nothing may leave; a release calls them back before their time."""
+        seconds = random.uniform(*HELD_SECONDS)  # noqa: S311 -- spreads load, no secret
+        self._parked.expect(visit, time.monotonic() + seconds)
+        self._look_after_them()
+        return GateBusy(seconds)
+
+    def _look_after_them(self) -> None:
         if self._recalling is None and not self._closed:
             self._recalling = asyncio.create_task(self._look_after_parked())
-        return seconds
 
     async def _look_after_parked(self) -> None:
         """Call them back earlier when the line runs short: limits rose, or others went away."""
@@ -274,7 +312,7 @@ class ApiQueue:
 
     def _missing_in_line(self) -> int:
         """How many more could be served soon than wait."""
-        if self.supply.away_seconds or self.health.closed_seconds:
+        if self.held or self.supply.away_seconds or self.health.closed_seconds:
             return 0
         interval = self._usual_interval()
         usable = ENOUGH_SECONDS - self.supply.wait_seconds(0)

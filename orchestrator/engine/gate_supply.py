@@ -31,6 +31,7 @@ SURPLUS_POLL_SECONDS = 0.02  # how often a process above its share says what it 
 EMPTY_POLL_SECONDS = 0.02  # the least pause after an answer without start times
 SPACED_FROM = 50.0  # requests a second; slower ones may come in bursts
 BURST = 16  # start times asked for at once where requests are not spaced
+UNCOUNTED_SECONDS = 60.0  # at most so long is waited for what left while there was no rate
 IDLE_SECONDS = 60.0  # an API unused for so long has no pump
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0  # between calls while Redis is away
 AWAY_LOG_SECONDS = 30.0
@@ -109,6 +110,20 @@ class Supply:
         self._away_logged_at = -math.inf
         self._closed = False
 
+    def reconfigure(self, config: ApiConfig) -> None:
+        """Go on with other limits. Start times in hand may be too many for them, and are lost."""
+        before, self._config = self._config, config
+        self._headroom = config.headroom_seconds
+        if config.rates != before.rates:
+            self._starts.clear()
+            self._next_at = 0.0 if before.rates else self._uncounted_until()
+        self._wake.set()
+
+    def _uncounted_until(self) -> float:
+        """When what left without being counted is out of every window, as far as that is near."""
+        longest = max((rate.seconds for rate in self._config.rates), default=0.0)
+        return time.monotonic() + min(longest, UNCOUNTED_SECONDS)
+
     # --- what the queue asks ----------------------------------------------------------------------
 
     def slots(self) -> float:
@@ -126,7 +141,8 @@ class Supply:
         lease = self._lease
         if lease is None or time.monotonic() >= lease.valid_until:
             return 0
-        return min(lease.allowance, lease.share, self._config.connections)
+        most = min(self._config.connections, self._config.concurrency)  # it may have changed
+        return min(lease.allowance, lease.share, most)
 
     def still_holds(self, taken_at: float) -> bool:
         """Whether a slot that was taken then is ours to this day: the lease never ran out."""
@@ -213,12 +229,9 @@ class Supply:
             return
         self._wake.set()
         await asyncio.wait([self._pump])  # a call under way ends in bounded time
-        name, last = self._config.name, self._demand.in_use
+        last = 0 if self._config.concurrency is None else self._demand.in_use
         with contextlib.suppress(Unavailable):
-            if last and self._config.concurrency is not None:
-                await self._shared.lease(name, limit=last, wanted=last, held=last)
-            else:
-                await self._shared.leave(name)
+            await self._shared.leave(self._config.name, in_use=last)
 
     # --- the pump ---------------------------------------------------------------------------------
 
@@ -305,12 +318,14 @@ class Supply:
     # --- start times ------------------------------------------------------------------------------
 
     async def _reserve(self) -> None:
-        headroom = self._headroom
+        headroom, rates = self._headroom, self._config.rates
         got = await self._shared.reserve(
-            self._config.name, rates=self._config.rates, count=self._starts_wanted(),
+            self._config.name, rates=rates, count=self._starts_wanted(),
             waiting=self._demand.waiting, headroom_seconds=headroom,
             spacing_seconds=self._spacing(headroom),
         )  # fmt: skip
+        if rates != self._config.rates:
+            return  # changed in between: see `reconfigure`
         self._starts.extend(Start(at, headroom) for at in got.starts)
         self._processes, self._elsewhere = got.processes, got.waiting_elsewhere
         self._next_at = got.next_at

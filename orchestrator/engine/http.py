@@ -29,7 +29,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from orchestrator.core.exchange import FrozenRequest, Response
-from orchestrator.engine.apis import ApiConfig, config_of
+from orchestrator.engine.api_book import ApiBook
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
 from orchestrator.engine.credentials import Credential, Source
 from orchestrator.engine.egress import EgressRefused
@@ -69,15 +70,18 @@ class HttpTransport:
 
     def __init__(
         self,
-        apis: Mapping[str, ApiConfig],
+        apis: Mapping[str, ApiConfig] | ApiBook,
         *,
         base_url: BaseUrl = lambda _: None,
         tokens: TokenDesk | None = None,
     ) -> None:
-        self._apis = apis
+        self._book = ApiBook.of(apis)
+        self._book.subscribe(self._changed)
         self._base_url = base_url
         self._tokens = tokens or TokenDesk()
         self._clients: dict[str, _Client] = {}
+        self._retired: set[_Client] = set()  # with calls in flight under an older configuration
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def send(
         self,
@@ -89,6 +93,23 @@ class HttpTransport:
     ) -> Response:
         """See Transport."""
         client = self._clients.get(api) or self._new_client(api)
+        client.in_flight += 1
+        try:
+            return await self._sent(client, request, context, timeout_seconds)
+        finally:
+            client.in_flight -= 1
+            if not client.in_flight and client in self._retired:
+                self._retired.discard(client)
+                await client.aclose()
+
+    async def _sent(
+        self,
+        client: _Client,
+        request: FrozenRequest,
+        context: AttemptContext,
+        timeout_seconds: float | None,
+    ) -> Response:
+        api = client.config.name
         base = client.config.base_url or self._base_url(api)
         if base is None:
             raise NotSent(f"{api}: no base URL is known in this worker", retryable=True)
@@ -129,14 +150,28 @@ class HttpTransport:
                 await _in_time(source.get(), source, ends_at)
 
     def _new_client(self, api: str) -> _Client:
-        client = self._clients[api] = _Client(config_of(self._apis, api), self._tokens)
+        client = self._clients[api] = _Client(self._book.now(api), self._tokens)
         return client
+
+    def _changed(self, api: str) -> None:
+        """Use new connections where the old ones were made differently."""
+        client, config = self._clients.get(api), self._book.now(api)
+        if client is None or client.serves(config):
+            return
+        self._new_client(api)  # at once: tokens are fetched over its connections from now on
+        if client.in_flight:
+            self._retired.add(client)
+            return
+        closing = asyncio.ensure_future(client.aclose())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def aclose(self) -> None:
         """Close all connections. Calls in flight become in doubt."""
         await self._tokens.aclose()
-        for client in self._clients.values():
+        for client in [*self._clients.values(), *self._retired]:
             await client.aclose()
+        await asyncio.gather(*self._closing)
 
 
 async def _in_time(wanted: Awaitable[Credential], source: Source, ends_at: float) -> Credential:
@@ -158,6 +193,7 @@ class _Client:
 
     def __init__(self, config: ApiConfig, tokens: TokenDesk) -> None:
         self.config = config
+        self.in_flight = 0
         self._tokens = tokens
         auth, tls = config.auth, config.tls
         self.credentials = tokens.credentials(config.name, auth, self._ask) if auth else None
@@ -165,6 +201,16 @@ class _Client:
         self._known_route: _Route | None = None
         self._connector = Connector(config)
         self._connecting = aiohttp.ClientTimeout(sock_connect=config.connect_seconds)
+
+    def serves(self, config: ApiConfig) -> bool:
+        """Whether it would be the same with that configuration, but for what the gate does."""
+        same = replace(
+            config, rates=self.config.rates, concurrency=self.config.concurrency,
+            headroom_seconds=self.config.headroom_seconds, weights=self.config.weights,
+            held=self.config.held, health=self.config.health, breaker=self.config.breaker,
+            retry_share=self.config.retry_share, retries_a_second=self.config.retries_a_second,
+        )  # fmt: skip
+        return same == self.config
 
     async def send(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,12 +10,14 @@ from enum import StrEnum
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.ports import (
+    ApiFiles,
     BrokerFacts,
     BrokerInspector,
     CredentialInspector,
     Store,
     WorkerRecord,
 )
+from orchestrator.service import room
 from orchestrator.service.queues import Queues
 
 SLOW_ROUND_TRIP_SECONDS = 0.05
@@ -42,7 +45,7 @@ class Check:
 
 
 class Doctor:
-    """Looks at broker, database, clocks, queues, workers, dead letters and credentials."""
+    """Looks at database, broker, clocks, workers, connections, queues, APIs and credentials."""
 
     def __init__(
         self,
@@ -53,16 +56,20 @@ class Doctor:
         database: str,
         wall_clock: Callable[[], datetime],
         dead_after_seconds: float,
+        read_files: Callable[[], ApiFiles],
+        open_files: int,
         credentials: CredentialInspector,
     ) -> None:
         self._store, self._broker, self._queues = store, broker, queues
         self._database, self._credentials = database, credentials
         self._wall_clock, self._dead_after = wall_clock, dead_after_seconds
+        self._read_files, self._open_files = read_files, open_files
 
     async def checks(self) -> list[Check]:
         """All checks; one that cannot look says so instead of ending the others."""
         looks = [self._database_check, self._broker_checks, self._worker_checks,
-                 self._queue_checks, self._workflow_checks, self._credential_checks]  # fmt: skip
+                 self._room_checks, self._queue_checks, self._workflow_checks,
+                 self._api_checks, self._credential_checks]  # fmt: skip
         return [check for look in looks for check in await _guarded(look)]
 
     async def _database_check(self) -> list[Check]:
@@ -99,6 +106,11 @@ class Doctor:
                 "set `appendonly yes`: a restart then keeps the hints (the sweep finds lost ones)",
             ),
             _memory(facts),
+            _judged(
+                "broker clients", facts.clients <= room.SHARE * facts.max_clients,
+                f"{facts.clients:,} of {facts.max_clients:,} connected",
+                "raise maxclients of the server, or run fewer workers",
+            ),
         ]  # fmt: skip
 
     async def _worker_checks(self) -> list[Check]:
@@ -118,6 +130,43 @@ class Doctor:
             f"{worker.active_runs} runs in hand, heartbeat {age:.1f} s ago",
             "if it stays: the process hangs or cannot reach the database; its runs go elsewhere",
         )  # fmt: skip
+
+    async def _room_checks(self) -> list[Check]:
+        workers = len(await self._store.workers())
+        database = await self._store.room()
+        checks = []
+        if database is not None:
+            good, found = room.database_found(database, workers)
+            advice = room.database_advice(database)
+            checks.append(_judged("database connections", good, found, advice))
+        to_apis = (await asyncio.to_thread(self._read_files)).open_connections()
+        good, found = room.files_found(to_apis=to_apis, database=database, allowed=self._open_files)
+        checks.append(_judged(
+            "open files", good, found,
+            "raise the limit for workers (ulimit -n, LimitNOFILE=), or lower `connections` of APIs",
+        ))  # fmt: skip
+        return checks
+
+    async def _api_checks(self) -> list[Check]:
+        files = await asyncio.to_thread(self._read_files)
+        overrides = await self._store.api_overrides()
+        checks = [
+            Check(
+                name="api file", verdict=Verdict.BAD, found=str(problem),
+                do="correct it; until then workers keep what was valid, and new ones do not start",
+            )
+            for problem in files.problems()
+        ]  # fmt: skip
+        checks += [
+            Check(
+                name=f"api {each.api}", verdict=Verdict.WARNING, found="held: nothing leaves",
+                do=f"orchestrator apis show {each.api}; orchestrator apis release {each.api}",
+            )
+            for each in overrides if each.held
+        ]  # fmt: skip
+        changed = [each.api for each in overrides if each.values()]
+        found = f"{len(files.names())} with a file, {len(changed)} with overrides"
+        return [*checks, Check(name="apis", verdict=Verdict.GOOD, found=found)]
 
     async def _queue_checks(self) -> list[Check]:
         views = await self._queues.overview()

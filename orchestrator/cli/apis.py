@@ -1,0 +1,129 @@
+"""`orchestrator apis …`: how APIs may be used, and changes of that while workers run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from orchestrator.cli.draw_apis import draw_api, draw_apis, draw_change
+from orchestrator.cli.output import JsonFlag, answer, print_json
+from orchestrator.cli.session import current_user, with_services
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrator.service.apis import Apis, ApiView
+
+app = typer.Typer(
+    help="How APIs may be used: look, change it while workers run, stop one.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The API, as in config/apis.")]
+Changes = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FIELD=VALUE…",
+        help="As in a file: rate='50/second; 900/minute' concurrency=20 weights.acme=3; "
+        "rate= for no rate at all",
+    ),
+]
+Fields = Annotated[
+    list[str] | None, typer.Argument(metavar="[FIELD…]", help="Those alone; default: all.")
+]
+Reason = Annotated[str, typer.Option(help="Why; kept with the change.")]
+By = Annotated[str, typer.Option(help="Who acts; default: you.")]
+
+
+@app.command("list")
+def list_apis(*, as_json: JsonFlag = False) -> None:
+    """Every API that has a file, was changed, or is called by a published workflow."""
+    found = with_services(lambda services: services.apis.overview())
+    answer(found, lambda: draw_apis(found), as_json=as_json)
+
+
+@app.command("show")
+def show(name: Name, *, as_json: JsonFlag = False) -> None:
+    """One: what holds, where each value comes from, and what was changed."""
+    _show(lambda apis: apis.show(name), as_json)
+
+
+@app.command("set")
+def set_fields(
+    name: Name, changes: Changes, *, reason: Reason, by: By = "", as_json: JsonFlag = False
+) -> None:
+    """Override fields of its file, in all workers, within seconds; until `reset`."""
+    values = _values(changes)
+    who = by or current_user()
+    _change(lambda apis: apis.set(name, values, by=who, reason=reason), as_json)
+
+
+@app.command("reset")
+def reset(
+    name: Name,
+    fields: Fields = None,
+    *,
+    reason: Reason = "back to the file",
+    by: By = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Take overrides back; what the file says holds again."""
+    who = by or current_user()
+    _change(lambda apis: apis.reset(name, fields or (), by=who, reason=reason), as_json)
+
+
+@app.command("hold")
+def hold(name: Name, *, reason: Reason, by: By = "", as_json: JsonFlag = False) -> None:
+    """Let nothing leave for it, undos neither; runs that need it park and do not fail."""
+    who = by or current_user()
+    _change(lambda apis: apis.hold(name, by=who, reason=reason), as_json)
+
+
+@app.command("release")
+def release(name: Name, *, reason: Reason, by: By = "", as_json: JsonFlag = False) -> None:
+    """End a hold; parked runs come back at once, the last of them within a minute."""
+    who = by or current_user()
+    _change(lambda apis: apis.release(name, by=who, reason=reason), as_json)
+
+
+@app.command("schema")
+def schema() -> None:
+    """The JSON schema of a file in config/apis, for editors."""
+    from orchestrator.engine.apis import api_schema
+
+    print_json(api_schema())
+
+
+def _change(act: Callable[[Apis], Awaitable[ApiView]], as_json: bool) -> None:
+    seconds = load_settings().api_reload_seconds
+    found = with_services(lambda services: act(services.apis))
+    answer(found, lambda: draw_change(found, within_seconds=seconds), as_json=as_json)
+
+
+def _show(act: Callable[[Apis], Awaitable[ApiView]], as_json: bool) -> None:
+    found = with_services(lambda services: act(services.apis))
+    answer(found, lambda: draw_api(found), as_json=as_json)
+
+
+def _values(changes: Sequence[str]) -> dict[str, Any]:
+    """`rate=50/second` as {"rate": "50/second"}; values are written as in a file."""
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for change in changes:
+        field, equals, text = change.partition("=")
+        place = f"set {field}"
+        if not equals or not field:
+            problems.append(Problem(place=place, found=change, wanted="FIELD=VALUE"))
+        elif field in values:
+            problems.append(Problem(place=place, found="a second one", wanted="each field once"))
+        else:
+            try:
+                values[field] = yaml.safe_load(text)
+            except yaml.YAMLError:
+                wanted = "a value as in a file"
+                problems.append(Problem(place=place, found=repr(text), wanted=wanted))
+    if problems:
+        raise InvalidInput("the change is not valid", problems=problems)
+    return values

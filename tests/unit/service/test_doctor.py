@@ -1,0 +1,160 @@
+"""What `doctor` says of connections and APIs, on facts of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from orchestrator.engine.api_files import ApiFolder
+from orchestrator.ports import (
+    HOLD,
+    ApiChangeKind,
+    ApiSetting,
+    BrokerFacts,
+    DatabaseRoom,
+    NewApiChange,
+    WorkerRecord,
+)
+from orchestrator.ports.credentials import CredentialFacts
+from orchestrator.service.doctor import Check, Doctor, Verdict
+from orchestrator.service.queues import Queues
+from tests.faults.memory.store import MemoryStore
+from tests.faults.memory.tables import MemoryDatabase
+
+FACTS = BrokerFacts(
+    address="here", version="valkey 8", maxmemory_policy="noeviction", maxmemory=0, used_memory=1,
+    append_only=True, round_trip_seconds=0.001, clients=40, max_clients=10_000,
+)  # fmt: skip
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Broker:
+    """Implements BrokerInspector and HintPublisher with nothing on it."""
+
+    def __init__(self, facts: BrokerFacts) -> None:
+        self._facts = facts
+
+    async def facts(self) -> BrokerFacts:
+        return self._facts
+
+    async def publish(self, hints: Sequence[object]) -> None:
+        raise AssertionError("a doctor publishes nothing")
+
+    async def depth(self, queues: Sequence[str]) -> dict[str, int]:
+        return dict.fromkeys(queues, 0)
+
+
+class NoCredentials:
+    """Implements CredentialInspector."""
+
+    async def facts(self) -> CredentialFacts:
+        return CredentialFacts(credentials=[])
+
+
+class Roomy(MemoryStore):
+    """With a server's room."""
+
+    found: DatabaseRoom | None = None
+
+    async def room(self) -> DatabaseRoom | None:
+        return self.found
+
+
+class Practice:
+    """A doctor and what it looks at."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Roomy(MemoryDatabase(utc_now))
+        self.facts, self.open_files = FACTS, 1024
+
+    async def workers(self, count: int) -> None:
+        for number in range(count):
+            await self.store.register(
+                WorkerRecord(
+                    id=f"{number}", name=f"w{number}", pid=number, started_at=utc_now(),
+                    heartbeat_at=utc_now(), active_runs=0, reserved=0, version="1",
+                )
+            )  # fmt: skip
+
+    async def check(self, name: str) -> Check:
+        (found,) = [check for check in await self.checks() if check.name == name]
+        return found
+
+    async def checks(self) -> list[Check]:
+        def read() -> ApiFolder:
+            files = ApiFolder(self.folder)
+            files.take(files.read())
+            return files
+
+        broker = Broker(self.facts)
+        return await Doctor(
+            self.store, broker, Queues(self.store, broker, lanes=["default"]), database="memory",
+            wall_clock=utc_now, dead_after_seconds=6, read_files=read, open_files=self.open_files,
+            credentials=NoCredentials(),
+        ).checks()  # fmt: skip
+
+
+@pytest.fixture
+def practice(tmp_path: Path) -> Practice:
+    return Practice(tmp_path)
+
+
+@pytest.mark.parametrize(("workers", "verdict"), [(6, Verdict.GOOD), (7, Verdict.WARNING)])
+async def test_connections_of_all_workers_to_the_database(
+    practice: Practice, workers: int, verdict: Verdict
+) -> None:
+    practice.store.found = DatabaseRoom(allowed=100, in_use=12, per_worker=13)
+    await practice.workers(workers)
+    check = await practice.check("database connections")
+    assert check.verdict == verdict
+    assert f"{workers} workers open up to {13 * workers} connections (13 each)" in check.found
+    assert "100 are allowed, 12 are open now" in check.found
+    assert ("at most 6 workers" in check.do) is (verdict == Verdict.WARNING)
+
+
+async def test_an_embedded_database_counts_nothing(practice: Practice) -> None:
+    assert "database connections" not in [check.name for check in await practice.checks()]
+
+
+async def test_clients_of_the_broker(practice: Practice) -> None:
+    assert (await practice.check("broker clients")).verdict == Verdict.GOOD
+    practice.facts = BrokerFacts(
+        address="here", version="valkey 8", maxmemory_policy="noeviction", maxmemory=0,
+        used_memory=1, append_only=True, round_trip_seconds=0.001, clients=81, max_clients=100,
+    )  # fmt: skip
+    check = await practice.check("broker clients")
+    assert (check.verdict, check.found) == (Verdict.WARNING, "81 of 100 connected")
+
+
+async def test_files_that_one_worker_may_open(practice: Practice) -> None:
+    assert (await practice.check("open files")).verdict == Verdict.GOOD
+    for name in ("a", "b"):
+        (practice.folder / f"{name}.yaml").write_text("connections: 500\n")
+    check = await practice.check("open files")
+    assert check.verdict == Verdict.WARNING
+    assert "up to 1,064 files: 1,000 connections to APIs, 0 to the database, 64" in check.found
+    practice.open_files = 4096
+    assert (await practice.check("open files")).verdict == Verdict.GOOD
+
+
+async def test_a_broken_file_and_a_held_api(practice: Practice) -> None:
+    (practice.folder / "a.yaml").write_text("connections: many\n")
+    (practice.folder / "b.yaml").write_text("connections: 5\n")
+    await practice.store.change_api(
+        NewApiChange(
+            api="b", expected_version=0, kind=ApiChangeKind.HOLD, by="ada", reason="x",
+            before={}, after={}, settings={HOLD: ApiSetting(value=True, change=1)},
+        )
+    )  # fmt: skip
+    broken = await practice.check("api file")
+    assert broken.verdict == Verdict.BAD
+    assert f"{practice.folder}/a.yaml:1: connections: found 'many'" in broken.found
+    assert (await practice.check("api b")).verdict == Verdict.WARNING
+    assert (await practice.check("apis")).found == "1 with a file, 0 with overrides"
