@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -105,7 +106,11 @@ class LimitedDemo:
 
 @contextmanager
 def limited_demo(
-    tmp_path: Path, *, limits: Mapping[str, object], delay_seconds: float
+    tmp_path: Path,
+    *,
+    limits: Mapping[str, object],
+    delay_seconds: float,
+    reload_seconds: float = 5.0,
 ) -> Iterator[LimitedDemo]:
     """Start all of it with these limits for the server's API; everything is ended on leaving."""
     config = _configured(tmp_path / "config", limits)
@@ -113,7 +118,8 @@ def limited_demo(
     shop = Shop(child=start_kinto(tmp_path / "kinto.log"))
     proxy = Recorded(shop.child.spec.address, tmp_path / "events", delay_seconds)
     address = f"http://127.0.0.1:{proxy.port}{urlsplit(shop.child.spec.address).path}"
-    settings = {"state_dir": tmp_path, "config_dir": config, "concurrency": 200}
+    settings: dict[str, Any] = {"state_dir": tmp_path, "config_dir": config, "concurrency": 200}
+    settings["api_reload_seconds"] = reload_seconds
     env = {
         **found.environment(), **shop.environment(), "ORCHESTRATOR_API_KINTO_BASE_URL": address,
         **{f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in settings.items()},
@@ -131,7 +137,14 @@ def limited_demo(
 
 def _configured(folder: Path, limits: Mapping[str, object]) -> Path:
     """The repository's API configuration with other limits."""
-    api = yaml.safe_load((ROOT / "config" / "apis" / "kinto.yaml").read_text())
     (folder / "apis").mkdir(parents=True)
-    (folder / "apis" / "kinto.yaml").write_text(yaml.safe_dump({**api, **limits}))
+    configure(folder, limits)
     return folder
+
+
+def configure(folder: Path, limits: Mapping[str, object]) -> None:
+    """Write the file as editors and deployments do: whole, in the place of the one before."""
+    api = yaml.safe_load((ROOT / "config" / "apis" / "kinto.yaml").read_text())
+    new = folder / "kinto.new"
+    new.write_text(yaml.safe_dump({**api, **limits}))
+    new.replace(folder / "apis" / "kinto.yaml")
