@@ -32,7 +32,7 @@ def demo(
     *,
     runs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Runs to submit.")] = 1000,
     concurrency: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Runs under way at once, over all workers.")
+        int, typer.Option(min=1, max=100_000, help="Runs in the hands of all workers at once.")
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Decides every run's inputs and ending.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,

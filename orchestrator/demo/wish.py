@@ -18,7 +18,7 @@ class Wish:
     """One demo."""
 
     runs: int
-    concurrency: int  # runs under way at once, over all workers
+    concurrency: int  # runs in the hands of all workers at once; parked ones come on top
     seed: int
     workers: int
     max_inline_steps: int | None = None  # None: as the settings say
