@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 
 from orchestrator.embedded.postgres import create_database, drop_database, throwaway_postgres
 from orchestrator.embedded.process import stop_all
@@ -38,12 +39,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _level_of_logging() -> Iterator[None]:
+def _logging_as_it_was() -> Iterator[None]:
     """A test that runs a whole program in this process leaves others their log records."""
     root = logging.getLogger()
     level = root.level
     yield
     root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
