@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -160,8 +161,14 @@ def _thorough(body: bytes) -> Any:
     def refuse(name: str) -> None:
         raise ValueError(name)
 
+    def finite(text: str) -> float:
+        value = float(text)
+        if math.isinf(value):
+            refuse(text)  # what is beyond a double could not be kept
+        return value
+
     try:
-        return json.loads(body, parse_constant=refuse)
+        return json.loads(body, parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError):
         return UnreadableBody
 
