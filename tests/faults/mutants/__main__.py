@@ -18,7 +18,7 @@ from tests.faults.mutants.hunting import RUNS, Hunt
 from tests.faults.mutants.table import HARMLESS, MUTANTS, World
 from tests.faults.mutants.tasks import Task, control_seeds, done
 
-SEEDS = 40
+SEEDS = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
