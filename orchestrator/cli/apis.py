@@ -91,7 +91,7 @@ def release(name: Name, *, reason: Reason, by: By = "", as_json: JsonFlag = Fals
 @app.command("schema")
 def schema() -> None:
     """The JSON schema of a file in config/apis, for editors."""
-    from orchestrator.engine.apis import api_schema
+    from orchestrator.engine.api_document import api_schema
 
     print_json(api_schema())
 

@@ -13,16 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.engine.api_document import ANY_TENANT, default_of, field_names, path_of
 from orchestrator.engine.apis import (
-    ANY_TENANT,
     ApiConfig,
     ApiFile,
     api_paths,
     base_url_override,
     base_url_variable,
-    default_of,
-    field_names,
-    path_of,
     read_api,
     second_of_its_name,
 )

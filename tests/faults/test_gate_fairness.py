@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
+from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import GateBusy, Visit
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.faults.mutants.deadline import time_limit

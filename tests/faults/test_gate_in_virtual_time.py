@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_supply import IDLE_SECONDS
+from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import Visit
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.faults.mutants.deadline import TooLong, time_limit

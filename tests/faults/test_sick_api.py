@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.health import HealthRules
-from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.rates import parse_rates
 from tests.faults.mutants.deadline import time_limit
 from tests.faults.sick_api import API, Fleet
 from tests.faults.simulation.loop import VirtualLoop

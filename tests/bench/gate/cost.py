@@ -12,8 +12,9 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import RedisLimits
-from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
+from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import Visit
 from tests.bench.gate.judging import Limit
 from tests.bench.gate.stage import Stage

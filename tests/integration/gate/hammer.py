@@ -16,8 +16,9 @@ import uvloop
 
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import RedisLimits
-from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
+from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import GateBusy, Visit
 
 VISIT = Visit(api="api")

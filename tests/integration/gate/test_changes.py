@@ -16,9 +16,10 @@ from orchestrator.coordination.limits import RedisLimits
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.states import Direction
 from orchestrator.engine.api_book import ApiBook
-from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.http import HttpTransport
+from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import AttemptContext, GateBusy, Permit, Visit
 from tests.integration.gate.raw_server import body, raw_server, says
 

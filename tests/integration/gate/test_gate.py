@@ -15,8 +15,9 @@ from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.embedded.process import Child, stop_all
 from orchestrator.embedded.valkey import start_valkey
-from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
+from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import GateBusy, Permit, Visit
 
 Make = Callable[..., SharedGate]

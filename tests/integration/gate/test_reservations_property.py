@@ -15,8 +15,8 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
 from orchestrator.coordination.connect import connect
-from orchestrator.engine.apis import parse_rates
 from orchestrator.engine.gate_supply import spacing_seconds
+from orchestrator.engine.rates import parse_rates
 from tests.integration.gate.virtual_time import CLOCK, VirtualLimits, set_clock
 
 HOLDERS = 3

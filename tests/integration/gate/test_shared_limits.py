@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS, RedisLimits
-from orchestrator.engine.apis import parse_rates
 from orchestrator.engine.gate_supply import spacing_seconds
+from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Reservation, SharedLimits
 from tests.faults.memory.limits import LimitServer, MemoryLimits

@@ -23,9 +23,10 @@ from orchestrator.core.exchange import FrozenRequest, Outcome, Response
 from orchestrator.core.health import HealthRules
 from orchestrator.core.retry import DEFAULT_RETRY
 from orchestrator.core.states import Direction
-from orchestrator.engine.apis import ApiConfig, parse_rates
+from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.http import HttpTransport
+from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import InDoubt, NotLanded
 from orchestrator.ports import AttemptContext, GateBusy, Seen, Visit
 

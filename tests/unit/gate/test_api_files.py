@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engine.api_document import api_schema, default_of, field_names, path_of
 from orchestrator.engine.api_files import ApiFolder
-from orchestrator.engine.apis import (
-    ApiFile,
-    api_schema,
-    default_of,
-    field_names,
-    parse_rates,
-    path_of,
-    read_api,
-)
+from orchestrator.engine.apis import ApiFile, read_api
+from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports import HOLD, ApiOverride, ApiSetting
 

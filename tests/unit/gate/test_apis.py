@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.core.health import HealthRules
 from orchestrator.definitions.sources import TASKS_API
-from orchestrator.engine.apis import ApiConfig, config_of, load_apis, parse_rates
+from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.auth import Static
+from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Rate
 
