@@ -40,6 +40,7 @@ LINK_STYLES: Mapping[LinkStatus, tuple[str, str]] = {
     LinkStatus.NOT_NEEDED: ("–", "dim"),
     LinkStatus.RESOLVED: ("✔", "magenta"),
     LinkStatus.SKIPPED: ("»", "magenta"),
+    LinkStatus.HANDLED: ("↷", "yellow"),
 }
 OUTCOME_STYLES: Mapping[Outcome, tuple[str, str]] = {
     Outcome.LANDED: ("✔", "green"),

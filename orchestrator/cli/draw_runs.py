@@ -114,7 +114,7 @@ def _chain(what: str, links: Sequence[ChainLink]) -> RenderableType:
     for place, link in enumerate(links, start=1):
         drawn.add_row(
             str(place),
-            Text(link.step_id + (" (pivot)" if link.pivot else "")),
+            Text(_name(link) + (" (pivot)" if link.pivot else "")),
             Text(link.label),
             Text(link.kind, style="dim"),
             _status(link),
@@ -123,6 +123,11 @@ def _chain(what: str, links: Sequence[ChainLink]) -> RenderableType:
             Text(link.attempts[-1].reason if link.attempts else (link.record.error or "")),
         )
     return drawn
+
+
+def _name(link: ChainLink) -> str:
+    """The step, and the number of the visit where it is not the first."""
+    return f"{link.step_id} #{link.iteration + 1}" if link.iteration else link.step_id
 
 
 def _status(link: ChainLink) -> Text:
@@ -142,7 +147,7 @@ def _attempts(links: Sequence[ChainLink]) -> RenderableType:
     for link, attempt in sorted(found, key=lambda pair: pair[1].started_at):
         drawn.add_row(
             attempt.started_at.astimezone().strftime("%H:%M:%S.%f")[:-3],
-            Text(link.step_id),
+            Text(_name(link)),
             attempt.direction.value + (" (verify)" if attempt.kind == "verify" else ""),
             str(attempt.number),
             outcome(attempt.outcome),

@@ -5,7 +5,8 @@ Strict rules that every path below keeps:
 * doubt is resolved first: the same key again, a verification, else a person;
 * compensations run in reverse order of completion, one at a time; the first that cannot be
   completed stops the chain and escalates;
-* before the pivot a run can go back, after it only forward.
+* before the pivot a run can go back, after it only forward;
+* a move that a step's author wants is made when the step's outcome is final, never in doubt.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orchestrator.core import events as e
+from orchestrator.core.path import Path
 from orchestrator.core.plan import Call, Effects
 from orchestrator.core.saga import (
     Decision,
@@ -29,6 +31,7 @@ from orchestrator.core.saga import (
     current,
     stuck,
     undo_order,
+    undone_by_hand,
 )
 from orchestrator.core.states import (
     DONE,
@@ -143,8 +146,19 @@ def _on_landed(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: date
             subject="step", state="pending", event="Landed", wanted="an attempt before it"
         )
     if event.accepted:
-        return _next(_landed(saga, at, event, LinkStatus.LANDED), now)
+        landed = _landed(saga, at, event, LinkStatus.LANDED)
+        return _on_wanted(landed, at, event, now)
     return _on_unwanted(saga, at, event, now)
+
+
+def _on_wanted(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: datetime) -> Decision:
+    if at[1] is Direction.FORWARD:
+        if saga.plan_step(at[0]).undoes:
+            saga = undone_by_hand(saga, at[0])
+        move = _possible(saga, at, event.moves) if event.moves else None
+        if move is not None:
+            return _make(saga, at, move, now)
+    return _next(saga, now)
 
 
 def _on_unwanted(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: datetime) -> Decision:
@@ -154,6 +168,9 @@ def _on_unwanted(saga: Saga, at: tuple[int, Direction], event: e.Landed, now: da
         stopped = _put(saga, at, event, unclear)
         return _escalate(stopped, EscalationReason.COMPENSATION_FAILED, event.reason, at)
     landed = _landed(saga, at, event, LinkStatus.LANDED)
+    move = _possible(landed, at, event.moves)
+    if move is not None:
+        return _make(landed, at, move, now)
     if saga.past_pivot:
         return _escalate(landed, EscalationReason.FAILED_AFTER_PIVOT, event.reason, None)
     # A pivot whose answer is not accepted has not been passed: this step is undone too.
@@ -190,6 +207,10 @@ def _exhausted(
 ) -> Decision:
     """No attempt is left. Doubt about a harmless call does not matter; any other needs a person."""
     doubtful = link.doubt and saga.call(*at).effects is not Effects.NONE
+    move = None if doubtful else _possible(saga, at, event.moves)
+    if move is not None:
+        handled = replace(link, status=LinkStatus.HANDLED, doubt=False)
+        return _make(_put(saga, at, event, handled), at, move, now)
     status = LinkStatus.UNKNOWN if doubtful else LinkStatus.FAILED
     saga = _put(saga, at, event, replace(link, status=status, doubt=doubtful))
     if not doubtful:
@@ -220,7 +241,8 @@ def _on_person(saga: Saga, event: e.Event, now: datetime) -> Decision:
             saga = _put(saga, at, event, Link(doubt=keep))
             return _next(_going(replace(saga, deadline_at=None)), now)
         case e.Resolved(landed=True):
-            return _next(_going(_landed(saga, at, event, LinkStatus.RESOLVED)), now)
+            resolved = _landed(saga, at, event, LinkStatus.RESOLVED)
+            return _on_wanted(_going(resolved), at, e.Landed(), now)
         case e.Resolved():
             return _declared_absent(saga, at, event, now)
         case e.Skipped() if at[1] is Direction.BACKWARD:
@@ -269,8 +291,16 @@ def _next(saga: Saga, now: datetime) -> Decision:
     if cancelled is not None:
         return cancelled
     if at is None:
-        return _finish(saga, RunStatus.SUCCEEDED)
+        return _ended(saga, now)
     return _overdue(saga, now) or Decision(saga=saga, command=Perform(step=at[0], direction=at[1]))
+
+
+def _ended(saga: Saga, now: datetime) -> Decision:
+    """The chain is through. What its author began to undo by hand is undone to the end."""
+    by_hand = saga.undoing
+    if by_hand and not saga.past_pivot:
+        return _turn_back(saga, saga.cause or f"{', '.join(by_hand)} undid it", now)
+    return _finish(saga, RunStatus.SUCCEEDED)
 
 
 def _cancelled(saga: Saga, now: datetime) -> Decision | None:
@@ -297,7 +327,7 @@ def _next_backward(saga: Saga) -> Decision:
         link = saga.steps[step].undo
         if link.status in DONE:
             continue
-        if saga.plan.steps[step].compensation is None:
+        if not saga.has_call(step, Direction.BACKWARD):
             not_needed = link.moved(LinkStatus.NOT_NEEDED, doubt=link.doubt)
             saga = saga.with_link(step, Direction.BACKWARD, not_needed)
             continue
@@ -345,6 +375,33 @@ def _wait(saga: Saga, delay_seconds: float, now: datetime) -> Decision:
     until = now + timedelta(seconds=delay_seconds)
     waiting = replace(saga, status=RunStatus.WAITING, wake_at=until)
     return Decision(saga=waiting, command=Wait(until=until))
+
+
+def _possible(
+    saga: Saga, at: tuple[int, Direction], moves: tuple[e.Move, ...]
+) -> tuple[e.Move, Path] | None:
+    """The first of the moves that can be made here, and the way it leads. An undo makes none."""
+    if at[1] is Direction.BACKWARD:
+        return None
+    ways = ((move, saga.path.jumped(saga.plan, at[0], move)) for move in moves)
+    return next(((move, path) for move, path in ways if path is not None), None)
+
+
+def _make(
+    saga: Saga, at: tuple[int, Direction], move: tuple[e.Move, Path], now: datetime
+) -> Decision:
+    """Go another way, unless this run has seen too many steps already."""
+    wanted, path = move
+    visits, most = at[0] + 1, saga.plan.max_visits
+    if visits >= most and len(path.steps) > visits:
+        detail = f"{visits} steps were visited, and more should follow; wanted at most {most}"
+        if saga.past_pivot:
+            return _escalate(saga, EscalationReason.FAILED_AFTER_PIVOT, detail, None)
+        return _turn_back(saga, detail, now)
+    saga = saga.jumped(at[0], path)
+    if wanted.after_seconds and saga.cancel is None:
+        return _wait(saga, wanted.after_seconds, now)
+    return _next(saga, now)
 
 
 # --- small parts ----------------------------------------------------------------------------------

@@ -15,6 +15,20 @@ class CancelMode(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """Where the author of a workflow wants a run to go on after a step, in numbers of plan steps.
+
+    Without `to` the chain ends. With a `limit` it is a retry: the steps `via`, if any, and then
+    `to` again, at most that often in a row.
+    """
+
+    to: int | None = None
+    via: tuple[int, int] | None = None  # first and last of the steps to go through before
+    limit: int | None = None
+    after_seconds: float | None = None  # to wait before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """Base of all events."""
 
@@ -36,10 +50,16 @@ class Withdrawn(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Landed(Event):
-    """The effect exists. `accepted` is False when the answer breaks the success criteria."""
+    """The effect exists. `accepted` is False when the answer breaks the success criteria.
+
+    `moves`, here and below: what the step's actions say to its final outcome, the first that is
+    possible is made. An outcome that is not accepted, and none that is possible: the run turns
+    back.
+    """
 
     accepted: bool = True
     reason: str = ""
+    moves: tuple[Move, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +75,7 @@ class NotLanded(Event):
     retry_after_seconds: float | None = None
     jitter: float = 0.0
     settles_doubt: bool = False
+    moves: tuple[Move, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +85,7 @@ class InDoubt(Event):
     reason: str
     retry_after_seconds: float | None = None
     jitter: float = 0.0
+    moves: tuple[Move, ...] = ()  # made only where the doubt does not matter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

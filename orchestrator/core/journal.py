@@ -8,7 +8,7 @@ otherwise today is found out: `replay` raises where it does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ _FIELDS = {
 }
 _TIMES = {"until"}
 _MODES = {"mode"}
+_MOVES = {"moves"}
 
 
 class ReplayDiffers(Exception):
@@ -106,10 +107,24 @@ def in_words(command: Command | None) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_told(move) for move in value]
     return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _value(name: str, value: Any) -> Any:
     if name in _TIMES:
         return datetime.fromisoformat(value)
+    if name in _MOVES:
+        return tuple(_move(told) for told in value)
     return e.CancelMode(value) if name in _MODES else value
+
+
+def _told(move: e.Move) -> dict[str, Any]:
+    """Only what is said of a move; {} ends the chain."""
+    return {name: value for name, value in asdict(move).items() if value is not None}
+
+
+def _move(told: Mapping[str, Any]) -> e.Move:
+    via = told.get("via")
+    return e.Move(**{**told, "via": None if via is None else tuple(via)})

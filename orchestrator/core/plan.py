@@ -14,6 +14,8 @@ from typing import Any
 
 from orchestrator.core.retry import DEFAULT_RETRY, RetryPolicy
 
+MAX_VISITS = 1000
+"""Where a document says nothing: more visits of steps than this, and a loop has no end."""
 PLAN_FORMAT = 1
 """Version of the JSON form; readers refuse what they do not know."""
 
@@ -68,6 +70,9 @@ class PlanStep:
     compensation: Compensation | None = None
     no_compensation_reason: str | None = None
     pivot: bool = False  # once it landed, the run only goes forward
+    last: bool = False  # no step follows by itself; steps after it are reached by a jump alone
+    scope: str = ""  # of whose names it speaks: "" the workflow's, "pay/" those of a workflow in it
+    undoes: tuple[str, ...] = ()  # ids of steps that it undoes by hand: they are not undone again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +87,7 @@ class Plan:
     outputs: Mapping[str, Any] = field(default_factory=dict)  # name -> expression, for definitions/
     deadline_seconds: float | None = None  # from submit; forward work stops there
     lane: str = "default"
+    max_visits: int = MAX_VISITS  # of all steps together; a run that wants more turns back
 
     @property
     def pivot_index(self) -> int | None:

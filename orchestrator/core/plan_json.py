@@ -97,6 +97,8 @@ def _step(data: Mapping[str, Any]) -> PlanStep:
     changed: dict[str, Any] = {"call": _call(data["call"])}
     if "compensation" in data:
         changed["compensation"] = _compensation(data["compensation"])
+    if "undoes" in data:
+        changed["undoes"] = tuple(data["undoes"])
     return PlanStep(**{**data, **changed})
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from operator import itemgetter
 
 from orchestrator.core.events import CancelMode
-from orchestrator.core.plan import Call, Plan
+from orchestrator.core.path import Path, straight
+from orchestrator.core.plan import Call, Plan, PlanStep
 from orchestrator.core.states import (
     DONE,
     HAPPENED,
@@ -47,9 +48,13 @@ class StepState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saga:
-    """One run as the core sees it. Payloads are not here: they do not decide anything."""
+    """One run as the core sees it. Payloads are not here: they do not decide anything.
+
+    `steps` holds visits, by position. Wherever a link is named by a number, it is a position.
+    """
 
     plan: Plan
+    path: Path
     steps: tuple[StepState, ...]
     status: RunStatus = RunStatus.PENDING
     direction: Direction = Direction.FORWARD
@@ -61,9 +66,13 @@ class Saga:
     @staticmethod
     def new(plan: Plan, *, deadline_at: datetime | None = None) -> Saga:
         """A run of `plan` in which nothing has happened."""
-        return Saga(
-            plan=plan, steps=tuple(StepState() for _ in plan.steps), deadline_at=deadline_at
-        )
+        path = straight(plan)
+        steps = tuple(StepState() for _ in path.steps)
+        return Saga(plan=plan, path=path, steps=steps, deadline_at=deadline_at)
+
+    def plan_step(self, step: int) -> PlanStep:
+        """The step of the plan that is visited at a position."""
+        return self.plan.steps[self.path.steps[step]]
 
     def link(self, step: int, direction: Direction) -> Link:
         """The forward or undo link of a step."""
@@ -72,7 +81,7 @@ class Saga:
 
     def call(self, step: int, direction: Direction) -> Call:
         """What the link invokes. A step without compensation has no call backward."""
-        plan_step = self.plan.steps[step]
+        plan_step = self.plan.steps[self.path.steps[step]]
         if direction is Direction.FORWARD:
             return plan_step.call
         assert plan_step.compensation is not None, f"step {plan_step.id} has no compensation"
@@ -89,20 +98,38 @@ class Saga:
             else StepState(forward=before.forward, undo=link)
         )
         return Saga(
-            plan=self.plan, steps=(*self.steps[:step], after, *self.steps[step + 1 :]),
+            plan=self.plan, path=self.path,
+            steps=(*self.steps[:step], after, *self.steps[step + 1 :]),
             status=self.status, direction=self.direction, deadline_at=self.deadline_at,
             wake_at=self.wake_at, cancel=self.cancel, cause=self.cause,
         )  # fmt: skip
 
     def has_call(self, step: int, direction: Direction) -> bool:
         """Whether the link invokes anything: a step without compensation has no call backward."""
-        return direction is Direction.FORWARD or self.plan.steps[step].compensation is not None
+        return direction is Direction.FORWARD or self.plan_step(step).compensation is not None
+
+    def jumped(self, step: int, path: Path) -> Saga:
+        """The saga on another way from this position on; nothing after it was begun."""
+        ahead = tuple(StepState() for _ in path.steps[step + 1 :])
+        return replace(self, path=path, steps=self.steps[: step + 1] + ahead)
+
+    @property
+    def undoing(self) -> list[str]:
+        """Ids of steps that happened and undo others by hand."""
+        return [
+            self.plan_step(step).id
+            for step, state in enumerate(self.steps)
+            if self.plan_step(step).undoes and state.forward.status in HAPPENED
+        ]
 
     @property
     def past_pivot(self) -> bool:
         """Whether the pivot happened, so that the run can only go forward."""
         pivot = self.plan.pivot_index
-        return pivot is not None and self.steps[pivot].forward.status in HAPPENED
+        return pivot is not None and any(
+            state.forward.status in HAPPENED
+            for at, state in zip(self.path.steps, self.steps, strict=True) if at == pivot
+        )  # fmt: skip
 
 
 class EscalationReason(StrEnum):
@@ -222,6 +249,22 @@ def undo_order(saga: Saga) -> list[int]:
 
 
 _SEQUENCE = itemgetter(0)
+
+
+def undone_by_hand(saga: Saga, by: int) -> Saga:
+    """After a step that undoes others: the latest visit of each needs no undo any more."""
+    for name in saga.plan_step(by).undoes:
+        standing = (
+            step for step in reversed(range(by))
+            if saga.plan_step(step).id == name
+            and saga.steps[step].forward.status in HAPPENED
+            and saga.steps[step].undo.status is LinkStatus.PENDING
+        )  # fmt: skip
+        step = next(standing, None)
+        if step is not None:
+            undo = saga.steps[step].undo.moved(LinkStatus.NOT_NEEDED, doubt=False)
+            saga = saga.with_link(step, Direction.BACKWARD, undo)
+    return saga
 
 
 def stuck(saga: Saga) -> tuple[int, Direction] | None:

@@ -50,6 +50,7 @@ class LinkStatus(StrEnum):
     PENDING = "pending"  # not begun, or between attempts
     STARTED = "started"  # the intent is durable: an attempt may have left
     LANDED = "landed"  # final: the effect exists (of an undo: it is undone)
+    HANDLED = "handled"  # final: certainly no effect, and an action of its author's took over
     FAILED = "failed"  # certainly no effect and no attempt left
     UNKNOWN = "unknown"  # in doubt and nothing automatic left to try
     NOT_NEEDED = "not_needed"  # final: there was nothing to undo
@@ -58,8 +59,11 @@ class LinkStatus(StrEnum):
 
 
 DONE = frozenset(
-    {LinkStatus.LANDED, LinkStatus.RESOLVED, LinkStatus.NOT_NEEDED, LinkStatus.SKIPPED}
-)
+    {
+        LinkStatus.LANDED, LinkStatus.RESOLVED, LinkStatus.NOT_NEEDED, LinkStatus.SKIPPED,
+        LinkStatus.HANDLED,
+    }
+)  # fmt: skip
 HAPPENED = frozenset({LinkStatus.LANDED, LinkStatus.RESOLVED})
 STUCK = frozenset({LinkStatus.FAILED, LinkStatus.UNKNOWN})
 
@@ -70,13 +74,13 @@ LINK_TRANSITIONS: Mapping[LinkStatus, Mapping[type[e.Event], frozenset[LinkStatu
         e.NotNeeded: frozenset({_L.NOT_NEEDED}),
         # Without a begin: the request could not be prepared, or a verification answered.
         e.Landed: frozenset({_L.LANDED, _L.UNKNOWN}),
-        e.NotLanded: frozenset({_L.PENDING, _L.FAILED, _L.UNKNOWN}),
-        e.InDoubt: frozenset({_L.PENDING, _L.UNKNOWN, _L.FAILED}),
+        e.NotLanded: frozenset({_L.PENDING, _L.FAILED, _L.UNKNOWN, _L.HANDLED}),
+        e.InDoubt: frozenset({_L.PENDING, _L.UNKNOWN, _L.FAILED, _L.HANDLED}),
     },
     _L.STARTED: {
         e.Landed: frozenset({_L.LANDED, _L.UNKNOWN}),
-        e.NotLanded: frozenset({_L.PENDING, _L.FAILED, _L.UNKNOWN}),
-        e.InDoubt: frozenset({_L.PENDING, _L.UNKNOWN, _L.FAILED}),
+        e.NotLanded: frozenset({_L.PENDING, _L.FAILED, _L.UNKNOWN, _L.HANDLED}),
+        e.InDoubt: frozenset({_L.PENDING, _L.UNKNOWN, _L.FAILED, _L.HANDLED}),
         e.Withdrawn: frozenset({_L.PENDING}),
         e.Resumed: frozenset({_L.PENDING}),  # its worker died: in doubt, no attempt used up
     },
@@ -91,6 +95,7 @@ LINK_TRANSITIONS: Mapping[LinkStatus, Mapping[type[e.Event], frozenset[LinkStatu
         e.Skipped: frozenset({_L.SKIPPED}),
     },
     _L.LANDED: {},
+    _L.HANDLED: {},
     _L.NOT_NEEDED: {},
     _L.RESOLVED: {},
     _L.SKIPPED: {},

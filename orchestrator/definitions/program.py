@@ -77,9 +77,9 @@ class Program:
         return found
 
     def prepare(
-        self, step_index: int, direction: Direction, facts: Facts
+        self, step_index: int, direction: Direction, facts: Facts, *, iteration: int = 0
     ) -> FrozenRequest | NothingToUndo:
-        """The request of a link, or why its undo is not needed.
+        """The request of a link, or why its undo is not needed. `step_index` is the plan's.
 
         Raises RequestRefused (UnresolvedExpression) when the facts do not yield a request.
         """
@@ -88,11 +88,14 @@ class Program:
         for condition in compiled.only_if:
             if not condition.holds(scope):
                 return NothingToUndo(reason=f"not {condition.text}")
-        return self._make(compiled, step_index, direction, scope)
+        return self._make(compiled, step_index, direction, scope, iteration)
 
-    def prepare_verify(self, step_index: int, direction: Direction, facts: Facts) -> FrozenRequest:
+    def prepare_verify(
+        self, step_index: int, direction: Direction, facts: Facts, *, iteration: int = 0
+    ) -> FrozenRequest:
         """The request that asks whether a doubtful link landed. Raises RequestRefused."""
-        return self._make(self._verify(step_index, direction), step_index, direction, Scope(facts))
+        compiled = self._verify(step_index, direction)
+        return self._make(compiled, step_index, direction, Scope(facts), iteration)
 
     def judge(
         self,
@@ -130,10 +133,15 @@ class Program:
         return verify
 
     def _make(
-        self, compiled: CompiledCall, step_index: int, direction: Direction, scope: Scope
+        self,
+        compiled: CompiledCall,
+        step_index: int,
+        direction: Direction,
+        scope: Scope,
+        iteration: int,
     ) -> FrozenRequest:
         step_id = self.plan.steps[step_index].id
-        key = idempotency_key(scope.facts.run_id, step_id, direction)
+        key = idempotency_key(scope.facts.run_id, step_id, direction, iteration)
         try:
             return compiled.request.make(scope, key)
         except UnicodeEncodeError as error:

@@ -186,7 +186,10 @@ class RunDriver:
         if frozen is not None:
             return frozen
         try:
-            prepared = self._program.prepare(*at, self._run.facts)
+            prepared = self._program.prepare(
+                self._run.plan_index(at), at[1], self._run.facts_at(at),
+                iteration=self._run.saga.path.iteration(at[0]),
+            )  # fmt: skip
         except RefusedError as error:
             return self._settle(at, e.NotLanded(reason=str(error)), reason=str(error))
         except Exception as error:
@@ -349,7 +352,10 @@ class RunDriver:
         verify = self._run.saga.call(*at).verify
         assert verify is not None, "the core asks for a verification only where there is one"
         try:
-            request = self._program.prepare_verify(*at, self._run.facts)
+            request = self._program.prepare_verify(
+                self._run.plan_index(at), at[1], self._run.facts_at(at),
+                iteration=self._run.saga.path.iteration(at[0]),
+            )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - whatever it is, the doubt stays as it was
             reason = str(error) if isinstance(error, RefusedError) else broken("asking", error)
             return self._settle(at, e.InDoubt(reason=reason), reason=reason)
@@ -367,7 +373,10 @@ class RunDriver:
         """Send with this permit and judge; `abandon_call` cuts it off."""
 
         def judge(response: Response) -> Judgement:
-            return self._program.judge(*at, self._run.facts, request, response, verify=verify)
+            return self._program.judge(
+                self._run.plan_index(at), at[1], self._run.facts_at(at), request, response,
+                verify=verify,
+            )  # fmt: skip
 
         seen: Seen | None = None
         self._is_calling = True

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 async def escalate(command: Escalate, run: Standing, shown: Showing, deps: Deps) -> None:
     """Stop the run, open its escalation in the same commit, and announce it."""
     run.note_all_links()
-    escalation = new_escalation(command, run.saga, run.ledger.steps, new_id=deps.new_id)
+    escalation = new_escalation(command, run.saga, run.ledger.steps(run.saga), new_id=deps.new_id)
     run.audit("run.escalated", None, {"reason": command.reason, "detail": command.detail})
     shown.end(StepEnd.FAILED, command.detail)
     await run.flush(release=True, escalation=escalation)
@@ -45,7 +45,7 @@ async def _announce(escalation: NewEscalation, run: Standing, deps: Deps) -> Non
     """Put it on the dead-letter queue; if that fails, the sweep reconciles queue and table."""
     if crashpoints.hook is not None:
         await run.reach("before_publish")
-    record = as_record(escalation, run.ledger.run, run.saga.plan, deps.clock.now())
+    record = as_record(escalation, run.ledger.run, run.saga, deps.clock.now())
     try:
         await deps.dead_letters.publish([record])
     except Unavailable as error:

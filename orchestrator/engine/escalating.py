@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.plan import Effects, Plan
+from orchestrator.core.plan import Effects
 from orchestrator.core.saga import Escalate, Saga, undo_order
 from orchestrator.core.states import DONE, HAPPENED, Direction, LinkStatus
 from orchestrator.ports import EscalationRecord, NewEscalation, RunRecord, StepRecord
@@ -27,7 +27,7 @@ def new_escalation(
 
 
 def as_record(
-    escalation: NewEscalation, run: RunRecord, plan: Plan, opened_at: datetime
+    escalation: NewEscalation, run: RunRecord, saga: Saga, opened_at: datetime
 ) -> EscalationRecord:
     """The open, unclaimed record of an escalation that was just committed."""
     step = escalation.step
@@ -39,7 +39,7 @@ def as_record(
         reason=escalation.reason,
         detail=escalation.detail,
         step=step,
-        step_id=None if step is None else plan.steps[step].id,
+        step_id=None if step is None else saga.plan_step(step).id,
         direction=escalation.direction,
         context=escalation.context,
         opened_at=opened_at,
@@ -109,7 +109,7 @@ def _is_unknown(step: StepRecord) -> bool:
 def _remaining(saga: Saga) -> list[str]:
     """Steps whose compensations are still to run, in their order."""
     return [
-        saga.plan.steps[step].id
+        saga.plan_step(step).id
         for step in undo_order(saga)
         if saga.steps[step].undo.status not in DONE and saga.has_call(step, Direction.BACKWARD)
     ]

@@ -20,9 +20,11 @@ from orchestrator.ports import (
     NewEscalation,
     RunWrite,
     StepRecord,
+    untouched_steps,
 )
 
 At = tuple[int, Direction]
+_UNTOUCHED = LinkRecord()
 LONGEST_HISTORY = 8
 """Changes of one link that are kept one by one, until somebody asks for the whole of it."""
 
@@ -52,23 +54,24 @@ class Ledger:
         """How many were taken since the claim."""
         return self._writes
 
-    @property
-    def steps(self) -> tuple[StepRecord, ...]:
-        """All steps as they stand now."""
+    def steps(self, saga: Saga) -> tuple[StepRecord, ...]:
+        """All steps of the chain as they stand now."""
         return tuple(
             replace(
                 step,
                 forward=self.link((step.index, Direction.FORWARD)),
                 undo=self.link((step.index, Direction.BACKWARD)),
             )
-            for step in self._claimed
+            for step in untouched_steps(saga.plan, saga.path)
         )
 
     def link(self, at: At) -> LinkRecord:
         """A link as it stands now, committed or not."""
         step, direction = at
-        claimed = self._claimed[step]
-        record = claimed.forward if direction is Direction.FORWARD else claimed.undo
+        record = _UNTOUCHED
+        if step < len(self._claimed):  # of what a jump has added since, nothing was known
+            claimed = self._claimed[step]
+            record = claimed.forward if direction is Direction.FORWARD else claimed.undo
         for write in self._history.get(at, ()):
             record = _applied(record, write)
         return record

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from orchestrator.core.saga import Saga, begun, current
-from orchestrator.core.states import DONE, DUE, STUCK
+from orchestrator.core.states import DONE, DUE, STUCK, LinkStatus
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At
 from orchestrator.ports import ActiveRun, Hint, Hop, RunRecord, StepEnd, is_urgent
@@ -74,7 +74,7 @@ class Showing:
     def settled(self, at: At, saga: Saga, *, accepted: bool, reason: str) -> None:
         """Show how a link ended, if it did: between attempts in hand it is still the same task."""
         link = saga.link(*at)
-        if link.status in STUCK or not accepted:
+        if link.status in STUCK or link.status is LinkStatus.HANDLED or not accepted:
             self.end(StepEnd.FAILED, reason)
         elif link.status in DONE:
             self.end(StepEnd.SUCCEEDED, reason)

@@ -6,7 +6,7 @@ epoch, and answers with what others want of the run meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from orchestrator.ports import (
     RunRecord,
     RunWrite,
     Signals,
+    StepRecord,
 )
 
 
@@ -45,7 +46,7 @@ class Standing:
         self.durable = self.saga  # as last committed
         self.decided_at = deps.clock.now()  # when the core last decided on something
         self.durable_seq = claimed.run.audit_seq  # of the latest audit record that is committed
-        self.facts = _facts(claimed)
+        self.facts = _facts(claimed.run, claimed.steps)
         self.ledger = Ledger(claimed, worker_id=deps.worker_id)
         self._deps = deps
         self._wish = Signals()
@@ -142,9 +143,9 @@ class Standing:
         On its way back it marks what needs no undo, and after a death what is in doubt. A commit
         that left such a link out would let the next owner stand at another one than we do.
         """
-        pairs = zip(self.saga.steps, self._noted.steps, strict=True)
-        for step, (state, noted) in enumerate(pairs):
-            if state is not noted:
+        noted, known = self._noted.steps, len(self._noted.steps)
+        for step, state in enumerate(self.saga.steps):
+            if step >= known or state is not noted[step]:
                 self._note_link((step, Direction.FORWARD), state.forward)
                 self._note_link((step, Direction.BACKWARD), state.undo)
         self._noted = self.saga
@@ -189,8 +190,22 @@ class Standing:
         """Nobody can have taken the run over yet, so an unkeyed request may leave."""
         return not self._deps.lifeline.doubtful
 
+    def plan_index(self, at: At) -> int:
+        """Which step of the plan the chain visits there."""
+        return self.saga.path.steps[at[0]]
+
+    def facts_at(self, at: At) -> Facts:
+        """What a link may refer to: an undo to what its visit and those before it gave.
+
+        Without jumps the names tell them apart, since no step gives anything twice.
+        """
+        if at[1] is Direction.FORWARD or self.saga.path.is_straight:
+            return self.facts
+        behind = self.ledger.steps(self.saga)[: at[0] + 1]
+        return _facts(self.ledger.run, behind)
+
     def step_id(self, at: At) -> str:
-        return self.saga.plan.steps[at[0]].id
+        return self.saga.plan_step(at[0]).id
 
 
 async def give_back(
@@ -231,10 +246,11 @@ def _due(saga: Saga) -> Saga:
     return replace(saga, status=status, wake_at=None)
 
 
-def _facts(claimed: ClaimedRun) -> Facts:
+def _facts(run: RunRecord, steps: Iterable[StepRecord]) -> Facts:
+    """What these visits gave, the latest of each step."""
     outputs = {
         step.step_id: step.forward.outputs
-        for step in claimed.steps
+        for step in steps
         if step.forward.link.status in HAPPENED and step.forward.outputs is not None
     }
-    return Facts(run_id=claimed.run.id, inputs=claimed.run.inputs, outputs=outputs)
+    return Facts(run_id=run.id, inputs=run.inputs, outputs=outputs)

@@ -87,6 +87,7 @@ from orchestrator.ports.records import (
     StepRecord,
     WorkerRecord,
     WorkflowVersion,
+    untouched_steps,
 )
 from orchestrator.ports.worker import ActiveRun, BrokerFacts, BrokerInspector, Done, Hop, Runtime
 
@@ -166,4 +167,5 @@ __all__ = [
     "is_urgent",
     "queue_name",
     "queue_names",
+    "untouched_steps",
 ]

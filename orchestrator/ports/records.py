@@ -14,6 +14,7 @@ import msgspec
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest, Outcome
+from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
 from orchestrator.core.saga import EscalationReason, Link, Saga, StepState
 from orchestrator.core.states import Direction, RunStatus
@@ -69,13 +70,26 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of a run."""
+    """A visit of a step of a run."""
 
-    index: int
+    index: int  # position in the run's chain
     step_id: str
     label: str
+    iteration: int = 0  # how many visits of the same step come before
     forward: LinkRecord = msgspec.field(default_factory=LinkRecord)
     undo: LinkRecord = msgspec.field(default_factory=LinkRecord)
+
+
+def untouched_steps(plan: Plan, path: Path) -> tuple[StepRecord, ...]:
+    """All steps of a chain, as nothing has happened to them."""
+    seen: dict[int, int] = {}
+    found = []
+    for index, at in enumerate(path.steps):
+        step, seen[at] = plan.steps[at], seen.get(at, -1) + 1
+        found.append(
+            StepRecord(index=index, step_id=step.id, label=step.call.label, iteration=seen[at])
+        )
+    return tuple(found)
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,19 +121,21 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None  # first claim
     settled_at: datetime | None  # final or escalated
     audit_seq: int  # number of its latest audit record
+    path: Path | None = None  # its way through the plan once it has left the straight one
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that this worker owns now, with all that is needed to drive it."""
 
     run: RunRecord
-    steps: tuple[StepRecord, ...]  # in order of the plan; all of them
+    steps: tuple[StepRecord, ...]  # in order of the chain; all of them
 
     def saga(self, plan: Plan) -> Saga:
         """The run as the core sees it."""
         run = self.run
         return Saga(
             plan=plan,
+            path=run.path or straight(plan),
             steps=tuple(
                 StepState(forward=step.forward.link, undo=step.undo.link) for step in self.steps
             ),
@@ -210,7 +226,7 @@ class RunWrite(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     owner: str
     epoch: int
-    saga: Saga  # status, direction, wake_at, cancel, cause, deadline_at are written from it
+    saga: Saga  # status, direction, wake_at, cancel, cause, deadline_at, path: written from it
     links: tuple[LinkWrite, ...] = ()
     attempts: tuple[AttemptRecord, ...] = ()
     audit: tuple[AuditRecord, ...] = ()

@@ -160,7 +160,7 @@ class Escalations:
             "events": [journal.entry(act.event, now, decision.command)],
         }  # fmt: skip
         if at is not None:
-            data["step"] = before.plan.steps[at[0]].id
+            data["step"] = before.plan_step(at[0]).id
         if isinstance(act.event, e.Resolved):
             data["landed"] = act.event.landed
         kind = f"operator.{act.resolution}"
@@ -221,11 +221,11 @@ def _require_reason(reason: str) -> None:
 
 def _current_step(saga: Saga) -> int | None:
     at = current(saga)
-    return None if at is None else at[0]
+    return None if at is None else saga.path.steps[at[0]]
 
 
 def _changed_links(before: Saga, after: Saga, now: datetime) -> tuple[LinkWrite, ...]:
-    """Links that the decision changed; their payloads stay as they are."""
+    """Links that the decision changed; their payloads stay as they are. A person never jumps."""
     return tuple(
         LinkWrite(step=step, direction=direction, link=after.link(step, direction), finished_at=now)
         for step in range(len(after.steps))

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Plan
-from orchestrator.core.saga import undo_order
+from orchestrator.core.saga import Saga, undo_order
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, Problem
@@ -29,8 +29,9 @@ from orchestrator.service.redelivery import Redeliverer
 class ChainLink:
     """One link as a person reads it: forward steps first, then the undos in their order."""
 
-    step: int
+    step: int  # position in the run's chain
     step_id: str
+    iteration: int  # how many visits of the same step come before
     label: str
     direction: Direction
     kind: str  # "http", "task"; with the compensation's kind for an undo
@@ -90,9 +91,9 @@ class Runs:
             run=run,
             plan=plan,
             forward=tuple(
-                _link(plan, steps[i], i, Direction.FORWARD, attempts) for i in range(len(steps))
+                _link(saga, steps[i], i, Direction.FORWARD, attempts) for i in range(len(steps))
             ),
-            backward=tuple(_link(plan, steps[i], i, Direction.BACKWARD, attempts) for i in undos),
+            backward=tuple(_link(saga, steps[i], i, Direction.BACKWARD, attempts) for i in undos),
             audit=tuple(await self._store.audit(run.id)),
             escalations=tuple(await self._store.escalations_of(run.id)),
             now=await self._store.now(),
@@ -122,9 +123,9 @@ class Runs:
 
 
 def _link(
-    plan: Plan, step: StepRecord, index: int, direction: Direction, attempts: list[AttemptRecord]
+    saga: Saga, step: StepRecord, index: int, direction: Direction, attempts: list[AttemptRecord]
 ) -> ChainLink:
-    plan_step = plan.steps[index]
+    plan_step = saga.plan_step(index)
     forward = direction is Direction.FORWARD
     record = step.forward if forward else step.undo
     compensation = plan_step.compensation
@@ -135,6 +136,7 @@ def _link(
     return ChainLink(
         step=index,
         step_id=plan_step.id,
+        iteration=step.iteration,
         label=call.label,
         direction=direction,
         kind=kind,

@@ -115,6 +115,9 @@ def _claimed(
     links: Mapping[str, Sequence[Sequence[Any]]],
 ) -> list[ClaimedRun]:
     return [
-        ClaimedRun(run=run, steps=rows.steps_of(plans[run.workflow_id], links.get(run.id, ())))
+        ClaimedRun(
+            run=run,
+            steps=rows.steps_of(plans[run.workflow_id], run.path, links.get(run.id, ())),
+        )
         for run in taken
     ]

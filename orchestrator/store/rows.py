@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest, Outcome
+from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_from_json
 from orchestrator.core.saga import EscalationReason, Link
@@ -26,6 +29,7 @@ from orchestrator.ports import (
     StepRecord,
     WorkerRecord,
     WorkflowVersion,
+    untouched_steps,
 )
 from orchestrator.store.codec import dump, instant, instant_optional, load, load_optional
 from orchestrator.store.dialect import Dialect
@@ -35,7 +39,7 @@ RUN = (
     " runs.priority, runs.idempotency_key, runs.inputs, runs.status, runs.direction, runs.epoch,"
     " runs.owner, runs.claims, runs.hop_id, runs.wake_at, runs.deadline_at, runs.published_at,"
     " runs.cancel, runs.cause, runs.outputs, runs.created_at, runs.started_at, runs.settled_at,"
-    " runs.audit_seq"
+    " runs.audit_seq, runs.path"
 )
 LINK = (
     "run_id, step, direction, status, attempts, doubt, first_started_at, sequence, request,"
@@ -78,7 +82,7 @@ def run_of(row: Sequence[Any]) -> RunRecord:
         cancel=None if row[19] is None else CancelMode(row[19]), cause=row[20],
         outputs=load_optional(row[21]), created_at=instant(row[22]),
         started_at=instant_optional(row[23]), settled_at=instant_optional(row[24]),
-        audit_seq=row[25],
+        audit_seq=row[25], path=path_of(row[26]),
     )  # fmt: skip
 
 
@@ -101,17 +105,30 @@ def link_of(row: Sequence[Any]) -> LinkRecord:
 _UNTOUCHED = LinkRecord()
 
 
-def steps_of(plan: Plan, rows: Iterable[Sequence[Any]]) -> tuple[StepRecord, ...]:
-    """All steps of the plan; links without a row are as nothing has happened to them."""
+def path_text(path: Path) -> str:
+    """For the column `path`."""
+    return dump({"steps": path.steps, "retried": path.retried})
+
+
+def path_of(stored: str | None) -> Path | None:
+    """From the column `path`; None while the run has only gone from each step to the next."""
+    data = load_optional(stored)
+    return None if data is None else Path(tuple(data["steps"]), tuple(data["retried"]))
+
+
+def steps_of(
+    plan: Plan, path: Path | None, rows: Iterable[Sequence[Any]]
+) -> tuple[StepRecord, ...]:
+    """All steps of a run's chain; links without a row are as nothing has happened to them."""
     links = {(row[1], row[2]): link_of(row) for row in rows}
     return tuple(
-        StepRecord(
-            index=index, step_id=step.id, label=step.call.label,
-            forward=links.get((index, Direction.FORWARD), _UNTOUCHED),
-            undo=links.get((index, Direction.BACKWARD), _UNTOUCHED),
+        replace(
+            step,
+            forward=links.get((step.index, Direction.FORWARD), _UNTOUCHED),
+            undo=links.get((step.index, Direction.BACKWARD), _UNTOUCHED),
         )
-        for index, step in enumerate(plan.steps)
-    )  # fmt: skip
+        for step in untouched_steps(plan, path or straight(plan))
+    )
 
 
 def attempt_of(row: Sequence[Any]) -> AttemptRecord:

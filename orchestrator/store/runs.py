@@ -33,7 +33,7 @@ class Runs(Part):
             column="runs.id",
             unfinished=[*_UNDER_WAY, *(f"{AT_REST} AND standing = '{held}'" for held in _HELD)],
         )  # fmt: skip
-        self._version_of = self._sql("SELECT workflow_id FROM runs WHERE id = :run_id")
+        self._version_of = self._sql("SELECT workflow_id, path FROM runs WHERE id = :run_id")
         self._links = self._sql(f"SELECT {rows.LINK} FROM run_steps WHERE run_id = :run_id")
         self._attempts = self._sql(
             f"SELECT {rows.ATTEMPT} FROM attempts WHERE run_id = :run_id ORDER BY started_at, id"
@@ -63,14 +63,15 @@ class Runs(Part):
         return rows.run_of(await self._db.read(lambda tx: self._find.find(tx, run_id)))
 
     async def steps(self, run_id: str) -> tuple[StepRecord, ...]:
-        """All steps of a run in order of the plan. Raises NotFound."""
+        """All steps of a run in order of its chain. Raises NotFound."""
 
         async def work(tx: Tx) -> tuple[StepRecord, ...]:
             found = await tx.row(self._version_of, run_id=run_id)
             if found is None:
                 raise not_found("run", run_id, "the whole id of a run")
             plans = await self._shared.plans(tx, [found[0]])
-            return rows.steps_of(plans[found[0]], await tx.rows(self._links, run_id=run_id))
+            links = await tx.rows(self._links, run_id=run_id)
+            return rows.steps_of(plans[found[0]], rows.path_of(found[1]), links)
 
         return await self._db.read(work)
 

@@ -6,7 +6,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
 
     workflows    one row per published version; immutable
     runs         one row per run: the saga's state, its owner and epoch. The truth
-    run_steps    one row per link (step, direction) that something has happened to
+    run_steps    one row per link (position, direction) that something has happened to
     attempts     one row per finished attempt; append-only
     audit        one row per thing that happened; append-only, numbered by run without gaps
     escalations  the dead letters; at most one open per run
@@ -123,7 +123,7 @@ runs = Table(
     Column("status", Text, nullable=False),
     Column("standing", Text, Computed(STANDING)),
     Column("direction", Text, nullable=False),
-    Column("step", Integer),  # where it stood when last written, for the label of its next hint
+    Column("step", Integer),  # of the plan: where it stood when last written, for its next hint
     Column("epoch", BIG, nullable=False),
     Column("owner", ID),
     Column("claims", Integer, nullable=False),
@@ -145,6 +145,7 @@ runs = Table(
     # without knowing of them, so this is added to its numbers.
     Column("audit_shift", Integer, nullable=False, server_default="0"),
     Column("write_number", Integer, nullable=False, server_default="0"),
+    Column("path", Text),  # its way through the plan once it has left the straight one
     UniqueConstraint("tenant", "idempotency_key"),
     _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
     _partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),

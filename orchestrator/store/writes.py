@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from orchestrator.core.saga import current
 from orchestrator.core.states import SETTLED, TIMED, Direction
 from orchestrator.ports import LinkWrite, RunWrite, hop_ids_at
-from orchestrator.store import codec
+from orchestrator.store import codec, rows
 from orchestrator.store.codec import storable
 from orchestrator.store.dialect import Bulk, Dialect
 
@@ -40,6 +40,7 @@ RUN_COLUMNS = {
     "outputs": "text",
     "settled": "bool",
     "last_seq": "int",
+    "path": "text",
 }
 GUARD = ("run_id", "owner", "epoch", "write_number")
 """The first of RUN_COLUMNS: whoever writes must be the owner at this epoch, and not come late."""
@@ -105,7 +106,7 @@ SET_RUN = (
     " published_at = CASE WHEN b.hinted THEN {now}"
     f" WHEN b.sleeps AND NOT {_STAYS} THEN NULL ELSE runs.published_at END,"
     " cancel_wish = CASE WHEN b.refuses_cancel THEN NULL ELSE runs.cancel_wish END,"
-    " outputs = COALESCE(b.outputs, runs.outputs)"
+    " outputs = COALESCE(b.outputs, runs.outputs), path = COALESCE(b.path, runs.path)"
 )
 """A run's row from its batch row `b`; epoch, settled_at and audit_seq are the caller's."""
 
@@ -166,10 +167,11 @@ def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
     return (
         write.run_id, write.owner, write.epoch, write.number, saga.status, saga.direction,
         time(saga.wake_at), saga.cancel, storable(saga.cause), time(saga.deadline_at),
-        None if at is None else at[0],
+        None if at is None else saga.path.steps[at[0]] if saga.plan.steps else at[0],
         write.progressed, write.release or settled, write.release and saga.status in TIMED,
         write.refuses_cancel, *_hop_ids(write, at), write.hinted,
         codec.dump_optional(write.outputs), settled, write.audit[-1].seq if write.audit else None,
+        None if saga.path.is_straight else rows.path_text(saga.path),
     )  # fmt: skip
 
 
@@ -216,7 +218,7 @@ def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:
     """In order of ESCALATION_COLUMNS; one at most."""
     opened = write.escalation
     if opened is not None:
-        step_id = None if opened.step is None else write.saga.plan.steps[opened.step].id
+        step_id = None if opened.step is None else write.saga.plan_step(opened.step).id
         yield (
             opened.id, write.run_id, opened.reason, storable(opened.detail), opened.step, step_id,
             opened.direction, codec.dump(opened.context),

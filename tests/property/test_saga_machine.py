@@ -1,12 +1,13 @@
 """Any order, repetition or loss of events: the saga keeps its promises and can always settle.
 
 The machine plays an adversarial world: attempts land, fail, are in doubt, workers die between
-intent and outcome, events arrive that do not fit, people act. It keeps its own record of effects
-at an imaginary API and holds the saga against it.
+intent and outcome, events arrive that do not fit, people act, authors jump. It keeps its own
+record of effects at an imaginary API and holds the saga against it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import settings
@@ -17,7 +18,7 @@ from orchestrator.core import events as e
 from orchestrator.core.deciding import decide
 from orchestrator.core.plan import Effects
 from orchestrator.core.saga import Command, Escalate, Perform, Saga, Verify, Wait, current, stuck
-from orchestrator.core.states import FINAL, HAPPENED, Direction, LinkStatus, RunStatus
+from orchestrator.core.states import DONE, FINAL, HAPPENED, Direction, LinkStatus, RunStatus
 from orchestrator.errors import IllegalTransition
 from tests.unit.core.plans import plan, step
 
@@ -34,6 +35,15 @@ STEPS = st.lists(
     min_size=1,
     max_size=4,
 )
+MOST_VISITS = 12
+MOVES = st.lists(
+    st.builds(
+        e.Move, to=st.none() | st.integers(0, 3), limit=st.none() | st.integers(0, 2),
+        via=st.none() | st.tuples(st.integers(0, 3), st.integers(0, 1)),
+        after_seconds=st.sampled_from([None, 5.0]),
+    ),
+    max_size=2,
+)  # fmt: skip
 Key = tuple[int, Direction]
 
 
@@ -51,7 +61,10 @@ class SagaMachine(RuleBasedStateMachine):
             for i, s in enumerate(steps)
         ]  # fmt: skip
         at = NOW + timedelta(hours=1) if deadline else None
-        self.saga = Saga.new(plan(*named), deadline_at=at)
+        ends = replace(named[-1], last=True)  # what follows is reached by a jump alone
+        aside = step("aside", Effects.KEYED)
+        whole = replace(plan(*named[:-1], ends, aside), max_visits=MOST_VISITS)
+        self.saga = Saga.new(whole, deadline_at=at)
         self.now = NOW
         self.command: Command | None = None
         self.sent: dict[Key, int] = {}  # times the effect of a link was applied, honouring keys
@@ -88,9 +101,10 @@ class SagaMachine(RuleBasedStateMachine):
         fate=st.sampled_from(
             ["lands", "lands unseen", "lost", "refused", "busy", "unauthorised", "crash before",
              "crash after", "withdrawn", "unwanted"]
-        )
+        ),
+        moves=MOVES,
     )  # fmt: skip
-    def an_attempt(self, fate: str) -> None:
+    def an_attempt(self, fate: str, moves: list[e.Move]) -> None:
         assert isinstance(self.command, Perform)
         key = (self.command.step, self.command.direction)
         call = self.saga.call(*key)
@@ -106,9 +120,23 @@ class SagaMachine(RuleBasedStateMachine):
         )  # a keyed API replays its first answer
         if lands:
             self.sent[key] = 1 if call.effects is not Effects.UNKEYED else self.sent.get(key, 0) + 1
-        self.outcome(key, fate, lands)
+        self.outcome(key, fate, lands, self.possible(key, moves))
 
-    def outcome(self, key: Key, fate: str, lands: bool) -> None:
+    def possible(self, key: Key, moves: list[e.Move]) -> tuple[e.Move, ...]:
+        """Moves to steps of this plan; what is retried is a step that was visited."""
+        known, visited = len(self.saga.plan.steps), self.saga.path.steps[: key[0] + 1]
+        found = []
+        for move in moves:
+            to = None if move.to is None else move.to % known
+            if to is None or move.limit is None or to not in visited:
+                found.append(e.Move(to=to, after_seconds=move.after_seconds))
+            else:
+                first, more = move.via or (0, 0)
+                via = (first % known, min(first % known + more, known - 1)) if move.via else None
+                found.append(replace(move, to=to, via=via))
+        return tuple(found)
+
+    def outcome(self, key: Key, fate: str, lands: bool, moves: tuple[e.Move, ...]) -> None:
         self.ordered.discard(key)
         self.blind.discard(key)
         if fate in ("crash before", "crash after"):
@@ -116,27 +144,28 @@ class SagaMachine(RuleBasedStateMachine):
             assert self.apply(e.Resumed())
         elif fate in ("lands unseen", "lost"):
             self.blind.add(key)
-            assert self.apply(e.InDoubt(reason=fate, jitter=0.5))
+            assert self.apply(e.InDoubt(reason=fate, jitter=0.5, moves=moves))
         elif lands:
             accepted = fate != "unwanted"
             if accepted or key[1] is Direction.FORWARD:
                 self.note_landed(key)
             self.note_pivot(key, accepted)
-            assert self.apply(e.Landed(accepted=accepted, reason="unwanted"))
+            assert self.apply(e.Landed(accepted=accepted, reason="unwanted", moves=moves))
         elif fate == "refused":
-            assert self.apply(e.NotLanded(reason="refused", settles_doubt=True))
+            assert self.apply(e.NotLanded(reason="refused", settles_doubt=True, moves=moves))
         else:
             was_blind = self.saga.link(*key).doubt
             if was_blind:
                 self.blind.add(key)
-            assert self.apply(e.NotLanded(reason=fate, retryable=fate == "busy", jitter=0.5))
+            busy = fate == "busy"
+            assert self.apply(e.NotLanded(reason=fate, retryable=busy, jitter=0.5, moves=moves))
 
     def note_landed(self, key: Key) -> None:
         (self.done if key[1] is Direction.FORWARD else self.undone).append(key[0])
 
     def note_pivot(self, key: Key, accepted: bool) -> None:
         forward = key[1] is Direction.FORWARD
-        self.past_pivot |= forward and accepted and self.saga.plan.steps[key[0]].pivot
+        self.past_pivot |= forward and accepted and self.saga.plan_step(key[0]).pivot
 
     @precondition(lambda self: self.active() and isinstance(self.command, Verify))
     @rule(answers=st.booleans())
@@ -221,7 +250,9 @@ class SagaMachine(RuleBasedStateMachine):
                 if link.status is LinkStatus.LANDED:
                     assert self.sent.get(key), f"{key} never happened"
                 keyed = self.saga.has_call(*key) and self.saga.call(*key).effects is Effects.KEYED
-                if link.status is LinkStatus.FAILED and keyed:
+                if link.status is LinkStatus.HANDLED:
+                    assert not link.doubt, f"{key} was handled in doubt"
+                if link.status in (LinkStatus.FAILED, LinkStatus.HANDLED) and keyed:
                     assert not self.sent.get(key) or key in self.blind, f"{key} happened"
 
     @invariant()
@@ -229,12 +260,25 @@ class SagaMachine(RuleBasedStateMachine):
         if not hasattr(self, "saga") or self.saga.status is not RunStatus.COMPENSATED:
             return
         for i, state in enumerate(self.saga.steps):
-            plan_step = self.saga.plan.steps[i]
+            plan_step = self.saga.plan_step(i)
             if state.forward.status in HAPPENED and plan_step.compensation is not None:
                 assert state.undo.status in {
                     LinkStatus.LANDED, LinkStatus.RESOLVED, LinkStatus.NOT_NEEDED,
                     LinkStatus.SKIPPED,
                 }  # fmt: skip
+
+    @invariant()
+    def a_run_visits_no_more_than_it_may(self) -> None:
+        if hasattr(self, "saga"):
+            begun = sum(state.forward.attempts > 0 for state in self.saga.steps)
+            assert begun < MOST_VISITS + len(self.saga.plan.steps)
+
+    @invariant()
+    def the_chain_is_one_way_through_the_plan(self) -> None:
+        if hasattr(self, "saga"):
+            done = [state.forward.status in DONE for state in self.saga.steps]
+            assert done == sorted(done, reverse=True), "a later visit is settled, an earlier is not"
+            assert len(self.saga.path.steps) == len(self.saga.steps)
 
     @invariant()
     def an_escalation_names_where_it_stands(self) -> None:
@@ -248,11 +292,11 @@ class SagaMachine(RuleBasedStateMachine):
         """Whatever happened, a kind world lets it settle in a bounded number of moves."""
         if not hasattr(self, "saga"):
             return
-        for _ in range(200):
+        for _ in range(300):
             if not self.active():
                 return
             if isinstance(self.command, Perform):
-                self.an_attempt("lands")
+                self.an_attempt("lands", [])
             elif isinstance(self.command, Verify):
                 self.a_verification(True)
             else:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.core.events import CancelMode
+from orchestrator.core.events import CancelMode, Move
 from orchestrator.core.saga import Link, StepState
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import ClaimedRun, LinkWrite, RunWrite, Store, hop_id_of
@@ -61,6 +61,25 @@ async def test_everything_of_a_write_is_there(store: Store) -> None:
     assert given.escalation is not None
     assert (opened.id, opened.run_id, opened.step_id) == (given.escalation.id, run.run.id, "s2")
     assert opened.context == {"undone": ["s2"]}
+
+
+async def test_the_way_of_a_run_that_jumped_is_there(store: Store) -> None:
+    (run,) = await claimed(store)
+    before = saga(run, status=RunStatus.RUNNING)
+    path = before.path.jumped(before.plan, 1, Move(to=0, limit=3))
+    assert path is not None
+    jumped = replace(write(run), saga=before.jumped(1, path), links=(begun(2), landed(0)))
+    assert await store.record([jumped]) != [None]
+    await registered(store, YOU)
+    await store.record([write(run, release=True)])  # a write that knows no way leaves it
+
+    (again,) = await store.claim([(run.run.id, 1)], owner=YOU)
+    assert (again.run.path, again.saga(before.plan).path) == (path, path)
+    assert [(step.index, step.step_id, step.iteration) for step in again.steps] == [
+        (0, "s1", 0), (1, "s2", 0), (2, "s1", 1), (3, "s2", 1), (4, "s3", 0)
+    ]  # fmt: skip
+    assert again.steps == await store.steps(run.run.id)
+    assert again.steps[2].forward.link == begun(2).link
 
 
 async def nothing_was_written(

@@ -82,7 +82,8 @@ def _set_run(row: RunRow, write: RunWrite, now: datetime) -> None:
     row.cancel, row.cause, row.deadline_at = saga.cancel, storable(saga.cause), saga.deadline_at
     if saga.plan.steps:  # without a plan it is given back as it was
         at = current(saga)
-        row.step = None if at is None else at[0]
+        row.step = None if at is None else saga.path.steps[at[0]]
+        row.path = row.path if saga.path.is_straight else saga.path
         row.hop_id, row.parent_hop_id = hop_ids(write.run_id, saga)
     if write.progressed:
         row.claims = 0
@@ -137,7 +138,7 @@ def _open(
     """A run with an open escalation gets no second one."""
     if new.id in database.escalations or row.open_escalation is not None:
         return
-    step_id = None if new.step is None else write.saga.plan.steps[new.step].id
+    step_id = None if new.step is None else write.saga.plan_step(new.step).id
     opened = EscalationRow(
         id=new.id, run_id=row.id, reason=new.reason, detail=storable(new.detail), step=new.step,
         step_id=step_id, direction=new.direction, context=dump(new.context), opened_at=now,

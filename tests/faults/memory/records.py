@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from orchestrator.core.path import straight
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import Direction
 from orchestrator.errors import Conflict, NotFound, Problem
@@ -18,6 +19,7 @@ from orchestrator.ports import (
     StepRecord,
     WorkerRecord,
     is_urgent,
+    untouched_steps,
 )
 from orchestrator.store.codec import load, load_optional
 from tests.faults.memory.tables import (
@@ -41,21 +43,20 @@ def run_of(row: RunRow) -> RunRecord:
         hop_id=row.hop_id, wake_at=row.wake_at, deadline_at=row.deadline_at,
         published_at=row.published_at, cancel=row.cancel, cause=row.cause,
         outputs=load_optional(row.outputs), created_at=row.created_at, started_at=row.started_at,
-        settled_at=row.settled_at, audit_seq=row.audit_seq,
+        settled_at=row.settled_at, audit_seq=row.audit_seq, path=row.path,
     )  # fmt: skip
 
 
 def blank_steps(plan: Plan) -> tuple[StepRecord, ...]:
-    """All steps of a plan, as nothing has happened to them."""
-    return tuple(
-        StepRecord(index=index, step_id=step.id, label=step.call.label)
-        for index, step in enumerate(plan.steps)
-    )
+    """All steps of the straight way, as nothing has happened to them."""
+    return untouched_steps(plan, straight(plan))
 
 
 def steps_of(database: MemoryDatabase, row: RunRow) -> tuple[StepRecord, ...]:
-    """All steps of a run, in order of the plan."""
+    """All steps of a run, in order of its chain."""
     blank = database.blank_steps[row.workflow_id]
+    if row.path is not None:
+        blank = untouched_steps(database.version_by_id[row.workflow_id].plan, row.path)
     if not row.links:
         return blank
     return tuple(_step_of(step, row.links) for step in blank)
@@ -67,7 +68,7 @@ def _step_of(blank: StepRecord, links: dict[int, LinkRow]) -> StepRecord:
     if forward is undo is None:
         return blank
     return StepRecord(
-        index=blank.index, step_id=blank.step_id, label=blank.label,
+        index=blank.index, step_id=blank.step_id, label=blank.label, iteration=blank.iteration,
         forward=blank.forward if forward is None else _link_of(forward),
         undo=blank.undo if undo is None else _link_of(undo),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest
+from orchestrator.core.path import Path
 from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.states import DUE, TIMED, Direction, RunStatus
 from orchestrator.ports import ApiChange, ApiOverride, AttemptRecord, StepRecord, WorkflowVersion
@@ -71,7 +72,8 @@ class RunRow:
     hop_id: str
     status: RunStatus = RunStatus.PENDING
     direction: Direction = Direction.FORWARD
-    step: int | None = 0  # where it stood when last written
+    step: int | None = 0  # of the plan: where it stood when last written
+    path: Path | None = None  # its way once it has left the straight one
     epoch: int = 0
     owner: str | None = None
     claims: int = 0

@@ -82,6 +82,7 @@ def chain_link(
     return ChainLink(
         step=index,
         step_id=step.id,
+        iteration=0,
         label=undo.call.label if undo else step.call.label,
         direction=way,
         kind=f"http, {undo.kind}" if undo else "http",

@@ -51,7 +51,7 @@ class Run:
 
     def attempt(self, outcome: e.Event) -> Run:
         assert isinstance(self.command, Perform), self.command
-        name = self.saga.plan.steps[self.command.step].id
+        name = self.saga.plan_step(self.command.step).id
         self.performed.append((name, self.command.direction.value))
         return self.on(e.Began(), outcome)
 

@@ -1,0 +1,75 @@
+"""The way of a run through its plan: which step stands at which position of its chain.
+
+A run's chain is a list of visits. Position p of a saga is a visit of plan step `path.steps[p]`;
+without jumps the two numbers are the same. A jump at p forgets what lay ahead of it, none of which
+was begun, and lays out what follows now. A step that is met again is a new visit with an iteration
+of its own, hence with its own request, idempotency key, outcome and undo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from orchestrator.core.events import Move
+from orchestrator.core.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Plan steps by position, those that lie ahead included."""
+
+    steps: tuple[int, ...]
+    retried: tuple[int, ...] = ()  # positions at which an action wanted a step once more
+    is_straight: bool = False  # each step of the plan in turn, as far as they follow each other
+
+    def iteration(self, position: int) -> int:
+        """How many visits of the same step come before this one: 0 for the first."""
+        return self.steps[:position].count(self.steps[position])
+
+    def retries(self, position: int) -> int:
+        """How many retries in a row, by actions that go through other steps, led to this visit."""
+        count = 0
+        while position in self.retried:
+            count += 1
+            position = _latest(self.steps[:position], self.steps[position])
+        return count
+
+    def jumped(self, plan: Plan, position: int, move: Move) -> Path | None:
+        """The way after a move made at `position`; None when its retries are used up.
+
+        What is retried has been visited: the step at `position`, or one that led to it.
+        """
+        behind = self.steps[: position + 1]
+        retried = tuple(place for place in self.retried if place <= position)
+        if move.to is None:
+            return Path(behind, retried)
+        if move.limit is None:
+            return Path(behind + chain(plan, move.to), retried)
+        if self.retries(_latest(behind, move.to)) >= move.limit:
+            return None
+        via = () if move.via is None else tuple(range(move.via[0], move.via[1] + 1))
+        again = position + 1 + len(via)
+        return Path(behind + via + chain(plan, move.to), (*retried, again))
+
+
+def straight(plan: Plan) -> Path:
+    """The way of a run that never jumps."""
+    return _straight(len(chain(plan, 0)) if plan.steps else 0)
+
+
+def chain(plan: Plan, first: int) -> tuple[int, ...]:
+    """The steps that follow each other from `first` on, it included."""
+    last = first
+    while last + 1 < len(plan.steps) and not plan.steps[last].last:
+        last += 1
+    return tuple(range(first, last + 1))
+
+
+@lru_cache(maxsize=1024)
+def _straight(count: int) -> Path:
+    return Path(tuple(range(count)), is_straight=True)
+
+
+def _latest(steps: tuple[int, ...], step: int) -> int:
+    return len(steps) - 1 - steps[::-1].index(step)
