@@ -76,6 +76,12 @@ def gate(context: typer.Context) -> None:
     _become("tests.bench.gate", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def discovery(context: typer.Context) -> None:
+    """What compensation discovery makes of labelled operations, right and wrong."""
+    _become("tests.bench.discovery", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

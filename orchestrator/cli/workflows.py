@@ -81,6 +81,20 @@ def versions(name: Name, *, as_json: JsonFlag = False) -> None:
     answer(found, lambda: draw_workflows(found), as_json=as_json)
 
 
+@app.command("discover")
+def discover(
+    documents: Annotated[list[Path], typer.Argument(metavar="OPENAPI…", help="OpenAPI documents.")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Propose what undoes each operation that changes something. Nothing is activated."""
+    from orchestrator.cli.draw_discovery import draw_proposals
+    from orchestrator.service.discovering import discover_files
+
+    found = discover_files(documents)
+    answer([each.as_json() for each in found], lambda: draw_proposals(found), as_json=as_json)
+
+
 def _draw_published(published: Sequence[Published]) -> RenderableType:
     lines: list[RenderableType] = []
     for item in published:
