@@ -26,6 +26,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/state_diagram.py --check
+	$(BIN)/python docs/check_rules.py --check
 
 format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff format .

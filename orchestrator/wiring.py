@@ -23,6 +23,7 @@ from orchestrator.coordination.health import RedisInspector
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.coordination.tokens import RedisTokens
 from orchestrator.core.plan import Plan
+from orchestrator.definitions.checking.maturity import Deployment
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.tasks import TaskRegistry, load_tasks
 from orchestrator.embedded.upstate import read_up_state
@@ -54,6 +55,7 @@ from orchestrator.ports import (
 )
 from orchestrator.service.admission import Admission
 from orchestrator.service.apis import Apis
+from orchestrator.service.checking import Checking
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.queues import Queues
@@ -334,6 +336,15 @@ async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
 def open_definitions(settings: Settings) -> Definitions:
     """Load and validate workflows without a database or a broker."""
     return Definitions(_load_tasks(settings))
+
+
+def open_checking(settings: Settings) -> Checking:
+    """Check workflow documents without a database or a broker."""
+    configured = _read_api_files(settings.config_dir / "apis").configs({})
+    limits = [name for name, api in configured.items() if api.rates or api.concurrency is not None]
+    return Checking(
+        open_tasks=partial(_load_tasks, settings), deployment=Deployment(limits=frozenset(limits))
+    )
 
 
 @asynccontextmanager

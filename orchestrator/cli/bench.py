@@ -82,6 +82,12 @@ def discovery(context: typer.Context) -> None:
     _become("tests.bench.discovery", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def check(context: typer.Context) -> None:
+    """How long checking hundreds of documents takes, and that none breaks the check."""
+    _become("tests.bench.check", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

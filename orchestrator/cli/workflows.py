@@ -10,6 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from orchestrator.cli.checks import check, rules
 from orchestrator.cli.draw_workflows import draw_plan, draw_workflow, draw_workflows
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import current_user, with_services
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from orchestrator.service.workflows import Published
 
 app = typer.Typer(help="Publish workflows and look at them.", no_args_is_help=True)
+
+app.command("check")(check)
+app.command("rules")(rules)
 
 Source = Annotated[
     Path,

@@ -37,6 +37,7 @@ _ROOT = {"arazzo", "info", "sourceDescriptions", "workflows", "components", "$se
 _WORKFLOW = {
     "workflowId", "summary", "description", "inputs", "steps", "outputs", "parameters",
     "failureActions", "x-deadline", "x-lane",
+    "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
 }  # fmt: skip
 _WORKFLOW_NOT_YET = {
     "dependsOn": "no dependsOn: submit the other workflow first",

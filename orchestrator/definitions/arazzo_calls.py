@@ -148,11 +148,8 @@ class CallReader:
         """Own parameters, then those of the workflow that the step does not set itself."""
         own = [resolved(item, self.context.components) for item in self.at.items("parameters")]
         items = [item for item in own if item is not None and item.is_object()]
-        taken = {(item.value.get("name"), item.value.get("in")) for item in items}
-        shared = [
-            item for item in self.context.parameters
-            if (item.value.get("name"), item.value.get("in")) not in taken
-        ]  # fmt: skip
+        taken = {_name_and_place(item) for item in items}
+        shared = [item for item in self.context.parameters if _name_and_place(item) not in taken]
         return [*items, *shared]
 
     def _http_parameters(self, operation: Operation, origin: Origin) -> list[dict[str, Any]]:
@@ -349,6 +346,11 @@ def _style(operation: Operation, name: str, place: str) -> dict[str, Any]:
 def _key_header(at: Cursor) -> str:
     how = at.value.get("x-idempotency")
     return str(how.get("name", "")) if isinstance(how, Mapping) else ""
+
+
+def _name_and_place(at: Cursor) -> tuple[str, str]:
+    """As texts, whatever they are: what they should be is said where they are read."""
+    return str(at.value.get("name")), str(at.value.get("in"))
 
 
 def _same_place(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:

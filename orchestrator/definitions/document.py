@@ -46,12 +46,16 @@ class Document:
     value: Any
     lines: dict[JsonPath, int] = field(default_factory=dict, repr=False)  # 1-based
 
+    def line(self, path: JsonPath) -> int | None:
+        """The line of a place, or of the nearest known one around it."""
+        return next(
+            (self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None
+        )
+
     def place(self, path: JsonPath) -> str:
         """`file.yaml:12 (/workflows/0)`, with the line of the nearest place known."""
         where = pointer(path)
-        line = next(
-            (self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None
-        )
+        line = self.line(path)
         name = self.name if line is None else f"{self.name}:{line}"
         return f"{name} ({where})" if where else name
 
@@ -65,8 +69,9 @@ def read_document(path: Path, *, limits: Limits, with_lines: bool = True) -> Doc
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refused(path.name, f"byte {error.start} is not UTF-8", "UTF-8 text") from None
-    except OSError as error:
-        problem = Problem(place=str(path), found=error.strerror or "no file", wanted="a document")
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte in it
+        why = getattr(error, "strerror", None) or str(error)
+        problem = Problem(place=str(path), found=why, wanted="a document")
         raise NotFound(f"{path} cannot be read", problems=[problem]) from None
     return parse_document(text, name=path.name, limits=limits, with_lines=with_lines)
 

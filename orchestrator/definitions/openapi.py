@@ -91,6 +91,19 @@ class OpenApiDocument:
         item = self._path_items.get(path)
         return self._read(path, method) if item is not None and method in item else None
 
+    def definition(self, operation: Operation) -> Mapping[str, Any]:
+        """What the document says about an operation, the parameters of its path put first."""
+        item = self._path_items[operation.path]
+        data = item[operation.method.lower()]
+        own, shared = data.get("parameters"), item.get("parameters")
+        lists = [items for items in (shared, own) if isinstance(items, list)]
+        return {**data, "parameters": [raw for items in lists for raw in items]}
+
+    @property
+    def root(self) -> Mapping[str, Any]:
+        """The whole document."""
+        return self._root
+
     # --- reading ----------------------------------------------------------------------------------
 
     @cached_property

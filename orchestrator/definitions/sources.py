@@ -66,6 +66,11 @@ class Sources:
         else:
             self._found[name] = _read(item.child("url", url), folder)
 
+    def document(self, name: str) -> OpenApiDocument | None:
+        """The API's document of that name; None when it is none, or could not be read."""
+        found = self._found.get(name)
+        return found if isinstance(found, OpenApiDocument) else None
+
     # --- finding operations -----------------------------------------------------------------------
 
     def by_id(self, at: Cursor) -> Target | None:

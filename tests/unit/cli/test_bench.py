@@ -21,6 +21,7 @@ COMMANDS = {
     "engine": "tests.bench.engine",
     "peers": "tests.bench.peers",
     "gate": "tests.bench.gate",
+    "check": "tests.bench.check",
 }
 
 
@@ -41,7 +42,7 @@ def test_options_are_handed_on(
     assert became == [(sys.executable, wanted)]
 
 
-@pytest.mark.parametrize("command", ["chaos", "recovery", "peers", "gate"])
+@pytest.mark.parametrize("command", ["chaos", "recovery", "peers", "gate", "check"])
 def test_it_is_there_in_this_tree(command: str) -> None:
     bench._check_there(COMMANDS[command])
 

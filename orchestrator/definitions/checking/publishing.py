@@ -1,0 +1,61 @@
+"""What publishing says about a document, joined with what the checks have found."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.definitions.arazzo import read_workflows
+from orchestrator.definitions.checking.noting import Notes
+from orchestrator.definitions.checking.report import Severity
+from orchestrator.definitions.document import Document
+from orchestrator.definitions.problems import Findings
+from orchestrator.definitions.tasks import TaskRegistry
+from orchestrator.definitions.validation import validate
+from orchestrator.errors import RefusedError
+
+_PLACE = re.compile(
+    r"(?P<name>.*?)(?::(?P<line>\d+)(?::\d+)?)?(?: \((?P<pointer>/.*)\))?", re.DOTALL
+)
+
+
+def check_publishing(
+    document: Document, *, folder: Path, tasks: TaskRegistry, notes: Notes
+) -> None:
+    """Note what publishing refuses as errors, and what it warns about.
+
+    Where the checks have said the same of the same place already, theirs becomes the error: they
+    know more to say.
+    """
+    findings = Findings()
+    try:
+        for item in read_workflows(document, folder=folder, tasks=tasks, findings=findings):
+            validate(item.plan, item.place, findings)
+    except RefusedError as error:
+        findings.problems += error.problems
+    for problem in findings.problems:
+        line, where = located(problem.place)
+        same = notes.about(where, problem.found)
+        if not same:
+            notes.add_at("refused", where, line, problem.found, problem.wanted)
+        for finding in same:
+            notes.replace(finding, replace(finding, severity=Severity.ERROR))
+    for warning in findings.warnings:
+        place, _, text = warning.partition(": ")
+        line, where = located(place)
+        if not _said_already(text):
+            notes.add_at("advice", where, line, text, "")
+
+
+def located(place: str) -> tuple[int | None, str]:
+    """Line and pointer of a place as `Document.place` writes it."""
+    found = _PLACE.fullmatch(place)
+    if found is None:
+        return None, ""
+    return (int(found["line"]) if found["line"] else None), found["pointer"] or ""
+
+
+def _said_already(text: str) -> bool:
+    """The checks say it with a rule of its own."""
+    return "is unkeyed and cannot be verified" in text
