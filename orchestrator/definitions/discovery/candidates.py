@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from orchestrator.definitions.discovery.evidence import Candidate, Kind, Strength
+from orchestrator.definitions.discovery.identity import Named, map_identity, new_identity
 from orchestrator.definitions.discovery.judging import (
     judge_creation,
     judge_flag,
@@ -12,6 +13,7 @@ from orchestrator.definitions.discovery.judging import (
     judge_scope,
 )
 from orchestrator.definitions.discovery.lexicon import (
+    CREATES,
     OVER,
     PAIRS,
     UNDO_WORDS,
@@ -21,10 +23,8 @@ from orchestrator.definitions.discovery.lexicon import (
     words_of,
 )
 from orchestrator.definitions.discovery.mapping import (
-    map_identity,
     map_rest,
     map_same_names,
-    new_identity,
     shared_path,
 )
 from orchestrator.definitions.discovery.restoring import restore_deleted, restore_updated
@@ -123,7 +123,7 @@ def linked(forward: Facts, survey: Survey) -> Iterator[Candidate]:
         given = {key for key in candidate.parameters if key.startswith("path.")}
         if all(f"path.{name}" in given for name in undo.path_names.values()):
             map_rest(candidate)
-            judge_creation(candidate, survey, "link")
+            judge_creation(candidate, survey, Named.LINK)
             yield candidate
         else:
             yield from _of_new_thing(candidate, survey)
@@ -145,7 +145,7 @@ def _of_new_thing(candidate: Candidate, survey: Survey) -> Iterator[Candidate]:
         candidate.refute(
             "nothing in it comes from the answer, so it cannot mean the new thing only"
         )
-    judge_creation(candidate, survey, found or "response")
+    judge_creation(candidate, survey, found or Named.SERVER)
     yield candidate
 
 
@@ -161,7 +161,10 @@ def paired_action(forward: Facts, survey: Survey) -> Iterator[Candidate]:
                 strength=Strength.BUSINESS if pair.business else Strength.EXACT,
             )  # fmt: skip
             candidate.note(0.1, f"'{pair.undo}' takes back '{forward.last}' of the same thing")
-            yield from _of_same_thing(candidate, survey, forward.last)
+            if forward.last in CREATES and not forward.path_names:
+                yield from _of_new_thing(candidate, survey)
+            else:
+                yield from _of_same_thing(candidate, survey, forward.last)
 
 
 def flag(forward: Facts, survey: Survey) -> Iterator[Candidate]:
@@ -195,6 +198,8 @@ def _of_same_thing(candidate: Candidate, survey: Survey, verb: str) -> Iterator[
     if missing:
         candidate.refute(f"nothing gives the {missing[0]} that {candidate.undo.operation_id} takes")
     map_rest(candidate)
+    if not candidate.parameters:
+        candidate.refute(f"nothing says what {candidate.undo.operation_id} is to be done to")
     if candidate.strength is Strength.EXACT:
         judge_flag(candidate, survey, verb)
     yield candidate
@@ -236,7 +241,7 @@ def same_words(forward: Facts, survey: Survey) -> Iterator[Candidate]:
         candidate.note(
             0.05, f"'{pair.undo}' takes back '{verb}': their names differ in nothing else"
         )
-        if kind is Kind.DELETE_CREATED:
+        if kind is Kind.DELETE_CREATED or verb in CREATES - {"add"}:
             yield from _of_new_thing(candidate, survey)
             continue
         map_same_names(candidate)
@@ -279,7 +284,7 @@ def checked(candidate: Candidate, survey: Survey) -> Candidate:
     if not candidate.is_refuted:
         map_rest(candidate)
     if creates:
-        judge_creation(candidate, survey, "response")
+        judge_creation(candidate, survey, Named.SERVER)
     elif candidate.kind is Kind.INVERSE_ACTION:
         candidate.note(0.05, "an action of the same API")
     return candidate

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import re
 
-from orchestrator.definitions.discovery.evidence import Candidate, Kind, Read
+from orchestrator.definitions.discovery.evidence import Candidate, Kind, Read, Strength
+from orchestrator.definitions.discovery.identity import Named
 from orchestrator.definitions.discovery.lexicon import (
+    BEGINS,
     CREATES,
     FAILED,
     NOT_CREATING,
     PAIRS,
     READS,
     REPLACES,
+    SEEN,
+    SENT,
     SIGNALS,
     TOOK_EFFECT,
     UNDO_WORDS,
@@ -38,22 +42,25 @@ PROPOSED_FROM = 0.6
 """The least confidence with which anything is proposed."""
 
 _ALL = re.compile(r"\b(all|every|bulk|batch|multiple|clear|purge|empty)\b", re.IGNORECASE)
+_CHANGES_MANY = re.compile(r"\b(bulk|batch|mutate)\b", re.IGNORECASE)
+_UN = re.compile(r"^(un|dis(?=able|allow|connect))")
 _BULK = re.compile(r"\b(bulk|batch|multiple|several|mass|many)\b|\blist of\b", re.IGNORECASE)
 _CHANGES = (CREATES | NOT_CREATING | REPLACES | UNDO_WORDS | PAIRS.keys()) - READS
 _BOTH = frozenset({200, 201})
 
 
-def judge_creation(candidate: Candidate, survey: Survey, identity_from: str) -> None:
+def judge_creation(candidate: Candidate, survey: Survey, named: Named) -> None:
     """Is the thing that the undo removes the one that the step made, and did the step make it?"""
     forward, undo = candidate.forward, candidate.undo
     judge_scope(candidate)
     _judge_verbs(candidate)
     _judge_number(candidate)
+    _judge_reach(candidate)
     if 201 in forward.answers:
         candidate.note(0.08, "it answers 201 Created")
     elif set(forward.answers) == {202}:
         candidate.note(-0.15, "it answers 202: what it makes may come later, or never")
-    if identity_from == "response":
+    if named is Named.SERVER:
         _judge_answered_thing(candidate, survey)
     if set(forward.tags) & set(undo.tags):
         candidate.note(
@@ -65,7 +72,7 @@ def judge_creation(candidate: Candidate, survey: Survey, identity_from: str) -> 
         )
     if forward.api != undo.api:
         candidate.note(-0.1, f"they stand in two documents: {forward.api} and {undo.api}")
-    judge_existing(candidate, survey, identity_from)
+    judge_existing(candidate, survey, named)
     add_outcome(candidate)
 
 
@@ -90,6 +97,18 @@ def _judge_verbs(candidate: Candidate) -> None:
         )
     elif creating:
         candidate.note(0.1, f"'{creating[0]}' makes something new")
+
+
+def _judge_reach(candidate: Candidate) -> None:
+    """Has what is made left already, or been read by others?"""
+    noun = resource_of(candidate.undo)
+    if candidate.kind is not Kind.DELETE_CREATED:
+        return
+    if noun in SENT:
+        candidate.refute(f"a {noun} has left when it is made; deleting it removes the record only")
+    elif noun in SEEN:
+        candidate.strength = Strength.BUSINESS
+        candidate.note(0.0, f"who has read the {noun} meanwhile has read it")
 
 
 def _judge_number(candidate: Candidate) -> None:
@@ -135,7 +154,7 @@ def _judge_answered_thing(candidate: Candidate, survey: Survey) -> None:
         )
 
 
-def judge_existing(candidate: Candidate, survey: Survey, identity_from: str) -> None:
+def judge_existing(candidate: Candidate, survey: Survey, named: Named) -> None:
     """Could the thing have been there before? Then only an undo that can tell is proposed."""
     forward = candidate.forward
     said = UPSERTS.search(f"{forward.summary} {forward.description} {forward.operation_id}")
@@ -145,7 +164,7 @@ def judge_existing(candidate: Candidate, survey: Survey, identity_from: str) -> 
         return
     if said is not None:
         _needs_look(candidate, survey, f"'{said[0]}': it may have been there before")
-    elif identity_from != "request" or _looks_before(candidate, survey):
+    elif named is not Named.CALLER or _looks_before(candidate, survey):
         return
     elif 409 in forward.failures:
         candidate.note(0.03, "409 is answered when it is there already")
@@ -200,22 +219,22 @@ def judge_put(candidate: Candidate, survey: Survey) -> None:
 def judge_flag(candidate: Candidate, survey: Survey, verb: str) -> None:
     """A flag that is set: did it hold before? Finds the field that says so, if there is one."""
     forward = candidate.forward
+    base = _UN.sub("", verb)
+    sets = "true" if base == verb else "false"
+    forms = {base, f"{base}d", f"{base}ed", f"{base}{base[-1:]}ed", f"{base.removesuffix('ate')}e"}
+    names = forms | {f"is{each}" for each in forms}
     for length in range(len(forward.stem), 0, -1):
         read = survey.one(forward.stem[:length], "GET", forward.api)
-        if read is None or not read.path_names or not read.answer.is_known:
+        given = {} if read is None else shared_path(forward, read)
+        if read is None or not given or len(given) != len(read.path_names):
             continue
-        names = {verb, f"{verb}ed", f"{verb}d", f"is{verb}ed", f"is{verb}d", f"{verb}{verb[-1]}ed"}
         for field in read.answer.fields:
-            if field.type == "boolean" and joined(field.name) in names and field.depth <= 2:
-                parameters = shared_path(forward, read)
-                if len(parameters) == len(read.path_names):
-                    candidate.read_before = Read(operation=read, parameters=parameters)
-                    candidate.only_if = f"$before.body#{field.pointer} == false"
-                    candidate.note(
-                        0.05,
-                        f"{read.operation_id} tells by {field.pointer} whether it held before",
-                    )
-                    return
+            if field.type == "boolean" and field.depth <= 2 and joined(field.name) in names:
+                candidate.read_before = Read(operation=read, parameters=given)
+                candidate.only_if = f"$before.body#{field.pointer} != {sets}"
+                text = f"{read.operation_id} tells by {field.pointer} whether it was so before"
+                candidate.note(0.05, text)
+                return
 
 
 def add_outcome(candidate: Candidate) -> None:
@@ -231,6 +250,8 @@ def add_outcome(candidate: Candidate) -> None:
         ):
             continue
         values = {str(value): joined(str(value)) for value in field.enum}
+        if set(values.values()) & BEGINS:
+            continue  # a life cycle, of which the answer shows the first state
         good = [value for value, key in values.items() if key in TOOK_EFFECT]
         bad = [value for value, key in values.items() if key in FAILED]
         if len(good) == 1 and bad:
@@ -280,9 +301,10 @@ def reads_only(facts: Facts) -> str | None:
     if facts.method not in ("POST", "PUT") or facts.answers.keys() & {201, 202}:
         return None
     lead, named = lead_verb(facts), id_verb(facts)
-    if lead in READS and named not in _CHANGES:
+    if lead in READS and named not in _CHANGES and not _CHANGES_MANY.search(facts.summary):
         return f"its summary begins with '{lead}', which changes nothing"
-    if named in READS and lead not in _CHANGES:
+    is_plain = facts.method == "POST" and named in (facts.last, *facts.id_words[:1])
+    if named in READS and is_plain and lead not in _CHANGES:
         return f"'{named}' changes nothing"
     is_signal = facts.last in SIGNALS and facts.method == "PUT" and not facts.request.is_known
     if is_signal and lead not in CREATES | REPLACES:

@@ -27,7 +27,7 @@ class Pair:
 READS = frozenset({
     "analyze", "calculate", "check", "compare", "compute", "count", "describe", "diff", "estimate",
     "fetch", "find", "get", "introspect", "list", "lookup", "parse", "ping", "preview", "query",
-    "quote", "read", "render", "retrieve", "search", "show", "simulate", "validate", "view",
+    "quote", "read", "render", "retrieve", "search", "show", "validate",
 })  # fmt: skip
 """Verbs of operations that leave nothing behind, whatever their method."""
 
@@ -53,6 +53,14 @@ NOT_CREATING = frozenset({
 })  # fmt: skip
 """Verbs that change, move or send what is there already, or whose copy has an owner elsewhere: what
 their answer names may be older than the step, so deleting it is no undo."""
+
+SENT = frozenset({
+    "call", "email", "fax", "invitation", "mail", "notification", "push", "reminder", "sms",
+})  # fmt: skip
+"""Things that have left when they are made: deleting them removes the record only."""
+
+SEEN = frozenset({"announcement", "comment", "message", "note", "post", "reply", "review", "tweet"})
+"""Things that others may have read when they are deleted."""
 
 PAIRS: dict[str, tuple[Pair, ...]] = {
     "acquire": (Pair("release"),),
@@ -119,6 +127,15 @@ UNDOES_CREATION: tuple[tuple[str, bool], ...] = (
 )  # fmt: skip
 """Actions on a new item that take it back, the best first, and whether they book a new fact."""
 
+SECRET = re.compile(r"passw|secret|credential|private_?key|api_?key$|token$", re.IGNORECASE)
+"""Names of fields that servers hide, mask or hash when they are read."""
+
+RELATES = re.compile(r"associat|assign|attach|membership|relation", re.IGNORECASE)
+"""What documents say of operations that tie two things together which exist already."""
+
+OWN_KEY = re.compile(r"idempotency|client_?request_?(?:id|token)", re.IGNORECASE)
+"""Names of fields that tell one request from another: an undo never repeats the step's."""
+
 _UNDO = re.compile(r"(un|de|dis)")
 
 UNDO_WORDS = frozenset(
@@ -138,6 +155,9 @@ TOOK_EFFECT = frozenset({
     "accepted", "approved", "authorised", "authorized", "captured", "completed", "confirmed",
     "paid", "settled", "succeeded",
 })  # fmt: skip
+BEGINS = frozenset({"created", "draft", "initial", "new", "open", "scheduled", "unpaid"})
+"""States in which things are when they have just been made."""
+
 FAILED = frozenset({
     "cancelled", "canceled", "declined", "denied", "error", "failed", "refused", "rejected",
 })  # fmt: skip

@@ -6,18 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.definitions.discovery.evidence import Candidate
-from orchestrator.definitions.discovery.lexicon import joined, singular, words_of
-from orchestrator.definitions.discovery.schemas import Field, Shape
+from orchestrator.definitions.discovery.lexicon import OWN_KEY, joined, singular, words_of
+from orchestrator.definitions.discovery.schemas import Field
 from orchestrator.definitions.discovery.survey import Facts
 
-_IDENTITIES = ("id", "uuid", "guid", "gid", "sid", "uid")
 _NOT_BUSINESS = frozenset({
     "accept", "authorization", "content-type", "idempotency-key", "if-match", "if-none-match",
     "user-agent", "x-request-id",
 })  # fmt: skip
-_ENVELOPES = frozenset(
-    {"data", "item", "object", "payload", "record", "resource", "response", "result"}
-)
+_CREDENTIALS = frozenset({"apikey", "clientid", "clientsecret", "secret", "token"})
 
 
 def resource_of(undo: Facts) -> str:
@@ -38,114 +35,16 @@ def shared_path(forward: Facts, undo: Facts) -> dict[str, str]:
     return found
 
 
-def new_identity(candidate: Candidate) -> str | None:
-    """The last path parameter when the forward call does not have it: what names the new thing."""
-    names = candidate.undo.path_names
-    if not names:
-        return None
-    name = names[max(names)]
-    return None if f"path.{name}" in candidate.parameters else name
-
-
-def map_identity(candidate: Candidate, name: str) -> str | None:
-    """Find the value of the new thing's name; notes how. Returns "response", "request" or None."""
-    forward, resource = candidate.forward, resource_of(candidate.undo)
-    chosen = _chosen_by_caller(forward, name, resource)
-    found = _in_answer(forward.answer, name, resource)
-    if chosen is not None and (found is None or not _is_identity(joined(name), resource)):
-        candidate.parameters[f"path.{name}"] = f"$request.body#{chosen.pointer}"
-        candidate.note(0.02, f"the caller chooses {name} itself: {chosen.pointer} of the request")
-        return "request"
-    if found is not None:
-        pointer, how, weight = found
-        candidate.parameters[f"path.{name}"] = f"$response.body#{pointer}"
-        candidate.note(
-            weight,
-            f"the answer's {pointer} is what {candidate.undo.operation_id} takes as {name}: {how}",
-        )
-        return "response"
-    return _assumed(candidate, name, resource)
-
-
-def _is_identity(key: str, resource: str) -> bool:
-    """Whether a name means an identity that servers give (id, zoneId, uuid), not a chosen name."""
-    return key in _IDENTITIES or key.endswith(_IDENTITIES[:2]) or key == f"{resource}number"
-
-
-def _chosen_by_caller(forward: Facts, name: str, resource: str) -> Field | None:
-    wanted = [joined(name)]
-    if wanted[0].startswith(resource) and len(wanted[0]) > len(resource):
-        wanted.append(wanted[0].removeprefix(resource))
-    for key in wanted:
-        for field in forward.request.named(key):
-            is_own = _speaks_of(forward.request, field, resource)
-            if is_own and not field.read_only and field.type in ("string", "integer", ""):
-                return field
-    return None
-
-
-def _in_answer(answer: Shape, name: str, resource: str) -> tuple[str, str, float] | None:
-    """Pointer, why, and weight of the field that names the new thing."""
-    key = joined(name)
-    bare = key.removeprefix(resource) if key.startswith(resource) and key != resource else ""
-    tried: list[tuple[str, str, float]] = [(key, "the same name", 0.1)]
-    if bare:
-        tried.append((bare, f"{name} is a {resource}'s {bare}", 0.08))
-    if _is_identity(key, resource) or key == resource:
-        tried += [(each, "the answer's identity", 0.05) for each in _IDENTITIES]
-    for wanted, how, weight in tried:
-        for field in answer.named(wanted):
-            if _speaks_of(answer, field, resource) and field.type in (
-                "string",
-                "integer",
-                "number",
-                "",
-                "mixed",
-            ):
-                return field.pointer, how, weight
-    return None
-
-
-def _speaks_of(answer: Shape, field: Field, resource: str) -> bool:
-    """Whether a field belongs to the answered thing itself: at the top, or in its envelope."""
-    if field.depth == 1:
-        return True
-    outer = joined(field.pointer.split("/")[1])
-    is_alone = (
-        sum(1 for each in answer.top().values() if each.type == "object") == 1
-        and len(answer.top()) <= 3
-    )
-    return field.depth == 2 and (
-        outer == resource or outer in _ENVELOPES or (is_alone and outer in resource)
-    )
-
-
-def _assumed(candidate: Candidate, name: str, resource: str) -> str | None:
-    """An answer that is not described: its id is assumed where the request has its content."""
-    answer, undo = candidate.forward.answer, candidate.undo
-    if not _is_identity(joined(name), resource):
-        return None
-    shape = answer if answer.is_known else candidate.forward.request
-    wraps = [
-        each for each in shape.top().values()
-        if joined(each.name) in {*_ENVELOPES, resource} and (each.is_open or not answer.is_known)
-    ]  # fmt: skip
-    if answer.is_known and not wraps:
-        return None
-    pointer = f"{wraps[0].pointer if wraps else ''}/id"
-    candidate.parameters[f"path.{name}"] = f"$response.body#{pointer}"
-    candidate.note(
-        -0.1,
-        f"the answer is not described: {pointer} is assumed to be {undo.operation_id}'s {name}",
-    )
-    return "assumed"
-
-
-# --- everything else that an undo needs -----------------------------------------------------------
-
-
 def map_rest(candidate: Candidate) -> None:
     """Values for required parameters and body fields; refutes what cannot be called."""
+    map_parameters(candidate)
+    given = {key for key in candidate.parameters if key.startswith("body.")}
+    if "body.*" not in given:
+        _map_body(candidate, given)
+
+
+def map_parameters(candidate: Candidate) -> None:
+    """Values for required parameters alone."""
     undo = candidate.undo
     for parameter in undo.parameters:
         key = f"{parameter.place}.{parameter.name}"
@@ -159,9 +58,6 @@ def map_rest(candidate: Candidate) -> None:
             candidate.refute(f"nothing gives {key}, which {undo.operation_id} requires")
         else:
             candidate.parameters[key] = value
-    given = {key for key in candidate.parameters if key.startswith("body.")}
-    if "body.*" not in given:
-        _map_body(candidate, given)
 
 
 def map_same_names(candidate: Candidate) -> None:
@@ -177,9 +73,9 @@ def map_same_names(candidate: Candidate) -> None:
             means += 1
     for name, field in undo.request.top().items():
         other = forward.request.at(field.pointer)
-        if other is not None:
+        if other is not None and not OWN_KEY.search(name):
             candidate.parameters[f"body.{field.pointer}"] = f"$request.body#{other.pointer}"
-            means += name != "token"
+            means += joined(name) not in _CREDENTIALS
             if other.type == "array":
                 candidate.note(-0.1, f"{field.pointer} may name some that were so before")
     if not means:
@@ -230,6 +126,8 @@ def _value_for(
     candidate: Candidate, name: str, enum: tuple[Any, ...] = (), field: Field | None = None
 ) -> str | None:
     """A value by exact name: what the caller said first, then what the answer says."""
+    if OWN_KEY.search(name):
+        return None
     if len(enum) == 1:
         return f"literal:{enum[0]}"
     if field is not None and field.depth > 1:  # inside an object: what the answer says of the thing

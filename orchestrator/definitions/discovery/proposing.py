@@ -13,6 +13,7 @@ from orchestrator.definitions.discovery.lexicon import UNDO_WORDS
 from orchestrator.definitions.discovery.survey import MUTATING, Facts, Survey, verbs_of
 from orchestrator.definitions.document import Document
 
+_ABOUT = 0.2
 _ORDER = (
     Kind.DELETE_CREATED, Kind.INVERSE_ACTION, Kind.SELF_INVERSE, Kind.RESTORE_PREVIOUS,
 )  # fmt: skip
@@ -64,7 +65,7 @@ def propose(
     found = [each for rule in RULES for each in rule(forward, survey)]
     if proposer is not None:
         found += _suggested(forward, survey, proposer)
-    best = max(found, key=lambda each: (each.confidence, -_ORDER.index(each.kind)), default=None)
+    best = max(found, key=_rank, default=None)
     if best is None:
         return _without(forward, Kind.NONE_FOLLOW_UP, 0.5, "nothing-found", (_why_none(forward),))
     if best.confidence < least:
@@ -77,6 +78,11 @@ def propose(
         reasons=tuple(each.text for each in best.evidence),
         idempotency_header=forward.idempotency_header,
     )  # fmt: skip
+
+
+def _rank(candidate: Candidate) -> tuple[float, int]:
+    """What removes a thing comes before what only ends it, when both are about as sure."""
+    return round(candidate.confidence / _ABOUT), -_ORDER.index(candidate.kind)
 
 
 def _suggested(forward: Facts, survey: Survey, proposer: Proposer) -> list[Candidate]:

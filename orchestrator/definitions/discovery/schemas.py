@@ -72,6 +72,15 @@ class Shape:
                 self.has_named[key] = (*self.has_named.get(key, ()), each)
         return self.has_named.get(joined(name), ())
 
+    def inside(self, outer: Field) -> dict[str, Field]:
+        """The properties of an object among the fields."""
+        above = outer.pointer + "/"
+        depth = outer.depth + 1
+        return {
+            each.name: each for each in self.fields
+            if each.depth == depth and each.pointer.startswith(above)
+        }  # fmt: skip
+
     def at(self, pointer: str) -> Field | None:
         """The field at a pointer."""
         return next((each for each in self.fields if each.pointer == pointer), None)

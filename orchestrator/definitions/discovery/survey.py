@@ -6,6 +6,7 @@ words, links) and less of it exactly, so it reads the plain document, tolerantly
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from orchestrator.definitions.document import Document
 
 METHODS = ("get", "put", "post", "delete", "patch")
 MUTATING = frozenset({"PUT", "POST", "DELETE", "PATCH"})
+_FORMAT = re.compile(r"\.(json|xml)$")
 _PLACES = ("path", "query", "header")
 _KEY_HEADER = (
     "idempotency-key",
@@ -69,8 +71,8 @@ class Facts:
 
     @cached_property
     def segments(self) -> tuple[str, ...]:
-        """The path's segments."""
-        return tuple(part for part in self.path.split("/") if part)
+        """The path's segments, without .json at their end."""
+        return tuple(_FORMAT.sub("", part) for part in self.path.split("/") if part)
 
     @cached_property
     def stem(self) -> tuple[str, ...]:

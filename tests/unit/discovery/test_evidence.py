@@ -24,7 +24,7 @@ from orchestrator.definitions.discovery.survey import Facts, Survey
 from orchestrator.definitions.document import Document
 from tests.unit.discovery.apis import document, fields, operation, proposals
 
-THING = fields("id", "name")
+THING = fields("id", "name", "size:integer")
 
 
 def test_the_lexicon_does_not_contradict_itself() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.definitions.discovery import Kind
+from orchestrator.definitions.discovery import Kind, Strength
 from tests.unit.discovery.apis import fields, operation, proposals
 
-THING = fields("id", "name")
+THING = fields("id", "name", "size:integer")
 MADE: dict[int, dict[str, Any] | None] = {201: THING}
 
 
@@ -109,6 +109,94 @@ def test_an_answer_that_describes_the_owner_does_not_name_the_new_thing() -> Non
     assert found["addItem"].undo is None
 
 
+def test_a_member_is_named_by_its_user_and_may_have_been_one_before() -> None:
+    member = fields("user_id", "role")
+    api = {
+        "POST /teams/{team}/members": operation(
+            "addMember", "Add a member", body=fields("user_id"), answers={201: member}
+        ),
+        "DELETE /teams/{team}/members/{user_id}": operation("removeMember"),
+    }
+    assert proposals(api)["addMember"].undo is None
+    read = {"GET /teams/{team}/members/{user_id}": operation("getMember", answers={200: member})}
+    found = proposals({**api, **read})["addMember"]
+    assert found.only_if == "$before.statusCode == 404"
+    assert found.parameters["path.user_id"] == "$request.body#/user_id"
+
+
+def test_what_is_attached_is_named_by_the_caller_although_the_answer_repeats_it() -> None:
+    service = fields("type", id={"type": "string", "readOnly": True}, required=("id",))
+    wrapped = fields(service=service, required=("service",))
+    found = proposals({
+        "POST /actions/{id}/services": operation(
+            "attachService", "Create an association", body=wrapped, answers={201: wrapped}
+        ),
+        "DELETE /actions/{id}/services/{service_id}": operation("detachService"),
+    })  # fmt: skip
+    assert found["attachService"].undo is None
+
+
+def test_two_fields_that_may_be_the_identity_are_none() -> None:
+    ticket = fields("id", "ticket_id", "subject")
+    found = proposals({
+        "POST /tickets": operation("createTicket", "Create", body=THING, answers={200: ticket}),
+        "DELETE /tickets/{ticket_id}": operation("deleteTicket"),
+    })["createTicket"]  # fmt: skip
+    assert found.undo is None
+    assert "nothing tells which" in found.reasons[0]
+
+
+def test_put_of_a_collection_restores_nothing() -> None:
+    page = fields("total:integer", "next", "from", invoices={"type": "array", "items": THING})
+    groups = fields("start", "end", "total", "next", groups={"type": "array", "items": THING})
+    found = proposals({
+        "GET /groups": operation("getGroups", answers={200: groups}),
+        "PUT /groups": operation("updateGroups", "Update groups", body=groups),
+        "GET /invoices": operation("getInvoices", answers={200: page}),
+        "PUT /invoices": operation("createInvoices", "Create invoices", body=page),
+        "PUT /invoices/{id}/history": operation("createHistory", "Create history", body=page),
+        "GET /invoices/{id}/history": operation("getHistory", answers={200: page}),
+        "GET /invoices/{id}": operation("getInvoice", answers={200: THING}),
+    })  # fmt: skip
+    assert found["updateGroups"].undo is None
+    assert found["createInvoices"].undo is None
+    assert found["createHistory"].undo is None
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_what_a_server_hides_is_never_written_back(method: str) -> None:
+    client = fields("name", "url", "client_secret")
+    found = proposals({
+        "GET /clients/{id}": operation("getClient", answers={200: client}),
+        f"{method} /clients/{{id}}": operation("setClient", body=client, answers={200: client}),
+    })["setClient"]  # fmt: skip
+    if method == "PUT":
+        assert found.undo is None
+    else:
+        assert "body./client_secret" not in found.parameters
+        assert found.parameters["body./name"] == "$before.body#/name"
+
+
+def test_an_undo_never_repeats_the_steps_own_key() -> None:
+    body = fields("amount:integer", "idempotency_key", required=("amount", "idempotency_key"))
+    found = proposals({
+        "POST /ledger/deposit": operation("deposit", "Deposit", body=body),
+        "POST /ledger/withdraw": operation("withdraw", "Withdraw", body=body),
+    })["deposit"]  # fmt: skip
+    assert found.undo is None
+
+
+def test_what_has_left_is_not_undone_by_deleting_its_record() -> None:
+    found = proposals({
+        "POST /calls": operation("createCall", "Create a call", body=THING, answers=MADE),
+        "DELETE /calls/{id}": operation("deleteCall"),
+        "POST /messages": operation("createMessage", "Create", body=THING, answers=MADE),
+        "DELETE /messages/{id}": operation("deleteMessage"),
+    })  # fmt: skip
+    assert found["createCall"].undo is None
+    assert found["createMessage"].strength is Strength.BUSINESS
+
+
 @pytest.mark.parametrize("verb", ["Import", "Transfer", "Restore", "Accept", "Merge"])
 def test_what_is_moved_or_restored_is_not_deleted(verb: str) -> None:
     create = operation(f"{verb.lower()}Thing", f"{verb} a thing", body=THING, answers=MADE)
@@ -135,7 +223,7 @@ def test_a_flag_that_was_set_before_stays() -> None:
         "PUT /issues/{n}/lock": operation("lockIssue", "Lock an issue"),
         "DELETE /issues/{n}/lock": operation("unlockIssue", "Unlock an issue"),
     })  # fmt: skip
-    assert found["lockIssue"].only_if == "$before.body#/locked == false"
+    assert found["lockIssue"].only_if == "$before.body#/locked != true"
 
 
 def test_a_deleted_thing_comes_back_only_where_put_makes_it_and_nothing_was_in_it() -> None:
