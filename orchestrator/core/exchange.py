@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.core.events import Move
 from orchestrator.core.states import Direction
 
 
@@ -83,6 +84,7 @@ class Judgement:
     retry_after_seconds: float | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""  # for people: "402 Payment Required: card_declined"
+    moves: tuple[Move, ...] = ()  # where the step's actions want to go on, see events.Landed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +94,23 @@ class Facts:
     run_id: str
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # step id -> outputs
+    outer: Facts | None = None  # of a called workflow: those of the one that calls it
+
+    def within(self, scope: str) -> Facts:
+        """What a called workflow sees: its own inputs and steps. `scope` is that of a plan step."""
+        facts = self
+        for part in scope.split("/")[:-1]:
+            facts = facts._inside(f"{part}/")
+        return facts
+
+    def _inside(self, prefix: str) -> Facts:
+        return Facts(
+            run_id=self.run_id, inputs=self.outputs.get(f"{prefix}$inputs", {}), outer=self,
+            outputs={
+                name.removeprefix(prefix): value
+                for name, value in self.outputs.items() if name.startswith(prefix)
+            },
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,19 +38,25 @@ class Path:
     def jumped(self, plan: Plan, position: int, move: Move) -> Path | None:
         """The way after a move made at `position`; None when its retries are used up.
 
-        What is retried has been visited: the step at `position`, or one that led to it.
+        What is retried has been visited: the step at `position`, or one that led to it. Whoever
+        jumps on a detour, and stays within it, comes back from it all the same.
         """
         behind = self.steps[: position + 1]
         retried = tuple(place for place in self.retried if place <= position)
         if move.to is None:
             return Path(behind, retried)
-        if move.limit is None:
-            return Path(behind + chain(plan, move.to), retried)
-        if self.retries(_latest(behind, move.to)) >= move.limit:
-            return None
-        via = () if move.via is None else tuple(range(move.via[0], move.via[1] + 1))
-        again = position + 1 + len(via)
-        return Path(behind + via + chain(plan, move.to), (*retried, again))
+        laid = chain(plan, move.to)
+        if move.limit is not None:
+            if self.retries(_latest(behind, move.to)) >= move.limit:
+                return None
+            via = () if move.via is None else tuple(range(move.via[0], move.via[1] + 1))
+            laid, retried = via + laid, (*retried, position + 1 + len(via))
+        back = next((place for place in self.retried if place > position), None)
+        if back is None or self.steps[back - 1] != laid[-1]:
+            return Path(behind + laid, retried)
+        shift = position + 1 + len(laid) - back
+        later = tuple(place + shift for place in self.retried if place >= back)
+        return Path(behind + laid + self.steps[back:], retried + later)
 
 
 def straight(plan: Plan) -> Path:

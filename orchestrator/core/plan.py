@@ -14,6 +14,8 @@ from typing import Any
 
 from orchestrator.core.retry import DEFAULT_RETRY, RetryPolicy
 
+LOCAL = "(local)"
+"""Stands for an API in the call of a step that calls none."""
 MAX_VISITS = 1000
 """Where a document says nothing: more visits of steps than this, and a loop has no end."""
 PLAN_FORMAT = 1
@@ -47,6 +49,11 @@ class Call:
     timeout_seconds: float | None = None  # None: the API's configured total timeout
     verify: Call | None = None  # asks whether an unkeyed effect exists; itself effects `none`
     task_name: str | None = None  # registered name of the Python function, None for HTTP
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it calls nothing: it is worked out here and done at once."""
+        return self.api == LOCAL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -225,7 +225,10 @@ def previous(saga: Saga, at: tuple[int, Direction] | None) -> tuple[int, Directi
     last forward link that was begun, which may be one that failed.
     """
     if at is not None and at[1] is Direction.FORWARD:
-        return (at[0] - 1, Direction.FORWARD) if at[0] > 0 else None
+        before = at[0] - 1
+        while before > 0 and saga.plan_step(before).call.is_local:
+            before -= 1  # nobody was told of it
+        return (before, Direction.FORWARD) if before >= 0 else None
     undos = [step for step in undo_order(saga) if saga.has_call(step, Direction.BACKWARD)]
     if at is None:
         undos = undos if saga.direction is Direction.BACKWARD else []
@@ -233,7 +236,10 @@ def previous(saga: Saga, at: tuple[int, Direction] | None) -> tuple[int, Directi
         undos = undos[: undos.index(at[0])]
     if undos:
         return undos[-1], Direction.BACKWARD
-    forward = [i for i, state in enumerate(saga.steps) if begun(state.forward)]
+    forward = [
+        i for i, state in enumerate(saga.steps)
+        if begun(state.forward) and (i == 0 or not saga.plan_step(i).call.is_local)
+    ]  # fmt: skip
     return (forward[-1], Direction.FORWARD) if forward else None
 
 

@@ -7,7 +7,6 @@ status that the step declares as "already done". For the rest see `_by_status`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.core.exchange import Judgement, Outcome
 from orchestrator.core.plan import Call, Effects
+from orchestrator.definitions.actions import Actions, Places
 from orchestrator.definitions.conditions import Condition, parse_condition
 from orchestrator.definitions.expressions import Expression, Value, compile_value
 from orchestrator.definitions.problems import Path, UnresolvedExpression
@@ -30,25 +30,14 @@ _IN_PROGRESS = 409  # perhaps our own earlier attempt is still being worked on
 _STATUS_TEXTS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """An `onFailure` action of type retry."""
-
-    criteria: tuple[Condition, ...]
-    after_seconds: float | None
-
-
 class AnswerRules:
     """The compiled rules of one call."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, places: Places | None = None) -> None:
         template = call.template
         self._effects = call.effects
         self._criteria = _conditions(template.get("successCriteria", ()))
-        self._retries = tuple(
-            Retry(_conditions(action.get("criteria", ())), action.get("retryAfter"))
-            for action in template.get("onFailure", ())
-        )
+        self.actions = Actions(template, places)
         self._already_done = {
             item["status"]: _outputs(item.get("outputs", {}), ("alreadyDone", index, "outputs"))
             for index, item in enumerate(template.get("alreadyDone", ()))
@@ -61,10 +50,7 @@ class AnswerRules:
         for index, condition in enumerate(self._criteria):
             for expression in condition.expressions():
                 yield ("successCriteria", index, "condition"), expression
-        for index, retry in enumerate(self._retries):
-            for number, condition in enumerate(retry.criteria):
-                for expression in condition.expressions():
-                    yield ("onFailure", index, "criteria", number, "condition"), expression
+        yield from self.actions.expressions()
         for outputs in (self._outputs, *self._already_done.values()):
             for value in outputs.values():
                 yield from value.expressions()
@@ -118,7 +104,10 @@ class AnswerRules:
     def _judge(self, scope: Scope, exchange: Exchange) -> Judgement:
         if self._succeeds(scope, exchange):
             outputs = self.outputs(scope, exchange)
-            return Judgement(outcome=Outcome.LANDED, outputs=outputs, reason=status_text(exchange))
+            return Judgement(
+                outcome=Outcome.LANDED, outputs=outputs, reason=status_text(exchange),
+                moves=self.actions.landed(scope),
+            )  # fmt: skip
         if exchange.succeeded and self._effects is not Effects.NONE:
             return self._unwanted(scope, exchange)
         return self._failure(scope, exchange)
@@ -134,24 +123,15 @@ class AnswerRules:
 
     def _unwanted(self, scope: Scope, exchange: Exchange) -> Judgement:
         """It happened, but not as the criteria want it."""
-        return Judgement(
+        unwanted = Judgement(
             outcome=Outcome.LANDED, accepted=False, outputs=self.outputs(scope, exchange),
             reason=f"{status_text(exchange)}, but {self._broken(scope)}",
         )  # fmt: skip
+        return self.actions.failed(unwanted, scope)
 
     def _failure(self, scope: Scope, exchange: Exchange) -> Judgement:
         judgement = self._by_status(exchange, self._reason(scope, exchange))
-        if not self._retries or judgement.outcome is Outcome.UNKNOWN:
-            return judgement
-        action = next((a for a in self._retries if _all_hold(a.criteria, scope)), None)
-        after = judgement.retry_after_seconds
-        if action is not None and after is None:
-            after = action.after_seconds
-        return Judgement(
-            outcome=judgement.outcome, retryable=action is not None,
-            settles_doubt=judgement.settles_doubt, retry_after_seconds=after,
-            reason=judgement.reason,
-        )  # fmt: skip
+        return self.actions.failed(judgement, scope)
 
     def _by_status(self, exchange: Exchange, reason: str) -> Judgement:
         status, after = exchange.response.status, retry_after(exchange)
@@ -243,10 +223,6 @@ def _printable(text: str) -> str:
 
 def _conditions(items: Any) -> tuple[Condition, ...]:
     return tuple(parse_condition(item["condition"]) for item in items)
-
-
-def _all_hold(conditions: tuple[Condition, ...], scope: Scope) -> bool:
-    return all(condition.holds(scope) for condition in conditions)
 
 
 def _outputs(data: Mapping[str, Any], path: Path) -> dict[str, Value]:

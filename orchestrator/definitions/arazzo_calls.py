@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.core.plan import Call, Effects
 from orchestrator.core.retry import RetryPolicy
+from orchestrator.definitions.arazzo_actions import StepActions
 from orchestrator.definitions.arazzo_parts import (
     already_done,
     argument_problems,
@@ -36,10 +37,10 @@ CALL_FIELDS = frozenset({
     "description", "x-timeout", "x-effects",
 })  # fmt: skip
 NOT_YET = {
-    "workflowId": "operationId or operationPath; other workflows are not called yet",
+    "workflowId": "operationId or operationPath: a step alone calls a workflow",
     "channelPath": "operationId or operationPath; AsyncAPI is not supported",
-    "dependsOn": "no dependsOn: steps run in the order in which they are written",
-    "onSuccess": "no onSuccess: the next step follows, or the workflow ends",
+    "dependsOn": "no dependsOn: a step alone depends on others",
+    "onSuccess": "no onSuccess: a step alone leads elsewhere",
     "timeout": "x-timeout, in seconds",
 }
 
@@ -51,7 +52,6 @@ class Context:
     sources: Sources
     components: Cursor | None
     parameters: tuple[Cursor, ...] = ()  # of the workflow: they apply to every step
-    failure_actions: tuple[Cursor, ...] = ()  # of the workflow: for steps without their own
 
 
 @dataclass(slots=True)
@@ -83,6 +83,7 @@ class CallReader:
     at: Cursor
     context: Context
     label: str
+    actions: StepActions | None = None  # of a step; None: only retries have a place
 
     def read(self) -> tuple[Call, Origin] | None:
         """The call, with the origin of its parts."""
@@ -90,16 +91,16 @@ class CallReader:
         origin = Origin(self.at.path)
         criteria = conditions(self.at, "successCriteria")
         outputs = self.outputs("outputs")
-        actions = self._failure_actions()
+        flow = self.actions or StepActions(failure=self._retry_actions())
         timeout = self.at.number("x-timeout", least=0.001)
         if target is None or (target.operation is None and target.task is None):
             self._check_the_rest()
             return None
         template = self._template(target, origin)
-        template |= filled(successCriteria=criteria, outputs=outputs, onFailure=actions)
+        template |= filled(successCriteria=criteria, outputs=outputs) | flow.fields()
         call = Call(
             label=self.label, api=target.api, effects=self._effects(target, template),
-            template=template, retry=self._retry(target, actions),
+            template=template, retry=self._retry(target, flow.retries_of_the_request()),
             timeout_seconds=timeout or (target.task.timeout_seconds if target.task else None),
             task_name=target.task.name if target.task else None,
         )  # fmt: skip
@@ -277,13 +278,12 @@ class CallReader:
                 value.bad("a runtime expression")
         return found
 
-    def _failure_actions(self) -> list[dict[str, Any]]:
-        own = [resolved(item, self.context.components) for item in self.at.items("onFailure")]
-        items = own if self.at.has("onFailure") else list(self.context.failure_actions)
+    def _retry_actions(self) -> list[dict[str, Any]]:
+        items = [resolved(item, self.context.components) for item in self.at.items("onFailure")]
         read = [retry_action(item) for item in items if item is not None]
         return [action for action in read if action is not None]
 
-    def _retry(self, target: Target, actions: list[dict[str, Any]]) -> RetryPolicy:
+    def _retry(self, target: Target, actions: list[Mapping[str, Any]]) -> RetryPolicy:
         if not actions:
             return (target.task and target.task.retry) or RetryPolicy()
         after = max(action.get("retryAfter") or 0.0 for action in actions)

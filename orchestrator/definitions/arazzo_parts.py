@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.expressions import compile_value
 from orchestrator.definitions.requests import JSON_TYPE
 from orchestrator.definitions.tasks import Task
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 def conditions(at: Cursor, name: str) -> list[dict[str, str]]:
@@ -30,6 +33,14 @@ def conditions(at: Cursor, name: str) -> list[dict[str, str]]:
                 parse_condition(text)
             found.append({"condition": text})
     return found
+
+
+def identifier(at: Cursor, name: str) -> str:
+    """A workflow's or step's id; noted, and perhaps empty, when it is none."""
+    value = at.text(name, required=True)
+    if value is not None and not ID.fullmatch(value):
+        at.child(name, value).bad("letters, digits, - and _, at most 100")
+    return value or ""
 
 
 def check_expressions(at: Cursor) -> None:
@@ -128,14 +139,13 @@ def _put(value: Any, tokens: list[str], new: Any) -> Any:
 
 
 def retry_action(at: Cursor) -> dict[str, Any] | None:
-    """An `onFailure` action; only retries have a place here."""
+    """An `onFailure` action of an undo or a verification; only retries have a place here."""
     if not at.is_object():
         return None
     kind = at.text("type", required=True)
     if kind is not None and kind != "retry":
         at.child("type", kind).bad(
-            "retry; a step that fails for good undoes the steps before it, so there is no place "
-            "for other actions"
+            "retry: what fails for good here needs a person, so there is no place for other actions"
         )
         return None
     at.only(

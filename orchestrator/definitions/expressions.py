@@ -23,7 +23,8 @@ from orchestrator.errors import Problem
 
 MAX_EXPRESSION_LENGTH = 2000
 KNOWN = (
-    "$inputs.NAME, $steps.ID.outputs.NAME, $statusCode, $response.body#/POINTER, "
+    "$inputs.NAME, $steps.ID.outputs.NAME, $workflows.ID.outputs.NAME, $statusCode, "
+    "$response.body#/POINTER, "
     "$response.header.NAME, $request.body#/POINTER, $request.(header|query|path).NAME, $url or "
     "$method"
 )
@@ -34,6 +35,7 @@ class Root(StrEnum):
 
     INPUTS = "inputs"
     STEPS = "steps"
+    WORKFLOWS = "workflows"
     STATUS = "statusCode"
     URL = "url"
     METHOD = "method"
@@ -46,7 +48,7 @@ class Root(StrEnum):
 
 
 _NOTHING: Mapping[str, Any] = {}
-BEFORE_SENDING = frozenset({Root.INPUTS, Root.STEPS})
+BEFORE_SENDING = frozenset({Root.INPUTS, Root.STEPS, Root.WORKFLOWS})
 """Roots that are known before a request is made."""
 
 
@@ -74,7 +76,7 @@ def _reader(expression: Expression) -> Callable[[Scope], Any]:
             return lambda scope: scope.facts.inputs.get(name, ABSENT)
         case Root.INPUTS:
             return lambda scope: dig_name(scope.facts.inputs, name, accessors)
-        case Root.STEPS:
+        case Root.STEPS | Root.WORKFLOWS:
             return lambda scope: dig_name(scope.facts.outputs.get(step, _NOTHING), name, accessors)
     read = _exchange_reader(expression.root, name, accessors)
 
@@ -109,6 +111,11 @@ def _exchange_reader(
 
 
 _STEP = re.compile(r"(?P<step>[A-Za-z0-9_-]+)\.outputs\.(?P<rest>.+)", re.DOTALL)
+_WORKFLOW = re.compile(
+    r"\$(?:workflows\.(?P<id>[A-Za-z0-9_-]+)\.(?P<what>inputs|outputs)"
+    r"|dependencies\.(?P<other>[A-Za-z0-9_-]+)(?:\.outputs)?)\.(?P<rest>.+)",
+    re.DOTALL,
+)
 _NAMED = re.compile(r"(?P<name>[^.\[\]#{}\s]+)(?P<rest>(?:\.[^.\[\]#{}\s]+|\[\d{1,9}\])*)")
 _ACCESSOR = re.compile(r"\.([^.\[\]#{}\s]+)|\[(\d{1,9})\]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 header name
@@ -130,6 +137,8 @@ def parse_expression(text: str) -> Expression:
         return Expression(text, Root.INPUTS, name=name, accessors=accessors)
     if text.startswith("$steps."):
         return _step_expression(text)
+    if text.startswith(("$workflows.", "$dependencies.")):
+        return _workflow_expression(text)
     for root in _BODIES:
         if text.startswith(f"${root}"):
             return _body_expression(text, root)
@@ -145,6 +154,18 @@ def _step_expression(text: str) -> Expression:
         raise ExpressionError(repr(text), "$steps.ID.outputs.NAME")
     name, accessors = _named(text, found["rest"])
     return Expression(text, Root.STEPS, step=found["step"], name=name, accessors=accessors)
+
+
+def _workflow_expression(text: str) -> Expression:
+    """Of a workflow that ran before; `$dependencies.ID.NAME` is a common way to say outputs."""
+    found = _WORKFLOW.fullmatch(text)
+    if found is None:
+        raise ExpressionError(repr(text), "$workflows.ID.outputs.NAME or $workflows.ID.inputs.NAME")
+    name, accessors = _named(text, found["rest"])
+    step = f"workflow:{found['id'] or found['other']}" + (
+        "/$inputs" if found["what"] == "inputs" else ""
+    )
+    return Expression(text, Root.WORKFLOWS, step=step, name=name, accessors=accessors)
 
 
 def _body_expression(text: str, root: Root) -> Expression:

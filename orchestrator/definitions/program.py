@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core.exchange import (
@@ -11,16 +11,19 @@ from orchestrator.core.exchange import (
     FrozenRequest,
     Judgement,
     NothingToUndo,
+    Outcome,
     Response,
     idempotency_key,
 )
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.states import Direction
+from orchestrator.definitions.actions import Places
 from orchestrator.definitions.answers import AnswerRules, resolved
 from orchestrator.definitions.conditions import Condition, parse_condition
 from orchestrator.definitions.encoding import refused
 from orchestrator.definitions.expressions import compile_value
 from orchestrator.definitions.inputs import InputsSchema
+from orchestrator.definitions.local import LocalStep
 from orchestrator.definitions.requests import RequestMaker, request_maker
 from orchestrator.definitions.scope import Exchange, Scope
 
@@ -36,12 +39,15 @@ class CompiledCall:
     verify: CompiledCall | None
 
 
-def compile_call(call: Call) -> CompiledCall:
-    """Read a call's template, its verification's too. Raises ExpressionError."""
+def compile_call(call: Call, places: Places | None = None) -> CompiledCall:
+    """Read a call's template, its verification's too; `places` says where its actions lead.
+
+    Raises ExpressionError.
+    """
     return CompiledCall(
         call=call,
         request=request_maker(call),
-        answers=AnswerRules(call),
+        answers=AnswerRules(call, places),
         only_if=tuple(parse_condition(c["condition"]) for c in call.template.get("onlyIf", ())),
         verify=None if call.verify is None else compile_call(call.verify),
     )
@@ -52,7 +58,14 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._forward = [compile_call(step.call) for step in plan.steps]
+        places = Places(plan)
+        self._forward = [
+            None if step.call.is_local else compile_call(step.call, places) for step in plan.steps
+        ]
+        self._local = {
+            index: LocalStep(step.call, step.id, places)
+            for index, step in enumerate(plan.steps) if step.call.is_local
+        }  # fmt: skip
         self._backward = [
             None if step.compensation is None else compile_call(step.compensation.call)
             for step in plan.steps
@@ -84,7 +97,7 @@ class Program:
         Raises RequestRefused (UnresolvedExpression) when the facts do not yield a request.
         """
         compiled = self._call(step_index, direction)
-        scope = Scope(facts)
+        scope = self._scope(step_index, facts)
         for condition in compiled.only_if:
             if not condition.holds(scope):
                 return NothingToUndo(reason=f"not {condition.text}")
@@ -95,7 +108,8 @@ class Program:
     ) -> FrozenRequest:
         """The request that asks whether a doubtful link landed. Raises RequestRefused."""
         compiled = self._verify(step_index, direction)
-        return self._make(compiled, step_index, direction, Scope(facts), iteration)
+        scope = self._scope(step_index, facts)
+        return self._make(compiled, step_index, direction, scope, iteration)
 
     def judge(
         self,
@@ -111,21 +125,44 @@ class Program:
         call = self._verify if verify else self._call
         compiled = call(step_index, direction)
         exchange = Exchange(request, response, request_value=compiled.request.value_of)
-        scope = Scope(facts, exchange)
-        if verify:
-            return compiled.answers.judge_verification(scope, exchange)
-        return compiled.answers.judge(scope, exchange)
+        scope = self._scope(step_index, facts, exchange)
+        if not verify:
+            return compiled.answers.judge(scope, exchange)
+        judgement = compiled.answers.judge_verification(scope, exchange)
+        if judgement.outcome is Outcome.LANDED and direction is Direction.FORWARD:
+            moves = self._call(step_index, direction).answers.actions.landed(scope)
+            return replace(judgement, moves=moves)
+        return self.without_answer(step_index, direction, facts, judgement)
+
+    def without_answer(
+        self, step_index: int, direction: Direction, facts: Facts, judgement: Judgement
+    ) -> Judgement:
+        """The same judgement, with what the step's actions say to it without seeing an answer."""
+        if direction is Direction.BACKWARD:
+            return judgement
+        actions = self._call(step_index, direction).answers.actions
+        return actions.without_answer(judgement, self._within(step_index, facts))
+
+    def judge_local(self, step_index: int, facts: Facts) -> Judgement:
+        """What becomes of a step that calls nothing."""
+        return self._local[step_index].judge(self._within(step_index, facts))
 
     def outputs(self, facts: Facts) -> dict[str, Any]:
         """The workflow's outputs; those that lead nowhere in this run are left out."""
         return resolved(self._outputs, Scope(facts))
 
     def _call(self, step_index: int, direction: Direction) -> CompiledCall:
-        if direction is Direction.FORWARD:
-            return self._forward[step_index]
-        compiled = self._backward[step_index]
-        assert compiled is not None, f"step {self.plan.steps[step_index].id} has no compensation"
+        calls = self._forward if direction is Direction.FORWARD else self._backward
+        compiled = calls[step_index]
+        assert compiled is not None, f"step {self.plan.steps[step_index].id} calls nothing there"
         return compiled
+
+    def _scope(self, step_index: int, facts: Facts, exchange: Exchange | None = None) -> Scope:
+        return Scope(self._within(step_index, facts), exchange)
+
+    def _within(self, step_index: int, facts: Facts) -> Facts:
+        scope = self.plan.steps[step_index].scope
+        return facts.within(scope) if scope else facts
 
     def _verify(self, step_index: int, direction: Direction) -> CompiledCall:
         verify = self._call(step_index, direction).verify

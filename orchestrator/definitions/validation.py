@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from typing import Any
 
 from orchestrator.core.plan import Call, Effects, Plan, PlanStep
+from orchestrator.definitions.actions import INPUTS_OF, Places
 from orchestrator.definitions.conditions import parse_condition
 from orchestrator.definitions.expressions import (
     BEFORE_SENDING,
@@ -18,7 +20,9 @@ from orchestrator.definitions.expressions import (
     Root,
     compile_value,
 )
+from orchestrator.definitions.flow import Flow
 from orchestrator.definitions.inputs import declared_inputs
+from orchestrator.definitions.local import LocalStep
 from orchestrator.definitions.problems import ExpressionError, Findings, Path
 from orchestrator.definitions.program import CompiledCall, compile_call
 
@@ -58,12 +62,15 @@ def validate(plan: Plan, place: Place, findings: Findings) -> None:
 class _Validation:
     def __init__(self, plan: Plan, place: Place, findings: Findings) -> None:
         self._plan, self._place, self._findings = plan, place, findings
-        self._inputs = declared_inputs(plan.inputs_schema)
         self._index = {step.id: index for index, step in enumerate(plan.steps)}
+        self._places = Places(plan)
 
     def run(self) -> None:
-        self._size()
+        if not self._size():
+            return
+        self._flow = Flow(self._plan)
         self._pivot()
+        self._ways()
         for index, step in enumerate(self._plan.steps):
             self._undoable(index, step)
             for part, call in _calls(step):
@@ -72,17 +79,37 @@ class _Validation:
 
     # --- the chain --------------------------------------------------------------------------------
 
-    def _size(self) -> None:
+    def _size(self) -> bool:
+        """Whether there are steps, and not too many."""
         steps = len(self._plan.steps)
         if not 0 < steps <= MAX_STEPS:
             place = self._place(None, Part.FORWARD, ("steps",))
             self._findings.add(place, f"{steps} steps", f"1 to {MAX_STEPS} steps")
+            return False
         if len(self._index) != steps:
             ids = [step.id for step in self._plan.steps]
             for index, step_id in enumerate(ids):
                 if step_id in ids[:index]:
                     place = self._place(index, Part.FORWARD, ())
                     self._findings.add(place, f"the step {step_id} again", "each step id once")
+        return True
+
+    def _ways(self) -> None:
+        """What leads nowhere, and what nothing leads to."""
+        endless = self._flow.endless()
+        if endless:
+            names = ", ".join(self._plan.steps[index].id for index in endless[:5])
+            self._findings.add(
+                self._place(endless[0], Part.FORWARD, ("onSuccess",)),
+                f"actions that lead from {names} to no end",
+                "a way to the end: criteria on an action, or an action of type end",
+            )
+        for index in self._flow.unreached():
+            step = self._plan.steps[index]
+            if not step.call.is_local:
+                self._findings.warn(
+                    self._place(index, Part.FORWARD, ()), f"nothing leads to step {step.id}"
+                )
 
     def _pivot(self) -> None:
         pivots = [index for index, step in enumerate(self._plan.steps) if step.pivot]
@@ -94,7 +121,12 @@ class _Validation:
     def _undoable(self, index: int, step: PlanStep) -> None:
         pivot = self._plan.pivot_index
         has_effect = step.call.effects is not Effects.NONE
-        after = pivot is not None and index > pivot
+        after = pivot is not None and bool(self._flow.known_at(index) >> pivot & 1)
+        if after and step.undoes:
+            self._findings.add(
+                self._place(index, Part.FORWARD, ("x-undoes",)), "an undo after the pivot",
+                "none: from the pivot on a run only goes forward",
+            )  # fmt: skip
         if after and step.compensation is not None:
             self._findings.add(
                 self._place(index, Part.FORWARD, ("x-compensation",)),
@@ -102,6 +134,8 @@ class _Validation:
                 "none: from the pivot on a run only goes forward",
             )
         if after or not has_effect or step.compensation or step.no_compensation_reason:
+            return
+        if step.undoes:
             return
         if pivot is not None and index == pivot:
             return
@@ -117,8 +151,12 @@ class _Validation:
     def _call(self, index: int, part: Part, call: Call) -> None:
         if call.template.get("kind") == "unread":
             return
+        if call.is_local:
+            self._local(index, call)
+            return
+        self._undoes_by_hand(index, part, call)
         try:
-            compiled = compile_call(call)
+            compiled = compile_call(call, self._places)
         except ExpressionError as error:
             if not self._findings.problems:  # a front end that did not look at each text itself
                 self._findings.add(self._place(index, part, ()), error.found, error.wanted)
@@ -128,6 +166,40 @@ class _Validation:
         self._already_done(index, part, compiled)
         self._warn(index, part, call)
 
+    def _local(self, index: int, call: Call) -> None:
+        """A step that calls nothing speaks of two workflows."""
+        step = self._plan.steps[index]
+        try:
+            compiled = LocalStep(call, step.id, self._places)
+        except ExpressionError as error:
+            if not self._findings.problems:
+                self._findings.add(self._place(index, Part.FORWARD, ()), error.found, error.wanted)
+            return
+        returns = call.template["role"] == "return"
+        known = self._flow.known_at(index) | (1 << index if returns else 0)
+        for path, expression in compiled.expressions():
+            self._refers(self._place(index, Part.FORWARD, path), expression, step.scope, known)
+        inner = step.scope + call.template.get("inner", "")
+        for path, expression in compiled.inner_expressions():
+            place = self._place(index, Part.FORWARD, path)
+            self._refers(place, expression, inner, self._everything)
+
+    def _undoes_by_hand(self, index: int, part: Part, call: Call) -> None:
+        """Say where an author seems to undo by hand what would be undone anyway."""
+        step = self._plan.steps[index]
+        if part is not Part.FORWARD or step.undoes or call.template.get("kind") != "http":
+            return
+        for other, earlier in enumerate(self._plan.steps):
+            undo = earlier.compensation and earlier.compensation.call
+            if not undo or other == index or not _same_operation(undo, call):
+                continue
+            if self._flow.leads(other, index):
+                self._findings.warn(
+                    self._place(index, part, ()),
+                    f"{step.id} does what undoes {earlier.id}, which would be undone once more when"
+                    f" the run turns back; if it is meant to undo it: x-undoes: [{earlier.id}]",
+                )
+
     def _reference(self, index: int, part: Part, path: Path, expression: Expression) -> None:
         place = self._place(index, part, path)
         if path[0] in _REQUEST_PARTS and expression.root not in BEFORE_SENDING:
@@ -135,30 +207,72 @@ class _Validation:
                 place, f"{expression.text} before there is an answer",
                 "$inputs.NAME or $steps.ID.outputs.NAME",
             )  # fmt: skip
-        elif expression.root is Root.INPUTS:
-            self._input(place, expression)
-        elif expression.root is Root.STEPS:
-            self._output(place, expression, before=index + 1 if part.is_undo else index)
+        else:
+            known = self._flow.known_at(index) | (1 << index if part.is_undo else 0)
+            self._refers(place, expression, self._plan.steps[index].scope, known)
 
-    def _input(self, place: str, expression: Expression) -> None:
+    def _refers(self, place: str, expression: Expression, scope: str, known: int) -> None:
+        """An expression of a workflow whose steps' ids begin with `scope`.
+
+        `known`: the steps that are certain to have landed when it is read.
+        """
+        if expression.root is Root.INPUTS:
+            self._input(place, expression, scope)
+        elif expression.root is Root.STEPS:
+            self._output(place, expression, scope, known)
+        elif expression.root is Root.WORKFLOWS:
+            self._other(place, expression, scope, known)
+
+    def _input(self, place: str, expression: Expression, scope: str) -> None:
+        inputs = self._inputs_of(scope)
         whole = ".".join([expression.name, *map(str, expression.accessors)])
-        if expression.name not in self._inputs and whole not in self._inputs:
-            known = ", ".join(sorted(self._inputs)) or "none is declared"
+        if expression.name not in inputs and whole not in inputs:
+            known = ", ".join(sorted(inputs)) or "none is declared"
             self._findings.add(place, expression.text, f"a declared input: {known}")
 
-    def _output(self, place: str, expression: Expression, *, before: int) -> None:
-        """A step's output that exists by the time step number `before` begins."""
-        produced = self._index.get(expression.step)
+    def _inputs_of(self, scope: str) -> Mapping[str, object]:
+        if not scope:
+            return declared_inputs(self._plan.inputs_schema)
+        enters = self._plan.steps[self._index[scope[:-1] + INPUTS_OF]]
+        return declared_inputs(enters.call.template.get("inputsSchema", {}))
+
+    def _output(self, place: str, expression: Expression, scope: str, known: int) -> None:
+        """A step's output that exists by then on every way."""
+        produced = self._index.get(scope + expression.step)
         if produced is None:
-            known = ", ".join(self._index)
-            self._findings.add(place, expression.text, f"a step of this workflow: {known}")
-        elif produced >= before:
-            earlier = ", ".join(step.id for step in self._plan.steps[:before]) or "there is none"
+            names = ", ".join(self._names(scope, self._everything))
+            self._findings.add(place, expression.text, f"a step of this workflow: {names}")
+        elif not known >> produced & 1:
+            earlier = ", ".join(self._names(scope, known)) or "there is none"
             self._findings.add(
                 place, f"{expression.text}, which is not known yet", f"an earlier step: {earlier}"
             )
         else:
             self._output_name(place, expression, self._plan.steps[produced].call)
+
+    def _other(self, place: str, expression: Expression, scope: str, known: int) -> None:
+        """What a workflow in `dependsOn` took or gave."""
+        produced = self._index.get(scope + expression.step)
+        if produced is None or not known >> produced & 1:
+            self._findings.add(
+                place, expression.text,
+                "a workflow that dependsOn names; of one that a step calls: $steps.ID.outputs.NAME",
+            )  # fmt: skip
+        else:
+            self._output_name(place, expression, self._plan.steps[produced].call)
+
+    @property
+    def _everything(self) -> int:
+        return (1 << len(self._plan.steps)) - 1
+
+    def _names(self, scope: str, among: int) -> list[str]:
+        """Ids of a workflow's own steps, as it speaks of them."""
+        own = (
+            step.id.removeprefix(scope)
+            for index, step in enumerate(self._plan.steps)
+            if step.scope == scope and among >> index & 1
+        )
+        return [name for name in own if "/" not in name and ":" not in name]
 
     def _output_name(self, place: str, expression: Expression, call: Call) -> None:
         names = output_names(call)
@@ -201,10 +315,8 @@ class _Validation:
                 self._findings.add(place, error.found, error.wanted)
                 continue
             for _, expression in expressions:
-                if expression.root is Root.INPUTS:
-                    self._input(place, expression)
-                elif expression.root is Root.STEPS:
-                    self._output(place, expression, before=len(self._plan.steps))
+                if expression.root in BEFORE_SENDING:
+                    self._refers(place, expression, "", self._everything)
                 else:
                     wanted = "$inputs.NAME or $steps.ID.outputs.NAME"
                     self._findings.add(place, expression.text, wanted)
@@ -212,14 +324,24 @@ class _Validation:
 
 def output_names(call: Call) -> frozenset[str] | None:
     """Names of a call's outputs, None when only its run tells."""
-    template: Mapping[str, object] = call.template
+    template: Mapping[str, Any] = call.template
     if template.get("kind") == "unread":
         return None
+    if call.is_local and template["role"] == "enter":
+        return frozenset(declared_inputs(template.get("inputsSchema", {})))
+    if call.is_local:
+        return frozenset([*template.get("result", {}), *template.get("outputs", {})])
     if template.get("resultIsOutputs"):
         names = template.get("resultNames")
         return frozenset(names) if isinstance(names, list) else None
     outputs = template.get("outputs", {})
     return frozenset(outputs) if isinstance(outputs, Mapping) else frozenset()
+
+
+def _same_operation(left: Call, right: Call) -> bool:
+    return left.api == right.api and all(
+        left.template.get(name) == right.template.get(name) for name in ("method", "path")
+    )
 
 
 def _calls(step: PlanStep) -> Iterator[tuple[Part, Call]]:

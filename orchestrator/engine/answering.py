@@ -96,24 +96,26 @@ def within(judgement: Judgement, direction: Direction, most_bytes: int) -> Judge
         return replace(judgement, outputs={})
     reason = f"{judgement.reason}, but its outputs have {total} bytes; wanted at most {most_bytes}"
     kept = _fitting(judgement.outputs, sizes, most_bytes)
-    return replace(judgement, accepted=False, outputs=kept, reason=reason)
+    return replace(judgement, accepted=False, outputs=kept, reason=reason, moves=())
 
 
 def event_of(judgement: Judgement, jitter: float) -> e.Event:
     """The judgement as the core takes it."""
     match judgement.outcome:
         case Outcome.LANDED:
-            return e.Landed(accepted=judgement.accepted, reason=judgement.reason)
+            return e.Landed(
+                accepted=judgement.accepted, reason=judgement.reason, moves=judgement.moves
+            )
         case Outcome.NOT_LANDED:
             return e.NotLanded(
                 reason=judgement.reason, retryable=judgement.retryable, jitter=jitter,
                 settles_doubt=judgement.settles_doubt,
-                retry_after_seconds=judgement.retry_after_seconds,
+                retry_after_seconds=judgement.retry_after_seconds, moves=judgement.moves,
             )  # fmt: skip
         case Outcome.UNKNOWN:
             return e.InDoubt(
                 reason=judgement.reason, jitter=jitter,
-                retry_after_seconds=judgement.retry_after_seconds,
+                retry_after_seconds=judgement.retry_after_seconds, moves=judgement.moves,
             )  # fmt: skip
 
 

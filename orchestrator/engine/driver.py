@@ -17,14 +17,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
 
 from orchestrator import crashpoints
 from orchestrator.core import events as e
-from orchestrator.core.exchange import FrozenRequest, Judgement, NothingToUndo, Response
+from orchestrator.core.exchange import FrozenRequest, Judgement, NothingToUndo, Outcome, Response
 from orchestrator.core.plan import Call, Effects
 from orchestrator.core.saga import (
     Command,
@@ -57,7 +57,6 @@ from orchestrator.ports import (
     Seen,
     StepEnd,
     Visit,
-    is_urgent,
 )
 
 log = structlog.get_logger(__name__)
@@ -151,6 +150,8 @@ class RunDriver:
                 return self._run.apply(e.Resumed())
 
     async def _at_link(self, command: Perform | Verify, at: At) -> Decision | None:
+        if self._run.saga.call(*at).is_local:
+            return self._locally(at)
         if self._handing_over or self._inline_budget_is_spent(at):
             return await self._hop_away()
         cancelled = self._run.take_cancel_wish()
@@ -161,12 +162,18 @@ class RunDriver:
             return await self._verify(at)
         return await self._perform(at)
 
+    def _locally(self, at: At) -> Decision:
+        """A step that calls nothing is done at once, and recorded with what comes next."""
+        judgement = self._program.judge_local(self._run.plan_index(at), self._run.facts)
+        self._run.apply(e.Began())
+        return self._settled(at, within(judgement, at[1], self._deps.limits.max_output_bytes))
+
     async def _perform(self, at: At) -> Decision:
         request = self._prepared(at)
         if not isinstance(request, FrozenRequest):
             return request
         call = self._run.saga.call(*at)
-        visit = self._visit(at, call, request)
+        visit = self._run.visit(at, call, request, first=self._shown.links_begun == 1)
         readiness = self._deps.unready(request)
         if readiness is not None and not readiness.ready(visit.api, visit.tenant):
             await self._run.flush()  # what has happened must not wait with us
@@ -191,7 +198,8 @@ class RunDriver:
                 iteration=self._run.saga.path.iteration(at[0]),
             )  # fmt: skip
         except RefusedError as error:
-            return self._settle(at, e.NotLanded(reason=str(error)), reason=str(error))
+            refused = Judgement(outcome=Outcome.NOT_LANDED, reason=str(error))
+            return self._settled(at, self._without_answer(at, refused))
         except Exception as error:
             log.exception("request.broken", run=self._run.ledger.run.id, step=self._run.step_id(at))
             reason = broken("the making of the request", error)
@@ -202,20 +210,10 @@ class RunDriver:
 
     # --- gate and intent --------------------------------------------------------------------------
 
-    def _visit(self, at: At, call: Call, request: FrozenRequest) -> Visit:
-        run = self._run.ledger.run
-        return Visit(
-            api=call.api, operation=f"{request.method} {request.target.partition('?')[0]}",
-            run_id=run.id,
-            tenant=run.tenant, priority=run.priority, undo=at[1] is Direction.BACKWARD,
-            parked=run.status is RunStatus.PARKED and self._shown.links_begun == 1,
-            retry=self._run.saga.link(*at).attempts > 0,
-        )  # fmt: skip
-
     async def _begin_then_enter(
         self, at: At, request: FrozenRequest, visit: Visit
     ) -> _Permitted | Decision:
-        busy = self._deps.gate.turns_away(visit, patience_seconds=self._patience_seconds())
+        busy = self._deps.gate.turns_away(visit, patience_seconds=self._run.patience_seconds)
         if busy is not None:
             return self._park(busy)  # no intent that would only be withdrawn
         await self._begin(at, request)
@@ -275,7 +273,7 @@ class RunDriver:
     async def _turn(self, visit: Visit) -> Permit:
         """A permit on which the request may leave now. Raises GateBusy."""
         while True:
-            patience = self._patience_seconds()
+            patience = self._run.patience_seconds
             entering = self._deps.gate.enter(visit, patience_seconds=patience)
             permit = await self._interruptible(entering)
             if permit.fresh:
@@ -285,25 +283,7 @@ class RunDriver:
     def _park(self, busy: GateBusy) -> Decision:
         """Until the API may have it, or until its deadline if that is sooner, and turn back."""
         until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
-        return self._run.apply(e.Parked(until=min(until, self._deadline() or until)))
-
-    def _patience_seconds(self) -> float:
-        """How long the run may wait at the gate; what is let in past its deadline is in vain."""
-        patience, deadline = self._deps.limits.gate_patience_seconds, self._deadline()
-        if deadline is None:
-            return patience
-        left = (deadline - self._deps.clock.now()).total_seconds()
-        return min(patience, max(left, 0.0))
-
-    def _deadline(self) -> datetime | None:
-        """Of forward work, while it has not passed.
-
-        Undoing has no deadline, and past it there may still be a doubt to settle.
-        """
-        saga = self._run.saga
-        if saga.deadline_at is None or saga.direction is not Direction.FORWARD:
-            return None
-        return saga.deadline_at if self._deps.clock.now() < saga.deadline_at else None
+        return self._run.apply(e.Parked(until=min(until, self._run.deadline or until)))
 
     async def _begin(self, at: At, request: FrozenRequest) -> None:
         """Make the intent durable."""
@@ -360,7 +340,9 @@ class RunDriver:
             reason = str(error) if isinstance(error, RefusedError) else broken("asking", error)
             return self._settle(at, e.InDoubt(reason=reason), reason=reason)
         try:
-            permit = await self._turn(self._visit(at, verify, request))
+            permit = await self._turn(
+                self._run.visit(at, verify, request, first=self._shown.links_begun == 1)
+            )
         except GateBusy as busy:
             return self._park(busy)
         answer = await self._asked(at, verify, request, permit, verify=True)
@@ -395,7 +377,16 @@ class RunDriver:
 
     def _take_answer(self, at: At, answer: Answer, kind: str) -> Decision:
         judgement = within(answer.judgement, at[1], self._deps.limits.max_output_bytes)
+        if answer.response is None:
+            judgement = self._without_answer(at, judgement)
         self._run.note_attempt(at, kind, answer, judgement)
+        return self._settled(at, judgement)
+
+    def _without_answer(self, at: At, judgement: Judgement) -> Judgement:
+        facts = self._run.facts
+        return self._program.without_answer(self._run.plan_index(at), at[1], facts, judgement)
+
+    def _settled(self, at: At, judgement: Judgement) -> Decision:
         event = event_of(judgement, self._deps.jitter())
         return self._settle(at, event, reason=judgement.reason, outputs=judgement.outputs)
 
@@ -463,17 +454,12 @@ class RunDriver:
             await self._run.reach("before_publish")
         hint = Hint.at(
             self._run.saga, run_id=self._run.ledger.run.id, epoch=self._run.ledger.run.epoch,
-            lane=self._run.ledger.run.lane, urgent=self._is_urgent(),
+            lane=self._run.ledger.run.lane, urgent=self._run.is_urgent,
         )  # fmt: skip
         await self._deps.outbox.submit(hint)
         if crashpoints.hook is not None:
             await self._run.reach("after_publish")
         return None
-
-    def _is_urgent(self) -> bool:
-        deadline = self._run.saga.deadline_at
-        left = None if deadline is None else (deadline - self._run.decided_at).total_seconds()
-        return is_urgent(self._run.ledger.run.priority, left)
 
     def _inline_budget_is_spent(self, at: At) -> bool:
         if self._shown.is_at(at):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,8 +17,8 @@ from orchestrator import crashpoints
 from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
-from orchestrator.core.exchange import Facts, Judgement
-from orchestrator.core.plan import Effects, Plan
+from orchestrator.core.exchange import Facts, FrozenRequest, Judgement
+from orchestrator.core.plan import Call, Effects, Plan
 from orchestrator.core.saga import Decision, Link, Saga, current
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
 from orchestrator.crashpoints import Reached
@@ -35,6 +36,8 @@ from orchestrator.ports import (
     RunWrite,
     Signals,
     StepRecord,
+    Visit,
+    is_urgent,
 )
 
 
@@ -189,6 +192,44 @@ class Standing:
     def _is_ours(self) -> bool:
         """Nobody can have taken the run over yet, so an unkeyed request may leave."""
         return not self._deps.lifeline.doubtful
+
+    def visit(self, at: At, call: Call, request: FrozenRequest, *, first: bool) -> Visit:
+        """A call as the gate sees it; `first`: it is of the first link since the claim."""
+        run = self.ledger.run
+        return Visit(
+            api=call.api, operation=f"{request.method} {request.target.partition('?')[0]}",
+            run_id=run.id,
+            tenant=run.tenant, priority=run.priority, undo=at[1] is Direction.BACKWARD,
+            parked=run.status is RunStatus.PARKED and first,
+            retry=self.saga.link(*at).attempts > 0,
+        )  # fmt: skip
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long the run may wait at the gate; what is let in past its deadline is in vain."""
+        patience, deadline = self._deps.limits.gate_patience_seconds, self.deadline
+        if deadline is None:
+            return patience
+        left = (deadline - self._deps.clock.now()).total_seconds()
+        return min(patience, max(left, 0.0))
+
+    @property
+    def deadline(self) -> datetime | None:
+        """Of forward work, while it has not passed.
+
+        Undoing has no deadline, and past it there may still be a doubt to settle.
+        """
+        saga = self.saga
+        if saga.deadline_at is None or saga.direction is not Direction.FORWARD:
+            return None
+        return saga.deadline_at if self._deps.clock.now() < saga.deadline_at else None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the run goes ahead of others of its lane."""
+        deadline = self.saga.deadline_at
+        left = None if deadline is None else (deadline - self.decided_at).total_seconds()
+        return is_urgent(self.ledger.run.priority, left)
 
     def plan_index(self, at: At) -> int:
         """Which step of the plan the chain visits there."""

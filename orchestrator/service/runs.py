@@ -130,7 +130,7 @@ def _link(
     record = step.forward if forward else step.undo
     compensation = plan_step.compensation
     call = plan_step.call if forward or compensation is None else compensation.call
-    kind = "task" if call.task_name else "http"
+    kind = "local" if call.is_local else "task" if call.task_name else "http"
     if not forward and compensation is not None:
         kind = f"{kind}, {compensation.kind}"
     return ChainLink(

@@ -197,7 +197,8 @@ def test_a_compensation_from_the_components(load: Callable[..., Loaded]) -> None
 def test_workflow_wide_parameters_and_failure_actions(plan: Plans) -> None:
     made = plan(
         GET + "}\n"
-        + "      - {stepId: b, operationId: getThing, onFailure: [],\n"
+        + "      - {stepId: b, operationId: getThing,\n"
+        + "         onFailure: [{name: r, type: retry, retryLimit: 1}],\n"
         + "         parameters: [{name: id, in: path, value: own}]}\n"
         + "    parameters:\n      - {name: id, in: path, value: shared}\n"
         + "      - {name: X-All, in: header, value: y}\n"
@@ -210,7 +211,7 @@ def test_workflow_wide_parameters_and_failure_actions(plan: Plans) -> None:
         "/things/own",
     ]
     assert all(isinstance(r, FrozenRequest) and r.headers == (("X-All", "y"),) for r in sent)
-    assert [s.call.retry.max_attempts for s in made.steps] == [5, RetryPolicy().max_attempts]
+    assert [s.call.retry.max_attempts for s in made.steps] == [5, 2]
 
 
 def test_warnings(load: Callable[..., Loaded]) -> None:

@@ -36,16 +36,40 @@ BAD_STEPS: dict[str, tuple[str, str, str, str]] = {
         GET + ", operationPath: '{$sourceDescriptions.things.url}#/paths/~1things/get'}",
         "/operationPath", "paths", "not both",
     ),
-    "sub-workflow": ("      - {stepId: a, workflowId: b}", "/workflowId", "workflowId", "not called"),
-    "goto": (
-        GET + ", onFailure: [{name: g, type: goto, stepId: a}]}", "/type", "goto", "retry",
+    "unknown workflow": (
+        "      - {stepId: a, workflowId: b}", "/workflowId", "b", "a workflow of this document: w",
     ),
-    "end": (GET + ", onFailure: [{name: e, type: end}]}", "/type", "end", "retry"),
-    "retry elsewhere": (
-        GET + ", onFailure: [{name: r, type: retry, stepId: b}]}", "/stepId", "stepId", "this step",
+    "recursion": (
+        "      - {stepId: a, workflowId: w}", "/workflowId", "w → w", "does not lead back to itself",
     ),
-    "success action": (GET + ", onSuccess: []}", "/onSuccess", "onSuccess", "next step"),
-    "depends": (GET + ", dependsOn: [b]}", "/dependsOn", "dependsOn", "order"),
+    "goto nowhere": (
+        GET + ", onFailure: [{name: g, type: goto, stepId: z}]}", "/stepId", "z", "step of this workflow",
+    ),
+    "goto without a target": (
+        GET + ", onSuccess: [{name: g, type: goto}]}", "/onSuccess/0", "neither", "stepId or workflowId",
+    ),
+    "goto with two targets": (
+        GET + ", onSuccess: [{name: g, type: goto, stepId: a, workflowId: w}]}", "/onSuccess/0", "", "not both",
+    ),
+    "endless goto": (
+        GET + ", onSuccess: [{name: g, type: goto, stepId: a}]}", "/onSuccess", "lead from a to no end",
+        "type end",
+    ),
+    "unknown action": (
+        GET + ", onFailure: [{name: g, type: jump}]}", "/type", "jump", "one of: retry, goto, end",
+    ),
+    "retry after success": (
+        GET + ", onSuccess: [{name: r, type: retry}]}", "/type", "retry", "one of: goto, end",
+    ),
+    "retry through nothing": (
+        GET + ", onFailure: [{name: r, type: retry, stepId: b}]}", "/stepId", "b", "step of this workflow",
+    ),
+    "goto of an undo": (
+        MAKE + ", x-compensation: {operationId: dropThing, parameters: [{name: id, in: path, value: $inputs.id}],"
+        " onFailure: [{name: g, type: goto, stepId: a}]}}", "/type", "goto", "retry",
+    ),
+    "depends on a later step": (GET + ", dependsOn: [b]}", "/dependsOn/0", "b", "there is none"),
+    "undoes nothing": (MAKE + ", x-undoes: [a]}", "/x-undoes/0", "a", "stands before"),
     "regex": (
         GET + ", successCriteria: [{condition: '^2', context: $statusCode, type: regex}]}",
         "/type", "regex", "simple",
@@ -207,7 +231,7 @@ def test_an_unknown_function_names_those_there_are(problems: Problems) -> None:
         (("{type: string}, note", "{type: text}, note"), "(/workflows/0/inputs/properties/id/type)", ""),
         (("type: array", "$ref: 'http://a/b'"), "(/workflows/0/inputs/properties/tags/$ref)", "inside"),
         (("type: object", "type: array"), "(/workflows/0/inputs/type)", "object"),
-        (("    inputs", "    dependsOn: [x]\n    inputs"), "(/workflows/0/dependsOn)", "submit"),
+        (("    inputs", "    dependsOn: [x]\n    inputs"), "(/workflows/0/dependsOn/0)", "of this document: w"),
     ],
 )  # fmt: skip
 def test_a_bad_head(change: tuple[str, str], place: str, wanted: str, problems: Problems) -> None:
@@ -238,11 +262,12 @@ WILD: dict[str, list[tuple[str, str]]] = {
         ("01-basic-sequential.arazzo.yaml:29 (/workflows/0/steps/0)", "x-compensation"),
     ],
     "petstore/02-goto-and-end-actions.arazzo.yaml": [
-        ("02-goto-and-end-actions.arazzo.yaml:33 (/workflows/0/steps/0/onSuccess)", "next step"),
-        ("02-goto-and-end-actions.arazzo.yaml:102 (/workflows/2/steps/0/onFailure/0/type)", "retry"),
+        ("02-goto-and-end-actions.arazzo.yaml:19 (/workflows/0/steps/0)", "x-compensation"),
+        ("02-goto-and-end-actions.arazzo.yaml:64 (/workflows/1/steps/0)", "x-compensation"),
     ],
     "petstore/05-nested-workflow.arazzo.yaml": [
-        ("05-nested-workflow.arazzo.yaml:43 (/workflows/1/steps/0/workflowId)", "not called yet"),
+        ("05-nested-workflow.arazzo.yaml:18 (/workflows/0/steps/0)", "x-compensation"),
+        ("05-nested-workflow.arazzo.yaml:74 (/workflows/2/steps/0)", "x-compensation"),
     ],
     "petstore/06-success-criteria.arazzo.yaml": [
         ("06-success-criteria.arazzo.yaml:72 (/workflows/0/steps/3/successCriteria/0/type)", "simple"),
@@ -254,7 +279,7 @@ WILD: dict[str, list[tuple[str, str]]] = {
         ("order-usearazzo.arazzo.yaml:92 (/workflows/0/steps/2/requestBody/payload/shipDate)", "$inputs"),
     ],
     "shop/checkout-branching.arazzo.yaml": [
-        ("checkout-branching.arazzo.yaml:67 (/workflows/0/steps/0/onFailure/0/type)", "undoes"),
+        ("checkout-branching.arazzo.yaml:39 (/workflows/0/steps/0)", "x-compensation"),
     ],
     "oai/ExtendedParametersExample.arazzo.yaml": [
         ("ExtendedParametersExample.arazzo.yaml:8 (/sourceDescriptions/0/url)", "can be read"),

@@ -1,0 +1,246 @@
+"""The steps of a workflow as one chain: those of the workflows that it calls stand between its own.
+
+A step that calls a workflow becomes a local step that makes its inputs, its steps, and a local step
+that gives its outputs. Workflows in `dependsOn` come first in the same way. Workflows that only an
+action leads to stand behind the last step, each once for everybody who gives it the same inputs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.core.plan import Compensation, PlanStep
+from orchestrator.definitions.actions import INPUTS_OF
+from orchestrator.definitions.arazzo_actions import ActionReader, StepActions
+from orchestrator.definitions.arazzo_calling import (
+    arguments_of,
+    enter,
+    inner_scope,
+    inputs_of_the_same_name,
+    returning,
+)
+from orchestrator.definitions.arazzo_calls import CALL_FIELDS, NOT_YET, CallReader, Context
+from orchestrator.definitions.arazzo_parts import conditions, identifier, resolved
+from orchestrator.definitions.arazzo_steps import Origins, StepCalls
+from orchestrator.definitions.cursor import Cursor
+from orchestrator.definitions.validation import MAX_STEPS, Part
+
+_STEP = CALL_FIELDS | {
+    "stepId", "workflowId", "onSuccess", "onFailure", "dependsOn", "x-compensation", "x-pivot",
+    "x-idempotency", "x-verify", "x-undoes",
+}  # fmt: skip
+_CALLING_STEP = {
+    "stepId", "workflowId", "description", "parameters", "successCriteria", "outputs", "onSuccess",
+    "onFailure", "dependsOn",
+}  # fmt: skip
+_NOT_OF_A_CALL = {
+    "x-compensation": "no x-compensation: the steps of the called workflow have their own",
+    "x-pivot": "no x-pivot: a step of the called workflow may be one",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A workflow of the document."""
+
+    name: str
+    at: Cursor
+    context: Context  # with the parameters for all its steps
+    schema: Mapping[str, Any]  # of its inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A workflow where it is called. `called` names it and those that led there."""
+
+    found: Found
+    called: tuple[str, ...]
+    scope: str = ""
+    returns: str | None = None
+    outer: tuple[Sequence[Mapping[str, Any]], ...] = ()  # failure actions of those that call it
+
+
+@dataclass(slots=True)
+class ChainReader:
+    """Reads one workflow with all that it calls."""
+
+    find: Callable[[Cursor], Found | None]  # the workflow that a workflowId names, or noted
+    origins: Origins
+    label: str
+    steps: list[PlanStep] = field(default_factory=list)
+    _blocks: dict[str, str] = field(default_factory=dict)  # id by what makes it the same one
+    _pending: list[Callable[[], None]] = field(default_factory=list)
+
+    def read(self, found: Found) -> tuple[PlanStep, ...]:
+        """All steps; those behind one that is marked as the last are reached by actions alone."""
+        self._frame(Frame(found, (found.name,)))
+        while self._pending and self.steps and len(self.steps) <= MAX_STEPS:
+            self.steps[-1] = replace(self.steps[-1], last=True)
+            self._pending.pop(0)()
+        return tuple(self.steps)
+
+    # --- a workflow -------------------------------------------------------------------------------
+
+    def _frame(self, frame: Frame) -> None:
+        at = frame.found.at
+        for item in at.items("dependsOn"):
+            self._before(item, frame)
+        items = [item for item in at.items("steps") if item.is_object()]
+        reader = self._action_reader(frame, items)
+        for number, item in enumerate(items):
+            item.only(_CALLING_STEP if item.has("workflowId") else _STEP, _refused(item))
+            self._depends(item, items[:number])
+            if item.has("workflowId"):
+                self._calling(item, frame, reader)
+            else:
+                self._step(item, frame, reader)
+
+    def _before(self, item: Cursor, frame: Frame) -> None:
+        """A workflow that must have run before; it gets the inputs of the same name."""
+        found = self._found(item, frame)
+        if found is None:
+            return
+        step_id = f"{frame.scope}{workflow_id(found.name)}"
+        given = inputs_of_the_same_name(frame.found.schema, found.schema)
+        self._inline(item, found, frame, step_id, given, StepActions(outer=frame.outer))
+
+    def _action_reader(self, frame: Frame, items: list[Cursor]) -> ActionReader:
+        found = frame.found
+        ids = [str(item.value.get("stepId")) for item in items]
+
+        def block(at: Cursor, name: Any) -> str | None:
+            return self._block(at, at.child("workflowId", name), frame)
+
+        return ActionReader(
+            components=found.context.components, success=_shared(found, "successActions"),
+            failure=_shared(found, "failureActions"), scope=frame.scope, steps=frozenset(ids),
+            workflow=found.name, returns=frame.returns, block=block,
+            begin=frame.scope + (ids[0] if ids else ""),
+        )  # fmt: skip
+
+    def _depends(self, item: Cursor, before: list[Cursor]) -> None:
+        """Of a step: those that it depends on stand before it."""
+        known = [str(one.value.get("stepId")) for one in before]
+        for name in item.items("dependsOn"):
+            if str(name.value).removeprefix("$steps.") not in known:
+                earlier = ", ".join(known) or "there is none"
+                name.bad(f"a step that stands before this one: {earlier}")
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def _step(self, at: Cursor, frame: Frame, reader: ActionReader) -> None:
+        index = self._at(at)
+        step_id = frame.scope + identifier(at, "stepId")
+        label = f"{self.label}.{step_id}"
+        calls = StepCalls(frame.found.context, self.origins)
+        actions = replace(reader.read(at, step_id, is_call=False), outer=frame.outer)
+        compensation, reason = calls.compensation(at, index, f"{label}.undo")
+        self.steps.append(
+            PlanStep(
+                id=step_id, call=calls.call(at, index, Part.FORWARD, label, actions),
+                pivot=at.flag("x-pivot"), scope=frame.scope,
+                undoes=self._undoes(at, frame, compensation),
+                compensation=compensation, no_compensation_reason=reason,
+            )
+        )  # fmt: skip
+
+    def _undoes(
+        self, at: Cursor, frame: Frame, compensation: Compensation | None
+    ) -> tuple[str, ...]:
+        given = at.items("x-undoes")
+        if given and compensation is not None:
+            at.bad("no x-compensation: what undoes is not undone", found="x-undoes with one")
+        known = {step.id for step in self.steps}
+        names = []
+        for item in given:
+            name = f"{frame.scope}{item.value}"
+            if name not in known:
+                item.bad("a step that stands before this one, by its stepId")
+            names.append(name)
+        return tuple(names)
+
+    def _calling(self, at: Cursor, frame: Frame, reader: ActionReader) -> None:
+        item = at.get("workflowId")
+        found = None if item is None else self._found(item, frame)
+        step_id = frame.scope + identifier(at, "stepId")
+        actions = replace(reader.read(at, step_id, is_call=True), outer=frame.outer)
+        if found is None:
+            return
+        components = frame.found.context.components
+        given = arguments_of(at, components, found.name, found.schema)
+        self._inline(at, found, frame, step_id, given, actions)
+
+    def _block(self, at: Cursor, item: Cursor, frame: Frame) -> str | None:
+        """The id of the steps of a workflow that an action leads to, behind the last step."""
+        found = self._found(item, frame)
+        if found is None:
+            return None
+        if at.has("parameters"):
+            given = arguments_of(at, frame.found.context.components, found.name, found.schema)
+        else:
+            given = inputs_of_the_same_name(frame.found.schema, found.schema)
+        key = json.dumps([frame.scope, found.name, given], sort_keys=True, default=str)
+        if key not in self._blocks:
+            same = sum(
+                1 for known in self._blocks.values() if known.startswith(f"{frame.scope}to:")
+            )
+            step_id = f"{frame.scope}to:{found.name}" + (f":{same + 1}" if same else "")
+            self._blocks[key] = step_id
+            self._pending.append(
+                lambda: self._inline(item, found, frame, step_id, given, StepActions())
+            )
+        return self._blocks[key]
+
+    def _inline(
+        self, at: Cursor, found: Found, frame: Frame, step_id: str,
+        given: Mapping[str, Any], actions: StepActions,
+    ) -> None:  # fmt: skip
+        """A called workflow: its inputs, its steps, its outputs."""
+        if len(self.steps) > MAX_STEPS:
+            return  # noted by whoever counts them
+        label = f"{self.label}.{step_id}"
+        self._at(at)
+        self.steps.append(enter(
+            step_id, frame.scope, label + INPUTS_OF, workflow=found.name, arguments=given,
+            schema=found.schema, actions=actions,
+        ))  # fmt: skip
+        outer = (actions.failure, *actions.outer)
+        scope = frame.scope + inner_scope(step_id, frame.scope)
+        self._frame(Frame(found, (*frame.called, found.name), scope, step_id, outer))
+        self._at(at)
+        own = CallReader(at, found.context, label).outputs("outputs") if at.has("stepId") else {}
+        criteria = conditions(at, "successCriteria") if at.has("stepId") else []
+        self.steps.append(returning(
+            step_id, frame.scope, label, criteria=criteria, outputs=own, actions=actions,
+            result=CallReader(found.at, found.context, label).outputs("outputs"),
+        ))  # fmt: skip
+
+    def _found(self, item: Cursor, frame: Frame) -> Found | None:
+        found = self.find(item)
+        if found is not None and found.name in frame.called:
+            way = " → ".join([*frame.called, found.name])
+            item.bad("a workflow that does not lead back to itself", found=way)
+            return None
+        return found
+
+    def _at(self, at: Cursor) -> int:
+        """Note where the next step stands in the document; its index."""
+        self.origins.steps.append(at.path)
+        return len(self.steps)
+
+
+def workflow_id(name: str) -> str:
+    """The step id of a workflow that another one depends on."""
+    return f"workflow:{name}"
+
+
+def _refused(item: Cursor) -> Mapping[str, str]:
+    return _NOT_OF_A_CALL | NOT_YET if item.has("workflowId") else NOT_YET
+
+
+def _shared(found: Found, name: str) -> tuple[Cursor, ...]:
+    items = (resolved(item, found.context.components) for item in found.at.items(name))
+    return tuple(item for item in items if item is not None and item.is_object())

@@ -1,0 +1,104 @@
+"""The calls of a step: what it does, what undoes it, what tells whether either happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from orchestrator.core.plan import Call, Compensation, CompensationKind, Effects
+from orchestrator.definitions.arazzo_actions import StepActions
+from orchestrator.definitions.arazzo_calls import (
+    CALL_FIELDS,
+    NOT_YET,
+    CallReader,
+    Context,
+    Origin,
+)
+from orchestrator.definitions.arazzo_parts import conditions, resolved
+from orchestrator.definitions.cursor import Cursor
+from orchestrator.definitions.document import Document
+from orchestrator.definitions.problems import Path
+from orchestrator.definitions.validation import Part
+
+_COMPENSATION = CALL_FIELDS | {"onFailure", "x-idempotency", "x-verify", "onlyIf", "kind", "stepId"}
+
+
+@dataclass(slots=True)
+class Origins:
+    """Where the parts of a plan stand in its document."""
+
+    document: Document
+    workflow: Path
+    steps: list[Path] = field(default_factory=list)  # by index in the plan
+    calls: dict[tuple[int, Part], Origin] = field(default_factory=dict)
+
+    def place(self, step: int | None, part: Part, path: Path) -> str:
+        """The place of a part of the plan, for a message."""
+        origin = None if step is None else self.calls.get((step, part))
+        if origin is not None:
+            return self.document.place(origin.of(path))
+        above = self.workflow if step is None else self.steps[step]
+        return self.document.place((*above, *path))
+
+
+@dataclass(frozen=True, slots=True)
+class StepCalls:
+    """Reads the calls of a workflow's steps."""
+
+    context: Context
+    origins: Origins
+
+    def call(
+        self, at: Cursor, index: int, part: Part, label: str, actions: StepActions | None = None
+    ) -> Call:
+        """A call with its verification; one that could not be read is empty, and noted."""
+        read = CallReader(at, self.context, label, actions).read()
+        if read is None:
+            return _UNREAD
+        call, self.origins.calls[index, part] = read
+        verify = self._verify(at, index, part, call)
+        return call if verify is None else replace(call, verify=verify)
+
+    def _verify(self, at: Cursor, index: int, part: Part, call: Call) -> Call | None:
+        item = at.get("x-verify")
+        if item is None or not item.is_object():
+            return None
+        item.only(CALL_FIELDS, NOT_YET)
+        read = CallReader(item, self.context, f"{call.label}.verify").read()
+        if read is None:
+            return None
+        verify, origin = read
+        self.origins.calls[index, part.verification] = origin
+        if verify.effects is not Effects.NONE:
+            item.bad(
+                "an operation that changes nothing: GET, HEAD, or x-effects: none",
+                found=str(item.value.get("operationId") or item.value.get("operationPath")),
+            )
+        step_outputs = call.template.get("outputs", {})
+        if "outputs" not in verify.template and step_outputs:
+            verify = replace(verify, template={**verify.template, "outputs": step_outputs})
+        missing = set(step_outputs) - set(verify.template.get("outputs", {}))
+        if missing:
+            item.bad(f"the step's outputs here too: {', '.join(sorted(missing))}", found="not all")
+        return verify
+
+    def compensation(
+        self, step: Cursor, index: int, label: str
+    ) -> tuple[Compensation | None, str | None]:
+        given = step.get("x-compensation")
+        at = None if given is None else resolved(given, self.context.components)
+        if at is None or not at.is_object():
+            return None, None
+        if at.has("none"):
+            at.only({"none"})
+            return None, at.text("none", required=True)
+        at.only(_COMPENSATION, {**NOT_YET, "outputs": "no outputs: nothing follows an undo"})
+        kind = at.choice("kind", tuple(CompensationKind)) or CompensationKind.REVERSE
+        only_if = conditions(at, "onlyIf")
+        call = self.call(at, index, Part.UNDO, label)
+        if only_if:
+            call = replace(call, template={**call.template, "onlyIf": only_if})
+        return Compensation(call=call, kind=CompensationKind(kind)), None
+
+
+_UNREAD = Call(label="", api="", effects=Effects.NONE, template={"kind": "unread"})
+"""Stands for a call with problems of its own; validation passes it over."""
