@@ -6,6 +6,8 @@ OrchestratorError
 │   ├── InvalidInput            inputs break the schema or a limit
 │   ├── NotFound                unknown workflow, version, run or escalation
 │   ├── Conflict                same key with other inputs; act on a state that moved on
+│   ├── NotAuthenticated        who asks over the network shows no key that is known
+│   ├── NotAllowed              the key does not reach so far
 │   └── InvalidSetting          a setting, task module or API configuration is wrong
 ├── Unavailable             database, broker or gate cannot be reached; try again later
 │   └── Overloaded              they can, and too much waits already; try again after a while
@@ -66,6 +68,14 @@ class NotFound(RefusedError):
 
 class Conflict(RefusedError):
     """The thing exists already with other content, or has moved on since it was read."""
+
+
+class NotAuthenticated(RefusedError):
+    """No key, or one that is not known (any more)."""
+
+
+class NotAllowed(RefusedError):
+    """The key's role or tenant does not reach so far."""
 
 
 class InvalidSetting(RefusedError):

@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     """Largest outputs of one step as JSON."""
 
     # Faces
+    api_address: str = "127.0.0.1"
+    """Where `orchestrator api` listens."""
+    api_port: int = Field(default=8400, ge=0, le=65535)
+    api_auth: str = Field(default="none", pattern="^(none|keys)$")
+    """none: whoever is on this machine may do everything; keys: each request shows one, required
+    when api_address is not loopback."""
     flower_address: str = "127.0.0.1"
     flower_port: int = Field(default=5555, ge=0, le=65535)
     flower_basic_auth: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -52,7 +53,9 @@ from orchestrator.ports import (
     Redelivery,
     SharedTokens,
     Store,
+    WorkerStore,
 )
+from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
 from orchestrator.service.apis import Apis
 from orchestrator.service.checking import Checking
@@ -64,6 +67,7 @@ from orchestrator.service.redelivery import Recaller, Redeliverer
 from orchestrator.service.retention import Retention, Upkeep
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
+from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
@@ -301,6 +305,9 @@ class Services:
     doctor: Doctor
     retention: Retention
     apis: Apis
+    access: Access
+    watch: RunWatch
+    workers: WorkerStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -386,6 +393,9 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
         retention=Retention(store),
         apis=Apis(store, read_files),
+        access=Access(store, new_id=new_id, monotonic=time.monotonic),
+        watch=RunWatch(store),
+        workers=store,
     )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import apis, bench, escalations, retention, runs, workflows
+from orchestrator.cli import apis, bench, escalations, keys, retention, runs, workflows
+from orchestrator.cli.api import api, openapi
 from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.folders import choose_folders
@@ -37,12 +38,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (init, demo, up, worker, submit, queues, doctor):
+for command in (init, demo, up, worker, api, submit, queues, doctor, openapi):
     app.command(no_args_is_help=False)(command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(escalations.app, name="escalations")
 app.add_typer(apis.app, name="apis")
+app.add_typer(keys.app, name="keys")
 app.add_typer(retention.app, name="retention")
 app.add_typer(bench.app, name="bench")
 

@@ -7,6 +7,7 @@ All times are aware and in UTC. All ids are UUIDv7 as text, but for those of hop
 out from the run's (`hop_id_of`).
 """
 
+from orchestrator.ports.access import AccessKey, AccessStore, NewAccessKey, Role
 from orchestrator.ports.apis import (
     HOLD,
     ApiChange,
@@ -79,6 +80,7 @@ from orchestrator.ports.records import (
     LinkWrite,
     NewEscalation,
     NewRun,
+    Progress,
     QueueCounts,
     RunFilter,
     RunRecord,
@@ -99,6 +101,8 @@ __all__ = [
     "MAINTENANCE_QUEUE",
     "URGENT_WITHIN_SECONDS",
     "Accepted",
+    "AccessKey",
+    "AccessStore",
     "ActiveRun",
     "ApiChange",
     "ApiChangeKind",
@@ -129,15 +133,18 @@ __all__ = [
     "Lease",
     "LinkRecord",
     "LinkWrite",
+    "NewAccessKey",
     "NewApiChange",
     "NewEscalation",
     "NewRun",
     "Permit",
+    "Progress",
     "QueueCounts",
     "Rate",
     "Readiness",
     "Redelivery",
     "Reservation",
+    "Role",
     "RunFilter",
     "RunRecord",
     "RunStore",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from orchestrator.ports.records import (
     DatabaseRoom,
     EscalationRecord,
     NewRun,
+    Progress,
     QueueCounts,
     RunFilter,
     RunRecord,
@@ -100,8 +101,13 @@ class RunStore(Protocol):
     async def attempts(self, run_id: str) -> list[AttemptRecord]:
         """All attempts, oldest first."""
 
-    async def audit(self, run_id: str) -> list[AuditRecord]:
-        """All audit records by seq."""
+    async def audit(
+        self, run_id: str, *, after: int = 0, limit: int | None = None
+    ) -> list[AuditRecord]:
+        """Audit records by seq: those above `after`, `limit` of them at most."""
+
+    async def progress(self, run_ids: Collection[str]) -> Mapping[str, Progress]:
+        """How far each of these runs has come; unknown ones are left out. One cheap statement."""
 
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """A page of runs, newest first."""
@@ -130,9 +136,14 @@ class EscalationStore(Protocol):
         """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
 
     async def escalations(
-        self, *, open_only: bool = True, limit: int = 200
+        self,
+        *,
+        open_only: bool = True,
+        tenant: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
     ) -> list[EscalationRecord]:
-        """Oldest first."""
+        """Oldest first; those of one tenant, and those after one of them (an id)."""
 
     async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
         """All of one run, open and closed, oldest first."""
@@ -155,11 +166,13 @@ class EscalationStore(Protocol):
         resolution: str,
         by: str,
         reason: str,
+        seen: EscalationRecord | None = None,
     ) -> None:
         """Close the escalation and apply the run's write in one transaction.
 
         Guarded by: the escalation is open, and the run is escalated, unowned and at
-        `expected_epoch`; the run's epoch becomes write.epoch. Raises Conflict.
+        `expected_epoch`; the run's epoch becomes write.epoch. With `seen`, also by that: nobody has
+        taken it or given it back since it was read so. Raises Conflict.
         """
 
     async def escalated_run(self, escalation_id: str) -> tuple[EscalationRecord, ClaimedRun]:

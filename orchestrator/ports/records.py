@@ -282,6 +282,13 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 50
 
 
+class Progress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How far a run has come: something has happened to it when `audit_seq` has grown."""
+
+    status: RunStatus
+    audit_seq: int
+
+
 class DatabaseRoom(msgspec.Struct, frozen=True, kw_only=True):
     """Connections to a database server."""
 

@@ -39,6 +39,7 @@ class Act:
     event: e.Event
     by: str
     reason: str  # required: why, and the evidence
+    seen: EscalationRecord | None = None  # what it was decided on: refused when that has changed
 
 
 class Escalations:
@@ -54,9 +55,18 @@ class Escalations:
         self._store, self._dead_letters = store, dead_letters
         self._programs, self._redeliverer = programs, redeliverer
 
-    async def list(self, *, open_only: bool = True, limit: int = 200) -> list[EscalationRecord]:
-        """Oldest first."""
-        return await self._store.escalations(open_only=open_only, limit=limit)
+    async def list(
+        self,
+        *,
+        open_only: bool = True,
+        tenant: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
+    ) -> list[EscalationRecord]:
+        """Oldest first; those of one tenant, and those after one of them (an id)."""
+        return await self._store.escalations(
+            open_only=open_only, tenant=tenant, after=after, limit=limit
+        )
 
     async def show(self, escalation_id: str) -> EscalationRecord:
         """One. Raises NotFound."""
@@ -87,6 +97,10 @@ class Escalations:
         released = await self._store.release_escalation(record.id, by=by)
         await self._dead_letters.publish([released])
         return released
+
+    async def act(self, escalation_id: str, act: Act) -> RunStatus:
+        """Close it by this act. Raises Conflict, InvalidInput, NotFound."""
+        return await self._act(escalation_id, act)
 
     async def retry(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
         """Try the stuck link again, with the same key and bytes."""
@@ -126,6 +140,7 @@ class Escalations:
             resolution=act.resolution,
             by=act.by,
             reason=act.reason,
+            seen=act.seen,
         )
         await self._dead_letters.remove([escalation.id])
         if not isinstance(decision.command, Finish):

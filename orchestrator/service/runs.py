@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -77,6 +78,16 @@ class Runs:
     async def now(self) -> datetime:
         """The database's clock."""
         return await self._store.now()
+
+    async def get(self, run_id: str) -> RunRecord:
+        """The run's row. Raises NotFound."""
+        return await self._store.run(run_id)
+
+    async def audit(
+        self, run_id: str, *, after: int = 0, limit: int | None = None
+    ) -> Sequence[AuditRecord]:
+        """What happened to it: records with a seq above `after`, oldest first."""
+        return await self._store.audit(run_id, after=after, limit=limit)
 
     async def show(self, run_id: str) -> RunView:
         """Everything about one run. Raises NotFound."""

@@ -31,8 +31,7 @@ class Escalations(Part):
             self._dialect, what="escalation", select=read, table="escalations", column="e.id",
             unfinished=[OPEN],
         )  # fmt: skip
-        self._open = self._sql(f"{read} WHERE e.closed_at IS NULL ORDER BY e.id LIMIT :most")
-        self._all = self._sql(f"{read} ORDER BY e.id LIMIT :most")
+        self._read = read
         self._of_run = self._sql(f"{read} WHERE e.run_id = :run_id ORDER BY e.id")
         self._unclaimed = self._sql(
             "SELECT id FROM escalations WHERE closed_at IS NULL AND claimed_by IS NULL ORDER BY id"
@@ -73,11 +72,26 @@ class Escalations(Part):
         return rows.escalation_of(found)
 
     async def escalations(
-        self, *, open_only: bool = True, limit: int = 200
+        self,
+        *,
+        open_only: bool = True,
+        tenant: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
     ) -> list[EscalationRecord]:
-        """Oldest first."""
-        statement = self._open if open_only else self._all
-        return [rows.escalation_of(row) for row in await self._db.rows(statement, most=limit)]
+        """Oldest first; those of one tenant, and those after one of them (an id)."""
+        given = {"tenant": tenant, "after": after}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        conditions = [
+            *(["e.closed_at IS NULL"] if open_only else []),
+            *(["runs.tenant = :tenant"] if tenant is not None else []),
+            *(["e.id > :after"] if after is not None else []),
+        ]
+        page = self._sql(
+            f"{self._read} WHERE {' AND '.join(['true', *conditions])} ORDER BY e.id LIMIT :most"
+        )
+        found = await self._db.rows(page, **parameters, most=limit)
+        return [rows.escalation_of(row) for row in found]
 
     async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
         """All of one run, open and closed, oldest first."""
@@ -135,17 +149,21 @@ class Escalations(Part):
         resolution: str,
         by: str,
         reason: str,
+        seen: EscalationRecord | None = None,
     ) -> None:
         """Close the escalation and apply the run's write in one transaction.
 
         Guarded by: the escalation is open, and the run is escalated, unowned and at
-        `expected_epoch`; the run's epoch becomes write.epoch. Its audit records get the run's next
+        `expected_epoch`; the run's epoch becomes write.epoch. With `seen`, also by that: nobody has
+        taken it or given it back since it was read so. Its audit records get the run's next
         numbers. Raises Conflict, NotFound.
         """
 
         async def work(tx: Tx) -> None:
             status, owner, epoch, audit_seq = await self._locked_run(tx, escalation_id)
             before = await self._record(tx, escalation_id)
+            if seen is not None and before != seen:
+                raise _moved_on(before, "as it was when it was read")
             closed = await tx.change(
                 self._close, id=escalation_id, resolution=resolution, by=codec.storable(by),
                 reason=codec.storable(reason),

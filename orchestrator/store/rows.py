@@ -16,6 +16,7 @@ from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import (
     URGENT_WITHIN_SECONDS,
+    AccessKey,
     ApiChange,
     ApiChangeKind,
     ApiOverride,
@@ -25,6 +26,7 @@ from orchestrator.ports import (
     EscalationRecord,
     LinkRecord,
     Redelivery,
+    Role,
     RunRecord,
     StepRecord,
     WorkerRecord,
@@ -57,6 +59,9 @@ ESCALATION = (
 WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
 API_OVERRIDE = "api, version, settings, changed_at"
 API_CHANGE = "api, version, kind, at, changed_by, reason, before, after"
+ACCESS_KEY = (
+    "id, name, role, tenant, digest, created_at, created_by, expires_at, revoked_at, revoked_by"
+)
 WORKER = "id, name, pid, started_at, heartbeat_at, active_runs, reserved, version"
 _REDELIVERY = (
     "runs.id, runs.epoch, runs.hop_id, runs.parent_hop_id, runs.lane, runs.direction, runs.step,"
@@ -191,6 +196,15 @@ def api_change_of(row: Sequence[Any]) -> ApiChange:
     return ApiChange(
         api=row[0], version=row[1], kind=ApiChangeKind(row[2]), at=instant(row[3]), by=row[4],
         reason=row[5], before=load(row[6]), after=load(row[7]),
+    )  # fmt: skip
+
+
+def access_key_of(row: Sequence[Any]) -> AccessKey:
+    """From the columns ACCESS_KEY."""
+    return AccessKey(
+        id=row[0], name=row[1], role=Role(row[2]), tenant=row[3], digest=row[4],
+        created_at=instant(row[5]), created_by=row[6], expires_at=instant_optional(row[7]),
+        revoked_at=instant_optional(row[8]), revoked_by=row[9],
     )  # fmt: skip
 
 

@@ -7,15 +7,23 @@ from datetime import datetime
 
 from orchestrator.core import states
 from orchestrator.core.states import RunStatus
-from orchestrator.ports import AttemptRecord, AuditRecord, RunFilter, RunRecord, StepRecord
+from orchestrator.ports import (
+    AttemptRecord,
+    AuditRecord,
+    Progress,
+    RunFilter,
+    RunRecord,
+    StepRecord,
+)
 from orchestrator.store import rows
-from orchestrator.store.codec import instant
+from orchestrator.store.codec import dump_batch, instant
 from orchestrator.store.finding import Finder
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.partitions import first_id
 from orchestrator.store.tables import ANNOUNCED, AT_REST, OWNED, SLEEPING, UNDER_WAY
 from orchestrator.store.transactions import Tx
 
+MOST_RECORDS = 2**31 - 1
 _UNDER_WAY = (ANNOUNCED, SLEEPING, f"{OWNED} AND {UNDER_WAY}")
 """Where a run that is due or waits may stand, each with its index; see `tables`."""
 _HELD = (RunStatus.ESCALATED, RunStatus.PAUSED)
@@ -39,7 +47,12 @@ class Runs(Part):
             f"SELECT {rows.ATTEMPT} FROM attempts WHERE run_id = :run_id ORDER BY started_at, id"
         )
         self._audit = self._sql(
-            "SELECT seq, at, kind, actor, data FROM audit WHERE run_id = :run_id ORDER BY seq"
+            "SELECT seq, at, kind, actor, data FROM audit WHERE run_id = :run_id AND seq > :after"
+            " ORDER BY seq LIMIT :most"
+        )
+        wanted = self._dialect.batch({"wanted": "text"})
+        self._progress = self._sql(
+            f"SELECT id, status, audit_seq FROM runs WHERE id IN (SELECT wanted FROM {wanted} AS b)"
         )
         under_way = " UNION ALL ".join(
             f"SELECT status, count(*) AS number FROM runs WHERE {some} GROUP BY status"
@@ -79,9 +92,21 @@ class Runs(Part):
         """All attempts, oldest first."""
         return [rows.attempt_of(row) for row in await self._db.rows(self._attempts, run_id=run_id)]
 
-    async def audit(self, run_id: str) -> list[AuditRecord]:
-        """All audit records by seq."""
-        return [rows.audit_of(row) for row in await self._db.rows(self._audit, run_id=run_id)]
+    async def audit(
+        self, run_id: str, *, after: int = 0, limit: int | None = None
+    ) -> list[AuditRecord]:
+        """Audit records by seq: those above `after`, `limit` of them at most."""
+        most = MOST_RECORDS if limit is None else limit
+        found = await self._db.rows(self._audit, run_id=run_id, after=after, most=most)
+        return [rows.audit_of(row) for row in found]
+
+    async def progress(self, run_ids: Collection[str]) -> dict[str, Progress]:
+        """How far each of these runs has come; unknown ones are left out."""
+        batch = dump_batch([[run_id] for run_id in run_ids])
+        return {
+            row[0]: Progress(status=RunStatus(row[1]), audit_seq=row[2])
+            for row in await self._db.rows(self._progress, batch=batch)
+        }
 
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """A page of runs, newest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.store.accepting import Accepting
+from orchestrator.store.access import Access
 from orchestrator.store.apis import Apis
 from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.claiming import Claiming
@@ -18,7 +19,7 @@ from orchestrator.store.workflows import Workflows
 
 
 class SqlStore:
-    """Implements ports.Store. Belongs to the event loop it is first used on."""
+    """Implements ports.Store and ports.AccessStore. Belongs to one event loop, the first one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,6 +43,7 @@ class SqlStore:
         self.steps = runs.steps
         self.attempts = runs.attempts
         self.audit = runs.audit
+        self.progress = runs.progress
         self.runs = runs.runs
         self.count_by_status = runs.count_by_status
 
@@ -72,6 +74,12 @@ class SqlStore:
         self.api_overrides = apis.api_overrides
         self.change_api = apis.change_api
         self.api_changes = apis.api_changes
+
+        access = Access(shared)
+        self.add_key = access.add_key
+        self.keys = access.keys
+        self.usable_key = access.usable_key
+        self.revoke_key = access.revoke_key
 
         retention = Retention(shared)
         self.make_partitions = retention.make_partitions

@@ -13,6 +13,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     workers      one row per worker process, with its heartbeat
     api_overrides  one row per API that was ever changed at run time: what holds instead of its file
     api_changes    one row per such change; append-only, numbered by API without gaps
+    access_keys    one row per key to the network's face, with its secret's digest alone
 
 Rows of run_steps, attempts and audit are only ever written by a statement that has just found and
 locked their run, so they carry no foreign key: checking it again for each row would take half the
@@ -263,4 +264,19 @@ api_changes = Table(
     Column("reason", Text, nullable=False),
     Column("before", Text, nullable=False),
     Column("after", Text, nullable=False),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("tenant", Text),
+    Column("digest", Text, nullable=False),
+    Column("created_at", INSTANT, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", INSTANT),
+    Column("revoked_at", INSTANT),
+    Column("revoked_by", Text),
 )

@@ -250,3 +250,27 @@ async def test_they_are_listed_oldest_first_up_to_a_limit(store: Store) -> None:
     opened = sorted(one for one, _ in await escalated(store, 5))
     assert [e.id for e in await store.escalations()] == opened
     assert [e.id for e in await store.escalations(limit=2)] == opened[:2]
+
+
+async def test_pages_and_tenants(store: Store) -> None:
+    opened = [known for known, _ in await escalated(store, 3)]
+    assert [e.id for e in await store.escalations(after=opened[0])] == opened[1:]
+    assert [e.id for e in await store.escalations(after=opened[0], limit=1)] == opened[1:2]
+    assert [e.id for e in await store.escalations(tenant="default", open_only=False)] == opened
+    assert await store.escalations(tenant="another") == []
+
+
+async def test_a_decision_on_what_has_changed_since_is_refused(store: Store) -> None:
+    ((escalation_id, run),) = await escalated(store)
+    seen = await store.escalation(escalation_id)
+    claimed_since = await store.claim_escalation(escalation_id, by="ada")
+    going_on = replace(write(run, status=RunStatus.COMPENSATING), epoch=run.run.epoch + 1)
+    decide = {
+        "expected_epoch": run.run.epoch, "resolution": "retried", "by": "bob", "reason": "r"
+    }  # fmt: skip
+    with pytest.raises(Conflict, match="claimed by ada"):
+        await store.act(escalation_id, going_on, seen=seen, **decide)
+    assert await store.escalation(escalation_id) == claimed_since
+    assert (await store.run(run.run.id)).status is RunStatus.ESCALATED
+    await store.act(escalation_id, going_on, seen=claimed_since, **decide)
+    assert (await store.escalation(escalation_id)).closed_by == "bob"

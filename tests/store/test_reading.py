@@ -10,11 +10,12 @@ import pytest
 
 from orchestrator.core.states import DUE, SETTLED, RunStatus
 from orchestrator.errors import NotFound
-from orchestrator.ports import RunFilter, Store
+from orchestrator.ports import Progress, RunFilter, Store
 from orchestrator.store import finding, open_store
 from tests.store.making import (
     accepted,
     attempt,
+    audit,
     claimed,
     escalated,
     new_id,
@@ -159,3 +160,25 @@ async def test_a_server_says_how_many_connections_it_allows(url: str) -> None:
     assert room is not None
     assert 0 < room.in_use < room.allowed
     assert room.per_worker == 13
+
+
+async def test_audit_in_parts(store: Store) -> None:
+    (run,) = await claimed(store)
+    await store.record([write(run, audit=tuple(audit(seq) for seq in range(2, 6)))])
+    whole = await store.audit(run.run.id)
+    assert [record.seq for record in whole] == [1, 2, 3, 4, 5]
+    assert await store.audit(run.run.id, after=2) == whole[2:]
+    assert await store.audit(run.run.id, after=1, limit=2) == whole[1:3]
+    assert await store.audit(run.run.id, after=5) == []
+
+
+async def test_progress_of_many_in_one_question(store: Store) -> None:
+    first, second = await claimed(store, 2)
+    await store.record([write(first, status=RunStatus.COMPENSATING, audit=(audit(2),))])
+    unknown = new_id()
+    found = await store.progress([first.run.id, second.run.id, unknown])
+    assert found == {
+        first.run.id: Progress(status=RunStatus.COMPENSATING, audit_seq=2),
+        second.run.id: Progress(status=second.run.status, audit_seq=1),
+    }
+    assert await store.progress([]) == {}

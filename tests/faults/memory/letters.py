@@ -41,9 +41,12 @@ def act(
     resolution: str,
     by: str,
     reason: str,
+    seen: EscalationRecord | None = None,
 ) -> None:
     """Close it and apply the run's write. Raises Conflict, NotFound; nothing is written then."""
     row = _exact(database, escalation_id)
+    if seen is not None and escalation_of(database, row) != seen:
+        raise _moved_on(row, "as it was when it was read")
     if row.closed_at is not None:
         raise _moved_on(row, "open")
     if row.run_id != write.run_id:

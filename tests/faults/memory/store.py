@@ -6,9 +6,10 @@ wants the way to the database to take time, or to break, it installs a `line`.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
@@ -27,6 +28,7 @@ from orchestrator.ports import (
     EscalationRecord,
     NewApiChange,
     NewRun,
+    Progress,
     QueueCounts,
     Redelivery,
     RunFilter,
@@ -182,15 +184,31 @@ class MemoryStore:
 
         return await self._pass("attempts", work)
 
-    async def audit(self, run_id: str) -> list[AuditRecord]:
+    async def audit(
+        self, run_id: str, *, after: int = 0, limit: int | None = None
+    ) -> list[AuditRecord]:
         """See RunStore."""
 
         def work() -> list[AuditRecord]:
             row = self.database.runs.get(run_id)
             found = () if row is None else sorted(row.audit.values())
-            return [records.audit_of(each) for each in found]
+            told = (records.audit_of(each) for each in found)
+            return list(itertools.islice((each for each in told if each.seq > after), limit))
 
         return await self._pass("audit", work)
+
+    async def progress(self, run_ids: Collection[str]) -> dict[str, Progress]:
+        """See RunStore."""
+        runs = self.database.runs
+
+        def work() -> dict[str, Progress]:
+            found = {run_id: records.run_of(runs[run_id]) for run_id in run_ids if run_id in runs}
+            return {
+                run_id: Progress(status=run.status, audit_seq=run.audit_seq)
+                for run_id, run in found.items()
+            }
+
+        return await self._pass("progress", work)
 
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """See RunStore."""
@@ -227,14 +245,25 @@ class MemoryStore:
         )
 
     async def escalations(
-        self, *, open_only: bool = True, limit: int = 200
+        self,
+        *,
+        open_only: bool = True,
+        tenant: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
     ) -> list[EscalationRecord]:
         """See EscalationStore."""
 
         def work() -> list[EscalationRecord]:
             database = self.database
             rows = database.open_escalations if open_only else database.escalations
-            return [records.escalation_of(database, rows[each]) for each in sorted(rows)[:limit]]
+            found = (
+                records.escalation_of(database, rows[each])
+                for each in sorted(rows)
+                if after is None or each > after
+            )
+            wanted = (each for each in found if tenant in (None, each.tenant))
+            return list(itertools.islice(wanted, limit))
 
         return await self._pass("escalations", work)
 
@@ -275,13 +304,14 @@ class MemoryStore:
         resolution: str,
         by: str,
         reason: str,
+        seen: EscalationRecord | None = None,
     ) -> None:
         """See EscalationStore."""
         await self._pass(
             "act",
             lambda: letters.act(
                 self.database, escalation_id, write, expected_epoch=expected_epoch,
-                resolution=resolution, by=by, reason=reason,
+                resolution=resolution, by=by, reason=reason, seen=seen,
             ),
         )  # fmt: skip
 

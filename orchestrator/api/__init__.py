@@ -1,0 +1,1 @@
+"""The REST face: FastAPI over the services. No decisions are made here."""

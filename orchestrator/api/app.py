@@ -1,0 +1,80 @@
+"""The application: routes, errors, guards, and the services behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from orchestrator.api import escalations, problems, runs, system, workflows
+from orchestrator.api.guard import AnnouncedSize, LocalOnly
+from orchestrator.wiring import Services
+
+TITLE = "Orchestrator"
+DESCRIPTION = """\
+Start durable workflow runs, follow them, and decide what software cannot.
+
+Errors are problem documents (RFC 9457) that name the place, what was found and what was wanted.
+Pages carry the cursor of the next one. Decisions on escalations carry `If-Match`, so that of two
+people who decide at once one wins and the other is told.
+"""
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+MORE_THAN_INPUTS = 64 * 1024
+
+
+def make_app(
+    open_services: Callable[[], AbstractAsyncContextManager[Services]],
+    *,
+    version: str,
+    wants_keys: bool,
+    max_input_bytes: int,
+) -> FastAPI:
+    """The REST face. Services are opened when it starts, and closed with it.
+
+    Without keys whoever reaches it may do everything, so only loopback names are answered.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services() as services:
+            app.state.services = services
+            yield
+
+    largest = max_input_bytes + MORE_THAN_INPUTS
+    app = FastAPI(
+        title=TITLE, description=DESCRIPTION, version=version, lifespan=lifespan,
+        docs_url="/docs", redoc_url=None,
+        license_info={"name": "Apache-2.0"},
+    )  # fmt: skip
+    app.state.wants_keys = wants_keys
+    problems.install(app)
+    for module in (workflows, runs, escalations, system):
+        app.include_router(module.router, max_body_size=largest)
+    app.add_middleware(AnnouncedSize, most=largest, streamed=["/v1/runs:bulk"])
+    if not wants_keys:
+        app.add_middleware(LocalOnly, names=LOOPBACK_NAMES)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    """The OpenAPI document speaks of our problem documents, not of FastAPI's own errors."""
+    made = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        document = made()
+        schemas = document["components"]["schemas"]
+        shape = problems.ProblemDocument.model_json_schema(
+            ref_template="#/components/schemas/{model}"
+        )
+        schemas.update(shape.pop("$defs"))
+        schemas["ProblemDocument"] = shape
+        for gone in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(gone, None)
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -1,0 +1,170 @@
+"""`/v1/escalations`: runs that need a person."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Response
+
+from orchestrator.api import reading, shapes
+from orchestrator.api.asking import (
+    Asker,
+    Cursor,
+    EscalationId,
+    Limit,
+    Tenant,
+    Use,
+    hidden,
+    require_match,
+)
+from orchestrator.api.problems import documented
+from orchestrator.core import events
+from orchestrator.errors import NotFound
+from orchestrator.ports import EscalationRecord, Role
+from orchestrator.service.access import Principal
+from orchestrator.service.escalations import Act
+from orchestrator.wiring import Services
+
+router = APIRouter(
+    prefix="/v1/escalations", tags=["escalations"], responses=documented(400, 401, 403, 422, 503)
+)
+
+IfMatch = Annotated[
+    str | None,
+    Header(description="The ETag of what this was decided on; * for whatever it is by now."),
+]
+_DECISION = documented(404, 409, 412, 428)
+
+
+@router.get("", operation_id="listEscalations")
+async def list_escalations(
+    who: Asker,
+    services: Use,
+    *,
+    state: Annotated[Literal["open", "all"], Query()] = "open",
+    tenant: Tenant = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> shapes.Page[shapes.EscalationShape]:
+    """A page of them, oldest first."""
+    who.require(Role.VIEWER)
+    found = await services.escalations.list(
+        open_only=state == "open", tenant=who.tenant_of(tenant), after=cursor,
+        limit=limit + 1,
+    )  # fmt: skip
+    page = [reading.escalation(each) for each in found[:limit]]
+    return shapes.Page(items=page, next=page[-1].id if len(found) > limit else None)
+
+
+@router.get("/{escalation_id}", operation_id="showEscalation", responses=documented(404))
+async def show_escalation(
+    escalation_id: EscalationId, who: Asker, services: Use, response: Response
+) -> shapes.EscalationShape:
+    """One, with all that is known. Its ETag says what a decision was based on."""
+    record = await _visible(escalation_id, who, services, Role.VIEWER)
+    return _answer(record, response)
+
+
+@router.post("/{escalation_id}/claim", operation_id="claim", responses=documented(404, 409))
+async def claim(
+    escalation_id: EscalationId, who: Asker, services: Use, response: Response
+) -> shapes.EscalationShape:
+    """Take it: one of those who try at once gets it."""
+    record = await _visible(escalation_id, who, services, Role.OPERATOR)
+    return _answer(await services.escalations.claim(record.id, by=who.name), response)
+
+
+@router.post("/{escalation_id}/release", operation_id="release", responses=documented(404, 409))
+async def release(
+    escalation_id: EscalationId, who: Asker, services: Use, response: Response
+) -> shapes.EscalationShape:
+    """Give it back to the queue."""
+    record = await _visible(escalation_id, who, services, Role.OPERATOR)
+    return _answer(await services.escalations.release(record.id, by=who.name), response)
+
+
+@router.post("/{escalation_id}/retry", operation_id="retry", responses=_DECISION)
+async def retry(
+    escalation_id: EscalationId,
+    wish: shapes.Decide,
+    who: Asker,
+    services: Use,
+    if_match: IfMatch = None,
+) -> shapes.Decided:
+    """Try the stuck call again, with the same key and bytes."""
+    return await _decide(escalation_id, wish, "retried", events.Retried(), if_match, who, services)
+
+
+@router.post("/{escalation_id}/resolve", operation_id="resolve", responses=_DECISION)
+async def resolve(
+    escalation_id: EscalationId,
+    wish: shapes.Resolve,
+    who: Asker,
+    services: Use,
+    if_match: IfMatch = None,
+) -> shapes.Decided:
+    """You vouch that the stuck call is done (or certainly did nothing); the rest goes on."""
+    event = events.Resolved(landed=wish.landed)
+    return await _decide(escalation_id, wish, "resolved", event, if_match, who, services)
+
+
+@router.post("/{escalation_id}/skip", operation_id="skip", responses=_DECISION)
+async def skip(
+    escalation_id: EscalationId,
+    wish: shapes.Decide,
+    who: Asker,
+    services: Use,
+    if_match: IfMatch = None,
+) -> shapes.Decided:
+    """Leave the stuck undo's effect standing; the remaining undos go on."""
+    return await _decide(escalation_id, wish, "skipped", events.Skipped(), if_match, who, services)
+
+
+@router.post("/{escalation_id}/abandon", operation_id="abandon", responses=_DECISION)
+async def abandon(
+    escalation_id: EscalationId,
+    wish: shapes.Decide,
+    who: Asker,
+    services: Use,
+    if_match: IfMatch = None,
+) -> shapes.Decided:
+    """End the run where it is. Final."""
+    event = events.Abandoned()
+    return await _decide(escalation_id, wish, "abandoned", event, if_match, who, services)
+
+
+async def _decide(
+    escalation_id: str,
+    wish: shapes.Decide,
+    resolution: str,
+    event: events.Event,
+    if_match: str | None,
+    who: Principal,
+    services: Services,
+) -> shapes.Decided:
+    """One of two who decide at once wins: the tag is compared here, the state in the database."""
+    record = await _visible(escalation_id, who, services, Role.OPERATOR)
+    require_match(if_match, reading.escalation_tag(record), "the escalation")
+    seen = None if if_match is None or "*" in if_match else record
+    act = Act(resolution=resolution, event=event, by=who.name, reason=wish.reason, seen=seen)
+    status = await services.escalations.act(record.id, act)
+    return shapes.Decided(escalation_id=record.id, run_id=record.run_id, run_status=status)
+
+
+def _answer(record: EscalationRecord, response: Response) -> shapes.EscalationShape:
+    response.headers["ETag"] = reading.escalation_tag(record)
+    return reading.escalation(record)
+
+
+async def _visible(
+    escalation_id: str, who: Principal, services: Services, role: Role
+) -> EscalationRecord:
+    """It, if it exists for who asks. Raises NotAllowed, NotFound."""
+    who.require(role)
+    try:
+        record = await services.escalations.show(escalation_id)
+    except NotFound:
+        raise hidden("escalation", escalation_id) from None
+    if not who.sees(record.tenant):
+        raise hidden("escalation", escalation_id)
+    return record

@@ -1,0 +1,72 @@
+"""Before anything else: who may talk to a face without keys, and how much may be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from orchestrator.api.problems import TooLarge, problem_response
+from orchestrator.errors import NotAllowed, OrchestratorError, Problem
+
+
+class LocalOnly:
+    """For a face without keys: pages of other sites, and names that were bent here, are refused.
+
+    A browser on this machine runs the pages of strangers; without this check they could send
+    requests to loopback (cross-site request forgery, DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+        self._app, self._names = app, frozenset(names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refused := self._refused(scope)) is not None:
+            await problem_response(refused)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _refused(self, scope: Scope) -> OrchestratorError | None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        if _name_of(f"//{host}") not in self._names:
+            return _not_allowed("header Host", host, "this machine")
+        origin = headers.get(b"origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return _not_allowed("header Origin", origin, "this machine's own pages")
+        return None
+
+
+def _name_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _not_allowed(place: str, found: str, wanted: str) -> NotAllowed:
+    problem = Problem(place=place, found=found[:200] or "nothing", wanted=wanted)
+    return NotAllowed(
+        "the request comes from elsewhere, and no keys are asked for", problems=[problem]
+    )
+
+
+class AnnouncedSize:
+    """A body that says it is too large is refused in our words; FastAPI's limit counts the rest."""
+
+    def __init__(self, app: ASGIApp, *, most: int, streamed: Collection[str]) -> None:
+        self._app, self._most, self._streamed = app, most, frozenset(streamed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in self._streamed:
+            announced = dict(scope["headers"]).get(b"content-length", b"0")
+            if announced.isdigit() and int(announced) > self._most:
+                problem = Problem(
+                    place="body", found=f"{int(announced)} bytes",
+                    wanted=f"at most {self._most} bytes",
+                )  # fmt: skip
+                refused = TooLarge("the body is too large", problems=[problem])
+                await problem_response(refused)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,0 +1,98 @@
+"""From records to the shapes of the REST face."""
+
+from __future__ import annotations
+
+from orchestrator.api import shapes
+from orchestrator.ports import EscalationRecord, RunRecord, WorkflowVersion
+from orchestrator.service.apis import ApiView
+from orchestrator.service.runs import ChainLink, RunView
+
+
+def workflow_summary(version: WorkflowVersion) -> shapes.WorkflowSummary:
+    """A version in one line."""
+    return shapes.WorkflowSummary.model_validate(_workflow_fields(version))
+
+
+def workflow_detail(version: WorkflowVersion) -> shapes.WorkflowDetail:
+    """A version with its plan."""
+    plan = version.plan
+    steps = [
+        shapes.PlannedStep(
+            id=step.id, label=step.call.label, api=step.call.api, effects=step.call.effects,
+            pivot=step.pivot, no_undo_reason=step.no_compensation_reason,
+            undo=None if step.compensation is None else shapes.Undo(
+                label=step.compensation.call.label, kind=step.compensation.kind
+            ),
+        )
+        for step in plan.steps
+    ]  # fmt: skip
+    return shapes.WorkflowDetail.model_validate({
+        **_workflow_fields(version), "inputs": dict(plan.inputs_schema),
+        "outputs": list(plan.outputs), "deadline_seconds": plan.deadline_seconds, "plan": steps,
+    })  # fmt: skip
+
+
+def _workflow_fields(version: WorkflowVersion) -> dict[str, object]:
+    plan = version.plan
+    return {
+        "name": version.workflow, "version": version.version, "title": plan.title,
+        "lane": plan.lane, "steps": len(plan.steps), "digest": plan.digest,
+        "published_at": version.published_at, "published_by": version.published_by,
+    }  # fmt: skip
+
+
+def run_summary(run: RunRecord) -> shapes.RunSummary:
+    """A run without its payloads."""
+    return shapes.RunSummary.model_validate(run)
+
+
+def run_detail(run: RunRecord) -> shapes.RunDetail:
+    """A run with what went in and came out."""
+    return shapes.RunDetail.model_validate(run)
+
+
+def run_tag(run: RunRecord) -> str:
+    """The entity tag of a run as it is now."""
+    return f'"{run.epoch}.{run.audit_seq}.{run.status}"'
+
+
+def chain(view: RunView) -> shapes.Chain:
+    """All links of a run."""
+    return shapes.Chain(
+        forward=[_link(each) for each in view.forward],
+        backward=[_link(each) for each in view.backward],
+    )
+
+
+def _link(link: ChainLink) -> shapes.LinkShape:
+    record = link.record
+    return shapes.LinkShape(
+        step=link.step_id, label=link.label, direction=link.direction, kind=link.kind,
+        pivot=link.pivot, status=record.link.status, in_doubt=record.link.doubt,
+        sequence=link.sequence, started_at=record.started_at, finished_at=record.finished_at,
+        outputs=None if record.outputs is None else dict(record.outputs), error=record.error,
+        attempts=[shapes.AttemptShape.model_validate(each) for each in link.attempts],
+    )  # fmt: skip
+
+
+def escalation(record: EscalationRecord) -> shapes.EscalationShape:
+    """A dead letter."""
+    return shapes.EscalationShape.model_validate(record)
+
+
+def escalation_tag(record: EscalationRecord) -> str:
+    """The entity tag of an escalation: another as soon as somebody takes it or decides."""
+    if record.closed_at is not None:
+        return '"closed"'
+    claimed = record.claimed_at
+    return '"open"' if claimed is None else f'"claimed-{int(claimed.timestamp() * 1_000_000)}"'
+
+
+def api(view: ApiView) -> shapes.ApiShape:
+    """How an API may be used now."""
+    return shapes.ApiShape.model_validate(view)
+
+
+def api_tag(view: ApiView) -> str:
+    """The entity tag of an API's configuration as operators have changed it."""
+    return f'"{view.version}"'

@@ -1,0 +1,296 @@
+"""`/v1/runs`: start runs, look at them, wait for them, cancel them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import AwareDatetime, BeforeValidator
+
+from orchestrator.api import bulk, reading, shapes
+from orchestrator.api.asking import (
+    TEXT,
+    Asker,
+    Cursor,
+    Limit,
+    RunId,
+    Tenant,
+    Use,
+    hidden,
+)
+from orchestrator.api.problems import documented
+from orchestrator.api.wishes import submission_of
+from orchestrator.core.states import SETTLED, RunStatus
+from orchestrator.errors import NotFound, Problem, RefusedError
+from orchestrator.ports import Role, RunFilter, RunRecord
+from orchestrator.wiring import Services
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=documented(400, 401, 403, 422, 503))
+
+LONGEST_WAIT = 60.0
+KEEP_ALIVE = 15.0
+"""Seconds between signs of life on a stream, so that proxies leave it open."""
+MOST_RECORDS = 1000
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1, max_length=200, pattern=TEXT,
+        description="The same key with the same request is the same run; with another, 409.",
+    ),
+]  # fmt: skip
+
+
+async def visible_run(run_id: RunId, who: Asker, services: Use) -> RunRecord:
+    """The run; another tenant's does not exist for who asks. Raises NotAllowed, NotFound."""
+    who.require(Role.VIEWER)
+    try:
+        run = await services.runs.get(run_id)
+    except NotFound:
+        raise hidden("run", run_id) from None
+    if not who.sees(run.tenant):
+        raise hidden("run", run_id)
+    return run
+
+
+async def operator(who: Asker) -> None:
+    """Raises NotAllowed for who is none; before anything is looked up."""
+    who.require(Role.OPERATOR)
+
+
+Run = Annotated[RunRecord, Depends(visible_run)]
+WaitSeconds = Annotated[
+    float, Query(ge=0, le=LONGEST_WAIT, description="Answer when it has settled, or after these.")
+]
+
+
+# --- start ----------------------------------------------------------------------------------------
+
+
+@router.post(
+    "",
+    operation_id="submitRun",
+    status_code=201,
+    responses={
+        200: {"description": "The key was used before, for this run", "model": shapes.Submitted},
+        **documented(404, 409, 429),
+    },
+)
+async def submit_run(
+    wish: shapes.Submit,
+    who: Asker,
+    services: Use,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> shapes.Submitted:
+    """Start one run. It is accepted for good when this is answered."""
+    who.require(Role.SUBMITTER)
+    try:
+        (accepted,) = await services.submitter.submit([submission_of(wish, who, idempotency_key)])
+    except RefusedError as error:
+        raise _of_the_only_one(error) from error
+    response.headers["Location"] = f"/v1/runs/{accepted.run_id}"
+    if accepted.repeated:
+        response.status_code = 200
+    return shapes.Submitted(run_id=accepted.run_id, repeated=accepted.repeated)
+
+
+@router.post(
+    ":bulk",
+    operation_id="submitRuns",
+    response_class=bulk.Lines,
+    max_body_size=bulk.LARGEST_BODY,
+    responses={
+        200: {
+            "description": "One line for each line, in order: `{line, run_id, repeated}` or "
+            "`{line, problem}`",
+            "content": {bulk.MEDIA_TYPE: {"schema": {"type": "string"}}},
+        },
+        **documented(413, 415),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                bulk.MEDIA_TYPE: {
+                    "schema": {"type": "string"},
+                    "example": '{"workflow": "checkout", "inputs": {"order": "o-1"}, '
+                    '"idempotency_key": "o-1"}\n',
+                }
+            },
+        }
+    },
+)
+async def submit_runs(request: Request, who: Asker, services: Use) -> bulk.Lines:
+    """Start many runs: one JSON object a line, as for one run, with its `idempotency_key` in it.
+
+    Lines are accepted while they arrive, a thousand at a time; each is answered for itself, so a
+    line that is refused holds up no other. Repeat with the same keys whatever was not answered.
+    """
+    who.require(Role.SUBMITTER)
+    bulk.require_lines(request.headers.get("content-type", ""))
+    answers = bulk.answers(bulk.lines(request.stream()), who, services.submitter)
+    return bulk.Lines(answers)
+
+
+def _of_the_only_one(error: RefusedError) -> RefusedError:
+    """The same error; its places need not say which of the submissions is meant."""
+    problems = [
+        Problem(
+            place=_place(each.place.removeprefix("submission 0, ")), found=each.found,
+            wanted=each.wanted,
+        )
+        for each in error.problems
+    ]  # fmt: skip
+    return type(error)(error.message, problems=problems)
+
+
+def _place(place: str) -> str:
+    """A pointer into the inputs as one into the body."""
+    return f"body /inputs{place}" if place.startswith("/") else place
+
+
+# --- look -----------------------------------------------------------------------------------------
+
+
+@router.get("", operation_id="listRuns")
+async def list_runs(
+    who: Asker,
+    services: Use,
+    *,
+    status: Annotated[list[RunStatus] | None, Query(description="Any of these.")] = None,
+    workflow: Annotated[str | None, Query(max_length=200, pattern=TEXT)] = None,
+    tenant: Tenant = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> shapes.Page[shapes.RunSummary]:
+    """A page of runs, newest first."""
+    who.require(Role.VIEWER)
+    found = await services.runs.list(RunFilter(
+        status=frozenset(status) if status else None, workflow=workflow,
+        tenant=who.tenant_of(tenant), before=cursor, limit=limit + 1,
+    ))  # fmt: skip
+    page = [reading.run_summary(each) for each in found[:limit]]
+    return shapes.Page(items=page, next=page[-1].id if len(found) > limit else None)
+
+
+def _as_rfc3339_has_it(given: object) -> object:
+    """Pydantic would take numbers for seconds since 1970."""
+    if isinstance(given, str) and not given[:5].endswith("-"):
+        raise ValueError("a time as RFC 3339 has it: 2026-01-31T12:00:00Z")
+    return given
+
+
+@router.get("/counts", operation_id="countRuns")
+async def count_runs(
+    who: Asker,
+    services: Use,
+    since: Annotated[
+        AwareDatetime | None,
+        BeforeValidator(_as_rfc3339_has_it),
+        Query(description="Leave out ended runs accepted before."),
+    ] = None,
+) -> shapes.Counts:
+    """How many runs are in each status."""
+    who.require(Role.VIEWER)
+    who.require_all_tenants()
+    counts = await services.runs.count_by_status(since=since)
+    return shapes.Counts(since=since, runs=counts)
+
+
+@router.get("/{run_id}", operation_id="showRun", responses={304: {}, **documented(404)})
+async def show_run(
+    run: Run,
+    services: Use,
+    response: Response,
+    if_none_match: Annotated[str | None, Header()] = None,
+    wait: WaitSeconds = 0.0,
+) -> shapes.RunDetail:
+    """One run; with `wait`, once it has settled or after these seconds, whatever comes first."""
+    if wait:
+        run = await settled(services, run, wait)
+    tag = reading.run_tag(run)
+    response.headers["ETag"] = tag
+    if if_none_match is not None and tag in if_none_match:
+        response.status_code = 304
+    return reading.run_detail(run)
+
+
+@router.get("/{run_id}/chain", operation_id="showChain", responses=documented(404))
+async def show_chain(run: Run, services: Use) -> shapes.Chain:
+    """Its steps and undos, each with its attempts."""
+    return reading.chain(await services.runs.show(run.id))
+
+
+@router.get("/{run_id}/audit", operation_id="showAudit", responses=documented(404))
+async def show_audit(
+    run: Run,
+    services: Use,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Records above this seq.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MOST_RECORDS)] = MOST_RECORDS,
+) -> shapes.Page[shapes.AuditShape]:
+    """What happened to it, oldest first; `next` is the `after` of the page that follows."""
+    found = await services.runs.audit(run.id, after=after, limit=limit + 1)
+    page = [shapes.AuditShape.model_validate(each) for each in found[:limit]]
+    return shapes.Page(items=page, next=str(page[-1].seq) if len(found) > limit else None)
+
+
+@router.get(
+    "/{run_id}/events",
+    operation_id="followRun",
+    response_class=EventSourceResponse,
+    responses=documented(404),
+)
+async def follow_run(
+    run: Run,
+    services: Use,
+    last_event_id: Annotated[int | None, Header(ge=0, le=2**31 - 1)] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Its audit as server-sent events, while it happens, until the run has settled.
+
+    An event's id is its record's `seq`; who comes back with Last-Event-ID misses nothing. The last
+    event is `settled`, with the run.
+    """
+    seen = last_event_id or 0
+    while True:
+        run = await services.runs.get(run.id)
+        for record in await services.runs.audit(run.id, after=seen):
+            seen = record.seq
+            shape = shapes.AuditShape.model_validate(record)
+            yield ServerSentEvent(data=shape, event="audit", id=str(seen))
+        if run.status in SETTLED and seen >= run.audit_seq:
+            yield ServerSentEvent(data=reading.run_detail(run), event="settled", id=str(seen))
+            return
+        if await services.watch.changed(run.id, after=seen, seconds=KEEP_ALIVE) is None:
+            yield ServerSentEvent(comment="still here")
+
+
+# --- act ------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/{run_id}/cancel",
+    operation_id="cancelRun",
+    status_code=202,
+    responses=documented(404, 409),
+    dependencies=[Depends(operator)],
+)
+async def cancel_run(run: Run, wish: shapes.Cancel, who: Asker, services: Use) -> shapes.RunDetail:
+    """Ask for its end. What was done is undone, unless `mode` is `stop`."""
+    return reading.run_detail(
+        await services.runs.cancel(run.id, mode=wish.mode, reason=wish.reason, by=who.name)
+    )
+
+
+async def settled(services: Services, run: RunRecord, seconds: float) -> RunRecord:
+    """The run once it has settled, or as it is when time is over."""
+    loop_time = asyncio.get_running_loop().time
+    until = loop_time() + seconds
+    while run.status not in SETTLED and (left := until - loop_time()) > 0:
+        if await services.watch.changed(run.id, after=run.audit_seq, seconds=left) is None:
+            break
+        run = await services.runs.get(run.id)
+    return run

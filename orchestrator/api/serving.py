@@ -1,0 +1,40 @@
+"""Run the REST face as a process."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from orchestrator.api.app import make_app
+from orchestrator.embedded.address import is_loopback
+from orchestrator.errors import InvalidSetting, Problem
+from orchestrator.settings import Settings
+from orchestrator.wiring import open_services, version
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises InvalidSetting where anybody could reach it keyless."""
+    require_keys_elsewhere(settings)
+    app = make_app(
+        lambda: open_services(settings), version=version(), wants_keys=wants_keys(settings),
+        max_input_bytes=settings.max_input_bytes,
+    )  # fmt: skip
+    uvicorn.run(
+        app, host=settings.api_address, port=settings.api_port, log_config=None,
+        access_log=False, timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),
+        server_header=False,
+    )  # fmt: skip
+
+
+def wants_keys(settings: Settings) -> bool:
+    """Whether each request has to show a key."""
+    return settings.api_auth == "keys"
+
+
+def require_keys_elsewhere(settings: Settings) -> None:
+    """Without keys only loopback is served. Raises InvalidSetting."""
+    if not wants_keys(settings) and not is_loopback(settings.api_address):
+        problem = Problem(
+            place="setting api_auth", found=f"none, with api_address {settings.api_address}",
+            wanted="keys (make one: orchestrator keys create NAME), or a loopback address",
+        )  # fmt: skip
+        raise InvalidSetting("the API was not started", problems=[problem])

@@ -1,0 +1,340 @@
+"""What the REST face answers with: documented, typed, and apart from how things are kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.core.events import CancelMode
+from orchestrator.core.exchange import Outcome
+from orchestrator.core.plan import Effects
+from orchestrator.core.states import Direction, LinkStatus, RunStatus
+from orchestrator.ports import Role
+
+T = TypeVar("T")
+_RUN = "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10"
+
+
+class Shape(BaseModel):
+    """Base: read off records, never changed."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class Page(Shape, Generic[T]):
+    """Some of many things. `next` is the cursor of the page that follows; null: there is none."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class Me(Shape):
+    """Whom the request's key stands for."""
+
+    name: str
+    role: Role
+    tenant: str | None = Field(description="The only tenant it reaches; null: all.")
+
+
+# --- workflows ------------------------------------------------------------------------------------
+
+
+class WorkflowSummary(Shape):
+    """The latest version of a workflow, or one of its versions."""
+
+    name: str
+    version: int
+    title: str
+    lane: str
+    steps: int
+    digest: str
+    published_at: datetime
+    published_by: str
+
+
+class Undo(Shape):
+    """What undoes a step."""
+
+    label: str
+    kind: str = Field(description="`reverse` restores; `follow-up` makes amends.")
+
+
+class PlannedStep(Shape):
+    """A step as the workflow has it."""
+
+    id: str
+    label: str
+    api: str
+    effects: Effects
+    pivot: bool
+    undo: Undo | None
+    no_undo_reason: str | None
+
+
+class WorkflowDetail(WorkflowSummary):
+    """One version with its steps and what it takes and gives."""
+
+    inputs: dict[str, Any] = Field(description="JSON Schema.")
+    outputs: list[str]
+    deadline_seconds: float | None
+    plan: list[PlannedStep]
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+class Submit(BaseModel):
+    """A run that is wanted."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"workflow": "checkout", "inputs": {"order": "o-1", "amount": 120}}]
+        },
+    )
+
+    workflow: str = Field(min_length=1, max_length=200)
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="null: the latest")
+    tenant: str | None = Field(default=None, min_length=1, max_length=200)
+    actor: str | None = Field(default=None, max_length=200, description="On whose behalf.")
+    priority: int = Field(default=0, ge=-1000, le=1000)
+    deadline_seconds: float | None = Field(default=None, gt=0, le=315_360_000)
+
+
+class SubmitLine(Submit):
+    """A line of a bulk submission: the key stands in it."""
+
+    idempotency_key: str | None = Field(default=None, min_length=1, max_length=200)
+
+
+class Submitted(Shape):
+    """The answer to a submission. `repeated`: the key was used before, for the same run."""
+
+    run_id: str = Field(examples=[_RUN])
+    repeated: bool
+
+
+class RunSummary(Shape):
+    """A run without its payloads."""
+
+    id: str = Field(examples=[_RUN])
+    workflow: str
+    version: int
+    tenant: str
+    actor: str
+    lane: str
+    priority: int
+    status: RunStatus
+    direction: Direction
+    cause: str = Field(description="Why it turned back or stopped.")
+    idempotency_key: str
+    cancel: CancelMode | None
+    owner: str | None = Field(description="The worker that drives it now.")
+    created_at: datetime
+    started_at: datetime | None
+    settled_at: datetime | None
+    wake_at: datetime | None
+    deadline_at: datetime | None
+    audit_seq: int = Field(description="Number of its latest audit record.")
+
+
+class RunDetail(RunSummary):
+    """A run with what went in and came out."""
+
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] | None
+
+
+class AttemptShape(Shape):
+    """One try of a link, or a question whether it landed."""
+
+    number: int
+    kind: str
+    outcome: Outcome
+    reason: str
+    status_code: int | None
+    started_at: datetime
+    finished_at: datetime
+    worker: str
+
+
+class LinkShape(Shape):
+    """A link of the run's chain: a step's forward action, or its undo."""
+
+    step: str
+    label: str
+    direction: Direction
+    kind: str
+    pivot: bool
+    status: LinkStatus
+    in_doubt: bool
+    sequence: int | None = Field(description="Place in the order of completion.")
+    started_at: datetime | None
+    finished_at: datetime | None
+    outputs: dict[str, Any] | None
+    error: str | None
+    attempts: list[AttemptShape]
+
+
+class Chain(Shape):
+    """All links: forward in the order of the workflow, the undos in their own."""
+
+    forward: list[LinkShape]
+    backward: list[LinkShape]
+
+
+class AuditShape(Shape):
+    """One thing that happened."""
+
+    seq: int
+    at: datetime
+    kind: str = Field(examples=["step.landed"])
+    actor: str
+    data: dict[str, Any]
+
+
+class Cancel(BaseModel):
+    """A wish that a run ends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=2000, description="Why; kept in the audit.")
+    mode: CancelMode = Field(
+        default=CancelMode.UNDO, description="`stop` leaves what is done as it is."
+    )
+
+
+class Counts(Shape):
+    """Runs by status; of those that have ended, the ones accepted since `since`."""
+
+    since: datetime | None
+    runs: dict[RunStatus, int]
+
+
+# --- escalations ----------------------------------------------------------------------------------
+
+
+class EscalationShape(Shape):
+    """A run that needs a person."""
+
+    id: str
+    run_id: str
+    workflow: str
+    tenant: str
+    reason: str
+    detail: str
+    step_id: str | None
+    direction: Direction
+    context: dict[str, Any] = Field(description="What is known to be done, undone and unknown.")
+    opened_at: datetime
+    claimed_by: str | None
+    claimed_at: datetime | None
+    closed_at: datetime | None
+    resolution: str | None
+    closed_by: str | None
+    closing_reason: str | None
+
+
+class Decide(BaseModel):
+    """A decision on an escalation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(
+        min_length=1, max_length=2000, pattern=r"\S",
+        description="Why, and the evidence; kept in the audit.",
+    )  # fmt: skip
+
+
+class Resolve(Decide):
+    """You vouch for the stuck call."""
+
+    landed: bool = Field(default=True, description="false: it certainly did nothing.")
+
+
+class Decided(Shape):
+    """What became of the run."""
+
+    escalation_id: str
+    run_id: str
+    run_status: RunStatus
+
+
+# --- APIs, workers, queues ------------------------------------------------------------------------
+
+
+class ApiChangeShape(Shape):
+    """A change that somebody made while workers ran."""
+
+    version: int
+    kind: str
+    at: datetime
+    by: str
+    reason: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class ApiFieldShape(Shape):
+    """What holds of one field, and where it comes from."""
+
+    name: str
+    value: Any
+    origin: str
+    change: ApiChangeShape | None
+
+
+class ApiShape(Shape):
+    """How an API may be used now."""
+
+    api: str
+    version: int = Field(description="Number of its latest change; 0: there was none.")
+    held: ApiChangeShape | None
+    fields: list[ApiFieldShape]
+    changes: list[ApiChangeShape]
+
+
+class ChangeApi(BaseModel):
+    """Fields to override, and overrides to take back."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"set": {"rate": "50/second"}, "reason": "slow today"}]},
+    )
+
+    reason: str = Field(min_length=1, max_length=2000)
+    set: dict[str, Any] = Field(default_factory=dict, description="As in a file of config/apis.")
+    reset: list[str] = Field(default_factory=list)
+
+
+class WorkerShape(Shape):
+    """A worker process."""
+
+    id: str
+    name: str
+    pid: int
+    started_at: datetime
+    heartbeat_at: datetime
+    active_runs: int
+    reserved: int = Field(description="Messages that it has taken and not looked at yet.")
+    version: str
+
+
+class QueueShape(Shape):
+    """One queue as broker and table see it."""
+
+    name: str
+    messages: int = Field(description="On the broker.")
+    due: int = Field(description="Runs in the table that a message should stand for.")
+    owned: int = Field(description="Runs in a worker's hands.")
+    parked: int = Field(description="Runs that wait for a time.")
+    oldest_due_seconds: float | None
+
+
+class Health(Shape):
+    """Whether this process can do its work."""
+
+    status: str = Field(examples=["ok"])

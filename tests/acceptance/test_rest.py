@@ -1,0 +1,102 @@
+"""`orchestrator api` as a process, beside real workers; and what its document promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orchestrator.embedded.address import free_port
+from tests.acceptance.conftest import Deployment, end, wait_until
+
+CHECKER = str(Path(sys.executable).with_name("schemathesis"))
+NOT_CHECKED = (
+    # Starlette's Allow header knows one route's methods, not those of all routes at a path.
+    "allow_header_conformance",
+    # What is valid is decided by each workflow's and each API's own schema as well.
+    "positive_data_acceptance",
+)
+
+
+@dataclass(frozen=True)
+class Face:
+    url: str
+    key: str
+
+    def client(self) -> httpx.Client:
+        headers = {"authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def face(running: Deployment) -> Iterator[Face]:
+    """One that wants keys, beside a worker."""
+    port = free_port()
+    running.env["ORCHESTRATOR_API_AUTH"] = "keys"
+    key = running.ask("keys", "create", "tester", "--role", "admin")["key"]
+    process = running.start("api", "--port", str(port))
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: _is_ready(url), "the API")
+        yield Face(url=url, key=key)
+    finally:
+        end(process)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_run_from_submission_to_its_end(running: Deployment, face: Face) -> None:
+    folder = running.notes / "rest"
+    folder.mkdir()
+    with face.client() as client:
+        made = client.post(
+            "/v1/runs",
+            json={"workflow": "notes", "inputs": {"folder": str(folder)}},
+        )
+        assert made.status_code == 201, made.text
+        run = client.get(made.headers["location"], params={"wait": 20}).json()
+        assert (run["status"], run["actor"]) == ("succeeded", "tester")
+        events = client.get(f"{made.headers['location']}/events").text
+        assert "run.succeeded" in events
+        assert events.rstrip().splitlines()[-1].startswith("id: ") or "event: settled" in events
+    shown = running.ask("runs", "show", run["id"])
+    assert shown["run"]["status"] == "succeeded"
+    assert face.key not in str(running.ask("keys", "list"))
+
+
+def test_its_document_holds_for_whatever_is_sent(face: Face, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            CHECKER, "run", f"{face.url}/openapi.json", "--header",
+            f"Authorization: Bearer {face.key}", "--max-examples", "6", "--seed", "1",
+            "--generation-deterministic", "--exclude-operation-id", "followRun",
+            "--exclude-operation-id", "submitRuns", "--no-color",
+            "--exclude-checks", ",".join(NOT_CHECKED),
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert "Tested: 29" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_document_is_printed_without_a_server(deployment: Deployment) -> None:
+    document = deployment.run("openapi").data
+    assert document["openapi"].startswith("3.1")
+    assert "/v1/runs:bulk" in document["paths"]
+
+
+def test_without_keys_only_this_machine_is_served(deployment: Deployment) -> None:
+    said = deployment.run("api", "--address", "0.0.0.0", "--port", str(free_port()))
+    assert said.code == 3
+    assert "setting api_auth" in said.err
+    assert "orchestrator keys create" in said.err

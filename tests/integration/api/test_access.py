@@ -1,0 +1,148 @@
+"""Who may ask what: every operation by every role and tenant, and a face without keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from orchestrator.ports import Role
+from orchestrator.service import access
+from tests.integration.api.conftest import Face
+
+NOBODY = "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10"
+WHY = {"reason": "x"}
+LEAST = {
+    "showMe": Role.VIEWER, "listWorkflows": Role.VIEWER, "showWorkflow": Role.VIEWER,
+    "listVersions": Role.VIEWER, "showDocument": Role.VIEWER, "listRuns": Role.VIEWER,
+    "countRuns": Role.VIEWER, "showRun": Role.VIEWER, "showChain": Role.VIEWER,
+    "showAudit": Role.VIEWER, "followRun": Role.VIEWER, "submitRun": Role.SUBMITTER,
+    "submitRuns": Role.SUBMITTER, "cancelRun": Role.OPERATOR, "listEscalations": Role.VIEWER,
+    "showEscalation": Role.VIEWER, "claim": Role.OPERATOR, "release": Role.OPERATOR,
+    "retry": Role.OPERATOR, "resolve": Role.OPERATOR, "skip": Role.OPERATOR,
+    "abandon": Role.OPERATOR, "listApis": Role.VIEWER, "showApi": Role.VIEWER,
+    "changeApi": Role.ADMIN, "holdApi": Role.OPERATOR, "releaseApi": Role.OPERATOR,
+    "listWorkers": Role.VIEWER, "listQueues": Role.VIEWER,
+}  # fmt: skip
+OPEN_TO_ALL = {"isAlive", "isReady"}
+OF_ALL_TENANTS = {
+    "countRuns", "listApis", "showApi", "changeApi", "holdApi", "releaseApi", "listWorkers",
+    "listQueues",
+}  # fmt: skip
+BODIES: dict[str, Any] = {
+    "submitRun": {"workflow": "payments"}, "changeApi": {"set": {"rate": "x"}, "reason": "x"},
+}  # fmt: skip
+
+
+def operations(face: Face) -> list[tuple[str, str, str]]:
+    paths = face.app.openapi()["paths"]
+    return [
+        (method, path, operation["operationId"])
+        for path, item in paths.items()
+        for method, operation in item.items()
+    ]
+
+
+async def ask(
+    client: httpx.AsyncClient, face: Face, operation: tuple[str, str, str], **ids: str
+) -> httpx.Response:
+    method, path, name = operation
+    names = {"name": "payments", "version": "1", "api": "stripe", **ids}
+    body = BODIES.get(name, WHY) if method in {"post", "patch"} else None
+    headers = {"if-match": "*"}
+    if name == "submitRuns":
+        body, headers = None, {"content-type": "application/x-ndjson"}
+    url = path.format_map({"run_id": NOBODY, "escalation_id": NOBODY, **names})
+    return await client.request(method, url, json=body, headers=headers)
+
+
+async def test_every_operation_has_its_least_role(face: Face) -> None:
+    asked = {name for _, _, name in operations(face)}
+    assert asked == {*LEAST, *OPEN_TO_ALL}
+    for role in Role:
+        client = await face.asker(role)
+        for operation in operations(face):
+            answer = await ask(client, face, operation)
+            refused = operation[2] in LEAST and not role.covers(LEAST[operation[2]])
+            assert (answer.status_code == 403) is refused, (role, operation, answer.text)
+            assert answer.status_code < 500, answer.text
+
+
+@pytest.mark.parametrize("shown", [None, "nonsense", f"ork_{'0' * 32}_{'x' * 43}"])
+async def test_nobody_gets_in_without_a_key(face: Face, shown: str | None) -> None:
+    client = face.client(shown)
+    for operation in operations(face):
+        answer = await ask(client, face, operation)
+        if operation[2] in OPEN_TO_ALL:
+            assert answer.status_code == 200
+        else:
+            assert answer.status_code == 401, operation
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert shown is None or shown not in answer.text
+
+
+async def test_another_tenants_things_do_not_exist(face: Face) -> None:
+    escalation_id, run_id = await face.stuck(tenant="acme")
+    ids = {"run_id": run_id, "escalation_id": escalation_id}
+    ours, theirs = (
+        await face.asker(Role.ADMIN, tenant="acme"), await face.asker(Role.ADMIN, tenant="zeta")
+    )  # fmt: skip
+    for operation in operations(face):
+        name = operation[2]
+        answer = await ask(theirs, face, operation, **ids)
+        if name in OF_ALL_TENANTS:
+            assert answer.status_code == 403, (operation, answer.text)
+        elif "{run_id}" in operation[1] or "{escalation_id}" in operation[1]:
+            assert answer.status_code == 404, (operation, answer.text)
+            unknown = await ask(theirs, face, operation)
+            of_theirs = answer.text.replace(run_id, NOBODY).replace(escalation_id, NOBODY)
+            assert of_theirs == unknown.text
+        else:
+            assert run_id not in answer.text
+    assert (await ours.get(f"/v1/runs/{run_id}")).status_code == 200
+    assert (await ours.get(f"/v1/escalations/{escalation_id}")).status_code == 200
+    for listed in ("/v1/runs", "/v1/escalations"):
+        assert len((await ours.get(listed)).json()["items"]) == 1
+        assert (await theirs.get(listed)).json()["items"] == []
+        assert (await theirs.get(listed, params={"tenant": "acme"})).status_code == 403
+    wish = {"workflow": "payments", "inputs": {}, "tenant": "acme"}
+    assert (await theirs.post("/v1/runs", json=wish)).status_code == 403
+
+
+async def test_a_revoked_key_soon_is_good_for_nothing(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, text = await face.services.access.create(
+        "eve", role=Role.VIEWER, tenant=None, lives_seconds=None, by="root"
+    )
+    client = face.client(text)
+    assert (await client.get("/v1/me")).json()["name"] == "eve"
+    await face.services.access.revoke(key.id, by="root")
+    assert (await client.get("/v1/me")).status_code == 200  # it is trusted for a few seconds
+    monkeypatch.setattr(access, "TRUSTED_SECONDS", 0.0)
+    face.services.access.forget()
+    assert (await client.get("/v1/me")).status_code == 401
+    assert text[-43:] not in str(await face.services.access.list())
+
+
+@pytest.mark.parametrize(
+    ("headers", "place"),
+    [
+        ({"host": "evil.example"}, "header Host"),
+        ({"host": "localhost.evil.example:8400"}, "header Host"),
+        ({"host": "[bad"}, "header Host"),
+        ({"origin": "https://evil.example"}, "header Origin"),
+        ({"origin": "null"}, "header Origin"),
+    ],
+)
+async def test_without_keys_strangers_pages_are_refused(
+    open_face: Face, headers: dict[str, str], place: str
+) -> None:
+    client = open_face.client()
+    assert (await client.get("/v1/me")).json()["role"] == "admin"
+    own = {"host": "127.0.0.1:8400", "origin": "http://127.0.0.1:8400"}
+    assert (await client.get("/v1/me", headers=own)).status_code == 200
+    refused = await client.get("/v1/me", headers=headers)
+    assert refused.status_code == 403
+    assert refused.json()["problems"][0]["place"] == place

@@ -1,0 +1,138 @@
+"""Escalations and APIs over HTTP: one of two who decide at once wins, and the other is told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from orchestrator.ports import Role
+from tests.integration.api.conftest import Face
+
+WHY = {"reason": "seen at the bank: charged once"}
+
+
+@pytest.fixture
+async def ada(face: Face) -> httpx.AsyncClient:
+    return await face.asker(Role.OPERATOR)
+
+
+async def test_claim_decide_and_be_told(face: Face, ada: httpx.AsyncClient) -> None:
+    escalation_id, run_id = await face.stuck()
+    url = f"/v1/escalations/{escalation_id}"
+    seen = await ada.get(url)
+    assert seen.json()["context"] == {"unknown": ["customer"]}
+    claimed = await ada.post(f"{url}/claim")
+    assert claimed.json()["claimed_by"] == "ada"
+    assert claimed.headers["etag"] != seen.headers["etag"]
+    assert (await ada.post(f"{url}/claim")).status_code == 409
+    stale = {"if-match": seen.headers["etag"]}
+    late = await ada.post(f"{url}/abandon", json=WHY, headers=stale)
+    assert (late.status_code, late.json()["problems"][0]["place"]) == (412, "header If-Match")
+    assert (await ada.post(f"{url}/abandon", json=WHY)).status_code == 428
+    now = {"if-match": claimed.headers["etag"]}
+    assert (await ada.post(f"{url}/abandon", json={"reason": " "}, headers=now)).status_code == 422
+    done = await ada.post(f"{url}/abandon", json=WHY, headers=now)
+    assert done.json() == {
+        "escalation_id": escalation_id, "run_id": run_id, "run_status": "abandoned"
+    }  # fmt: skip
+    closed = (await ada.get(url)).json()
+    assert (closed["closed_by"], closed["closing_reason"]) == ("ada", WHY["reason"])
+    again = await ada.post(f"{url}/abandon", json=WHY, headers={"if-match": "*"})
+    assert again.status_code == 409
+    audit = (await ada.get(f"/v1/runs/{run_id}/audit")).json()["items"]
+    assert "operator.abandoned" in [record["kind"] for record in audit]
+
+
+async def test_release_gives_it_back(face: Face, ada: httpx.AsyncClient) -> None:
+    escalation_id, _ = await face.stuck()
+    url = f"/v1/escalations/{escalation_id}"
+    assert (await ada.post(f"{url}/release")).status_code == 409
+    before = (await ada.get(url)).headers["etag"]
+    await ada.post(f"{url}/claim")
+    released = await ada.post(f"{url}/release")
+    assert (released.json()["claimed_by"], released.headers["etag"]) == (None, before)
+
+
+@pytest.mark.parametrize("tag", ["*", '"open"'])
+async def test_of_many_who_decide_at_once_one_wins(
+    face: Face, ada: httpx.AsyncClient, tag: str
+) -> None:
+    escalation_id, run_id = await face.stuck()
+    acts = ["retry", "resolve", "abandon", "retry", "resolve", "abandon"]
+    answers = await asyncio.gather(*(
+        ada.post(f"/v1/escalations/{escalation_id}/{act}", json=WHY, headers={"if-match": tag})
+        for act in acts
+    ))  # fmt: skip
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses[0] == 200
+    assert set(statuses[1:]) <= {409, 412}
+    audit = (await ada.get(f"/v1/runs/{run_id}/audit")).json()["items"]
+    assert len([r for r in audit if r["kind"].startswith("operator.")]) == 1
+
+
+async def test_a_decision_races_with_a_claim(face: Face, ada: httpx.AsyncClient) -> None:
+    """Whoever decides on what was open does not decide on what a colleague has just taken."""
+    for _ in range(5):
+        escalation_id, _ = await face.stuck()
+        url = f"/v1/escalations/{escalation_id}"
+        claimed, decided = await asyncio.gather(
+            ada.post(f"{url}/claim"),
+            ada.post(f"{url}/abandon", json=WHY, headers={"if-match": '"open"'}),
+        )
+        assert {claimed.status_code, decided.status_code} in ({200, 409}, {200, 412})
+
+
+async def test_an_open_list_in_pages(face: Face, ada: httpx.AsyncClient) -> None:
+    made = [(await face.stuck())[0] for _ in range(3)]
+    await ada.post(f"/v1/escalations/{made[0]}/abandon", json=WHY, headers={"if-match": "*"})
+    page = (await ada.get("/v1/escalations", params={"limit": 1})).json()
+    rest = (await ada.get("/v1/escalations", params={"cursor": page["next"]})).json()
+    assert [e["id"] for e in page["items"] + rest["items"]] == made[1:]
+    whole = (await ada.get("/v1/escalations", params={"state": "all"})).json()
+    assert [e["id"] for e in whole["items"]] == made
+
+
+async def test_apis_are_changed_held_and_released(face: Face) -> None:
+    boss = await face.asker(Role.ADMIN)
+    seen = await boss.get("/v1/apis/stripe")
+    assert seen.json()["version"] == 0
+    based = {"if-match": seen.headers["etag"]}
+    body = {"set": {"concurrency": 3}, "reason": "slow today"}
+    made = await boss.patch("/v1/apis/stripe", json=body, headers=based)
+    fields = {field["name"]: field for field in made.json()["fields"]}
+    assert (fields["concurrency"]["value"], fields["concurrency"]["change"]["by"]) == (3, "ada")
+    assert (await boss.patch("/v1/apis/stripe", json=body, headers=based)).status_code == 412
+    odd = await boss.patch("/v1/apis/stripe", json={"set": {"rate": "x"}, "reason": "y"})
+    assert odd.status_code == 422
+    assert (await boss.patch("/v1/apis/stripe", json={"reason": "y"})).status_code == 422
+    held = await boss.post("/v1/apis/stripe/hold", json=WHY)
+    assert held.json()["held"]["reason"] == WHY["reason"]
+    assert (await boss.post("/v1/apis/stripe/hold", json=WHY)).status_code == 409
+    released = await boss.post("/v1/apis/stripe/release", json=WHY)
+    assert released.json()["held"] is None
+    back = await boss.patch("/v1/apis/stripe", json={"reset": ["concurrency"], "reason": "ok"})
+    assert back.status_code == 200
+    assert (await boss.get("/v1/apis/nope")).status_code == 404
+    listed = (await boss.get("/v1/apis")).json()["items"]
+    assert {"kinto", "stripe"} <= {api["api"] for api in listed}
+
+
+async def test_workers_queues_workflows_and_health(face: Face, ada: httpx.AsyncClient) -> None:
+    await face.claimed(await face.accepted())
+    (worker,) = (await ada.get("/v1/workers")).json()["items"]
+    assert worker["id"] == "worker-me"
+    queues = (await ada.get("/v1/queues")).json()["items"]
+    assert {"default.forward", "default.compensation", "dead_letter"} == {q["name"] for q in queues}
+    (listed,) = (await ada.get("/v1/workflows")).json()["items"]
+    assert (listed["name"], listed["version"]) == ("payments", 1)
+    shown = (await ada.get("/v1/workflows/payments", params={"version": 1})).json()
+    assert shown["plan"][0]["id"] == face.version.plan.steps[0].id
+    assert shown["inputs"]["properties"]["deposit"]["minimum"] == 50
+    assert len((await ada.get("/v1/workflows/payments/versions")).json()["items"]) == 1
+    document = await ada.get("/v1/workflows/payments/versions/1/document")
+    assert "Deposit and balance" in document.text
+    anybody = face.client()
+    assert (await anybody.get("/health/live")).json() == {"status": "ok"}
+    assert (await anybody.get("/health/ready")).json() == {"status": "ok"}
