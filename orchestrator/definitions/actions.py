@@ -79,18 +79,19 @@ class Actions:
     def failed(self, judgement: Judgement, scope: Scope) -> Judgement:
         """A failure, with what the actions say to it.
 
-        Where none of them applies it is as the API's answer has it, but for a step that names its
-        retries itself: it has no others.
+        What may go better by itself (the API asks to come back later) is tried again first, as it
+        is where no action applies; but at once for an action with criteria that name this failure.
+        A step that names its retries itself has no others.
         """
         if self._is_silent:
             return judgement
-        retry, moves, any_applies = self._of_failure(scope)
+        retry, moves, is_named = self._of_failure(scope)
         if judgement.outcome is not Outcome.NOT_LANDED:
             return replace(judgement, moves=moves)
         after = judgement.retry_after_seconds
         if retry is not None and after is None:
             after = retry.after_seconds
-        if any_applies or self._retries:
+        if is_named or self._retries:
             judgement = replace(judgement, retryable=retry is not None, retry_after_seconds=after)
         return replace(judgement, moves=moves)
 
@@ -112,15 +113,18 @@ class Actions:
     # --- parts ------------------------------------------------------------------------------------
 
     def _of_failure(self, scope: Scope) -> tuple[Action | None, tuple[Move, ...], bool]:
-        """A retry of the request, the moves to try in turn after it, whether any applies."""
+        """A retry of the request, the moves to try in turn after it.
+
+        And whether the first action that applies has criteria, which then name this failure.
+        """
         retry: Action | None = None
         moves: list[Move] = []
-        any_applies = False
+        is_named: bool | None = None
         for level in self._failure:
             for action in level:
                 if not action.holds(scope):
                     continue
-                any_applies = True
+                is_named = bool(action.criteria) if is_named is None else is_named
                 if action.is_retry:
                     retry = retry if retry or moves else action
                 elif action.move is None:
@@ -128,11 +132,11 @@ class Actions:
                 else:
                     moves.append(action.move)
                     if action.move.limit is None:
-                        return retry, tuple(moves), any_applies
+                        return retry, tuple(moves), bool(is_named)
             if scope.facts.outer is None:
                 break
             scope = Scope(scope.facts.outer)
-        return retry, tuple(moves), any_applies
+        return retry, tuple(moves), bool(is_named)
 
     def _action(self, data: Mapping[str, Any]) -> Action:
         kind = data.get("type", "retry")

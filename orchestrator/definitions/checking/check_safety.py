@@ -37,7 +37,11 @@ def pivot_of(flow: Flow) -> int | None:
 def lacks_undo(flow: Flow, step: Step) -> bool:
     """Whether a step has an effect that nothing undoes, and nobody has written down why."""
     pivot = pivot_of(flow)
-    if step.call.has_effect is not True or (pivot is not None and step.index >= pivot):
+    if (
+        step.call.has_effect is not True
+        or step.undoes
+        or (pivot is not None and step.index >= pivot)
+    ):
         return False
     return step.undo is None and step.no_undo_reason is None
 
@@ -170,6 +174,8 @@ def _undos_by_hand(flow: Flow) -> list[tuple[Step, Action, Step, list[Step]]]:
             target = flow.step(action.step) if action.step is not None else None
             if action.kind != "goto" or target is None or target.index == step.index:
                 continue
+            if target.undoes:
+                continue  # its author has said so
             if target.call.has_effect is False or not _reads_like_an_undo(target):
                 continue
             found.append((step, action, target, _undone_by(flow, step, target)))
@@ -202,7 +208,10 @@ def _by_hand(step: Step, action: Action, target: Step, undone: list[Step], notes
         found += " what " + " and ".join(s.id for s in undone) + " did"
     if twice:
         wanted = f"one of the two: {' and '.join(twice)} has an x-compensation as well"
-        fix = "remove this action; the compensation runs on every failure and cancellation"
+        fix = (
+            "remove this action; the compensation runs on every failure and cancellation; or at"
+            f" {target.id}: x-undoes: [{', '.join(twice)}]"
+        )
     elif undone:
         wanted = f"x-compensation at {undone[0].id}, which runs on every failure and cancellation"
         fix = f"at {undone[0].id}: x-compensation: {{operationId: {name}, parameters: …}}"

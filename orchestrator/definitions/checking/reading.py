@@ -176,6 +176,11 @@ class Step:
         return self.at.value.get("x-pivot") is True
 
     @property
+    def undoes(self) -> bool:
+        """Whether its author says that it undoes other steps by hand."""
+        return bool(self.at.value.get("x-undoes"))
+
+    @property
     def no_undo_reason(self) -> str | None:
         """Why nothing undoes it, where somebody wrote that down."""
         given = self.at.value.get("x-compensation")

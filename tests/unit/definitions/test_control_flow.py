@@ -120,6 +120,16 @@ def test_retries_first_and_then_the_way_out(write: Write) -> None:
     assert play(plan, answering(no=[404])).visits == ["a", "a", "b", "c"]
 
 
+def test_what_goes_better_by_itself_is_no_failure_yet_unless_it_is_named(write: Write) -> None:
+    way = "onFailure: [{name: g, type: goto, stepId: c%s}]"
+    plan = one(write(workflow("w", get("a", "a", way % ""), get("b"), get("c"))))
+    assert play(plan, answering(a=[503])).visits == ["a", "a", "b", "c"]
+    assert play(plan, answering(a=503)).visits[-2:] == ["a", "c"]
+    named = way % ", criteria: [{condition: $statusCode == 503}]"
+    plan = one(write(workflow("w", get("a", "a", named), get("b"), get("c"))))
+    assert play(plan, answering(a=[503])).visits == ["a", "c"]
+
+
 def test_an_end_after_a_failure_turns_back(write: Write) -> None:
     plan = one(write(workflow(
         "w", make("m"), get("a", "no", "onFailure: [{name: e, type: end}]"), get("b"))
