@@ -59,6 +59,7 @@ from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
 from orchestrator.service.apis import Apis
 from orchestrator.service.checking import Checking
+from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.queues import Queues
@@ -308,6 +309,7 @@ class Services:
     access: Access
     watch: RunWatch
     workers: WorkerStore
+    accepting: Accepting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -396,6 +398,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         access=Access(store, new_id=new_id, monotonic=time.monotonic),
         watch=RunWatch(store),
         workers=store,
+        accepting=Accepting(store),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.checks import check, rules
+from orchestrator.cli.discovery import accept, acceptances, discover
 from orchestrator.cli.draw_workflows import draw_plan, draw_workflow, draw_workflows
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import current_user, with_services
@@ -24,6 +25,9 @@ app = typer.Typer(help="Publish workflows and look at them.", no_args_is_help=Tr
 
 app.command("check")(check)
 app.command("rules")(rules)
+app.command("discover")(discover)
+app.command("accept")(accept)
+app.command("acceptances")(acceptances)
 
 Source = Annotated[
     Path,
@@ -83,20 +87,6 @@ def versions(name: Name, *, as_json: JsonFlag = False) -> None:
     """All versions of one workflow, newest first."""
     found = with_services(lambda services: services.workflows.versions(name))
     answer(found, lambda: draw_workflows(found), as_json=as_json)
-
-
-@app.command("discover")
-def discover(
-    documents: Annotated[list[Path], typer.Argument(metavar="OPENAPI…", help="OpenAPI documents.")],
-    *,
-    as_json: JsonFlag = False,
-) -> None:
-    """Propose what undoes each operation that changes something. Nothing is activated."""
-    from orchestrator.cli.draw_discovery import draw_proposals
-    from orchestrator.service.discovering import discover_files
-
-    found = discover_files(documents)
-    answer([each.as_json() for each in found], lambda: draw_proposals(found), as_json=as_json)
 
 
 def _draw_published(published: Sequence[Published]) -> RenderableType:

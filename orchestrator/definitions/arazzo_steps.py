@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from orchestrator.core.plan import Call, Compensation, CompensationKind, Effects
+from orchestrator.definitions.acceptance import DERIVED, check_accepted
 from orchestrator.definitions.arazzo_actions import StepActions
 from orchestrator.definitions.arazzo_calls import (
     CALL_FIELDS,
@@ -19,7 +20,9 @@ from orchestrator.definitions.document import Document
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.validation import Part
 
-_COMPENSATION = CALL_FIELDS | {"onFailure", "x-idempotency", "x-verify", "onlyIf", "kind", "stepId"}
+_COMPENSATION = CALL_FIELDS | {
+    "onFailure", "x-idempotency", "x-verify", "onlyIf", "kind", "stepId", DERIVED,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -88,8 +91,9 @@ class StepCalls:
         at = None if given is None else resolved(given, self.context.components)
         if at is None or not at.is_object():
             return None, None
+        check_accepted(at)
         if at.has("none"):
-            at.only({"none"})
+            at.only({"none", DERIVED})
             return None, at.text("none", required=True)
         at.only(_COMPENSATION, {**NOT_YET, "outputs": "no outputs: nothing follows an undo"})
         kind = at.choice("kind", tuple(CompensationKind)) or CompensationKind.REVERSE

@@ -7,6 +7,7 @@ All times are aware and in UTC. All ids are UUIDv7 as text, but for those of hop
 out from the run's (`hop_id_of`).
 """
 
+from orchestrator.ports.acceptances import Acceptance, AcceptanceStore, NewAcceptance
 from orchestrator.ports.access import AccessKey, AccessStore, NewAccessKey, Role
 from orchestrator.ports.apis import (
     HOLD,
@@ -100,6 +101,8 @@ __all__ = [
     "HOLD",
     "MAINTENANCE_QUEUE",
     "URGENT_WITHIN_SECONDS",
+    "Acceptance",
+    "AcceptanceStore",
     "Accepted",
     "AccessKey",
     "AccessStore",
@@ -133,6 +136,7 @@ __all__ = [
     "Lease",
     "LinkRecord",
     "LinkWrite",
+    "NewAcceptance",
     "NewAccessKey",
     "NewApiChange",
     "NewEscalation",

@@ -9,6 +9,7 @@ from typing import Protocol
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import RunStatus
+from orchestrator.ports.acceptances import AcceptanceStore
 from orchestrator.ports.apis import ApiStore
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.records import (
@@ -235,7 +236,9 @@ class WorkerLocks(Protocol):
         """Those whose lock nobody holds. Empty when this database cannot tell."""
 
 
-class Store(WorkflowStore, RunStore, EscalationStore, WorkerStore, ApiStore, Protocol):
+class Store(
+    WorkflowStore, RunStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore, Protocol
+):
     """All of the above on one database."""
 
     async def close(self) -> None:

@@ -25,6 +25,11 @@ class Definitions:
     def __init__(self, tasks: TaskRegistry) -> None:
         self._tasks = tasks
 
+    @property
+    def tasks(self) -> TaskRegistry:
+        """The registered functions."""
+        return self._tasks
+
     def validate(self, path: Path) -> list[Loaded]:
         """Load and validate without storing. Raises InvalidDefinition with every problem."""
         return load_path(path, tasks=self._tasks)

@@ -16,6 +16,7 @@ from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import (
     URGENT_WITHIN_SECONDS,
+    Acceptance,
     AccessKey,
     ApiChange,
     ApiChangeKind,
@@ -58,6 +59,7 @@ ESCALATION = (
 )
 WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
 API_OVERRIDE = "api, version, settings, changed_at"
+ACCEPTANCE = "id, workflow, step, digest, compensation, at, accepted_by, reason"
 API_CHANGE = "api, version, kind, at, changed_by, reason, before, after"
 ACCESS_KEY = (
     "id, name, role, tenant, digest, created_at, created_by, expires_at, revoked_at, revoked_by"
@@ -205,6 +207,14 @@ def access_key_of(row: Sequence[Any]) -> AccessKey:
         id=row[0], name=row[1], role=Role(row[2]), tenant=row[3], digest=row[4],
         created_at=instant(row[5]), created_by=row[6], expires_at=instant_optional(row[7]),
         revoked_at=instant_optional(row[8]), revoked_by=row[9],
+    )  # fmt: skip
+
+
+def acceptance_of(row: Sequence[Any]) -> Acceptance:
+    """From the columns ACCEPTANCE."""
+    return Acceptance(
+        id=row[0], workflow=row[1], step=row[2], digest=row[3], compensation=load(row[4]),
+        at=instant(row[5]), by=row[6], reason=row[7],
     )  # fmt: skip
 
 

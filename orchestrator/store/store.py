@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.store.acceptances import Acceptances
 from orchestrator.store.accepting import Accepting
 from orchestrator.store.access import Access
 from orchestrator.store.apis import Apis
@@ -80,6 +81,9 @@ class SqlStore:
         self.keys = access.keys
         self.usable_key = access.usable_key
         self.revoke_key = access.revoke_key
+        acceptances = Acceptances(shared)
+        self.note_acceptances = acceptances.note_acceptances
+        self.acceptances = acceptances.acceptances
 
         retention = Retention(shared)
         self.make_partitions = retention.make_partitions

@@ -14,6 +14,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     api_overrides  one row per API that was ever changed at run time: what holds instead of its file
     api_changes    one row per such change; append-only, numbered by API without gaps
     access_keys    one row per key to the network's face, with its secret's digest alone
+    acceptances    one row per derived compensation that a person has accepted; append-only
 
 Rows of run_steps, attempts and audit are only ever written by a statement that has just found and
 locked their run, so they carry no foreign key: checking it again for each row would take half the
@@ -251,6 +252,20 @@ api_overrides = Table(
     Column("version", Integer, nullable=False),
     Column("settings", Text, nullable=False),
     Column("changed_at", INSTANT, nullable=False),
+)
+
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("workflow", ID, nullable=False),
+    Column("step", ID, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("compensation", Text, nullable=False),
+    Column("at", INSTANT, nullable=False),
+    Column("accepted_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("acceptances_workflow", "workflow", "id"),
 )
 
 api_changes = Table(

@@ -1,11 +1,14 @@
-"""What operators have changed of APIs."""
+"""What operators have changed of APIs, and accepted of what was derived."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
+import uuid_utils
 
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import ApiChange, ApiOverride, NewApiChange
+from orchestrator.ports import Acceptance, ApiChange, ApiOverride, NewAcceptance, NewApiChange
 from orchestrator.store.codec import storable
 from tests.faults.memory.tables import MemoryDatabase
 
@@ -30,6 +33,21 @@ def change(database: MemoryDatabase, new: NewApiChange) -> ApiOverride:
         )
     )  # fmt: skip
     return made
+
+
+def accept(database: MemoryDatabase, new: Sequence[NewAcceptance]) -> list[Acceptance]:
+    """Note who has accepted what."""
+    now = database.clock()
+    noted = [
+        Acceptance(
+            id=str(uuid_utils.uuid7()), workflow=each.workflow, step=each.step,
+            digest=each.digest, compensation=_kept(each.compensation), at=now,
+            by=storable(each.by), reason=storable(each.reason),
+        )
+        for each in new
+    ]  # fmt: skip
+    database.acceptances += noted
+    return noted
 
 
 def _kept(values: object) -> dict[str, object]:

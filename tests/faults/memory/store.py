@@ -18,6 +18,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
+    Acceptance,
     Accepted,
     ApiChange,
     ApiOverride,
@@ -26,6 +27,7 @@ from orchestrator.ports import (
     ClaimedRun,
     DatabaseRoom,
     EscalationRecord,
+    NewAcceptance,
     NewApiChange,
     NewRun,
     Progress,
@@ -401,6 +403,17 @@ class MemoryStore:
     async def change_api(self, change: NewApiChange) -> ApiOverride:
         """See ApiStore."""
         return await self._pass("change_api", lambda: changes.change(self.database, change))
+
+    async def note_acceptances(self, new: Sequence[NewAcceptance]) -> list[Acceptance]:
+        """See ports.AcceptanceStore."""
+        return await self._pass("note_acceptances", lambda: changes.accept(self.database, new))
+
+    async def acceptances(self, workflow: str, *, limit: int = 50) -> list[Acceptance]:
+        """See ports.AcceptanceStore."""
+        known = self.database.acceptances
+        return await self._pass(
+            "acceptances", lambda: [a for a in known[::-1] if a.workflow == workflow][:limit]
+        )
 
     async def api_changes(self, api: str, *, limit: int = 50) -> list[ApiChange]:
         """See ApiStore."""

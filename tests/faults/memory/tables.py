@@ -24,7 +24,14 @@ from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.path import Path
 from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.states import DUE, TIMED, Direction, RunStatus
-from orchestrator.ports import ApiChange, ApiOverride, AttemptRecord, StepRecord, WorkflowVersion
+from orchestrator.ports import (
+    Acceptance,
+    ApiChange,
+    ApiOverride,
+    AttemptRecord,
+    StepRecord,
+    WorkflowVersion,
+)
 
 HINTED = DUE | TIMED
 
@@ -172,6 +179,7 @@ class MemoryDatabase:
         self.workers: dict[str, WorkerRow] = {}
         self.api_overrides: dict[str, ApiOverride] = {}
         self.api_changes: dict[str, list[ApiChange]] = {}  # by API, oldest first
+        self.acceptances: list[Acceptance] = []  # oldest first
         self.held_locks: dict[str, object] = {}  # worker id -> the MemoryLocks that holds it
 
         self.statuses: dict[RunStatus, int] = dict.fromkeys(RunStatus, 0)

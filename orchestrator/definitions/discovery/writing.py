@@ -1,0 +1,103 @@
+"""Derived compensations put into the text of a workflow document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.definitions.acceptance import DERIVED, digest_of, is_accepted
+from orchestrator.definitions.discovery.deriving import CannotDerive, Derived, derive
+from orchestrator.definitions.discovery.steps import Steps
+from orchestrator.definitions.document import Document
+from orchestrator.definitions.editing import Editor
+from orchestrator.definitions.problems import Path as JsonPath
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What became of the steps of a document."""
+
+    text: str
+    written: tuple[str, ...]  # workflow.step
+    left: Mapping[str, str]  # workflow.step, and why nothing was written
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pending:
+    """A derived compensation that waits for a person."""
+
+    workflow: str
+    step: str
+    path: JsonPath  # of the x-compensation
+    compensation: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """`workflow.step`."""
+        return f"{self.workflow}.{self.step}"
+
+
+def write(document: Document, steps: Steps) -> Written:
+    """Put a compensation into every step that has none and for which one can be derived."""
+    editor = Editor(document.text)
+    written, left = [], {}
+    for found in steps.proposals:
+        name = f"{found.workflow}.{found.step}"
+        if found.has_own:
+            left[name] = "it says itself what undoes it"
+            continue
+        try:
+            derived = derive(found, steps.survey)
+        except CannotDerive as reason:
+            left[name] = str(reason)
+            continue
+        _put(editor, found.at.path, derived, has_outputs=found.at.has("outputs"))
+        written.append(name)
+    return Written(text=editor.text, written=tuple(written), left=left)
+
+
+def _put(editor: Editor, path: JsonPath, derived: Derived, *, has_outputs: bool) -> None:
+    if derived.outputs and not has_outputs:
+        editor.put(path, "outputs", derived.outputs)
+    else:
+        for name, expression in derived.outputs.items():
+            editor.put((*path, "outputs"), name, expression)
+    editor.put(path, "x-compensation", derived.compensation)
+    if derived.read_step is not None:
+        *above, index = path
+        editor.insert(tuple(above), int(index), derived.read_step)
+
+
+def pending(document: Document) -> list[Pending]:
+    """Derived compensations that nobody has accepted as they stand."""
+    found = []
+    for workflow, step, path, compensation in _compensations(document.value):
+        if not is_accepted(compensation):
+            found.append(
+                Pending(workflow=workflow, step=step, path=path, compensation=compensation)
+            )
+    return found
+
+
+def accept(document: Document, what: Sequence[Pending], *, by: str, at: str) -> str:
+    """The document in which these are accepted. `at`: RFC 3339."""
+    editor = Editor(document.text)
+    for each in what:
+        digest = digest_of(each.compensation)
+        accepted = {"by": by, "at": at, "digest": digest}
+        editor.put((*each.path, DERIVED), "accepted", accepted)
+    return editor.text
+
+
+def _compensations(value: Any) -> list[tuple[str, str, JsonPath, Mapping[str, Any]]]:
+    found = []
+    workflows = value.get("workflows") if isinstance(value, Mapping) else None
+    for number, workflow in enumerate(workflows if isinstance(workflows, list) else ()):
+        steps = workflow.get("steps") if isinstance(workflow, Mapping) else None
+        for index, step in enumerate(steps if isinstance(steps, list) else ()):
+            own = step.get("x-compensation") if isinstance(step, Mapping) else None
+            if isinstance(own, Mapping) and DERIVED in own:
+                path: JsonPath = ("workflows", number, "steps", index, "x-compensation")
+                found.append((str(workflow.get("workflowId")), str(step.get("stepId")), path, own))
+    return found
