@@ -6,13 +6,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uuid_utils
@@ -31,7 +32,7 @@ from orchestrator.embedded.upstate import read_up_state
 from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.api_files import ApiFolder
 from orchestrator.engine.api_watch import ApiWatch
-from orchestrator.engine.apis import load_apis
+from orchestrator.engine.apis import config_of, load_apis
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
@@ -65,6 +66,7 @@ from orchestrator.service.escalations import Escalations
 from orchestrator.service.queues import Queues
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Recaller, Redeliverer
+from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
 from orchestrator.service.retention import Retention, Upkeep
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
@@ -345,6 +347,34 @@ async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
 def open_definitions(settings: Settings) -> Definitions:
     """Load and validate workflows without a database or a broker."""
     return Definitions(_load_tasks(settings))
+
+
+async def rehearse(
+    settings: Settings,
+    found: Rehearsable,
+    inputs: Mapping[str, Any],
+    *,
+    against: Mapping[str, str],
+    allow_private_addresses: bool,
+) -> Rehearsal:
+    """Rehearse a workflow at these addresses, by API. Raises InvalidInput, InvalidSetting.
+
+    Everything else about an API (credentials, headers, time limits) is as configured.
+    """
+    configured = _read_api_files(settings.config_dir / "apis").configs({})
+    apis = {
+        name: replace(
+            known := config_of(configured, name), base_url=url,
+            allow_private_addresses=allow_private_addresses or known.allow_private_addresses,
+        )
+        for name, url in against.items()
+    }  # fmt: skip
+    http = HttpTransport(apis)
+    try:
+        rehearsing = Rehearsing(found.program, found.survey, http, rehearsal_id=new_id())
+        return await rehearsing.run(inputs)
+    finally:
+        await http.aclose()
 
 
 def open_checking(settings: Settings) -> Checking:

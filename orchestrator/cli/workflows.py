@@ -14,6 +14,7 @@ from orchestrator.cli.checks import check, rules
 from orchestrator.cli.discovery import accept, acceptances, discover
 from orchestrator.cli.draw_workflows import draw_plan, draw_workflow, draw_workflows
 from orchestrator.cli.output import JsonFlag, answer, stdout
+from orchestrator.cli.rehearse import rehearse
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.settings import load_settings
 
@@ -27,6 +28,7 @@ app.command("check")(check)
 app.command("rules")(rules)
 app.command("discover")(discover)
 app.command("accept")(accept)
+app.command("rehearse")(rehearse)
 app.command("acceptances")(acceptances)
 
 Source = Annotated[

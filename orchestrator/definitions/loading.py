@@ -11,7 +11,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import with_digest
 from orchestrator.definitions.arazzo import read_workflows
 from orchestrator.definitions.builder import Workflow, plan_and_warnings
-from orchestrator.definitions.document import WORKFLOWS, read_document
+from orchestrator.definitions.document import WORKFLOWS, Document, read_document
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.tasks import TaskRegistry, import_failure
 from orchestrator.definitions.validation import validate
@@ -37,14 +37,25 @@ def load_document(
     Raises InvalidDefinition with every problem of the document at once, or NotFound.
     """
     document = read_document(path, limits=WORKFLOWS)
+    return load_read(document, folder=path.parent, workflow_id=workflow_id, tasks=tasks)
+
+
+def load_read(
+    document: Document,
+    *,
+    folder: Path,
+    workflow_id: str | None = None,
+    tasks: TaskRegistry | None = None,
+) -> list[Loaded]:
+    """The same of a document that has been read; its sources lie in `folder`."""
     findings = Findings()
     read = read_workflows(
-        document, folder=path.parent, tasks=tasks or TaskRegistry(), findings=findings,
+        document, folder=folder, tasks=tasks or TaskRegistry(), findings=findings,
         workflow_id=workflow_id,
     )  # fmt: skip
     for item in read:
         validate(item.plan, item.place, findings)
-    findings.raise_if_any(f"{path.name} does not validate")
+    findings.raise_if_any(f"{document.name} does not validate")
     return [
         Loaded(
             plan=with_digest(item.plan),

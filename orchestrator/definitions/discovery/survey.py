@@ -170,6 +170,10 @@ class Survey:
         """The operation at a path of one document."""
         return next(iter(self.at(stem, method, api=api)), None)
 
+    def operations_of(self, api: str) -> list[Facts]:
+        """All operations of one document."""
+        return [each for each in self.operations if each.api == api]
+
     def by_id(self, api: str, operation_id: str) -> Facts | None:
         """The operation with this id."""
         return self._by_id.get((api, operation_id))

@@ -1,0 +1,78 @@
+"""Rehearsals against real servers that nobody here has written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.cli import workflows
+from orchestrator.definitions.tasks import TaskRegistry
+from orchestrator.demo.world import start_kinto
+from orchestrator.embedded.process import stop_all
+from orchestrator.service.deriving import discover_steps
+from tests.integration.stripe.conftest import localstripe
+
+HERE = Path(__file__).parent
+__all__ = ["localstripe"]
+
+
+@pytest.fixture
+def kinto(tmp_path: Path) -> Iterator[str]:
+    child = start_kinto(tmp_path / "kinto.log")
+    yield child.spec.address
+    stop_all([child])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    apis = tmp_path / "config" / "apis"
+    apis.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STRIPE_KEY", "sk_test_rehearsal")
+    monkeypatch.setenv("KINTO_PASSWORD", "pw")
+    return apis
+
+
+def rehearse(document: Path, against: str, *, code: int) -> dict[str, Any]:
+    """The report of each step."""
+    arguments = ["rehearse", str(document), "--against", against, "--allow-private-addresses"]
+    done = CliRunner().invoke(workflows.app, [*arguments, "--json"], catch_exceptions=False)
+    assert done.exit_code == code, done.output
+    return {each["step"]: each for each in json.loads(done.stdout)["steps"]}
+
+
+def test_a_refund_that_can_be_had_twice_is_found(localstripe: str, folder: Path) -> None:
+    (folder / "localstripe.yaml").write_text("api: localstripe\nauth: {bearer: 'env:STRIPE_KEY'}\n")
+    seen = rehearse(HERE / "charge.arazzo.yaml", localstripe, code=1)
+    assert seen["charge"]["verdict"] == "not idempotent"
+    assert any("/v1/refunds" in each["read"] for each in seen["charge"]["again"])
+    print(json.dumps(seen, indent=1))
+    assert any("/v1/charges/" in each["read"] for each in seen["charge"]["trace"])
+
+
+def test_what_discovery_proposes_for_kinto_restores(
+    kinto: str, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "kinto.yaml").write_text(
+        "api: kinto\nauth: {basic: {user: ada, password: 'env:KINTO_PASSWORD'}}\n"
+    )
+    document = tmp_path / "note.arazzo.yaml"
+    swagger = HERE.parents[1] / "data" / "kinto" / "kinto.swagger.json"
+    shutil.copy(swagger, tmp_path)
+    text = (HERE / "note.arazzo.yaml").read_text()
+    document.write_text(text.replace("../../data/kinto/", ""))
+    written = discover_steps(document, tasks=TaskRegistry(), change=True).written
+    assert written == ("note.record", "note.change")
+    seen = rehearse(document, kinto, code=0)
+    verdicts = {name: each["verdict"] for name, each in seen.items()}
+    assert verdicts == {
+        "bucket": "restores", "collection": "restores", "record": "restores",
+        "read-before-change": "not undone", "change": "restores",
+    }  # fmt: skip
+    assert "404" in seen["record"]["repeated"]
