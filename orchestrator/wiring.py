@@ -58,6 +58,7 @@ from orchestrator.ports import (
 )
 from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
+from orchestrator.service.agents import Agents
 from orchestrator.service.apis import Apis
 from orchestrator.service.checking import Checking
 from orchestrator.service.deriving import Accepting
@@ -74,6 +75,7 @@ from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
+from orchestrator.store.words import FullTextSearch
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 from orchestrator.worker.absent import AbsentBroker
@@ -312,6 +314,7 @@ class Services:
     watch: RunWatch
     workers: WorkerStore
     accepting: Accepting
+    agents: Agents
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -402,17 +405,21 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     redeliverer = Redeliverer(broker.publisher, programs)
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
     read_files = partial(_read_api_files, settings.config_dir / "apis")
-    return Services(
-        workflows=Workflows(store, open_definitions(settings)),
-        submitter=Submitter(
-            store, store, programs, broker.publisher, new_id=new_id,
-            max_input_bytes=settings.max_input_bytes,
-            admission=Admission(
-                store, max_pending_runs=settings.max_pending_runs,
-                max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
-            ),
+    workflows = Workflows(store, open_definitions(settings))
+    submitter = Submitter(
+        store, store, programs, broker.publisher, new_id=new_id,
+        max_input_bytes=settings.max_input_bytes,
+        admission=Admission(
+            store, max_pending_runs=settings.max_pending_runs,
+            max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
         ),
-        runs=Runs(store, programs, redeliverer),
+    )  # fmt: skip
+    runs = Runs(store, programs, redeliverer)
+    return Services(
+        workflows=workflows,
+        submitter=submitter,
+        runs=runs,
+        agents=Agents(workflows, submitter, runs, FullTextSearch()),
         escalations=Escalations(store, broker.dead_letters, programs, redeliverer),
         queues=queues,
         doctor=Doctor(

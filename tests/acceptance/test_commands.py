@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -11,10 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
+from mcp import Client, StdioServerParameters
 
 from orchestrator.embedded.address import answers
 from orchestrator.embedded.upstate import read_up_state
-from tests.acceptance.conftest import Deployment, end, wait_until
+from tests.acceptance.conftest import COMMAND, Deployment, end, wait_until
 
 
 def folder_of(running: Deployment, name: str) -> Path:
@@ -256,3 +258,31 @@ def test_a_worker_alone_serves_what_is_queued(deployment: Deployment, valkey_url
     assert worker.returncode == 0
     lines = [line for line in err.splitlines() if line.strip()]
     assert all(line.startswith("{") for line in lines if line[0] in "{["), "logs are JSON"
+
+
+def test_an_agent_finds_and_runs_a_workflow_over_stdio(running: Deployment) -> None:
+    """The SDK's own client starts the command, as agents' programs do."""
+    folder = folder_of(running, "agent")
+    command = StdioServerParameters(
+        command=COMMAND, args=["mcp", "--actor", "agent-7", "--tenant", "acme"], env=running.env,
+        cwd=running.folder,
+    )  # fmt: skip
+
+    async def converse() -> tuple[Any, Any, Any]:
+        async with Client(command) as client:
+            found = await client.call_tool("search", {"question": "take some notes"})
+            wish = {"workflow": "notes", "inputs": {"folder": str(folder)}, "idempotency_key": "n1"}
+            done = await client.call_tool("execute", {**wish, "wait_seconds": 30})
+            poor = {**wish, "inputs": {"folder": str(folder), "verdict": "poor"}}
+            undone = await client.call_tool(
+                "execute", {**poor, "idempotency_key": "n2", "wait_seconds": 30}
+            )
+            return found.structured_content, done.structured_content, undone.structured_content
+
+    found, done, undone = asyncio.run(converse())
+    assert found["result"][0]["inputs"] == ["folder", "verdict?"]
+    assert (done["status"], done["meaning"]) == ("succeeded", "Done.")
+    assert undone["status"] == "compensated"
+    assert "the verdict is poor" in undone["meaning"]
+    run = running.ask("runs", "show", done["run"])["run"]
+    assert (run["actor"], run["tenant"]) == ("agent-7", "acme")

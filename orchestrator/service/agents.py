@@ -1,0 +1,275 @@
+"""What a software agent may do: find a workflow, look at it, have it run, ask how it stands.
+
+Answers are small by design: an agent sees declared outputs and states, never payloads of steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import orjson
+
+from orchestrator.core.plan import Plan, PlanStep
+from orchestrator.core.states import DONE, SETTLED, Direction, RunStatus
+from orchestrator.definitions.validation import output_names
+from orchestrator.errors import InvalidInput, NotFound, Problem
+from orchestrator.ports import WorkflowVersion
+from orchestrator.ports.words import Words, WordSearch
+from orchestrator.service.runs import Runs, RunView
+from orchestrator.service.submitting import Submission, Submitter
+from orchestrator.service.workflows import Workflows
+
+MOST_OUTPUT_BYTES = 8192
+"""Of all outputs together, as JSON; larger ones are named and left out."""
+_LONGEST_CAUSE = 300
+_FIRST_LOOK_SECONDS = 0.05
+_LAST_LOOK_SECONDS = 1.0
+_MOST_KEY_CHARACTERS = 200
+
+# These three have no slots: what makes schemas of them looks for defaults at the class.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A workflow that may be what is looked for."""
+
+    workflow: str
+    title: str
+    inputs: Sequence[str]  # `name` of required ones, `name?` of others
+    outputs: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """All that is needed to have a workflow run."""
+
+    workflow: str
+    version: int
+    title: str
+    inputs: Mapping[str, Any]  # JSON schema
+    outputs: Sequence[str]
+    steps: Sequence[str]  # `charge: payments, undone when a later step fails, gives id`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a run stands, in words that can be acted on."""
+
+    run: str
+    workflow: str
+    status: str
+    done: str  # `2 of 3 steps`
+    meaning: str  # what has happened, and what to do
+    outputs: Mapping[str, Any]  # of a run that succeeded
+    left_out: Sequence[str]  # outputs too large to be shown here
+    repeated: bool = False  # the key was known: this is the run of that earlier call
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Actor:
+    """Whom the runs belong to, and which workflows may be used (names, with * and ?)."""
+
+    name: str
+    tenant: str = "default"
+    allowed: Sequence[str] = ("*",)
+
+
+class Agents:
+    """The four things."""
+
+    def __init__(
+        self, workflows: Workflows, submitter: Submitter, runs: Runs, words: WordSearch
+    ) -> None:
+        self._workflows, self._submitter, self._runs = workflows, submitter, runs
+        self._words = words
+
+    async def search(self, question: str, *, limit: int, actor: Actor) -> list[Found]:
+        """Workflows whose words fit, the best first; all of them for no question."""
+        versions = {v.workflow: v for v in await self._workflows.list() if _may(actor, v.workflow)}
+        if not question.strip():
+            return [_found(v) for v in list(versions.values())[:limit]]
+        things = {name: _words(version.plan) for name, version in versions.items()}
+        return [_found(versions[n]) for n in self._words.rank(things, question, limit=limit)]
+
+    async def describe(self, workflow: str, *, actor: Actor) -> Described:
+        """One workflow. Raises NotFound."""
+        version = await self._version(workflow, actor)
+        plan = version.plan
+        return Described(
+            workflow=plan.workflow, version=version.version, title=plan.title,
+            inputs=plan.inputs_schema, outputs=sorted(plan.outputs),
+            steps=[_described(step) for step in plan.steps],
+        )  # fmt: skip
+
+    async def execute(
+        self,
+        workflow: str,
+        inputs: Mapping[str, Any],
+        *,
+        key: str,
+        wait_seconds: float,
+        actor: Actor,
+    ) -> Standing:
+        """Have a workflow run; the same key again is the same run. Waits a while for its end.
+
+        Raises NotFound, InvalidInput, Conflict (the key belongs to other inputs), Overloaded,
+        Unavailable.
+        """
+        _check_key(key)
+        await self._version(workflow, actor)
+        wish = Submission(
+            workflow=workflow,
+            inputs=inputs,
+            idempotency_key=key,
+            tenant=actor.tenant,
+            actor=actor.name,
+        )
+        (accepted,) = await self._submitter.submit([wish])
+        view = await self._wait(accepted.run_id, wait_seconds)
+        return _standing(view, repeated=accepted.repeated)
+
+    async def status(self, run: str, *, wait_seconds: float, actor: Actor) -> Standing:
+        """How a run of this tenant stands. Raises NotFound."""
+        view = await self._runs.show(run)
+        if view.run.tenant != actor.tenant or not _may(actor, view.run.workflow):
+            raise _no_run(run)
+        return _standing(await self._wait(view.run.id, wait_seconds))
+
+    async def _version(self, workflow: str, actor: Actor) -> WorkflowVersion:
+        """Raises NotFound, which names no workflow that the actor may not use."""
+        try:
+            if _may(actor, workflow):
+                return await self._workflows.show(workflow)
+        except NotFound:
+            pass  # said below, without the names of all workflows
+        problem = Problem(
+            place=f"workflow {workflow}", found="no such workflow for you",
+            wanted="one that search finds",
+        )  # fmt: skip
+        raise NotFound(f"there is no workflow {workflow}", problems=[problem])
+
+    async def _wait(self, run_id: str, seconds: float) -> RunView:
+        """Look until the run has settled or the time is over, ever less often."""
+        until, pause = time.monotonic() + seconds, _FIRST_LOOK_SECONDS
+        while True:
+            view = await self._runs.show(run_id)
+            left = until - time.monotonic()
+            if view.run.status in SETTLED or left <= 0:
+                return view
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LAST_LOOK_SECONDS)
+
+
+def _may(actor: Actor, workflow: str) -> bool:
+    return any(fnmatchcase(workflow, pattern) for pattern in actor.allowed)
+
+
+def _check_key(key: str) -> None:
+    if not key.strip() or len(key) > _MOST_KEY_CHARACTERS:
+        wanted = f"a text of 1 to {_MOST_KEY_CHARACTERS} characters, new for each thing to be done"
+        problem = Problem(place="idempotency_key", found=f"{len(key)} characters", wanted=wanted)
+        raise InvalidInput("the idempotency key cannot be used", problems=[problem])
+
+
+def _no_run(run: str) -> NotFound:
+    problem = Problem(place=f"run {run}", found="no such run of yours", wanted="a run of execute")
+    return NotFound(f"there is no run {run}", problems=[problem])
+
+
+# --- what is said about workflows -----------------------------------------------------------------
+
+
+def _fields(plan: Plan) -> tuple[dict[str, Any], set[str]]:
+    schema: Mapping[str, Any] = plan.inputs_schema
+    properties, required = schema.get("properties"), schema.get("required")
+    fields = dict(properties) if isinstance(properties, Mapping) else {}
+    return fields, set(required) if isinstance(required, list) else set()
+
+
+def _found(version: WorkflowVersion) -> Found:
+    fields, required = _fields(version.plan)
+    return Found(
+        workflow=version.workflow, title=version.plan.title,
+        inputs=[name if name in required else f"{name}?" for name in fields],
+        outputs=sorted(version.plan.outputs),
+    )  # fmt: skip
+
+
+def _words(plan: Plan) -> Words:
+    fields, _ = _fields(plan)
+    told = [str(f.get("description", "")) for f in fields.values() if isinstance(f, Mapping)]
+    parts = [f"{step.id} {step.call.label} {step.call.api}" for step in plan.steps]
+    return Words(
+        name=plan.workflow, title=plan.title, parts=" ".join(parts),
+        fields=" ".join([*fields, *told, *plan.outputs]),
+    )  # fmt: skip
+
+
+def _described(step: PlanStep) -> str:
+    undone = ", undone when a later step fails" if step.compensation else ""
+    stays = f", stays: {step.no_compensation_reason}" if step.no_compensation_reason else ""
+    names = output_names(step.call)
+    gives = f", gives {', '.join(sorted(names))}" if names else ""
+    return f"{step.id}: {step.call.api}{undone}{stays}{gives}"
+
+
+# --- what is said about runs ----------------------------------------------------------------------
+
+_ASK_AGAIN = "It goes on by itself; call status for this run again in a few seconds."
+_MEANINGS: Mapping[RunStatus, str] = {
+    RunStatus.PENDING: f"Accepted, not begun yet. {_ASK_AGAIN}",
+    RunStatus.RUNNING: f"Under way. {_ASK_AGAIN}",
+    RunStatus.WAITING: f"Waiting before another try. {_ASK_AGAIN}",
+    RunStatus.PARKED: f"Waiting for a busy or sick API. {_ASK_AGAIN}",
+    RunStatus.PAUSED: "Paused by a person, who has to let it go on. Do not have it run again.",
+    RunStatus.COMPENSATING: f"It failed, and what it did is being undone. {_ASK_AGAIN}",
+    RunStatus.ESCALATED: (
+        "It needs a person, who has been told; some effects may be there. Do not have it run "
+        "again: tell whom you work for the id of the run."
+    ),
+    RunStatus.SUCCEEDED: "Done.",
+    RunStatus.COMPENSATED: (
+        "It failed, and everything it did is undone. After mending the cause, call execute with a "
+        "new idempotency_key."
+    ),
+    RunStatus.ABANDONED: (
+        "A person ended it; some effects may be there. Do not have it run again without asking."
+    ),
+}
+
+
+def _standing(view: RunView, *, repeated: bool = False) -> Standing:
+    run = view.run
+    outputs, left_out = _small(run.outputs or {}) if run.status is RunStatus.SUCCEEDED else ({}, [])
+    landed = sum(1 for link in view.forward if link.record.link.status in DONE)
+    back = run.direction is Direction.BACKWARD
+    return Standing(
+        run=run.id, workflow=run.workflow, status=run.status.value,
+        done=f"{landed} of {len(view.forward)} steps" + (", turned back" if back else ""),
+        meaning=_meaning(run.status, run.cause), outputs=outputs, left_out=left_out,
+        repeated=repeated,
+    )  # fmt: skip
+
+
+def _meaning(status: RunStatus, cause: str) -> str:
+    text = _MEANINGS[status]
+    if not cause or status is RunStatus.SUCCEEDED:
+        return text
+    return f"{text} Cause: {cause[:_LONGEST_CAUSE]}"
+
+
+def _small(outputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Those that fit together, the smallest first, and the names of the others."""
+    sizes = {name: len(orjson.dumps(value)) for name, value in outputs.items()}
+    kept: dict[str, Any] = {}
+    left = MOST_OUTPUT_BYTES
+    for name in sorted(outputs, key=lambda n: (sizes[n], n)):
+        if sizes[name] <= left:
+            kept[name] = outputs[name]
+            left -= sizes[name]
+    return kept, sorted(set(outputs) - set(kept))

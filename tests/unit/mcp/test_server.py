@@ -1,0 +1,173 @@
+"""The four tools as the SDK's own client sees them, over services in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.types import CallToolResult, TextContent
+
+from orchestrator import Workflow, step, task
+from orchestrator.core.plan import Plan
+from orchestrator.definitions.builder import plan_of
+from orchestrator.definitions.programs import Programs
+from orchestrator.definitions.tasks import TaskRegistry
+from orchestrator.errors import Overloaded, Problem, Unavailable
+from orchestrator.mcp.server import make_server, told
+from orchestrator.service.admission import Admission
+from orchestrator.service.agents import MOST_OUTPUT_BYTES, Actor, Agents, _small
+from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.runs import Runs
+from orchestrator.service.submitting import Submitter
+from orchestrator.service.workflows import Definitions, Workflows
+from orchestrator.store.words import FullTextSearch
+from tests.faults.memory.broker import MemoryBroker, MemoryHints
+from tests.faults.memory.store import MemoryStore
+from tests.faults.memory.tables import MemoryDatabase
+
+
+@task(effects="keyed")
+async def charge(amount: int) -> dict[str, str]:
+    """Never called here."""
+    return {"id": str(amount)}
+
+
+ORDER = Workflow("order", title="Order and pay", inputs={"amount": int}).step(
+    step(charge, id="charge", no_compensation="stays")
+)
+SECRET = Workflow("payroll", inputs={"amount": int}).step(
+    step(charge, id="pay", no_compensation="stays")
+)
+Talk = Callable[[Client], Awaitable[None]]
+
+
+async def talk(what: Talk, *, allowed: tuple[str, ...] = ("ord*",), tenant: str = "acme") -> None:
+    """Have a conversation with a server over an empty deployment with two workflows."""
+    store = MemoryStore(MemoryDatabase(lambda: datetime.now(UTC)))
+
+    async def load(workflow_id: str) -> Plan:
+        return (await store.workflow_by_id(workflow_id)).plan
+
+    programs, hints, numbers = Programs(load), MemoryHints(MemoryBroker()), count(1)
+    submitter = Submitter(
+        store, store, programs, hints, new_id=lambda: f"id-{next(numbers):08}",
+        max_input_bytes=500,
+        admission=Admission(store, max_pending_runs=9, max_pending_runs_per_tenant=None),
+    )  # fmt: skip
+    workflows = Workflows(store, Definitions(TaskRegistry()))
+    for workflow in (ORDER, SECRET):
+        await store.publish(plan_of(workflow), document="", by="ada")
+    runs = Runs(store, programs, Redeliverer(hints, programs))
+    agents = Agents(workflows, submitter, runs, FullTextSearch())
+    actor = Actor(name="agent-7", tenant=tenant, allowed=allowed)
+    async with Client(make_server(agents, actor, version="1.0")) as client:
+        await what(client)
+
+
+def text_of(result: CallToolResult) -> str:
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+async def ask(client: Client, tool: str, **arguments: Any) -> Any:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, text_of(result)
+    structured: Mapping[str, Any] = result.structured_content or {}
+    assert structured, text_of(result)
+    return structured.get("result", structured)
+
+
+async def refused(client: Client, tool: str, **arguments: Any) -> str:
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error
+    return text_of(result)
+
+
+async def test_search_describe_execute_status() -> None:
+    async def what(client: Client) -> None:
+        tools = (await client.list_tools()).tools
+        assert [tool.name for tool in tools] == ["search", "describe", "execute", "status"]
+        (found,) = await ask(client, "search", question="paying for an order")
+        assert found == {
+            "workflow": "order", "title": "Order and pay", "inputs": ["amount"], "outputs": [],
+        }  # fmt: skip
+        described = await ask(client, "describe", workflow="order")
+        assert described["inputs"]["required"] == ["amount"]
+        assert described["steps"][0].startswith("charge: tasks, stays: stays")
+        wish = {
+            "workflow": "order",
+            "inputs": {"amount": 5},
+            "idempotency_key": "k1",
+            "wait_seconds": 0,
+        }
+        first = await ask(client, "execute", **wish)
+        assert (first["status"], first["repeated"], first["done"]) == (
+            "pending",
+            False,
+            "0 of 1 steps",
+        )
+        assert "call status" in first["meaning"]
+        again = await ask(client, "execute", **wish)
+        assert (again["run"], again["repeated"]) == (first["run"], True)
+        assert (await ask(client, "status", run=first["run"]))["status"] == "pending"
+
+    await talk(what)
+
+
+async def test_what_is_wrong_is_said_with_what_to_do() -> None:
+    async def what(client: Client) -> None:
+        wish = {
+            "workflow": "order",
+            "inputs": {"amount": 5},
+            "idempotency_key": "k",
+            "wait_seconds": 0,
+        }
+        text = await refused(client, "describe", workflow="orders")
+        assert "Call search" in text
+        assert "payroll" not in text
+        text = await refused(client, "execute", **wish | {"inputs": {"amount": "five"}})
+        assert "amount" in text
+        assert "Nothing was begun" in text
+        assert "idempotency_key" in await refused(
+            client, "execute", **wish | {"idempotency_key": " "}
+        )
+        await ask(client, "execute", **wish)
+        text = await refused(client, "execute", **wish | {"inputs": {"amount": 6}})
+        assert "belongs to another wish" in text
+        assert "no such run" in await refused(client, "status", run="id-99999999")
+
+    await talk(what)
+
+
+async def test_others_workflows_and_runs_are_not_there() -> None:
+    async def what(client: Client) -> None:
+        assert [f["workflow"] for f in await ask(client, "search")] == ["order"]
+        assert await ask(client, "search", question="payroll") == []
+        for tool, more in (("describe", {}), ("execute", {"inputs": {}, "idempotency_key": "k"})):
+            assert "no workflow payroll" in await refused(client, tool, workflow="payroll", **more)
+
+    await talk(what)
+
+
+def test_trouble_of_servers_is_told_with_the_time_to_wait() -> None:
+    problem = Problem(place="runs", found="9 waiting", wanted="less than 9")
+    text = told(Overloaded("too many wait", problems=[problem], retry_after_seconds=2.5))
+    assert "after 2.5 s" in text
+    assert "same idempotency_key" in text
+    assert "9 waiting" in text
+    assert "same idempotency_key" in told(Unavailable("database", "here", "gone"))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "left_out"),
+    [({}, []), ({"a": "x", "b": "y" * MOST_OUTPUT_BYTES}, ["b"]), ({"b": "y" * 99, "a": 1}, [])],
+)
+def test_large_outputs_are_named_and_left_out(outputs: dict[str, Any], left_out: list[str]) -> None:
+    kept, left = _small(outputs)
+    assert left == left_out
+    assert kept == {name: value for name, value in outputs.items() if name not in left}
