@@ -229,11 +229,10 @@ def same_words(forward: Facts, survey: Survey) -> Iterator[Candidate]:
     verb = id_verb(forward)
     if forward.method not in ("POST", "PUT") or verb not in PAIRS or forward.path_names:
         return
-    for undo in survey.operations:
-        if undo.api != forward.api or undo.method not in ("POST", "DELETE") or undo.path_names:
-            continue
-        pair = next((p for p in PAIRS[verb] if p.undo in undo.id_words), None)
-        if pair is None or _without(forward, verb) != _without(undo, pair.undo):
+    rest = tuple(word for word in forward.id_words if word != verb)
+    pairs = [(p, u) for p in PAIRS[verb] for u in survey.named(forward.api, p.undo, rest)]
+    for pair, undo in pairs:
+        if undo.method not in ("POST", "DELETE") or undo.path_names:
             continue
         kind = Kind.DELETE_CREATED if pair.undo in ("delete", "destroy") else Kind.INVERSE_ACTION
         candidate = Candidate("same-words", kind, forward, undo, base=0.6)
@@ -246,10 +245,6 @@ def same_words(forward: Facts, survey: Survey) -> Iterator[Candidate]:
             continue
         map_same_names(candidate)
         yield from _of_same_thing(candidate, survey, verb)
-
-
-def _without(facts: Facts, verb: str) -> list[str]:
-    return [word for word in facts.id_words if word != verb]
 
 
 RULES: tuple[Rule, ...] = (

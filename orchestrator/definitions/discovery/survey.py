@@ -141,6 +141,7 @@ class Survey:
     _by_id: dict[tuple[str, str], Facts] = field(default_factory=dict)
     _by_noun: dict[str, list[Facts]] = field(default_factory=dict)
     _inside: dict[tuple[str, ...], list[Facts]] = field(default_factory=dict)
+    _by_words: dict[tuple[str, str, tuple[str, ...]], list[Facts]] = field(default_factory=dict)
 
     @staticmethod
     def of(documents: Iterable[Document]) -> Survey:
@@ -157,6 +158,9 @@ class Survey:
         self._by_id.setdefault((facts.api, facts.operation_id), facts)
         for length in range(1, len(facts.stem)):
             self._inside.setdefault(_key(facts.stem[:length]), []).append(facts)
+        for word in {*facts.id_words}:
+            rest = tuple(each for each in facts.id_words if each != word)
+            self._by_words.setdefault((facts.api, word, rest), []).append(facts)
         for segment in facts.stem[-3:]:
             if segment != "{}":
                 self._by_noun.setdefault(joined(segment), []).append(facts)
@@ -177,6 +181,10 @@ class Survey:
     def by_id(self, api: str, operation_id: str) -> Facts | None:
         """The operation with this id."""
         return self._by_id.get((api, operation_id))
+
+    def named(self, api: str, word: str, rest: tuple[str, ...]) -> list[Facts]:
+        """Operations whose id has this word and else these, in this order."""
+        return self._by_words.get((api, word, rest), [])
 
     def below(self, facts: Facts) -> Facts | None:
         """An operation that makes or changes something inside of what this one is about."""
