@@ -198,6 +198,9 @@ def _of_same_thing(candidate: Candidate, survey: Survey, verb: str) -> Iterator[
     if missing:
         candidate.refute(f"nothing gives the {missing[0]} that {candidate.undo.operation_id} takes")
     map_rest(candidate)
+    lists = [each.pointer for each in candidate.undo.request.fields if each.type == "array"]
+    if any(f"body.{pointer}" in candidate.parameters for pointer in lists):
+        candidate.refute(f"{lists[0]} may name some that were so before")
     if not candidate.parameters:
         candidate.refute(f"nothing says what {candidate.undo.operation_id} is to be done to")
     if candidate.strength is Strength.EXACT:

@@ -54,7 +54,11 @@ def map_identity(candidate: Candidate, name: str) -> Named | None:
     forward, resource, key = candidate.forward, resource_of(candidate.undo), joined(name)
     chosen = _chosen_by_caller(forward, name, resource)
     found = _in_answer(forward.answer, name, resource)
-    if chosen is not None and (found is None or chosen.needed or not _is_own(key, resource)):
+    if chosen is not None and (
+        found is None or chosen.needed or not _is_own(key, resource)
+        # It gives a user_id and is answered an id: of a user that there is.
+        or joined(chosen.name) == key != joined(found.field.name)
+    ):  # fmt: skip
         candidate.parameters[f"path.{name}"] = f"$request.body#{chosen.pointer}"
         candidate.note(0.02, f"the caller chooses {name} itself: {chosen.pointer} of the request")
         return Named.CALLER

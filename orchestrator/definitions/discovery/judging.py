@@ -15,6 +15,7 @@ from orchestrator.definitions.discovery.lexicon import (
     FAILED,
     NOT_CREATING,
     PAIRS,
+    PAYS,
     READS,
     REPLACES,
     SEEN,
@@ -46,6 +47,8 @@ _CHANGES_MANY = re.compile(r"\b(bulk|batch|mutate)\b", re.IGNORECASE)
 _UN = re.compile(r"^(un|dis(?=able|allow|connect))")
 _BULK = re.compile(r"\b(bulk|batch|multiple|several|mass|many)\b|\blist of\b", re.IGNORECASE)
 _CHANGES = (CREATES | NOT_CREATING | REPLACES | UNDO_WORDS | PAIRS.keys()) - READS
+_OUTCOMES = frozenset({"code", "outcome", "result"})
+_STATES = frozenset({"state", "status"})
 _BOTH = frozenset({200, 201})
 
 
@@ -241,13 +244,11 @@ def add_outcome(candidate: Candidate) -> None:
     """Where the answer has a status of success among others, the undo is due only then."""
     if candidate.only_if is not None or candidate.kind is not Kind.INVERSE_ACTION:
         return
+    is_payment = bool({*verbs_of(candidate.forward)} & PAYS)
     for field in candidate.forward.answer.fields:
         words = words_of(field.name)
-        if (
-            field.depth > 1
-            or not words
-            or words[-1] not in ("status", "state", "code", "result", "outcome")
-        ):
+        tells = words[-1:] and (words[-1] in _OUTCOMES or (is_payment and words[-1] in _STATES))
+        if field.depth > 1 or not tells:
             continue
         values = {str(value): joined(str(value)) for value in field.enum}
         if set(values.values()) & BEGINS:

@@ -40,6 +40,9 @@ CREATES = frozenset({
     "schedule", "store", "upload",
 })  # fmt: skip
 
+PAYS = frozenset({"authorise", "authorize", "buy", "capture", "charge", "pay", "purchase"})
+"""Verbs whose answers say by a status whether they took effect, not where a thing stands."""
+
 REPLACES = frozenset({
     "change", "configure", "edit", "modify", "patch", "put", "rename", "replace", "save", "set",
     "update", "write",

@@ -76,8 +76,6 @@ def map_same_names(candidate: Candidate) -> None:
         if other is not None and not OWN_KEY.search(name):
             candidate.parameters[f"body.{field.pointer}"] = f"$request.body#{other.pointer}"
             means += joined(name) not in _CREDENTIALS
-            if other.type == "array":
-                candidate.note(-0.1, f"{field.pointer} may name some that were so before")
     if not means:
         candidate.refute(f"nothing says what {undo.operation_id} is to be done to")
 

@@ -136,6 +136,26 @@ def test_what_is_attached_is_named_by_the_caller_although_the_answer_repeats_it(
     assert found["attachService"].undo is None
 
 
+def test_a_user_that_is_added_may_have_been_there_whatever_the_answer_calls_it() -> None:
+    body = fields("user_id", "role", "email", "note")
+    found = proposals({
+        "POST /projects/{project}/users": operation(
+            "addUser", "Add a user", body=body, answers={200: fields("id", "role")}
+        ),
+        "DELETE /projects/{project}/users/{user_id}": operation("removeUser"),
+    })  # fmt: skip
+    assert found["addUser"].undo is None
+
+
+def test_a_switch_of_several_may_find_some_as_they_will_be() -> None:
+    body = fields(ids={"type": "array", "items": {"type": "string"}}, required=("ids",))
+    found = proposals({
+        "POST /keys/activate": operation("activateKeys", "Activate keys", body=body),
+        "POST /keys/deactivate": operation("deactivateKeys", "Deactivate keys", body=body),
+    })  # fmt: skip
+    assert found["activateKeys"].undo is None
+
+
 def test_two_fields_that_may_be_the_identity_are_none() -> None:
     ticket = fields("id", "ticket_id", "subject")
     found = proposals({
