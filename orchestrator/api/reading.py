@@ -67,8 +67,9 @@ def chain(view: RunView) -> shapes.Chain:
 def _link(link: ChainLink) -> shapes.LinkShape:
     record = link.record
     return shapes.LinkShape(
-        step=link.step_id, label=link.label, direction=link.direction, kind=link.kind,
-        pivot=link.pivot, status=record.link.status, in_doubt=record.link.doubt,
+        step=link.step_id, iteration=link.iteration, label=link.label,
+        direction=link.direction, kind=link.kind, pivot=link.pivot,
+        status=record.link.status, in_doubt=record.link.doubt,
         sequence=link.sequence, started_at=record.started_at, finished_at=record.finished_at,
         outputs=None if record.outputs is None else dict(record.outputs), error=record.error,
         attempts=[shapes.AttemptShape.model_validate(each) for each in link.attempts],

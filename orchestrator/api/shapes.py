@@ -165,6 +165,7 @@ class LinkShape(Shape):
     """A link of the run's chain: a step's forward action, or its undo."""
 
     step: str
+    iteration: int = Field(description="How many visits of the same step come before: loops.")
     label: str
     direction: Direction
     kind: str

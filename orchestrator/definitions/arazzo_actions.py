@@ -65,7 +65,7 @@ class ActionReader:
         """The step's own, and those of the workflow that it does not override by name."""
         read = [resolved(item, self.components) for item in step.items(name)]
         own = [item for item in read if item is not None and item.is_object()]
-        names = {item.value.get("name") for item in own}
+        names = [item.value["name"] for item in own if item.has("name")]  # whatever they are
         return [*own, *(item for item in shared if item.value.get("name") not in names)]
 
     def _success(self, at: Cursor) -> dict[str, Any] | None:
@@ -93,6 +93,7 @@ class ActionReader:
                 return None
 
     def _kind(self, at: Cursor, kinds: tuple[str, ...]) -> str | None:
+        at.text("name")
         if at.text("type", required=True) is None:
             return None
         return at.choice("type", kinds)

@@ -111,7 +111,10 @@ class Rehearsing:
         steps = self._program.plan.steps
         done: list[_Done] = []
         for index, step in enumerate(steps):
-            if step.call.is_local or step.call.task_name is not None:
+            if step.call.is_local:  # what a called workflow is given, and gives
+                self._outputs[step.id] = self._program.judge_local(index, self._facts).outputs
+                continue
+            if step.call.task_name is not None:
                 self._note(index, step, Verdict.NOT_UNDONE, "it calls no API over HTTP")
                 continue
             landed = await self._do(index, step)

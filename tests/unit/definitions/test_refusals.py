@@ -55,6 +55,9 @@ BAD_STEPS: dict[str, tuple[str, str, str, str]] = {
         GET + ", onSuccess: [{name: g, type: goto, stepId: a}]}", "/onSuccess", "lead from a to no end",
         "type end",
     ),
+    "action with a strange name": (
+        GET + ", onFailure: [{name: [g], type: end}]}", "/name", "['g']", "a text",
+    ),
     "unknown action": (
         GET + ", onFailure: [{name: g, type: jump}]}", "/type", "jump", "one of: retry, goto, end",
     ),
