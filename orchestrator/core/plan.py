@@ -94,6 +94,9 @@ class Plan:
     outputs: Mapping[str, Any] = field(default_factory=dict)  # name -> expression, for definitions/
     deadline_seconds: float | None = None  # from submit; forward work stops there
     lane: str = "default"
+    # Steps have actions that lead elsewhere. A release that knows no such field cannot read the
+    # plan, and so does not run it straight on.
+    jumps: bool = False
     max_visits: int = MAX_VISITS  # of all steps together; a run that wants more turns back
 
     @property

@@ -163,14 +163,11 @@ class Actions:
         )  # fmt: skip
 
 
-def targets(template: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each action of a template with where it stands: "onSuccess" or "onFailure"."""
-    for name in ("onSuccess", "onFailure"):
-        for action in template.get(name, ()):
-            yield name, action
-    for level in template.get("outerFailure", ()):
-        for action in level:
-            yield "onFailure", action
+def lead_elsewhere(template: Mapping[str, Any]) -> bool:
+    """Whether a template has actions other than retries of the same request."""
+    return bool(template.get("onSuccess") or template.get("outerFailure")) or any(
+        "type" in action or "again" in action for action in template.get("onFailure", ())
+    )
 
 
 def levels_of(template: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, Any]]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.core.plan import MAX_VISITS, Plan
+from orchestrator.definitions.actions import lead_elsewhere
 from orchestrator.definitions.arazzo_calls import CallReader, Context
 from orchestrator.definitions.arazzo_chain import ChainReader, Found
 from orchestrator.definitions.arazzo_parts import identifier, resolved
@@ -96,9 +97,10 @@ class _WorkflowReader:
         at.only(_WORKFLOW)
         found = self._found(at)
         origins = Origins(at.document, at.path)
+        steps = ChainReader(self._named, origins, found.name).read(found)
         plan = Plan(
             workflow=found.name, title=at.text("summary") or "", inputs_schema=found.schema,
-            steps=ChainReader(self._named, origins, found.name).read(found),
+            steps=steps, jumps=any(lead_elsewhere(step.call.template) for step in steps),
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(),

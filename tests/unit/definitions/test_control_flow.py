@@ -88,6 +88,13 @@ def one(loaded: list[Loaded]) -> Plan:
 # --- actions --------------------------------------------------------------------------------------
 
 
+def test_a_plan_says_whether_it_jumps_so_that_older_releases_refuse_it(write: Write) -> None:
+    retry = "onFailure: [{name: r, type: retry, retryLimit: 2}]"
+    assert '"jumps"' not in plan_to_json(one(write(workflow("w", get("a", "a", retry)))))
+    for way in ("onSuccess: [{name: e, type: end}]", "onFailure: [{name: e, type: end}]"):
+        assert '"jumps":true' in plan_to_json(one(write(workflow("w", get("a", "a", way)))))
+
+
 def test_a_goto_leaves_steps_out(write: Write) -> None:
     plan = one(write(workflow(
         "w", get("a", "1", "onSuccess: [{name: g, type: goto, stepId: c}]"), get("b"), get("c"))
