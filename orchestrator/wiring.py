@@ -424,7 +424,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         queues=queues,
         doctor=Doctor(
             store, broker.inspector, queues, database=address_of(settings.database),
-            wall_clock=_wall_clock, dead_after_seconds=settings.dead_after_seconds,
+            wall_clock=wall_clock, dead_after_seconds=settings.dead_after_seconds,
             read_files=read_files, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             credentials=ConfiguredCredentials(
                 lambda: load_apis(settings.config_dir / "apis"), settings.credentials_key
@@ -446,6 +446,6 @@ def _read_api_files(folder: Path) -> ApiFolder:
     return files
 
 
-def _wall_clock() -> datetime:
+def wall_clock() -> datetime:
     """This machine's clock, for `doctor` to compare with the database's."""
     return datetime.now(UTC)  # noqa: TID251 - the one place that wants it

@@ -30,6 +30,9 @@ def rehearse(
     allow_private_addresses: Annotated[
         bool, typer.Option(help="The sandbox may stand on this machine or in this network.")
     ] = False,
+    note: Annotated[
+        bool, typer.Option("--note", help="When all is well, write x-rehearsed into the document.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Do each step against a sandbox and undo it, and say which undos really restore.
@@ -37,8 +40,8 @@ def rehearse(
     Exit code 1 when an undo fails or has its effect twice, or a step is not reached.
     """
     from orchestrator.cli.draw_rehearsal import draw_rehearsal
-    from orchestrator.service.rehearsing import read_rehearsable
-    from orchestrator.wiring import open_definitions
+    from orchestrator.service.rehearsing import note_rehearsal, read_rehearsable
+    from orchestrator.wiring import open_definitions, wall_clock
     from orchestrator.wiring import rehearse as run
 
     settings = load_settings()
@@ -54,3 +57,5 @@ def rehearse(
     answer(seen, lambda: draw_rehearsal(seen), as_json=as_json)
     if not seen.is_good:
         raise typer.Exit(1)
+    if note:
+        note_rehearsal(document, seen.workflow, on=wall_clock().date())

@@ -65,7 +65,7 @@ def discover_steps(
     steps = read_steps(document, folder=path.parent, tasks=tasks, more=more, proposer=proposer)
     found = write(document, steps)
     if change and found.written:
-        _replace(path, found.text)
+        replace_text(path, found.text)
     return DocumentProposals(
         document=path.name, steps=steps, diff=_diff(path.name, document.text, found.text),
         written=found.written, left=found.left,
@@ -98,7 +98,7 @@ class Accepting:
             ]
         )  # fmt: skip
         at = noted[0].at.isoformat(timespec="seconds")
-        _replace(path, accept(document, chosen, by=by, at=at))
+        replace_text(path, accept(document, chosen, by=by, at=at))
         return noted
 
     async def history(self, workflow: str) -> list[Acceptance]:
@@ -128,7 +128,7 @@ def _diff(name: str, before: str, after: str) -> str:
     return "".join(lines)
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """All of the new text or all of the old, whatever happens in between."""
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,14 @@ from orchestrator.definitions.discovery.steps import read_steps
 from orchestrator.definitions.discovery.survey import Survey
 from orchestrator.definitions.discovery.writing import accept, pending
 from orchestrator.definitions.document import WORKFLOWS, parse_document, read_document
+from orchestrator.definitions.editing import Editor
 from orchestrator.definitions.loading import load_read
 from orchestrator.definitions.problems import RequestRefused
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import InvalidInput, Problem, StepError
 from orchestrator.ports import AttemptContext, Transport
+from orchestrator.service.deriving import replace_text
 
 _TENANT = "default"
 _GET = (("accept", "application/json"),)
@@ -374,3 +377,13 @@ def read_rehearsable(path: Path, *, workflow_id: str | None, tasks: TaskRegistry
         raise InvalidInput("one workflow at a time is rehearsed", problems=[problem])
     survey = read_steps(document, folder=path.parent, tasks=tasks).survey
     return Rehearsable(Program(loaded[0].plan), survey)
+
+
+def note_rehearsal(path: Path, workflow: str, *, on: date) -> None:
+    """Write the day of a rehearsal that went well into the document (`x-rehearsed`)."""
+    document = read_document(path, limits=WORKFLOWS)
+    workflows = document.value["workflows"]
+    index = next(n for n, each in enumerate(workflows) if each.get("workflowId") == workflow)
+    editor = Editor(document.text)
+    editor.put(("workflows", index), "x-rehearsed", on.isoformat())
+    replace_text(path, editor.text)

@@ -72,11 +72,20 @@ class _Deriver:
         if proposal.only_if is not None:
             condition = _PARTS.sub(lambda m: self._value(m[0]), proposal.only_if)
             compensation["onlyIf"] = [{"condition": condition}]
-        if self._undo.idempotency_header is not None:
-            compensation["x-idempotency"] = {"in": "header", "name": self._undo.idempotency_header}
+        if (how := self._idempotency()) is not None:
+            compensation["x-idempotency"] = how
         compensation |= {"kind": "reverse", "x-derived": _derived_from(proposal)}
         out.compensation = compensation
         return out
+
+    def _idempotency(self) -> dict[str, Any] | None:
+        """Why the undo may be sent again when nobody knows whether it arrived."""
+        if self._undo.idempotency_header is not None:
+            return {"in": "header", "name": self._undo.idempotency_header}
+        if self._undo.method == "DELETE" and not self._found.proposal.is_assumed:
+            return {"by": "client-id", "alreadyDone": [404]}
+        # RFC 9110, 9.2.2: the same DELETE or PUT again has no effect beyond the first.
+        return {"by": "client-id"} if self._undo.method in ("DELETE", "PUT") else None
 
     # --- the request ------------------------------------------------------------------------------
 

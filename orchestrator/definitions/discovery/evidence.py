@@ -58,6 +58,7 @@ class Candidate:
     only_if: str | None = None
     read_before: Read | None = None
     strength: Strength = Strength.EXACT
+    is_assumed: bool = False  # a value's place is not described, but taken to be the usual one
     evidence: list[Evidence] = field(default_factory=list)
 
     def note(self, weight: float, text: str) -> None:
@@ -95,6 +96,7 @@ class Proposal:
     only_if: str | None = None
     read_before: Read | None = None
     strength: Strength | None = None
+    is_assumed: bool = False  # where a value stands is not described: a rehearsal has to show it
     confidence: float
     rule: str
     reasons: tuple[str, ...]

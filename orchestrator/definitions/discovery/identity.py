@@ -167,6 +167,7 @@ def _assumed(candidate: Candidate, name: str, resource: str) -> Named | None:
         return None
     pointer = f"{wraps[0].pointer if wraps else ''}/id"
     candidate.parameters[f"path.{name}"] = f"$response.body#{pointer}"
+    candidate.is_assumed = True
     text = f"the answer is not described: {pointer} is assumed to be {undo.operation_id}'s {name}"
     candidate.note(-0.1, text)
     return Named.ASSUMED

@@ -74,7 +74,7 @@ def propose(
         api=forward.api, operation_id=forward.operation_id, method=forward.method,
         path=forward.path, kind=best.kind, undo=best.undo, parameters=best.parameters,
         only_if=best.only_if, read_before=best.read_before, strength=best.strength,
-        confidence=best.confidence, rule=best.rule,
+        is_assumed=best.is_assumed, confidence=best.confidence, rule=best.rule,
         reasons=tuple(each.text for each in best.evidence),
         idempotency_header=forward.idempotency_header,
     )  # fmt: skip

@@ -30,38 +30,43 @@ def restore_updated(forward: Facts, survey: Survey) -> Iterator[Candidate]:
     """PUT or PATCH of what a GET of the same path reads."""
     if forward.method not in ("PUT", "PATCH") and not _is_update_by_post(forward):
         return
-    verbs, said = verbs_of(forward), f"{forward.summary} {forward.description}"
     for read, given in _reads(forward, survey):
         whole = survey.one(forward.stem, "PUT", forward.api)
         undo = whole if forward.method == "PATCH" and whole is not None else forward
         candidate = Candidate("restore-updated", Kind.RESTORE_PREVIOUS, forward, undo, base=0.5)
-        lead = lead_verb(forward)
-        changes = {*forward.summary_words, *forward.id_words} & REPLACES
-        moves = (
-            bool(verbs) and verbs[0] not in REPLACES and set(verbs) & (NOT_CREATING | UNDO_WORDS)
-        )
-        makes = set(verbs) & CREATES and (forward.method != "PUT" or not changes)
-        if moves or makes:
-            candidate.refute(
-                f"'{verbs[0]}' is more than a change of what {read.operation_id} reads"
-            )
-        elif set(verbs) & REPLACES:
-            candidate.note(
-                0.05, f"'{next(v for v in verbs if v in REPLACES)}' changes what is there"
-            )
+        _judge_change(candidate, read)
         _write_back(candidate, read, given)
-        if 201 in forward.answers and forward.answers.keys() & {200, 204}:
-            status = min(forward.answers.keys() & {200, 204})
-            candidate.only_if = f"$statusCode == {status}"
-            candidate.note(
-                -0.02, "201 means that it was new: then nothing was there to be restored"
-            )
-        elif 201 in forward.answers or lead in CREATES or UPSERTS.search(said):
-            candidate.only_if = "$before.statusCode == 200"
-            candidate.note(
-                -0.05, "it may make something new: then nothing was there to be restored"
-            )
+        _judge_new(candidate, survey)
         yield candidate
+
+
+def _judge_change(candidate: Candidate, read: Facts) -> None:
+    """Does it only change what is there?"""
+    forward, verbs = candidate.forward, verbs_of(candidate.forward)
+    changes = {*forward.summary_words, *forward.id_words} & REPLACES
+    known = next((verb for verb in verbs if verb in REPLACES), None)
+    is_first = bool(verbs) and verbs[0] in REPLACES
+    moves = not is_first and {*verbs} & (NOT_CREATING | UNDO_WORDS)
+    makes = {*verbs} & CREATES and (forward.method != "PUT" or not changes)
+    if moves or makes:
+        candidate.refute(f"'{verbs[0]}' is more than a change of what {read.operation_id} reads")
+    elif known is not None:
+        candidate.note(0.05, f"'{known}' changes what is there")
+
+
+def _judge_new(candidate: Candidate, survey: Survey) -> None:
+    """Where it may make something new there is nothing to be restored, and somebody has to know."""
+    forward = candidate.forward
+    delete = survey.one(forward.stem, "DELETE", forward.api)
+    rest = "" if delete is None else f"; {delete.operation_id}, due then, is not covered"
+    said = UPSERTS.search(f"{forward.summary} {forward.description}")
+    if 201 in forward.answers and forward.answers.keys() & {200, 204}:
+        status = min(forward.answers.keys() & {200, 204})
+        candidate.only_if = f"$statusCode == {status}"
+        candidate.note(-0.02, f"201 means that it was new: then nothing is restored{rest}")
+    elif 201 in forward.answers or lead_verb(forward) in CREATES or said:
+        candidate.only_if = "$before.statusCode == 200"
+        candidate.note(-0.05, f"where it makes something new, nothing is restored{rest}")
 
 
 def restore_deleted(forward: Facts, survey: Survey) -> Iterator[Candidate]:

@@ -22,6 +22,7 @@ def write_undescribed(candidate: Candidate, written: Shape) -> None:
         candidate.refute("the document does not say what is read, nor how it would be written back")
         return
     candidate.parameters[f"body.{envelope.pointer}"] = f"$before.body#{envelope.pointer}"
+    candidate.is_assumed = True
     text = f"what is read is not described; {envelope.pointer} is taken to be read as it is written"
     candidate.note(0.02, text)
 

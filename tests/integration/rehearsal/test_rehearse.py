@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,10 +40,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return apis
 
 
-def rehearse(document: Path, against: str, *, code: int) -> dict[str, Any]:
+def rehearse(document: Path, against: str, *more: str, code: int) -> dict[str, Any]:
     """The report of each step."""
     arguments = ["rehearse", str(document), "--against", against, "--allow-private-addresses"]
-    done = CliRunner().invoke(workflows.app, [*arguments, "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(workflows.app, [*arguments, *more, "--json"], catch_exceptions=False)
     assert done.exit_code == code, done.output
     return {each["step"]: each for each in json.loads(done.stdout)["steps"]}
 
@@ -69,7 +70,8 @@ def test_what_discovery_proposes_for_kinto_restores(
     document.write_text(text.replace("../../data/kinto/", ""))
     written = discover_steps(document, tasks=TaskRegistry(), change=True).written
     assert written == ("note.record", "note.change")
-    seen = rehearse(document, kinto, code=0)
+    seen = rehearse(document, kinto, "--note", code=0)
+    assert re.search(r"^    x-rehearsed: '20\d\d-\d\d-\d\d'$", document.read_text(), re.MULTILINE)
     verdicts = {name: each["verdict"] for name, each in seen.items()}
     assert verdicts == {
         "bucket": "restores", "collection": "restores", "record": "restores",

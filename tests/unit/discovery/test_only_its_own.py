@@ -267,6 +267,8 @@ def test_put_restores_only_what_it_replaced() -> None:
         "PUT /boxes/{id}": operation("putBox", body=THING, answers={200: THING, 201: THING}),
     }
     assert proposals(api)["putBox"].only_if == "$statusCode == 200"
+    both = {**api, "DELETE /boxes/{id}": operation("deleteBox")}
+    assert "deleteBox, due then, is not covered" in " ".join(proposals(both)["putBox"].reasons)
     mute = operation("putBox", "Create or update a box", body=THING, answers={200: THING})
     quiet = proposals({**api, "PUT /boxes/{id}": mute})["putBox"]
     assert quiet.only_if == "$before.statusCode == 200"

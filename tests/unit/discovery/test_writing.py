@@ -192,3 +192,13 @@ def test_the_digest_knows_what_runs_and_nothing_else() -> None:
     one = {"operationId": "undo", "x-derived": {"confidence": 1}}
     assert digest_of(one) == digest_of({"x-derived": {}, "operationId": "undo"})
     assert digest_of(one) != digest_of({**one, "operationId": "other"})
+
+
+def test_an_undo_that_may_be_sent_again_says_so(path: Path) -> None:
+    value = parse_document(written(path), name="new").value
+    steps = {each["stepId"]: each for each in value["workflows"][0]["steps"]}
+    how = {
+        name: each.get("x-compensation", {}).get("x-idempotency") for name, each in steps.items()
+    }
+    assert how["make"] == {"by": "client-id", "alreadyDone": [404]}
+    assert how["change"] is None  # a PATCH: the API decides what the same one again does
