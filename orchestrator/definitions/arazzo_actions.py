@@ -141,4 +141,9 @@ class ActionReader:
             via = None  # the step itself: as if nothing were said
         if via is None and not is_call:
             return action
+        if is_call:
+            at.warn(
+                "a retry begins the called workflow anew; what it has done stands until the run"
+                " turns back, and is undone then"
+            )
         return action | {"again": step_id} | filled(via=via)

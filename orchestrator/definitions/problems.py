@@ -41,8 +41,10 @@ class Findings:
             self.problems.append(problem)
 
     def warn(self, place: str, text: str) -> None:
-        """Note something that runs, but that its author should know."""
-        self.warnings.append(f"{place}: {text}")
+        """Note something that runs, but that its author should know; once."""
+        warning = f"{place}: {text}"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
     def warnings_in(self, prefix: str) -> tuple[str, ...]:
         """The warnings of one workflow (a JSON pointer), with those that concern all of them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,12 +20,13 @@ import pytest
 from orchestrator.core.plan import LOCAL, Call, Effects, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.states import RunStatus
-from tests.faults.simulation.backing import MemoryBacking
+from tests.faults.simulation.backing import Backing, MemoryBacking
 from tests.faults.simulation.disasters import storm
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import replay_differs
 from tests.faults.simulation.loop import VirtualLoop
 from tests.faults.simulation.quiet import quiet
+from tests.faults.simulation.sqlite import SqliteBacking
 from tests.faults.simulation.weather import drawn
 from tests.faults.simulation.worker import LIMITS
 from tests.faults.workload import Kind, RunSeed, Shape
@@ -121,13 +122,15 @@ async def play(house: House, runs: Sequence[RunSeed], chance: random.Random) -> 
 
 
 @contextmanager
-def played(seed: int, runs: Sequence[RunSeed]) -> Iterator[House]:
+def played(
+    seed: int, runs: Sequence[RunSeed], kept: Callable[[VirtualLoop], Backing]
+) -> Iterator[House]:
     """A house in which all of them have settled; nothing of the engine's went wrong."""
     inline = replace(LIMITS, max_inline_steps=(0, 2, 50)[seed % 3], short_wait_seconds=0.3)
     with (
         quiet(seed) as errors,
         closing(VirtualLoop()) as loop,
-        closing(MemoryBacking(loop)) as backing,
+        closing(kept(loop)) as backing,
     ):
         house = House(loop, seed, backing, Options(shapes=SHAPES, inline=inline, workers=2))
         loop.run_until_complete(play(house, runs, random.Random(f"jumping {seed}")))
@@ -143,10 +146,14 @@ def effects_of(house: House) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
-def test_every_way_has_its_effects_once_and_in_its_order(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "kept"), [*((seed, MemoryBacking) for seed in range(1, 5)), (5, SqliteBacking)]
+)
+def test_every_way_has_its_effects_once_and_in_its_order(
+    seed: int, kept: Callable[[VirtualLoop], Backing]
+) -> None:
     wanted = seeds(seed)
-    with played(seed, [run for run, _ in wanted]) as house:
+    with played(seed, [run for run, _ in wanted], kept) as house:
         view, effects = house.backing.view(), effects_of(house)
         for run, way in wanted:
             assert isinstance(run.shape, Jumping)

@@ -290,7 +290,9 @@ def test_a_failure_inside_is_one_of_the_calling_step(write: Write) -> None:
     played = play(plan, answering(t1=404))
     assert played.visits == ["m", "p/$inputs", "p/charge", "p/check", "z"]
     once_more = calling("onFailure: [{name: r, type: retry, retryLimit: 1}]")
-    plan = one(write(PAY + workflow("w", make("m"), once_more)))
+    loaded = write(PAY + workflow("w", make("m"), once_more))
+    assert any("begins the called workflow anew" in text for text in loaded[-1].warnings)
+    plan = one(loaded)
     played = play(plan, answering(t1=404))
     inside = ["p/$inputs", "p/charge", "p/check"]
     assert played.visits == ["m", *inside, *inside, "p/charge'", "p/charge'", "m'"]
