@@ -17,10 +17,10 @@ from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.demo.world import start_kinto
 from orchestrator.embedded.process import stop_all
 from orchestrator.service.deriving import discover_steps
-from tests.integration.stripe.conftest import localstripe
+from tests.integration.stripe.conftest import localstripe, stripe_mock
 
 HERE = Path(__file__).parent
-__all__ = ["localstripe"]
+__all__ = ["localstripe", "stripe_mock"]
 
 
 @pytest.fixture
@@ -55,6 +55,20 @@ def test_a_refund_that_can_be_had_twice_is_found(localstripe: str, folder: Path)
     assert any("/v1/refunds" in each["read"] for each in seen["charge"]["again"])
     print(json.dumps(seen, indent=1))
     assert any("/v1/charges/" in each["read"] for each in seen["charge"]["trace"])
+
+
+def test_a_refund_with_a_key_that_is_honoured_leaves_a_trace_once(
+    stripe_mock: str, folder: Path
+) -> None:
+    (folder / "stripe.yaml").write_text("api: stripe\nauth: {bearer: 'env:STRIPE_KEY'}\n")
+    given = {
+        "order_id": "o-1", "email": "ada@example.com", "deposit": 500, "balance": 700,
+        "deposit_source": "tok_visa", "balance_source": "tok_visa",
+    }  # fmt: skip
+    document = HERE.parents[2] / "config" / "workflows" / "payments.arazzo.yaml"
+    seen = rehearse(document, stripe_mock, "--inputs", json.dumps(given), code=0)
+    for step in ("deposit", "balance"):
+        assert (seen[step]["verdict"], seen[step]["again"]) == ("leaves a trace", [])
 
 
 def test_what_discovery_proposes_for_kinto_restores(
