@@ -64,8 +64,8 @@ end
 local id = book.id or new_id
 local state = book.state or 'closed'
 local function stored(name, default) return tonumber(book[name] or default) end
-local episode, until_, opened, good = stored('episode', 0), stored('until', 0), stored('opened', 0),
-  stored('good', 0)
+local episode, until_, opened, good, bad = stored('episode', 0), stored('until', 0), stored('opened', 0),
+  stored('good', 0), stored('bad', 0)
 local closed_at, pace, pace_at = stored('closed_at', -NEVER), stored('pace', 1), stored('pace_at', 0)
 local cuts, cut_at, paused = stored('cuts', 0), stored('cut_at', -NEVER), stored('paused', 0)
 
@@ -76,7 +76,7 @@ local function sum(column)
 end
 
 local function begin(new_state)
-  state, episode, good = new_state, episode + 1, 0
+  state, episode, good, bad = new_state, episode + 1, 0, 0
   for second in pairs(seconds) do gone[#gone + 1] = 's:' .. second end
   seconds = {}
   for _, reporter in pairs(reporters) do reporter.probes, reporter.changed = 0, true end
@@ -110,7 +110,7 @@ local function pass_time()
   closed_at = math.min(closed_at, now)
   pace = math.min(1, pace + RISE * (math.max(now - pace_at, 0) / 1000000))
   pace_at = now
-  if state == 'open' and now >= until_ then state, good = 'half_open', 0 end
+  if state == 'open' and now >= until_ then state, good, bad = 'half_open', 0, 0 end
 end
 
 local function hear_advice()
@@ -129,10 +129,10 @@ local function hear_calls()
   if state == 'closed' and is_ill() then
     open()
   elseif state == 'half_open' then
-    good = good + news.good
-    if news.bad > 0 then
+    good, bad = good + news.good, bad + news.bad
+    if bad > 0 and bad >= failure_rate * most_probes then
       open()
-    elseif good >= most_probes then
+    elseif good + bad >= most_probes then
       begin('closed')
       opened, closed_at = 0, now
     end
@@ -159,7 +159,7 @@ local probes = lease_probes()
 if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 local fields = {
   'id', id, 'state', state, 'episode', text(episode), 'until', text(until_), 'opened', text(opened),
-  'good', text(good), 'closed_at', text(closed_at), 'pace', text(pace), 'pace_at', text(pace_at),
+  'good', text(good), 'bad', text(bad), 'closed_at', text(closed_at), 'pace', text(pace), 'pace_at', text(pace_at),
   'cuts', text(cuts), 'cut_at', text(cut_at), 'paused', text(paused),
   'r:' .. holder, text(news.number) .. ' ' .. text(probes) .. ' ' .. text(now),
 }

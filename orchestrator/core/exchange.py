@@ -71,6 +71,20 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     seconds: float = 0.0
+    renewals: int = 0  # times that the request was answered 401 before, and sent again
+
+
+def said_of_renewals(reason: str, times: int) -> str:
+    """A reason that also tells of requests which the API has on its own record: those it refused.
+
+    Who compares an API's log with the audit finds more requests than attempts otherwise.
+    """
+    if not times:
+        return reason
+    return f"{reason}; {AFTER_401}" + (f" ({times} times)" if times > 1 else "")
+
+
+AFTER_401 = "sent again with another credential after a 401"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,11 +9,12 @@ for what it sees itself, and for the time in which Redis is away.
   up to WINDOW_SECONDS as it takes to have enough calls, enough failed or were slow: *open*, nobody
   calls. So an outage is noticed in a second or two where traffic is dense, and single failures
   do nothing where it is not. After `open_seconds` *half open*: at most
-  `probes` calls at once over all processes. One that fails opens it again, for twice as long up to
-  a limit;
-  `probes` good ones close it. A probe is leased for PROBE_SECONDS and the lease renewed while the
-  call lasts, so that a process which dies with one blocks nothing. Each opening and each closing
-  begins a new *episode*; what was seen in another one does not count any more.
+  `probes` calls at once over all processes. When so many have ended they are judged as calls are:
+  if enough of them went wrong it is open again, for twice as long up to a limit, else it closes.
+  (If one were enough, an API that fails now and then would be shut for good.) A probe is leased for
+  PROBE_SECONDS and the lease renewed while the call lasts, so that a process which dies with one
+  blocks nothing. Each opening and each closing begins a new *episode*; what was seen in another one
+  does not count any more.
 * **Slow start.** After closing, `ramp` says which part of the slots and rates may be used.
 * **Pace.** Each time the API refuses calls as too many, the pace is multiplied by CUT, at most
   once in CUT_APART_SECONDS; it rises by RISE_A_SECOND back to 1 (additive increase,
@@ -60,7 +61,7 @@ class HealthRules:
     calls: int = 20  # fewer in the window say nothing
     open_seconds: float = 5.0  # the first time; doubled each time a probe fails
     longest_open_seconds: float = 30.0
-    probes: int = 3  # at once while half open, and good ones that close it
+    probes: int = 3  # at once while half open, and so many judged together
     ramp_seconds: float = 10.0  # from a tenth to everything after closing
     longest_pause_seconds: float = 600.0  # a longer one that the API asks for is cut to this
 
@@ -142,6 +143,7 @@ class HealthBook:
     until: int = 0  # while open
     opened: int = 0  # times in a row
     good: int = 0  # probes since it is half open
+    bad: int = 0
     closed_at: int = -NEVER
     pace: float = 1.0
     pace_at: int = 0
@@ -201,7 +203,7 @@ class HealthBook:
         self.pace = risen(self.pace, max(now - self.pace_at, 0) / _SECOND)
         self.pace_at = now
         if self.state is BreakerState.OPEN and now >= self.until:
-            self.state, self.good = BreakerState.HALF_OPEN, 0
+            self.state, self.good, self.bad = BreakerState.HALF_OPEN, 0, 0
 
     def _hear_advice(self, news: News, rules: HealthRules, now: int) -> None:
         pause = us(min(news.pause_seconds, rules.longest_pause_seconds))
@@ -221,9 +223,10 @@ class HealthBook:
             self._open(rules, now)
         elif self.state is BreakerState.HALF_OPEN:
             self.good += news.probes_good
-            if news.probes_bad:
+            self.bad += news.probes_bad
+            if self.bad > 0 and self.bad >= rules.failure_rate * rules.probes:
                 self._open(rules, now)
-            elif self.good >= rules.probes:
+            elif self.good + self.bad >= rules.probes:
                 self._begin(BreakerState.CLOSED)
                 self.opened, self.closed_at = 0, now
 
@@ -249,7 +252,7 @@ class HealthBook:
     def _begin(self, state: BreakerState) -> None:
         self.state = state
         self.episode += 1
-        self.good = 0
+        self.good = self.bad = 0
         self._seconds.clear()
         for reporter in self._reporters.values():
             reporter.probes = 0

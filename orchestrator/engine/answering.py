@@ -16,7 +16,13 @@ import orjson
 import structlog
 
 from orchestrator.core import events as e
-from orchestrator.core.exchange import FrozenRequest, Judgement, Outcome, Response
+from orchestrator.core.exchange import (
+    FrozenRequest,
+    Judgement,
+    Outcome,
+    Response,
+    said_of_renewals,
+)
 from orchestrator.core.states import Direction
 from orchestrator.engine.deps import Deps
 from orchestrator.errors import InDoubt, NoCredential, NotLanded, NotSent
@@ -62,6 +68,9 @@ async def ask(
             api, request, context, timeout_seconds=timeout_seconds
         )
         judgement = judge(response)
+        if response.renewals:
+            told = said_of_renewals(judgement.reason, response.renewals)
+            judgement = replace(judgement, reason=told)
     except (NotLanded, InDoubt) as error:
         judgement = _judgement_of(error)
         of_api = not isinstance(error, NoCredential | NotSent)

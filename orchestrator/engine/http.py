@@ -28,7 +28,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from orchestrator.core.exchange import FrozenRequest, Response
+from orchestrator.core.exchange import FrozenRequest, Response, said_of_renewals
 from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
@@ -122,15 +122,19 @@ class HttpTransport:
             credential = await _in_time(source.get(), source, ends_at)
             timeout_seconds = _left(ends_at)
         response = await client.send(base, request, credential, timeout_seconds, context.may_leave)
-        for _ in range(MOST_RENEWALS):
-            if response.status != _UNAUTHORIZED:
-                return response
-            # It says that nothing was done, so repeating it is safe whatever the request does.
-            credential = await _in_time(source.instead_of(credential), source, ends_at)
-            seconds = _left(ends_at)
-            response = await client.send(base, request, credential, seconds, context.may_leave)
-        if response.status == _UNAUTHORIZED:
-            raise source.refusal()
+        renewals = 0
+        try:
+            while response.status == _UNAUTHORIZED:
+                if renewals == MOST_RENEWALS:
+                    raise source.refusal()
+                # It says that nothing was done, so repeating it is safe whatever the request does.
+                credential = await _in_time(source.instead_of(credential), source, ends_at)
+                seconds, renewals = _left(ends_at), renewals + 1
+                again = await client.send(base, request, credential, seconds, context.may_leave)
+                response = replace(again, renewals=renewals)
+        except (NotLanded, InDoubt) as error:
+            error.reason = said_of_renewals(error.reason, renewals)
+            raise
         return response
 
     def ready(self, api: str, tenant: str) -> bool:

@@ -12,6 +12,7 @@ from orchestrator.definitions.program import Program
 from tests.faults.ledger.book import Asked, asked
 from tests.faults.ledger.faults import LONGEST_DELAY_SECONDS, WELL, Fate, Fault, FaultPlan
 from tests.faults.ledger.limits import Limit, Limits
+from tests.faults.ledger.weather import Tokens, Weather
 from tests.faults.workload import SHAPES, Kind, Shape
 
 RUNS = 300
@@ -155,3 +156,38 @@ def test_the_ledger_understands_every_request_of_the_workload(shape: Shape) -> N
 )
 def test_other_routes_are_none(method: str, target: str) -> None:
     assert asked(method, target).route == ""
+
+
+# --- what befalls everybody -----------------------------------------------------------------------
+
+
+def test_the_weather_comes_and_goes() -> None:
+    weather = Weather()
+    assert weather.fate(1.0) is None
+    weather.set({"away": True})
+    assert [fate.fault for fate in (weather.fate(1.0),) if fate] == [Fault.DROP_BEFORE]
+    weather.set({"retry_after": "7"})
+    assert weather.fate(1.0) == Fate(fault=Fault.BUSY, status=429, retry_after="7")
+    weather.set({})
+    assert weather.fate(1.0) is None
+
+
+def test_a_limit_that_nobody_was_told_of_refuses_what_is_more() -> None:
+    weather = Weather()
+    weather.set({"most_per_second": 2})
+    times = (0.0, 0.5, 0.9, 1.0, 1.4, 1.5)
+    refused = [weather.fate(at) is not None for at in times]
+    assert refused == [False, False, True, False, True, False]
+
+
+def test_tokens_end_when_somebody_says_so() -> None:
+    tokens = Tokens("secret")
+    first = f"Bearer {tokens.issue()['access_token']}"
+    assert tokens.accepts(first)
+    tokens.end()
+    second = f"Bearer {tokens.issue()['access_token']}"
+    assert [tokens.accepts(each) for each in (first, second)] == [False, True]
+    assert [tokens.knows(each) for each in (first, second)] == [True, True]
+    for strange in (None, "", "Bearer secret", "Bearer secret-3", "Bearer secret-x", "secret-1"):
+        assert not tokens.knows(strange)
+        assert not tokens.accepts(strange)

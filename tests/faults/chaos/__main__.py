@@ -82,6 +82,7 @@ class Result:
     wish: Wish
     played: Played
     judgement: Judgement
+    answers: Mapping[str, int]  # of the API, by status, and the tokens that it gave out
     seconds: float
     state_dir: Path
 
@@ -108,6 +109,7 @@ class Result:
             "seed": self.wish.seed,
             "db": self.wish.database,
             "faults": dict(Counter(h.planned.kind.value for h in done)),
+            "api_answers": self.answers,
             "submits_repeated": self.played.submissions.retried,
             "state_dir": None if self.clean else str(self.state_dir),
         }
@@ -143,8 +145,11 @@ def _perform(wish: Wish, stage: Stage, watchers: Watchers, began: float) -> Resu
     stage.supervisor.stop()
     watchers.say(f"settled after {played.drain_seconds:.1f} s; judging")
     judgement = judge(stage, wanted.seeds, played.submissions.acknowledged)
+    counted = stage.ledger.statistics()
+    answers = {**counted["statuses"], "tokens": counted["tokens"]}
     return Result(
-        wish=wish, played=played, judgement=judgement, seconds=time.monotonic() - began,
+        wish=wish, played=played, judgement=judgement, answers=answers,
+        seconds=time.monotonic() - began,
         state_dir=stage.state_dir,
     )  # fmt: skip
 

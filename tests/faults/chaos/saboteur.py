@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 import redis
@@ -51,6 +52,7 @@ class Saboteur:
     _lasting: set[asyncio.Task[None]] = field(default_factory=set)
     _database_busy: bool = False
     _broker_busy: bool = False
+    _api_ill: bool = False
 
     @property
     def seconds(self) -> float:
@@ -171,6 +173,36 @@ class Saboteur:
             await asyncio.sleep(happened.planned.lasts)
         return f"for {happened.planned.lasts:g} s"
 
+    # --- the API ----------------------------------------------------------------------------------
+
+    async def _api_away(self, happened: Happened) -> str:
+        return await self._weather(happened, away=True)
+
+    async def _api_busy(self, happened: Happened) -> str:
+        return await self._weather(happened, retry_after=f"{happened.planned.lasts:.0f}")
+
+    async def _api_limit_lowered(self, happened: Happened) -> str:
+        rate = self.stage.scene.limits.rate
+        assert rate is not None
+        return await self._weather(happened, most_per_second=rate // 2)
+
+    async def _weather(self, happened: Happened, **wish: Any) -> str:
+        if self._api_ill:
+            raise _Busy("it is ill already")
+        self._api_ill = True
+        ledger = self.stage.ledger
+        try:
+            await asyncio.to_thread(ledger.weather, **wish)
+            await asyncio.sleep(happened.planned.lasts)
+        finally:
+            await asyncio.to_thread(ledger.weather)
+            self._api_ill = False
+        return f"for {happened.planned.lasts:g} s"
+
+    async def _end_tokens(self, _: Happened) -> str:
+        await asyncio.to_thread(self.stage.ledger.end_tokens)
+        return ""
+
     # --- small things -----------------------------------------------------------------------------
 
     async def _up(self, child: Child) -> None:
@@ -216,4 +248,8 @@ _ACTS: dict[Kind, Callable[[Saboteur, Happened], Awaitable[str]]] = {
     Kind.SESSIONS: Saboteur._terminate_sessions,
     Kind.RESTART: Saboteur._restart_database,
     Kind.LOCK: Saboteur._lock_database,
+    Kind.AWAY: Saboteur._api_away,
+    Kind.BUSY: Saboteur._api_busy,
+    Kind.LOWERED: Saboteur._api_limit_lowered,
+    Kind.TOKENS: Saboteur._end_tokens,
 }

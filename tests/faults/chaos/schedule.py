@@ -24,16 +24,26 @@ class Kind(StrEnum):
     PURGE = "queues_purged"
     SESSIONS = "sessions_terminated"  # every connection to PostgreSQL
     RESTART = "database_restarted"  # PostgreSQL, immediate shutdown
+    AWAY = "api_away"  # it cuts every connection
+    BUSY = "api_busy"  # 429 with Retry-After for everything
+    LOWERED = "api_limit_lowered"  # to half, without a word: 429 for what is more
+    TOKENS = "tokens_ended"  # long before the time that they were given out for
     LOCK = "database_locked"  # SQLite: somebody else holds the write lock
 
 
-ALWAYS = (Kind.KILL, Kind.KILL, Kind.FREEZE, Kind.FLUSH, Kind.EMPTY_RESTART, Kind.PURGE)
+ALWAYS = (
+    Kind.KILL, Kind.KILL, Kind.FREEZE, Kind.FLUSH, Kind.EMPTY_RESTART, Kind.PURGE,
+    Kind.AWAY, Kind.BUSY, Kind.LOWERED, Kind.TOKENS,
+)  # fmt: skip
 BY_DATABASE = {"postgres": (Kind.SESSIONS, Kind.RESTART), "sqlite": (Kind.LOCK,)}
 
 _LASTS = {
     Kind.FREEZE: (8.0, 10.0),
     Kind.EMPTY_RESTART: (0.0, 2.0),
     Kind.RESTART: (0.0, 2.0),
+    Kind.AWAY: (3.0, 8.0),
+    Kind.BUSY: (2.0, 5.0),
+    Kind.LOWERED: (4.0, 8.0),
     Kind.LOCK: (2.0, 12.0),  # longer than a worker may be silent, and than a writer waits
 }
 

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.fernet import Fernet
+
 from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.errors import Unavailable
 from orchestrator.settings import Settings, load_settings
@@ -25,6 +27,7 @@ from tests.faults.workload import API, SHAPES, Shape
 
 CANARY = "canary-do-not-show-"
 """The API's credential begins with it. Nothing that anybody may read has it."""
+SEAL_VARIABLE = "LEDGER_SEAL"
 NO_TASKS = "[]"
 
 
@@ -122,11 +125,13 @@ def set_up(scene: Scene, state_dir: Path) -> Iterator[Stage]:
             seed=scene.seed,
             latency_seconds=scene.mood.latency_seconds,
             limits=scene.limits.enforced(),
+            gives_tokens=True,
         )
         stack.enter_context(ledger)
         own = _settings(scene, state_dir, postgres, broker.url)
         _write_config(state_dir / "config", scene, ledger)
-        env = {TOKEN_VARIABLE: token, **_as_environment(own)}
+        seal = Fernet.generate_key().decode()
+        env = {TOKEN_VARIABLE: token, SEAL_VARIABLE: seal, **_as_environment(own)}
         up = UpOptions(
             state_dir=state_dir, workers=scene.workers, broker_url=broker.url, flower=False, env=env
         )  # fmt: skip
@@ -183,6 +188,7 @@ def _settings(
         "config_dir": state_dir / "config",
         "broker_url": broker_url,
         "task_modules": (),
+        "credentials_key": f"env:{SEAL_VARIABLE}",
         **({} if postgres is None else {"database_url": postgres.url}),
         **scene.settings,
     }

@@ -10,9 +10,11 @@ it again is in order; that it goes on writing is not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from orchestrator.core.exchange import AFTER_401
 from tests.faults.checker.knowing import LET_GO, heard, stood_still
 from tests.faults.checker.requests import LEFT, late_requests
 from tests.faults.checker.stories import (
@@ -78,7 +80,7 @@ def _ending(story: Story) -> Iterator[str]:
 def _of_link(story: Story, link: LinkStory) -> Iterator[str]:
     if link.records or link.attempts or link.requests:
         intents = link.intents
-        if len(link.requests) > intents:
+        if len(link.requests) - _refused_before(link) > intents:
             yield f"{len(link.requests)} requests for the {link.name} and {intents} intents"
         elif link.lost_intents < 0:
             yield f"{intents - link.lost_intents} attempts at the {link.name}, {intents} intents"
@@ -87,6 +89,17 @@ def _of_link(story: Story, link: LinkStory) -> Iterator[str]:
         yield from _attempts(story, link)
     if story.settled:
         yield from _status(story, link)
+
+
+def _refused_before(link: LinkStory) -> int:
+    """Requests within an attempt before its last one, which it tells of: the API refused them.
+
+    An attempt whose end was never heard of can tell nothing; then the 401s themselves do.
+    """
+    if link.lost_intents > 0:
+        return sum(request.status == 401 for request in link.requests)
+    told = (re.search(rf"{AFTER_401}(?: \((\d+) times\))?", each.reason) for each in link.attempts)
+    return sum(int(found[1] or 1) for found in told if found)
 
 
 def _outcomes(story: Story, link: LinkStory) -> Iterator[str]:

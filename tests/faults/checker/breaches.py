@@ -146,6 +146,13 @@ def _without_link(world: World, scribe: Scribe) -> None:
     del scribe.links["s3", "do"]
 
 
+def _refused_credential(world: World, _: Scribe) -> None:
+    """The API has one request more on its record than the audit tells of."""
+    sent = next(request for request in world.requests if request.step == "s2")
+    refused = replace(sent, number=98, status=401, applied=False, replayed=False, verdict=None)
+    world.requests.append(refused)
+
+
 def _late_with_effect(world: World, scribe: Scribe) -> None:
     """The late request of a lost worker had an effect, for nothing was replayed."""
     late = world.requests[-1]
@@ -335,6 +342,7 @@ CASES = [
     case("audit_gaps", "an attempt left out", succeeded,
          lambda _, s: spoil.drop_attempt(s, lambda a: a.step == "s2")),
     case("audit_gaps", "a link left out", compensated, _without_link),
+    case("audit_gaps", "an untold 401", succeeded, _refused_credential),
     case("audit_gaps", "no end", succeeded,
          lambda _, s: spoil.drop_record(s, s.audit[-1], renumber=True)),
     case("audit_gaps", "no beginning", succeeded,

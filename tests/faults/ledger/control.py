@@ -6,12 +6,16 @@ DELETE /_ledger/faults       treat every request well
 POST   /_ledger/table        {"run", "step", "direction", "question", "fates": [{"fault", …}]}
 PUT    /_ledger/limits       [{"amount": 20, "seconds": 1.0, "routes": [...]}, …]
 PUT    /_ledger/latency      [0.0, 0.02]
+PUT    /_ledger/weather      {"away": true} | {"retry_after": "2"} | {"most_per_second": 50} | {}
+DELETE /_ledger/tokens       none that was given out is good any more
+POST   /_ledger/token        a token, for a form with client_secret (RFC 6749, section 4.4)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -20,10 +24,13 @@ from tests.faults.ledger.faults import WEIGHTS, Fate, Fault
 from tests.faults.ledger.limits import Limit
 
 PREFIX = "/_ledger/"
+TOKEN_ENDPOINT = f"{PREFIX}token"
 
 
 def control(desk: Desk, method: str, target: str, body: bytes) -> tuple[int, bytes]:
     """Status and JSON body of the answer."""
+    if (method, target) == ("POST", TOKEN_ENDPOINT):
+        return _token(desk, body)
     act = _ROUTES.get((method, target.removeprefix(PREFIX)))
     if act is None:
         return 404, orjson.dumps(
@@ -50,6 +57,7 @@ def _by_chance(desk: Desk, wish: Mapping[str, Any]) -> None:
 
 def _heal(desk: Desk, _: None) -> None:
     desk.faults.heal()
+    desk.weather.set({})
 
 
 def _table(desk: Desk, wish: Mapping[str, Any]) -> None:
@@ -71,6 +79,26 @@ def _latency(desk: Desk, wish: list[float]) -> None:
     desk.settings.latency_seconds = (float(low), float(high))
 
 
+def _weather(desk: Desk, wish: Mapping[str, Any]) -> None:
+    """{"away": bool, "retry_after": text, "most_per_second": int}, each may be missing"""
+    desk.weather.set(wish)
+
+
+def _end_tokens(desk: Desk, _: None) -> None:
+    """nothing; the ledger gives out tokens"""
+    if desk.settings.tokens is None:
+        raise ValueError("this ledger gives out no tokens")
+    desk.settings.tokens.end()
+
+
+def _token(desk: Desk, body: bytes) -> tuple[int, bytes]:
+    tokens = desk.settings.tokens
+    shown = parse_qs(body.decode("latin-1")).get("client_secret", [""])[0]
+    if tokens is None or shown != tokens.secret:
+        return 401, orjson.dumps({"error": "invalid_client"})
+    return 200, orjson.dumps(tokens.issue())
+
+
 _ROUTES: Mapping[tuple[str, str], Callable[[Desk, Any], Any]] = {
     ("GET", "statistics"): _statistics,
     ("PUT", "faults"): _by_chance,
@@ -78,4 +106,6 @@ _ROUTES: Mapping[tuple[str, str], Callable[[Desk, Any], Any]] = {
     ("POST", "table"): _table,
     ("PUT", "limits"): _limits,
     ("PUT", "latency"): _latency,
+    ("PUT", "weather"): _weather,
+    ("DELETE", "tokens"): _end_tokens,
 }

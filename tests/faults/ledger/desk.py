@@ -24,6 +24,7 @@ from tests.faults.ledger.book import PLAIN, Asked, Book, Verdict, asked
 from tests.faults.ledger.faults import WELL, Fault, FaultPlan
 from tests.faults.ledger.limits import Limits
 from tests.faults.ledger.records import Effect, Exceeded, Records
+from tests.faults.ledger.weather import Tokens, Weather
 from tests.faults.ledger.writing import Entry, Writer
 
 Point = str
@@ -58,6 +59,7 @@ class Settings:
     """What may be changed while it runs. `latency_seconds`: bounds of the time an answer takes."""
 
     token: str | None = None  # the credential that requests must carry
+    tokens: Tokens | None = None  # or one of these
     latency_seconds: tuple[float, float] = (0.0, 0.0)
     seed: int = 0  # of the latencies
 
@@ -71,6 +73,7 @@ class Desk:
     faults: FaultPlan = field(default_factory=FaultPlan)
     limits: Limits = field(default_factory=Limits)
     settings: Settings = field(default_factory=Settings)
+    weather: Weather = field(default_factory=Weather)
     book: Book = field(default_factory=Book)
     requests: int = 0
     effects: int = 0
@@ -117,7 +120,17 @@ class Desk:
             "in_flight": self.in_flight, "to_come": self.to_come,
             "statuses": {str(status): count for status, count in self.statuses.items()},
             "faults": dict(self.treated),
+            "tokens": 0 if self.settings.tokens is None else self.settings.tokens.issued,
         }  # fmt: skip
+
+    def admits(self, credential: str | None) -> tuple[bool, bool]:
+        """Whether a credential is (or was) one of ours, and whether it is good now."""
+        token, tokens = self.settings.token, self.settings.tokens
+        if tokens is not None:
+            return tokens.knows(credential), tokens.accepts(credential)
+        if token is not None:
+            return credential == f"Bearer {token}", credential == f"Bearer {token}"
+        return False, True
 
     # --- parts of a visit -------------------------------------------------------------------------
 
@@ -195,12 +208,12 @@ class Visit:
         """It is here; nothing has happened yet."""
         desk, entry = self._desk, self._entry
         desk.count_in(entry)
-        token = desk.settings.token
-        entry.secret = token is not None and credential == f"Bearer {token}"
-        if token is not None and not entry.secret:
+        weather = desk.weather.fate(entry.at)
+        entry.secret, admitted = desk.admits(credential)
+        if weather is None and not admitted:
             self._answer(401, _UNAUTHORISED)
             return
-        self._fate = desk.faults.next(self._asked)
+        self._fate = weather or desk.faults.next(self._asked)
         entry.fault = self._fate.fault.value
         self._reach("after_send")
         self._approach()

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.embedded.process import Child, ChildSpec, stop_all
-from tests.faults.ledger.control import PREFIX
+from tests.faults.ledger.control import PREFIX, TOKEN_ENDPOINT
 from tests.faults.ledger.faults import Fate
 from tests.faults.ledger.limits import Limit
 from tests.faults.ledger.reading import read_records
@@ -34,15 +34,18 @@ class LedgerProcess:
     def __init__(
         self, folder: Path, *, token: str | None = None, seed: int = 0, rate: float = 0.0,
         latency_seconds: tuple[float, float] = (0.0, 0.0), limits: Sequence[Limit] = (),
+        gives_tokens: bool = False,
     ) -> None:  # fmt: skip
         self.file = folder / "ledger.jsonl"
         self.address = ""
+        self._gives_tokens = gives_tokens
         self._log = folder / "ledger.log"
         self._env = {"PYTHONPATH": str(ROOT)} | ({TOKEN_VARIABLE: token} if token else {})
         low, high = latency_seconds
         self._argv = (
             sys.executable, "-m", "tests.faults.ledger.server", "--file", str(self.file),
             "--seed", str(seed), "--rate", str(rate), "--latency", str(low), str(high),
+            *(("--gives-tokens",) if gives_tokens else ()),
             *(part for limit in limits for part in _limit_option(limit)),
         )  # fmt: skip
         self._child: Child | None = None
@@ -81,7 +84,7 @@ class LedgerProcess:
 
     def config(self, **settings: Any) -> str:
         """See `api_config`."""
-        return api_config(self.address, **settings)
+        return api_config(self.address, fetches_tokens=self._gives_tokens, **settings)
 
     # --- control ----------------------------------------------------------------------------------
 
@@ -112,6 +115,14 @@ class LedgerProcess:
     def latency(self, low: float, high: float) -> None:
         """Take this many seconds for an answer from now on."""
         self.control("PUT", "latency", [low, high])
+
+    def weather(self, **wish: Any) -> None:
+        """What befalls every request from now on: `away`, `retry_after`, `most_per_second`."""
+        self.control("PUT", "weather", wish)
+
+    def end_tokens(self) -> None:
+        """None that was given out is good any more."""
+        self.control("DELETE", "tokens")
 
     def control(self, method: str, route: str, wish: Any = None) -> Any:
         """One request to a control route. Raises OSError, and ValueError when it is refused."""
@@ -146,12 +157,13 @@ def api_config(
     concurrency: int | None = None,
     connections: int = 200,
     token: bool = True,
+    fetches_tokens: bool = False,
     total_seconds: float = 5.0,
 ) -> str:
     """The text of a worker's `config/apis/ledger.yaml`.
 
     `rate` in the notation of `limits` ("200/second; 5000/hour"). With `token` workers send what
-    their environment's LEDGER_TOKEN holds.
+    their environment's LEDGER_TOKEN holds, or fetch a token with it.
     """
     lines = [
         f"api: {API}",
@@ -164,7 +176,13 @@ def api_config(
         lines.append(f"rate: {rate}")
     if concurrency is not None:
         lines.append(f"concurrency: {concurrency}")
-    if token:
+    if fetches_tokens:
+        lines += [
+            "auth:", "  oauth2:", f"    token_url: {address}{TOKEN_ENDPOINT}",
+            "    client_id: workers", f"    client_secret: env:{TOKEN_VARIABLE}",
+            "    client_auth: post",
+        ]  # fmt: skip
+    elif token:
         lines.append(f"auth: {{bearer: 'env:{TOKEN_VARIABLE}'}}")
     return "\n".join(lines) + "\n"
 

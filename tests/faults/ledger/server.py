@@ -3,7 +3,8 @@
     python -m tests.faults.ledger.server --file ledger.jsonl [--port 0] [--seed 7 --rate 0.1]
 
 prints its address when it listens, and ends with SIGTERM. When the file exists it goes on where the
-file ends. A credential is demanded when LEDGER_TOKEN is set.
+file ends. A credential is demanded when LEDGER_TOKEN is set: that one, or with
+--gives-tokens one that was given out for it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tests.faults.ledger.desk import Desk, Point, Settings, Visit
 from tests.faults.ledger.faults import FaultPlan
 from tests.faults.ledger.limits import Limit, Limits
 from tests.faults.ledger.reading import read_records
+from tests.faults.ledger.weather import Tokens
 from tests.faults.ledger.writing import FileWriter
 from tests.faults.workload import KEY_HEADER
 
@@ -168,6 +170,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=0.0, help="share of faults, 0 to 1")
     parser.add_argument("--latency", type=float, nargs=2, default=(0.0, 0.0), help="seconds")
     parser.add_argument("--limit", action="append", default=[], help="AMOUNT/SECONDS, repeatable")
+    parser.add_argument("--gives-tokens", action="store_true", help="for LEDGER_TOKEN as a secret")
     parser.add_argument("--at-once", type=int, help="most requests in flight")
     return parser.parse_args()
 
@@ -179,11 +182,13 @@ def _desk(options: argparse.Namespace) -> tuple[Desk, FileWriter]:
     low, high = options.latency
     before = read_records(options.file) if options.file.exists() else None
     writer = FileWriter(options.file)
+    secret = os.environ.get(TOKEN_VARIABLE)
+    tokens = Tokens(secret) if secret and options.gives_tokens else None
     desk = Desk(
         writer, time.time, faults=FaultPlan(seed=options.seed, rate=options.rate),
         limits=Limits(limits),
         settings=Settings(
-            token=os.environ.get(TOKEN_VARIABLE), latency_seconds=(low, high), seed=options.seed
+            token=secret, tokens=tokens, latency_seconds=(low, high), seed=options.seed
         ),
     )  # fmt: skip
     if before is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -146,3 +147,30 @@ def test_what_another_book_said_is_taken_over() -> None:
     assert (found.pause_seconds, found.pace) == (5.0, 0.5)
     book.close()
     assert book.report("", News(), RULES, BEGIN).state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("ended", "state"),
+    [
+        ("+++", BreakerState.CLOSED),
+        ("-++", BreakerState.CLOSED),
+        ("++-", BreakerState.CLOSED),
+        ("+-", BreakerState.HALF_OPEN),
+        ("--", BreakerState.OPEN),
+        ("-+-", BreakerState.OPEN),
+    ],
+)
+def test_probes_are_judged_together_as_calls_are(ended: str, state: BreakerState) -> None:
+    """An API that fails a fifth of its calls at all times must not stay shut after an outage."""
+    rules = HealthRules(probes=3, failure_rate=0.5)
+    book = HealthBook()
+    book.report("p", News(calls=100, failures=100), rules, BEGIN)
+    at = BEGIN + us(rules.open_seconds)
+    found = book.report("p", News(probes_wanted=3), rules, at)
+    assert (found.state, found.probes) == (BreakerState.HALF_OPEN, 3)
+    for mark in ended:
+        news = News(
+            episode=found.episode, probes_good=int(mark == "+"), probes_bad=int(mark == "-")
+        )
+        found = book.report("p", news, rules, at := at + 1)
+    assert found.state is state
