@@ -299,15 +299,17 @@ def same_shape(left: Shape, right: Shape) -> bool:
 
 def reads_only(facts: Facts) -> str | None:
     """Why an operation leaves nothing behind, whatever its method; None when it may."""
-    if facts.method not in ("POST", "PUT") or facts.answers.keys() & {201, 202}:
+    if facts.answers.keys() & {201, 202}:
         return None
     lead, named = lead_verb(facts), id_verb(facts)
-    if lead in READS and named not in _CHANGES and not _CHANGES_MANY.search(facts.summary):
-        return f"its summary begins with '{lead}', which changes nothing"
-    is_plain = facts.method == "POST" and named in (facts.last, *facts.id_words[:1])
-    if named in READS and is_plain and lead not in _CHANGES:
-        return f"'{named}' changes nothing"
-    is_signal = facts.last in SIGNALS and facts.method == "PUT" and not facts.request.is_known
-    if is_signal and lead not in CREATES | REPLACES:
+    if facts.method == "PUT" and facts.last in SIGNALS and not facts.request.is_known:
+        if lead in CREATES | REPLACES:
+            return None
         return f"'{facts.last}' by PUT without a body may be repeated and stores nothing"
+    if facts.method != "POST" or facts.last in _CHANGES or _CHANGES_MANY.search(facts.summary):
+        return None
+    if lead in READS and named not in _CHANGES:
+        return f"its summary begins with '{lead}', which changes nothing"
+    if named in READS and named in (facts.last, *facts.id_words[:1]) and lead not in _CHANGES:
+        return f"'{named}' changes nothing"
     return None

@@ -56,10 +56,14 @@ def test_an_operation_that_only_reads_needs_no_undo() -> None:
         "POST /things/search": operation("searchThings", "Search things", answers={200: THING}),
         "PUT /zones/{id}/notify": operation("notifyZone", "Send a NOTIFY", answers={200: None}),
         "POST /people/{id}/notify": operation("notifyPerson", "Notify a person"),
+        "PUT /zones/{id}/transfer": operation("pullZone", "Retrieve a zone from its master"),
+        "POST /tokens/{id}/reset": operation("token", "Get a new token", answers={200: THING}),
+        "POST /things/read": operation("editThings", "Bulk edit", answers={200: THING}),
     })  # fmt: skip
     assert found["searchThings"].kind is Kind.NONE_NEEDED
     assert found["notifyZone"].kind is Kind.NONE_NEEDED
-    assert found["notifyPerson"].kind is Kind.NONE_FOLLOW_UP
+    for name in ("notifyPerson", "pullZone", "token", "editThings"):
+        assert found[name].kind is Kind.NONE_FOLLOW_UP, name
 
 
 def test_a_link_of_the_answer_names_undo_and_values() -> None:
