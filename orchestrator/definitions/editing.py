@@ -16,6 +16,10 @@ from orchestrator.definitions.problems import Path as JsonPath
 _WIDTH = 96
 
 
+class CannotEdit(Exception):
+    """An addition has no place of its own in the text. The text says why."""
+
+
 class Editor:
     """One document that has been read without errors. Make additions, then take `text`."""
 
@@ -27,11 +31,12 @@ class Editor:
         for line in lines:
             self._starts.append(self._starts[-1] + len(line))
         self._changes: list[tuple[int, int, int, str]] = []  # start, order, end, text
+        self._shared = _shared(self._root)
 
     def put(self, path: JsonPath, key: str, value: Any) -> None:
         """Set a key of the mapping at a path. A new one stands before the last.
 
-        Behind the last there may be comments that belong to what follows.
+        Behind the last there may be comments that belong to what follows. Raises CannotEdit.
         """
         mapping = self._at(path)
         old = next((node for name, node in mapping.value if name.value == key), None)
@@ -51,7 +56,10 @@ class Editor:
             self._change(at, at, f"{text.lstrip(' ')}{' ' * mark.column}")
 
     def insert(self, path: JsonPath, index: int, value: Any) -> None:
-        """Put an element before another one of the sequence at a path, and before its comments."""
+        """Put an element before another one of the sequence at a path, and before its comments.
+
+        Raises CannotEdit.
+        """
         sequence = self._at(path)
         mark = sequence.value[index].start_mark
         if sequence.flow_style:
@@ -65,6 +73,14 @@ class Editor:
         inner = _block(value, mark.column)
         text = f"{' ' * dash}-{inner[dash + 1 :]}"
         self._change(self._starts[line], self._starts[line], text)
+
+    def changes(self) -> int:
+        """How many there are, for `back_to`."""
+        return len(self._changes)
+
+    def back_to(self, changes: int) -> None:
+        """Forget those that came later."""
+        del self._changes[changes:]
 
     @property
     def text(self) -> str:
@@ -90,8 +106,26 @@ class Editor:
             if isinstance(node, yaml.SequenceNode):
                 node = node.value[int(token)]
             else:
-                node = next(item for name, item in node.value if name.value == token)
+                node = next((item for name, item in node.value if name.value == token), None)
+            if node is None or id(node) in self._shared:
+                raise CannotEdit(f"{token} stands elsewhere as well, by an alias")
         return node
+
+
+def _shared(root: Any) -> set[int]:
+    """Values that stand in several places: a change of one would change the others."""
+    seen: set[int] = set()
+    twice: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            twice.add(id(node))
+        elif isinstance(node, yaml.CollectionNode):
+            seen.add(id(node))
+            pairs = isinstance(node, yaml.MappingNode)
+            waiting += [item for _, item in node.value] if pairs else node.value
+    return twice
 
 
 def _flow(value: Any) -> str:

@@ -84,10 +84,11 @@ class Accepting:
         """Accept what was derived for these steps (`step` or `workflow.step`), or for all.
 
         Noted in the database first, then in the document. Raises NotFound when nothing derived
-        waits there.
+        waits there, InvalidDefinition when an alias shares it with another step.
         """
         document = read_document(path, limits=WORKFLOWS)
         chosen = _chosen(document, names)
+        accept(document, chosen, by=by, at="")  # can it be written at all?
         noted = await self._store.note_acceptances(
             [
                 NewAcceptance(

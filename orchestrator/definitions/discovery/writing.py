@@ -10,7 +10,8 @@ from orchestrator.definitions.acceptance import DERIVED, digest_of, is_accepted
 from orchestrator.definitions.discovery.deriving import CannotDerive, Derived, derive
 from orchestrator.definitions.discovery.steps import Steps
 from orchestrator.definitions.document import Document
-from orchestrator.definitions.editing import Editor
+from orchestrator.definitions.editing import CannotEdit, Editor
+from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.problems import Path as JsonPath
 
 
@@ -52,7 +53,13 @@ def write(document: Document, steps: Steps) -> Written:
         except CannotDerive as reason:
             left[name] = str(reason)
             continue
-        _put(editor, found.at.path, derived, has_outputs=found.at.has("outputs"))
+        before = editor.changes()
+        try:
+            _put(editor, found.at.path, derived, has_outputs=found.at.has("outputs"))
+        except CannotEdit as reason:
+            editor.back_to(before)
+            left[name] = f"it has to be written by hand: {reason}"
+            continue
         written.append(name)
     return Written(text=editor.text, written=tuple(written), left=left)
 
@@ -81,12 +88,17 @@ def pending(document: Document) -> list[Pending]:
 
 
 def accept(document: Document, what: Sequence[Pending], *, by: str, at: str) -> str:
-    """The document in which these are accepted. `at`: RFC 3339."""
-    editor = Editor(document.text)
+    """The document in which these are accepted. `at`: RFC 3339. Raises InvalidDefinition."""
+    editor, findings = Editor(document.text), Findings()
     for each in what:
         digest = digest_of(each.compensation)
         accepted = {"by": by, "at": at, "digest": digest}
-        editor.put((*each.path, DERIVED), "accepted", accepted)
+        try:
+            editor.put((*each.path, DERIVED), "accepted", accepted)
+        except CannotEdit as reason:
+            wanted = "a compensation of the step's own"
+            findings.add(document.place(each.path), str(reason), wanted)
+    findings.raise_if_any(f"{document.name} cannot say what is accepted")
     return editor.text
 
 

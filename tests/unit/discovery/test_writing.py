@@ -202,3 +202,30 @@ def test_an_undo_that_may_be_sent_again_says_so(path: Path) -> None:
     }
     assert how["make"] == {"by": "client-id", "alreadyDone": [404]}
     assert how["change"] is None  # a PATCH: the API decides what the same one again does
+
+
+def test_what_an_alias_shares_is_left_to_a_person(path: Path) -> None:
+    make = "operationId: createThing\n"
+    text = TEXT.replace(make, f"{make}      outputs: &named {{name: $response.body#/name}}\n")
+    path.write_text(text.replace("outputs:\n        name: $response.body#/name", "outputs: *named"))
+    found = discover_steps(path, tasks=TaskRegistry())
+    assert found.left["things.make"].endswith("outputs stands elsewhere as well, by an alias")
+    assert found.written == ("things.change", "things.look")
+
+
+def test_a_shared_compensation_cannot_be_accepted_in_one_place(path: Path) -> None:
+    shared = "{operationId: deleteThing, x-derived: {rule: r, confidence: 1, evidence: []}}"
+    make = "operationId: createThing\n"
+    text = TEXT.replace(make, f"{make}      x-compensation: &undo {shared}\n")
+    text = text.replace("x-compensation: {none: it is gone}", "x-compensation: *undo")
+    document = parse_document(text, name=path.name)
+    with pytest.raises(InvalidDefinition, match="by an alias"):
+        accept(document, pending(document), by="ada", at="")
+
+
+def test_letters_of_any_width_move_nothing() -> None:
+    editor = Editor("{a: é😀, b: {c: '日本'}, d: [1]}\n")
+    editor.put(("b",), "e", 1)
+    editor.insert(("d",), 0, 0)
+    value = parse_document(editor.text, name="x").value
+    assert value == {"a": "é😀", "b": {"e": 1, "c": "日本"}, "d": [0, 1]}
