@@ -44,12 +44,18 @@ _NOT_OF_A_CALL = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A workflow of the document."""
+    """A workflow of a document."""
 
     name: str
     at: Cursor
     context: Context  # with the parameters for all its steps
     schema: Mapping[str, Any]  # of its inputs
+    find: Callable[[Cursor], Found | None]  # the workflow that a workflowId in it names, or noted
+
+    def is_same(self, other: Found) -> bool:
+        """Whether both stand at one place of one document."""
+        mine, its = self.at, other.at
+        return mine.document is its.document and mine.path == its.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class Frame:
     """A workflow where it is called. `called` names it and those that led there."""
 
     found: Found
-    called: tuple[str, ...]
+    called: tuple[Found, ...]
     scope: str = ""
     returns: str | None = None
     outer: tuple[Sequence[Mapping[str, Any]], ...] = ()  # failure actions of those that call it
@@ -67,7 +73,6 @@ class Frame:
 class ChainReader:
     """Reads one workflow with all that it calls."""
 
-    find: Callable[[Cursor], Found | None]  # the workflow that a workflowId names, or noted
     origins: Origins
     label: str
     steps: list[PlanStep] = field(default_factory=list)
@@ -76,7 +81,7 @@ class ChainReader:
 
     def read(self, found: Found) -> tuple[PlanStep, ...]:
         """All steps; those behind one that is marked as the last are reached by actions alone."""
-        self._frame(Frame(found, (found.name,)))
+        self._frame(Frame(found, (found,)))
         while self._pending and self.steps and len(self.steps) <= MAX_STEPS:
             self.steps[-1] = replace(self.steps[-1], last=True)
             self._pending.pop(0)()
@@ -209,7 +214,7 @@ class ChainReader:
         ))  # fmt: skip
         outer = (actions.failure, *actions.outer)
         scope = frame.scope + inner_scope(step_id, frame.scope)
-        self._frame(Frame(found, (*frame.called, found.name), scope, step_id, outer))
+        self._frame(Frame(found, (*frame.called, found), scope, step_id, outer))
         self._at(at)
         own = CallReader(at, found.context, label).outputs("outputs") if at.has("stepId") else {}
         criteria = conditions(at, "successCriteria") if at.has("stepId") else []
@@ -219,16 +224,16 @@ class ChainReader:
         ))  # fmt: skip
 
     def _found(self, item: Cursor, frame: Frame) -> Found | None:
-        found = self.find(item)
-        if found is not None and found.name in frame.called:
-            way = " → ".join([*frame.called, found.name])
+        found = frame.found.find(item)
+        if found is not None and any(one.is_same(found) for one in frame.called):
+            way = " → ".join(one.name for one in (*frame.called, found))
             item.bad("a workflow that does not lead back to itself", found=way)
             return None
         return found
 
     def _at(self, at: Cursor) -> int:
         """Note where the next step stands in the document; its index."""
-        self.origins.steps.append(at.path)
+        self.origins.steps.append(at)
         return len(self.steps)
 
 

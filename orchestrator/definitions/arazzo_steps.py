@@ -16,7 +16,6 @@ from orchestrator.definitions.arazzo_calls import (
 )
 from orchestrator.definitions.arazzo_parts import conditions, resolved
 from orchestrator.definitions.cursor import Cursor
-from orchestrator.definitions.document import Document
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.validation import Part
 
@@ -29,18 +28,17 @@ _COMPENSATION = CALL_FIELDS | {
 class Origins:
     """Where the parts of a plan stand in its document."""
 
-    document: Document
-    workflow: Path
-    steps: list[Path] = field(default_factory=list)  # by index in the plan
+    workflow: Cursor
+    steps: list[Cursor] = field(default_factory=list)  # by index in the plan; of any document
     calls: dict[tuple[int, Part], Origin] = field(default_factory=dict)
 
     def place(self, step: int | None, part: Part, path: Path) -> str:
         """The place of a part of the plan, for a message."""
+        above = self.workflow if step is None else self.steps[step]
         origin = None if step is None else self.calls.get((step, part))
         if origin is not None:
-            return self.document.place(origin.of(path))
-        above = self.workflow if step is None else self.steps[step]
-        return self.document.place((*above, *path))
+            return above.document.place(origin.of(path))
+        return above.document.place((*above.path, *path))
 
 
 @dataclass(frozen=True, slots=True)

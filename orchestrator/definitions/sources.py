@@ -16,7 +16,7 @@ TASKS_API = "tasks"
 
 _FEW = 12  # so many operations fit into a message
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_QUALIFIED = re.compile(r"\$sourceDescriptions\.([A-Za-z0-9_-]+)\.(.+)")
+QUALIFIED = re.compile(r"\$sourceDescriptions\.([A-Za-z0-9_-]+)\.(.+)")
 _PATH = re.compile(r"\{\$sourceDescriptions\.([A-Za-z0-9_-]+)\.url\}#/paths/([^/]+)/([A-Za-z]+)")
 
 
@@ -34,6 +34,8 @@ class Sources:
     """Sources by name. One that cannot be read is noted once, and None."""
 
     _found: dict[str, OpenApiDocument | TaskRegistry | None] = field(default_factory=dict)
+    workflows: dict[str, Cursor] = field(default_factory=dict)
+    """By name: the paths of other workflow documents, as they stand in this one."""
 
     @staticmethod
     def of(root: Cursor, *, folder: Path, tasks: TaskRegistry) -> Sources:
@@ -56,11 +58,16 @@ class Sources:
             return
         if not _NAME.fullmatch(name):
             item.child("name", name).bad("a name of letters, digits, - and _")
-        if name in self._found:
+        if name in self._found or name in self.workflows:
             item.child("name", name).bad("a name that no other source has")
+        if kind == "arazzo":
+            path = _path(item.child("url", url))
+            if path is not None:
+                self.workflows[name] = item.child("url", path)
+            return
         self._found[name] = None
         if kind != "openapi":
-            item.child("type", kind).bad("openapi; other workflows and AsyncAPI are not called yet")
+            item.child("type", kind).bad("openapi or arazzo; AsyncAPI is not called yet")
         elif url == TASKS_URL:
             self._found[name] = tasks
         else:
@@ -79,7 +86,7 @@ class Sources:
         if not isinstance(text, str):
             at.bad("an operationId")
             return None
-        qualified = _QUALIFIED.fullmatch(text)
+        qualified = QUALIFIED.fullmatch(text)
         if qualified is not None:
             return self._in_source(at, qualified[1], qualified[2])
         if text.startswith("$"):
@@ -150,9 +157,8 @@ class Sources:
 
 
 def _read(at: Cursor, folder: Path) -> OpenApiDocument | None:
-    url = str(at.value).removeprefix("file:")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
-        at.bad("the path of a file beside this document; nothing is fetched from elsewhere")
+    url = _path(at)
+    if url is None:
         return None
     try:
         return OpenApiDocument.read(folder / url)
@@ -160,6 +166,15 @@ def _read(at: Cursor, folder: Path) -> OpenApiDocument | None:
         reasons = "; ".join(f"{p.place}: {p.found}" for p in error.problems)
         at.bad("an OpenAPI document that can be read", found=f"{url}, but {reasons}")
         return None
+
+
+def _path(at: Cursor) -> str | None:
+    """A url as the path of a file; noted when it is none."""
+    url = str(at.value).removeprefix("file:")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
+        at.bad("the path of a file beside this document; nothing is fetched from elsewhere")
+        return None
+    return url
 
 
 def _similar(source: OpenApiDocument | TaskRegistry, operation_id: str) -> str:

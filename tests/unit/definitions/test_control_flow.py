@@ -24,17 +24,17 @@ info: {title: t, version: '1'}
 sourceDescriptions: [{name: things, url: ./things.yaml, type: openapi}]
 workflows:
 """
-Write = Callable[[str], list[Loaded]]
+Write = Callable[..., list[Loaded]]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     """Load the workflows of a document over the small API."""
 
-    def load(workflows: str) -> list[Loaded]:
+    def load(workflows: str, more_sources: str = "[") -> list[Loaded]:
         (tmp_path / "things.yaml").write_text(API)
         path = tmp_path / "w.arazzo.yaml"
-        path.write_text(HEAD + workflows)
+        path.write_text(HEAD.replace("[", more_sources) + workflows)
         return load_document(path)
 
     return load
@@ -367,6 +367,49 @@ def test_a_goto_to_the_workflow_itself_begins_it_again(write: Write) -> None:
     again = "onFailure: [{name: g, type: goto, workflowId: w}]"
     plan = one(write(workflow("w", get("a", "a"), get("b", "b", again))))
     assert play(plan, answering(b=[404])).visits == ["a", "b", "a", "b"]
+
+
+def in_other(write: Write, tmp_path: Path, other: str, url: str = "sub/o.yaml") -> list[Loaded]:
+    """A workflow that calls `pay` of a document in another folder."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "o.yaml").write_text(other)
+    calls = "      - {stepId: p, workflowId: $sourceDescriptions.others.pay, parameters: [%s]}\n"
+    return write(
+        workflow("w", make("m"), calls % "{name: order, value: $steps.m.outputs.id}"),
+        f"[{{name: others, url: '{url}', type: arazzo}}, ",
+    )
+
+
+def test_a_workflow_of_another_document(write: Write, tmp_path: Path) -> None:
+    other = HEAD.replace("./things.yaml", "../things.yaml") + PAY
+    plan = one(in_other(write, tmp_path, other))
+    played = play(plan, answering(t1=404))
+    assert played.visits == ["m", "p/$inputs", "p/charge", "p/check", "p/charge'", "m'"]
+
+
+@pytest.mark.parametrize(
+    ("other", "url", "place", "wanted"),
+    [
+        (HEAD + PAY, "sub/no.yaml", "w.arazzo.yaml:", "document that can be read"),
+        (HEAD + PAY.replace("pay", "buy"), "sub/o.yaml", "w.arazzo.yaml:", "of others: buy"),
+        (HEAD.replace("./", "../") + PAY.replace("makeThing", "mkThing"), "sub/o.yaml",
+         "o.yaml:", "did you mean makeThing?"),
+        (HEAD.replace("./", "../") + PAY.replace("dropThing", "x"), "https://a.org/o.yaml",
+         "w.arazzo.yaml:", "nothing is fetched"),
+        (HEAD.replace("{name: things, url: ./things.yaml, type: openapi}",
+                      "{name: back, url: ../w.arazzo.yaml, type: arazzo}")
+         + workflow("pay", "      - {stepId: b, workflowId: $sourceDescriptions.back.w}\n",
+                    more="    inputs: {properties: {order: {}}}\n"),
+         "sub/o.yaml", "o.yaml:", "not lead back to itself"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_another_document_is_said_where_it_stands(
+    other: str, url: str, place: str, wanted: str, write: Write, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        in_other(write, tmp_path, other, url)
+    found = caught.value.problems
+    assert any(p.place.startswith(place) and wanted in p.wanted for p in found), caught.value
 
 
 def test_workflows_that_call_each_other_are_refused(write: Write) -> None:

@@ -291,7 +291,7 @@ WILD: dict[str, list[tuple[str, str]]] = {
         ("LoginAndRetrievePets.arazzo.yaml:10 (/sourceDescriptions/0/url)", "nothing is fetched"),
     ],
     "museum/arazzo/museum-api.arazzo.yaml": [
-        ("museum-api.arazzo.yaml:15 (/sourceDescriptions/1/type)", "openapi"),
+        ("museum-api.arazzo.yaml:30 (/workflows/0/steps/0/operationId)", "getMuseumHours"),
         ("museum-api.arazzo.yaml:72 (/workflows/1/steps/1/successCriteria/1/type)", "simple"),
     ],
     "stripe/two-charges.arazzo.yaml": [
