@@ -385,8 +385,9 @@ def open_checking(settings: Settings) -> Checking:
     configured = _read_api_files(settings.config_dir / "apis").configs({})
     limits = [name for name, api in configured.items() if api.rates or api.concurrency is not None]
     return Checking(
-        open_tasks=partial(_load_tasks, settings), deployment=Deployment(limits=frozenset(limits))
-    )
+        open_tasks=partial(_load_tasks, settings), deployment=Deployment(limits=frozenset(limits)),
+        begin_process=partial(configure_logging, level="WARNING"),
+    )  # fmt: skip
 
 
 @asynccontextmanager

@@ -155,9 +155,10 @@ def _declared(
 
 def certain_inputs(schema: Mapping[str, Any]) -> frozenset[str]:
     """Inputs that every run has: required, or with a default."""
-    required = schema.get("required", ())
-    defaulted = [
-        name for name, part in schema.get("properties", {}).items()
-        if isinstance(part, Mapping) and "default" in part
-    ]  # fmt: skip
-    return frozenset([*required, *defaulted])
+    required, properties = schema.get("required"), schema.get("properties")
+    names = (
+        [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+    )
+    parts = properties.items() if isinstance(properties, Mapping) else ()
+    names += [name for name, part in parts if isinstance(part, Mapping) and "default" in part]
+    return frozenset(names)

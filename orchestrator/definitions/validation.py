@@ -21,7 +21,7 @@ from orchestrator.definitions.expressions import (
     compile_value,
 )
 from orchestrator.definitions.flow import Flow
-from orchestrator.definitions.inputs import declared_inputs
+from orchestrator.definitions.inputs import declared_inputs, schema_problems
 from orchestrator.definitions.local import LocalStep
 from orchestrator.definitions.problems import ExpressionError, Findings, Path
 from orchestrator.definitions.program import CompiledCall, compile_call
@@ -169,6 +169,8 @@ class _Validation:
     def _local(self, index: int, call: Call) -> None:
         """A step that calls nothing speaks of two workflows."""
         step = self._plan.steps[index]
+        if self._findings.problems and any(schema_problems(call.template.get("inputsSchema", {}))):
+            return  # the called workflow's inputs are no schema, which is said where they stand
         try:
             compiled = LocalStep(call, step.id, self._places)
         except ExpressionError as error:

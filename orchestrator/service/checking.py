@@ -37,6 +37,8 @@ class Checking:
 
     open_tasks: OpenTasks
     deployment: Deployment
+    begin_process: Callable[[], object] = dict
+    """Called first in each further process, whose log must not mix with what is printed."""
 
     def check(
         self, files: Sequence[Path], *, jobs: int = 1, done: Done = lambda report: None
@@ -62,7 +64,7 @@ class Checking:
             jobs,
             mp_context=context,
             initializer=_prepare,
-            initargs=(self.open_tasks, self.deployment),
+            initargs=(self.begin_process, self.open_tasks, self.deployment),
         ) as pool:
             numbers = {pool.submit(_check, chunk): at for at, chunk in enumerate(chunks)}
             for future in as_completed(numbers):
@@ -77,8 +79,9 @@ _prepared: tuple[TaskRegistry, Deployment] | None = None
 """Of a process that checks for another one."""
 
 
-def _prepare(open_tasks: OpenTasks, deployment: Deployment) -> None:
+def _prepare(begin: Callable[[], object], open_tasks: OpenTasks, deployment: Deployment) -> None:
     global _prepared  # noqa: PLW0603 - the only way from a pool's initializer to its work
+    begin()
     _prepared = (open_tasks(), deployment)
 
 

@@ -59,14 +59,11 @@ class ApiOperation:
         """A header in which the API takes an idempotency key, as far as its name tells."""
         return next((n for n in self.parameter_names("header") if _KEY_HEADERS.fullmatch(n)), None)
 
-    def deleting(self) -> str | None:
-        """The DELETE of one element of this path, as `/orders/{id}` is of `/orders`."""
-        pattern = re.compile(re.escape(self.operation.path.rstrip("/")) + r"/\{[^{}/]+\}/?")
-        for path, item in _mapping(self.document.root.get("paths")).items():
-            delete = _mapping(_mapping(item).get("delete"))
-            if pattern.fullmatch(str(path)) and isinstance(delete.get("operationId"), str):
-                return str(delete["operationId"])
-        return None
+    def reading(self) -> str | None:
+        """The GET of the same path, if it is another operation than this one."""
+        found = _mapping(_mapping(self.document.root.get("paths")).get(self.operation.path))
+        name = _mapping(found.get("get")).get("operationId")
+        return name if isinstance(name, str) and name != self.name else None
 
     def body(self, content_type: str | None) -> Schema | None:
         """The schema of the request's body; None when the document does not say."""

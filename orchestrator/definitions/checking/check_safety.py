@@ -7,6 +7,7 @@ import re
 from orchestrator.definitions.checking.noting import Notes
 from orchestrator.definitions.checking.reading import Action, Call, Flow, Step, Use
 from orchestrator.definitions.checking.ways import Ways
+from orchestrator.definitions.discovery import Kind
 from orchestrator.definitions.expressions import Root
 
 _UNDOING = re.compile(
@@ -69,21 +70,22 @@ def _undoable(flow: Flow, step: Step, undoes_by_hand: bool, notes: Notes) -> Non
         "effect-without-undo", step.at, f"step {step.id} with an effect and without a compensation",
         "x-compensation with the operation that undoes it; a reason why there is none; or "
         "x-effects: none if it changes nothing",
-        fix=f'x-compensation: {{none: "{reason}"}}' if undoes_by_hand else _undo_fix(step),
+        fix=f'x-compensation: {{none: "{reason}"}}' if undoes_by_hand else _undo_fix(flow, step),
     )  # fmt: skip
 
 
-def _undo_fix(step: Step) -> str:
-    """The operation that deletes what this one creates, if it stands at the usual place."""
-    api = step.call.api
-    if api is None or api.operation.method != "POST":
-        return 'x-compensation: {operationId: …} or x-compensation: {none: "why"}'
-    name = api.deleting()
-    return (
-        f"x-compensation: {{operationId: {name}, parameters: …}}"
-        if name
-        else ('x-compensation: {operationId: …} or x-compensation: {none: "why"}')
-    )
+def _undo_fix(flow: Flow, step: Step) -> str:
+    """What discovery proposes, which judges itself; else that somebody has to say why."""
+    proposal = flow.document.proposal(step)
+    if proposal is not None and proposal.undo is not None:
+        name = proposal.undo.operation_id
+        return (
+            f"x-compensation: {{operationId: {name}, …}}, says discovery; orchestrator workflows "
+            "discover --workflow FILE --write puts it in with its parameters"
+        )
+    if proposal is not None and proposal.kind is Kind.NONE_NEEDED:
+        return f"x-effects: none, says discovery: {proposal.reasons[0]}"
+    return 'x-compensation: {none: "why it cannot be undone"}, or an operation that undoes it'
 
 
 def _doubt(step: Step, call: Call, notes: Notes) -> None:
@@ -92,9 +94,10 @@ def _doubt(step: Step, call: Call, notes: Notes) -> None:
         return
     which = f"step {step.id}" if call is step.call else f"the undo of {step.id}"
     header = call.api.key_header() if call.api is not None else None
+    reading = call.api.reading() if call.api is not None else None
     fix = (
         f"x-idempotency: {{in: header, name: {header}}}" if header
-        else "x-verify: {operationId: …} with a GET that tells whether it happened"
+        else f"x-verify: {{operationId: {reading or '…'}, …}}, with criteria that tell what is"
     )  # fmt: skip
     notes.add(
         "in-doubt", call.at, f"{which}, unkeyed and not verified",

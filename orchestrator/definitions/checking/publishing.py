@@ -36,7 +36,7 @@ def check_publishing(
         findings.problems += error.problems
     for problem in findings.problems:
         line, where = located(problem.place)
-        same = notes.about(where, problem.found)
+        same = notes.about(where, problem.found) or notes.saying(_at_home(problem.found))
         if not same:
             notes.add_at("refused", where, line, problem.found, problem.wanted)
         for finding in same:
@@ -46,6 +46,11 @@ def check_publishing(
         line, where = located(place)
         if not _said_already(text):
             notes.add_at("advice", where, line, text, "")
+
+
+def _at_home(found: str) -> str:
+    """`step outer/inner with…` as it is said where the inner workflow stands, once."""
+    return re.sub(r"^step \S+/", "step ", found)
 
 
 def located(place: str) -> tuple[int | None, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from orchestrator.definitions.arazzo_parts import replaced, resolved, structured
 from orchestrator.definitions.checking.apis import ApiOperation
 from orchestrator.definitions.conditions import Condition, parse_condition
 from orchestrator.definitions.cursor import Cursor
+from orchestrator.definitions.discovery import Proposal, propose
+from orchestrator.definitions.discovery.steps import facts_of, survey_of
+from orchestrator.definitions.discovery.survey import Survey
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.expressions import Expression, compile_value
 from orchestrator.definitions.problems import ExpressionError, Findings
@@ -237,6 +241,16 @@ class ReadDocument:
     def flow(self, workflow_id: str) -> Flow | None:
         """The first workflow with this id."""
         return next((flow for flow in self.flows if flow.id == workflow_id), None)
+
+    def proposal(self, step: Step) -> Proposal | None:
+        """What discovery proposes to undo a step; None where its operation is not known."""
+        facts = facts_of(step.at, self.sources, self._survey)
+        return None if facts is None else propose(facts, self._survey)
+
+    @cached_property
+    def _survey(self) -> Survey:
+        """Made when it is first asked for: most documents are not in need of it."""
+        return survey_of(self.root, self.sources)
 
 
 def read_leniently(document: Document, *, folder: Path, tasks: TaskRegistry) -> ReadDocument:

@@ -53,11 +53,11 @@ def read_steps(
     findings = Findings()
     root = Cursor(document, findings, document.value)
     sources = Sources.of(root, folder=folder, tasks=tasks)
-    survey = Survey.of([*_documents(root, sources), *more])
+    survey = survey_of(root, sources, more)
     found = []
     for workflow in root.items("workflows"):
         for step in workflow.items("steps") if workflow.is_object() else ():
-            forward = _forward(step, sources, survey) if step.is_object() else None
+            forward = facts_of(step, sources, survey) if step.is_object() else None
             if forward is not None and forward.method in MUTATING:
                 found.append(
                     StepProposal(
@@ -82,7 +82,13 @@ def _documents(root: Cursor, sources: Sources) -> Iterator[Document]:
             yield Document(name=name, text="", value=api.root)
 
 
-def _forward(step: Cursor, sources: Sources, survey: Survey) -> Facts | None:
+def survey_of(root: Cursor, sources: Sources, more: tuple[Document, ...] = ()) -> Survey:
+    """The operations of all sources of a workflow document, and of `more`."""
+    return Survey.of([*_documents(root, sources), *more])
+
+
+def facts_of(step: Cursor, sources: Sources, survey: Survey) -> Facts | None:
+    """What is known of the operation that a step calls; None when it is not among them."""
     by_id, by_path = step.get("operationId"), step.get("operationPath")
     target: Target | None = None
     if by_id is not None:

@@ -261,3 +261,18 @@ def test_odd_names_are_refused_where_they_stand(odd: Any, tmp_path: Path) -> Non
     found = check(tmp_path, document).findings
     assert {"refused", "missing-parameter"} <= {f.rule for f in found}
     assert "checker-failed" not in {f.rule for f in found}
+
+
+@pytest.mark.parametrize(
+    "inputs", [{"properties": "x"}, {"required": 7}, {"properties": {"a": 1}}, 3]
+)
+def test_a_called_workflow_whose_inputs_are_no_schema(inputs: Any, tmp_path: Path) -> None:
+    """It ended publishing with a traceback."""
+    document = spoilt(lambda w, s: s.append({"stepId": "more", "workflowId": "other"}))
+    steps = [step("look", "getOrder", parameters=path_id("x"))]
+    document["workflows"].append({"workflowId": "other", "inputs": inputs, "steps": steps})
+    found = {
+        (f.rule, f.pointer.rsplit("/inputs", 1)[0]) for f in check(tmp_path, document).findings
+    }
+    assert ("refused", "/workflows/1") in found
+    assert "checker-failed" not in {rule for rule, _ in found}

@@ -38,7 +38,7 @@ def test_text_shows_place_line_and_fix(folder: Path) -> None:
     number = 1 + (folder / "buy.arazzo.json").read_text().splitlines().index("    {")
     assert "error[effect-without-undo]: an effect that nothing undoes\n" in text
     assert f"--> buy.arazzo.json:{number}  /workflows/0/steps/0\n" in text
-    assert "fix    x-compensation: {operationId: deleteOrder, parameters: …}" in text
+    assert "fix    x-compensation: {operationId: deleteOrder, …}, says discovery" in text
     assert "buy in buy.arazzo.json is unstructured; for structured it lacks\n" in text
     assert text.endswith("1 document: 1 error\n")
 

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.definitions.inputs import (
     InputsSchema,
+    certain_inputs,
     declared_inputs,
     schema_problems,
     with_defaults,
@@ -73,3 +74,15 @@ def test_declared_inputs_of_combined_schemas() -> None:
 def test_defaults_leave_what_is_no_object_alone() -> None:
     assert with_defaults({"properties": {"a": {"default": 1}}}, [1]) == [1]
     assert with_defaults(True, {"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("schema", "certain"),
+    [
+        ({"required": ["a"], "properties": {"b": {"default": 1}, "c": {}}}, {"a", "b"}),
+        ({"required": "a", "properties": "b"}, set()),  # refused elsewhere, with its place
+        ({"required": [[], 7, "a"], "properties": {"b": 1}}, {"a"}),
+    ],
+)
+def test_inputs_that_every_run_has(schema: dict[str, Any], certain: set[str]) -> None:
+    assert certain_inputs(schema) == certain
