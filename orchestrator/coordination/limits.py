@@ -12,7 +12,10 @@ A request with start time s arrives at the API in [s, s+H]: the gate lets nothin
 and nothing that would leave late. The script gives request i+N a start of at least s(i)+H+W, so
 it arrives at least W after i: no window of length W holds both, hence none holds more than N.
 The price is H/(W+H) of the rate: 3.8 % at a window of one second and the usual 40 ms, nothing to
-speak of at a minute.
+speak of at a minute. A start time that was not used is given back with the next call: it is taken
+out of the list, as if it had never been asked for, and those after it are still a full window apart
+from whatever was sent. Where less was sent than the windows allow, starts follow each other a
+little more closely until that is made up for.
 
 **Changes.** Processes learn of a changed limit one after the other. Until all have, the stricter
 one holds for all: each renewal of a lease carries its holder's limit, and a rate stays in force
@@ -99,18 +102,21 @@ class RedisLimits:
         waiting: int,
         headroom_seconds: float,
         spacing_seconds: float,
+        closest_seconds: float,
+        unused: Sequence[int] = (),
     ) -> Reservation:
         """See SharedLimits."""
-        keys = [f"{self.prefix}:{api}:{name}" for name in ("queue", "latest", "log")]
+        keys = [f"{self.prefix}:{api}:{name}" for name in ("queue", "latest", "log", "pace")]
         args = [
             _us(SETTLE_SECONDS), waiting, count, _us(HORIZON_SECONDS), _us(headroom_seconds),
-            _us(spacing_seconds),
+            _us(spacing_seconds), _us(closest_seconds), len(unused), *unused,
         ]  # fmt: skip
         for rate in rates:
             args += [rate.amount, _us(rate.seconds)]
         _, answer = await self._call(self._reserve, api, keys, args)
         return Reservation(
-            starts=tuple(self._monotonic(start) for start in answer[5:]),
+            starts=tuple(self._monotonic(start) for start in answer[5::2]),
+            marks=tuple(int(mark) for mark in answer[6::2]),
             next_at=self._monotonic(answer[2]),
             processes=int(answer[3]),
             waiting_elsewhere=int(answer[4]),

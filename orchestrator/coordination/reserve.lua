@@ -7,10 +7,17 @@
 --
 -- KEYS: generation, queue (hash: holder -> "<waiting> <expires>"), latest (list),
 --       log (hash: "last" -> the newest of the list; "lost" -> the newest that the list lost;
---       "<amount>:<window>" -> until when that rate is in force)
--- ARGV: holder, known, new_id, distrust, settle, waiting, count, horizon, headroom, pace,
---       then for each rate: amount, window  (durations in microseconds; pace 0: none)
--- Answers: now, generation, next_at, processes, waiting elsewhere, then the start times
+--       "<amount>:<window>" -> until when that rate is in force),
+--       pace (hash: "start" -> the newest start time; "even" -> when the next would start if none
+--       had been lost; apart from the log, in which older releases expect nothing else)
+-- ARGV: holder, known, new_id, distrust, settle, waiting, count, horizon, headroom, pace, closest,
+--       how many are given back, then their marks, then for each rate: amount, window (durations in
+--       microseconds; pace 0: none; closest: the pace while less was used than was wanted)
+-- Answers: now, generation, next_at, processes, waiting elsewhere, then start time and mark of each
+--
+-- A start's mark is its moment in the list; no two are the same, so a call that is repeated gives
+-- nothing back twice. What is given back was not used and counts no more: those who come next find
+-- room in the windows, and follow each other a little more closely until it is used up.
 --
 -- While processes disagree about the rates, because a change has not reached all of them, what each
 -- of them asks for holds for all. Who is kept back by a rate that is not its own asks again when that
@@ -22,13 +29,15 @@ local KEPT = 10000 -- moments, for rates that are added later
 local KEPT_FOR = 86400000000 -- at least a day
 local holder, settle, waiting = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
 local count, horizon = tonumber(ARGV[7]), tonumber(ARGV[8])
-local headroom, pace = tonumber(ARGV[9]), tonumber(ARGV[10])
+local headroom, pace, closest = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local given_back = tonumber(ARGV[12])
 local list, log = KEYS[3], KEYS[4]
 local now = microseconds()
 local id, born, wiped = generation(KEYS[1], ARGV[2], ARGV[3], ARGV[4], now)
 
 local rates, theirs, theirs_until = {}, {}, 0
-local most, longest, last, lost = KEPT, KEPT_FOR, 0, 0
+local most, longest, shortest, last, lost = KEPT, KEPT_FOR, math.huge, 0, 0
+local last_start, even = 0, 0
 
 local function remember(amount, window)
   most, longest = math.max(most, amount), math.max(longest, window)
@@ -37,9 +46,10 @@ end
 
 local function read_log()
   local own, fields = {}, redis.call('HGETALL', log)
-  for i = 11, #ARGV, 2 do
+  for i = 13 + given_back, #ARGV, 2 do
     own[ARGV[i] .. ':' .. ARGV[i + 1]] = true
     rates[#rates + 1] = remember(tonumber(ARGV[i]), tonumber(ARGV[i + 1]))
+    shortest = math.min(shortest, tonumber(ARGV[i + 1]))
   end
   for i = 1, #fields, 2 do
     local field, value = fields[i], tonumber(fields[i + 1])
@@ -57,6 +67,8 @@ local function read_log()
       end
     end
   end
+  local known = redis.call('HMGET', KEYS[5], 'start', 'even')
+  last_start, even = tonumber(known[1] or 0), tonumber(known[2] or 0)
   for rate in pairs(own) do redis.call('HSET', log, rate, text(now + PRESENT)) end
 end
 
@@ -67,8 +79,19 @@ if last > now + horizon + 10000000 then
   -- Nothing is reserved that far ahead: this server's clock went back. Begin anew, carefully.
   redis.call('DEL', list)
   id, born, wiped = renew_generation(KEYS[1], ARGV[3], now, true)
-  last, lost, length = 0, 0, 0
+  last, lost, length, last_start, even = 0, 0, 0, 0, 0
 end
+
+local function take_back() -- not marks of another generation: they may name others' moments
+  if id ~= ARGV[2] then return end
+  for i = 13, 12 + given_back do
+    local removed = redis.call('LREM', list, -1, ARGV[i]) -- they are among the newest
+    length, even = length - removed, math.max(even - removed * pace, 0)
+  end
+  if length == 0 then last = lost end -- nothing that was used is younger
+end
+
+if given_back > 0 and length > 0 then take_back() end
 
 -- The newest of those that must lie a full window back; when the list does not reach back so far,
 -- whatever it lost may be one of them.
@@ -87,41 +110,59 @@ local function after(start, limits)
   return math.ceil(start)
 end
 
+-- At an even distance; a little closer while the line is behind what it could have used.
+local function paced(start)
+  if pace == 0 then return start end
+  return math.ceil(math.max(start, last_start + closest, math.min(even, last_start + pace)))
+end
+
+local function allowed() -- by its own rates
+  return after(math.max(now, born + settle), rates)
+end
+
 local function earliest() -- as its own rates have it, and as all have it
-  local start = math.max(now, born + settle)
-  if pace > 0 then start = math.max(start, last - headroom + pace) end
-  local own = after(start, rates)
+  local own = paced(allowed())
   return own, after(own, theirs)
 end
 
-local function crowd()
-  local processes, elsewhere = 1, 0
+local function crowd() -- how many processes, how many wait in the others, and if any did before
+  local processes, elsewhere, before = 1, 0, 0
   local known = redis.call('HGETALL', KEYS[2])
   for i = 1, #known, 2 do
     local waits, expires = string.match(known[i + 1], '^(%d+) (%d+)$')
     if tonumber(expires) <= now then
       redis.call('HDEL', KEYS[2], known[i])
-    elseif known[i] ~= holder and tonumber(waits) > 0 then
-      processes, elsewhere = processes + 1, elsewhere + tonumber(waits)
+    else
+      before = before + tonumber(waits)
+      if known[i] ~= holder and tonumber(waits) > 0 then
+        processes, elsewhere = processes + 1, elsewhere + tonumber(waits)
+      end
     end
   end
   redis.call('HSET', KEYS[2], holder, text(waiting) .. ' ' .. text(now + PRESENT))
   redis.call('PEXPIRE', KEYS[2], 2 * PRESENT / 1000)
-  return processes, elsewhere
+  return processes, elsewhere, before > 0
 end
 
-local processes, elsewhere = crowd()
+local processes, elsewhere, wanted = crowd()
+if not wanted or closest == pace then -- there is nothing to make up for
+  even = math.max(last_start + pace, allowed())
+end
 local answer = { text(now), id, '0', processes, elsewhere }
-for _ = 1, math.max(1, math.ceil(count / processes)) do
+for _ = 1, math.ceil(count / processes) do
   local own, start = earliest()
   if start > now + horizon then
     local again = math.max(own - horizon, theirs_until)
     answer[3] = text(#theirs > 0 and math.min(start - horizon, again) or start - horizon)
     break
   end
-  last = math.max(last, start + headroom) -- ascending, also when processes' headrooms differ
+  last = math.max(last + 1, start + headroom) -- ascending, also when processes' headrooms differ
+  last_start = math.max(last_start, start)
+  even = math.max(even, wanted and start - shortest or start) + pace
+  wanted = true
   length = redis.call('RPUSH', list, text(last))
   answer[#answer + 1] = text(start)
+  answer[#answer + 1] = text(last)
 end
 if length > most then
   lost = tonumber(redis.call('LINDEX', list, -most - 1))
@@ -129,4 +170,5 @@ if length > most then
 end
 redis.call('PEXPIRE', list, math.ceil((longest + horizon + headroom) / 1000) + 1000)
 redis.call('HSET', log, 'last', text(last), 'lost', text(lost))
+redis.call('HSET', KEYS[5], 'start', text(last_start), 'even', text(even))
 return answer

@@ -236,7 +236,7 @@ class RunDriver:
         try:
             return await self._begin_permitted(at, request, visit, permit)
         except BaseException:
-            permit.release()
+            permit.hand_back()
             raise
 
     async def _begin_permitted(
@@ -246,7 +246,7 @@ class RunDriver:
         await self._begin(at, request)
         cancelled = self._withdraw_if_cancelled(at)
         if cancelled is not None:
-            permit.release()
+            permit.hand_back()
             return cancelled
         self._stop_if_handing_over()
         while True:
@@ -254,7 +254,7 @@ class RunDriver:
                 await self._run.commit()
             if permit.fresh:
                 return _Permitted(permit)
-            permit.release()  # the commit took longer than a rate reservation is good for
+            permit.hand_back()  # the commit took longer than a rate reservation is good for
             entered = await self._enter(at, visit)
             if not isinstance(entered, _Permitted):
                 return entered
@@ -278,7 +278,7 @@ class RunDriver:
             permit = await self._interruptible(entering)
             if permit.fresh:
                 return permit
-            permit.release()  # this process was held up since it was let in
+            permit.hand_back()  # this process was held up since it was let in
 
     def _park(self, busy: GateBusy) -> Decision:
         """Until the API may have it, or until its deadline if that is sooner, and turn back."""

@@ -8,8 +8,8 @@ all that wait. So 5,000 waiting runs cost as many calls to Redis as one.
   releasing the permit empties it. When the lease runs out nobody enters.
 * Rates: the pump reserves start times for those at the head of the queue. At its time the head is
   let in. A permit is good for half the headroom: if its holder gets to run later than that, it
-  queues again, in front. A process whose event loop lags asks for more headroom, which costs some
-  of the rate, and goes back when it has caught up.
+  queues again, in front. Start times that were not used are given back. A process whose event loop
+  lags all the time asks for more headroom, which costs some of the rate, and goes back later.
 
 An API without limits admits as many calls as a process has connections to it.
 

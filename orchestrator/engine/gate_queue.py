@@ -62,6 +62,12 @@ class QueuePermit:
             self._released = True
             self._queue.released(self._ticket, seen)
 
+    def hand_back(self) -> None:
+        """See Permit."""
+        if not self._released:
+            self._queue.supply.give_back(self.start)
+            self.release()
+
 
 class ApiQueue:
     """Those of this process who want to send to one API."""
@@ -156,7 +162,7 @@ class ApiQueue:
                 return permit
             self.supply.late(time.monotonic() - permit.handed_at)
             served_before = True
-            permit.release()
+            permit.hand_back()
 
     async def _turn(self, visit: Visit, deadline: float, *, served_before: bool) -> QueuePermit:
         """Wait in line once. A turn that comes too late for its caller goes to the next."""
@@ -171,7 +177,7 @@ class ApiQueue:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._return_unused(turn.result())
+                turn.result().hand_back()
             raise
         finally:
             timer.cancel()
@@ -188,11 +194,6 @@ class ApiQueue:
         """The API is left alone, for a while or by an operator: nobody waits for that here."""
         while (waiter := self._line.next()) is not None:
             self._give_up(waiter)
-
-    def _return_unused(self, permit: QueuePermit) -> None:
-        if permit.fresh:
-            self.supply.give_back(permit.start)
-        permit.release()
 
     def released(self, ticket: Ticket | None, seen: Seen | None) -> None:
         """A permit was given back."""

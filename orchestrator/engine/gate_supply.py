@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Protocol
 
 import structlog
@@ -25,6 +26,11 @@ log = structlog.get_logger(__name__)
 
 EARLY_SECONDS = 0.0005  # timers are no finer
 LARGEST_HEADROOM_SECONDS = 1.0
+MISSED_WEIGHT = 1 / 200  # of one start time in the average of those that were missed
+MOST_MISSED, FEW_MISSED = 0.2, 0.02  # headroom grows above, and shrinks below
+CLOSEST = 0.85  # of the usual distance, until what was not used is made up for
+MOST_GIVEN_BACK = 200  # at once
+GIVE_BACK_SECONDS = 0.1  # after the latest reservation, if nothing else is to be said by then
 RUNWAY_SECONDS = 0.1  # reservations in hand reach at least this far while anybody waits
 SHORT_POLL_SECONDS = 0.1  # how often a process that is short of slots asks for more
 SURPLUS_POLL_SECONDS = 0.02  # how often a process above its share says what it no longer holds
@@ -53,6 +59,7 @@ class Start:
 
     at: float  # time.monotonic()
     headroom: float
+    mark: int = 0  # what it is given back by
 
     @property
     def good_until(self) -> float:
@@ -101,8 +108,10 @@ class Supply:
         self._starts: deque[Start] = deque()
         self._next_at = 0.0
         self._processes, self._elsewhere = 1, 0
+        self._unused: list[Start] = []  # to be given back
+        self._reserved_at = -math.inf
         self._headroom = config.headroom_seconds
-        self._headroom_raised_at = 0.0
+        self._missed = 0.0  # the part of the start times that were missed, averaged
         self._wake = asyncio.Event()
         self._sleeps_until = -math.inf  # awake
         self._pump: asyncio.Task[None] | None = None
@@ -111,10 +120,11 @@ class Supply:
         self._closed = False
 
     def reconfigure(self, config: ApiConfig) -> None:
-        """Go on with other limits. Start times in hand may be too many for them, and are lost."""
+        """Go on with other limits. Start times in hand may be too many for them: give them back."""
         before, self._config = self._config, config
         self._headroom = config.headroom_seconds
         if config.rates != before.rates:
+            self._unused += self._starts
             self._starts.clear()
             self._next_at = 0.0 if before.rates else self._uncounted_until()
         self._wake.set()
@@ -156,10 +166,13 @@ class Supply:
         """The earliest start time in hand that is still good; it may be to come."""
         if not self._config.rates:
             return ALWAYS
+        self._drop_missed()
+        return self._starts[0] if self._starts else None
+
+    def _drop_missed(self) -> None:
         now = time.monotonic()
         while self._starts and self._starts[0].good_until < now:
-            self._starts.popleft()
-        return self._starts[0] if self._starts else None
+            self._unused.append(self._starts.popleft())
 
     def take(self, start: Start) -> None:
         """Use up what `next_start` answered."""
@@ -167,20 +180,32 @@ class Supply:
             self._starts.popleft()
 
     def give_back(self, start: Start) -> None:
-        """A start time that was taken and not used: the next may have it."""
-        if start is not ALWAYS:
+        """A start time that was taken and not used: the next may have it, here or elsewhere."""
+        if start is ALWAYS:
+            return
+        if start.good_until < time.monotonic():
+            self._unused.append(start)
+        else:
             self._starts.appendleft(start)
+
+    def late(self, seconds: float) -> None:
+        """The event loop was late by so much. Who misses many start times by that asks for more
+        headroom, which costs some of the rate; a few are given back, and cost nothing.
+        """
+        if seconds <= self._headroom / 2:
+            return
+        now = time.monotonic()
+        for _ in range(max(sum(start.good_until < now for start in self._starts), 1)):
+            self._missed += (1.0 - self._missed) * MISSED_WEIGHT
+        if self._missed > MOST_MISSED:
+            self._headroom = min(self._headroom * 2, LARGEST_HEADROOM_SECONDS)
+            self._missed = 0.0
 
     def on_time(self) -> None:
         """A request is about to leave in time; the headroom shrinks to what is configured."""
-        self._headroom = max(self._config.headroom_seconds, self._headroom * 0.99)
-
-    def late(self, seconds: float) -> None:
-        """The event loop was late by so much: ask for more headroom if that makes permits stale."""
-        now = time.monotonic()
-        if seconds > self._headroom / 4 and now > self._headroom_raised_at + RUNWAY_SECONDS:
-            self._headroom = min(self._headroom * 2, LARGEST_HEADROOM_SECONDS)
-            self._headroom_raised_at = now
+        self._missed -= self._missed * MISSED_WEIGHT
+        if self._missed < FEW_MISSED:
+            self._headroom = max(self._config.headroom_seconds, self._headroom * 0.99)
 
     def wait_seconds(self, ahead: int) -> float:
         """How long the rates keep the last of `ahead` waiters, all processes taking turns."""
@@ -231,6 +256,10 @@ class Supply:
         await asyncio.wait([self._pump])  # a call under way ends in bounded time
         last = 0 if self._config.concurrency is None else self._demand.in_use
         with contextlib.suppress(Unavailable):
+            self._unused += self._starts
+            self._starts.clear()
+            if self._unused:
+                await self._reserve(0)
             await self._shared.leave(self._config.name, in_use=last)
 
     # --- the pump ---------------------------------------------------------------------------------
@@ -254,8 +283,10 @@ class Supply:
         now = time.monotonic()
         if self._config.concurrency is not None and now >= self._lease_due():
             await self._renew(self._config.concurrency)
-        if self._starts_wanted() > 0 and now >= self._starts_due():
-            await self._reserve()
+        self._drop_missed()
+        wanted = self._starts_wanted()
+        if self._unused or (wanted > 0 and now >= self._starts_due()):
+            await self._reserve(wanted)
 
     async def _sleep(self, seconds: float | None = None) -> None:
         """For so long, or else until something is due or the queue makes something due."""
@@ -280,6 +311,10 @@ class Supply:
             due = min(due, self._lease_due())
         if self._starts_wanted() > 0:
             due = min(due, self._starts_due())
+        if self._unused:
+            due = min(due, self._reserved_at + GIVE_BACK_SECONDS)
+        if self._starts and not self._demand.waiting:
+            due = min(due, self._starts[-1].good_until + EARLY_SECONDS)
         return due
 
     def _is_idle(self) -> bool:
@@ -317,17 +352,24 @@ class Supply:
 
     # --- start times ------------------------------------------------------------------------------
 
-    async def _reserve(self) -> None:
+    async def _reserve(self, count: int) -> None:
         headroom, rates = self._headroom, self._config.rates
+        spacing, unused = self._spacing(headroom), self._unused[:MOST_GIVEN_BACK]
+        self._reserved_at = time.monotonic()
         got = await self._shared.reserve(
-            self._config.name, rates=rates, count=self._starts_wanted(),
-            waiting=self._demand.waiting, headroom_seconds=headroom,
-            spacing_seconds=self._spacing(headroom),
+            self._config.name, rates=rates, count=count, unused=[start.mark for start in unused],
+            waiting=self._demand.waiting, headroom_seconds=headroom, spacing_seconds=spacing,
+            closest_seconds=spacing * (CLOSEST if self._pace.rate_factor >= 1.0 else 1.0),
         )  # fmt: skip
-        if rates != self._config.rates:
-            return  # changed in between: see `reconfigure`
-        self._starts.extend(Start(at, headroom) for at in got.starts)
+        del self._unused[: len(unused)]
+        starts = map(Start, got.starts, repeat(headroom), got.marks)
+        if rates != self._config.rates:  # changed in between: see `reconfigure`
+            self._unused.extend(starts)
+            return
+        self._starts.extend(starts)
         self._processes, self._elsewhere = got.processes, got.waiting_elsewhere
+        if count == 0:
+            return
         self._next_at = got.next_at
         if not got.starts:
             self._next_at = max(self._next_at, time.monotonic() + EMPTY_POLL_SECONDS)

@@ -79,6 +79,9 @@ class Permit(Protocol):
         Safe to call twice.
         """
 
+    def hand_back(self) -> None:
+        """Give slot and place in the rate back: nothing was sent. Safe after either, and twice."""
+
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """How a call went, as far as the state of its API shows in it."""
@@ -148,6 +151,7 @@ class Reservation:
     """Moments at which requests may leave, counted against every other process's."""
 
     starts: tuple[float, ...]  # time.monotonic(), ascending; as many as could be had soon
+    marks: tuple[int, ...]  # what names each of them when it is given back
     next_at: float  # time.monotonic(); asking for more before is in vain
     processes: int  # that want this API now, this one included
     waiting_elsewhere: int  # requests that wait in the other processes
@@ -173,11 +177,15 @@ class SharedLimits(Protocol):
         waiting: int,
         headroom_seconds: float,
         spacing_seconds: float,
+        closest_seconds: float,
+        unused: Sequence[int] = (),
     ) -> Reservation:
         """Reserve up to `count` start times, none of them far ahead, `spacing_seconds` apart.
 
         A request that arrives at the API at most `headroom_seconds` after its start time breaks
-        no rate. A reservation that is not used is not given back.
+        no rate. `unused` are marks of start times on which nothing was sent, nor will be: they
+        count no more. While less was sent than the rates allow, start times are only
+        `closest_seconds` apart. May be repeated with the same marks.
         """
 
     async def leave(self, api: str, *, in_use: int = 0) -> None:

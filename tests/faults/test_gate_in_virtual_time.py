@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -13,7 +14,7 @@ from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import Visit
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.faults.mutants.deadline import TooLong, time_limit
-from tests.faults.simulation.loop import VirtualLoop
+from tests.faults.simulation.loop import Process, VirtualLoop
 from tests.faults.simulation.quiet import quiet
 
 VISIT = Visit(api="api")
@@ -38,3 +39,52 @@ def test_a_call_may_last_longer_than_the_pump_stays_without_being_asked() -> Non
     except TooLong:
         pytest.fail("the pump spins, and no time passes")
     loop.close()
+
+
+AMOUNT, WINDOW = 1000, 10.0
+
+
+def test_processes_that_are_held_up_all_the_time_use_the_rate_nevertheless() -> None:
+    """Each stands still for longer than a start time is good, about four times a second."""
+    left: list[float] = []
+
+    async def caller(gate: SharedGate) -> None:
+        while True:
+            permit = await gate.enter(VISIT, patience_seconds=60.0)
+            if not permit.fresh:
+                permit.hand_back()
+                continue
+            left.append(loop.time())
+            await asyncio.sleep(0.01)
+            permit.release()
+
+    async def hold_up(process: Process) -> None:
+        chance = random.Random(process.name)
+        while True:
+            await asyncio.sleep(chance.uniform(0.05, 0.45))
+            process.freeze()
+            await asyncio.sleep(chance.uniform(0.02, 0.08))
+            process.thaw()
+
+    async def whole() -> None:
+        api = ApiConfig(name="api", rates=parse_rates(f"{AMOUNT}/{WINDOW:.0f} second"))
+        server = LimitServer(lambda: 1e6 + loop.time())
+        tasks = []
+        for name in ("one", "two"):
+            process = Process(loop, name)
+            limits = MemoryLimits(server, holder_id=name, monotonic=loop.time)
+            gate = SharedGate(limits, {"api": api})
+            tasks += [process.start(caller(gate)) for _ in range(200)]
+            tasks.append(asyncio.create_task(hold_up(process)))
+        await asyncio.sleep(3 * WINDOW)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    loop = VirtualLoop()
+    with quiet(1), time_limit(60.0):
+        loop.run_until_complete(whole())
+    loop.close()
+    steady = [at for at in left if 5.0 < at <= 5.0 + 2 * WINDOW]
+    assert len(steady) >= 0.99 * 2 * AMOUNT
+    assert all(b - a > WINDOW for a, b in zip(left, left[AMOUNT:], strict=False))

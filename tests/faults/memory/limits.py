@@ -74,6 +74,8 @@ class _Api:
     """Until when the last requests may arrive, ascending."""
     expires: int = 0  # of `latest`
     last: int = 0  # the newest of them
+    last_start: int = 0  # the newest start time
+    even: int = 0  # when the next would start if none had been lost
     lost: int = 0  # the newest that the list lost
     rates: dict[tuple[int, int], int] = field(default_factory=dict)
     """By rate (amount, window): until when it is in force."""
@@ -172,24 +174,31 @@ class MemoryLimits:
         waiting: int,
         headroom_seconds: float,
         spacing_seconds: float,
+        closest_seconds: float,
+        unused: Sequence[int] = (),
     ) -> Reservation:
         """See SharedLimits."""
+        known = self._known.setdefault(api, _Known()).generation
         found, now, _ = self._call(api)
         asking = _Reserving(
             api=found, own=[(rate.amount, _us(rate.seconds)) for rate in rates], now=now,
             headroom=_us(headroom_seconds), spacing=_us(spacing_seconds),
+            closest=_us(closest_seconds),
         )  # fmt: skip
         asking.read_log()
         if found.last > now + asking.horizon + _FAR:
             # Nothing is reserved that far ahead: the server's clock went back. Begin anew.
             found.latest.clear()
-            found.last = found.lost = 0
+            found.last = found.lost = found.last_start = found.even = 0
             found.generation = self._server.generation(now, wiped=True)
             self._known[api].generation = found.generation.id
-        processes, elsewhere = _crowd(found, self._holder, waiting, now)
-        starts, next_at = asking.starts(max(1, math.ceil(count / processes)))
+        if found.generation.id == known:
+            asking.take_back(unused)
+        processes, elsewhere, wanted = _crowd(found, self._holder, waiting, now)
+        starts, next_at = asking.starts(math.ceil(count / processes), wanted=wanted)
         return Reservation(
-            starts=tuple(self._own(start) for start in starts), next_at=self._own(next_at),
+            starts=tuple(self._own(start) for start, _ in starts),
+            marks=tuple(mark for _, mark in starts), next_at=self._own(next_at),
             processes=processes, waiting_elsewhere=elsewhere,
         )  # fmt: skip
 
@@ -279,6 +288,7 @@ class _Reserving:
     now: int
     headroom: int
     spacing: int
+    closest: int
     horizon: int = round(HORIZON_SECONDS * 1_000_000)
     theirs: list[tuple[int, int]] = field(default_factory=list)  # others that are in force
     theirs_until: int = 0
@@ -298,9 +308,24 @@ class _Reserving:
         if not api.latest:
             api.lost = max(api.lost, api.last)
 
-    def starts(self, most: int) -> tuple[list[int], int]:
-        """Start times within the horizon, and when to ask for more."""
-        api, starts, next_at = self.api, list[int](), 0
+    def take_back(self, marks: Sequence[int]) -> None:
+        """Nothing was sent on these."""
+        latest = self.api.latest
+        for mark in marks:
+            if mark in latest:
+                latest.remove(mark)
+                self.api.even = max(self.api.even - self.spacing, 0)
+                if not latest:
+                    self.api.last = self.api.lost
+
+    def starts(self, most: int, *, wanted: bool) -> tuple[list[tuple[int, int]], int]:
+        """Start times within the horizon with their marks, and when to ask for more. `wanted`:
+        somebody waited before; if not, there is nothing to make up for.
+        """
+        api, starts, next_at = self.api, list[tuple[int, int]](), 0
+        shortest = min((window for _, window in self.own), default=0)
+        if not wanted or self.closest == self.spacing:
+            api.even = max(api.last_start + self.spacing, self._allowed())
         for _ in range(most):
             own, start = self._earliest()
             if start > self.now + self.horizon:
@@ -308,9 +333,12 @@ class _Reserving:
                 if self.theirs:
                     next_at = min(next_at, max(own - self.horizon, self.theirs_until))
                 break
-            api.last = max(api.last, start + self.headroom)
+            api.last = max(api.last + 1, start + self.headroom)
+            api.last_start = max(api.last_start, start)
+            api.even = max(api.even, start - shortest if wanted else start) + self.spacing
+            wanted = True
             api.latest.append(api.last)
-            starts.append(start)
+            starts.append((start, api.last))
         self._forget()
         return starts, next_at
 
@@ -331,11 +359,15 @@ class _Reserving:
 
     def _earliest(self) -> tuple[int, int]:
         """As its own rates have it, and as all have it."""
-        start = max(self.now, self.api.generation.born + _us(SETTLE_SECONDS))
+        own = self._allowed()
         if self.spacing > 0:
-            start = max(start, self.api.last - self.headroom + self.spacing)
-        own = self._after(start, self.own)
+            last = self.api.last_start
+            own = max(own, last + self.closest, min(self.api.even, last + self.spacing))
         return own, self._after(own, self.theirs)
+
+    def _allowed(self) -> int:
+        start = max(self.now, self.api.generation.born + _us(SETTLE_SECONDS))
+        return self._after(start, self.own)
 
     def _after(self, start: int, rates: list[tuple[int, int]]) -> int:
         generation = self.api.generation
@@ -349,15 +381,16 @@ class _Reserving:
         return start
 
 
-def _crowd(api: _Api, holder: str, waiting: int, now: int) -> tuple[int, int]:
-    """Processes that want this API now, and requests that wait in the others."""
+def _crowd(api: _Api, holder: str, waiting: int, now: int) -> tuple[int, int, bool]:
+    """Processes that want this API now, requests that wait in the others, and if any did before."""
     for name in [name for name, each in api.waiters.items() if each.expires <= now]:
         del api.waiters[name]
     others = [
         each.waiting for name, each in api.waiters.items() if name != holder and each.waiting > 0
     ]
+    before = any(each.waiting for each in api.waiters.values())
     api.waiters[holder] = _Waiter(waiting=waiting, expires=now + _PRESENT)
-    return 1 + len(others), sum(others)
+    return 1 + len(others), sum(others), before
 
 
 def _us(seconds: float) -> int:

@@ -33,6 +33,8 @@ class _AnyTime:
     def release(self, seen: Seen | None = None) -> None:
         """Nothing to give back."""
 
+    hand_back = release
+
 
 @planted("P11", world=World.LIMITS)
 def share_of_the_slots_ignored() -> Iterator[None]:

@@ -60,13 +60,14 @@ class LimitLink:
 
     async def reserve(
         self, api: str, *, rates: Sequence[Rate], count: int, waiting: int,
-        headroom_seconds: float, spacing_seconds: float,
+        headroom_seconds: float, spacing_seconds: float, closest_seconds: float,
+        unused: Sequence[int] = (),
     ) -> Reservation:  # fmt: skip
         """See SharedLimits."""
         await self._broker.arrive()
         return await self._limits.reserve(
             api, rates=rates, count=count, waiting=waiting, headroom_seconds=headroom_seconds,
-            spacing_seconds=spacing_seconds,
+            spacing_seconds=spacing_seconds, closest_seconds=closest_seconds, unused=unused,
         )  # fmt: skip
 
     async def leave(self, api: str, *, in_use: int = 0) -> None:

@@ -73,3 +73,6 @@ class _Permit:
     def release(self, seen: Seen | None = None) -> None:
         self._gate.inside -= self._held
         self._held = False
+
+    def hand_back(self) -> None:
+        self.release()

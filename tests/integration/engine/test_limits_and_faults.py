@@ -173,6 +173,8 @@ class _Open:
 
     def release(self, seen: Seen | None = None) -> None: ...
 
+    def hand_back(self) -> None: ...
+
 
 @pytest.mark.parametrize("kind", [KEYED, UNKEYED, VERIFIED])
 async def test_a_run_that_is_parked_often_is_no_poison(

@@ -98,6 +98,8 @@ class MoodyGate:
 
     def release(self, seen: Seen | None = None) -> None: ...
 
+    def hand_back(self) -> None: ...
+
 
 class Ordeal:
     """One run and what befalls it."""

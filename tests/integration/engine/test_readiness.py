@@ -94,6 +94,9 @@ class _Reporting:
     def release(self, seen: Seen | None = None) -> None:
         self._told.append(seen)
 
+    def hand_back(self) -> None:
+        raise AssertionError("nothing keeps these calls from being made")
+
 
 class WithoutCredential:
     """Implements Transport."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import limits.storage.memory
@@ -15,8 +15,9 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
 from orchestrator.coordination.connect import connect
-from orchestrator.engine.gate_supply import spacing_seconds
+from orchestrator.engine.gate_supply import CLOSEST, spacing_seconds
 from orchestrator.engine.rates import parse_rates
+from orchestrator.ports import Reservation
 from tests.integration.gate.virtual_time import CLOCK, VirtualLimits, set_clock
 
 HOLDERS = 3
@@ -32,6 +33,7 @@ class Ask:
     count: int
     headroom: float  # seconds
     lateness: float  # 0: its requests arrive at once; 1: as late as they may
+    unused: int = 0  # so many of them never leave, and are given back when it asks again
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ asks = st.builds(
     count=st.integers(1, 30),
     headroom=st.sampled_from([0.04, 0.04, 0.08, 0.5]),
     lateness=st.sampled_from([0.0, 0.5, 1.0]),
+    unused=st.sampled_from([0, 0, 1, 5, 30]),
 )
 events = st.integers(0, 19).flatmap(lambda n: st.builds(Wipe) if n == 0 else asks)
 histories = st.lists(events, min_size=25, max_size=60)
@@ -81,6 +84,7 @@ async def _play(client: Redis, rate: str, history: list[Ask | Wipe]) -> list[int
     now = 1_000 * SECOND
     processes = [VirtualLimits(client, holder_id=f"h{number}") for number in range(HOLDERS)]
     arrivals: list[int] = []
+    unused: list[tuple[int, ...]] = [()] * HOLDERS
     await set_clock(client, now)
     for process in processes:
         await _ask(process, rate, Ask(after=0, holder=0, count=1, headroom=0.04, lateness=0))
@@ -92,10 +96,11 @@ async def _play(client: Redis, rate: str, history: list[Ask | Wipe]) -> list[int
             continue
         now += event.after
         await set_clock(client, now)
-        starts = await _ask(processes[event.holder], rate, event)
-        assert all(start >= now for start in starts)
+        got = await _reserve(processes[event.holder], rate, event, unused[event.holder])
+        assert all(start >= now for start in got.starts)
         delay = round(event.lateness * event.headroom * SECOND)
-        arrivals += [int(start) + delay for start in starts]
+        arrivals += [int(start) + delay for start in got.starts[event.unused :]]
+        unused[event.holder] = got.marks[: event.unused]
     return sorted(arrivals)
 
 
@@ -175,12 +180,18 @@ def _assert_kept(in_force: list[str], let_in: list[Let], start: int) -> None:
 
 
 async def _ask(process: VirtualLimits, rate: str, ask: Ask) -> tuple[float, ...]:
+    return (await _reserve(process, rate, ask, ())).starts
+
+
+async def _reserve(
+    process: VirtualLimits, rate: str, ask: Ask, unused: Sequence[int]
+) -> Reservation:
     rates = parse_rates(rate)
-    got = await process.reserve(
+    spacing = spacing_seconds(rates, ask.headroom)
+    return await process.reserve(
         "api", rates=rates, count=ask.count, waiting=ask.count, headroom_seconds=ask.headroom,
-        spacing_seconds=spacing_seconds(rates, ask.headroom),
+        spacing_seconds=spacing, closest_seconds=spacing * CLOSEST, unused=unused,
     )  # fmt: skip
-    return got.starts
 
 
 def _assert_admitted(rate: str, arrivals: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -104,12 +104,14 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
 
 
 async def reserve(
-    process: SharedLimits, *, count: int = 20, rate: str = RATE, headroom: float = 0.04
-) -> Reservation:
+    process: SharedLimits, *, count: int = 20, rate: str = RATE, headroom: float = 0.04,
+    unused: Sequence[int] = (), closest: float = 1.0,
+) -> Reservation:  # fmt: skip
     rates = parse_rates(rate)
+    spacing = spacing_seconds(rates, headroom)
     return await process.reserve(
         "api", rates=rates, count=count, waiting=count, headroom_seconds=headroom,
-        spacing_seconds=spacing_seconds(rates, headroom),
+        spacing_seconds=spacing, closest_seconds=spacing * closest, unused=unused,
     )  # fmt: skip
 
 
@@ -256,6 +258,78 @@ async def test_when_the_rate_is_used_up_it_says_when_to_come_back(server: Server
     full = await reserve(process)
     assert full.starts == ()
     assert full.next_at > 0
+
+
+async def test_what_is_given_back_may_be_used_once_more_and_only_once(server: Server) -> None:
+    first, second = server.process("a"), server.process("b")
+    await server.at(BEGIN)
+    await reserve(first)
+    await server.at(BEGIN + SECOND)
+    got = await reserve(first)
+    assert len(set(got.marks)) == 10
+    assert (await reserve(first, unused=got.marks[:3], count=0)).starts == ()
+    await reserve(first, unused=got.marks[:3], count=0)  # the answer was lost, and it asks again
+    assert len((await reserve(second)).starts) == 3
+    assert (await reserve(first)).starts == ()
+
+
+async def test_the_only_one_that_is_given_back_was_never_there(server: Server) -> None:
+    process = server.process("a")
+    await server.at(BEGIN)
+    await reserve(process)
+    await server.at(BEGIN + SECOND)
+    got = await reserve(process, rate="1/hour")
+    await reserve(process, rate="1/hour", unused=got.marks, count=0)
+    assert len((await reserve(process, rate="1/hour")).starts) == 1
+
+
+async def test_marks_from_before_a_wipe_give_nothing_back(server: Server) -> None:
+    process = server.process("a")
+    await server.at(BEGIN)
+    await reserve(process)
+    await server.at(BEGIN + SECOND)
+    old = await reserve(process)
+    await server.flush()
+    await reserve(process)  # tells that it was a wipe
+    await server.at(BEGIN + 5 * SECOND)
+    assert len((await reserve(process)).starts) == 10
+    assert (await reserve(process, unused=old.marks)).starts == ()
+
+
+@pytest.mark.parametrize("lost", ["not asked for", "given back"])
+async def test_what_was_wanted_and_lost_is_made_up_for(server: Server, lost: str) -> None:
+    """Start times follow each other more closely until the rate is used to the full again."""
+    process, now = server.process("a"), BEGIN
+    unused: tuple[int, ...] = ()
+    await server.at(now)
+    await reserve(process, rate="100/second")
+    now, starts = BEGIN + SECOND, list[int]()
+    for turn in range(60):
+        stalled = turn in (4, 25)
+        now += SECOND // 3 if stalled and lost == "not asked for" else SECOND // 20
+        await server.at(now)
+        got = await reserve(process, rate="100/second", unused=unused, closest=0.8)
+        given_back = stalled and lost == "given back"
+        unused = got.marks if given_back else ()
+        starts += [] if given_back else server.starts(got)
+    apart = spacing_seconds(parse_rates("100/second"), 0.04) * SECOND
+    gaps = [late - early for early, late in pairwise(starts)]
+    assert min(gaps) >= 0.8 * apart - 1
+    assert sum(gaps) <= (len(gaps) + 6) * apart  # else a good twenty are missing
+    assert all(
+        late - early > 1.04 * SECOND for early, late in zip(starts, starts[100:], strict=False)
+    )
+
+
+async def test_who_comes_after_a_pause_has_nothing_to_make_up_for(server: Server) -> None:
+    process = server.process("a")
+    for now in (BEGIN, BEGIN + SECOND, BEGIN + 10 * SECOND):
+        await server.at(now)
+        got = await reserve(process, rate="100/second", closest=0.8)
+    apart = spacing_seconds(parse_rates("100/second"), 0.04) * SECOND
+    starts = server.starts(got)
+    assert len(starts) > 5
+    assert all(late - early >= apart - 1 for early, late in pairwise(starts))
 
 
 async def test_after_a_wipe_a_whole_window_goes_by(server: Server) -> None:
@@ -415,6 +489,7 @@ class Call:
     held: int
     headroom: float
     changed: bool  # this process knows the new limits already
+    unused: int  # so many of its latest start times are given back
 
 
 calls = st.builds(
@@ -426,6 +501,7 @@ calls = st.builds(
     held=st.integers(0, 4),
     headroom=st.sampled_from([0.04, 0.5]),
     changed=st.booleans(),
+    unused=st.integers(0, 5),
 )
 
 
@@ -450,6 +526,7 @@ async def _play(server: Server, rate: str, history: list[Call]) -> list[object]:
     """Every answer, in microseconds."""
     processes = [server.process(f"p{n}") for n in range(3)]
     answers: list[object] = []
+    marks: list[tuple[int, ...]] = [()] * 3  # of each process's latest reservation
     now = BEGIN
     await server.at(now)
     await server.flush()
@@ -467,11 +544,18 @@ async def _play(server: Server, rate: str, history: list[Call]) -> list[object]:
             answers.append((lease.allowance, lease.share))
         else:
             asked = "9/2 second" if call.changed else rate
-            got = await reserve(process, count=call.amount, rate=asked, headroom=call.headroom)
-            answers.append((server.starts(got), got.processes, got.waiting_elsewhere))
+            unused = marks[call.process][: call.unused]
+            got = await reserve(
+                process, count=call.amount, rate=asked, headroom=call.headroom, unused=unused,
+                closest=0.8,
+            )  # fmt: skip
+            marks[call.process] = got.marks
+            answers.append((server.starts(got), got.marks, got.processes, got.waiting_elsewhere))
             answers.append(server.starts(_only_next(got)))
     return answers
 
 
 def _only_next(got: Reservation) -> Reservation:
-    return Reservation(starts=(got.next_at,), next_at=got.next_at, processes=0, waiting_elsewhere=0)
+    return Reservation(
+        starts=(got.next_at,), marks=(), next_at=got.next_at, processes=0, waiting_elsewhere=0
+    )
