@@ -20,7 +20,7 @@ from typing import Any
 from orchestrator.core.events import Move
 from orchestrator.core.exchange import Facts, Judgement, Outcome
 from orchestrator.core.plan import Plan
-from orchestrator.definitions.conditions import Condition, parse_condition
+from orchestrator.definitions.criteria import Criterion, parse_criterion
 from orchestrator.definitions.expressions import Expression
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.scope import Scope
@@ -48,7 +48,7 @@ class Places:
 class Action:
     """One action, read."""
 
-    criteria: tuple[Condition, ...]
+    criteria: tuple[Criterion, ...]
     is_retry: bool  # of the same request
     after_seconds: float | None
     move: Move | None  # None: a retry of the same request, or the end of a failure
@@ -107,7 +107,7 @@ class Actions:
         for name in ("onSuccess", "onFailure"):
             for index, one in enumerate(self._template.get(name, ())):
                 for number, item in enumerate(one.get("criteria", ())):
-                    for expression in parse_condition(item["condition"]).expressions():
+                    for expression in parse_criterion(item).expressions():
                         yield (name, index, "criteria", number, "condition"), expression
 
     # --- parts ------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Actions:
         kind = data.get("type", "retry")
         is_retry = kind == "retry" and "again" not in data
         return Action(
-            criteria=tuple(parse_condition(item["condition"]) for item in data.get("criteria", ())),
+            criteria=tuple(parse_criterion(item) for item in data.get("criteria", ())),
             is_retry=is_retry, after_seconds=data.get("retryAfter"),
             move=None if is_retry or kind == "end" else self._move(data),
         )  # fmt: skip

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from orchestrator.core.exchange import Judgement, Outcome
 from orchestrator.core.plan import Call, Effects
 from orchestrator.definitions.actions import Actions, Places
-from orchestrator.definitions.conditions import Condition, parse_condition
+from orchestrator.definitions.criteria import Criterion, parse_criterion
 from orchestrator.definitions.expressions import Expression, Value, compile_value
 from orchestrator.definitions.problems import Path, UnresolvedExpression
 from orchestrator.definitions.scope import Exchange, Scope, UnreadableBody
@@ -221,8 +221,8 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
-def _conditions(items: Any) -> tuple[Condition, ...]:
-    return tuple(parse_condition(item["condition"]) for item in items)
+def _conditions(items: Any) -> tuple[Criterion, ...]:
+    return tuple(parse_criterion(item) for item in items)
 
 
 def _outputs(data: Mapping[str, Any], path: Path) -> dict[str, Value]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.definitions.arazzo_parts import conditions, filled, resolved
+from orchestrator.definitions.arazzo_criteria import conditions
+from orchestrator.definitions.arazzo_parts import filled, resolved
 from orchestrator.definitions.cursor import Cursor
 
 _FIELDS = {"name", "type", "criteria", "reference"}

@@ -10,11 +10,11 @@ from typing import Any
 from orchestrator.core.plan import Call, Effects
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.definitions.arazzo_actions import StepActions
+from orchestrator.definitions.arazzo_criteria import conditions
 from orchestrator.definitions.arazzo_parts import (
     already_done,
     argument_problems,
     check_expressions,
-    conditions,
     filled,
     replaced,
     resolved,

@@ -23,7 +23,8 @@ from orchestrator.definitions.arazzo_calling import (
     returning,
 )
 from orchestrator.definitions.arazzo_calls import CALL_FIELDS, NOT_YET, CallReader, Context
-from orchestrator.definitions.arazzo_parts import conditions, identifier, resolved
+from orchestrator.definitions.arazzo_criteria import conditions
+from orchestrator.definitions.arazzo_parts import identifier, resolved
 from orchestrator.definitions.arazzo_steps import Origins, StepCalls
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.validation import MAX_STEPS, Part

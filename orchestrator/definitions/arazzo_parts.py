@@ -7,32 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.definitions.conditions import parse_condition
+from orchestrator.definitions.arazzo_criteria import conditions
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.expressions import compile_value
 from orchestrator.definitions.requests import JSON_TYPE
 from orchestrator.definitions.tasks import Task
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
-
-
-def conditions(at: Cursor, name: str) -> list[dict[str, str]]:
-    """The simple conditions of an array of criteria."""
-    found = []
-    for item in at.items(name):
-        if not item.is_object():
-            continue
-        item.only({"condition", "type", "context"})
-        kind = item.get("type")
-        if kind is not None and kind.value != "simple":
-            kind.bad("a simple condition; regex, jsonpath and xpath are not read yet")
-            continue
-        text = item.text("condition", required=True)
-        if text is not None:
-            with item.findings.expressions_at(item.child("condition", text).place):
-                parse_condition(text)
-            found.append({"condition": text})
-    return found
 
 
 def identifier(at: Cursor, name: str) -> str:

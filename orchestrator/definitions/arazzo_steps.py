@@ -14,7 +14,8 @@ from orchestrator.definitions.arazzo_calls import (
     Context,
     Origin,
 )
-from orchestrator.definitions.arazzo_parts import conditions, resolved
+from orchestrator.definitions.arazzo_criteria import conditions
+from orchestrator.definitions.arazzo_parts import resolved
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.validation import Part

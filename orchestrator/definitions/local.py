@@ -21,7 +21,7 @@ from orchestrator.core.exchange import Facts, Judgement, Outcome
 from orchestrator.core.plan import Call
 from orchestrator.definitions.actions import Actions, Places
 from orchestrator.definitions.answers import resolved
-from orchestrator.definitions.conditions import parse_condition
+from orchestrator.definitions.criteria import parse_criterion
 from orchestrator.definitions.expressions import Expression, compile_value
 from orchestrator.definitions.inputs import InputsSchema
 from orchestrator.definitions.problems import Path
@@ -45,7 +45,7 @@ class LocalStep:
         self._result = _values(template.get("result", {}), ("result",))
         self._outputs = _values(template.get("outputs", {}), ("outputs",))
         criteria = template.get("successCriteria", ())
-        self._criteria = [parse_condition(item["condition"]) for item in criteria]
+        self._criteria = [parse_criterion(item) for item in criteria]
         self.actions = Actions(template, places)
 
     def judge(self, facts: Facts) -> Judgement:

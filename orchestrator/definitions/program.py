@@ -19,7 +19,7 @@ from orchestrator.core.plan import Call, Plan
 from orchestrator.core.states import Direction
 from orchestrator.definitions.actions import Places
 from orchestrator.definitions.answers import AnswerRules, resolved
-from orchestrator.definitions.conditions import Condition, parse_condition
+from orchestrator.definitions.criteria import Criterion, parse_criterion
 from orchestrator.definitions.encoding import refused
 from orchestrator.definitions.expressions import compile_value
 from orchestrator.definitions.inputs import InputsSchema
@@ -35,7 +35,7 @@ class CompiledCall:
     call: Call
     request: RequestMaker
     answers: AnswerRules
-    only_if: tuple[Condition, ...]
+    only_if: tuple[Criterion, ...]
     verify: CompiledCall | None
 
 
@@ -48,7 +48,7 @@ def compile_call(call: Call, places: Places | None = None) -> CompiledCall:
         call=call,
         request=request_maker(call),
         answers=AnswerRules(call, places),
-        only_if=tuple(parse_condition(c["condition"]) for c in call.template.get("onlyIf", ())),
+        only_if=tuple(parse_criterion(c) for c in call.template.get("onlyIf", ())),
         verify=None if call.verify is None else compile_call(call.verify),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.core.plan import Call, Effects, Plan, PlanStep
 from orchestrator.definitions.actions import INPUTS_OF, Places
-from orchestrator.definitions.conditions import parse_condition
+from orchestrator.definitions.criteria import parse_criterion
 from orchestrator.definitions.expressions import (
     BEFORE_SENDING,
     Expression,
@@ -360,5 +360,5 @@ def _expressions_of(compiled: CompiledCall) -> Iterator[tuple[Path, Expression]]
     yield from compiled.request.expressions()
     yield from compiled.answers.expressions()
     for number, item in enumerate(compiled.call.template.get("onlyIf", ())):
-        for expression in parse_condition(item["condition"]).expressions():
+        for expression in parse_criterion(item).expressions():
             yield ("onlyIf", number, "condition"), expression

@@ -74,8 +74,8 @@ BAD_STEPS: dict[str, tuple[str, str, str, str]] = {
     "depends on a later step": (GET + ", dependsOn: [b]}", "/dependsOn/0", "b", "there is none"),
     "undoes nothing": (MAKE + ", x-undoes: [a]}", "/x-undoes/0", "a", "stands before"),
     "regex": (
-        GET + ", successCriteria: [{condition: '^2', context: $statusCode, type: regex}]}",
-        "/type", "regex", "simple",
+        GET + ", successCriteria: [{condition: '(?=2)', context: $statusCode, type: regex}]}",
+        "/condition", "(?=2)", "without look-around",
     ),
     "broken condition": (
         GET + ", successCriteria: [{condition: $statusCode = 200}]}", "/condition", "'= 200'", "$",
@@ -273,7 +273,7 @@ WILD: dict[str, list[tuple[str, str]]] = {
         ("05-nested-workflow.arazzo.yaml:74 (/workflows/2/steps/0)", "x-compensation"),
     ],
     "petstore/06-success-criteria.arazzo.yaml": [
-        ("06-success-criteria.arazzo.yaml:72 (/workflows/0/steps/3/successCriteria/0/type)", "simple"),
+        ("06-success-criteria.arazzo.yaml:71 (/workflows/0/steps/3/successCriteria/0)", "field context"),
     ],
     "petstore/07-operation-path.arazzo.yaml": [
         ("07-operation-path.arazzo.yaml:20 (/workflows/0/steps/0/operationPath)", "sourceDescriptions"),
@@ -292,7 +292,7 @@ WILD: dict[str, list[tuple[str, str]]] = {
     ],
     "museum/arazzo/museum-api.arazzo.yaml": [
         ("museum-api.arazzo.yaml:30 (/workflows/0/steps/0/operationId)", "getMuseumHours"),
-        ("museum-api.arazzo.yaml:72 (/workflows/1/steps/1/successCriteria/1/type)", "simple"),
+        ("museum-api.arazzo.yaml:40 (/workflows/0/steps/1/outputs/ticketId)", "$steps.ID.outputs"),
     ],
     "stripe/two-charges.arazzo.yaml": [
         ("two-charges.arazzo.yaml:14 (/workflows/0/steps/0)", "x-compensation"),

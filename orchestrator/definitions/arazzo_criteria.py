@@ -1,0 +1,49 @@
+"""Criteria as they stand in a document: read, compiled once to see that they can be, and noted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.definitions.criteria import TYPES, VERSIONS, parse_criterion
+from orchestrator.definitions.cursor import Cursor
+
+
+def conditions(at: Cursor, name: str) -> list[dict[str, Any]]:
+    """The criteria of an array, as a plan holds them."""
+    read = [_criterion(item) for item in at.items(name) if item.is_object()]
+    return [item for item in read if item is not None]
+
+
+def _criterion(at: Cursor) -> dict[str, Any] | None:
+    at.only({"condition", "type", "context"})
+    kind, text = _kind(at), at.text("condition", required=True)
+    if kind is None or text is None:
+        return None
+    # A simple condition has no use for a context; one that stands there must still be readable.
+    context = at.text("context", required=kind != "simple")
+    if context is None and kind != "simple":
+        return None
+    found: dict[str, Any] = {"condition": text}
+    if kind != "simple":
+        found |= {"type": kind, "context": context}
+    with at.findings.expressions_at(at.child("condition", text).place):
+        parse_criterion(found)
+    return found  # one that was noted is never published
+
+
+def _kind(at: Cursor) -> str | None:
+    """Its type, by name or as an Expression Type Object; None, and noted, when it is no such."""
+    given = at.get("type")
+    if given is None:
+        return "simple"
+    if not isinstance(given.value, Mapping):
+        return at.choice("type", TYPES)
+    given.only({"type", "version"})
+    kind = given.choice("type", tuple(VERSIONS))
+    if kind is None:
+        if not given.has("type"):
+            given.bad("type: " + " or ".join(VERSIONS), found="no type")
+        return None
+    given.text("version", required=True)
+    return kind if given.choice("version", VERSIONS[kind]) else None
