@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.core.plan import CompensationKind, Effects
     from orchestrator.core.retry import RetryPolicy
+    from orchestrator.definitions.api_builder import Api, ApiWorkflow, end, goto, retry
     from orchestrator.definitions.builder import Workflow, step
     from orchestrator.definitions.tasks import TaskContext, task
     from orchestrator.errors import InDoubt, NotLanded
 
 __all__ = [
+    "Api",
+    "ApiWorkflow",
     "CompensationKind",
     "Effects",
     "InDoubt",
@@ -24,11 +27,16 @@ __all__ = [
     "RetryPolicy",
     "TaskContext",
     "Workflow",
+    "end",
+    "goto",
+    "retry",
     "step",
     "task",
 ]
 
 _HOMES = {
+    "Api": "orchestrator.definitions.api_builder",
+    "ApiWorkflow": "orchestrator.definitions.api_builder",
     "CompensationKind": "orchestrator.core.plan",
     "Effects": "orchestrator.core.plan",
     "InDoubt": "orchestrator.errors",
@@ -36,6 +44,9 @@ _HOMES = {
     "RetryPolicy": "orchestrator.core.retry",
     "TaskContext": "orchestrator.definitions.tasks",
     "Workflow": "orchestrator.definitions.builder",
+    "end": "orchestrator.definitions.api_builder",
+    "goto": "orchestrator.definitions.api_builder",
+    "retry": "orchestrator.definitions.api_builder",
     "step": "orchestrator.definitions.builder",
     "task": "orchestrator.definitions.tasks",
 }

@@ -61,6 +61,24 @@ def validate(source: Source, *, as_json: JsonFlag = False) -> None:
     answer(loaded, lambda: _draw_loaded(loaded), as_json=as_json)
 
 
+@app.command("export")
+def export(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file.")],
+    *,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="File to write; default: standard output.")
+    ] = None,
+) -> None:
+    """Write the workflows over APIs of a Python file as an Arazzo document: the same plans."""
+    from orchestrator.wiring import open_definitions
+
+    text = open_definitions(load_settings()).export(source)
+    if to is None:
+        stdout.print(text, markup=False, soft_wrap=True, end="")
+    else:
+        to.write_text(text, "utf-8")
+
+
 @app.command("list")
 def list_workflows(*, as_json: JsonFlag = False) -> None:
     """The latest version of each workflow."""

@@ -150,7 +150,7 @@ class _Builder:
 
     def __init__(self, workflow: Workflow, tasks: TaskRegistry | None, findings: Findings) -> None:
         self._workflow, self._tasks, self._findings = workflow, tasks, findings
-        self._schema = _schema_of(workflow.inputs)
+        self._schema = inputs_schema_of(workflow.inputs)
         self._inferred: dict[str, Mapping[str, Any]] = {}
         self._required: list[str] = []
         self._done: list[tuple[str, Task]] = []  # steps that come before the one being wired
@@ -348,7 +348,7 @@ def _call(
     )  # fmt: skip
 
 
-def _schema_of(inputs: Any) -> Mapping[str, Any] | None:
+def inputs_schema_of(inputs: Any) -> Mapping[str, Any] | None:
     """A JSON schema from a mapping of types, a TypedDict, a dataclass, or a schema itself."""
     if inputs is None:
         return None

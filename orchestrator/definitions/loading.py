@@ -9,9 +9,10 @@ from types import ModuleType
 
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import with_digest
+from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
 from orchestrator.definitions.arazzo import read_workflows
 from orchestrator.definitions.builder import Workflow, plan_and_warnings
-from orchestrator.definitions.document import WORKFLOWS, Document, read_document
+from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.tasks import TaskRegistry, import_failure
 from orchestrator.definitions.validation import validate
@@ -118,14 +119,42 @@ def _load_file(path: Path, tasks: TaskRegistry) -> list[Loaded]:
 
 
 def load_module(path: Path, *, tasks: TaskRegistry) -> list[Loaded]:
-    """The `Workflow` objects of a Python file. Raises InvalidSetting when it does not import."""
+    """The workflows of a Python file. Raises InvalidSetting when it does not import."""
     text = path.read_text("utf-8")
     module = _module_of(path, tasks)
     found = [value for value in vars(module).values() if isinstance(value, Workflow)]
-    return [
+    loaded = [
         Loaded(plan=plan, document=text, warnings=warnings)
         for plan, warnings in (plan_and_warnings(item, tasks=tasks) for item in found)
     ]
+    written = _document_of(module, path)
+    return loaded if written is None else [
+        *loaded, *(load_read(written, folder=path.parent, tasks=tasks))
+    ]  # fmt: skip
+
+
+def export_module(path: Path, *, tasks: TaskRegistry) -> str:
+    """The workflows over APIs of a Python file as one Arazzo document, validated.
+
+    Raises InvalidDefinition, or NotFound when there are none.
+    """
+    written = _document_of(_module_of(path, tasks), path)
+    if written is None:
+        problem = Problem(
+            place=str(path), found="no ApiWorkflow", wanted="workflows whose steps are operations"
+        )
+        raise NotFound("there is nothing to export", problems=[problem])
+    load_read(written, folder=path.parent, tasks=tasks)
+    return written.text
+
+
+def _document_of(module: ModuleType, path: Path) -> Document | None:
+    """The document that a module's workflows over APIs stand for."""
+    found = [value for value in vars(module).values() if isinstance(value, ApiWorkflow)]
+    if not found:
+        return None
+    text = as_yaml(as_document(found, title=path.stem))
+    return parse_document(text, name=f"{path.name} exported")  # its lines are not the module's
 
 
 def _module_of(path: Path, tasks: TaskRegistry) -> ModuleType:

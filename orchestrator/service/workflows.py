@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.definitions.loading import Loaded, load_path
+from orchestrator.definitions.loading import Loaded, export_module, load_path
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.ports import WorkflowStore, WorkflowVersion
 
@@ -33,6 +33,10 @@ class Definitions:
     def validate(self, path: Path) -> list[Loaded]:
         """Load and validate without storing. Raises InvalidDefinition with every problem."""
         return load_path(path, tasks=self._tasks)
+
+    def export(self, path: Path) -> str:
+        """The workflows over APIs of a Python file as an Arazzo document. Raises NotFound."""
+        return export_module(path, tasks=self._tasks)
 
 
 class Workflows:

@@ -318,9 +318,17 @@ class _FlowReader:
         return self._call(given) if given and isinstance(given.value, Mapping) else None
 
     def _actions(self, step: Cursor, own: str, shared: str) -> tuple[Action, ...]:
-        at, name = (step, own) if step.has(own) else (self._at, shared)
-        items = [resolved(item, self._components) for item in at.items(name)]
-        return tuple(_action(i) for i in items if i is not None and isinstance(i.value, Mapping))
+        """The step's own, then those of the workflow that it does not override by name."""
+        found = list(self._read_actions(step, own))
+        names = [action.at.value["name"] for action in found if action.at.has("name")]
+        more = self._read_actions(self._at, shared)
+        return (*found, *(a for a in more if a.at.value.get("name") not in names))
+
+    def _read_actions(self, at: Cursor, name: str) -> Iterator[Action]:
+        for item in at.items(name):
+            action = resolved(item, self._components)
+            if action is not None and isinstance(action.value, Mapping):
+                yield _action(action)
 
 
 def _action(at: Cursor) -> Action:

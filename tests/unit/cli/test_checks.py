@@ -80,3 +80,19 @@ def test_json_and_sarif(folder: Path) -> None:
 def test_the_catalogue() -> None:
     done = CliRunner().invoke(workflows.app, ["rules", "--json"])
     assert {"id", "severity", "title", "why"} == set(json.loads(done.stdout)[0])
+
+
+def test_a_python_file_is_exported_as_a_document_that_is_checked(folder: Path) -> None:
+    (folder / "orders.py").write_text(
+        "from orchestrator import Api, ApiWorkflow\n"
+        "shop = Api('shop', 'shop.json')\n"
+        "get = shop.call('getOrder', path={'id': '$inputs.id'})\n"
+        "look = ApiWorkflow('look', inputs={'id': str}).step('read', get)\n"
+    )
+    exported = CliRunner().invoke(
+        workflows.app, ["export", "orders.py", "--to", "look.arazzo.yaml"]
+    )
+    assert exported.exit_code == 0, exported.output
+    assert run("look.arazzo.yaml")[0] == 0
+    printed = CliRunner().invoke(workflows.app, ["export", "orders.py"])
+    assert printed.stdout == (folder / "look.arazzo.yaml").read_text()
