@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.definitions.checking.noting import Notes
 from orchestrator.definitions.checking.reading import Action, Flow, Step
 from orchestrator.definitions.checking.ways import Ways, always
+from orchestrator.definitions.problems import Path
 
 
 def check_flow(flow: Flow, ways: Ways, notes: Notes) -> None:
@@ -26,16 +27,17 @@ def _unreachable(flow: Flow, step: Step, notes: Notes) -> None:
 
 
 def _dead(actions: tuple[Action, ...], notes: Notes) -> None:
-    winner: Action | None = None
+    """Of one list: that a step's own action comes before those of all steps is as it should be."""
+    winners: dict[Path, Action] = {}
     for action in actions:
-        if winner is not None:
-            name = _name(winner)
+        place = action.at.path[:-1]
+        if place in winners:
             notes.add(
                 "dead-action", action.at, f"the action {_name(action)}",
-                f"it before {name}, which has no criteria and so is always taken",
+                f"it before {_name(winners[place])}, which has no criteria and so is always taken",
             )  # fmt: skip
         elif always(action) and action.kind in ("end", "goto"):
-            winner = action
+            winners[place] = action
 
 
 def _name(action: Action) -> str:

@@ -77,4 +77,4 @@ def _managed(flow: Flow, deployment: Deployment) -> Iterator[str]:
     if not value.get("x-owner"):
         yield "x-owner: who answers for it"
     if not value.get("x-rehearsed"):
-        yield "x-rehearsed: the day on which its undos were tried on a sandbox"
+        yield "x-rehearsed, which orchestrator workflows rehearse --note writes when all undos restore"

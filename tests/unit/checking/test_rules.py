@@ -201,6 +201,15 @@ def test_a_loop_with_a_way_out_is_no_endless_one(tmp_path: Path) -> None:
     assert not [f for f in found if f.rule in ("endless-goto", "unreachable-step")]
 
 
+def test_an_action_for_all_steps_may_stand_behind_one_of_a_step(tmp_path: Path) -> None:
+    def change(w: dict[str, Any], s: list[dict[str, Any]]) -> None:
+        s[2]["onFailure"] = [{"name": "stop", "type": "end"}]
+        w["failureActions"] = [{"name": "all", "type": "end"}, {"name": "late", "type": "end"}]
+
+    dead = [f for f in check(tmp_path, spoilt(change)).findings if f.rule == "dead-action"]
+    assert [f.pointer for f in dead] == ["/workflows/0/failureActions/1"]
+
+
 def test_unused_components_are_named(tmp_path: Path) -> None:
     document = {
         **GOOD,
