@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -71,8 +71,15 @@ class OpenApiDocument:
 
     @staticmethod
     def read(path: Path) -> OpenApiDocument:
-        """Read a file. Raises NotFound or InvalidDefinition."""
-        return OpenApiDocument(read_document(path, limits=SOURCES, with_lines=False))
+        """Read a file; the last few are kept as long as they stay as they are.
+
+        Raises NotFound or InvalidDefinition.
+        """
+        try:
+            seen = path.stat()
+        except (OSError, ValueError):
+            return _read_file(path, 0, 0)  # which says what is wrong
+        return _read_file(path.resolve(), seen.st_mtime_ns, seen.st_size)
 
     def operation_ids(self) -> list[str]:
         """All of them, sorted."""
@@ -209,6 +216,12 @@ class OpenApiDocument:
     def _bad(self, place: str, found: str, wanted: str) -> InvalidDefinition:
         problem = Problem(place=f"{self.name} {place}".strip(), found=found, wanted=wanted)
         return InvalidDefinition(f"{self.name} cannot be used", problems=[problem])
+
+
+@lru_cache(maxsize=4)
+def _read_file(path: Path, changed_ns: int, size: int) -> OpenApiDocument:
+    """Checking a document asks for its sources twice, and those beside it have the same."""
+    return OpenApiDocument(read_document(path, limits=SOURCES, with_lines=False))
 
 
 def _mapping(value: Any, place: str, wanted: str) -> Mapping[str, Any]:

@@ -77,4 +77,4 @@ def _managed(flow: Flow, deployment: Deployment) -> Iterator[str]:
     if not value.get("x-owner"):
         yield "x-owner: who answers for it"
     if not value.get("x-rehearsed"):
-        yield "x-rehearsed, which orchestrator workflows rehearse --note writes when all undos restore"
+        yield "x-rehearsed: orchestrator workflows rehearse --note writes it when all is well"
