@@ -217,7 +217,9 @@ class ChainReader:
         scope = frame.scope + inner_scope(step_id, frame.scope)
         self._frame(Frame(found, (*frame.called, found), scope, step_id, outer))
         self._at(at)
-        own = CallReader(at, found.context, label).outputs("outputs") if at.has("stepId") else {}
+        own = {}
+        if at.has("stepId"):
+            own = CallReader(_named_outputs(at), found.context, label).outputs("outputs")
         criteria = conditions(at, "successCriteria") if at.has("stepId") else []
         self.steps.append(returning(
             step_id, frame.scope, label, criteria=criteria, outputs=own, actions=actions,
@@ -236,6 +238,20 @@ class ChainReader:
         """Note where the next step stands in the document; its index."""
         self.origins.steps.append(at)
         return len(self.steps)
+
+
+def _named_outputs(at: Cursor) -> Cursor:
+    """The calling step with `$outputs.NAME`, the called workflow's, as outputs of the step."""
+    outputs = at.value.get("outputs")
+    if not isinstance(outputs, Mapping):
+        return at
+    prefix = f"$steps.{at.value.get('stepId')}.outputs."
+    named = {
+        key: prefix + value.removeprefix("$outputs.")
+        if isinstance(value, str) and value.startswith("$outputs.") else value
+        for key, value in outputs.items()
+    }  # fmt: skip
+    return Cursor(at.document, at.findings, {**at.value, "outputs": named}, at.path)
 
 
 def workflow_id(name: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from orchestrator.definitions.document import SOURCES, Document, read_document
-from orchestrator.definitions.values import ABSENT, dig
+from orchestrator.definitions.references import ReferencedFiles, at_fragment
+from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import InvalidDefinition, Problem
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -60,8 +61,9 @@ def _same_name(left: str, right: str, place: str) -> bool:
 class OpenApiDocument:
     """One document. Operations are read when they are asked for."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, path: Path | None = None) -> None:
         self.name = document.name
+        self._files = None if path is None else ReferencedFiles(path)
         self._root: Mapping[str, Any] = _mapping(document.value, document.name, "an object")
         self._is_swagger = "swagger" in self._root
         version = str(self._root.get("swagger") or self._root.get("openapi") or "")
@@ -79,7 +81,16 @@ class OpenApiDocument:
             seen = path.stat()
         except (OSError, ValueError):
             return _read_file(path, 0, 0)  # which says what is wrong
+        found = _read_file(path.resolve(), seen.st_mtime_ns, seen.st_size)
+        if found.is_up_to_date:
+            return found
+        _read_file.cache_clear()
         return _read_file(path.resolve(), seen.st_mtime_ns, seen.st_size)
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether the files that it refers to, as far as they were read, are as they were."""
+        return self._files is None or self._files.are_unchanged
 
     def operation_ids(self) -> list[str]:
         """All of them, sorted."""
@@ -110,6 +121,19 @@ class OpenApiDocument:
     def root(self) -> Mapping[str, Any]:
         """The whole document."""
         return self._root
+
+    def operation_by_pointer(self, path: str, method: str | None) -> Operation | None:
+        """The operation at `/paths/PATH/METHOD`, the path escaped as in a pointer, or not.
+
+        Without a method: the only operation of the path.
+        """
+        decoded = unquote(path.replace("~1", "/").replace("~0", "~"))
+        for name in (path.replace("~1", "/").replace("~0", "~"), decoded, f"/{decoded}"):
+            item = self._path_items.get(name)
+            if item is not None:
+                known = [method.lower()] if method else [one for one in METHODS if one in item]
+                return self.operation_at(name, known[0]) if len(known) == 1 else None
+        return None
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -204,14 +228,15 @@ class OpenApiDocument:
             reference = str(value["$ref"])
             value = self._referenced(reference)
             if value is ABSENT:
-                raise self._bad(place, f"$ref {reference}", "a reference inside the same document")
+                raise self._bad(
+                    place, f"$ref {reference}", "a reference inside this document or its folder"
+                )
         raise self._bad(place, "references that lead in a circle", "references with an end")
 
     def _referenced(self, reference: str) -> Any:
-        if not reference.startswith("#/"):
-            return ABSENT
-        tokens = [unquote(token) for token in reference[2:].split("/")]
-        return dig(self._root, [t.replace("~1", "/").replace("~0", "~") for t in tokens])
+        if reference.startswith("#/"):
+            return at_fragment(self._root, reference)
+        return ABSENT if self._files is None else self._files.get(reference)
 
     def _bad(self, place: str, found: str, wanted: str) -> InvalidDefinition:
         problem = Problem(place=f"{self.name} {place}".strip(), found=found, wanted=wanted)
@@ -221,7 +246,7 @@ class OpenApiDocument:
 @lru_cache(maxsize=4)
 def _read_file(path: Path, changed_ns: int, size: int) -> OpenApiDocument:
     """Checking a document asks for its sources twice, and those beside it have the same."""
-    return OpenApiDocument(read_document(path, limits=SOURCES, with_lines=False))
+    return OpenApiDocument(read_document(path, limits=SOURCES, with_lines=False), path)
 
 
 def _mapping(value: Any, place: str, wanted: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.definitions.cursor import Cursor
+from orchestrator.definitions.local_files import local_path
 from orchestrator.definitions.openapi import OpenApiDocument, Operation
 from orchestrator.definitions.tasks import Task, TaskRegistry
 from orchestrator.errors import RefusedError
@@ -17,7 +18,14 @@ TASKS_API = "tasks"
 _FEW = 12  # so many operations fit into a message
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 QUALIFIED = re.compile(r"\$sourceDescriptions\.([A-Za-z0-9_-]+)\.(.+)")
-_PATH = re.compile(r"\{\$sourceDescriptions\.([A-Za-z0-9_-]+)\.url\}#/paths/([^/]+)/([A-Za-z]+)")
+_SHORT = re.compile(r"([A-Za-z0-9_-]+)\.(.+)")
+# As the specification has it, `{$sourceDescriptions.NAME.url}#/paths/~1PATH/METHOD`, and as
+# documents in use have it: without braces, without `.url`, with the bare name.
+_PATH = re.compile(
+    r"\{?(?:\$sourceDescriptions\.)?([A-Za-z0-9_-]+?)(?:\.url)?\}?#/paths/(.+?)"
+    r"(?:/(get|put|post|delete|options|head|patch|trace))?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +69,7 @@ class Sources:
         if name in self._found or name in self.workflows:
             item.child("name", name).bad("a name that no other source has")
         if kind == "arazzo":
-            path = _path(item.child("url", url))
+            path = local_path(item.child("url", url), folder)
             if path is not None:
                 self.workflows[name] = item.child("url", path)
             return
@@ -105,8 +113,7 @@ class Sources:
             if source is not None:
                 at.bad("an operationId: functions have no path")
             return None
-        path = found[2].replace("~1", "/").replace("~0", "~")
-        operation = source.operation_at(path, found[3].lower())
+        operation = source.operation_by_pointer(found[2], found[3])
         if operation is None:
             at.bad(f"a path and method of {source.name}")
             return None
@@ -132,6 +139,9 @@ class Sources:
             target for name, source in known.items()
             if (target := self._lookup(at, name, source, operation_id)) is not None
         ]  # fmt: skip
+        short = _SHORT.fullmatch(operation_id)
+        if not found and short is not None and short[1] in known:  # `NAME.OPERATIONID`
+            return self._in_source(at, short[1], short[2])
         if len(found) == 1:
             return found[0]
         if found:
@@ -157,7 +167,7 @@ class Sources:
 
 
 def _read(at: Cursor, folder: Path) -> OpenApiDocument | None:
-    url = _path(at)
+    url = local_path(at, folder)
     if url is None:
         return None
     try:
@@ -166,15 +176,6 @@ def _read(at: Cursor, folder: Path) -> OpenApiDocument | None:
         reasons = "; ".join(f"{p.place}: {p.found}" for p in error.problems)
         at.bad("an OpenAPI document that can be read", found=f"{url}, but {reasons}")
         return None
-
-
-def _path(at: Cursor) -> str | None:
-    """A url as the path of a file; noted when it is none."""
-    url = str(at.value).removeprefix("file:")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", url):
-        at.bad("the path of a file beside this document; nothing is fetched from elsewhere")
-        return None
-    return url
 
 
 def _similar(source: OpenApiDocument | TaskRegistry, operation_id: str) -> str:

@@ -276,7 +276,7 @@ WILD: dict[str, list[tuple[str, str]]] = {
         ("06-success-criteria.arazzo.yaml:71 (/workflows/0/steps/3/successCriteria/0)", "field context"),
     ],
     "petstore/07-operation-path.arazzo.yaml": [
-        ("07-operation-path.arazzo.yaml:20 (/workflows/0/steps/0/operationPath)", "sourceDescriptions"),
+        ("07-operation-path.arazzo.yaml:18 (/workflows/0/steps/0)", "x-compensation"),
     ],
     "petstore/order-usearazzo.arazzo.yaml": [
         ("order-usearazzo.arazzo.yaml:92 (/workflows/0/steps/2/requestBody/payload/shipDate)", "$inputs"),
@@ -291,8 +291,7 @@ WILD: dict[str, list[tuple[str, str]]] = {
         ("LoginAndRetrievePets.arazzo.yaml:10 (/sourceDescriptions/0/url)", "nothing is fetched"),
     ],
     "museum/arazzo/museum-api.arazzo.yaml": [
-        ("museum-api.arazzo.yaml:30 (/workflows/0/steps/0/operationId)", "getMuseumHours"),
-        ("museum-api.arazzo.yaml:40 (/workflows/0/steps/1/outputs/ticketId)", "$steps.ID.outputs"),
+        ("museum-api.arazzo.yaml:55 (/workflows/1/steps/1)", "x-compensation"),
     ],
     "stripe/two-charges.arazzo.yaml": [
         ("two-charges.arazzo.yaml:14 (/workflows/0/steps/0)", "x-compensation"),
