@@ -35,6 +35,14 @@ Source = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="An Arazzo document, a folder of them, or a Python file."),
 ]
+EffectsMayStay = Annotated[
+    bool,
+    typer.Option(
+        "--effects-may-stay",
+        help="Take steps with an effect as they are, with a warning, where a document declares "
+        "neither a compensation nor why there is none.",
+    ),
+]
 Name = Annotated[str, typer.Argument(metavar="WORKFLOW")]
 Version = Annotated[int | None, typer.Option(min=1, help="Default: the latest.")]
 
@@ -44,20 +52,27 @@ def publish(
     source: Source,
     *,
     by: Annotated[str, typer.Option(help="Who publishes; default: you.")] = "",
+    effects_may_stay: EffectsMayStay = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Validate, and store as the next version. The same content again changes nothing."""
     who = by or current_user()
-    published = with_services(lambda services: services.workflows.publish(source, by=who))
+    published = with_services(
+        lambda services: services.workflows.publish(
+            source, by=who, effects_may_stay=effects_may_stay
+        )
+    )
     answer(published, lambda: _draw_published(published), as_json=as_json)
 
 
 @app.command("validate")
-def validate(source: Source, *, as_json: JsonFlag = False) -> None:
+def validate(
+    source: Source, *, effects_may_stay: EffectsMayStay = False, as_json: JsonFlag = False
+) -> None:
     """Say what is wrong with a document, or show the plan it becomes. Stores nothing."""
     from orchestrator.wiring import open_definitions
 
-    loaded = open_definitions(load_settings()).validate(source)
+    loaded = open_definitions(load_settings()).validate(source, effects_may_stay=effects_may_stay)
     answer(loaded, lambda: _draw_loaded(loaded), as_json=as_json)
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import with_digest
 from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
-from orchestrator.definitions.arazzo import read_workflows
+from orchestrator.definitions.arazzo import ReadWorkflow, read_workflows
 from orchestrator.definitions.builder import Workflow, plan_and_warnings
 from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.tasks import TaskRegistry, import_failure
-from orchestrator.definitions.validation import validate
+from orchestrator.definitions.validation import Part, stays_undeclared, validate
 from orchestrator.errors import InvalidDefinition, InvalidSetting, NotFound, Problem, RefusedError
 
+NOT_DECLARED = "the document declares no compensation"
+"""The reason that stands for a missing one where effects may stay."""
 PATTERNS = ("*.arazzo.yaml", "*.arazzo.yml", "*.arazzo.json")
 
 
@@ -31,14 +33,24 @@ class Loaded:
 
 
 def load_document(
-    path: Path, *, workflow_id: str | None = None, tasks: TaskRegistry | None = None
+    path: Path,
+    *,
+    workflow_id: str | None = None,
+    tasks: TaskRegistry | None = None,
+    effects_may_stay: bool = False,
 ) -> list[Loaded]:
     """The workflows of an Arazzo document, or the one named.
+
+    `effects_may_stay`: a step with an effect, and neither a compensation nor a reason for none, is
+    warned of instead of refused, so that documents which know no compensation can be published.
 
     Raises InvalidDefinition with every problem of the document at once, or NotFound.
     """
     document = read_document(path, limits=WORKFLOWS)
-    return load_read(document, folder=path.parent, workflow_id=workflow_id, tasks=tasks)
+    return load_read(
+        document, folder=path.parent, workflow_id=workflow_id, tasks=tasks,
+        effects_may_stay=effects_may_stay,
+    )  # fmt: skip
 
 
 def load_read(
@@ -47,6 +59,7 @@ def load_read(
     folder: Path,
     workflow_id: str | None = None,
     tasks: TaskRegistry | None = None,
+    effects_may_stay: bool = False,
 ) -> list[Loaded]:
     """The same of a document that has been read; its sources lie in `folder`."""
     findings = Findings()
@@ -54,6 +67,8 @@ def load_read(
         document, folder=folder, tasks=tasks or TaskRegistry(), findings=findings,
         workflow_id=workflow_id,
     )  # fmt: skip
+    if effects_may_stay:
+        read = [_with_effects_that_stay(item, findings) for item in read]
     for item in read:
         validate(item.plan, item.place, findings)
     findings.raise_if_any(f"{document.name} does not validate")
@@ -67,19 +82,34 @@ def load_read(
     ]
 
 
-def load_path(path: Path, *, tasks: TaskRegistry | None = None) -> list[Loaded]:
+def _with_effects_that_stay(read: ReadWorkflow, findings: Findings) -> ReadWorkflow:
+    """With a reason in each step that lacks one, and a warning for it."""
+    steps = list(read.plan.steps)
+    for index, step in enumerate(steps):
+        if stays_undeclared(read.plan, index):
+            steps[index] = replace(step, no_compensation_reason=NOT_DECLARED)
+            findings.warn(
+                read.place(index, Part.FORWARD, ()),
+                f"{step.id} has no compensation: its effect stays when a run turns back",
+            )
+    return replace(read, plan=replace(read.plan, steps=tuple(steps)))
+
+
+def load_path(
+    path: Path, *, tasks: TaskRegistry | None = None, effects_may_stay: bool = False
+) -> list[Loaded]:
     """The workflows of a document, of a Python module, or of a folder of either.
 
     All or nothing. Raises InvalidDefinition with every problem of every file, or NotFound.
     """
     registry = tasks or TaskRegistry()
     if not path.is_dir():
-        return _load_file(path, registry)
+        return _load_file(path, registry, effects_may_stay)
     loaded: dict[str, Loaded] = {}
     problems: list[Problem] = []
     for file in _files(path):
         try:
-            problems += _merge(loaded, file, _load_file(file, registry))
+            problems += _merge(loaded, file, _load_file(file, registry, effects_may_stay))
         except RefusedError as error:
             problems += error.problems
     if problems:
@@ -112,10 +142,10 @@ def _files(folder: Path) -> list[Path]:
     return [*documents, *sorted(modules)]
 
 
-def _load_file(path: Path, tasks: TaskRegistry) -> list[Loaded]:
+def _load_file(path: Path, tasks: TaskRegistry, effects_may_stay: bool) -> list[Loaded]:
     if path.suffix == ".py":
         return load_module(path, tasks=tasks)
-    return load_document(path, tasks=tasks)
+    return load_document(path, tasks=tasks, effects_may_stay=effects_may_stay)
 
 
 def load_module(path: Path, *, tasks: TaskRegistry) -> list[Loaded]:

@@ -59,6 +59,14 @@ def validate(plan: Plan, place: Place, findings: Findings) -> None:
     _Validation(plan, place, findings).run()
 
 
+def stays_undeclared(plan: Plan, index: int) -> bool:
+    """Whether a step's effect would stay in a run that turns back, and nobody says why."""
+    step, pivot = plan.steps[index], plan.pivot_index
+    if step.call.effects is Effects.NONE or (pivot is not None and index >= pivot):
+        return False
+    return not (step.compensation or step.no_compensation_reason or step.undoes)
+
+
 class _Validation:
     def __init__(self, plan: Plan, place: Place, findings: Findings) -> None:
         self._plan, self._place, self._findings = plan, place, findings
@@ -120,7 +128,6 @@ class _Validation:
 
     def _undoable(self, index: int, step: PlanStep) -> None:
         pivot = self._plan.pivot_index
-        has_effect = step.call.effects is not Effects.NONE
         after = pivot is not None and bool(self._flow.known_at(index) >> pivot & 1)
         if after and step.undoes:
             self._findings.add(
@@ -133,11 +140,7 @@ class _Validation:
                 f"a compensation after the pivot {self._plan.steps[pivot or 0].id}",
                 "none: from the pivot on a run only goes forward",
             )
-        if after or not has_effect or step.compensation or step.no_compensation_reason:
-            return
-        if step.undoes:
-            return
-        if pivot is not None and index == pivot:
+        if not stays_undeclared(self._plan, index):
             return
         self._findings.add(
             self._place(index, Part.FORWARD, ()),

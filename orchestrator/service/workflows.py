@@ -30,9 +30,9 @@ class Definitions:
         """The registered functions."""
         return self._tasks
 
-    def validate(self, path: Path) -> list[Loaded]:
+    def validate(self, path: Path, *, effects_may_stay: bool = False) -> list[Loaded]:
         """Load and validate without storing. Raises InvalidDefinition with every problem."""
-        return load_path(path, tasks=self._tasks)
+        return load_path(path, tasks=self._tasks, effects_may_stay=effects_may_stay)
 
     def export(self, path: Path) -> str:
         """The workflows over APIs of a Python file as an Arazzo document. Raises NotFound."""
@@ -45,11 +45,12 @@ class Workflows:
     def __init__(self, store: WorkflowStore, definitions: Definitions) -> None:
         self._store, self._definitions = store, definitions
 
-    async def publish(self, path: Path, *, by: str) -> list[Published]:
+    async def publish(
+        self, path: Path, *, by: str, effects_may_stay: bool = False
+    ) -> list[Published]:
         """Publish every workflow of a document, a folder of documents or the task modules."""
-        return [
-            await self.publish_loaded(loaded, by=by) for loaded in self._definitions.validate(path)
-        ]
+        found = self._definitions.validate(path, effects_may_stay=effects_may_stay)
+        return [await self.publish_loaded(loaded, by=by) for loaded in found]
 
     async def publish_loaded(self, loaded: Loaded, *, by: str) -> Published:
         """Publish one validated workflow."""

@@ -1,0 +1,58 @@
+"""Documents that others have written, published as they are."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.definitions.loading import NOT_DECLARED, load_document, load_path
+from orchestrator.errors import InvalidDefinition
+
+DATA = Path(__file__).parent / "data"
+AS_THEY_ARE = [
+    "petstore/02-goto-and-end-actions.arazzo.yaml",
+    "petstore/04-expressions-outputs.arazzo.yaml",
+    "petstore/05-nested-workflow.arazzo.yaml",
+    "petstore/07-operation-path.arazzo.yaml",
+    "petstore/09-request-body-replacements.arazzo.yaml",
+    "petstore/10-parameter-types.arazzo.yaml",
+    "shop/checkout-branching.arazzo.yaml",
+    "stripe/two-charges.arazzo.yaml",
+    "museum/arazzo/museum-api.arazzo.yaml",
+    "museum/arazzo/museum-tickets.arazzo.yaml",
+    "jaredce/simple.json",
+    "jaredce/regex.json",
+    "jaredce/jsonPath.json",
+    "jaredce/xPath.json",
+]
+
+
+@pytest.mark.parametrize("name", AS_THEY_ARE)
+def test_a_document_without_compensations(name: str) -> None:
+    """Refused, unless somebody says that effects may stay; then each of them is warned of."""
+    with pytest.raises(InvalidDefinition) as caught:
+        load_document(DATA / name)
+    assert {problem.wanted[:14] for problem in caught.value.problems} == {"x-compensation"}
+    loaded = load_document(DATA / name, effects_may_stay=True)
+    for item in loaded:
+        stay = [s.id for s in item.plan.steps if s.no_compensation_reason == NOT_DECLARED]
+        for step_id in (one for one in stay if "/" not in one):  # others are of a called workflow
+            assert any(f"{step_id} has no compensation" in text for text in item.warnings)
+    assert any(s.no_compensation_reason for item in loaded for s in item.plan.steps)
+
+
+def test_in_a_folder_as_well() -> None:
+    assert [one.plan.workflow for one in load_path(DATA / "shop", effects_may_stay=True)]
+    with pytest.raises(InvalidDefinition):
+        load_path(DATA / "shop")
+
+
+def test_what_is_declared_stays_as_it_is() -> None:
+    name = DATA / "stripe" / "checkout.arazzo.yaml"
+    assert load_document(name, effects_may_stay=True) == load_document(name)
+
+
+def test_other_faults_are_refused_all_the_same() -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        load_document(DATA / "petstore/01-basic-sequential.arazzo.yaml", effects_may_stay=True)
+    (problem,) = caught.value.problems
+    assert problem.place.endswith("(/workflows/0/inputs/properties/petName/required)")
