@@ -24,22 +24,25 @@ from orchestrator.coordination.connect import connect, without_secrets
 from orchestrator.coordination.health import RedisInspector
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.coordination.tokens import RedisTokens
+from orchestrator.core.demands import Security
 from orchestrator.core.plan import Plan
 from orchestrator.definitions.checking.maturity import Deployment
 from orchestrator.definitions.programs import Programs
+from orchestrator.definitions.security import demands_of
 from orchestrator.definitions.tasks import TaskRegistry, load_tasks
 from orchestrator.embedded.upstate import read_up_state
 from orchestrator.engine.api_book import ApiBook
+from orchestrator.engine.api_credentials import lacking
 from orchestrator.engine.api_files import ApiFolder
 from orchestrator.engine.api_watch import ApiWatch
-from orchestrator.engine.apis import config_of, load_apis
+from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.http import HttpTransport
-from orchestrator.engine.inspecting import ConfiguredCredentials
+from orchestrator.engine.inspecting import ConfiguredCredentials, Demanded
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.sealing import sealer_of
@@ -280,6 +283,11 @@ def _plan_loader(store: Store) -> Callable[[str], Awaitable[Plan]]:
     return load
 
 
+async def _demanded(store: SqlStore) -> list[Demanded]:
+    plans = [each.plan for each in await store.workflows()]
+    return [(c.label, c.api, security) for plan in plans for c, security in demands_of(plan)]
+
+
 def _publishing(
     publisher: HintPublisher,
 ) -> Callable[[Sequence[Hint]], Awaitable[Sequence[None]]]:
@@ -380,14 +388,19 @@ async def rehearse(
         await http.aclose()
 
 
+def _lacking(apis: Mapping[str, ApiConfig], api: str, security: Security) -> str:
+    return lacking(config_of(apis, api), None, security)
+
+
 def open_checking(settings: Settings) -> Checking:
     """Check workflow documents without a database or a broker."""
     configured = _read_api_files(settings.config_dir / "apis").configs({})
     limits = [name for name, api in configured.items() if api.rates or api.concurrency is not None]
     return Checking(
-        open_tasks=partial(_load_tasks, settings), deployment=Deployment(limits=frozenset(limits)),
+        open_tasks=partial(_load_tasks, settings),
+        deployment=Deployment(limits=frozenset(limits), lacking=partial(_lacking, configured)),
         begin_process=partial(configure_logging, level="WARNING"),
-    )  # fmt: skip
+    )
 
 
 @asynccontextmanager
@@ -428,7 +441,8 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
             wall_clock=wall_clock, dead_after_seconds=settings.dead_after_seconds,
             read_files=read_files, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             credentials=ConfiguredCredentials(
-                lambda: load_apis(settings.config_dir / "apis"), settings.credentials_key
+                lambda: load_apis(settings.config_dir / "apis"), settings.credentials_key,
+                partial(_demanded, store),
             ),
         ),
         retention=Retention(store),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.core.demands import Security, security_from_json, security_to_json
 from orchestrator.core.events import Move
 from orchestrator.core.states import Direction
 
@@ -40,26 +41,31 @@ class FrozenRequest:
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     key: str = ""  # idempotency key of the link
+    security: Security | None = None  # which credentials go where; None: nothing is said
 
     def to_json(self) -> dict[str, Any]:
         """JSON form; a body that is not UTF-8 travels as base64."""
-        text: dict[str, str]
+        more: dict[str, Any]
         try:
-            text = {"body": self.body.decode()}
+            more = {"body": self.body.decode()}
         except UnicodeDecodeError:
-            text = {"body64": base64.b64encode(self.body).decode()}
+            more = {"body64": base64.b64encode(self.body).decode()}
+        if self.security is not None:
+            more["security"] = security_to_json(self.security)
         return {
             "method": self.method, "target": self.target, "key": self.key,
-            "headers": [list(header) for header in self.headers], **text,
+            "headers": [list(header) for header in self.headers], **more,
         }  # fmt: skip
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> FrozenRequest:
         """Inverse of `to_json`."""
         body = base64.b64decode(data["body64"]) if "body64" in data else data["body"].encode()
+        said = data.get("security")
         return FrozenRequest(
             method=data["method"], target=data["target"], key=data["key"], body=body,
             headers=tuple((name, value) for name, value in data["headers"]),
+            security=None if said is None else security_from_json(said),
         )  # fmt: skip
 
 

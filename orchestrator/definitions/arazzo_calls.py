@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.core.demands import security_to_json
 from orchestrator.core.plan import Call, Effects
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.definitions.arazzo_actions import StepActions
@@ -140,6 +141,8 @@ class CallReader:
         template = {"kind": "http", "method": operation.method, "path": operation.path} | filled(
             baseUrl=operation.base_url, parameters=parameters
         )
+        if operation.security is not None:
+            template["security"] = security_to_json(operation.security)
         body = self._body(operation, origin)
         if body is not None:
             template["requestBody"] = body

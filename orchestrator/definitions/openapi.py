@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from orchestrator.core.demands import Security
 from orchestrator.definitions.document import SOURCES, Document, read_document
 from orchestrator.definitions.references import ReferencedFiles, at_fragment
+from orchestrator.definitions.security import security_of
 from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import InvalidDefinition, Problem
 
@@ -42,6 +44,7 @@ class Operation:
     body_required: bool
     deep_fields: frozenset[str]  # form fields that are encoded as deepObject
     base_url: str | None  # of its first server, when the document names one
+    security: Security | None = None  # None: the document says nothing
 
     def parameter(self, name: str, place: str) -> ApiParameter | None:
         """The declared parameter; header names know no case."""
@@ -172,6 +175,7 @@ class OpenApiDocument:
             ),
             content_types=tuple(content), body_required=required,
             deep_fields=_deep_fields(content), base_url=self._base_url(data, item),
+            security=security_of(data.get("security", self._root.get("security")), self._scheme),
         )  # fmt: skip
 
     def _parameters(
@@ -219,6 +223,14 @@ class OpenApiDocument:
         for name, variable in variables.items() if isinstance(variables, Mapping) else ():
             url = url.replace(f"{{{name}}}", str(variable.get("default", "")))
         return url.rstrip("/") or None
+
+    def _scheme(self, name: str) -> Any:
+        """What the document says of a security scheme."""
+        components = self._root if self._is_swagger else self._root.get("components")
+        field = "securityDefinitions" if self._is_swagger else "securitySchemes"
+        schemes = components.get(field) if isinstance(components, Mapping) else None
+        found = schemes.get(name) if isinstance(schemes, Mapping) else None
+        return self._follow(found, f"{field} {name}")
 
     def _follow(self, value: Any, place: str) -> Any:
         """Follow `$ref` within the document."""

@@ -8,6 +8,7 @@ A template is JSON and keeps Arazzo's names:
     parameters: [{name, in, value, style, explode}]
     requestBody: {contentType, payload, deep: [names]}
     idempotencyHeader: Idempotency-Key
+    security: [[{scheme, kind, …}]]              (see core/demands.py)
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from orchestrator.core.demands import security_from_json
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
 from orchestrator.definitions import encoding
@@ -83,6 +85,8 @@ class HttpRequest:
             for place in ("query", "header", "cookie")
         )
         self._key_header: str | None = template.get("idempotencyHeader")
+        said = template.get("security")
+        self._security = None if said is None else security_from_json(said)
         self._body = _Body(template["requestBody"]) if "requestBody" in template else None
 
     def make(self, scope: Scope, key: str) -> FrozenRequest:
@@ -93,7 +97,7 @@ class HttpRequest:
             headers.append(("Content-Type", self._body.content_type))
         return FrozenRequest(
             method=self._method, target=self._target(scope), headers=tuple(headers), body=body,
-            key=key,
+            key=key, security=self._security,
         )  # fmt: skip
 
     def value_of(self, place: str, name: str, scope: Scope) -> Any:

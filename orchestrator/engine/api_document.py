@@ -22,6 +22,8 @@ from orchestrator.engine.auth import (
     NamedFile,
     OAuth2File,
     Place,
+    SchemeFile,
+    SchemeOAuth2File,
     Strict,
     TlsFile,
 )
@@ -233,12 +235,16 @@ def _known_fields(parent: tuple[Any, ...]) -> list[str]:
         (): ApiDocument, ("timeouts",): TimeoutsFile, ("tls",): TlsFile, ("auth",): AuthFile,
         ("form",): FormFile, ("form", "basic"): BasicFile, ("form", "oauth2"): OAuth2File,
         **{("form", place): NamedFile for place in Place},
+        ("scheme",): SchemeFile, ("scheme", "basic"): BasicFile,
+        ("scheme", "oauth2"): SchemeOAuth2File,
         ("breaker",): BreakerFile, ("retries",): RetriesFile,
     }  # fmt: skip
     if parent[:2] == ("auth", "tenants") and len(parent) > 2:
         parent = ("form", *parent[3:])
     elif len(parent) > 1 and parent[0] == "auth":
         parent = ("form", *parent[1:])
+    if parent[:2] == ("form", "schemes"):
+        parent = ("scheme", *parent[3:])
     return list(models[parent].model_fields)
 
 

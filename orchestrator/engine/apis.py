@@ -43,7 +43,7 @@ from orchestrator.engine.api_document import (
     problem_of_file,
     problem_of_override,
 )
-from orchestrator.engine.auth import Auth, FormFile, Tls
+from orchestrator.engine.auth import Auth, FormFile, OAuth2File, Tls
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
 from orchestrator.engine.rates import parse_rates
 from orchestrator.engine.yaml_lines import INVALID, Lines, problem_at, read_yaml
@@ -213,10 +213,13 @@ def _secrets_in_the_clear(path: Path | None, lines: Lines, file: ApiDocument) ->
     forms: dict[tuple[str, ...], FormFile] = {("auth",): file.auth}
     forms |= {("auth", "tenants", tenant): form for tenant, form in file.auth.tenants.items()}
     for at, form in forms.items():
-        if form.oauth2 is not None and form.oauth2.token_url.startswith("http:"):
-            loc = (*at, "oauth2", "token_url")
-            wanted = "https; http only beside allow_private_addresses: true"
-            yield problem_at(path, lines[loc], ".".join(loc), repr(form.oauth2.token_url), wanted)
+        found: dict[tuple[str, ...], OAuth2File | None] = {at: form.oauth2}
+        found |= {(*at, "schemes", key): one.oauth2 for key, one in (form.schemes or {}).items()}
+        for below, oauth2 in found.items():
+            if oauth2 is not None and oauth2.token_url.startswith("http:"):
+                loc = (*below, "oauth2", "token_url")
+                wanted = "https; http only beside allow_private_addresses: true"
+                yield problem_at(path, lines[loc], ".".join(loc), repr(oauth2.token_url), wanted)
 
 
 def _config(file: ApiDocument, *, default_name: str) -> ApiConfig:

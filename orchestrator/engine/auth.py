@@ -5,6 +5,7 @@
     auth: {header: {name: X-Api-Key, value: env:KEY}}
     auth: {query: {name: key, value: env:KEY}}
     auth: {cookie: {name: session, value: 'command:vault kv get -field=session secret/inventory'}}
+    auth: {schemes: {apiKey: {value: env:KEY}}}   # by name in the API's document: see `Schemes`
     auth:
       oauth2: {token_url: …, client_id: …, client_secret: env:SECRET, scopes: [read, write]}
       tenants:
@@ -87,7 +88,28 @@ class OAuth2:
         return "oauth2"
 
 
-Form = Static | OAuth2
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchemeSecret:
+    """What one security scheme of an API's document is satisfied with; one of the three."""
+
+    value: Secret | None = None  # the key, or the token
+    basic: Static | None = None
+    oauth2: OAuth2 | None = None  # without a token_url or scopes: those of the document
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schemes:
+    """Secrets by the names of security schemes; where they go, the API's document says."""
+
+    by_name: Mapping[str, SchemeSecret]
+
+    @property
+    def form(self) -> str:
+        """The field of `auth` that says it."""
+        return "schemes"
+
+
+Form = Static | OAuth2 | Schemes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,7 +188,8 @@ def _is_reference(text: str) -> bool:
     return text.startswith(("env:", "file:", "command:"))
 
 
-def _token_url(text: str) -> str:
+def checked_token_url(text: str) -> str:
+    """The address of a token endpoint as it is. Raises ValueError that says what is wanted."""
     address, _, query = text.partition("?")
     checked_base_url(address)
     if not query.isascii() or not query.isprintable() or " " in query or "#" in query:
@@ -213,7 +236,7 @@ class NamedFile(Strict):
 class OAuth2File(Strict):
     """`oauth2`"""
 
-    token_url: Annotated[str, AfterValidator(_token_url)]
+    token_url: Annotated[str, AfterValidator(checked_token_url)]
     client_id: ReferenceOrText
     client_secret: Reference
     scopes: list[Scope] = []
@@ -241,6 +264,34 @@ class OAuth2File(Strict):
         )  # fmt: skip
 
 
+class SchemeOAuth2File(OAuth2File):
+    """`oauth2` of a scheme: the document may say where tokens are, and each operation its scopes"""
+
+    token_url: Annotated[str, AfterValidator(checked_token_url)] = ""
+
+
+class SchemeFile(Strict):
+    """What one security scheme is satisfied with."""
+
+    value: Reference | None = None
+    basic: BasicFile | None = None
+    oauth2: SchemeOAuth2File | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> SchemeFile:
+        if sum(each is not None for each in (self.value, self.basic, self.oauth2)) != 1:
+            raise ValueError(f"one of {', '.join(SchemeFile.model_fields)}")
+        return self
+
+    def secret(self) -> SchemeSecret:
+        """The value."""
+        return SchemeSecret(
+            value=None if self.value is None else Secret(reference=self.value),
+            basic=None if self.basic is None else self.basic.form(),
+            oauth2=None if self.oauth2 is None else self.oauth2.form(),
+        )
+
+
 class FormFile(Strict):
     """One way to show who calls."""
 
@@ -250,6 +301,7 @@ class FormFile(Strict):
     query: NamedFile | None = None
     cookie: NamedFile | None = None
     oauth2: OAuth2File | None = None
+    schemes: Annotated[dict[str, SchemeFile], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> FormFile:
@@ -265,6 +317,8 @@ class FormFile(Strict):
             named: NamedFile | None = getattr(self, place)
             if named is not None:
                 return named.form(place)
+        if self.schemes is not None:
+            return Schemes(by_name={name: each.secret() for name, each in self.schemes.items()})
         said = self.basic or self.oauth2
         return None if said is None else said.form()
 

@@ -18,7 +18,6 @@ import asyncio
 import contextvars
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_plus
 
@@ -224,31 +223,3 @@ class StaticSource(Source):
         )
         renew_at = time.monotonic() + READ_AGAIN_SECONDS
         self._have(credential, renew_at=renew_at, good_until=float("inf"))
-
-
-class Credentials:
-    """The credentials of one API, by tenant."""
-
-    def __init__(self, api: str, *, default: Source | None, tenants: Mapping[str, Source]) -> None:
-        self._api = api
-        self._default, self._tenants = default, tenants
-        self._all = [*tenants.values()] if default is None else [default, *tenants.values()]
-
-    def of(self, tenant: str) -> Source:
-        """The tenant's own, or the default. Raises NoCredential when there is neither."""
-        source = self._tenants.get(tenant, self._default)
-        if source is None:
-            why = f"{self._api}: tenant {tenant!r} has no credential, and there is no default"
-            raise NoCredential(why, retryable=False)
-        return source
-
-    def ready(self, tenant: str) -> bool:
-        """Whether the tenant's credential is at hand, or certainly not to be had."""
-        source = self._tenants.get(tenant, self._default)
-        return source is None or source.ready()
-
-    async def aclose(self) -> None:
-        """End what is being read. What is fetched is shared with others and goes on."""
-        for source in self._all:
-            if isinstance(source, StaticSource):
-                await source.aclose()

@@ -175,9 +175,9 @@ class RunDriver:
         call = self._run.saga.call(*at)
         visit = self._run.visit(at, call, request, first=self._shown.links_begun == 1)
         readiness = self._deps.unready(request)
-        if readiness is not None and not readiness.ready(visit.api, visit.tenant):
+        if readiness is not None and not readiness.ready(visit.api, visit.tenant, request):
             await self._run.flush()  # what has happened must not wait with us
-            await self._interruptible(readiness.until_ready(visit.api, visit.tenant))
+            await self._interruptible(readiness.until_ready(visit.api, visit.tenant, request))
         permit = await (
             self._enter_then_begin(at, request, visit)
             if call.effects is Effects.UNKEYED

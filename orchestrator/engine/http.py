@@ -30,9 +30,9 @@ from yarl import URL
 
 from orchestrator.core.exchange import FrozenRequest, Response, said_of_renewals
 from orchestrator.engine.api_book import ApiBook
+from orchestrator.engine.api_credentials import ApiCredentials, Wanted, Worn
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
-from orchestrator.engine.credentials import Credential, Source
 from orchestrator.engine.egress import EgressRefused
 from orchestrator.engine.http_body import (
     ACCEPT_ENCODING,
@@ -115,7 +115,9 @@ class HttpTransport:
             raise NotSent(f"{api}: no base URL is known in this worker", retryable=True)
         if client.credentials is None:
             return await client.send(base, request, None, timeout_seconds, context.may_leave)
-        source = client.credentials.of(context.tenant)
+        source = client.credentials.of(context.tenant, request.security)
+        if source is None:
+            return await client.send(base, request, None, timeout_seconds, context.may_leave)
         ends_at = time.monotonic() + (timeout_seconds or client.config.total_seconds)
         credential = source.now()
         if credential is None:
@@ -137,21 +139,24 @@ class HttpTransport:
             raise
         return response
 
-    def ready(self, api: str, tenant: str) -> bool:
+    def ready(self, api: str, tenant: str, request: FrozenRequest) -> bool:
         """See Readiness."""
         client = self._clients.get(api)
         if client is None:
             return False  # the first call; what may be wrong with its settings is not said here
-        return client.credentials is None or client.credentials.ready(tenant)
+        if client.credentials is None:
+            return True
+        return client.credentials.ready(tenant, request.security)
 
-    async def until_ready(self, api: str, tenant: str) -> None:
+    async def until_ready(self, api: str, tenant: str, request: FrozenRequest) -> None:
         """See Readiness. Not longer than a call to this API may take."""
         with contextlib.suppress(NoCredential, InvalidSetting):  # the call itself will say it
             client = self._clients.get(api) or self._new_client(api)
             if client.credentials is not None:
-                source = client.credentials.of(tenant)
+                source = client.credentials.of(tenant, request.security)
                 ends_at = time.monotonic() + client.config.total_seconds
-                await _in_time(source.get(), source, ends_at)
+                if source is not None:
+                    await _in_time(source.get(), source, ends_at)
 
     def _new_client(self, api: str) -> _Client:
         client = self._clients[api] = _Client(self._book.now(api), self._tokens)
@@ -178,7 +183,7 @@ class HttpTransport:
         await asyncio.gather(*self._closing)
 
 
-async def _in_time(wanted: Awaitable[Credential], source: Source, ends_at: float) -> Credential:
+async def _in_time(wanted: Awaitable[Worn], source: Wanted, ends_at: float) -> Worn:
     """A credential of this source, within the call's time. Raises NoCredential."""
     try:
         async with asyncio.timeout(_left(ends_at)):
@@ -200,7 +205,7 @@ class _Client:
         self.in_flight = 0
         self._tokens = tokens
         auth, tls = config.auth, config.tls
-        self.credentials = tokens.credentials(config.name, auth, self._ask) if auth else None
+        self.credentials = ApiCredentials(config, auth, tokens, self._ask) if auth else None
         self._tls = TlsContext(tls) if tls else None
         self._known_route: _Route | None = None
         self._connector = Connector(config)
@@ -220,7 +225,7 @@ class _Client:
         self,
         base: str,
         request: FrozenRequest,
-        credential: Credential | None,
+        credential: Worn | None,
         timeout_seconds: float | None,
         may_leave: Callable[[], bool],
     ) -> Response:
@@ -270,7 +275,7 @@ class _Client:
             route = self._known_route = _Route.to(base, self.config.headers, trust)
         return route
 
-    def _text(self, route: _Route, request: FrozenRequest, credential: Credential | None) -> bytes:
+    def _text(self, route: _Route, request: FrozenRequest, credential: Worn | None) -> bytes:
         """The request as it leaves. Raises ValueError."""
         target, headers = request.target, request.headers
         if credential is not None:

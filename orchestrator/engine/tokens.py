@@ -26,8 +26,8 @@ import msgspec
 import structlog
 
 from orchestrator.core.exchange import FrozenRequest, Response
-from orchestrator.engine.auth import Auth, Grant, OAuth2, Place, Static
-from orchestrator.engine.credentials import Credential, Credentials, Source, StaticSource
+from orchestrator.engine.auth import Grant, OAuth2, Place, Static
+from orchestrator.engine.credentials import Credential, Source, StaticSource
 from orchestrator.engine.oauth2 import (
     Issued,
     TokenRefused,
@@ -313,19 +313,8 @@ class TokenDesk:
         self._sources: dict[tuple[str, OAuth2], TokenSource] = {}
         self._has_said = False
 
-    def credentials(self, api: str, auth: Auth, ask: Ask) -> Credentials:
-        """The credentials of an API whose token endpoints are asked this way from now on."""
-        default: Source | None = None
-        tenants: dict[str, Source] = {}
-        for name, tenant, form in auth.named(api):
-            source = self._source(name, form, ask)
-            if tenant is None:
-                default = source
-            else:
-                tenants[tenant] = source
-        return Credentials(api, default=default, tenants=tenants)
-
-    def _source(self, name: str, form: Static | OAuth2, ask: Ask) -> Source:
+    def source(self, name: str, form: Static | OAuth2, ask: Ask) -> Source:
+        """The source of an entry whose token endpoint is asked this way from now on."""
         if isinstance(form, Static):
             return StaticSource(name, form)
         self._say_once()

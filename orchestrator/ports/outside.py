@@ -59,10 +59,10 @@ class Readiness(Protocol):
     thousand that got theirs meanwhile would all leave at once when the token comes.
     """
 
-    def ready(self, api: str, tenant: str) -> bool:
+    def ready(self, api: str, tenant: str, request: FrozenRequest) -> bool:
         """Whether a call could leave without waiting for anything but the gate. Without I/O."""
 
-    async def until_ready(self, api: str, tenant: str) -> None:
+    async def until_ready(self, api: str, tenant: str, request: FrozenRequest) -> None:
         """Wait until it could, or until it is known that it cannot: sending it says why."""
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from orchestrator.core.demands import Security
 from orchestrator.definitions.checking.check_safety import lacks_key, lacks_undo
 from orchestrator.definitions.checking.reading import Flow
 from orchestrator.definitions.checking.report import Finding, Level, Maturity, Severity
@@ -14,11 +15,20 @@ _STRUCTURE = frozenset({"unreachable-step", "perhaps-not-known", "impossible-cri
 _SAFETY = frozenset({"pivot-order", "undo-by-hand"})
 
 
+def _nothing_lacks(api: str, security: Security) -> str:
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deployment:
-    """What is known about where the workflows would run; `limits`: APIs whose rates are set."""
+    """What is known about where the workflows would run.
+
+    `limits`: APIs whose rates are set. `lacking`: why calls of an API cannot carry the credentials
+    that its document demands; "" if they can.
+    """
 
     limits: Collection[str] = ()
+    lacking: Callable[[str, Security], str] = _nothing_lacks
 
 
 def maturity_of(flow: Flow, findings: list[Finding], deployment: Deployment) -> Maturity:
@@ -71,6 +81,13 @@ def _managed(flow: Flow, deployment: Deployment) -> Iterator[str]:
     }  # fmt: skip
     for api in sorted(apis - set(deployment.limits)):
         yield f"limits of the API {api} (config/apis/{api}.yaml, rates or concurrency)"
+    for step in flow.steps:
+        for call in step.calls():
+            operation = None if call.target is None else call.target.operation
+            if call.target is None or operation is None or not operation.security:
+                continue
+            if why := deployment.lacking(call.target.api, operation.security):
+                yield f"a credential: {why}"
     value: Mapping[str, object] = flow.at.value
     if not (value.get("x-slo") or value.get("x-deadline")):
         yield "a promise: x-slo: {success: 0.999, seconds: 30}, or x-deadline"

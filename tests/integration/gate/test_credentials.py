@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from orchestrator.core.demands import Demand, DemandKind
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.engine import credentials, tls
-from orchestrator.engine.auth import Auth, Place, Static, Tls
+from orchestrator.engine.auth import Auth, Place, Schemes, SchemeSecret, Static, Tls
 from orchestrator.engine.secret import Secret
 from orchestrator.errors import InDoubt, NotLanded
 from tests.integration.gate.certificates import Authority
@@ -102,6 +103,34 @@ async def test_a_key_that_was_replaced_is_read_again_and_the_same_request_leaves
         assert (told.status, told.renewals) == (200, 0)
     assert len(server.requests) == 4
     assert len({got.replace(b"old", b"new") for got in server.requests}) == 1  # key and bytes too
+
+
+async def test_of_two_credentials_together_the_replaced_one_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APP", "app")
+    secret = tmp_path / "key"
+    secret.write_text("old")
+    references = {"app": "env:APP", "key": f"file:{secret}"}
+    schemes = {
+        name: SchemeSecret(value=Secret(reference=found)) for name, found in references.items()
+    }
+    config = replace(LOOPBACK, auth=Auth(default=Schemes(by_name=schemes)))
+    both = tuple(
+        Demand(scheme=name, kind=DemandKind.API_KEY, place="header", name=f"X-{name.title()}")
+        for name in references
+    )
+    request = replace(PUT, security=(both,))
+
+    async with raw_server(wants("new")) as server, http(server.url, config) as transport:
+        with pytest.raises(NotLanded, match=r"credentials? .*refused"):
+            await send(transport, request)
+        secret.write_text("new")
+        assert (await send(transport, request)).status == 200
+        assert (await send(transport, replace(PUT, security=()))).status == 401
+    assert all(b"\r\nX-App: app\r\n" in got for got in server.requests[:-1])
+    assert b"X-App" not in server.requests[-1]
+    assert b"X-Key" not in server.requests[-1]
 
 
 async def test_a_refusal_of_what_has_not_changed_is_final_and_names_it(
