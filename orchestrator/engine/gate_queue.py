@@ -160,7 +160,6 @@ class ApiQueue:
             if permit.fresh:
                 self.supply.on_time()
                 return permit
-            self.supply.late(time.monotonic() - permit.handed_at)
             served_before = True
             permit.hand_back()
 

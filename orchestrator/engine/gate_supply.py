@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 EARLY_SECONDS = 0.0005  # timers are no finer
 LARGEST_HEADROOM_SECONDS = 1.0
 MISSED_WEIGHT = 1 / 200  # of one start time in the average of those that were missed
-MOST_MISSED, FEW_MISSED = 0.2, 0.02  # headroom grows above, and shrinks below
+MOST_MISSED, FEW_MISSED = 0.1, 0.02  # headroom grows above, and shrinks below
 CLOSEST = 0.85  # of the usual distance, until what was not used is made up for
 MOST_GIVEN_BACK = 200  # at once
 GIVE_BACK_SECONDS = 0.1  # after the latest reservation, if nothing else is to be said by then
@@ -185,6 +185,7 @@ class Supply:
             return
         if start.good_until < time.monotonic():
             self._unused.append(start)
+            self._note_missed(1)
         else:
             self._starts.appendleft(start)
 
@@ -195,7 +196,10 @@ class Supply:
         if seconds <= self._headroom / 2:
             return
         now = time.monotonic()
-        for _ in range(max(sum(start.good_until < now for start in self._starts), 1)):
+        self._note_missed(sum(start.good_until < now for start in self._starts))
+
+    def _note_missed(self, count: int) -> None:
+        for _ in range(count):
             self._missed += (1.0 - self._missed) * MISSED_WEIGHT
         if self._missed > MOST_MISSED:
             self._headroom = min(self._headroom * 2, LARGEST_HEADROOM_SECONDS)
