@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -67,10 +68,12 @@ def measure(folders: list[Path], *, documents: int, seed: int, jobs: int) -> dic
         command = [COMMAND, "workflows", "check", str(target), "--json", "--jobs", str(jobs)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - started
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
     reports = json.loads(done.stdout)
     rules = Counter(f["rule"] for report in reports for f in report["findings"])
     return {
-        "documents": len(reports), "seconds": round(seconds, 2), "jobs": jobs, "seed": seed,
+        "documents": len(reports), "seconds": round(seconds, 2),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 2), "jobs": jobs, "seed": seed,
         "exit_code": done.returncode, "slowest": max(r["seconds"] for r in reports),
         "failed": rules.get("checker-failed", 0), "findings": dict(rules.most_common()),
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator, Draft7Validator
 
-from orchestrator.definitions.checking.checker import check_document
+from orchestrator.definitions.checking.checker import check_document, check_file
 from orchestrator.definitions.checking.maturity import Deployment
 from orchestrator.definitions.checking.report import Severity
 from orchestrator.definitions.checking.rules import RULES
@@ -94,3 +94,15 @@ def test_what_stands_in_yaml_is_shown_with_its_line(tmp_path: Path) -> None:
     report = partial(check_document, document, file="w.arazzo.yaml", folder=tmp_path)()
     (missing,) = [f for f in report.findings if f.rule == "missing-parameter"]
     assert (missing.line, missing.source) == (6, "  - stepId: a")
+
+
+def test_an_api_that_changed_is_read_again(tmp_path: Path) -> None:
+    assert check(tmp_path, GOOD).findings == []
+    renamed = json.loads(json.dumps(API).replace("getOrder", "readOrder"))
+    (tmp_path / "shop.json").write_text(json.dumps(renamed))
+    (finding,) = [
+        f
+        for f in check_file(tmp_path / "buy.arazzo.json").findings
+        if f.rule == "unknown-operation"
+    ]
+    assert finding.found == "'getOrder'"
