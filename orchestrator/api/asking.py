@@ -9,12 +9,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.api.problems import PreconditionFailed, PreconditionRequired
 from orchestrator.errors import NotAuthenticated, NotFound, Problem
-from orchestrator.ports import Role
-from orchestrator.service.access import Principal
+from orchestrator.service.access import LOCAL, Principal
 from orchestrator.wiring import Services
 
-LOCAL = Principal(name="local", role=Role.ADMIN, tenant=None)
-"""Who asks where no key is wanted: whoever is on this machine."""
 UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 _bearer = HTTPBearer(

@@ -22,8 +22,12 @@ class LocalOnly:
         self._app, self._names = app, frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (refused := self._refused(scope)) is not None:
-            await problem_response(refused)(scope, receive, send)
+        refused = None if scope["type"] == "lifespan" else self._refused(scope)
+        if refused is not None:
+            if scope["type"] == "http":
+                await problem_response(refused)(scope, receive, send)
+            else:  # a web socket, of the console
+                await send({"type": "websocket.close"})
             return
         await self._app(scope, receive, send)
 

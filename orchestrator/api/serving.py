@@ -5,6 +5,7 @@ from __future__ import annotations
 import uvicorn
 
 from orchestrator.api.app import make_app
+from orchestrator.console.pages import add_console
 from orchestrator.embedded.address import is_loopback
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.settings import Settings
@@ -18,6 +19,7 @@ def serve(settings: Settings) -> None:
         lambda: open_services(settings), version=version(), wants_keys=wants_keys(settings),
         max_input_bytes=settings.max_input_bytes,
     )  # fmt: skip
+    add_console(app, lambda: app.state.services, wants_keys=wants_keys(settings))
     uvicorn.run(
         app, host=settings.api_address, port=settings.api_port, log_config=None,
         access_log=False, timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.draw_common import clock, moment, short, table
-from orchestrator.cli.output import plain
 from orchestrator.ports import EscalationRecord
+from orchestrator.telemetry.plain import plain
 
 CHOICES: Mapping[str, str] = {
     "retry": "try it again (after the cause is gone)",

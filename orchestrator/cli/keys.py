@@ -10,9 +10,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.draw_common import moment, table
-from orchestrator.cli.output import JsonFlag, answer, plain
+from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.ports import Role
+from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from orchestrator.ports import AccessKey

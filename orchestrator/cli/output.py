@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from enum import Enum
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
-import msgspec
 import orjson
 import typer
 from rich.console import Console, RenderableType
 
 from orchestrator import errors
-from orchestrator.core.exchange import FrozenRequest
+from orchestrator.telemetry.plain import plain
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value instead.")]
 
@@ -61,36 +56,6 @@ def print_json(value: Any) -> None:
 def to_json(value: Any) -> str:
     """Records as objects, times as RFC 3339, bytes as text where they are text."""
     return orjson.dumps(plain(value), option=orjson.OPT_INDENT_2).decode()
-
-
-def plain(value: Any) -> Any:
-    """Reduce records, enums, times and paths to what JSON has."""
-    if isinstance(value, FrozenRequest):
-        return value.to_json()
-    if isinstance(value, msgspec.Struct):
-        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: plain(getattr(value, field.name)) for field in fields}
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    return _plain_leaf(value)
-
-
-def _plain_leaf(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Path):
-        return str(value)
-    return value
 
 
 def exit_code_of(error: Exception) -> int:

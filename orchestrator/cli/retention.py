@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from orchestrator.cli.output import JsonFlag, answer, plain
+from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.settings import load_settings
+from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from orchestrator.ports.retention import Retired

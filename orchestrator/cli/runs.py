@@ -15,11 +15,12 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
-from orchestrator.cli.output import JsonFlag, answer, plain, stdout
+from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.ports import RunFilter, RunRecord
+from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from orchestrator.service.runs import RunView

@@ -60,6 +60,10 @@ class Principal:
         return self.tenant in (None, tenant)
 
 
+LOCAL = Principal(name="local", role=Role.ADMIN, tenant=None)
+"""Who asks where no key is wanted: whoever is on this machine."""
+
+
 class Access:
     """Keys. A key's secret is shown once and kept as a digest: 256 random bits need no slow one."""
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import redis
 
-from orchestrator.cli.output import plain
 from orchestrator.ports import RunFilter
 from orchestrator.settings import load_settings
+from orchestrator.telemetry.plain import plain
 from orchestrator.wiring import open_services
 from tests.integration.demo.running import ZEROS, running_demo
 from tests.integration.flower.deployment import Deployment, eventually

@@ -1,0 +1,1 @@
+"""The console: pages for people, on the services, served with the REST face. No decisions."""
