@@ -13,9 +13,10 @@ from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_ya
 from orchestrator.definitions.arazzo import ReadWorkflow, read_workflows
 from orchestrator.definitions.builder import Workflow, plan_and_warnings
 from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
+from orchestrator.definitions.flow import Flow
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.tasks import TaskRegistry, import_failure
-from orchestrator.definitions.validation import Part, stays_undeclared, validate
+from orchestrator.definitions.validation import MAX_STEPS, Part, stays_undeclared, validate
 from orchestrator.errors import InvalidDefinition, InvalidSetting, NotFound, Problem, RefusedError
 
 NOT_DECLARED = "the document declares no compensation"
@@ -85,8 +86,11 @@ def load_read(
 def _with_effects_that_stay(read: ReadWorkflow, findings: Findings) -> ReadWorkflow:
     """With a reason in each step that lacks one, and a warning for it."""
     steps = list(read.plan.steps)
+    if not 0 < len(steps) <= MAX_STEPS:
+        return read  # validation says so
+    flow = Flow(read.plan)
     for index, step in enumerate(steps):
-        if stays_undeclared(read.plan, index):
+        if stays_undeclared(read.plan, flow, index):
             steps[index] = replace(step, no_compensation_reason=NOT_DECLARED)
             findings.warn(
                 read.place(index, Part.FORWARD, ()),

@@ -59,12 +59,20 @@ def validate(plan: Plan, place: Place, findings: Findings) -> None:
     _Validation(plan, place, findings).run()
 
 
-def stays_undeclared(plan: Plan, index: int) -> bool:
+def stays_undeclared(plan: Plan, flow: Flow, index: int) -> bool:
     """Whether a step's effect would stay in a run that turns back, and nobody says why."""
-    step, pivot = plan.steps[index], plan.pivot_index
-    if step.call.effects is Effects.NONE or (pivot is not None and index >= pivot):
+    step = plan.steps[index]
+    if step.call.effects is Effects.NONE or index == plan.pivot_index:
+        return False
+    if _is_after_the_pivot(plan, flow, index):
         return False
     return not (step.compensation or step.no_compensation_reason or step.undoes)
+
+
+def _is_after_the_pivot(plan: Plan, flow: Flow, index: int) -> bool:
+    """On every way that leads to a step."""
+    pivot = plan.pivot_index
+    return pivot is not None and bool(flow.known_at(index) >> pivot & 1)
 
 
 class _Validation:
@@ -128,7 +136,7 @@ class _Validation:
 
     def _undoable(self, index: int, step: PlanStep) -> None:
         pivot = self._plan.pivot_index
-        after = pivot is not None and bool(self._flow.known_at(index) >> pivot & 1)
+        after = _is_after_the_pivot(self._plan, self._flow, index)
         if after and step.undoes:
             self._findings.add(
                 self._place(index, Part.FORWARD, ("x-undoes",)), "an undo after the pivot",
@@ -140,7 +148,7 @@ class _Validation:
                 f"a compensation after the pivot {self._plan.steps[pivot or 0].id}",
                 "none: from the pivot on a run only goes forward",
             )
-        if not stays_undeclared(self._plan, index):
+        if not stays_undeclared(self._plan, self._flow, index):
             return
         self._findings.add(
             self._place(index, Part.FORWARD, ()),

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.definitions.loading import NOT_DECLARED, load_document, load_path
 from orchestrator.errors import InvalidDefinition
+from tests.unit.definitions.small_api import API, HEAD
 
 DATA = Path(__file__).parent / "data"
 AS_THEY_ARE = [
@@ -56,3 +57,11 @@ def test_other_faults_are_refused_all_the_same() -> None:
         load_document(DATA / "petstore/01-basic-sequential.arazzo.yaml", effects_may_stay=True)
     (problem,) = caught.value.problems
     assert problem.place.endswith("(/workflows/0/inputs/properties/petName/required)")
+
+
+def test_a_workflow_without_steps_is_refused_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "things.yaml").write_text(API)
+    (tmp_path / "w.arazzo.yaml").write_text(HEAD.replace("steps:", "steps: []"))
+    with pytest.raises(InvalidDefinition) as caught:
+        load_document(tmp_path / "w.arazzo.yaml", effects_may_stay=True)
+    assert caught.value.problems[0].found == "0 steps"
