@@ -186,7 +186,8 @@ def _similar(source: OpenApiDocument | TaskRegistry, operation_id: str) -> str:
         [item.operation_id for item in source] if isinstance(source, TaskRegistry)
         else source.operation_ids()
     )  # fmt: skip
-    close = difflib.get_close_matches(operation_id, known, n=1)
+    # Closer than by default: getOrder is no misspelt deleteOrder.
+    close = difflib.get_close_matches(operation_id, known, n=1, cutoff=0.8)
     if close:
         return f"; did you mean {close[0]}?"
     return f": {', '.join(known)}" if len(known) <= _FEW else ""
