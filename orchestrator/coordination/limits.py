@@ -32,6 +32,7 @@ a wipe.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ from redis.exceptions import RedisError
 
 from orchestrator.coordination.clock import ServerClock
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Lease, Rate, Reservation
+from orchestrator.ports import Lease, Rate, RatedPart, Reservation
 
 TTL_SECONDS = 4.0
 MARGIN_SECONDS = 0.5
@@ -56,13 +57,20 @@ HORIZON_SECONDS = 0.2  # how far ahead start times are handed out
 
 
 @dataclass(slots=True)
+class _Right:
+    """Slots that this process was last told to be its own."""
+
+    slots: int = 0
+    expires: int = 0  # microseconds of the server's clock
+
+
+@dataclass(slots=True)
 class _Known:
     """What this process remembers of one API."""
 
     generation: str = ""
     distrust: bool = False
-    rightful: int = 0  # slots that it was last told to be its own
-    expires: int = 0  # when that ends, microseconds of the server's clock
+    rights: dict[str, _Right] = field(default_factory=dict)  # by scope
 
 
 @dataclass(slots=True)
@@ -82,9 +90,13 @@ class RedisLimits:
         self._lease = self.redis.register_script(_lua("lease"))
         self._reserve = self.redis.register_script(_lua("reserve"))
 
-    async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
+    async def lease(
+        self, api: str, *, limit: int, wanted: int, held: int, scope: str = ""
+    ) -> Lease:
         """See SharedLimits."""
-        sent, answer = await self._renew(api, limit=limit, wanted=wanted, held=held, told=limit)
+        sent, answer = await self._renew(
+            api, scope, limit=limit, wanted=wanted, held=held, told=limit
+        )
         turn = int(answer[4]) / 1e6 or RENEW_SECONDS
         return Lease(
             allowance=int(answer[2]),
@@ -104,52 +116,63 @@ class RedisLimits:
         spacing_seconds: float,
         closest_seconds: float,
         unused: Sequence[int] = (),
+        parts: Sequence[RatedPart] = (),
+        wanted: Sequence[Sequence[int]] | None = None,
     ) -> Reservation:
         """See SharedLimits."""
-        keys = [f"{self.prefix}:{api}:{name}" for name in ("queue", "latest", "log", "pace")]
-        args = [
+        books = [_book(rates, spacing_seconds, closest_seconds)]
+        books += [_book(part.rates, part.spacing_seconds) for part in parts]
+        keys = [self._key(api, "", "queue"), self._key(api, "", "pace")]
+        for scope in ("", *(part.key for part in parts)):
+            keys += [self._key(api, scope, "latest"), self._key(api, scope, "log")]
+        args: list[int | str] = [
             _us(SETTLE_SECONDS), waiting, count, _us(HORIZON_SECONDS), _us(headroom_seconds),
-            _us(spacing_seconds), _us(closest_seconds), len(unused), *unused,
+            _json(books), "" if wanted is None else _json(wanted), *unused,
         ]  # fmt: skip
-        for rate in rates:
-            args += [rate.amount, _us(rate.seconds)]
         _, answer = await self._call(self._reserve, api, keys, args)
         return Reservation(
-            starts=tuple(self._monotonic(start) for start in answer[5::2]),
-            marks=tuple(int(mark) for mark in answer[6::2]),
+            starts=tuple(self._monotonic(start) for start in answer[5]),
+            marks=tuple(map(int, answer[8])),
+            given=tuple(map(int, answer[6])),
             next_at=self._monotonic(answer[2]),
+            parts_next_at=tuple(self._monotonic(each) for each in answer[7]),
             processes=int(answer[3]),
             waiting_elsewhere=int(answer[4]),
         )
 
-    async def leave(self, api: str, *, in_use: int = 0) -> None:
+    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
         """See SharedLimits."""
         if in_use:
-            await self._renew(api, limit=in_use, wanted=in_use, held=in_use, told=0)
+            await self._renew(api, scope, limit=in_use, wanted=in_use, held=in_use, told=0)
             return
         try:
-            await self.redis.hdel(f"{self.prefix}:{api}:holders", self.holder_id)
-            await self.redis.hdel(f"{self.prefix}:{api}:queue", self.holder_id)
+            await self.redis.hdel(self._key(api, scope, "holders"), self.holder_id)
+            if not scope:
+                await self.redis.hdel(self._key(api, "", "queue"), self.holder_id)
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
 
     async def _renew(
-        self, api: str, *, limit: int, wanted: int, held: int, told: int
+        self, api: str, scope: str, *, limit: int, wanted: int, held: int, told: int
     ) -> tuple[float, list[Any]]:
-        known = self._known.setdefault(api, _Known())
-        args = [
+        right = self._known.setdefault(api, _Known()).rights.setdefault(scope, _Right())
+        args: list[int | str] = [
             limit, wanted, held, _us(TTL_SECONDS), _us(SETTLE_SECONDS), _us(TURN_SECONDS),
-            known.rightful, known.expires, told,
+            right.slots, right.expires, told,
         ]  # fmt: skip
-        sent, answer = await self._call(self._lease, api, [f"{self.prefix}:{api}:holders"], args)
-        known.rightful = max(min(int(answer[2]), int(answer[3])), 0)
-        known.expires = int(answer[0]) + _us(TTL_SECONDS)
+        sent, answer = await self._call(self._lease, api, [self._key(api, scope, "holders")], args)
+        right.slots = max(min(int(answer[2]), int(answer[3])), 0)
+        right.expires = int(answer[0]) + _us(TTL_SECONDS)
         return sent, answer
+
+    def _key(self, api: str, scope: str, name: str) -> str:
+        part = f"{api}:rule:{scope}" if scope else api
+        return f"{self.prefix}:{part}:{name}"
 
     # --- one script call --------------------------------------------------------------------------
 
     async def _call(
-        self, script: AsyncScript, api: str, keys: list[str], args: list[int]
+        self, script: AsyncScript, api: str, keys: list[str], args: Sequence[int | str]
     ) -> tuple[float, list[Any]]:
         """When it was sent and what it answered; once more if the server's clock was set."""
         sent, answer, jumped = await self._call_once(script, api, keys, args)
@@ -160,7 +183,7 @@ class RedisLimits:
         return sent, answer
 
     async def _call_once(
-        self, script: AsyncScript, api: str, keys: list[str], args: list[int]
+        self, script: AsyncScript, api: str, keys: list[str], args: Sequence[int | str]
     ) -> tuple[float, list[Any], bool]:
         known = self._known.setdefault(api, _Known())
         distrust = "1" if known.distrust else "0"
@@ -187,6 +210,19 @@ class RedisLimits:
 def _lua(name: str) -> str:
     folder = files("orchestrator.coordination")
     return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("generation", name))
+
+
+def _book(
+    rates: Sequence[Rate], spacing_seconds: float, closest_seconds: float | None = None
+) -> dict[str, Any]:
+    """Rates as the script reads them."""
+    closest = spacing_seconds if closest_seconds is None else closest_seconds
+    limits = [[rate.amount, _us(rate.seconds)] for rate in rates]
+    return {"pace": _us(spacing_seconds), "closest": _us(closest), "rates": limits}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _us(seconds: float) -> int:

@@ -5,19 +5,23 @@
 -- all rates: a request may start when the amount-th last of them lies a full window back. The list
 -- knows no rates, so a rate that is changed or added counts what was let in before.
 --
--- KEYS: generation, queue (hash: holder -> "<waiting> <expires>"), latest (list),
---       log (hash: "last" -> the newest of the list; "lost" -> the newest that the list lost;
---       "<amount>:<window>" -> until when that rate is in force),
+-- KEYS: generation, queue (hash: holder -> "<waiting> <expires>"),
 --       pace (hash: "start" -> the newest start time; "even" -> when the next would start if none
---       had been lost; apart from the log, in which older releases expect nothing else)
--- ARGV: holder, known, new_id, distrust, settle, waiting, count, horizon, headroom, pace, closest,
---       how many are given back, then their marks, then for each rate: amount, window (durations in
---       microseconds; pace 0: none; closest: the pace while less was used than was wanted)
--- Answers: now, generation, next_at, processes, waiting elsewhere, then start time and mark of each
+--       had been lost; apart from the log, in which older releases expect nothing else),
+--       then for the API and for each part latest (list) and log (hash: "last" -> the newest of the list; "lost" -> the newest that the
+--       list lost; "<amount>:<window>" -> until when that rate is in force)
+-- ARGV: holder, known, new_id, distrust, settle, waiting, count, horizon, headroom,
+--       pace and rates as {"pace": 0, "closest": 0, "rates": [[amount, window], …]} of the API and of
+--       each part in one list, and the parts of each request, from 0, as [[0, 1], [], …] ('' where there are none),
+--       then the marks of those that are given back
+--       (durations in microseconds; pace 0: none; closest: the pace while less was used than wanted)
+-- Answers: now, generation, next_at, processes, waiting elsewhere, the start times, for each of them
+--       the number of its request, for each part its next_at, the mark of each start time (0: none)
 --
--- A start's mark is its moment in the list; no two are the same, so a call that is repeated gives
--- nothing back twice. What is given back was not used and counts no more: those who come next find
--- room in the windows, and follow each other a little more closely until it is used up.
+-- A start's mark is its moment in the API's list; no two are the same, so a call that is repeated
+-- gives nothing back twice. What is given back was not used and counts no more, but in its parts:
+-- those who come next find room in the windows, and follow each other a little more closely until it
+-- is used up.
 --
 -- While processes disagree about the rates, because a change has not reached all of them, what each
 -- of them asks for holds for all. Who is kept back by a rate that is not its own asks again when that
@@ -25,84 +29,101 @@
 
 local PRESENT = 2000000 -- a process that asked within two seconds counts as waiting
 local LARGEST = 1000000 -- no process asks for more headroom than a second
-local KEPT = 10000 -- moments, for rates that are added later
+local KEPT = 10000 -- moments of an API, for rates that are added later
 local KEPT_FOR = 86400000000 -- at least a day
+local AHEAD = 50000 -- so far a part may hold up the API's own start times; no process lives closer
 local holder, settle, waiting = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
-local count, horizon = tonumber(ARGV[7]), tonumber(ARGV[8])
-local headroom, pace, closest = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local given_back = tonumber(ARGV[12])
-local list, log = KEYS[3], KEYS[4]
+local count, horizon, headroom = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local now = microseconds()
 local id, born, wiped = generation(KEYS[1], ARGV[2], ARGV[3], ARGV[4], now)
 
-local rates, theirs, theirs_until = {}, {}, 0
-local most, longest, shortest, last, lost = KEPT, KEPT_FOR, math.huge, 0, 0
-local last_start, even = 0, 0
-
-local function remember(amount, window)
-  most, longest = math.max(most, amount), math.max(longest, window)
+local function remember(book, amount, window)
+  book.most, book.longest = math.max(book.most, amount), math.max(book.longest, window)
   return { amount = amount, window = window }
 end
 
-local function read_log()
-  local own, fields = {}, redis.call('HGETALL', log)
-  for i = 13 + given_back, #ARGV, 2 do
-    own[ARGV[i] .. ':' .. ARGV[i + 1]] = true
-    rates[#rates + 1] = remember(tonumber(ARGV[i]), tonumber(ARGV[i + 1]))
-    shortest = math.min(shortest, tonumber(ARGV[i + 1]))
+local function read_log(book, rates)
+  local own, fields = {}, redis.call('HGETALL', book.log)
+  for _, rate in ipairs(rates) do
+    own[text(rate[1]) .. ':' .. text(rate[2])] = true
+    book.rates[#book.rates + 1] = remember(book, rate[1], rate[2])
+    book.shortest = math.min(book.shortest, rate[2])
   end
   for i = 1, #fields, 2 do
     local field, value = fields[i], tonumber(fields[i + 1])
     local amount, window = string.match(field, '^(%d+):(%d+)$')
     if field == 'last' then
-      last = value
+      book.last = value
     elseif field == 'lost' then
-      lost = value
+      book.lost = value
     elseif value + window <= now or value > now + PRESENT then -- or this server's clock went back
-      redis.call('HDEL', log, field)
+      redis.call('HDEL', book.log, field)
     else -- what it needs is kept for a window, lest going back to it had to wait for one
-      local rate = remember(tonumber(amount), tonumber(window))
+      local rate = remember(book, tonumber(amount), tonumber(window))
       if value > now and not own[field] then
-        theirs[#theirs + 1], theirs_until = rate, math.max(theirs_until, value)
+        book.theirs[#book.theirs + 1] = rate
+        book.theirs_until = math.max(book.theirs_until, value)
       end
     end
   end
-  local known = redis.call('HMGET', KEYS[5], 'start', 'even')
-  last_start, even = tonumber(known[1] or 0), tonumber(known[2] or 0)
-  for rate in pairs(own) do redis.call('HSET', log, rate, text(now + PRESENT)) end
+  for rate in pairs(own) do redis.call('HSET', book.log, rate, text(now + PRESENT)) end
 end
 
-read_log()
-local length = redis.call('LLEN', list)
-if length == 0 then lost = math.max(lost, last) end -- it was given up, unused for so long
-if last > now + horizon + 10000000 then
-  -- Nothing is reserved that far ahead: this server's clock went back. Begin anew, carefully.
-  redis.call('DEL', list)
-  id, born, wiped = renew_generation(KEYS[1], ARGV[3], now, true)
-  last, lost, length, last_start, even = 0, 0, 0, 0, 0
+local function open(number, limits)
+  local part = number > 1
+  local book = {
+    list = KEYS[2 * number + 2], log = KEYS[2 * number + 3], part = part, pace = limits.pace,
+    closest = limits.closest, rates = {}, theirs = {}, theirs_until = 0, last = 0, lost = 0,
+    last_start = 0, even = 0, shortest = math.huge,
+    most = part and 1 or KEPT, longest = part and 0 or KEPT_FOR,
+  }
+  read_log(book, limits.rates)
+  if part then
+    book.last_start = math.max(book.last - headroom, 0)
+  else
+    local known = redis.call('HMGET', KEYS[3], 'start', 'even')
+    book.last_start, book.even = tonumber(known[1] or 0), tonumber(known[2] or 0)
+  end
+  book.length = redis.call('LLEN', book.list)
+  -- It was given up, unused for so long.
+  if book.length == 0 then book.lost = math.max(book.lost, book.last) end
+  return book
+end
+
+local books = {}
+for number, limits in ipairs(cjson.decode(ARGV[10])) do books[number] = open(number, limits) end
+local api = books[1]
+
+for _, book in ipairs(books) do
+  if book.last > now + horizon + 10000000 then
+    -- Nothing is reserved that far ahead: this server's clock went back. Begin anew, carefully.
+    redis.call('DEL', book.list)
+    id, born, wiped = renew_generation(KEYS[1], ARGV[3], now, true)
+    book.last, book.lost, book.length, book.last_start, book.even = 0, 0, 0, 0, 0
+  end
 end
 
 local function take_back() -- not marks of another generation: they may name others' moments
   if id ~= ARGV[2] then return end
-  for i = 13, 12 + given_back do
-    local removed = redis.call('LREM', list, -1, ARGV[i]) -- they are among the newest
-    length, even = length - removed, math.max(even - removed * pace, 0)
+  for i = 12, #ARGV do
+    local removed = redis.call('LREM', api.list, -1, ARGV[i]) -- they are among the newest
+    api.length, api.even = api.length - removed, math.max(api.even - removed * api.pace, 0)
   end
-  if length == 0 then last = lost end -- nothing that was used is younger
+  if api.length == 0 then api.last = api.lost end -- nothing that was used is younger
 end
 
-if given_back > 0 and length > 0 then take_back() end
+if #ARGV > 11 and api.length > 0 then take_back() end
 
 -- The newest of those that must lie a full window back; when the list does not reach back so far,
 -- whatever it lost may be one of them.
-local function nth_last(amount)
-  if amount <= length then return tonumber(redis.call('LINDEX', list, -amount)) end
-  return lost > 0 and lost or nil
+local function nth_last(book, amount)
+  if amount <= book.length then return tonumber(redis.call('LINDEX', book.list, -amount)) end
+  return book.lost > 0 and book.lost or nil
 end
 
-local function after(start, limits)
+local function after(book, start, limits)
   for _, rate in ipairs(limits) do
-    local nth = nth_last(rate.amount)
+    local nth = nth_last(book, rate.amount)
     if nth then start = math.max(start, nth + rate.window + 1) end
     -- What was forgotten may have been reserved up to the horizon, with the largest headroom.
     if wiped then start = math.max(start, born + horizon + LARGEST + rate.window + 1) end
@@ -111,18 +132,55 @@ local function after(start, limits)
 end
 
 -- At an even distance; a little closer while the line is behind what it could have used.
-local function paced(start)
-  if pace == 0 then return start end
-  return math.ceil(math.max(start, last_start + closest, math.min(even, last_start + pace)))
+local function paced(book, start)
+  if book.pace == 0 then return start end
+  local even = math.min(book.even, book.last_start + book.pace)
+  return math.ceil(math.max(start, book.last_start + book.closest, even))
 end
 
-local function allowed() -- by its own rates
-  return after(math.max(now, born + settle), rates)
+local function allowed(book) -- by its own rates
+  return after(book, math.max(now, born + settle), book.rates)
 end
 
-local function earliest() -- as its own rates have it, and as all have it
-  local own = paced(allowed())
-  return own, after(own, theirs)
+local function earliest(book) -- as its own rates have it, and as all have it
+  if book.own then return book.own, book.all end
+  book.own = paced(book, allowed(book))
+  book.all = after(book, book.own, book.theirs)
+  return book.own, book.all
+end
+
+local function next_at(book, ahead) -- before that it has nothing to give
+  local own, start = earliest(book)
+  if #book.theirs == 0 then return start - ahead end
+  return math.min(start - ahead, math.max(own - ahead, book.theirs_until))
+end
+
+local was_wanted = false -- whether anybody waited before
+
+local function record(book, start)
+  -- Ascending, also when processes' headrooms differ.
+  book.last = math.max(book.last + 1, start + headroom)
+  book.last_start = math.max(book.last_start, start)
+  if not book.part then
+    book.even = math.max(book.even, was_wanted and start - book.shortest or start) + book.pace
+    was_wanted = true
+  end
+  book.length = redis.call('RPUSH', book.list, text(book.last))
+  book.own = nil
+end
+
+local function close(book)
+  if book.length > book.most then
+    book.lost = tonumber(redis.call('LINDEX', book.list, -book.most - 1))
+    redis.call('LTRIM', book.list, -book.most, -1)
+  end
+  local kept_for = math.ceil((book.longest + horizon + headroom) / 1000) + 1000
+  redis.call('PEXPIRE', book.list, kept_for)
+  redis.call('HSET', book.log, 'last', text(book.last), 'lost', text(book.lost))
+  if not book.part then
+    redis.call('HSET', KEYS[3], 'start', text(book.last_start), 'even', text(book.even))
+  end
+  if book.part then redis.call('PEXPIRE', book.log, kept_for + LARGEST / 1000) end
 end
 
 local function crowd() -- how many processes, how many wait in the others, and if any did before
@@ -144,31 +202,56 @@ local function crowd() -- how many processes, how many wait in the others, and i
   return processes, elsewhere, before > 0
 end
 
-local processes, elsewhere, wanted = crowd()
-if not wanted or closest == pace then -- there is nothing to make up for
-  even = math.max(last_start + pace, allowed())
+local processes, elsewhere
+processes, elsewhere, was_wanted = crowd()
+if not was_wanted or api.closest == api.pace then -- there is nothing to make up for
+  api.even = math.max(api.last_start + api.pace, allowed(api))
 end
-local answer = { text(now), id, '0', processes, elsewhere }
-for _ = 1, math.ceil(count / processes) do
-  local own, start = earliest()
+local answer = { text(now), id, '0', processes, elsewhere, {}, {}, {}, {} }
+local starts, given, parts_next_at, marks = answer[6], answer[7], answer[8], answer[9]
+local wanted = ARGV[11] ~= '' and cjson.decode(ARGV[11]) or nil
+local rated = #api.rates > 0 or #api.theirs > 0
+local ahead = rated and AHEAD or horizon
+
+local pending = {}
+for number = 1, wanted and #wanted or count do pending[number] = number end
+
+local function start_of(number, start) -- as the API and its parts have it
+  for _, part in ipairs(wanted and wanted[number] or {}) do
+    local _, of_part = earliest(books[part + 2])
+    start = math.max(start, of_part)
+  end
+  return start
+end
+
+local function give(start) -- to the first that does not keep the API's start times waiting
+  for place, number in ipairs(pending) do
+    local own = start_of(number, start)
+    if own <= math.max(start, now + ahead) then
+      if rated then record(api, own) end
+      for _, part in ipairs(wanted and wanted[number] or {}) do record(books[part + 2], own) end
+      starts[#starts + 1], given[#given + 1] = text(own), number - 1
+      marks[#marks + 1] = rated and text(api.last) or '0'
+      table.remove(pending, place)
+      return true
+    end
+  end
+  return false
+end
+
+while #starts < math.ceil(count / processes) do
+  local _, start = earliest(api)
   if start > now + horizon then
-    local again = math.max(own - horizon, theirs_until)
-    answer[3] = text(#theirs > 0 and math.min(start - horizon, again) or start - horizon)
+    answer[3] = text(next_at(api, horizon))
     break
   end
-  last = math.max(last + 1, start + headroom) -- ascending, also when processes' headrooms differ
-  last_start = math.max(last_start, start)
-  even = math.max(even, wanted and start - shortest or start) + pace
-  wanted = true
-  length = redis.call('RPUSH', list, text(last))
-  answer[#answer + 1] = text(start)
-  answer[#answer + 1] = text(last)
+  if not give(start) then break end
 end
-if length > most then
-  lost = tonumber(redis.call('LINDEX', list, -most - 1))
-  redis.call('LTRIM', list, -most, -1)
+-- Who asks when the API's own start times reach so far gets one without a gap.
+if rated then
+  local _, start = earliest(api)
+  ahead = math.min(math.max(ahead, start - now), horizon)
 end
-redis.call('PEXPIRE', list, math.ceil((longest + horizon + headroom) / 1000) + 1000)
-redis.call('HSET', log, 'last', text(last), 'lost', text(lost))
-redis.call('HSET', KEYS[5], 'start', text(last_start), 'even', text(even))
+for number = 2, #books do parts_next_at[number - 1] = text(next_at(books[number], ahead)) end
+for _, book in ipairs(books) do close(book) end
 return answer

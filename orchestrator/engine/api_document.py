@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from orchestrator.core.health import HealthRules
+from orchestrator.engine.api_rules import checked_operation
 from orchestrator.engine.auth import (
     AuthFile,
     BasicFile,
@@ -64,6 +65,10 @@ class BreakerFile(Strict):
         return HealthRules(**self.model_dump(), longest_pause_seconds=longest_pause_seconds)
 
 
+Slots = Annotated[int, Field(ge=1, le=1_000_000)]
+RuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
 class RetriesFile(Strict):
     """How many of the calls may be retries."""
 
@@ -75,13 +80,32 @@ def _off(value: object) -> object:
     return None if value is False else value  # `off` in YAML
 
 
+class RuleFile(Strict):
+    """Limits of some of an API's calls."""
+
+    operation: Annotated[str, AfterValidator(checked_operation)] | None = None
+    tenant: Annotated[str, Field(min_length=1)] | None = None
+    per: Literal["tenant", "credential"] | None = None
+    rate: Annotated[str, AfterValidator(checked_rates)] | None = None
+    concurrency: Slots | None = None
+    waiting: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _says_what_is_limited(self) -> Self:
+        if self.operation is None and self.tenant is None and self.per is None:
+            raise ValueError("operation, tenant or per; for all calls together there is no rule")
+        if self.rate is None and self.concurrency is None and self.waiting is None:
+            raise ValueError("at least one of rate, concurrency, waiting")
+        return self
+
+
 class ApiDocument(Strict):
     """One file; see `apis.py` for what it looks like."""
 
     api: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
     base_url: Annotated[str, AfterValidator(checked_base_url)] | None = None
     rate: Annotated[str, AfterValidator(checked_rates)] | None = None
-    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    concurrency: Slots | None = None
     rate_headroom_seconds: Annotated[float, Field(ge=0.01, le=1)] = 0.04
     connections: Annotated[int, Field(ge=1, le=100_000)] = 100
     timeouts: TimeoutsFile = TimeoutsFile()
@@ -92,6 +116,9 @@ class ApiDocument(Strict):
     max_response_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * 1024
     allow_private_addresses: bool = False
     weights: dict[str, Weight] = Field(default_factory=dict)
+    rules: dict[RuleName, Annotated[RuleFile | None, BeforeValidator(_off)]] = Field(
+        default_factory=dict
+    )
     breaker: Annotated[BreakerFile | None, BeforeValidator(_off)] = BreakerFile()
     retries: RetriesFile = RetriesFile()
     longest_pause_seconds: Seconds = 600.0
@@ -99,8 +126,8 @@ class ApiDocument(Strict):
 
 # --- fields by name -------------------------------------------------------------------------------
 
-ANY_TENANT = "TENANT"
-"""Stands for the key of a mapping."""
+ANY_TENANT, ANY_RULE = "TENANT", "RULE"
+"""Stand for the keys of mappings."""
 ONLY_IN_FILES = frozenset({"api", "auth", "tls", "headers", "base_url", "allow_private_addresses"})
 """What cannot be overridden at run time: where requests go, and with whose credentials."""
 
@@ -108,7 +135,8 @@ ONLY_IN_FILES = frozenset({"api", "auth", "tls", "headers", "base_url", "allow_p
 def path_of(field: str) -> tuple[str, ...]:
     """The keys that lead to a field: "timeouts.read" -> ("timeouts", "read").
 
-    Below a mapping, such as weights, the rest is one key: names of tenants may have dots.
+    Below a mapping of plain values, such as weights, the rest is one key: names of tenants may have
+    dots. Names of rules have none.
     """
     model: type[BaseModel] | None = ApiDocument
     path: list[str] = []
@@ -117,7 +145,11 @@ def path_of(field: str) -> tuple[str, ...]:
         head, _, rest = rest.partition(".")
         path.append(head)
         known = model.model_fields.get(head)
-        model = _model_in(known.annotation) if known is not None else None
+        annotation = None if known is None else known.annotation
+        model = _model_in(annotation)
+        if rest and model is not None and _is_mapping(annotation):
+            key, _, rest = rest.partition(".")
+            path.append(key)
     return (*path, rest) if rest or not path else tuple(path)
 
 
@@ -171,16 +203,18 @@ def not_at_run_time(field: str) -> Problem:
 
 def _names_under(field: str, annotation: Any) -> list[str]:
     model = _model_in(annotation)
-    if model is not None:
-        return [f"{field}.{name}" for name in model.model_fields]
-    return [f"{field}.{ANY_TENANT}"] if _is_mapping(annotation) else [field]
+    if model is None:
+        return [f"{field}.{ANY_TENANT}"] if _is_mapping(annotation) else [field]
+    below = f"{field}.{ANY_RULE}" if _is_mapping(annotation) else field
+    return [f"{below}.{name}" for name in model.model_fields]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation is, or may be."""
-    choices = get_args(annotation) or (annotation,)
-    models = (each for each in choices if isinstance(each, type) and issubclass(each, BaseModel))
-    return next(models, None)
+    """The model that an annotation is, or may be; of a mapping that of its values."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    choices = get_args(annotation)[_is_mapping(annotation) :]
+    return next((model for each in choices if (model := _model_in(each))), None)
 
 
 def _is_mapping(annotation: Any) -> bool:
@@ -192,8 +226,8 @@ def merged(data: Any, overrides: Mapping[str, Any]) -> Any:
     if not isinstance(data, dict):
         return data
     merged = deepcopy(data)
-    for name, value in overrides.items():
-        *groups, last = path_of(name)
+    paths = {path_of(name): value for name, value in overrides.items()}
+    for (*groups, last), value in sorted(paths.items(), key=lambda item: len(item[0])):
         at = merged
         for group in groups:
             if not isinstance(at.get(group), dict):
@@ -237,12 +271,14 @@ def _known_fields(parent: tuple[Any, ...]) -> list[str]:
         **{("form", place): NamedFile for place in Place},
         ("scheme",): SchemeFile, ("scheme", "basic"): BasicFile,
         ("scheme", "oauth2"): SchemeOAuth2File,
-        ("breaker",): BreakerFile, ("retries",): RetriesFile,
+        ("breaker",): BreakerFile, ("retries",): RetriesFile, ("rules",): RuleFile,
     }  # fmt: skip
     if parent[:2] == ("auth", "tenants") and len(parent) > 2:
         parent = ("form", *parent[3:])
     elif len(parent) > 1 and parent[0] == "auth":
         parent = ("form", *parent[1:])
+    elif parent[:1] == ("rules",):
+        parent = ("rules",)
     if parent[:2] == ("form", "schemes"):
         parent = ("scheme", *parent[3:])
     return list(models[parent].model_fields)

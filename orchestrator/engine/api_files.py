@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.api_document import ANY_TENANT, default_of, field_names, path_of
+from orchestrator.engine.api_document import ANY_RULE, ANY_TENANT, default_of, field_names, path_of
 from orchestrator.engine.apis import (
     ApiConfig,
     ApiFile,
@@ -206,19 +207,45 @@ def _only_named(file: ApiFile) -> Iterator[ApiField]:
 
 
 def _settable(file: ApiFile, overrides: Mapping[str, Any]) -> Iterator[ApiField]:
-    for pattern in field_names():
-        group, _, key = pattern.partition(".")
-        names = [pattern]
-        if key == ANY_TENANT:
-            overridden = [name for name in overrides if name.startswith(f"{group}.")]
-            names = sorted({*(f"{group}.{each}" for each in file.data.get(group, {})), *overridden})
+    for name in _settable_names(file, overrides):
+        if name in overrides:
+            yield ApiField(name=name, value=overrides[name], origin="override")
+        else:
+            path = path_of(name)
+            value = file.value(path)
+            yield ApiField(
+                name=name, value=default_of(name) if value is None else value,
+                origin=file.place(path),
+            )  # fmt: skip
+
+
+def _settable_names(file: ApiFile, overrides: Mapping[str, Any]) -> Iterator[str]:
+    """All fields that have one value, set or not; of mappings those that are set."""
+    for group, patterns in groupby(field_names(), key=lambda name: name.partition(".")[0]):
+        keys = [pattern.removeprefix(group).removeprefix(".") for pattern in patterns]
+        if not keys[0].startswith((ANY_TENANT, ANY_RULE)):
+            yield from (f"{group}.{key}" if key else group for key in keys)
+            continue
+        said = {f"{group}.{key}" for key in file.data.get(group, {})}
+        overridden = {name for name in overrides if name.startswith(f"{group}.")}
+        if keys[0] == ANY_TENANT:
+            yield from sorted(said | overridden)
+            continue
+        fields = [key.removeprefix(f"{ANY_RULE}.") for key in keys]
+        rules = said | {".".join(path_of(name)[:2]) for name in overridden}
+        for rule in sorted(rules):
+            yield from _rule_names(rule, fields, file, overrides)
+
+
+def _rule_names(
+    rule: str, fields: Sequence[str], file: ApiFile, overrides: Mapping[str, Any]
+) -> Iterator[str]:
+    """What is said of one rule, as a whole or by field."""
+    names = [f"{rule}.{field}" for field in fields]
+    if rule in overrides:
+        yield rule
+        yield from (name for name in names if name in overrides)
+    else:
         for name in names:
-            if name in overrides:
-                yield ApiField(name=name, value=overrides[name], origin="override")
-            else:
-                path = path_of(name)
-                value = file.value(path)
-                known = value is not None
-                yield ApiField(
-                    name=name, value=value if known else default_of(name), origin=file.place(path)
-                )  # fmt: skip
+            if name in overrides or file.value(path_of(name)) is not None:
+                yield name

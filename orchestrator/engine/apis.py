@@ -10,6 +10,12 @@
     auth: {bearer: env:INVENTORY_TOKEN}   # see auth.py for all forms
     tls: {cert: /etc/us.pem, key: /etc/us.key, ca: /etc/them.pem}
     weights: {acme: 3}                 # of tenants that wait for it; 1 for all others
+    rules:                             # limits of parts of it, by name; all that apply hold at once
+      charges: {operation: POST /charges, rate: 20/second}
+      search: {operation: /search/*, rate: 5/second; 100/minute, concurrency: 4}
+      each-tenant: {per: tenant, rate: 10/second, concurrency: 8, waiting: 500}
+      guests: {tenant: guest-*, rate: 3/second}
+      each-key: {per: credential, rate: 100/second}
     breaker: {failure_rate: 0.5, slow_seconds: 5, slow_rate: 0.8, calls: 20, open_seconds: 5,
               longest_open_seconds: 30, probes: 3, ramp_seconds: 10}    # or off
     retries: {share: 0.2, per_second: 10}   # of its calls may be retries, and so many anyway
@@ -36,6 +42,7 @@ from orchestrator.definitions.sources import TASKS_API
 from orchestrator.engine.api_document import (
     ApiDocument,
     BreakerFile,
+    RuleFile,
     is_settable,
     merged,
     not_at_run_time,
@@ -43,6 +50,7 @@ from orchestrator.engine.api_document import (
     problem_of_file,
     problem_of_override,
 )
+from orchestrator.engine.api_rules import Per, Rule
 from orchestrator.engine.auth import Auth, FormFile, OAuth2File, Tls
 from orchestrator.engine.base_url import checked_base_url, shown_base_url
 from orchestrator.engine.rates import parse_rates
@@ -75,6 +83,7 @@ class ApiConfig:
     max_response_bytes: int = 4 * 1024 * 1024
     allow_private_addresses: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)  # by tenant; 1 for all others
+    rules: tuple[Rule, ...] = ()
     health: HealthRules | None = DEFAULT_HEALTH  # None: it is always taken to be well
     breaker: bool = True  # False: failed and slow calls do not close it
     retry_share: float = 0.2  # of the calls of late may be retries,
@@ -84,7 +93,8 @@ class ApiConfig:
     @property
     def limited(self) -> bool:
         """Whether workers have to agree on anything before a request leaves."""
-        return bool(self.rates) or self.concurrency is not None
+        shared = any(rule.rates or rule.concurrency is not None for rule in self.rules)
+        return shared or bool(self.rates) or self.concurrency is not None
 
 
 def config_of(apis: Mapping[str, ApiConfig], name: str) -> ApiConfig:
@@ -233,7 +243,17 @@ def _config(file: ApiDocument, *, default_name: str) -> ApiConfig:
         tls=file.tls.tls() if file.tls else None,
         max_response_bytes=file.max_response_bytes,
         allow_private_addresses=file.allow_private_addresses, weights=file.weights,
+        rules=tuple(_rule(name, rule) for name, rule in file.rules.items() if rule is not None),
         health=(file.breaker or BreakerFile()).rules(file.longest_pause_seconds),
         breaker=file.breaker is not None, retry_share=file.retries.share,
         retries_a_second=file.retries.per_second,
+    )  # fmt: skip
+
+
+def _rule(name: str, file: RuleFile) -> Rule:
+    return Rule(
+        name=name, operation=file.operation, tenant=file.tenant,
+        per=Per(file.per) if file.per else None,
+        rates=parse_rates(file.rate), concurrency=file.concurrency,
+        waiting=file.waiting,
     )  # fmt: skip

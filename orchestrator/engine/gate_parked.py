@@ -49,6 +49,14 @@ class Parked:
         if visit.run_id:
             self._expected.setdefault(visit.tenant, {})[visit.run_id] = at
 
+    def take_over(self, other: Parked) -> None:
+        """Expect those as well whom the other expects; it expects nobody any more."""
+        for tenant, expected in other._expected.items():
+            self._expected.setdefault(tenant, {}).update(expected)
+        for line, last in other._last.items():
+            self._last[line] = max(self._last.get(line, 0.0), last)
+        other._expected.clear()
+
     def came(self, visit: Visit) -> None:
         """It is here."""
         expected = self._expected.get(visit.tenant)

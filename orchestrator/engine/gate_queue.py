@@ -12,14 +12,18 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.gate_cadence import Cadence
 from orchestrator.engine.gate_health import GateHealth
-from orchestrator.engine.gate_line import FairLine, Waiter
-from orchestrator.engine.gate_parked import SOONEST_SECONDS, Parked
+from orchestrator.engine.gate_kinds import Kind, Kinds, ScopeUse
+from orchestrator.engine.gate_line import FairLine, Waiter, share_of, turns_ahead
+from orchestrator.engine.gate_parked import SOONEST_SECONDS
 from orchestrator.engine.gate_side import Ticket
-from orchestrator.engine.gate_supply import EARLY_SECONDS, Demand, Start, Supply
+from orchestrator.engine.gate_slots import Demand
+from orchestrator.engine.gate_starts import Start
+from orchestrator.engine.gate_supply import EARLY_SECONDS, Supply
 from orchestrator.ports import GateBusy, Seen, SharedHealth, SharedLimits, Visit
 
 ENOUGH_SECONDS = 4.0  # so much work is to be in line, if there is as much parked
@@ -28,9 +32,6 @@ MOST_RECALLED = 500  # at once
 TIMER_SECONDS = 0.001  # a timer for less may find that no time has passed
 ILL_APART_SECONDS = 0.1  # so much later the next one of a tenant comes back to an ill API
 HELD_SECONDS = (30.0, 60.0)  # so long, at random, do those stay away who meet a held API
-USUAL_FACTOR = 8.0  # what is longer than so many average intervals, and than
-USUAL_SECONDS = 0.1  # this, counts as if it were not
-
 
 Recall = Callable[[Sequence[str]], Awaitable[None]]
 """Brings parked runs back before their time; by run id."""
@@ -39,10 +40,10 @@ Recall = Callable[[Sequence[str]], Awaitable[None]]
 class QueuePermit:
     """Leave to send one request. Implements Permit."""
 
-    __slots__ = ("_queue", "_released", "_ticket", "handed_at", "start")
+    __slots__ = ("_queue", "_released", "_ticket", "handed_at", "kind", "start")
 
-    def __init__(self, queue: ApiQueue, start: Start, ticket: Ticket | None) -> None:
-        self._queue, self._ticket = queue, ticket
+    def __init__(self, queue: ApiQueue, start: Start, kind: Kind, ticket: Ticket | None) -> None:
+        self._queue, self._ticket, self.kind = queue, ticket, kind
         self._released = False
         self.start = start
         self.handed_at = time.monotonic()
@@ -54,18 +55,18 @@ class QueuePermit:
             return False
         if time.monotonic() > self.start.good_until:
             return False
-        return self._queue.supply.still_holds(self.handed_at)
+        return self._queue.supply.still_holds(self.handed_at, self.kind)
 
     def release(self, seen: Seen | None = None) -> None:
         """See Permit."""
         if not self._released:
             self._released = True
-            self._queue.released(self._ticket, seen)
+            self._queue.released(self.kind, self._ticket, seen)
 
     def hand_back(self) -> None:
         """See Permit."""
         if not self._released:
-            self._queue.supply.give_back(self.start)
+            self._queue.supply.give_back(self.start, self.kind)
             self.release()
 
 
@@ -84,14 +85,15 @@ class ApiQueue:
         self._config = config
         self.demand = Demand()
         self.health = GateHealth(config, health, self._serve, self._turn_all_away)
-        self.supply = Supply(config, shared, self.demand, self._serve, self.health)
-        self._line: FairLine[QueuePermit] = FairLine(config.weights)
-        self._parked = Parked(self._line.weight)
+        self._line: FairLine[QueuePermit, Kind] = FairLine(config.weights)
+        self._kinds = Kinds(config, self._line.weight)
+        self.supply = Supply(
+            config, shared, self.demand, self._serve, self.health, self._kinds, self._foresee
+        )
         self._recall = recall
         self._most_waiting = most_waiting
         self._recalling: asyncio.Task[None] | None = None
-        self._grant_interval = 0.0  # seconds between two permits, averaged, while somebody waits
-        self._granted_at = 0.0
+        self._cadence = Cadence()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._closed = False
@@ -105,7 +107,9 @@ class ApiQueue:
         """Go on with another configuration; what is in flight goes on as it is."""
         self._config = config
         self._line.weights = config.weights
-        self._grant_interval = 0.0
+        self._cadence.forget()
+        if self._kinds.reconfigure(config):
+            self._sort_anew()
         self.health.reconfigure(config)
         self.supply.reconfigure(config)
         if config.held:
@@ -116,12 +120,14 @@ class ApiQueue:
 
     def try_enter(self, visit: Visit) -> QueuePermit | None:
         """A permit if nothing makes it wait."""
-        if self._closed or self.held or self.demand.waiting:
+        kind = self._kinds.of(visit)
+        waiting = kind.waiting if self._config.rules else self.demand.waiting
+        if self._closed or self.held or waiting:
             return None
         if visit.retry and not self.health.may_retry():
             return None
-        start = self._usable_start()
-        return None if start is None else self._admit(start, visit)
+        start = self._usable_start(kind) if self._may_serve() else None
+        return None if start is None else self._admit(start, kind, visit)
 
     def turns_away(
         self, visit: Visit, patience_seconds: float, *, crowded: bool
@@ -130,8 +136,10 @@ class ApiQueue:
 
         In a crowded process compensations find room, and tenants that have not their part of it.
         """
+        kind = self._kinds.of(visit)
         if visit.parked:
-            self._parked.came(visit)
+            kind.parked.came(visit)
+            self._kinds.plain.parked.came(visit)  # it may have been told before there were rules
         if self.held:
             return self._turned_back(visit)
         retry = self.health.retry_wait_seconds() if visit.retry else None
@@ -140,7 +148,7 @@ class ApiQueue:
         away = self.health.turned_away_seconds()
         if away is not None:
             return GateBusy(self._come_back(visit, away))
-        full = crowded and self._has_its_part(visit)
+        full = (crowded and self._has_its_part(visit)) or (kind.is_full and not visit.undo)
         if self._closed or full or self.expected_wait_seconds(visit) > patience_seconds:
             return GateBusy(self._come_back(visit))
         return None
@@ -167,9 +175,11 @@ class ApiQueue:
         """Wait in line once. A turn that comes too late for its caller goes to the next."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[QueuePermit] = loop.create_future()
-        waiter = Waiter(visit, time.monotonic(), turn, served_before=served_before)
+        kind = self._kinds.of(visit)
+        waiter = Waiter(visit, time.monotonic(), turn, served_before, kind)
         self._line.join(waiter)
         self.demand.waiting += 1
+        kind.joined(visit.tenant)
         timer = loop.call_later(max(deadline - time.monotonic(), 0.0), self._give_up, waiter)
         self._serve()
         try:
@@ -181,9 +191,10 @@ class ApiQueue:
         finally:
             timer.cancel()
             self.demand.waiting -= 1
+            waiter.kind.left(visit.tenant)
             self._line.leave(waiter)
 
-    def _give_up(self, waiter: Waiter[QueuePermit]) -> None:
+    def _give_up(self, waiter: Waiter[QueuePermit, Kind]) -> None:
         if not waiter.gone:
             visit = waiter.visit
             busy = self._turned_back(visit) if self.held else GateBusy(self._come_back(visit))
@@ -191,12 +202,13 @@ class ApiQueue:
 
     def _turn_all_away(self) -> None:
         """The API is left alone, for a while or by an operator: nobody waits for that here."""
-        while (waiter := self._line.next()) is not None:
+        for waiter in list(self._line.upcoming(lambda _: True, self.demand.waiting)):
             self._give_up(waiter)
 
-    def released(self, ticket: Ticket | None, seen: Seen | None) -> None:
+    def released(self, kind: Kind, ticket: Ticket | None, seen: Seen | None) -> None:
         """A permit was given back."""
         self.demand.in_use -= 1
+        kind.released()
         self.health.released(ticket, seen)
         self._serve()
 
@@ -204,36 +216,61 @@ class ApiQueue:
 
     def _serve(self) -> None:
         """Let in from the head of the queue as long as nothing makes it wait."""
-        while (waiter := self._line.next()) is not None:
-            start = self._usable_start()
-            if start is None:
+        while self.demand.waiting and self._may_serve():
+            starts = self._usable_starts()
+            waiter = self._line.next(starts)
+            if waiter is None:
                 break
+            kind = waiter.kind
             self._line.serve(waiter)
-            waiter.turn.set_result(self._admit(start, waiter.visit))
-            self._note_grant()
+            waiter.turn.set_result(self._admit(starts[kind], kind, waiter.visit))
+            self._cadence.note(waiting=self.demand.waiting)
+            for scope in kind.scopes:
+                scope.cadence.note(waiting=scope.demand.waiting)
         self.supply.demand_changed()
         self.health.demand_changed(self.demand.waiting)
 
-    def _usable_start(self) -> Start | None:
-        """A start time that has come, if a slot is free as well, and the API well."""
+    def _may_serve(self) -> bool:
+        """Whether a slot is free, and the API well."""
         if self.health.may_go() < 1:
             if pause := self.health.pause_seconds:
                 self._serve_at(time.monotonic() + max(pause, TIMER_SECONDS))
+            return False
+        return self.demand.in_use < self.supply.slots()
+
+    def _usable_starts(self) -> dict[Kind, Start]:
+        """Those that have come, by the kinds that somebody waits for."""
+        waiting = (kind for kind in self._kinds if kind.waiting)
+        found = ((kind, self._usable_start(kind)) for kind in waiting)
+        return {kind: start for kind, start in found if start is not None}
+
+    def _usable_start(self, kind: Kind) -> Start | None:
+        """A start time that has come, if the slots of its scopes are free as well."""
+        start = self.supply.next_start(kind)
+        if start is None or not kind.has_slots:
             return None
-        if self.demand.in_use >= self.supply.slots():
-            return None
-        start = self.supply.next_start()
-        if start is not None and start.at > time.monotonic() + EARLY_SECONDS:
+        if start.at > time.monotonic() + EARLY_SECONDS:
             self._serve_at(start.at)
             return None
         return start
 
-    def _admit(self, start: Start, visit: Visit) -> QueuePermit:
-        self.supply.take(start)
-        self.demand.in_use += 1
-        self.demand.peak = max(self.demand.peak, self.demand.in_use)
-        self.demand.used_at = time.monotonic()
-        return QueuePermit(self, start, self.health.take(visit))
+    def _admit(self, start: Start, kind: Kind, visit: Visit) -> QueuePermit:
+        self.supply.take(start, kind)
+        self.demand.took()
+        kind.took()
+        return QueuePermit(self, start, kind, self.health.take(visit))
+
+    def _foresee(self, may_come: Callable[[Kind], bool], of_each: int) -> Iterator[Kind]:
+        return (waiter.kind for waiter in self._line.upcoming(may_come, of_each))
+
+    def _sort_anew(self) -> None:
+        """By other kinds: rules have changed. Who has gone is still counted where it was."""
+        waiting = [waiter for waiter in self._line.everybody() if not waiter.gone]
+        for waiter in waiting:
+            waiter.kind.left(waiter.visit.tenant)
+        self._line.sort_anew(self._kinds.of)
+        for waiter in waiting:
+            waiter.kind.joined(waiter.visit.tenant)
 
     def _serve_at(self, at: float) -> None:
         if self._timer is not None:
@@ -262,16 +299,20 @@ class ApiQueue:
         wait = max(self._wait_of(visit), closed)
         if visit.parked or visit.undo:
             return wait
-        return max(wait, self._parked.last_of(visit.tenant) - time.monotonic())
+        parked = self._kinds.of(visit).parked
+        return max(wait, parked.last_of(visit.tenant) - time.monotonic())
 
     def _wait_of(self, visit: Visit) -> float:
         ahead = math.ceil(self._line.ahead_of(visit)) + 1
-        return max(ahead * self._interval(), self.supply.wait_seconds(ahead))
+        wait = max(ahead * self._cadence.seconds, self.supply.wait_seconds(ahead))
+        scopes = self._kinds.of(visit).scopes
+        return max([wait, *(self._wait_in(scope, visit.tenant) for scope in scopes)])
 
-    def _interval(self) -> float:
-        """Seconds between two permits of late; 0 when none were given lately."""
-        recently = time.monotonic() - self._granted_at < 10 * max(self._grant_interval, 0.1)
-        return self._grant_interval if recently else 0.0
+    def _wait_in(self, scope: ScopeUse, tenant: str) -> float:
+        ahead = math.ceil(turns_ahead(tenant, scope.waiting, self._line.weight)) + 1
+        at_full_rate = self.supply.seconds_at_full_rate(scope.rates, ahead)
+        until_next = max(scope.next_at - time.monotonic(), 0.0)
+        return max(until_next + at_full_rate, ahead * scope.cadence.seconds)
 
     # --- those who are told to come back ----------------------------------------------------------
 
@@ -280,10 +321,15 @@ class ApiQueue:
         come to see how it is, and all others are called back once it is well.
         """
         least = max(least, self.health.closed_seconds)
+        kind = self._kinds.of(visit)
         apart = max(self._usual_interval(), ILL_APART_SECONDS if least else 0.0)
-        seconds = self._parked.tell(
+        apart /= self._line.share_of(visit)
+        for scope in kind.scopes:
+            share = share_of(visit.tenant, scope.waiting, self._line.weight)
+            apart = max(apart, self._interval_in(scope) / share)
+        seconds = kind.parked.tell(
             visit, now=time.monotonic(), wait=0.0 if least else self._wait_of(visit),
-            apart=apart / self._line.share_of(visit), least=least,
+            apart=apart, least=least,
         )  # fmt: skip
         self._look_after_them()
         return seconds
@@ -291,7 +337,7 @@ class ApiQueue:
     def _turned_back(self, visit: Visit) -> GateBusy:
         """While nothing may leave; a release calls them back before their time."""
         seconds = random.uniform(*HELD_SECONDS)  # noqa: S311 -- spreads load, no secret
-        self._parked.expect(visit, time.monotonic() + seconds)
+        self._kinds.of(visit).parked.expect(visit, time.monotonic() + seconds)
         self._look_after_them()
         return GateBusy(seconds)
 
@@ -302,36 +348,45 @@ class ApiQueue:
     async def _look_after_parked(self) -> None:
         """Call them back earlier when the line runs short: limits rose, or others went away."""
         try:
-            while self._parked and not self._closed:
+            while any(kind.parked for kind in self._kinds) and not self._closed:
                 await asyncio.sleep(RECALL_SECONDS)
-                run_ids = self._parked.recalled(self._missing_in_line(), now=time.monotonic())
+                run_ids = self._recalled()
                 if run_ids:
                     await self._recall(run_ids)
         finally:
             self._recalling = None
 
-    def _missing_in_line(self) -> int:
-        """How many more could be served soon than wait."""
+    def _recalled(self) -> list[str]:
+        """Of each kind as many as could be served soon beside those who wait; not more in all."""
+        enough = {kind: self._enough_of(kind) for kind in self._kinds}
+        left = self._enough(self._usual_interval(), 0.0, self.demand.waiting)
+        left -= sum(min(kind.waiting, number) for kind, number in enough.items())
+        run_ids: list[str] = []
+        for kind, number in enough.items():
+            wanted = max(min(number - kind.waiting, left), 0)
+            chosen = kind.parked.recalled(wanted, now=time.monotonic())
+            left -= len(chosen)
+            run_ids += chosen
+        return run_ids
+
+    def _enough_of(self, kind: Kind) -> int:
+        intervals = [self._usual_interval(), *map(self._interval_in, kind.scopes)]
+        return self._enough(max(intervals), kind.next_at - time.monotonic(), kind.waiting)
+
+    def _enough(self, interval: float, wait: float, waiting: int) -> int:
+        """How many of those could be served soon who are served at this interval after a wait."""
         if self.held or self.supply.away_seconds or self.health.closed_seconds:
             return 0
-        interval = self._usual_interval()
-        usable = ENOUGH_SECONDS - self.supply.wait_seconds(0)
+        usable = ENOUGH_SECONDS - max(self.supply.wait_seconds(0), wait)
         enough = usable / interval if interval else 2 * self.supply.slots() - self.demand.in_use
-        most = min(self._most_waiting, self.demand.waiting + MOST_RECALLED, self.health.may_go())
-        enough = min(enough, most)
-        return max(math.ceil(enough) - self.demand.waiting, 0)
+        most = min(self._most_waiting, waiting + MOST_RECALLED, self.health.may_go())
+        return max(math.ceil(min(enough, most)), 0)
 
     def _usual_interval(self) -> float:
-        return max(self._interval(), self.supply.interval_seconds)
+        return max(self._cadence.seconds, self.supply.interval_seconds(self._config.rates))
 
-    def _note_grant(self) -> None:
-        now = time.monotonic()
-        if self.demand.waiting > 1 and self._granted_at:
-            # One stall is not how it goes on, and an estimate parks whoever comes next.
-            most = max(USUAL_FACTOR * self._grant_interval, USUAL_SECONDS)
-            sample = min(now - self._granted_at, most)
-            self._grant_interval += 0.05 * (sample - self._grant_interval)
-        self._granted_at = now
+    def _interval_in(self, scope: ScopeUse) -> float:
+        return max(scope.cadence.seconds, self.supply.interval_seconds(scope.rates))
 
     async def aclose(self) -> None:
         """Turn away all that wait and give the slots back."""

@@ -10,17 +10,18 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Protocol
 
 import structlog
 
 from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.gate_kinds import Kind, Kinds, uncounted_until
+from orchestrator.engine.gate_slots import Demand, Slots
+from orchestrator.engine.gate_starts import ALWAYS, Start
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Lease, Rate, SharedLimits
+from orchestrator.ports import Rate, RatedPart, SharedLimits
 
 log = structlog.get_logger(__name__)
 
@@ -32,43 +33,19 @@ CLOSEST = 0.85  # of the usual distance, until what was not used is made up for
 MOST_GIVEN_BACK = 200  # at once
 GIVE_BACK_SECONDS = 0.1  # after the latest reservation, if nothing else is to be said by then
 RUNWAY_SECONDS = 0.1  # reservations in hand reach at least this far while anybody waits
-SHORT_POLL_SECONDS = 0.1  # how often a process that is short of slots asks for more
-SURPLUS_POLL_SECONDS = 0.02  # how often a process above its share says what it no longer holds
 EMPTY_POLL_SECONDS = 0.02  # the least pause after an answer without start times
 SPACED_FROM = 50.0  # requests a second; slower ones may come in bursts
+MOST_KINDS = 4  # so many times as many are named to the shared limits as can get start times
 BURST = 16  # start times asked for at once where requests are not spaced
-UNCOUNTED_SECONDS = 60.0  # at most so long is waited for what left while there was no rate
 IDLE_SECONDS = 60.0  # an API unused for so long has no pump
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0  # between calls while Redis is away
 AWAY_LOG_SECONDS = 30.0
 
 
-@dataclass(slots=True)
-class Demand:
-    """What the queue of this API wants; it writes, the supply reads."""
-
-    in_use: int = 0  # requests in flight
-    peak: int = 0  # most of them since the lease was renewed
-    waiting: int = 0
-    used_at: float = 0.0  # time.monotonic() of the latest permit
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A moment at which one request may leave, and the headroom it was reserved with."""
-
-    at: float  # time.monotonic()
-    headroom: float
-    mark: int = 0  # what it is given back by
-
-    @property
-    def good_until(self) -> float:
-        """The other half of the headroom is for the way to the API."""
-        return self.at + self.headroom / 2
-
-
-ALWAYS = Start(0.0, math.inf)
-"""For APIs without rates."""
+Foresee = Callable[[Callable[[Kind], bool], int], Iterator[Kind]]
+"""The kinds of those who would be served next, one after the other, if only some kinds may come and
+of each kind of a tenant at most so many.
+"""
 
 
 class Pace(Protocol):
@@ -96,20 +73,23 @@ class Supply:
         demand: Demand,
         came: Callable[[], None],
         pace: Pace,
+        kinds: Kinds,
+        foresee: Foresee,
     ) -> None:
         self._pace = pace
+        self._kinds, self._foresee = kinds, foresee
         self._config = config
         self._shared = shared
         self._demand = demand
         self._came = came
-        self._lease: Lease | None = None
-        self._unbroken_since = math.inf  # no other process was given our slots since then
-        self._lease_asked_at = -math.inf
-        self._starts: deque[Start] = deque()
+        self._slots = Slots(
+            config.name, "", limit=config.concurrency, most=config.connections, demand=demand
+        )
         self._next_at = 0.0
-        self._processes, self._elsewhere = 1, 0
+        self._last_at = 0.0  # the latest start time that was reserved
+        self._asked_at = -math.inf
         self._unused: list[Start] = []  # to be given back
-        self._reserved_at = -math.inf
+        self._processes, self._elsewhere = 1, 0
         self._headroom = config.headroom_seconds
         self._missed = 0.0  # the part of the start times that were missed, averaged
         self._wake = asyncio.Event()
@@ -123,16 +103,12 @@ class Supply:
         """Go on with other limits. Start times in hand may be too many for them: give them back."""
         before, self._config = self._config, config
         self._headroom = config.headroom_seconds
+        self._slots.limit, self._slots.most = config.concurrency, config.connections
         if config.rates != before.rates:
-            self._unused += self._starts
-            self._starts.clear()
-            self._next_at = 0.0 if before.rates else self._uncounted_until()
+            self._give_back_all()
+            self._next_at = 0.0 if before.rates else uncounted_until(config.rates)
+            self._last_at = 0.0
         self._wake.set()
-
-    def _uncounted_until(self) -> float:
-        """When what left without being counted is out of every window, as far as that is near."""
-        longest = max((rate.seconds for rate in self._config.rates), default=0.0)
-        return time.monotonic() + min(longest, UNCOUNTED_SECONDS)
 
     # --- what the queue asks ----------------------------------------------------------------------
 
@@ -142,52 +118,52 @@ class Supply:
         Never more than there are connections: a call that waits for one waits here, where its
         own time has not begun.
         """
-        slots, factor = self._leased(), self._pace.slot_factor
+        slots, factor = self._slots.usable(), self._pace.slot_factor
         return slots if factor >= 1.0 else min(slots, max(1, int(slots * factor)))
 
-    def _leased(self) -> float:
-        if self._config.concurrency is None:
-            return self._config.connections
-        lease = self._lease
-        if lease is None or time.monotonic() >= lease.valid_until:
-            return 0
-        most = min(self._config.connections, self._config.concurrency)  # it may have changed
-        return min(lease.allowance, lease.share, most)
+    def still_holds(self, taken_at: float, kind: Kind) -> bool:
+        """Whether slots that were taken then are ours to this day: no lease ever ran out."""
+        return self._slots.still_holds(taken_at) and all(
+            scope.slots.still_holds(taken_at) for scope in kind.scopes
+        )
 
-    def still_holds(self, taken_at: float) -> bool:
-        """Whether a slot that was taken then is ours to this day: the lease never ran out."""
-        if self._config.concurrency is None:
-            return True
-        lease = self._lease
-        held = lease is not None and time.monotonic() < lease.valid_until
-        return held and taken_at >= self._unbroken_since
-
-    def next_start(self) -> Start | None:
+    def next_start(self, kind: Kind) -> Start | None:
         """The earliest start time in hand that is still good; it may be to come."""
-        if not self._config.rates:
+        if not (self._config.rates or kind.is_rated):
             return ALWAYS
-        self._drop_missed()
-        return self._starts[0] if self._starts else None
+        self._drop_missed(kind)
+        return kind.starts[0] if kind.starts else None
 
-    def _drop_missed(self) -> None:
+    def _drop_missed(self, kind: Kind) -> None:
         now = time.monotonic()
-        while self._starts and self._starts[0].good_until < now:
-            self._unused.append(self._starts.popleft())
+        while kind.starts and kind.starts[0].good_until < now:
+            self.lost(kind.starts.popleft())
 
-    def take(self, start: Start) -> None:
+    def lost(self, start: Start) -> None:
+        """Nothing was sent on it, nor will be."""
+        if start.mark:
+            self._unused.append(start)
+
+    def _give_back_all(self) -> None:
+        for kind in self._kinds:
+            for start in kind.starts:
+                self.lost(start)
+            kind.starts.clear()
+
+    def take(self, start: Start, kind: Kind) -> None:
         """Use up what `next_start` answered."""
         if start is not ALWAYS:
-            self._starts.popleft()
+            kind.starts.popleft()
 
-    def give_back(self, start: Start) -> None:
+    def give_back(self, start: Start, kind: Kind) -> None:
         """A start time that was taken and not used: the next may have it, here or elsewhere."""
         if start is ALWAYS:
             return
         if start.good_until < time.monotonic():
-            self._unused.append(start)
+            self.lost(start)
             self._note_missed(1)
         else:
-            self._starts.appendleft(start)
+            kind.starts.appendleft(start)
 
     def late(self, seconds: float) -> None:
         """The event loop was late by so much. Who misses many start times by that asks for more
@@ -196,7 +172,8 @@ class Supply:
         if seconds <= self._headroom / 2:
             return
         now = time.monotonic()
-        self._note_missed(sum(start.good_until < now for start in self._starts))
+        in_hand = (start for kind in self._kinds for start in kind.starts)
+        self._note_missed(sum(start.good_until < now for start in in_hand))
 
     def _note_missed(self, count: int) -> None:
         for _ in range(count):
@@ -219,22 +196,25 @@ class Supply:
         if not ahead:
             return until_next
         ahead = min(ahead * self._processes, ahead + self._elsewhere)
-        at_full_rate = (
-            (ahead - (0 if self._spacing() else rate.amount)) * rate.seconds / rate.amount
-            for rate in self._config.rates
-        )
-        return until_next + max([0.0, *at_full_rate]) / self._pace.rate_factor
+        return until_next + self.seconds_at_full_rate(self._config.rates, ahead)
 
-    @property
-    def interval_seconds(self) -> float:
-        """Between two requests of this process, on average, as the rates and the others allow."""
-        each = max((rate.seconds / rate.amount for rate in self._config.rates), default=0.0)
+    def seconds_at_full_rate(self, rates: Sequence[Rate], calls: int) -> float:
+        """How long so many calls take, as far as rates are concerned."""
+        spaced = bool(self._spacing(rates))
+        each = (
+            (calls - (0 if spaced else rate.amount)) * rate.seconds / rate.amount for rate in rates
+        )
+        return max([0.0, *each]) / self._pace.rate_factor
+
+    def interval_seconds(self, rates: Sequence[Rate]) -> float:
+        """Between two requests of this process, on average, as rates and the others allow."""
+        each = max((rate.seconds / rate.amount for rate in rates), default=0.0)
         return each * self._processes / self._pace.rate_factor
 
     @property
     def reserved(self) -> int:
         """Start times in hand."""
-        return len(self._starts)
+        return sum(len(kind.starts) for kind in self._kinds)
 
     @property
     def away_seconds(self) -> float:
@@ -248,7 +228,7 @@ class Supply:
         if self._pump is None or self._pump.done():
             self._demand.used_at = time.monotonic()
             self._pump = asyncio.create_task(self._run(), name=f"gate-{self._config.name}")
-        elif self._due_at() < self._sleeps_until:
+        elif self._sleeps_until > self._soon() and self._due_at() < self._sleeps_until:
             self._wake.set()
 
     async def aclose(self) -> None:
@@ -258,13 +238,12 @@ class Supply:
             return
         self._wake.set()
         await asyncio.wait([self._pump])  # a call under way ends in bounded time
-        last = 0 if self._config.concurrency is None else self._demand.in_use
+        self._give_back_all()
+        leased = [self._slots, *(scope.slots for scope in self._kinds.leased())]
         with contextlib.suppress(Unavailable):
-            self._unused += self._starts
-            self._starts.clear()
             if self._unused:
-                await self._reserve(0)
-            await self._shared.leave(self._config.name, in_use=last)
+                await self._reserve(0, ())
+            await asyncio.gather(*(slots.leave(self._shared) for slots in leased))
 
     # --- the pump ---------------------------------------------------------------------------------
 
@@ -285,12 +264,15 @@ class Supply:
 
     async def _talk(self) -> None:
         now = time.monotonic()
-        if self._config.concurrency is not None and now >= self._lease_due():
-            await self._renew(self._config.concurrency)
-        self._drop_missed()
-        wanted = self._starts_wanted()
-        if self._unused or (wanted > 0 and now >= self._starts_due()):
-            await self._reserve(wanted)
+        due = [slots for slots, usable in self._all_slots() if slots.due_at(usable) <= now]
+        await asyncio.gather(*(slots.renew(self._shared) for slots in due))
+        for scope in self._kinds.forget_unused():
+            await scope.slots.leave(self._shared)
+        for kind in self._kinds:
+            self._drop_missed(kind)
+        count, kinds = self._starts_wanted()
+        if self._unused or (count and now >= self._starts_due()):
+            await self._reserve(count, kinds)
 
     async def _sleep(self, seconds: float | None = None) -> None:
         """For so long, or else until something is due or the queue makes something due."""
@@ -309,68 +291,68 @@ class Supply:
     def _due_at(self) -> float:
         """When the pump has something to say."""
         due = self._demand.used_at + IDLE_SECONDS + 1.0
-        if self._is_busy():  # perhaps with calls that last longer than that: it is not over yet
+        if self._demand.is_busy:  # perhaps with calls that last longer than that: it is not over
             due = max(due, time.monotonic() + IDLE_SECONDS)
-        if self._config.concurrency is not None:
-            due = min(due, self._lease_due())
-        if self._starts_wanted() > 0:
+        due = min(due, *(slots.due_at(usable) for slots, usable in self._all_slots()))
+        if self._starts_wanted()[0]:
             due = min(due, self._starts_due())
         if self._unused:
-            due = min(due, self._reserved_at + GIVE_BACK_SECONDS)
-        if self._starts and not self._demand.waiting:
-            due = min(due, self._starts[-1].good_until + EARLY_SECONDS)
-        return due
+            due = min(due, self._asked_at + GIVE_BACK_SECONDS)
+        if not self._demand.waiting:
+            in_hand = (kind.starts[-1].good_until for kind in self._kinds if kind.starts)
+            due = min(due, max(in_hand, default=math.inf) + EARLY_SECONDS)
+        return min(due, self._kinds.due_at())
+
+    def _soon(self) -> float:
+        """A pump that wakes before that need not be woken. Where there are no rules it costs
+        little to find out; else it asks for several at once.
+        """
+        return -math.inf if not self._config.rules else time.monotonic() + EMPTY_POLL_SECONDS
 
     def _is_idle(self) -> bool:
-        return not self._is_busy() and time.monotonic() > self._demand.used_at + IDLE_SECONDS
+        idle = not self._demand.is_busy and not self._kinds.leased()
+        return idle and time.monotonic() > self._demand.used_at + IDLE_SECONDS
 
-    def _is_busy(self) -> bool:
-        return bool(self._demand.waiting or self._demand.in_use)
-
-    # --- slots ------------------------------------------------------------------------------------
-
-    async def _renew(self, limit: int) -> None:
-        self._lease_asked_at = time.monotonic()
-        demand = self._demand
-        wanted = max(demand.peak, demand.in_use + demand.waiting)
-        wanted = min(wanted, self._config.connections)  # more would be kept from the others
-        held = max(demand.in_use, int(self._leased()))
-        demand.peak = demand.in_use
-        before = self._lease
-        self._lease = await self._shared.lease(
-            self._config.name, limit=limit, wanted=wanted, held=held
-        )
-        now = time.monotonic()
-        if before is None or now >= before.valid_until:
-            self._unbroken_since = now
-
-    def _lease_due(self) -> float:
-        lease = self._lease
-        if lease is None:
-            return -math.inf
-        if lease.allowance > max(self._demand.in_use, lease.share):
-            return min(lease.review_at, self._lease_asked_at + SURPLUS_POLL_SECONDS)
-        if self._demand.waiting and self._demand.in_use >= self.slots():
-            return min(lease.review_at, self._lease_asked_at + SHORT_POLL_SECONDS)
-        return lease.review_at
+    def _all_slots(self) -> Iterator[tuple[Slots, float]]:
+        """The API's slots and those of its scopes, and how many of them may be filled."""
+        yield self._slots, self.slots()
+        for scope in self._kinds.scopes():
+            if scope.demand.is_busy or scope.slots.is_leased:
+                yield scope.slots, scope.slots.usable()
 
     # --- start times ------------------------------------------------------------------------------
 
-    async def _reserve(self, count: int) -> None:
-        headroom, rates = self._headroom, self._config.rates
-        spacing, unused = self._spacing(headroom), self._unused[:MOST_GIVEN_BACK]
-        self._reserved_at = time.monotonic()
+    async def _reserve(self, count: int, kinds: Sequence[Kind]) -> None:
+        headroom, config = self._headroom, self._config
+        scopes = list(dict.fromkeys(each for kind in kinds for each in kind.scopes if each.rates))
+        places = {scope: place for place, scope in enumerate(scopes)}
+        spacing, unused = self._spacing(config.rates, headroom), self._unused[:MOST_GIVEN_BACK]
+        self._asked_at = time.monotonic()
         got = await self._shared.reserve(
-            self._config.name, rates=rates, count=count, unused=[start.mark for start in unused],
+            config.name, rates=config.rates, count=count, unused=[start.mark for start in unused],
             waiting=self._demand.waiting, headroom_seconds=headroom, spacing_seconds=spacing,
             closest_seconds=spacing * (CLOSEST if self._pace.rate_factor >= 1.0 else 1.0),
+            parts=[
+                RatedPart(
+                    key=scope.scope.key, rates=scope.rates,
+                    spacing_seconds=self._spacing(scope.rates, headroom),
+                )
+                for scope in scopes
+            ],
+            wanted=[[places[each] for each in kind.scopes if each.rates] for kind in kinds]
+            if scopes else None,
         )  # fmt: skip
         del self._unused[: len(unused)]
-        starts = map(Start, got.starts, repeat(headroom), got.marks)
-        if rates != self._config.rates:  # changed in between: see `reconfigure`
-            self._unused.extend(starts)
+        starts = list(map(Start, got.starts, repeat(headroom), got.marks))
+        if (config.rates, config.rules) != (self._config.rates, self._config.rules):
+            for start in starts:  # changed in between: see `reconfigure`
+                self.lost(start)
             return
-        self._starts.extend(starts)
+        for start, place in zip(starts, got.given, strict=True):
+            kinds[place].starts.append(start)
+            self._last_at = max(self._last_at, start.at)
+        for scope, next_at in zip(scopes, got.parts_next_at, strict=True):
+            scope.next_at = next_at
         self._processes, self._elsewhere = got.processes, got.waiting_elsewhere
         if count == 0:
             return
@@ -378,27 +360,61 @@ class Supply:
         if not got.starts:
             self._next_at = max(self._next_at, time.monotonic() + EMPTY_POLL_SECONDS)
 
-    def _starts_wanted(self) -> int:
-        """How many start times to ask for, given what is in hand; few calls rather than many."""
-        if not self._config.rates:
-            return 0
-        spacing = self._spacing()
+    def _starts_wanted(self) -> tuple[int, list[Kind]]:
+        """How many start times to ask for, given what is in hand, and who might get them: where
+        there are rules, more than can. Few calls rather than many.
+        """
+        spacing = self._spacing(self._config.rates)
         burst = math.ceil(RUNWAY_SECONDS / spacing) + 1 if spacing else BURST
-        wanted = int(min(self._demand.waiting, 2 * burst, self.slots(), self._pace.may_go()))
-        missing = wanted - len(self._starts)
-        return min(missing, burst) if 2 * missing >= wanted else 0
+        most = int(min(self._demand.waiting, 2 * burst, self.slots(), self._pace.may_go()))
+        if self._config.rules:
+            in_hand, kinds = self._missing(most)
+        elif self._config.rates:
+            plain = self._kinds.plain
+            in_hand, kinds = len(plain.starts), [plain] * (most - len(plain.starts))
+        else:
+            return 0, []
+        missing = min(most - in_hand, len(kinds))
+        wanted = min(most, in_hand + len(kinds))
+        return (min(missing, burst), kinds) if missing > 0 and 2 * missing >= wanted else (0, [])
+
+    def _missing(self, most: int) -> tuple[int, list[Kind]]:
+        """How many of those who come next have a start time in hand, and the kinds of the others:
+        of each kind at most so many, lest one whose limits let few of them go hides the others.
+        """
+        now, in_hand = time.monotonic(), 0
+        starts = {kind: len(kind.starts) for kind in self._kinds}
+        room = {scope: scope.slots.usable() for scope in self._kinds.scopes()}
+        missing: list[Kind] = []
+
+        def may_come(kind: Kind) -> bool:
+            rated = self._config.rates or kind.is_rated
+            return bool(rated) and kind.next_at <= now
+
+        for kind in self._foresee(may_come, most):
+            if len(missing) >= MOST_KINDS * most:
+                break
+            if not all(room[scope] > 0 for scope in kind.scopes):
+                continue
+            for scope in kind.scopes:
+                room[scope] -= 1
+            if starts[kind] > 0:
+                starts[kind] -= 1
+                in_hand += 1
+            else:
+                missing.append(kind)
+        return in_hand, missing
 
     def _starts_due(self) -> float:
         """When to ask for start times: not in vain, and not before those in hand run short."""
-        if not self._starts:
-            return self._next_at
-        return max(self._next_at, self._starts[-1].at - RUNWAY_SECONDS)
+        due = max(self._next_at, self._last_at - RUNWAY_SECONDS)
+        return max(due, self._asked_at + EMPTY_POLL_SECONDS) if self._config.rules else due
 
-    def _spacing(self, headroom: float | None = None) -> float:
+    def _spacing(self, rates: Sequence[Rate], headroom: float | None = None) -> float:
         """Between two start times. Below the full rate also slow ones are spaced, by the window
         that is used up first: an amount that changes would lose the memory of what was let out.
         """
-        rates, headroom = self._config.rates, headroom or self._config.headroom_seconds
+        headroom = headroom or self._config.headroom_seconds
         factor = self._pace.rate_factor
         if not rates or factor >= 1.0:
             return spacing_seconds(rates, headroom)

@@ -147,21 +147,34 @@ class Lease:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RatedPart:
+    """Rates of a part of an API's calls, which hold beside those of the API."""
+
+    key: str  # names the part, whatever its rates are
+    rates: tuple[Rate, ...]
+    spacing_seconds: float = 0.0  # between two of its start times
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Reservation:
     """Moments at which requests may leave, counted against every other process's."""
 
     starts: tuple[float, ...]  # time.monotonic(), ascending; as many as could be had soon
-    marks: tuple[int, ...]  # what names each of them when it is given back
+    marks: tuple[int, ...]  # what names each of them when it is given back; 0: it cannot be
+    given: tuple[int, ...]  # to which of those that were wanted, one for each start
     next_at: float  # time.monotonic(); asking for more before is in vain
     processes: int  # that want this API now, this one included
     waiting_elsewhere: int  # requests that wait in the other processes
+    parts_next_at: tuple[float, ...] = ()  # as `next_at`, for each of the parts
 
 
 class SharedLimits(Protocol):
     """Limits of APIs as all processes agree on them. Every method raises Unavailable."""
 
-    async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
-        """Renew and resize this process's part of `limit` slots.
+    async def lease(
+        self, api: str, *, limit: int, wanted: int, held: int, scope: str = ""
+    ) -> Lease:
+        """Renew and resize this process's part of `limit` slots: of the API, or of a part of it.
 
         `wanted` slots would be filled at once. `held` are those that are filled, or may be before
         the answer is here. The allowance is at least `held`; all allowances together never exceed
@@ -179,16 +192,23 @@ class SharedLimits(Protocol):
         spacing_seconds: float,
         closest_seconds: float,
         unused: Sequence[int] = (),
+        parts: Sequence[RatedPart] = (),
+        wanted: Sequence[Sequence[int]] | None = None,
     ) -> Reservation:
         """Reserve up to `count` start times, none of them far ahead, `spacing_seconds` apart.
 
+        `wanted` says for each call under which of the `parts` it is; None: under none. One gets a
+        start time when all of its parts and the API have one, or else counts nowhere; those that
+        come after one whose parts have none are not kept waiting for it. A part hands out no start
+        time that would keep the API's own ones waiting for longer than a moment.
+
         A request that arrives at the API at most `headroom_seconds` after its start time breaks
         no rate. `unused` are marks of start times on which nothing was sent, nor will be: they
-        count no more. While less was sent than the rates allow, start times are only
-        `closest_seconds` apart. May be repeated with the same marks.
+        count no more, but in the parts that they were under. While less was sent than the rates
+        allow, start times are only `closest_seconds` apart. May be repeated with the same marks.
         """
 
-    async def leave(self, api: str, *, in_use: int = 0) -> None:
+    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
         """Give this process's slots back; those in use run out by themselves."""
 
 

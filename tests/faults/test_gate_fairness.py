@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
+from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.rates import parse_rates
@@ -34,6 +35,7 @@ class Story:
     came_at: float
     left_at: float = 0.0
     told: int = 0  # how often it was told to come back
+    operation: str = ""
 
     @property
     def waited(self) -> float:
@@ -46,6 +48,7 @@ class Crowd:
 
     loop: VirtualLoop
     gates: list[SharedGate] = field(default_factory=list)
+    book: ApiBook = field(default_factory=ApiBook)
     stories: list[Story] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     parked: dict[str, asyncio.Event] = field(default_factory=dict)  # by run id
@@ -56,8 +59,12 @@ class Crowd:
             visit = Visit(api="api", run_id=f"{tenant}-{len(self.tasks)}", tenant=tenant, **more)
             self.tasks.append(asyncio.ensure_future(self._one(gate, visit)))
 
+    def turn_to(self, **config: Any) -> None:
+        """Another configuration, in all processes at once."""
+        self.book.take({"api": replace(self.book.now("api"), **config)})
+
     async def _one(self, gate: SharedGate, visit: Visit) -> None:
-        story = Story(visit.tenant, self.loop.time())
+        story = Story(visit.tenant, self.loop.time(), operation=visit.operation)
         self.stories.append(story)
         while True:
             try:
@@ -97,10 +104,10 @@ def played(
     async def whole() -> list[Story]:
         api = ApiConfig(name="api", **{"rates": parse_rates(f"{RATE}/second"), **config})
         server = LimitServer(lambda: 1e6 + loop.time())
-        crowd = Crowd(loop)
+        crowd = Crowd(loop, book=ApiBook({"api": api}))
         crowd.gates = [
             SharedGate(
-                MemoryLimits(server, holder_id=str(number), monotonic=loop.time), {"api": api},
+                MemoryLimits(server, holder_id=str(number), monotonic=loop.time), crowd.book,
                 recall=crowd.recall,
             )
             for number in range(processes)

@@ -21,11 +21,12 @@ from orchestrator.coordination.limits import (
     TURN_SECONDS,
 )
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Lease, Rate, Reservation
+from orchestrator.ports import Lease, Rate, RatedPart, Reservation
 
 _PRESENT = 2_000_000  # a process that asked within two seconds counts as waiting
 _LARGEST = 1_000_000  # no process asks for more headroom than a second
 _FAR = 10_000_000
+_AHEAD = 50_000  # so far a part may hold up the API's own start times
 _KEPT = 10_000  # moments, for rates that are added later
 _KEPT_FOR = 86_400_000_000  # at least a day
 
@@ -40,13 +41,18 @@ class _Generation:
 
 
 @dataclass(kw_only=True, slots=True)
+class _Right:
+    slots: int = 0
+    expires: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
 class _Known:
     """What a process remembers of an API; generation 0: none."""
 
     generation: int = 0
     distrust: bool = False
-    rightful: int = 0
-    expires: int = 0
+    rights: dict[str, _Right] = field(default_factory=dict)  # by scope
 
 
 @dataclass(kw_only=True, slots=True)
@@ -64,12 +70,9 @@ class _Waiter:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Api:
-    """All that the server knows of one API."""
+class _Book:
+    """What was let in, and which rates are in force."""
 
-    generation: _Generation
-    holders: dict[str, _Holder] = field(default_factory=dict)
-    waiters: dict[str, _Waiter] = field(default_factory=dict)
     latest: list[int] = field(default_factory=list)
     """Until when the last requests may arrive, ascending."""
     expires: int = 0  # of `latest`
@@ -79,6 +82,17 @@ class _Api:
     lost: int = 0  # the newest that the list lost
     rates: dict[tuple[int, int], int] = field(default_factory=dict)
     """By rate (amount, window): until when it is in force."""
+    log_expires: float = math.inf  # of the rest
+
+
+@dataclass(kw_only=True, slots=True)
+class _Api:
+    """All that the server knows of one API."""
+
+    generation: _Generation
+    holders: dict[str, dict[str, _Holder]] = field(default_factory=dict)  # by scope
+    waiters: dict[str, _Waiter] = field(default_factory=dict)
+    books: dict[str, _Book] = field(default_factory=dict)  # by part; "": of the whole API
 
 
 class LimitServer:
@@ -114,12 +128,13 @@ class LimitServer:
         """A new one."""
         return _Generation(id=next(self._new_ids), born=now, wiped=wiped)
 
-    def leave(self, name: str, holder: str) -> None:
+    def leave(self, name: str, scope: str, holder: str) -> None:
         """Forget a holder."""
         found = self._apis.get(name)
         if found is not None:
-            found.holders.pop(holder, None)
-            found.waiters.pop(holder, None)
+            found.holders.get(scope, {}).pop(holder, None)
+            if not scope:
+                found.waiters.pop(holder, None)
 
 
 class MemoryLimits:
@@ -132,14 +147,19 @@ class MemoryLimits:
         self._clock = ServerClock()
         self._known: dict[str, _Known] = {}
 
-    async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
+    async def lease(
+        self, api: str, *, limit: int, wanted: int, held: int, scope: str = ""
+    ) -> Lease:
         """See SharedLimits."""
-        return self._lease(api, limit=limit, wanted=wanted, held=held, told=limit)
+        return self._lease(api, scope, limit=limit, wanted=wanted, held=held, told=limit)
 
-    def _lease(self, api: str, *, limit: int, wanted: int, held: int, told: int) -> Lease:
+    def _lease(
+        self, api: str, scope: str, *, limit: int, wanted: int, held: int, told: int
+    ) -> Lease:
         """`told`: the limit for the others; 0: it is leaving."""
         found, now, sent = self._call(api)
-        others, taken, limit = _others(found, self._holder, limit, now)
+        holders = found.holders.setdefault(scope, {})
+        others, taken, limit = _others(holders, self._holder, limit, now)
         share, turns = _fair_share(
             [*others, (wanted, self._holder)], self._holder, limit=limit, now=now
         )
@@ -149,13 +169,13 @@ class MemoryLimits:
         allowance = max(held, min(share, left))
         generation = found.generation
         settle = TTL_SECONDS if generation.wiped else SETTLE_SECONDS
-        known = self._known[api]
+        right = self._known[api].rights.setdefault(scope, _Right())
         if now < generation.born + _us(settle):
             # Others may hold what nobody has told us yet, and what it holds beyond its right.
-            allowance, share = held, min(held, known.rightful) if now < known.expires else 0
-        known.rightful = max(min(allowance, share), 0)
-        known.expires = now + _us(TTL_SECONDS)
-        found.holders[self._holder] = _Holder(
+            allowance, share = held, min(held, right.slots) if now < right.expires else 0
+        right.slots = max(min(allowance, share), 0)
+        right.expires = now + _us(TTL_SECONDS)
+        holders[self._holder] = _Holder(
             allowance=allowance, wanted=wanted, expires=now + _us(TTL_SECONDS), limit=told
         )
         turn = _us(TURN_SECONDS)
@@ -176,39 +196,50 @@ class MemoryLimits:
         spacing_seconds: float,
         closest_seconds: float,
         unused: Sequence[int] = (),
+        parts: Sequence[RatedPart] = (),
+        wanted: Sequence[Sequence[int]] | None = None,
     ) -> Reservation:
         """See SharedLimits."""
         known = self._known.setdefault(api, _Known()).generation
         found, now, _ = self._call(api)
-        asking = _Reserving(
-            api=found, own=[(rate.amount, _us(rate.seconds)) for rate in rates], now=now,
-            headroom=_us(headroom_seconds), spacing=_us(spacing_seconds),
-            closest=_us(closest_seconds),
-        )  # fmt: skip
-        asking.read_log()
-        if found.last > now + asking.horizon + _FAR:
-            # Nothing is reserved that far ahead: the server's clock went back. Begin anew.
-            found.latest.clear()
-            found.last = found.lost = found.last_start = found.even = 0
-            found.generation = self._server.generation(now, wiped=True)
-            self._known[api].generation = found.generation.id
+        limits = [
+            (rates, spacing_seconds, closest_seconds),
+            *((part.rates, part.spacing_seconds, part.spacing_seconds) for part in parts),
+        ]
+        keys = ["", *(part.key for part in parts)]
+        asking = _Reserving(now=now, headroom=_us(headroom_seconds), generation=found.generation)
+        asking.books = [
+            asking.opened(found, key, *book) for key, book in zip(keys, limits, strict=True)
+        ]
+        for book in asking.books:
+            if book.kept.last > now + asking.horizon + _FAR:
+                # Nothing is reserved that far ahead: the server's clock went back. Begin anew.
+                book.kept.latest.clear()
+                book.kept.last = book.kept.lost = book.kept.last_start = book.kept.even = 0
+                asking.generation = found.generation = self._server.generation(now, wiped=True)
+                self._known[api].generation = found.generation.id
         if found.generation.id == known:
-            asking.take_back(unused)
-        processes, elsewhere, wanted = _crowd(found, self._holder, waiting, now)
-        starts, next_at = asking.starts(math.ceil(count / processes), wanted=wanted)
+            asking.books[0].take_back(unused)
+        processes, elsewhere, asking.was_wanted = _crowd(found, self._holder, waiting, now)
+        asking.books[0].begin()
+        asking.give(wanted or [[]] * count, math.ceil(count / processes))
+        next_of_parts = [book.next_at(asking.reach) for book in asking.books[1:]]
+        for book in asking.books:
+            book.close()
         return Reservation(
-            starts=tuple(self._own(start) for start, _ in starts),
-            marks=tuple(mark for _, mark in starts), next_at=self._own(next_at),
-            processes=processes, waiting_elsewhere=elsewhere,
+            starts=tuple(self._own(start) for start in asking.starts), given=tuple(asking.given),
+            marks=tuple(asking.marks),
+            next_at=self._own(asking.next_at), processes=processes, waiting_elsewhere=elsewhere,
+            parts_next_at=tuple(self._own(each) for each in next_of_parts),
         )  # fmt: skip
 
-    async def leave(self, api: str, *, in_use: int = 0) -> None:
+    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
         """See SharedLimits."""
         if in_use:
-            self._lease(api, limit=in_use, wanted=in_use, held=in_use, told=0)
+            self._lease(api, scope, limit=in_use, wanted=in_use, held=in_use, told=0)
             return
         self._check()
-        self._server.leave(api, self._holder)
+        self._server.leave(api, scope, self._holder)
 
     def _call(self, api: str) -> tuple[_Api, int, float]:
         """What the server knows, its time (microseconds) and ours; once more after a jump."""
@@ -238,15 +269,17 @@ class MemoryLimits:
 # --- slots ----------------------------------------------------------------------------------------
 
 
-def _others(api: _Api, holder: str, limit: int, now: int) -> tuple[list[tuple[int, str]], int, int]:
+def _others(
+    holders: dict[str, _Holder], holder: str, limit: int, now: int
+) -> tuple[list[tuple[int, str]], int, int]:
     """Demands (wanted, holder) of all others that live, the sum of their allowances, and the limit.
 
     While a change of it has not reached all holders, the lowest of theirs holds for all.
     """
-    for name in [name for name, each in api.holders.items() if each.expires <= now]:
+    for name in [name for name, each in holders.items() if each.expires <= now]:
         if name != holder:
-            del api.holders[name]
-    others = {name: each for name, each in api.holders.items() if name != holder}
+            del holders[name]
+    others = {name: each for name, each in holders.items() if name != holder}
     demands = [(each.wanted, name) for name, each in others.items()]
     taken = sum(each.allowance for each in others.values())
     return demands, taken, min([limit, *(each.limit for each in others.values() if each.limit)])
@@ -280,105 +313,187 @@ def _fair_share(
 
 
 @dataclass(kw_only=True, slots=True)
-class _Reserving:
-    """One reservation; all in microseconds."""
+class _OpenBook:
+    """A book during one reservation; all in microseconds."""
 
-    api: _Api
+    kept: _Book
     own: list[tuple[int, int]]  # (amount, window)
-    now: int
-    headroom: int
     spacing: int
     closest: int
-    horizon: int = round(HORIZON_SECONDS * 1_000_000)
+    is_part: bool
+    asking: _Reserving
     theirs: list[tuple[int, int]] = field(default_factory=list)  # others that are in force
     theirs_until: int = 0
+    last_start: int = 0  # of a part, as far as it is known
 
     def read_log(self) -> None:
         """Learn which rates are in force, and what has been forgotten."""
-        api, now = self.api, self.now
-        for rate, until in list(api.rates.items()):
+        kept, now = self.kept, self.asking.now
+        if kept.log_expires <= now:
+            kept.last = kept.lost = 0
+            kept.rates.clear()
+        for rate, until in list(kept.rates.items()):
             if until + rate[1] <= now or until > now + _PRESENT:
-                del api.rates[rate]
+                del kept.rates[rate]
             elif until > now and rate not in self.own:
                 self.theirs.append(rate)
                 self.theirs_until = max(self.theirs_until, until)
-        api.rates.update(dict.fromkeys(self.own, now + _PRESENT))
-        if api.latest and api.expires <= now:
-            api.latest.clear()
-        if not api.latest:
-            api.lost = max(api.lost, api.last)
+        kept.rates.update(dict.fromkeys(self.own, now + _PRESENT))
+        if kept.latest and kept.expires <= now:
+            kept.latest.clear()
+        if not kept.latest:
+            kept.lost = max(kept.lost, kept.last)
+        self.last_start = max(kept.last - self.asking.headroom, 0)
 
     def take_back(self, marks: Sequence[int]) -> None:
         """Nothing was sent on these."""
-        latest = self.api.latest
+        latest = self.kept.latest
         for mark in marks:
             if mark in latest:
                 latest.remove(mark)
-                self.api.even = max(self.api.even - self.spacing, 0)
+                self.kept.even = max(self.kept.even - self.spacing, 0)
                 if not latest:
-                    self.api.last = self.api.lost
+                    self.kept.last = self.kept.lost
 
-    def starts(self, most: int, *, wanted: bool) -> tuple[list[tuple[int, int]], int]:
-        """Start times within the horizon with their marks, and when to ask for more. `wanted`:
-        somebody waited before; if not, there is nothing to make up for.
-        """
-        api, starts, next_at = self.api, list[tuple[int, int]](), 0
-        shortest = min((window for _, window in self.own), default=0)
-        if not wanted or self.closest == self.spacing:
-            api.even = max(api.last_start + self.spacing, self._allowed())
-        for _ in range(most):
-            own, start = self._earliest()
-            if start > self.now + self.horizon:
-                next_at = start - self.horizon
-                if self.theirs:
-                    next_at = min(next_at, max(own - self.horizon, self.theirs_until))
-                break
-            api.last = max(api.last + 1, start + self.headroom)
-            api.last_start = max(api.last_start, start)
-            api.even = max(api.even, start - shortest if wanted else start) + self.spacing
-            wanted = True
-            api.latest.append(api.last)
-            starts.append((start, api.last))
-        self._forget()
-        return starts, next_at
+    def begin(self) -> None:
+        """If nobody waited before, there is nothing to make up for."""
+        if not self.asking.was_wanted or self.closest == self.spacing:
+            self.kept.even = max(self.kept.last_start + self.spacing, self._allowed())
 
-    def _forget(self) -> None:
-        api = self.api
-        most = max([_KEPT, *(amount for amount, _ in api.rates)])
-        if len(api.latest) > most:
-            api.lost = api.latest[-most - 1]
-            del api.latest[:-most]
-        longest = max([_KEPT_FOR, *(window for _, window in api.rates)])
-        api.expires = self.now + longest + self.horizon + self.headroom + 1_000_000
-
-    def _nth_last(self, amount: int) -> int | None:
-        """The newest of those that must lie a full window back."""
-        if amount <= len(self.api.latest):
-            return self.api.latest[-amount]
-        return self.api.lost or None
-
-    def _earliest(self) -> tuple[int, int]:
+    def earliest(self) -> tuple[int, int]:
         """As its own rates have it, and as all have it."""
-        own = self._allowed()
+        own, kept = self._allowed(), self.kept
         if self.spacing > 0:
-            last = self.api.last_start
-            own = max(own, last + self.closest, min(self.api.even, last + self.spacing))
+            last = kept.last_start
+            if self.is_part:
+                last = self.last_start
+            own = max(own, last + self.closest, min(kept.even, last + self.spacing))
         return own, self._after(own, self.theirs)
 
     def _allowed(self) -> int:
-        start = max(self.now, self.api.generation.born + _us(SETTLE_SECONDS))
+        asking = self.asking
+        start = max(asking.now, asking.generation.born + _us(SETTLE_SECONDS))
         return self._after(start, self.own)
 
+    def next_at(self, ahead: int) -> int:
+        """Before that it has nothing to give."""
+        own, start = self.earliest()
+        if not self.theirs:
+            return start - ahead
+        return min(start - ahead, max(own - ahead, self.theirs_until))
+
+    def record(self, start: int) -> None:
+        """Let a request in."""
+        kept, asking = self.kept, self.asking
+        kept.last = max(kept.last + 1, start + asking.headroom)
+        kept.latest.append(kept.last)
+        if self.is_part:
+            self.last_start = max(self.last_start, start)
+            return
+        kept.last_start = max(kept.last_start, start)
+        shortest = min((window for _, window in self.own), default=math.inf)
+        kept.even = max(kept.even, _whole(start - shortest if asking.was_wanted else start))
+        kept.even += self.spacing
+        asking.was_wanted = True
+
+    def close(self) -> None:
+        """Forget what no rate needs."""
+        kept, asking = self.kept, self.asking
+        most = max([1 if self.is_part else _KEPT, *(amount for amount, _ in kept.rates)])
+        if len(kept.latest) > most:
+            kept.lost = kept.latest[-most - 1]
+            del kept.latest[:-most]
+        longest = max([0 if self.is_part else _KEPT_FOR, *(window for _, window in kept.rates)])
+        kept.expires = asking.now + longest + asking.horizon + asking.headroom + 1_000_000
+        kept.log_expires = kept.expires + _LARGEST if self.is_part else math.inf
+
+    def _nth_last(self, amount: int) -> int | None:
+        """The newest of those that must lie a full window back."""
+        if amount <= len(self.kept.latest):
+            return self.kept.latest[-amount]
+        return self.kept.lost or None
+
     def _after(self, start: int, rates: list[tuple[int, int]]) -> int:
-        generation = self.api.generation
+        generation = self.asking.generation
         for amount, window in rates:
             nth = self._nth_last(amount)
             if nth is not None:
                 start = max(start, nth + window + 1)
             if generation.wiped:
-                forgotten = generation.born + self.horizon + _LARGEST
+                forgotten = generation.born + self.asking.horizon + _LARGEST
                 start = max(start, forgotten + window + 1)
         return start
+
+
+@dataclass(kw_only=True, slots=True)
+class _Reserving:
+    """One reservation; all in microseconds."""
+
+    now: int
+    headroom: int
+    generation: _Generation
+    horizon: int = round(HORIZON_SECONDS * 1_000_000)
+    books: list[_OpenBook] = field(default_factory=list)  # of the API, and of the parts
+    starts: list[int] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    was_wanted: bool = False  # somebody waited before
+    next_at: int = 0
+    reach: int = 0  # so long before a part has start times asking for them is not in vain
+
+    def opened(
+        self, api: _Api, key: str, rates: Sequence[Rate], spacing_seconds: float,
+        closest_seconds: float,
+    ) -> _OpenBook:  # fmt: skip
+        """A book of the API, read."""
+        own = [(rate.amount, _us(rate.seconds)) for rate in rates]
+        book = _OpenBook(
+            kept=api.books.setdefault(key, _Book()), own=own, spacing=_us(spacing_seconds),
+            closest=_us(closest_seconds), is_part=bool(key), asking=self,
+        )  # fmt: skip
+        book.read_log()
+        return book
+
+    @property
+    def is_rated(self) -> bool:
+        """Whether the API as a whole has a rate."""
+        return bool(self.books[0].own or self.books[0].theirs)
+
+    @property
+    def ahead(self) -> int:
+        """So far a part may hold up the API's own start times."""
+        return _AHEAD if self.is_rated else self.horizon
+
+    def give(self, wanted: Sequence[Sequence[int]], most: int) -> None:
+        """Start times within the horizon to those that can have one."""
+        whole = self.books[0]
+        pending = list(enumerate(wanted))
+        while len(self.starts) < most:
+            _, start = whole.earliest()
+            if start > self.now + self.horizon:
+                self.next_at = whole.next_at(self.horizon)
+                break
+            if not self._give_first(start, pending):
+                break
+        self.reach = self.ahead
+        if self.is_rated:
+            self.reach = min(max(self.ahead, whole.earliest()[1] - self.now), self.horizon)
+
+    def _give_first(self, start: int, pending: list[tuple[int, Sequence[int]]]) -> bool:
+        """To the first that does not keep the API's start times waiting."""
+        whole, *parts = self.books
+        for place, (number, under) in enumerate(pending):
+            books = [parts[each] for each in under]
+            own = max([start, *(book.earliest()[1] for book in books)])
+            if own <= max(start, self.now + self.ahead):
+                for book in [whole, *books] if self.is_rated else books:
+                    book.record(own)
+                self.starts.append(own)
+                self.given.append(number)
+                self.marks.append(whole.kept.last if self.is_rated else 0)
+                del pending[place]
+                return True
+        return False
 
 
 def _crowd(api: _Api, holder: str, waiting: int, now: int) -> tuple[int, int, bool]:
@@ -391,6 +506,11 @@ def _crowd(api: _Api, holder: str, waiting: int, now: int) -> tuple[int, int, bo
     before = any(each.waiting for each in api.waiters.values())
     api.waiters[holder] = _Waiter(waiting=waiting, expires=now + _PRESENT)
     return 1 + len(others), sum(others), before
+
+
+def _whole(moment: float) -> int:
+    """Minus infinity, where there is no window, is before everything."""
+    return 0 if moment == -math.inf else int(moment)
 
 
 def _us(seconds: float) -> int:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.engine.gate import SharedGate
+from orchestrator.engine.gate_kinds import Kind
 from orchestrator.engine.gate_queue import QueuePermit
-from orchestrator.engine.gate_supply import ALWAYS, Start, Supply
+from orchestrator.engine.gate_starts import ALWAYS, Start
+from orchestrator.engine.gate_supply import Supply
 from orchestrator.ports import Seen, Visit
 from tests.faults.mutants.patching import replaced, strike
 from tests.faults.mutants.planting import World, planted
@@ -52,7 +54,7 @@ def share_of_the_slots_ignored() -> Iterator[None]:
 def reserved_times_ignored() -> Iterator[None]:
     """Each process lets requests go as they come, whatever the rate."""
 
-    def next_start(_: Supply) -> Start:
+    def next_start(_: Supply, __: Kind) -> Start:
         strike()
         return ALWAYS
 

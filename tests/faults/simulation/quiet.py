@@ -15,11 +15,20 @@ from typing import Any, NoReturn
 import structlog
 
 from orchestrator.crashpoints import Crash
-from orchestrator.engine import gate_health, gate_queue, gate_supply
+from orchestrator.engine import (
+    gate_cadence,
+    gate_health,
+    gate_kinds,
+    gate_queue,
+    gate_slots,
+    gate_supply,
+)
 from orchestrator.errors import Unavailable
 
 PLANNED = (Crash, Unavailable)
-_GATE: tuple[Any, ...] = (gate_health, gate_queue, gate_supply)
+_GATE: tuple[Any, ...] = (
+    gate_cadence, gate_health, gate_kinds, gate_queue, gate_slots, gate_supply,
+)  # fmt: skip
 _BEGAN = 1_700_000_000.0  # UNIX time at which every simulation begins
 
 

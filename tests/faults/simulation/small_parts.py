@@ -10,6 +10,7 @@ from orchestrator.ports import (
     Hint,
     Lease,
     Rate,
+    RatedPart,
     Reservation,
     SharedHealth,
     SharedLimits,
@@ -53,27 +54,31 @@ class LimitLink:
     def __init__(self, limits: SharedLimits, broker: BrokerLink) -> None:
         self._limits, self._broker = limits, broker
 
-    async def lease(self, api: str, *, limit: int, wanted: int, held: int) -> Lease:
+    async def lease(
+        self, api: str, *, limit: int, wanted: int, held: int, scope: str = ""
+    ) -> Lease:
         """See SharedLimits."""
         await self._broker.arrive()
-        return await self._limits.lease(api, limit=limit, wanted=wanted, held=held)
+        return await self._limits.lease(api, limit=limit, wanted=wanted, held=held, scope=scope)
 
     async def reserve(
         self, api: str, *, rates: Sequence[Rate], count: int, waiting: int,
         headroom_seconds: float, spacing_seconds: float, closest_seconds: float,
-        unused: Sequence[int] = (),
+        unused: Sequence[int] = (), parts: Sequence[RatedPart] = (),
+        wanted: Sequence[Sequence[int]] | None = None,
     ) -> Reservation:  # fmt: skip
         """See SharedLimits."""
         await self._broker.arrive()
         return await self._limits.reserve(
             api, rates=rates, count=count, waiting=waiting, headroom_seconds=headroom_seconds,
             spacing_seconds=spacing_seconds, closest_seconds=closest_seconds, unused=unused,
+            parts=parts, wanted=wanted,
         )  # fmt: skip
 
-    async def leave(self, api: str, *, in_use: int = 0) -> None:
+    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
         """See SharedLimits."""
         await self._broker.arrive()
-        await self._limits.leave(api, in_use=in_use)
+        await self._limits.leave(api, in_use=in_use, scope=scope)
 
 
 class HealthLink:

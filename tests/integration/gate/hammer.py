@@ -10,45 +10,51 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import uvloop
 
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import RedisLimits
-from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.apis import ApiFile
 from orchestrator.engine.gate import SharedGate
-from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import GateBusy, Visit
-
-VISIT = Visit(api="api")
 
 
 async def hammer(
     *,
     url: str,
     holder: str,
-    recorder: int,
+    recorder: int = 0,
+    recorders: Mapping[str, int] | None = None,
     seconds: float,
     runs: int,
     rate: str | None = None,
     concurrency: int | None = None,
     call_seconds: float = 0.01,
     stall_seconds: float = 0.0,
+    rules: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """`runs` tasks call over and over for `seconds`; each call takes `call_seconds` at the API."""
-    config = ApiConfig(name="api", rates=parse_rates(rate), concurrency=concurrency)
+    """`runs` tasks call over and over for `seconds`; each call takes `call_seconds` at the API.
+
+    `recorders`: one for each tenant, which take turns among the tasks; `rules` as in a file.
+    """
+    tenants = list((recorders or {"default": recorder}).items())
+    data = {"rate": rate, "concurrency": concurrency, "rules": dict(rules or {})}
+    config = ApiFile(name="api", data=data).config()
     gate = SharedGate(RedisLimits(connect(url), holder_id=holder), {"api": config})
     counts = {"calls": 0, "busy": 0}
     end = time.monotonic() + seconds
     waits: list[float] = []
 
-    async def run() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", recorder)
+    async def run(tenant: str, port: int) -> None:
+        visit = Visit(api="api", tenant=tenant)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (left := end - time.monotonic()) > 0:
             begun = time.monotonic()
             try:
-                permit = await gate.enter(VISIT, patience_seconds=max(left, 0.01))
+                permit = await gate.enter(visit, patience_seconds=max(left, 0.01))
             except GateBusy:
                 counts["busy"] += 1
                 await asyncio.sleep(0.5)
@@ -71,7 +77,7 @@ async def hammer(
 
     stalling = asyncio.create_task(stall())
     cpu = time.process_time()
-    await asyncio.gather(*(run() for _ in range(runs)))
+    await asyncio.gather(*(run(*tenants[n % len(tenants)]) for n in range(runs)))
     stalling.cancel()
     state = {
         "headroom": gate._queue("api").supply._headroom, "cpu": time.process_time() - cpu,

@@ -108,3 +108,19 @@ def test_a_process_that_stalls_sends_nothing_late(valkey_url: str, tmp_path: Pat
         events = recorder.end()
     assert most_in_a_window(events, 1.0) <= RATE
     assert stalled["calls"] > 50  # more headroom, less rate, but it is not starved
+
+
+def test_two_processes_exceed_no_rule_of_any_tenant(valkey_url: str, tmp_path: Path) -> None:
+    rules = {"each": {"per": "tenant", "rate": "40/second", "concurrency": 5}}
+    more = {"rate": f"{RATE}/second", "rules": rules, "call_seconds": 0.05, "seconds": 5}
+    with recording(tmp_path / "acme") as acme, recording(tmp_path / "beta") as beta:
+        recorders = {"acme": acme.port, "beta": beta.port}
+        tasks = [task(valkey_url, 0, n, recorders=recorders, **more) for n in range(2)]
+        with hammering(*tasks) as processes:
+            for process in processes:
+                result(process)
+        seen = [acme.end(), beta.end()]
+    for events in seen:
+        assert most_in_a_window(events, 1.0) <= 40
+        assert most_in_flight(events) <= 5
+        assert rate(events) >= 0.7 * 40  # 0.9 on a machine that does nothing else

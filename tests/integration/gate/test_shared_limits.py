@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.asyncio import Redis
 
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS, RedisLimits
@@ -25,94 +22,14 @@ from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Reservation, SharedLimits
 from tests.faults.memory.limits import LimitServer, MemoryLimits
-from tests.integration.gate.virtual_time import VirtualLimits, set_clock
-
-SECOND = 1_000_000
-BEGIN = 1_000 * SECOND
-RATE = "10/second"
-
-
-class Server(Protocol):
-    """What all processes share; all times are whole microseconds."""
-
-    async def at(self, now: int) -> None:
-        """Move the clock."""
-
-    async def flush(self) -> None:
-        """Forget everything."""
-
-    def process(self, name: str) -> SharedLimits:
-        """One process's way to it."""
-
-    def starts(self, reservation: Reservation) -> list[int]:
-        """Start times on the server's clock."""
-
-
-class ValkeyServer:
-    """Start times of its processes are raw, see VirtualLimits."""
-
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-
-    async def at(self, now: int) -> None:
-        self._now = now
-        await set_clock(self._client, now)
-
-    async def flush(self) -> None:
-        await self._client.flushdb()
-        await self.at(self._now)
-
-    def process(self, name: str) -> SharedLimits:
-        return VirtualLimits(self._client, holder_id=name)
-
-    def starts(self, reservation: Reservation) -> list[int]:
-        return [int(start) for start in reservation.starts]
-
-
-class MemoryServer:
-    """The processes' clocks are the server's."""
-
-    def __init__(self) -> None:
-        self._now = 0
-        self._server = LimitServer(self._seconds)
-
-    def _seconds(self) -> float:
-        return self._now / SECOND
-
-    async def at(self, now: int) -> None:
-        self._now = now
-
-    async def flush(self) -> None:
-        self._server.flush()
-
-    def process(self, name: str) -> SharedLimits:
-        return MemoryLimits(self._server, holder_id=name, monotonic=self._seconds)
-
-    def starts(self, reservation: Reservation) -> list[int]:
-        return [round(start * SECOND) for start in reservation.starts]
-
-
-@pytest.fixture(params=[pytest.param("valkey", marks=pytest.mark.broker), "memory"])
-async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
-    """Each implementation in turn."""
-    if request.param == "memory":
-        yield MemoryServer()
-        return
-    client = connect(request.getfixturevalue("valkey_url"))
-    yield ValkeyServer(client)
-    await client.aclose()
-
-
-async def reserve(
-    process: SharedLimits, *, count: int = 20, rate: str = RATE, headroom: float = 0.04,
-    unused: Sequence[int] = (), closest: float = 1.0,
-) -> Reservation:  # fmt: skip
-    rates = parse_rates(rate)
-    spacing = spacing_seconds(rates, headroom)
-    return await process.reserve(
-        "api", rates=rates, count=count, waiting=count, headroom_seconds=headroom,
-        spacing_seconds=spacing, closest_seconds=spacing * closest, unused=unused,
-    )  # fmt: skip
+from tests.integration.gate.shared_servers import (
+    BEGIN,
+    SECOND,
+    MemoryServer,
+    Server,
+    ValkeyServer,
+    reserve,
+)
 
 
 async def slots(process: SharedLimits, *, wanted: int, held: int = 0, limit: int = 10) -> int:
@@ -557,5 +474,10 @@ async def _play(server: Server, rate: str, history: list[Call]) -> list[object]:
 
 def _only_next(got: Reservation) -> Reservation:
     return Reservation(
-        starts=(got.next_at,), marks=(), next_at=got.next_at, processes=0, waiting_elsewhere=0
-    )
+        starts=(got.next_at,),
+        marks=(),
+        given=(),
+        next_at=got.next_at,
+        processes=0,
+        waiting_elsewhere=0,
+    )  # fmt: skip

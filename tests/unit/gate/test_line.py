@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from orchestrator.engine.gate_line import AGEING_SECONDS, FairLine, Waiter
 from orchestrator.ports import Visit
 
-Line = FairLine[str]
+Line = FairLine[str, str | None]
+One = Waiter[str, str | None]
 
 
 @pytest.fixture
@@ -23,21 +24,21 @@ def line() -> Line:
 
 def waiter(
     tenant: str = "acme", *, at: float = 0.0, priority: int = 0, undo: bool = False,
-    served_before: bool = False,
-) -> Waiter[str]:  # fmt: skip
+    served_before: bool = False, kind: str | None = None,
+) -> One:  # fmt: skip
     visit = Visit(api="api", tenant=tenant, priority=priority, undo=undo)
-    return Waiter(visit, at, asyncio.get_running_loop().create_future(), served_before)
+    return Waiter(visit, at, asyncio.get_running_loop().create_future(), served_before, kind)
 
 
-def join(line: Line, *waiters: Waiter[str]) -> None:
+def join(line: Line, *waiters: One) -> None:
     for each in waiters:
         line.join(each)
 
 
-def serve(line: Line, most: int = 1_000_000) -> list[Waiter[str]]:
+def serve(line: Line, most: int = 1_000_000, kinds: Collection[str | None] = (None,)) -> list[One]:
     """Serve as the queue does."""
-    served: list[Waiter[str]] = []
-    while len(served) < most and (next_one := line.next()) is not None:
+    served: list[One] = []
+    while len(served) < most and (next_one := line.next(kinds)) is not None:
         line.serve(next_one)
         next_one.turn.set_result("served")
         line.leave(next_one)
@@ -45,7 +46,7 @@ def serve(line: Line, most: int = 1_000_000) -> list[Waiter[str]]:
     return served
 
 
-def tenants(served: Iterable[Waiter[str]]) -> list[str]:
+def tenants(served: Iterable[One]) -> list[str]:
     return [each.visit.tenant for each in served]
 
 
@@ -152,7 +153,7 @@ def test_everybody_is_served_once_and_tenants_keep_level(
     asyncio.run(check())
 
 
-def _keep_level(served: list[Waiter[str]], line: Line) -> None:
+def _keep_level(served: list[One], line: Line) -> None:
     """While two tenants both wait, neither is more than one turn ahead by weight."""
     left = Counter(tenants(served))
     had: Counter[str] = Counter()
@@ -169,3 +170,78 @@ async def test_tenants_that_have_gone_are_forgotten(line: Line) -> None:
         join(line, waiter(f"tenant-{number}"))
         serve(line)
     assert len(line._new._tenants) < 5
+
+
+# --- kinds ----------------------------------------------------------------------------------------
+
+
+async def test_a_kind_that_has_to_wait_keeps_no_other_waiting(line: Line) -> None:
+    slow = [waiter(at=float(number), kind="slow") for number in range(3)]
+    quick, again = waiter(at=9.0, kind="quick"), waiter(kind="slow", served_before=True)
+    join(line, *slow, again, quick)
+    assert serve(line, kinds=["quick"]) == [quick]
+    assert serve(line, kinds=["slow", "quick"]) == [again, *slow]
+
+
+async def test_of_several_kinds_the_oldest_of_a_tenant_is_next(line: Line) -> None:
+    waiters = [waiter(at=float(number), kind="ab"[number % 2]) for number in range(6)]
+    join(line, *reversed(waiters))
+    assert serve(line, kinds=["a", "b"]) == waiters
+
+
+async def test_tenants_keep_level_over_all_kinds(line: Line) -> None:
+    for number in range(60):
+        join(line, waiter("acme", kind="ab"[number % 2]), waiter("gold", kind="a"))
+    assert Counter(tenants(serve(line, 60, ["a", "b"]))) == {"acme": 15, "gold": 45}
+
+
+async def test_who_was_held_back_by_its_own_limits_has_saved_nothing_up(line: Line) -> None:
+    join(line, *(waiter("held", kind="held") for _ in range(50)))
+    join(line, *(waiter("busy", kind="busy") for _ in range(100)))
+    serve(line, 50, ["busy"])
+    assert Counter(tenants(serve(line, 20, ["held", "busy"])))["busy"] >= 9
+
+
+@given(
+    waits=st.lists(
+        st.tuples(
+            st.sampled_from(["acme", "gold", "beta"]), st.integers(0, 2), st.booleans(),
+            st.sampled_from("xyz"), st.booleans(),
+        ),
+        max_size=40,
+    ),
+    kinds=st.sets(st.sampled_from("xyz"), min_size=1),
+    before=st.integers(0, 10),
+)  # fmt: skip
+def test_those_who_are_upcoming_are_served_so(
+    waits: list[tuple[str, int, bool, str, bool]], kinds: set[str], before: int
+) -> None:
+    async def check() -> None:
+        line: Line = FairLine({"gold": 3.0})
+        for at, (tenant, priority, undo, kind, again) in enumerate(waits):
+            join(line, waiter(
+                tenant, at=float(at), priority=priority, undo=undo, kind=kind, served_before=again,
+            ))  # fmt: skip
+        serve(line, before, kinds)
+        foreseen = list(line.upcoming(lambda kind: kind in kinds, 40))
+        served = serve(line, kinds=kinds)
+        assert {id(each) for each in foreseen} == {id(each) for each in served}
+        assert [_turn(each) for each in foreseen] == [_turn(each) for each in served]
+        for kind in kinds:
+            of_kind = [each for each in served if each.kind == kind and not each.served_before]
+            assert _nobody_overtakes(of_kind)
+
+    asyncio.run(check())
+
+
+def _turn(waiter: One) -> tuple[str, bool]:
+    return waiter.visit.tenant, waiter.visit.undo
+
+
+def _nobody_overtakes(of_kind: list[One]) -> bool:
+    """Of one tenant, each lane by itself."""
+    ranks: dict[tuple[str, bool], list[float]] = {}
+    for each in of_kind:
+        rank = each.arrived_at - each.visit.priority * AGEING_SECONDS
+        ranks.setdefault(_turn(each), []).append(rank)
+    return all(found == sorted(found) for found in ranks.values())
