@@ -6,12 +6,13 @@ a failure.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ import structlog
 from orchestrator.embedded.postgres import create_database, drop_database, throwaway_postgres
 from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.valkey import start_valkey
+from orchestrator.store import migrate
 
 _DATABASES_OF_A_VALKEY = 16
+_TEMPLATE = "migrated"
 
 
 def skip_or_fail(why: str) -> None:
@@ -88,10 +91,30 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_dsn(postgres_server: str) -> Iterator[str]:
     """A real, empty database for one test: `postgresql+psycopg://…`."""
+    with _database(postgres_server, template="template1") as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres_template(postgres_server: str) -> str:
+    """Name of a migrated database that tests copy; nobody is connected to it."""
+    asyncio.run(migrate(create_database(postgres_server, _TEMPLATE)))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def migrated_postgres_dsn(postgres_server: str, migrated_postgres_template: str) -> Iterator[str]:
+    """A real, migrated database without rows for one test: copied in a tenth of the time."""
+    with _database(postgres_server, template=migrated_postgres_template) as dsn:
+        yield dsn
+
+
+@contextmanager
+def _database(server: str, *, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
-    url = create_database(postgres_server, name)
+    url = create_database(server, name, template=template)
     yield url.replace("postgresql://", "postgresql+psycopg://", 1)
-    drop_database(postgres_server, name)
+    drop_database(server, name)
 
 
 @pytest.fixture

@@ -28,9 +28,8 @@ async def sqlite_house(tmp_path: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def postgres_house(postgres_dsn: str) -> AsyncIterator[House]:
-    await migrate(postgres_dsn)
-    house = House(postgres_dsn)
+async def postgres_house(migrated_postgres_dsn: str) -> AsyncIterator[House]:
+    house = House(migrated_postgres_dsn)
     yield house
     await house.close()
 

@@ -28,7 +28,7 @@ MOOD = Mood(latency_seconds=(0.8, 1.2))
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database of each kind."""
-    name = {"sqlite": "sqlite_url", "postgres": "postgres_dsn"}[request.param]
+    name = {"sqlite": "sqlite_url", "postgres": "migrated_postgres_dsn"}[request.param]
     found: str = request.getfixturevalue(name)
     return found
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from orchestrator.store import migrate, open_store
+from orchestrator.store import open_store
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.part import Shared
 from orchestrator.store.partitions import (
@@ -27,17 +27,16 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-async def database(postgres_dsn: str) -> AsyncIterator[Database]:
+async def database(migrated_postgres_dsn: str) -> AsyncIterator[Database]:
     """A database of its own, since its partitions are changed."""
-    await migrate(postgres_dsn)
-    opened = open_database(postgres_dsn, pool_size=3)
+    opened = open_database(migrated_postgres_dsn, pool_size=3)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def store(database: Database, postgres_dsn: str) -> AsyncIterator[SqlStore]:
-    opened = open_store(postgres_dsn, pool_size=3)
+async def store(database: Database, migrated_postgres_dsn: str) -> AsyncIterator[SqlStore]:
+    opened = open_store(migrated_postgres_dsn, pool_size=3)
     yield opened
     await opened.close()
 

@@ -39,7 +39,7 @@ TABLES = ("runs", "run_steps", "attempts", "audit", "escalations")
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     """A database of its own, since its partitions are dropped."""
-    name = "sqlite_url" if request.param == "sqlite" else "postgres_dsn"
+    name = "sqlite_url" if request.param == "sqlite" else "migrated_postgres_dsn"
     url: str = request.getfixturevalue(name)
     opened = await opened_at(url)
     yield opened
@@ -252,9 +252,9 @@ async def test_several_at_once_delete_each_run_once_while_others_work(
 
 @pytest.mark.postgres
 async def test_a_busy_table_is_left_to_the_next_time(
-    postgres_dsn: str,
+    migrated_postgres_dsn: str,
 ) -> None:
-    store, database = open_store(postgres_dsn), await opened_at(postgres_dsn)
+    store, database = open_store(migrated_postgres_dsn), await opened_at(migrated_postgres_dsn)
     await ended(store, database, RunStatus.SUCCEEDED)
     async with database.engine.connect() as reading:
         await reading.execute(text("SELECT count(*) FROM audit"))
@@ -268,10 +268,10 @@ async def test_a_busy_table_is_left_to_the_next_time(
 
 @pytest.mark.postgres
 async def test_a_partition_of_many_kept_runs_loses_the_rows_of_the_others(
-    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+    migrated_postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "MOST_MOVED", 2)
-    store, database = open_store(postgres_dsn), await opened_at(postgres_dsn)
+    store, database = open_store(migrated_postgres_dsn), await opened_at(migrated_postgres_dsn)
     kept = await ended(store, database, RunStatus.ESCALATED, count=3)
     await ended(store, database, RunStatus.SUCCEEDED, count=4)
     gone = await retire(store)

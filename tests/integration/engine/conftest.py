@@ -39,10 +39,9 @@ async def house(database: str) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def postgres_house(postgres_dsn: str) -> AsyncIterator[House]:
+async def postgres_house(migrated_postgres_dsn: str) -> AsyncIterator[House]:
     """One on PostgreSQL."""
-    await migrate(postgres_dsn)
-    opened = House(postgres_dsn)
+    opened = House(migrated_postgres_dsn)
     yield opened
     await opened.close()
 
