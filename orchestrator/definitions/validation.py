@@ -206,6 +206,8 @@ class _Validation:
             undo = earlier.compensation and earlier.compensation.call
             if not undo or other == index or not _same_operation(undo, call):
                 continue
+            if _same_operation(earlier.call, call):
+                continue  # one that writes whatever it is told: done again, it undoes nothing
             if self._flow.leads(other, index):
                 self._findings.warn(
                     self._place(index, part, ()),
