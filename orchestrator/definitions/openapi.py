@@ -175,7 +175,7 @@ class OpenApiDocument:
             ),
             content_types=tuple(content), body_required=required,
             deep_fields=_deep_fields(content), base_url=self._base_url(data, item),
-            security=security_of(data.get("security", self._root.get("security")), self._scheme),
+            security=self._security(data),
         )  # fmt: skip
 
     def _parameters(
@@ -224,13 +224,26 @@ class OpenApiDocument:
             url = url.replace(f"{{{name}}}", str(variable.get("default", "")))
         return url.rstrip("/") or None
 
-    def _scheme(self, name: str) -> Any:
-        """What the document says of a security scheme."""
+    def _security(self, data: Mapping[str, Any]) -> Security | None:
+        """What the operation demands.
+
+        A document that is generated without any scheme says `security: []` everywhere and knows
+        nothing of it: that is taken for no word at all.
+        """
+        said = data.get("security", self._root.get("security"))
+        if said == [] and not self._schemes():
+            return None
+        return security_of(said, self._scheme)
+
+    def _schemes(self) -> Mapping[str, Any]:
         components = self._root if self._is_swagger else self._root.get("components")
         field = "securityDefinitions" if self._is_swagger else "securitySchemes"
         schemes = components.get(field) if isinstance(components, Mapping) else None
-        found = schemes.get(name) if isinstance(schemes, Mapping) else None
-        return self._follow(found, f"{field} {name}")
+        return schemes if isinstance(schemes, Mapping) else {}
+
+    def _scheme(self, name: str) -> Any:
+        """What the document says of a security scheme."""
+        return self._follow(self._schemes().get(name), f"security scheme {name}")
 
     def _follow(self, value: Any, place: str) -> Any:
         """Follow `$ref` within the document."""

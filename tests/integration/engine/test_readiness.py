@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.exchange import Response
+from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.states import RunStatus
 from orchestrator.engine.gate import SharedGate
 from orchestrator.errors import NoCredential, NotLanded
@@ -26,11 +26,11 @@ class Token:
         self.calls, self.missing_at = 0, missing_at
         self.wanted, self.there = asyncio.Event(), asyncio.Event()
 
-    def ready(self, api: str, tenant: str) -> bool:
+    def ready(self, api: str, tenant: str, request: FrozenRequest) -> bool:
         self.calls += 1
         return self.calls != self.missing_at
 
-    async def until_ready(self, api: str, tenant: str) -> None:
+    async def until_ready(self, api: str, tenant: str, request: FrozenRequest) -> None:
         self.wanted.set()
         async with asyncio.timeout(10):
             await self.there.wait()

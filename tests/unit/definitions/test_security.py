@@ -162,3 +162,9 @@ def test_requests_of_an_older_release_say_nothing() -> None:
     assert FrozenRequest.from_json(request.to_json()).security is None
     nothing = replace(request, security=())
     assert FrozenRequest.from_json(nothing.to_json()).security == ()
+
+
+def test_a_document_without_any_scheme_says_nothing_of_security(tmp_path: Path) -> None:
+    """As generators write it that know nothing of security: what is configured is sent."""
+    text = "swagger: '2.0'\npaths: {/a: {get: {operationId: a, security: [], responses: {}}}}\n"
+    assert operation_security(tmp_path / "api.yaml", text, "a") is None
