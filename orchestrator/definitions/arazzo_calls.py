@@ -27,6 +27,7 @@ from orchestrator.definitions.openapi import FORM_TYPE, Operation
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.requests import JSON_TYPE, path_names
 from orchestrator.definitions.sources import Sources, Target
+from orchestrator.definitions.styles import STYLES
 from orchestrator.definitions.tasks import Task
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -189,7 +190,9 @@ class CallReader:
                 "credentials in a document are stored with each run; "
                 "better auth: in the API's configuration"
             )
-        return {"name": name, "in": place, "value": value.value} | _style(operation, name, place)
+        return {"name": name, "in": place, "value": value.value} | _style(
+            item, operation, name, place
+        )
 
     def _check_missing(self, operation: Operation, found: list[dict[str, Any]]) -> None:
         given = {(item["in"], item["name"].lower()) for item in found}
@@ -336,14 +339,23 @@ class CallReader:
         return Effects.NONE if template["method"] in SAFE_METHODS else Effects.UNKEYED
 
 
-def _style(operation: Operation, name: str, place: str) -> dict[str, Any]:
+def _style(item: Cursor, operation: Operation, name: str, place: str) -> dict[str, Any]:
+    """How the operation wants it, as far as that is not the usual way."""
     declared = operation.parameter(name, place)
-    if place != "query" or declared is None:
+    if declared is None:
         return {}
-    found: dict[str, Any] = {} if declared.style == "form" else {"style": declared.style}
-    if not declared.explode and declared.style != "deepObject":
-        found["explode"] = False
-    return found
+    if declared.content is not None:
+        if not JSON_TYPE.fullmatch(declared.content):
+            item.bad(f"a parameter of JSON or with a style: {name}", found=declared.content)
+        return {"content": declared.content}
+    if declared.style not in STYLES[place]:
+        item.bad(f"style {' or '.join(STYLES[place])} in the API's document", found=declared.style)
+    found: dict[str, Any] = {}
+    if declared.style != STYLES[place][0]:
+        found["style"] = declared.style
+    if declared.explode is not (place in ("query", "cookie")) and declared.style != "deepObject":
+        found["explode"] = declared.explode
+    return found | ({"allowReserved": True} if declared.reserved and place == "query" else {})
 
 
 def _key_header(at: Cursor) -> str:

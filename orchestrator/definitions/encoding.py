@@ -50,7 +50,7 @@ def path_segment(value: Any, place: str) -> str:
     """
     if type(value) is str and _PLAIN_SEGMENT.fullmatch(value):
         return value
-    items = value if _is_array(value) else [value]
+    items = value if is_array(value) else [value]
     text = ",".join(quote(scalar_text(item, place), safe="") for item in items)
     if text == "" or any(_has_dot_segment(item) for item in items):
         raise refused(place, ascii(text)[:100], "text without segments that are empty, '.' or '..'")
@@ -70,26 +70,11 @@ def _has_dot_segment(value: Any) -> bool:
 
 def header_value(value: Any, place: str) -> str:
     """A header's value. Raises RequestRefused for control characters, such as a line break."""
-    items = value if _is_array(value) else [value]
+    items = value if is_array(value) else [value]
     text = ", ".join(scalar_text(item, place) for item in items)
     if not _HEADER_VALUE.fullmatch(text):
         raise refused(place, "characters that no header may have", "Latin-1 text on one line")
     return text.strip(" \t")
-
-
-def query_parts(name: str, value: Any, *, style: str, explode: bool, place: str) -> Iterator[str]:
-    """The encoded `name=value` parts of one query parameter (styles `form` and `deepObject`)."""
-    if isinstance(value, Mapping):
-        if style != "deepObject":
-            raise refused(place, "an object", "style deepObject in the API's document for objects")
-        yield from _nested_parts(name, value, place)
-    elif not _is_array(value):
-        yield _part(name, scalar_text(value, place))
-    elif explode:
-        yield from (_part(name, scalar_text(item, place)) for item in value)
-    else:
-        items = ",".join(quote(scalar_text(item, place), safe="") for item in value)
-        yield f"{_part(name, '')}{items}"
 
 
 def form_body(fields: Mapping[str, Any], deep: frozenset[str]) -> bytes:
@@ -107,13 +92,13 @@ def form_body(fields: Mapping[str, Any], deep: frozenset[str]) -> bytes:
 
 
 def _form_field(name: str, value: Any, deep: frozenset[str], place: str) -> Iterator[str]:
-    flat = _is_array(value) and not any(isinstance(item, Mapping | list) for item in value)
+    flat = is_array(value) and not any(isinstance(item, Mapping | list) for item in value)
     if flat and name not in deep:
-        return query_parts(name, value, style="form", explode=True, place=place)
-    return _nested_parts(name, value, place)
+        return (_part(name, scalar_text(item, place)) for item in value)
+    return nested_parts(name, value, place)
 
 
-def _nested_parts(name: str, value: Any, place: str, depth: int = 0) -> Iterator[str]:
+def nested_parts(name: str, value: Any, place: str, depth: int = 0) -> Iterator[str]:
     """`name[a][0]=…` for whatever is nested."""
     if depth > MAX_FORM_DEPTH:
         raise refused(place, "deeper nesting", f"at most {MAX_FORM_DEPTH} levels in a form")
@@ -123,10 +108,10 @@ def _nested_parts(name: str, value: Any, place: str, depth: int = 0) -> Iterator
         for key, item in value.items():
             if not _BRACKETS.isdisjoint(key):
                 raise refused(place, f"the key {ascii(key)[:60]}", "keys without [ and ] in a form")
-            yield from _nested_parts(f"{name}[{key}]", item, place, depth + 1)
-    elif _is_array(value):
+            yield from nested_parts(f"{name}[{key}]", item, place, depth + 1)
+    elif is_array(value):
         for index, item in enumerate(value):
-            yield from _nested_parts(f"{name}[{index}]", item, place, depth + 1)
+            yield from nested_parts(f"{name}[{index}]", item, place, depth + 1)
     else:
         yield _part(name, scalar_text(value, place))
 
@@ -141,7 +126,8 @@ def json_body(value: Any) -> bytes:
     return _JSON.encode(value).encode()
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
+    """Whether it is a JSON array."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 

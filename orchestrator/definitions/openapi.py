@@ -30,6 +30,8 @@ class ApiParameter:
     required: bool
     style: str
     explode: bool
+    reserved: bool = False  # reserved characters stand as they are
+    content: str | None = None  # its media type, where it has `content` in place of a style
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -281,15 +283,22 @@ def _mapping(value: Any, place: str, wanted: str) -> Mapping[str, Any]:
     return value
 
 
+_COLLECTIONS = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipeDelimited"}
+
+
 def _parameter(raw: Mapping[str, Any], place: str) -> ApiParameter:
     default = "form" if place in ("query", "cookie") else "simple"
     style = str(raw.get("style", default))
     explode = raw.get("explode", style == "form")
     if "collectionFormat" in raw or ("type" in raw and raw["type"] == "array"):  # Swagger 2.0
-        explode = raw.get("collectionFormat") == "multi"
+        said = str(raw.get("collectionFormat", "csv"))
+        explode, style = said == "multi", _COLLECTIONS.get(said, default)
+    content = raw.get("content")
+    media = next(iter(content), None) if isinstance(content, Mapping) else None
     return ApiParameter(
         name=str(raw["name"]), place=place, style=style, explode=bool(explode),
         required=bool(raw.get("required")) or place == "path",
+        reserved=raw.get("allowReserved") is True, content=media,
     )  # fmt: skip
 
 

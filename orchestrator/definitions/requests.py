@@ -5,7 +5,7 @@ A template is JSON and keeps Arazzo's names:
     kind: http                                   kind: task
     method: PUT                                  arguments: {amount: $inputs.amount}
     path: /records/{id}
-    parameters: [{name, in, value, style, explode}]
+    parameters: [{name, in, value, style, explode, allowReserved, content}]
     requestBody: {contentType, payload, deep: [names]}
     idempotencyHeader: Idempotency-Key
     security: [[{scheme, kind, …}]]              (see core/demands.py)
@@ -21,7 +21,7 @@ from urllib.parse import quote
 from orchestrator.core.demands import security_from_json
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
-from orchestrator.definitions import encoding
+from orchestrator.definitions import encoding, styles
 from orchestrator.definitions.expressions import Expression, Value, compile_value
 from orchestrator.definitions.openapi import FORM_TYPE
 from orchestrator.definitions.problems import Path
@@ -124,7 +124,7 @@ class HttpRequest:
         place = f"path parameter {name}"
         if value is ABSENT:
             raise encoding.refused(place, "nothing: the input was not given", "a value")
-        return encoding.path_segment(value, place)
+        return self._by_place["path", name.lower()].segment(value, place)
 
     def _headers(self, scope: Scope, key: str) -> list[tuple[str, str]]:
         headers = [pair for p in self._in_headers for pair in p.header(scope)]
@@ -143,8 +143,10 @@ class _Parameter:
         self.name: str = data["name"]
         self.place: str = data["in"]
         self.value: Value = compile_value(data["value"], ("parameters", index, "value"))
-        self._style: str = data.get("style", "form")
-        self._explode: bool = data.get("explode", True)
+        self._style: str = data.get("style", styles.STYLES[self.place][0])
+        self._explode: bool = data.get("explode", self.place in ("query", "cookie"))
+        self._reserved: bool = data.get("allowReserved", False)
+        self._is_content = "content" in data
 
     @property
     def _where(self) -> str:
@@ -153,25 +155,37 @@ class _Parameter:
     def _given(self, scope: Scope) -> Any:
         """Its value; an optional input that was not given leaves it out."""
         value = self.value.resolve(scope)
-        return ABSENT if value is None else value
+        if value is None or value is ABSENT:
+            return ABSENT
+        return styles.as_content(value) if self._is_content else value
+
+    def segment(self, value: Any, place: str) -> str:
+        """As it stands in the path."""
+        given = styles.as_content(value) if self._is_content else value
+        return styles.path_text(
+            self.name, given, style=self._style, explode=self._explode, place=place
+        )
 
     def query_parts(self, scope: Scope) -> Iterator[str]:
         value = self._given(scope)
         if value is ABSENT:
             return iter(())
-        return encoding.query_parts(
-            self.name, value, style=self._style, explode=self._explode, place=self._where
-        )
+        return styles.query_parts(
+            self.name, value, style=self._style, explode=self._explode, place=self._where,
+            reserved=self._reserved,
+        )  # fmt: skip
 
     def header(self, scope: Scope) -> Iterator[tuple[str, str]]:
         value = self._given(scope)
         if value is not ABSENT:
-            yield self.name, encoding.header_value(value, self._where)
+            yield self.name, styles.header_text(value, explode=self._explode, place=self._where)
 
     def cookie(self, scope: Scope) -> Iterator[tuple[str, str]]:
         value = self._given(scope)
         if value is not ABSENT:
-            yield self.name, quote(encoding.scalar_text(value, self._where), safe="")
+            yield from styles.cookie_pairs(
+                self.name, value, explode=self._explode, place=self._where
+            )
 
 
 class _Body:

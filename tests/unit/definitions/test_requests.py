@@ -55,7 +55,9 @@ def test_a_path_segment_cannot_leave_its_place(value: Any, target: str) -> None:
     assert path(value) == target
 
 
-@pytest.mark.parametrize("value", ["", ".", "..", None, {"a": 1}, "$inputs.gone", [None]])
+@pytest.mark.parametrize(
+    "value", ["", ".", "..", None, {"a": [1]}, "$inputs.gone", [None], {}, {"a": ".."}]
+)
 def test_no_segment_leads_elsewhere(value: Any) -> None:
     with pytest.raises(RequestRefused) as caught:
         path(value)
@@ -69,6 +71,14 @@ def test_no_segment_leads_elsewhere(value: Any) -> None:
         (["a", "b"], {}, "/t?q=a&q=b"),
         (["a", "b,c"], {"explode": False}, "/t?q=a,b%2Cc"),
         ({"a": 1, "b": {"c": [True]}}, {"style": "deepObject"}, "/t?q[a]=1&q[b][c][0]=true"),
+        ({"a": 1, "b": None, "c": "d e"}, {}, "/t?a=1&c=d%20e"),
+        ({"a": 1, "c": "d,e"}, {"explode": False}, "/t?q=a,1,c,d%2Ce"),
+        (["a", "b"], {"style": "pipeDelimited", "explode": False}, "/t?q=a%7Cb"),
+        (["a", "b"], {"style": "tabDelimited", "explode": False}, "/t?q=a%09b"),
+        (["a", "b"], {"style": "spaceDelimited"}, "/t?q=a&q=b"),
+        ("a/b?c&d#e", {"allowReserved": True}, "/t?q=a/b?c%26d%23e"),
+        ({"a": [1]}, {"content": "application/json"}, "/t?q=%7B%22a%22%3A%5B1%5D%7D"),
+        ([], {"explode": False}, "/t"),
         (None, {}, "/t"),
         ("$inputs.gone", {}, "/t"),
         ([], {}, "/t"),
@@ -79,18 +89,22 @@ def test_query(value: Any, more: dict[str, Any], target: str) -> None:
     assert query(value, **more) == target
 
 
-def test_an_object_in_a_query_needs_a_style() -> None:
+def test_what_parts_values_cannot_stand_in_one() -> None:
+    assert query(["a|b", "c"], style="spaceDelimited", explode=False) == "/t?q=a%7Cb%20c"
     with pytest.raises(RequestRefused):
-        query({"a": 1})
+        query(["a|b", "c"], style="pipeDelimited", explode=False)
+    with pytest.raises(RequestRefused):
+        query({"a": {"b": 1}})
 
 
 def test_headers() -> None:
     assert header("*") == "*"
     assert header(' "12" ') == '"12"'
     assert header(["a", 1]) == "a, 1"
+    assert header({"a": 1}) == "a, 1"
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\0b", "€", {"a": 1}])
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\0b", "€", {"a": {"b": 1}}])
 def test_a_header_cannot_be_split(value: Any) -> None:
     with pytest.raises(RequestRefused) as caught:
         header(value)
