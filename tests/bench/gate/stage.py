@@ -88,7 +88,7 @@ class Scene:
         holders = self.gate.hvals(f"orchestrator:gate:{api}:holders")
         fields = [[int(part) for part in value.split()] for value in holders]
         now = seconds * 1_000_000 + microseconds
-        return sorted(allowance for allowance, _, expires in fields if expires > now)
+        return sorted(allowance for allowance, _, expires, _ in fields if expires > now)
 
     def runs(self) -> list[Ended]:
         """All of this phase."""
