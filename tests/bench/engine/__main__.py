@@ -117,6 +117,12 @@ def main(
             " run or a call is lost, or a run ends twice.",
         ),
     ] = False,
+    gated: Annotated[
+        bool,
+        typer.Option(
+            "--gated", help="io20, io200: the API has a rate and slots, wide enough for all calls."
+        ),
+    ] = False,
     few: Annotated[int, typer.Option(min=1000, help="history: finished runs, few.")] = 10_000,
     many: Annotated[int, typer.Option(min=1000, help="history: and many.")] = 2_000_000,
     details: Annotated[
@@ -138,6 +144,7 @@ def main(
     counts = _counts(workers)
     _refuse(load in _IN_BULK or not flower, "--flower", "--load noop, io20 or fail")
     _refuse(load in _IN_BULK or profile is None, "--profile", "--load noop, io20 or fail")
+    _refuse(load in (Load.IO20, Load.IO200) or not gated, "--gated", "--load io20 or io200")
     _refuse(load is Load.IO200 or not join_and_drain, "--join-and-drain", "--load io200")
     _refuse(load is Load.IO200 or len(counts) == 1, "several --workers", "--load io200")
     both, sqlite = db is Database.BOTH, db is Database.SQLITE
@@ -148,7 +155,7 @@ def main(
         workers=1 if load is Load.INFLIGHT else counts[min(1, len(counts) - 1)],
         database=Database.POSTGRES.value if both else db.value, batch=batch,
         settings={} if max_inline_steps is None else {"max_inline_steps": max_inline_steps},
-        count_keys=join_and_drain,
+        count_keys=join_and_drain, gated=gated,
     )  # fmt: skip
     options = Options(
         pairs=pairs, against=against.value, flower=flower, both_databases=both,
