@@ -63,8 +63,11 @@ def hidden(what: str, known: str) -> NotFound:
     return NotFound(f"no such {what}: {known}", problems=[problem])
 
 
-def require_match(given: str | None, tag: str, what: str) -> None:
-    """Raises PreconditionRequired or PreconditionFailed unless it was decided on this state."""
+def require_match(given: str | None, tag: str, what: str) -> set[str]:
+    """The tags of an If-Match, of which one is this one or `*`.
+
+    Raises PreconditionRequired or PreconditionFailed.
+    """
     if given is None:
         problem = Problem(place="header If-Match", found="nothing", wanted=f"the ETag of {what}")
         raise PreconditionRequired("say what this was decided on", problems=[problem])
@@ -72,3 +75,4 @@ def require_match(given: str | None, tag: str, what: str) -> None:
     if tag not in tags and "*" not in tags:
         problem = Problem(place="header If-Match", found=given[:200], wanted=tag)
         raise PreconditionFailed(f"{what} has changed since it was read", problems=[problem])
+    return tags

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Response
 
 from orchestrator.api import reading, shapes
 from orchestrator.api.asking import (
@@ -29,10 +30,6 @@ router = APIRouter(
     prefix="/v1/escalations", tags=["escalations"], responses=documented(400, 401, 403, 422, 503)
 )
 
-IfMatch = Annotated[
-    str | None,
-    Header(description="The ETag of what this was decided on; * for whatever it is by now."),
-]
 _DECISION = documented(404, 409, 412, 428)
 
 
@@ -83,72 +80,67 @@ async def release(
     return _answer(await services.escalations.release(record.id, by=who.name), response)
 
 
-@router.post("/{escalation_id}/retry", operation_id="retry", responses=_DECISION)
-async def retry(
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """A decision about to be made: on what, by whom, and what it was based on."""
+
+    record: EscalationRecord
+    who: Principal
+    services: Services
+    whatever_it_is: bool  # by now; else only on what has just been compared
+
+    async def on(self, wish: shapes.Decide, resolution: str, event: events.Event) -> shapes.Decided:
+        """Decide. What was compared in the face is compared again where it is written."""
+        act = Act(
+            resolution=resolution, event=event, by=self.who.name, reason=wish.reason,
+            seen=None if self.whatever_it_is else self.record,
+        )  # fmt: skip
+        status = await self.services.escalations.act(self.record.id, act)
+        return shapes.Decided(
+            escalation_id=self.record.id, run_id=self.record.run_id, run_status=status
+        )
+
+
+async def deciding(
     escalation_id: EscalationId,
-    wish: shapes.Decide,
     who: Asker,
     services: Use,
-    if_match: IfMatch = None,
-) -> shapes.Decided:
+    if_match: Annotated[
+        str | None,
+        Header(description="The ETag of what this was decided on; * for whatever it is by now."),
+    ] = None,
+) -> Deciding:
+    """Raises NotAllowed, NotFound, PreconditionRequired or PreconditionFailed."""
+    record = await _visible(escalation_id, who, services, Role.OPERATOR)
+    given = require_match(if_match, reading.escalation_tag(record), "the escalation")
+    return Deciding(record, who, services, "*" in given)
+
+
+Decision = Annotated[Deciding, Depends(deciding)]
+
+
+@router.post("/{escalation_id}/retry", operation_id="retry", responses=_DECISION)
+async def retry(wish: shapes.Decide, decision: Decision) -> shapes.Decided:
     """Try the stuck call again, with the same key and bytes."""
-    return await _decide(escalation_id, wish, "retried", events.Retried(), if_match, who, services)
+    return await decision.on(wish, "retried", events.Retried())
 
 
 @router.post("/{escalation_id}/resolve", operation_id="resolve", responses=_DECISION)
-async def resolve(
-    escalation_id: EscalationId,
-    wish: shapes.Resolve,
-    who: Asker,
-    services: Use,
-    if_match: IfMatch = None,
-) -> shapes.Decided:
+async def resolve(wish: shapes.Resolve, decision: Decision) -> shapes.Decided:
     """You vouch that the stuck call is done (or certainly did nothing); the rest goes on."""
-    event = events.Resolved(landed=wish.landed)
-    return await _decide(escalation_id, wish, "resolved", event, if_match, who, services)
+    return await decision.on(wish, "resolved", events.Resolved(landed=wish.landed))
 
 
 @router.post("/{escalation_id}/skip", operation_id="skip", responses=_DECISION)
-async def skip(
-    escalation_id: EscalationId,
-    wish: shapes.Decide,
-    who: Asker,
-    services: Use,
-    if_match: IfMatch = None,
-) -> shapes.Decided:
+async def skip(wish: shapes.Decide, decision: Decision) -> shapes.Decided:
     """Leave the stuck undo's effect standing; the remaining undos go on."""
-    return await _decide(escalation_id, wish, "skipped", events.Skipped(), if_match, who, services)
+    return await decision.on(wish, "skipped", events.Skipped())
 
 
 @router.post("/{escalation_id}/abandon", operation_id="abandon", responses=_DECISION)
-async def abandon(
-    escalation_id: EscalationId,
-    wish: shapes.Decide,
-    who: Asker,
-    services: Use,
-    if_match: IfMatch = None,
-) -> shapes.Decided:
+async def abandon(wish: shapes.Decide, decision: Decision) -> shapes.Decided:
     """End the run where it is. Final."""
-    event = events.Abandoned()
-    return await _decide(escalation_id, wish, "abandoned", event, if_match, who, services)
-
-
-async def _decide(
-    escalation_id: str,
-    wish: shapes.Decide,
-    resolution: str,
-    event: events.Event,
-    if_match: str | None,
-    who: Principal,
-    services: Services,
-) -> shapes.Decided:
-    """One of two who decide at once wins: the tag is compared here, the state in the database."""
-    record = await _visible(escalation_id, who, services, Role.OPERATOR)
-    require_match(if_match, reading.escalation_tag(record), "the escalation")
-    seen = None if if_match is None or "*" in if_match else record
-    act = Act(resolution=resolution, event=event, by=who.name, reason=wish.reason, seen=seen)
-    status = await services.escalations.act(record.id, act)
-    return shapes.Decided(escalation_id=record.id, run_id=record.run_id, run_status=status)
+    return await decision.on(wish, "abandoned", events.Abandoned())
 
 
 def _answer(record: EscalationRecord, response: Response) -> shapes.EscalationShape:

@@ -37,7 +37,7 @@ class LocalOnly:
         if _name_of(f"//{host}") not in self._names:
             return _not_allowed("header Host", host, "this machine")
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _place_of(origin) != host:
             return _not_allowed("header Origin", origin, "this machine's own pages")
         return None
 
@@ -45,6 +45,14 @@ class LocalOnly:
 def _name_of(url: str) -> str:
     try:
         return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place_of(url: str) -> str:
+    """Host and port; nothing for what is no URL."""
+    try:
+        return urlsplit(url).netloc
     except ValueError:
         return ""
 

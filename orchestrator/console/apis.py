@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
-from orchestrator.console.frame import frame, live, login_first, moment, tell
+from orchestrator.console.frame import frame, live, moment, tell, to_login
 from orchestrator.console.runs import cell, head
 from orchestrator.errors import OrchestratorError
 from orchestrator.ports import Role
@@ -21,21 +21,23 @@ def register(desk: Desk) -> None:
     """All on one page."""
 
     @ui.page("/apis")
-    async def apis(request: Request) -> None:
+    async def apis(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
-        if visitor is None or login_first(visitor):
-            return
+        if visitor is None:
+            return to_login()
         who = await visitor.principal()
         with frame("APIs", who):
             if who.tenant is not None:
                 ui.label("APIs belong to all tenants; this key is bound to one.")
-                return
+                return None
             await _all(visitor)
+        return None
 
 
 async def _all(visitor: Visitor) -> None:
     @ui.refreshable
     async def content() -> None:
+        await visitor.principal()
         found = await visitor.services.apis.overview()
         for problem in found.problems:
             ui.label(str(problem)).classes("text-negative")

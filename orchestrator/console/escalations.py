@@ -6,11 +6,11 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
-from orchestrator.console.frame import ago, frame, live, login_first, moment, tell, verbatim
+from orchestrator.console.frame import ago, frame, live, moment, tell, to_login, verbatim
 from orchestrator.console.runs import cell, head
 from orchestrator.core import events
 from orchestrator.errors import NotFound, OrchestratorError
@@ -37,22 +37,24 @@ def register(desk: Desk) -> None:
     """The inbox, and one escalation."""
 
     @ui.page("/escalations")
-    async def escalations(request: Request, after: str = "") -> None:
+    async def escalations(request: Request, after: str = "") -> Response | None:
         visitor = await desk.visitor(request)
-        if visitor is None or login_first(visitor):
-            return
+        if visitor is None:
+            return to_login()
         who = await visitor.principal()
         with frame("Escalations", who):
             await _inbox(visitor, after or None)
+        return None
 
     @ui.page("/escalations/{escalation_id}")
-    async def escalation(request: Request, escalation_id: str) -> None:
+    async def escalation(request: Request, escalation_id: str) -> Response | None:
         visitor = await desk.visitor(request)
-        if visitor is None or login_first(visitor):
-            return
+        if visitor is None:
+            return to_login()
         who = await visitor.principal()
         with frame(f"Escalation {escalation_id[-12:]}", who):
             await _one(visitor, escalation_id)
+        return None
 
 
 async def _inbox(visitor: Visitor, after: str | None) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from fastapi import Response
+from fastapi.responses import RedirectResponse
 from nicegui import ui
 
-from orchestrator.console.desk import Visitor
 from orchestrator.errors import OrchestratorError, RefusedError
-from orchestrator.service.access import Principal
+from orchestrator.service.access import LOCAL, Principal
 
 ROOT = "/console"
 """Where it is mounted. Links are relative to it: NiceGUI puts it in front of them."""
@@ -44,13 +45,18 @@ _STYLE = """
 """
 
 
-@contextmanager
-def frame(title: str, who: Principal) -> Iterator[None]:
-    """A page: its header, and its content inside of the `with`."""
+def dress(title: str) -> ui.dark_mode:
+    """Title, colours and style of a page; dark or light as the system has it."""
     ui.page_title(f"{title} · Orchestrator")
     ui.add_head_html(_STYLE)
     ui.colors(primary="#1f5a96", positive="#2b6b30", negative="#b3261e")
-    dark = ui.dark_mode(value=None)  # as the system has it
+    return ui.dark_mode(value=None)
+
+
+@contextmanager
+def frame(title: str, who: Principal) -> Iterator[None]:
+    """A page: its header, and its content inside of the `with`."""
+    dark = dress(title)
     with ui.header().classes("items-center gap-4 q-py-sm"):
         ui.link("Orchestrator", "/").classes("text-white text-bold no-underline")
         with ui.element("nav").props('aria-label="Pages"').classes("row gap-4"):
@@ -60,6 +66,8 @@ def frame(title: str, who: Principal) -> Iterator[None]:
                     link.props('aria-current="page"').classes("text-bold underline")
         ui.space()
         ui.label(f"{who.name} ({who.role})").classes("text-white")
+        if who is not LOCAL:
+            ui.link("Log out", "/logout").classes("text-white")
         ui.button(icon="contrast", on_click=dark.toggle).props(
             'flat round color=white aria-label="Dark or light"'
         )
@@ -121,8 +129,6 @@ def live(refresh: Callable[[], Awaitable[None]], *, every: float = EVERY_SECONDS
     ui.timer(every, again)
 
 
-def login_first(visitor: Visitor | None) -> bool:
-    """Send who is unknown to the login page."""
-    if visitor is None:
-        ui.navigate.to("/login")
-    return visitor is None
+def to_login() -> Response:
+    """Where who is unknown has to go first."""
+    return RedirectResponse(f"{ROOT}/login", 303)

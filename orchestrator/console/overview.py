@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
-from orchestrator.console.frame import COLOURS, ago, frame, live, login_first
+from orchestrator.console.frame import COLOURS, ago, frame, live, to_login
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Unavailable
 
@@ -19,22 +19,24 @@ def register(desk: Desk) -> None:
     """The page at the root."""
 
     @ui.page("/")
-    async def overview(request: Request) -> None:
+    async def overview(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
-        if visitor is None or login_first(visitor):
-            return
+        if visitor is None:
+            return to_login()
         who = await visitor.principal()
         with frame("Overview", who):
             if who.tenant is not None:
                 ui.label(f"This key is bound to tenant {who.tenant}.")
                 ui.link("Its runs", "/runs")
-                return
+                return None
             await _whole(visitor)
+        return None
 
 
 async def _whole(visitor: Visitor) -> None:
     @ui.refreshable
     async def content() -> None:
+        await visitor.principal()
         await _runs(visitor)
         with ui.row().classes("w-full gap-4 items-stretch"):
             await _workers(visitor)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
@@ -16,9 +16,9 @@ from orchestrator.console.frame import (
     badge,
     frame,
     live,
-    login_first,
     moment,
     tell,
+    to_login,
     verbatim,
 )
 from orchestrator.core.events import CancelMode
@@ -37,10 +37,10 @@ def register(desk: Desk) -> None:
     @ui.page("/runs")
     async def runs(
         request: Request, status: str = "", workflow: str = "", tenant: str = "", before: str = ""
-    ) -> None:
+    ) -> Response | None:
         visitor = await desk.visitor(request)
-        if visitor is None or login_first(visitor):
-            return
+        if visitor is None:
+            return to_login()
         who = await visitor.principal()
         known = [RunStatus(each) for each in status.split(",") if each in set(RunStatus)]
         wanted = RunFilter(
@@ -50,15 +50,17 @@ def register(desk: Desk) -> None:
         with frame("Runs", who):
             _filters(known, workflow, tenant, bound=who.tenant is not None)
             await _list(visitor, wanted, {"status": status, "workflow": workflow, "tenant": tenant})
+        return None
 
     @ui.page("/runs/{run_id}")
-    async def run(request: Request, run_id: str) -> None:
+    async def run(request: Request, run_id: str) -> Response | None:
         visitor = await desk.visitor(request)
-        if visitor is None or login_first(visitor):
-            return
+        if visitor is None:
+            return to_login()
         who = await visitor.principal()
         with frame(f"Run {run_id[-12:]}", who):
             await _one(visitor, run_id)
+        return None
 
 
 def _filters(known: Sequence[RunStatus], workflow: str, tenant: str, *, bound: bool) -> None:
@@ -91,6 +93,7 @@ def _address(**fields: str) -> str:
 async def _list(visitor: Visitor, wanted: RunFilter, fields: dict[str, str]) -> None:
     @ui.refreshable
     async def content() -> None:
+        await visitor.principal()
         found = await visitor.services.runs.list(wanted)
         _table(found[:PAGE])
         with ui.row():
@@ -251,6 +254,8 @@ def _timeline(view: RunView) -> None:
                     cell(each.label)
                     with ui.element("td"):
                         badge(each.record.link.status)
+                    cell("")
+                    cell("")
 
 
 def _row(link: ChainLink, begin: datetime, whole: float, now: datetime) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from fastapi import Request, Response
 from nicegui import ui
 
 from orchestrator.console.desk import Desk
-from orchestrator.console.frame import frame, login_first, moment, verbatim
+from orchestrator.console.frame import frame, moment, to_login, verbatim
 from orchestrator.console.runs import cell, head
 from orchestrator.core.plan import Effects, PlanStep
 from orchestrator.errors import OrchestratorError
@@ -16,15 +16,15 @@ def register(desk: Desk) -> None:
     """The catalogue, and one workflow."""
 
     @ui.page("/workflows")
-    async def workflows(request: Request) -> None:
+    async def workflows(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
-        if visitor is None or login_first(visitor):
-            return
+        if visitor is None:
+            return to_login()
         with frame("Workflows", await visitor.principal()):
             found = await visitor.services.workflows.list()
             if not found:
                 ui.label("Nothing is published: orchestrator workflows publish FILE")
-                return
+                return None
             with ui.element("table").classes("w-full text-left"):
                 head("Workflow", "Version", "Steps", "Undone", "Title", "Published (UTC)", "By")
                 with ui.element("tbody"):
@@ -41,18 +41,19 @@ def register(desk: Desk) -> None:
                             cell(each.plan.title)
                             cell(moment(each.published_at))
                             cell(each.published_by)
+        return None
 
     @ui.page("/workflows/{name}")
-    async def workflow(request: Request, name: str) -> None:
+    async def workflow(request: Request, name: str) -> Response | None:
         visitor = await desk.visitor(request)
-        if visitor is None or login_first(visitor):
-            return
+        if visitor is None:
+            return to_login()
         with frame(f"Workflow {name}", await visitor.principal()):
             try:
                 found = await visitor.services.workflows.show(name)
             except OrchestratorError as error:
                 ui.label(str(error))
-                return
+                return None
             ui.label(f"Version {found.version}: {found.plan.title}")
             ui.link("Its runs", f"/runs?workflow={name}")
             with ui.element("table").classes("w-full text-left"):
@@ -67,6 +68,7 @@ def register(desk: Desk) -> None:
                             cell(_undone_by(step))
             with ui.expansion("Document").classes("w-full"):
                 verbatim(found.document)
+        return None
 
 
 def _undone_by(step: PlanStep) -> str:

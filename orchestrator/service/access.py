@@ -96,10 +96,6 @@ class Access:
         """It is good for nothing within TRUSTED_SECONDS. Raises Conflict, NotFound."""
         return await self._store.revoke_key(key_id, by=by)
 
-    def forget(self) -> None:
-        """Trust no key any more before it has been asked for again."""
-        self._trusted.clear()
-
     async def authenticate(self, text: str) -> Principal:
         """Whose key this is. Raises NotAuthenticated, with the same words whatever is wrong."""
         digest = _digest(text)

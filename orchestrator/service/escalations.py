@@ -98,35 +98,32 @@ class Escalations:
         await self._dead_letters.publish([released])
         return released
 
-    async def act(self, escalation_id: str, act: Act) -> RunStatus:
-        """Close it by this act. Raises Conflict, InvalidInput, NotFound."""
-        return await self._act(escalation_id, act)
-
     async def retry(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
         """Try the stuck link again, with the same key and bytes."""
         act = Act(resolution="retried", event=e.Retried(), by=by, reason=reason)
-        return await self._act(escalation_id, act)
+        return await self.act(escalation_id, act)
 
     async def resolve(
         self, escalation_id: str, *, by: str, reason: str, landed: bool = True
     ) -> RunStatus:
         """Vouch for the stuck link (done, or certainly without effect) and let the rest go on."""
         event = e.Resolved(landed=landed)
-        return await self._act(
+        return await self.act(
             escalation_id, Act(resolution="resolved", event=event, by=by, reason=reason)
         )
 
     async def skip(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
         """Leave the stuck undo's effect standing and let the rest go on."""
         act = Act(resolution="skipped", event=e.Skipped(), by=by, reason=reason)
-        return await self._act(escalation_id, act)
+        return await self.act(escalation_id, act)
 
     async def abandon(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
         """End the run where it is. Final."""
         act = Act(resolution="abandoned", event=e.Abandoned(), by=by, reason=reason)
-        return await self._act(escalation_id, act)
+        return await self.act(escalation_id, act)
 
-    async def _act(self, escalation_id: str, act: Act) -> RunStatus:
+    async def act(self, escalation_id: str, act: Act) -> RunStatus:
+        """Close it by this act. Raises Conflict, InvalidInput, NotFound."""
         _require_reason(act.reason)
         escalation, claimed = await self._store.escalated_run(escalation_id)
         program = await self._programs.get(claimed.run.workflow_id)

@@ -15,7 +15,7 @@ from tests.acceptance.conftest import Deployment, end, wait_until
 from tests.conftest import skip_or_fail
 
 pytestmark = pytest.mark.slow
-PAGES = ("/", "/runs", "/escalations", "/apis", "/workflows")
+PAGES = ("/", "/runs", "/escalations", "/apis", "/workflows", "/login")
 SERIOUS = {"serious", "critical"}
 
 
@@ -24,6 +24,21 @@ def console(running: Deployment) -> Iterator[str]:
     """Its address; no key is asked for."""
     port = free_port()
     process = running.start("api", "--port", str(port))
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: _is_ready(url), "the API")
+        yield f"{url}/console"
+    finally:
+        end(process)
+
+
+@pytest.fixture
+def locked_console(running: Deployment) -> Iterator[str]:
+    """One that asks for keys."""
+    port = free_port()
+    running.env["ORCHESTRATOR_API_AUTH"] = "keys"
+    process = running.start("api", "--port", str(port))
+    del running.env["ORCHESTRATOR_API_AUTH"]
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: _is_ready(url), "the API")
@@ -132,6 +147,39 @@ def test_no_serious_barrier_on_any_page(running: Deployment, console: str, page:
         assert barriers == []
 
 
-def test_strangers_reach_no_socket_of_it(console: str) -> None:
-    headers = {"origin": "https://evil.example"}
-    assert httpx.get(f"{console}/", headers=headers).status_code == 403
+def test_with_keys_one_logs_in_and_may_what_the_key_may(
+    running: Deployment, locked_console: str, page: Page
+) -> None:
+    key = running.ask("keys", "create", "vera", "--role", "viewer")["key"]
+    found = stuck(running, "locked")
+    page.goto(f"{locked_console}/runs")
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    assert found["run"][-12:] not in page.content()
+    page.get_by_label("Key").fill("ork_no_such_key")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("No such key")).to_be_visible()
+    page.get_by_label("Key").fill(key)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("vera (viewer)")).to_be_visible()
+    assert all(cookie["httpOnly"] for cookie in page.context.cookies() if cookie["value"] == key)
+
+    page.goto(f"{locked_console}/escalations/{found['id']}")
+    page.get_by_role("button", name="Take it").click()
+    expect(page.get_by_text("the key's role does not allow this")).to_be_visible()
+    assert running.ask("escalations", "show", found["id"])["claimed_by"] is None
+    page.get_by_role("link", name="Log out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    page.goto(f"{locked_console}/runs")
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+
+
+def test_strangers_reach_neither_a_page_nor_its_socket(console: str) -> None:
+    """A page of another site in the operator's browser: it may send, and a socket would answer."""
+    upgrade = {
+        "connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }  # fmt: skip
+    socket = f"{console}/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
+    stranger = {"origin": "https://evil.example"}
+    assert httpx.get(f"{console}/", headers=stranger).status_code == 403
+    assert httpx.get(socket, headers=upgrade | stranger).status_code == 403

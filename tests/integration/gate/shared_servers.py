@@ -34,19 +34,25 @@ class Server(Protocol):
         """Start times on the server's clock."""
 
 
-class ValkeyServer:
-    """Start times of its processes are raw, see VirtualLimits."""
+class TimedValkey:
+    """A real server whose clock a test sets."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
 
     async def at(self, now: int) -> None:
+        """The time that its scripts see from now on, in microseconds."""
         self._now = now
         await set_clock(self._client, now)
 
     async def flush(self) -> None:
+        """Forget everything but the time."""
         await self._client.flushdb()
         await self.at(self._now)
+
+
+class ValkeyServer(TimedValkey):
+    """Start times of its processes are raw, see VirtualLimits."""
 
     def process(self, name: str) -> SharedLimits:
         return VirtualLimits(self._client, holder_id=name)

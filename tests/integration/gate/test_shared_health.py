@@ -14,7 +14,6 @@ from typing import Protocol
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.asyncio import Redis
 
 from orchestrator.coordination.api_health import RedisHealth
 from orchestrator.coordination.connect import connect
@@ -31,7 +30,8 @@ from orchestrator.core.health import (
 from orchestrator.errors import Unavailable
 from orchestrator.ports import SharedHealth
 from tests.faults.memory.health import HealthServer, MemoryHealth
-from tests.integration.gate.virtual_time import VirtualHealth, set_clock
+from tests.integration.gate.shared_servers import TimedValkey
+from tests.integration.gate.virtual_time import VirtualHealth
 
 SECOND = 1_000_000
 BEGIN = 1_000 * SECOND
@@ -53,18 +53,7 @@ class Server(Protocol):
         """One process's way to it."""
 
 
-class ValkeyServer:
-    def __init__(self, client: Redis) -> None:
-        self._client = client
-
-    async def at(self, now: int) -> None:
-        self._now = now
-        await set_clock(self._client, now)
-
-    async def flush(self) -> None:
-        await self._client.flushdb()
-        await self.at(self._now)
-
+class ValkeyServer(TimedValkey):
     def process(self, name: str) -> SharedHealth:
         return VirtualHealth(self._client, holder_id=name)
 

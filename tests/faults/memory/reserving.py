@@ -1,0 +1,237 @@
+"""One reservation of start times in memory: `coordination/reserve.lua` line by line.
+
+All in whole microseconds, as there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.coordination.limits import HORIZON_SECONDS, SETTLE_SECONDS
+from orchestrator.ports import Rate
+
+PRESENT = 2_000_000  # a process that asked within two seconds counts as waiting
+_LARGEST = 1_000_000  # no process asks for more headroom than a second
+_AHEAD = 50_000  # so far a part may hold up the API's own start times
+_KEPT = 10_000  # moments, for rates that are added later
+_KEPT_FOR = 86_400_000_000  # at least a day
+
+
+@dataclass(kw_only=True, slots=True)
+class Generation:
+    """How long what is remembered of an API can be trusted."""
+
+    id: int
+    born: int  # microseconds
+    wiped: bool
+
+
+@dataclass(kw_only=True, slots=True)
+class Book:
+    """What was let in, and which rates are in force."""
+
+    latest: list[int] = field(default_factory=list)
+    """Until when the last requests may arrive, ascending."""
+    expires: int = 0  # of `latest`
+    last: int = 0  # the newest of them
+    last_start: int = 0  # the newest start time
+    even: int = 0  # when the next would start if none had been lost
+    lost: int = 0  # the newest that the list lost
+    rates: dict[tuple[int, int], int] = field(default_factory=dict)
+    """By rate (amount, window): until when it is in force."""
+    log_expires: float = math.inf  # of the rest
+
+
+@dataclass(kw_only=True, slots=True)
+class OpenBook:
+    """A book during one reservation; all in microseconds."""
+
+    kept: Book
+    own: list[tuple[int, int]]  # (amount, window)
+    spacing: int
+    closest: int
+    is_part: bool
+    asking: Reserving
+    theirs: list[tuple[int, int]] = field(default_factory=list)  # others that are in force
+    theirs_until: int = 0
+    last_start: int = 0  # of a part, as far as it is known
+
+    def read_log(self) -> None:
+        """Learn which rates are in force, and what has been forgotten."""
+        kept, now = self.kept, self.asking.now
+        if kept.log_expires <= now:
+            kept.last = kept.lost = 0
+            kept.rates.clear()
+        for rate, until in list(kept.rates.items()):
+            if until + rate[1] <= now or until > now + PRESENT:
+                del kept.rates[rate]
+            elif until > now and rate not in self.own:
+                self.theirs.append(rate)
+                self.theirs_until = max(self.theirs_until, until)
+        kept.rates.update(dict.fromkeys(self.own, now + PRESENT))
+        if kept.latest and kept.expires <= now:
+            kept.latest.clear()
+        if not kept.latest:
+            kept.lost = max(kept.lost, kept.last)
+        self.last_start = max(kept.last - self.asking.headroom, 0)
+
+    def take_back(self, marks: Sequence[int]) -> None:
+        """Nothing was sent on these."""
+        latest = self.kept.latest
+        for mark in marks:
+            if mark in latest:
+                latest.remove(mark)
+                self.kept.even = max(self.kept.even - self.spacing, 0)
+                if not latest:
+                    self.kept.last = self.kept.lost
+
+    def begin(self) -> None:
+        """If nobody waited before, there is nothing to make up for."""
+        if not self.asking.was_wanted or self.closest == self.spacing:
+            self.kept.even = max(self.kept.last_start + self.spacing, self._allowed())
+
+    def earliest(self) -> tuple[int, int]:
+        """As its own rates have it, and as all have it."""
+        own, kept = self._allowed(), self.kept
+        if self.spacing > 0:
+            last = kept.last_start
+            if self.is_part:
+                last = self.last_start
+            own = max(own, last + self.closest, min(kept.even, last + self.spacing))
+        return own, self._after(own, self.theirs)
+
+    def _allowed(self) -> int:
+        asking = self.asking
+        start = max(asking.now, asking.generation.born + us(SETTLE_SECONDS))
+        return self._after(start, self.own)
+
+    def next_at(self, ahead: int) -> int:
+        """Before that it has nothing to give."""
+        own, start = self.earliest()
+        if not self.theirs:
+            return start - ahead
+        return min(start - ahead, max(own - ahead, self.theirs_until))
+
+    def record(self, start: int) -> None:
+        """Let a request in."""
+        kept, asking = self.kept, self.asking
+        kept.last = max(kept.last + 1, start + asking.headroom)
+        kept.latest.append(kept.last)
+        if self.is_part:
+            self.last_start = max(self.last_start, start)
+            return
+        kept.last_start = max(kept.last_start, start)
+        shortest = min((window for _, window in self.own), default=math.inf)
+        kept.even = max(kept.even, _whole(start - shortest if asking.was_wanted else start))
+        kept.even += self.spacing
+        asking.was_wanted = True
+
+    def close(self) -> None:
+        """Forget what no rate needs."""
+        kept, asking = self.kept, self.asking
+        most = max([1 if self.is_part else _KEPT, *(amount for amount, _ in kept.rates)])
+        if len(kept.latest) > most:
+            kept.lost = kept.latest[-most - 1]
+            del kept.latest[:-most]
+        longest = max([0 if self.is_part else _KEPT_FOR, *(window for _, window in kept.rates)])
+        kept.expires = asking.now + longest + asking.horizon + asking.headroom + 1_000_000
+        kept.log_expires = kept.expires + _LARGEST if self.is_part else math.inf
+
+    def _nth_last(self, amount: int) -> int | None:
+        """The newest of those that must lie a full window back."""
+        if amount <= len(self.kept.latest):
+            return self.kept.latest[-amount]
+        return self.kept.lost or None
+
+    def _after(self, start: int, rates: list[tuple[int, int]]) -> int:
+        generation = self.asking.generation
+        for amount, window in rates:
+            nth = self._nth_last(amount)
+            if nth is not None:
+                start = max(start, nth + window + 1)
+            if generation.wiped:
+                forgotten = generation.born + self.asking.horizon + _LARGEST
+                start = max(start, forgotten + window + 1)
+        return start
+
+
+@dataclass(kw_only=True, slots=True)
+class Reserving:
+    """One reservation; all in microseconds."""
+
+    now: int
+    headroom: int
+    generation: Generation
+    horizon: int = round(HORIZON_SECONDS * 1_000_000)
+    books: list[OpenBook] = field(default_factory=list)  # of the API, and of the parts
+    starts: list[int] = field(default_factory=list)
+    given: list[int] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    was_wanted: bool = False  # somebody waited before
+    next_at: int = 0
+    reach: int = 0  # so long before a part has start times asking for them is not in vain
+
+    def opened(
+        self, books: dict[str, Book], key: str, rates: Sequence[Rate], spacing_seconds: float,
+        closest_seconds: float,
+    ) -> OpenBook:  # fmt: skip
+        """One of the API's books, read."""
+        own = [(rate.amount, us(rate.seconds)) for rate in rates]
+        book = OpenBook(
+            kept=books.setdefault(key, Book()), own=own, spacing=us(spacing_seconds),
+            closest=us(closest_seconds), is_part=bool(key), asking=self,
+        )  # fmt: skip
+        book.read_log()
+        return book
+
+    @property
+    def is_rated(self) -> bool:
+        """Whether the API as a whole has a rate."""
+        return bool(self.books[0].own or self.books[0].theirs)
+
+    @property
+    def ahead(self) -> int:
+        """So far a part may hold up the API's own start times."""
+        return _AHEAD if self.is_rated else self.horizon
+
+    def give(self, wanted: Sequence[Sequence[int]], most: int) -> None:
+        """Start times within the horizon to those that can have one."""
+        whole = self.books[0]
+        pending = list(enumerate(wanted))
+        while len(self.starts) < most:
+            _, start = whole.earliest()
+            if start > self.now + self.horizon:
+                self.next_at = whole.next_at(self.horizon)
+                break
+            if not self._give_first(start, pending):
+                break
+        self.reach = self.ahead
+        if self.is_rated:
+            self.reach = min(max(self.ahead, whole.earliest()[1] - self.now), self.horizon)
+
+    def _give_first(self, start: int, pending: list[tuple[int, Sequence[int]]]) -> bool:
+        """To the first that does not keep the API's start times waiting."""
+        whole, *parts = self.books
+        for place, (number, under) in enumerate(pending):
+            books = [parts[each] for each in under]
+            own = max([start, *(book.earliest()[1] for book in books)])
+            if own <= max(start, self.now + self.ahead):
+                for book in [whole, *books] if self.is_rated else books:
+                    book.record(own)
+                self.starts.append(own)
+                self.given.append(number)
+                self.marks.append(whole.kept.last if self.is_rated else 0)
+                del pending[place]
+                return True
+        return False
+
+
+def _whole(moment: float) -> int:
+    """Minus infinity, where there is no window, is before everything."""
+    return 0 if moment == -math.inf else int(moment)
+
+
+def us(seconds: float) -> int:
+    return round(seconds * 1_000_000)
