@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-demo bench-all peers chaos mutants simulation recovery soak wheel clean
+.PHONY: help setup demo test check format bench bench-demo bench-all peers orphans chaos mutants simulation recovery soak wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -48,6 +48,9 @@ bench-demo: setup ## throughput of ten thousand checkouts against a real server
 peers: setup ## the engine beside DBOS, Restate and Temporal, which are installed for it
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[peers]'
 	@$(BIN)/orchestrator bench peers $(ARGS)
+
+orphans: setup ## what a declined checkout leaves behind, beside other Arazzo runners, installed for it
+	@$(BIN)/orchestrator bench orphans --install $(ARGS)
 
 chaos: setup ## real processes under seeded faults, healed, drained and judged
 	@$(BIN)/orchestrator bench chaos --runs 5000 --seconds 120 $(ARGS)

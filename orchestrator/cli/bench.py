@@ -71,6 +71,12 @@ def peers(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def orphans(context: typer.Context) -> None:
+    """What a checkout leaves behind whose third step is declined, beside other Arazzo runners."""
+    _become("tests.bench.orphans", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def gate(context: typer.Context) -> None:
     """What the gate makes of an API's limits, as the API sees it."""
     _become("tests.bench.gate", context.args)
