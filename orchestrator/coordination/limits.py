@@ -17,6 +17,10 @@ out of the list, as if it had never been asked for, and those after it are still
 from whatever was sent. Where less was sent than the windows allow, starts follow each other a
 little more closely until that is made up for.
 
+**Whose turn.** Each process says what it has waiting of each tenant. Its start times are in
+proportion to what its tenants are entitled to there, as long as others want the rest: all tenants
+get their shares, however their requests lie on the processes.
+
 **Changes.** Processes learn of a changed limit one after the other. Until all have, the stricter
 one holds for all: each renewal of a lease carries its holder's limit, and a rate stays in force
 until nobody has asked with it for two seconds. One list of moments serves all rates, so a changed
@@ -46,7 +50,7 @@ from redis.exceptions import RedisError
 
 from orchestrator.coordination.clock import ServerClock
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Lease, Rate, RatedPart, Reservation
+from orchestrator.ports import Lease, Rate, RatedPart, Reservation, TenantWaiting
 
 TTL_SECONDS = 4.0
 MARGIN_SECONDS = 0.5
@@ -54,6 +58,7 @@ RENEW_SECONDS = 0.5
 SETTLE_SECONDS = 1.0  # > RENEW_SECONDS
 TURN_SECONDS = 1.0  # how long a slot that does not divide evenly stays with one process
 HORIZON_SECONDS = 0.2  # how far ahead start times are handed out
+MILLION = 1_000_000
 
 
 @dataclass(slots=True)
@@ -115,6 +120,7 @@ class RedisLimits:
         headroom_seconds: float,
         spacing_seconds: float,
         closest_seconds: float,
+        crowd: Sequence[TenantWaiting] = (),
         unused: Sequence[int] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
@@ -122,12 +128,13 @@ class RedisLimits:
         """See SharedLimits."""
         books = [_book(rates, spacing_seconds, closest_seconds)]
         books += [_book(part.rates, part.spacing_seconds) for part in parts]
-        keys = [self._key(api, "", "queue"), self._key(api, "", "pace")]
+        keys = [self._key(api, "", name) for name in ("queue", "pace", "crowd")]
         for scope in ("", *(part.key for part in parts)):
             keys += [self._key(api, scope, "latest"), self._key(api, scope, "log")]
         args: list[int | str] = [
             _us(SETTLE_SECONDS), waiting, count, _us(HORIZON_SECONDS), _us(headroom_seconds),
-            _json(books), "" if wanted is None else _json(wanted), *unused,
+            _json(books), "" if wanted is None else _json(wanted),
+            _json(crowd) if crowd else "", *unused,
         ]  # fmt: skip
         _, answer = await self._call(self._reserve, api, keys, args)
         return Reservation(
@@ -136,8 +143,9 @@ class RedisLimits:
             given=tuple(map(int, answer[6])),
             next_at=self._monotonic(answer[2]),
             parts_next_at=tuple(self._monotonic(each) for each in answer[7]),
-            processes=int(answer[3]),
+            share=int(answer[3]) / MILLION,
             waiting_elsewhere=int(answer[4]),
+            tenants_here=tuple(int(part) / MILLION for part in answer[9]),
         )
 
     async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
@@ -148,9 +156,17 @@ class RedisLimits:
         try:
             await self.redis.hdel(self._key(api, scope, "holders"), self.holder_id)
             if not scope:
-                await self.redis.hdel(self._key(api, "", "queue"), self.holder_id)
+                await self._wait_no_more(api)
         except (RedisError, OSError) as error:
             raise self._unavailable(error) from error
+
+    async def _wait_no_more(self, api: str) -> None:
+        """The next that reserves forgets what it has said of its tenants as well."""
+        queue = self._key(api, "", "queue")
+        async with self.redis.pipeline() as pipe:
+            pipe.hset(queue, self.holder_id, "0 0")
+            pipe.pexpire(queue, round(TTL_SECONDS * 1000))
+            await pipe.execute()
 
     async def _renew(
         self, api: str, scope: str, *, limit: int, wanted: int, held: int, told: int

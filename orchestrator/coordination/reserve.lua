@@ -8,20 +8,30 @@
 -- KEYS: generation, queue (hash: holder -> "<waiting> <expires>"),
 --       pace (hash: "start" -> the newest start time; "even" -> when the next would start if none
 --       had been lost; apart from the log, in which older releases expect nothing else),
+--       crowd (hash: "w:<holder>" -> what it has waiting of each tenant, "t:<tenant>" -> the sum over
+--       all of them, "e:<holder>" -> "<entitled> <credit> <given>", "given" -> start times so far),
 --       then for the API and for each part latest (list) and log (hash: "last" -> the newest of the list; "lost" -> the newest that the
 --       list lost; "<amount>:<window>" -> until when that rate is in force)
 -- ARGV: holder, known, new_id, distrust, settle, waiting, count, horizon, headroom,
 --       pace and rates as {"pace": 0, "closest": 0, "rates": [[amount, window], …]} of the API and of
 --       each part in one list, and the parts of each request, from 0, as [[0, 1], [], …] ('' where there are none),
+--       what this process has waiting as [[tenant, number, weight], …] ('' where it does not say so),
 --       then the marks of those that are given back
 --       (durations in microseconds; pace 0: none; closest: the pace while less was used than wanted)
--- Answers: now, generation, next_at, processes, waiting elsewhere, the start times, for each of them
---       the number of its request, for each part its next_at, the mark of each start time (0: none)
+-- Answers: now, generation, next_at, share, waiting elsewhere, the start times, for each of them
+--       the number of its request, for each part its next_at, the mark of each start time (0: none),
+--       of each tenant that was named the part that waits here (parts and shares in millionths)
 --
 -- A start's mark is its moment in the API's list; no two are the same, so a call that is repeated
 -- gives nothing back twice. What is given back was not used and counts no more, but in its parts:
 -- those who come next find room in the windows, and follow each other a little more closely until it
 -- is used up.
+--
+-- A process is entitled to the sum, over the tenants that wait in it, of the tenant's weight times
+-- the part of its waiting that is here. Its credit grows by its share of what is given to anybody and
+-- falls by what it is given itself (deficit round robin, Shreedhar and Varghese 1996). Who is behind
+-- by more than one helping gets only what nobody else has asked for in time: start times in the
+-- nearer half of the horizon. So nothing is left unused for the sake of one that does not want it.
 --
 -- While processes disagree about the rates, because a change has not reached all of them, what each
 -- of them asks for holds for all. Who is kept back by a rate that is not its own asks again when that
@@ -31,6 +41,8 @@ local PRESENT = 2000000 -- a process that asked within two seconds counts as wai
 local LARGEST = 1000000 -- no process asks for more headroom than a second
 local KEPT = 10000 -- moments of an API, for rates that are added later
 local KEPT_FOR = 86400000000 -- at least a day
+local MILLION = 1000000
+local USUAL = 16 -- start times in half the horizon, where they are not spaced
 local AHEAD = 50000 -- so far a part may hold up the API's own start times; no process lives closer
 local holder, settle, waiting = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
 local count, horizon, headroom = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -72,7 +84,7 @@ end
 local function open(number, limits)
   local part = number > 1
   local book = {
-    list = KEYS[2 * number + 2], log = KEYS[2 * number + 3], part = part, pace = limits.pace,
+    list = KEYS[2 * number + 3], log = KEYS[2 * number + 4], part = part, pace = limits.pace,
     closest = limits.closest, rates = {}, theirs = {}, theirs_until = 0, last = 0, lost = 0,
     last_start = 0, even = 0, shortest = math.huge,
     most = part and 1 or KEPT, longest = part and 0 or KEPT_FOR,
@@ -103,16 +115,20 @@ for _, book in ipairs(books) do
   end
 end
 
+local FIRST_MARK = 13
+local taken_back = 0
+
 local function take_back() -- not marks of another generation: they may name others' moments
   if id ~= ARGV[2] then return end
-  for i = 12, #ARGV do
+  for i = FIRST_MARK, #ARGV do
     local removed = redis.call('LREM', api.list, -1, ARGV[i]) -- they are among the newest
     api.length, api.even = api.length - removed, math.max(api.even - removed * api.pace, 0)
+    taken_back = taken_back + removed
   end
   if api.length == 0 then api.last = api.lost end -- nothing that was used is younger
 end
 
-if #ARGV > 11 and api.length > 0 then take_back() end
+if #ARGV >= FIRST_MARK and api.length > 0 then take_back() end
 
 -- The newest of those that must lie a full window back; when the list does not reach back so far,
 -- whatever it lost may be one of them.
@@ -183,31 +199,78 @@ local function close(book)
   if book.part then redis.call('PEXPIRE', book.log, kept_for + LARGEST / 1000) end
 end
 
-local function crowd() -- how many processes, how many wait in the others, and if any did before
-  local processes, elsewhere, before = 1, 0, 0
+local function waits_no_more(name, tenants)
+  for tenant, waits in pairs(tenants) do
+    if redis.call('HINCRBY', KEYS[4], 't:' .. tenant, text(-waits)) <= 0 then
+      redis.call('HDEL', KEYS[4], 't:' .. tenant)
+    end
+  end
+end
+
+local function said_by(name)
+  local said = redis.call('HGET', KEYS[4], 'w:' .. name)
+  return said and cjson.decode(said) or {}
+end
+
+local function forget(name)
+  redis.call('HDEL', KEYS[2], name)
+  waits_no_more(name, said_by(name))
+  redis.call('HDEL', KEYS[4], 'w:' .. name, 'e:' .. name)
+end
+
+local function others() -- how many wait, in how many processes, what those are entitled to
+  local processes, elsewhere, before, entitled = 0, 0, 0, 0
   local known = redis.call('HGETALL', KEYS[2])
   for i = 1, #known, 2 do
     local waits, expires = string.match(known[i + 1], '^(%d+) (%d+)$')
+    waits = tonumber(waits)
     if tonumber(expires) <= now then
-      redis.call('HDEL', KEYS[2], known[i])
+      forget(known[i])
     else
-      before = before + tonumber(waits)
-      if known[i] ~= holder and tonumber(waits) > 0 then
-        processes, elsewhere = processes + 1, elsewhere + tonumber(waits)
+      before = before + waits
+      if known[i] ~= holder and waits > 0 then
+        processes, elsewhere = processes + 1, elsewhere + waits
+        local theirs = redis.call('HGET', KEYS[4], 'e:' .. known[i])
+        theirs = tonumber(theirs and string.match(theirs, '^%d+') or 0)
+        -- It may be of an older release, which does not say whose requests wait in it.
+        entitled = entitled and theirs > 0 and entitled + theirs or nil
       end
     end
   end
-  redis.call('HSET', KEYS[2], holder, text(waiting) .. ' ' .. text(now + PRESENT))
-  redis.call('PEXPIRE', KEYS[2], 2 * PRESENT / 1000)
-  return processes, elsewhere, before > 0
+  return processes, elsewhere, before > 0, entitled
 end
 
-local processes, elsewhere
-processes, elsewhere, was_wanted = crowd()
+local function say(tenants) -- what this process is entitled to, and its part of each tenant
+  local before, said, mine, parts = said_by(holder), {}, 0, {}
+  for place, each in ipairs(tenants) do
+    local tenant, waits, weight = each[1], each[2], each[3]
+    local more = text(waits - (before[tenant] or 0))
+    local total = redis.call('HINCRBY', KEYS[4], 't:' .. tenant, more)
+    parts[place] = math.floor(waits * MILLION / math.max(total, waits))
+    mine = mine + math.max(math.floor(weight * parts[place]), 1)
+    said[tenant], before[tenant] = waits, nil
+  end
+  waits_no_more(holder, before)
+  redis.call('HSET', KEYS[4], 'w:' .. holder, cjson.encode(said))
+  return mine, parts
+end
+
+local function share_of(mine, entitled, processes) -- of the start times
+  if entitled and mine > 0 then return mine / (mine + entitled) end
+  return 1 / (processes + 1)
+end
+
+local tenants = ARGV[12] ~= '' and cjson.decode(ARGV[12]) or {}
+local processes, elsewhere, entitled
+processes, elsewhere, was_wanted, entitled = others()
+local mine, parts_here = say(tenants)
+local share = share_of(mine, entitled, processes)
+redis.call('HSET', KEYS[2], holder, text(waiting) .. ' ' .. text(now + PRESENT))
+redis.call('PEXPIRE', KEYS[2], 2 * PRESENT / 1000)
 if not was_wanted or api.closest == api.pace then -- there is nothing to make up for
   api.even = math.max(api.last_start + api.pace, allowed(api))
 end
-local answer = { text(now), id, '0', processes, elsewhere, {}, {}, {}, {} }
+local answer = { text(now), id, '0', text(math.floor(share * MILLION)), elsewhere, {}, {}, {}, {}, parts_here }
 local starts, given, parts_next_at, marks = answer[6], answer[7], answer[8], answer[9]
 local wanted = ARGV[11] ~= '' and cjson.decode(ARGV[11]) or nil
 local rated = #api.rates > 0 or #api.theirs > 0
@@ -239,7 +302,25 @@ local function give(start) -- to the first that does not keep the API's start ti
   return false
 end
 
-while #starts < math.ceil(count / processes) do
+local given_to_all = tonumber(redis.call('HGET', KEYS[4], 'given') or 0)
+
+local function credit() -- in millionths of a start time
+  local known = redis.call('HGET', KEYS[4], 'e:' .. holder) or '0 0 ' .. text(given_to_all)
+  local _, left, given_then = string.match(known, '^(%d+) (%-?%d+) (%-?%d+)$')
+  local usual = api.pace > 0 and math.ceil(horizon / 2 / api.pace) or USUAL
+  local grown = left + math.floor(share * (given_to_all - given_then) * MILLION)
+  return math.max(math.min(grown, 2 * usual * MILLION), -2 * usual * MILLION)
+end
+
+local helping = math.ceil(count * share)
+local saved = credit()
+if saved <= -helping * MILLION then
+  local _, start = earliest(api)
+  helping = 0
+  if start <= now + horizon / 2 then helping = math.ceil(count / (processes + 1)) end
+  if count > 0 and helping == 0 then answer[3] = text(next_at(api, horizon / 2)) end
+end
+while #starts < helping do
   local _, start = earliest(api)
   if start > now + horizon then
     answer[3] = text(next_at(api, horizon))
@@ -247,6 +328,11 @@ while #starts < math.ceil(count / processes) do
   end
   if not give(start) then break end
 end
+
+local more = #starts - taken_back
+redis.call('HSET', KEYS[4], 'given', text(given_to_all + more), 'e:' .. holder,
+  table.concat({ text(mine), text(saved - more * MILLION), text(given_to_all) }, ' '))
+redis.call('PEXPIRE', KEYS[4], 2 * PRESENT / 1000)
 -- Who asks when the API's own start times reach so far gets one without a gap.
 if rated then
   local _, start = earliest(api)

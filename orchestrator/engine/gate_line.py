@@ -6,7 +6,8 @@
 3. Tenants in turn, by weight (start-time fair queueing, Goyal, Vin and Cheng 1996): of two that
    both want more than there is, the one of weight 3 is served three times as often, whatever each
    has waiting. A tenant that had nothing waiting, or was held back by limits of its own, saves
-   nothing up.
+   nothing up. Of a tenant that waits in several processes each has a part of the weight, by what
+   waits there.
 4. Within a tenant by priority and age: one priority more is worth `AGEING_SECONDS` of waiting, so
    that low priority still moves.
 
@@ -18,13 +19,17 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Generic, TypeVar
 
-from orchestrator.ports import Visit
+from orchestrator.ports import TenantWaiting, Visit
+
+MOST_NAMED = 32  # tenants of which other processes hear by name
+OTHERS = ""  # the name of all the others; no tenant has it
+LEAST_PART = 1e-6  # of a tenant
 
 AGEING_SECONDS = 10.0
 """By how much longer a run has to wait than one of the next higher priority to go before it."""
@@ -56,6 +61,7 @@ class FairLine(Generic[Turn, Kind]):
 
     def __init__(self, weights: Mapping[str, float] | None = None) -> None:
         self.weights: Mapping[str, float] = weights or {}
+        self._parts: dict[str, float] = {}
         self._first: deque[Waiter[Turn, Kind]] = deque()
         self._undo: _Shared[Turn, Kind] = _Shared(self)
         self._new: _Shared[Turn, Kind] = _Shared(self)
@@ -113,6 +119,14 @@ class FairLine(Generic[Turn, Kind]):
         """The part of the API that its tenant has while all that wait go on waiting."""
         return self._lane(visit).share_of(visit.tenant)
 
+    def new_of(self, tenant: str) -> int:
+        """How many of a tenant's wait that are no undos."""
+        return self._new.waiting_of(tenant)
+
+    def turns_of(self, tenant: str) -> float:
+        """The part that those have, or would have."""
+        return self._new.share_of(tenant)
+
     def sort_anew(self, kind_of: Callable[[Visit], Kind]) -> None:
         """By other kinds. Who has gone stays of the kind that it was."""
         for waiter in (each for each in self._first if not each.gone):
@@ -130,6 +144,33 @@ class FairLine(Generic[Turn, Kind]):
         """The tenant's weight; 1 unless something else is configured."""
         return self.weights.get(tenant, 1.0)
 
+    def weight_here(self, tenant: str) -> float:
+        """The part of it for what waits here."""
+        part = self._parts.get(tenant)
+        if part is None:
+            part = self._parts.get(OTHERS, 1.0)
+        return self.weight(tenant) * max(part, LEAST_PART)
+
+    def crowd(self) -> list[TenantWaiting]:
+        """Whose requests wait here: the largest tenants by name, the others as one."""
+        waiting = Counter(each.visit.tenant for each in self._first if not each.gone)
+        waiting.update(self._undo.waiting_by_tenant())
+        waiting.update(self._new.waiting_by_tenant())
+        named = waiting.most_common(MOST_NAMED)
+        crowd = [TenantWaiting(name, number, self.weight(name)) for name, number in named]
+        if len(waiting) > len(named):
+            others = waiting.keys() - {name for name, _ in named}
+            number = sum(waiting[name] for name in others)
+            crowd.append(TenantWaiting(OTHERS, number, sum(map(self.weight, others))))
+        return crowd
+
+    def learn(self, parts: Mapping[str, float]) -> None:
+        """What part of the tenants of `crowd` waits here. Those who wait do so accordingly."""
+        if parts != self._parts:
+            self._parts = dict(parts)
+            self._undo.reweigh()
+            self._new.reweigh()
+
     def _lane(self, visit: Visit) -> _Shared[Turn, Kind]:
         return self._undo if visit.undo else self._new
 
@@ -144,6 +185,7 @@ class _Tenant:
 
     name: str
     place: _Place
+    weight: float  # by which the place was reckoned
     listed: int = 0  # in the lists of so many kinds
     waiting: int = 0
 
@@ -198,12 +240,13 @@ class _Shared(Generic[Turn, Kind]):
         name = waiter.visit.tenant
         tenant = self._tenants.get(name)
         if tenant is None:
-            tenant = self._tenants[name] = _Tenant(name, self._place(self._now))
+            tenant = self._tenants[name] = _Tenant(name, self._place(self._now), 1.0)
         kind = self._kinds.setdefault(waiter.kind, _KindLine())
         rank = waiter.arrived_at - waiter.visit.priority * AGEING_SECONDS
         tenant.waiting += 1
         self.waiting += 1
         if not tenant.listed:
+            self._weigh(tenant)
             tenant.place = self._place(max(tenant.place[0], self._now))
         kind.add(tenant, (rank, next(self._order), waiter))
 
@@ -240,7 +283,8 @@ class _Shared(Generic[Turn, Kind]):
         _, tenant = kind.tenants[0]
         heapq.heappop(kind.waiting[tenant.name])
         self._now = self._served_at(tenant.place[0])
-        tenant.place = self._place(self._now + 1.0 / self._line.weight(tenant.name))
+        tenant.weight = self._line.weight_here(tenant.name)
+        tenant.place = self._place(self._now + 1.0 / tenant.weight)
         heapq.heapreplace(kind.tenants, (tenant.place, tenant))
 
     def upcoming(
@@ -266,21 +310,41 @@ class _Shared(Generic[Turn, Kind]):
             if ranked is None:
                 heapq.heappop(turns)
                 continue
-            place = self._place(self._served_at(at) + 1.0 / self._line.weight(name))
+            place = self._place(self._served_at(at) + 1.0 / self._line.weight_here(name))
             heapq.heapreplace(turns, (place, name, own))
             yield ranked[2]
 
     def ahead_of(self, name: str) -> float:
-        waiting = {each.name: each.waiting for each in self._tenants.values()}
-        return turns_ahead(name, waiting, self._line.weight)
+        return turns_ahead(name, self.waiting_by_tenant(), self._line.weight_here)
+
+    def waiting_by_tenant(self) -> dict[str, int]:
+        """Of those that have any."""
+        return {each.name: each.waiting for each in self._tenants.values() if each.waiting}
+
+    def reweigh(self) -> None:
+        """Weights have changed."""
+        for tenant in self._tenants.values():
+            if tenant.listed:
+                self._weigh(tenant)
+        for kind in self._kinds.values():
+            kind.tenants = [(tenant.place, tenant) for _, tenant in kind.tenants]
+            heapq.heapify(kind.tenants)
+
+    def _weigh(self, tenant: _Tenant) -> None:
+        """What it has had counts by the weight that it has now: the other would put it off for as
+        long as somebody with little waiting elsewhere, or for no time.
+        """
+        weight, (at, number) = self._line.weight_here(tenant.name), tenant.place
+        if at > self._now:
+            tenant.place = self._now + (at - self._now) * tenant.weight / weight, number
+        tenant.weight = weight
 
     def waiting_of(self, name: str) -> int:
         own = self._tenants.get(name)
         return own.waiting if own is not None else 0
 
     def share_of(self, name: str) -> float:
-        waiting = (each.name for each in self._tenants.values() if each.waiting)
-        return share_of(name, waiting, self._line.weight)
+        return share_of(name, self.waiting_by_tenant(), self._line.weight_here)
 
     def everybody(self) -> Iterator[Waiter[Turn, Kind]]:
         for kind in self._kinds.values():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from orchestrator.ports import Visit
 
@@ -63,25 +65,45 @@ class Parked:
         if expected is not None and expected.pop(visit.run_id, None) is not None and not expected:
             del self._expected[visit.tenant]
 
-    def recalled(self, wanted: int, *, now: float) -> list[str]:
+    def recalled(
+        self, wanted: int, *, now: float, short: Callable[[str], int] = lambda _: 0
+    ) -> list[str]:
         """Who is to come now, if `wanted` more are needed than wait in line: by tenant in turn,
-        each in order of its time. Those who come soon anyway count as here.
+        each in order of its time. Those who come soon anyway count as here. Then of each tenant so
+        many as it is `short` of, lest its turns go to the others.
         """
         for tenant in list(self._expected):
             self._forget_missing(tenant, now)
         soon = now + ON_THE_WAY_SECONDS
-        wanted -= sum(at <= soon for of in self._expected.values() for at in of.values())
-        chosen: list[str] = []
-        if wanted > 0:
-            later = heapq.merge(*(self._later(tenant, soon) for tenant in self._expected))
-            for (_, tenant, run_id), _ in zip(later, range(wanted), strict=False):
-                chosen.append(run_id)
-                self._expected[tenant][run_id] = now
+        on_the_way = {
+            tenant: sum(at <= soon for at in of.values()) for tenant, of in self._expected.items()
+        }
+        chosen = self._in_turn(wanted - sum(on_the_way.values()), now, soon)
+        already = Counter(tenant for tenant, _ in chosen)
+        for tenant, coming in on_the_way.items():
+            chosen += self._next_of(tenant, short(tenant) - coming - already[tenant], now, soon)
         if chosen:
             self._last.clear()
             for tenant, expected in self._expected.items():
                 self._last[tenant, False] = max(expected.values())
-        return chosen
+        return [run_id for _, run_id in chosen]
+
+    def _in_turn(self, number: int, now: float, soon: float) -> list[tuple[str, str]]:
+        """So many of those that come later: (tenant, run id). They are expected now."""
+        if number <= 0:
+            return []
+        later = heapq.merge(*(self._later(tenant, soon) for tenant in self._expected))
+        return [self._expect_now(*each[1:], now) for each in islice(later, number)]
+
+    def _next_of(self, tenant: str, number: int, now: float, soon: float) -> list[tuple[str, str]]:
+        if number <= 0:
+            return []
+        later = list(islice(self._later(tenant, soon), number))
+        return [self._expect_now(*each[1:], now) for each in later]
+
+    def _expect_now(self, tenant: str, run_id: str, now: float) -> tuple[str, str]:
+        self._expected[tenant][run_id] = now
+        return tenant, run_id
 
     def _later(self, tenant: str, soon: float) -> Iterator[tuple[float, str, str]]:
         """Those of one tenant who come later, with the turn at which each is recalled."""

@@ -13,6 +13,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate_cadence import Cadence
@@ -88,8 +89,9 @@ class ApiQueue:
         self._line: FairLine[QueuePermit, Kind] = FairLine(config.weights)
         self._kinds = Kinds(config, self._line.weight)
         self.supply = Supply(
-            config, shared, self.demand, self._serve, self.health, self._kinds, self._foresee
-        )
+            config, shared, self.demand, self._serve, self.health, self._kinds, self._foresee,
+            self._line,
+        )  # fmt: skip
         self._recall = recall
         self._most_waiting = most_waiting
         self._recalling: asyncio.Task[None] | None = None
@@ -357,17 +359,27 @@ class ApiQueue:
             self._recalling = None
 
     def _recalled(self) -> list[str]:
-        """Of each kind as many as could be served soon beside those who wait; not more in all."""
+        """Of each kind as many as could be served soon beside those who wait; not more in all, but
+        for tenants whose turns would go by.
+        """
         enough = {kind: self._enough_of(kind) for kind in self._kinds}
         left = self._enough(self._usual_interval(), 0.0, self.demand.waiting)
         left -= sum(min(kind.waiting, number) for kind, number in enough.items())
         run_ids: list[str] = []
         for kind, number in enough.items():
             wanted = max(min(number - kind.waiting, left), 0)
-            chosen = kind.parked.recalled(wanted, now=time.monotonic())
+            chosen = kind.parked.recalled(
+                wanted, now=time.monotonic(), short=partial(self._short_of, number)
+            )
             left -= len(chosen)
             run_ids += chosen
         return run_ids
+
+    def _short_of(self, enough: int, tenant: str) -> int:
+        """How many more of a tenant's could be served soon, of so many in all, than wait here."""
+        part = math.ceil(enough * self._line.turns_of(tenant))
+        room = self._most_waiting - self.demand.waiting
+        return min(part - self._line.new_of(tenant), room)
 
     def _enough_of(self, kind: Kind) -> int:
         intervals = [self._usual_interval(), *map(self._interval_in, kind.scopes)]

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from orchestrator.engine.gate_kinds import Kind, Kinds, uncounted_until
 from orchestrator.engine.gate_slots import Demand, Slots
 from orchestrator.engine.gate_starts import ALWAYS, Start
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Rate, RatedPart, SharedLimits
+from orchestrator.ports import Rate, RatedPart, SharedLimits, TenantWaiting
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +36,7 @@ RUNWAY_SECONDS = 0.1  # reservations in hand reach at least this far while anybo
 EMPTY_POLL_SECONDS = 0.02  # the least pause after an answer without start times
 SPACED_FROM = 50.0  # requests a second; slower ones may come in bursts
 MOST_KINDS = 4  # so many times as many are named to the shared limits as can get start times
+SHARE_WEIGHT = 1 / 20  # of one answer in the average share of the start times, for estimates
 BURST = 16  # start times asked for at once where requests are not spaced
 IDLE_SECONDS = 60.0  # an API unused for so long has no pump
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0  # between calls while Redis is away
@@ -63,6 +64,16 @@ class Pace(Protocol):
         """How many more calls may leave now."""
 
 
+class Crowd(Protocol):
+    """Those who wait here."""
+
+    def crowd(self) -> list[TenantWaiting]:
+        """By tenant."""
+
+    def learn(self, parts: Mapping[str, float]) -> None:
+        """What part of the tenants of `crowd` waits here, and not in another process."""
+
+
 class Supply:
     """One API's slots and start times. `came` is called when there may be more of them."""
 
@@ -75,8 +86,9 @@ class Supply:
         pace: Pace,
         kinds: Kinds,
         foresee: Foresee,
+        crowd: Crowd,
     ) -> None:
-        self._pace = pace
+        self._pace, self._crowd = pace, crowd
         self._kinds, self._foresee = kinds, foresee
         self._config = config
         self._shared = shared
@@ -89,7 +101,7 @@ class Supply:
         self._last_at = 0.0  # the latest start time that was reserved
         self._asked_at = -math.inf
         self._unused: list[Start] = []  # to be given back
-        self._processes, self._elsewhere = 1, 0
+        self._share, self._elsewhere = 1.0, 0
         self._headroom = config.headroom_seconds
         self._missed = 0.0  # the part of the start times that were missed, averaged
         self._wake = asyncio.Event()
@@ -189,13 +201,13 @@ class Supply:
             self._headroom = max(self._config.headroom_seconds, self._headroom * 0.99)
 
     def wait_seconds(self, ahead: int) -> float:
-        """How long the rates keep the last of `ahead` waiters, all processes taking turns."""
+        """How long the rates keep the last of `ahead` waiters, at this process's share."""
         if not self._config.rates:
             return 0.0
         until_next = max(self._next_at - time.monotonic(), 0.0)
         if not ahead:
             return until_next
-        ahead = min(ahead * self._processes, ahead + self._elsewhere)
+        ahead = min(math.ceil(ahead / self._share), ahead + self._elsewhere)
         return until_next + self.seconds_at_full_rate(self._config.rates, ahead)
 
     def seconds_at_full_rate(self, rates: Sequence[Rate], calls: int) -> float:
@@ -209,7 +221,7 @@ class Supply:
     def interval_seconds(self, rates: Sequence[Rate]) -> float:
         """Between two requests of this process, on average, as rates and the others allow."""
         each = max((rate.seconds / rate.amount for rate in rates), default=0.0)
-        return each * self._processes / self._pace.rate_factor
+        return each / self._share / self._pace.rate_factor
 
     @property
     def reserved(self) -> int:
@@ -327,11 +339,12 @@ class Supply:
         scopes = list(dict.fromkeys(each for kind in kinds for each in kind.scopes if each.rates))
         places = {scope: place for place, scope in enumerate(scopes)}
         spacing, unused = self._spacing(config.rates, headroom), self._unused[:MOST_GIVEN_BACK]
-        self._asked_at = time.monotonic()
+        self._asked_at, crowd = time.monotonic(), self._crowd.crowd()
         got = await self._shared.reserve(
             config.name, rates=config.rates, count=count, unused=[start.mark for start in unused],
             waiting=self._demand.waiting, headroom_seconds=headroom, spacing_seconds=spacing,
             closest_seconds=spacing * (CLOSEST if self._pace.rate_factor >= 1.0 else 1.0),
+            crowd=crowd,
             parts=[
                 RatedPart(
                     key=scope.scope.key, rates=scope.rates,
@@ -353,7 +366,11 @@ class Supply:
             self._last_at = max(self._last_at, start.at)
         for scope, next_at in zip(scopes, got.parts_next_at, strict=True):
             scope.next_at = next_at
-        self._processes, self._elsewhere = got.processes, got.waiting_elsewhere
+        self._elsewhere = got.waiting_elsewhere
+        if crowd:
+            self._share += SHARE_WEIGHT * (got.share - self._share)
+        here = zip(crowd, got.tenants_here, strict=True)
+        self._crowd.learn({each.tenant: part for each, part in here})
         if count == 0:
             return
         self._next_at = got.next_at

@@ -68,6 +68,7 @@ from orchestrator.ports.outside import (
     SharedLimits,
     StepEnd,
     StepEvents,
+    TenantWaiting,
     Transport,
     Visit,
 )
@@ -166,6 +167,7 @@ __all__ = [
     "StepEvents",
     "StepRecord",
     "Store",
+    "TenantWaiting",
     "Transport",
     "Turn",
     "Visit",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -155,6 +155,14 @@ class RatedPart:
     spacing_seconds: float = 0.0  # between two of its start times
 
 
+class TenantWaiting(NamedTuple):
+    """What one tenant has waiting in one process, or several tenants that are counted as one."""
+
+    tenant: str
+    waiting: int
+    weight: float
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reservation:
     """Moments at which requests may leave, counted against every other process's."""
@@ -163,8 +171,9 @@ class Reservation:
     marks: tuple[int, ...]  # what names each of them when it is given back; 0: it cannot be
     given: tuple[int, ...]  # to which of those that were wanted, one for each start
     next_at: float  # time.monotonic(); asking for more before is in vain
-    processes: int  # that want this API now, this one included
+    share: float  # of the start times, that this process is entitled to
     waiting_elsewhere: int  # requests that wait in the other processes
+    tenants_here: tuple[float, ...] = ()  # of each tenant of `crowd`, the part that waits here
     parts_next_at: tuple[float, ...] = ()  # as `next_at`, for each of the parts
 
 
@@ -191,11 +200,17 @@ class SharedLimits(Protocol):
         headroom_seconds: float,
         spacing_seconds: float,
         closest_seconds: float,
+        crowd: Sequence[TenantWaiting] = (),
         unused: Sequence[int] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
     ) -> Reservation:
         """Reserve up to `count` start times, none of them far ahead, `spacing_seconds` apart.
+
+        `crowd` says whose the `waiting` requests are. Each tenant is entitled to its weight's part
+        of the start times, and each process to that part of a tenant's which waits in it; who does
+        not say whose they are makes all processes entitled alike. What one does not use, others
+        get.
 
         `wanted` says for each call under which of the `parts` it is; None: under none. One gets a
         start time when all of its parts and the API have one, or else counts nowhere; those that

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import pytest
 
 from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.apis import ApiConfig
@@ -53,9 +54,11 @@ class Crowd:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     parked: dict[str, asyncio.Event] = field(default_factory=dict)  # by run id
 
-    def come(self, tenant: str, runs: int, **more: Any) -> None:
+    def come(self, tenant: str, runs: int, *, to: Sequence[int] | None = None, **more: Any) -> None:
+        """`to`: the processes in turn, by number; None: all of them."""
+        gates = self.gates if to is None else [self.gates[number] for number in to]
         for number in range(runs):
-            gate = self.gates[number % len(self.gates)]
+            gate = gates[number % len(gates)]
             visit = Visit(api="api", run_id=f"{tenant}-{len(self.tasks)}", tenant=tenant, **more)
             self.tasks.append(asyncio.ensure_future(self._one(gate, visit)))
 
@@ -167,6 +170,52 @@ def test_weights_hold_among_those_who_come_back() -> None:
     contended = [story for story in stories if 5.0 < story.left_at - 0.0 < gold_left[-300]]
     gold = sum(story.tenant == "gold" for story in contended)
     assert 0.70 <= gold / len(contended) <= 0.80
+
+
+def _served_while_all_wait(stories: Sequence[Story], since: float) -> dict[str, int]:
+    """Of each tenant, until the first of them has but a tenth of its runs left."""
+    left: dict[str, list[float]] = {}
+    for story in stories:
+        left.setdefault(story.tenant, []).append(story.left_at)
+    end = min(sorted(times)[int(len(times) * 0.9)] for times in left.values())
+    return {tenant: sum(since < at <= end for at in times) for tenant, times in left.items()}
+
+
+def _jain(served: Collection[float]) -> float:
+    """Jain, Chiu and Hawe 1984: 1 when all are equal, 1/n when one has everything."""
+    return sum(served) ** 2 / (len(served) * sum(each * each for each in served))
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_tenants_have_their_shares_however_they_lie_on_the_processes(weight: float) -> None:
+    async def play(crowd: Crowd) -> None:
+        crowd.come("large", 8000)
+        await asyncio.sleep(3.0)
+        crowd.come("b", 400, to=[0])
+        crowd.come("c", 400, to=[1, 1, 1, 2])
+        crowd.come("d", 400)
+
+    served = _served_while_all_wait(played(play, processes=4, weights={"d": weight}), since=3.0)
+    assert sum(served.values()) >= 600
+    by_weight = [number / (weight if tenant == "d" else 1.0) for tenant, number in served.items()]
+    assert _jain(by_weight) >= 0.98, served
+
+
+def test_what_a_process_is_entitled_to_and_does_not_use_goes_to_the_others() -> None:
+    """A tenant with one run at a time is entitled to half, and uses a fraction of it."""
+
+    async def play(crowd: Crowd) -> None:
+        crowd.come("large", 2000, to=[0, 1, 2])
+        await asyncio.sleep(3.0)
+        for _ in range(30):
+            crowd.come("small", 1, to=[3])
+            await asyncio.sleep(0.5)
+
+    stories = played(play, processes=4)
+    waits = [story.waited for story in stories if story.tenant == "small"]
+    assert p99(waits) <= 0.5
+    left = [story.left_at for story in stories]
+    assert 2030 / (max(left) - min(left)) >= 0.93 * RATE
 
 
 def test_compensations_do_not_wait_for_new_work() -> None:

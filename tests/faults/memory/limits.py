@@ -14,14 +14,16 @@ from itertools import count
 from orchestrator.coordination.clock import ServerClock
 from orchestrator.coordination.limits import (
     MARGIN_SECONDS,
+    MILLION,
     RENEW_SECONDS,
     SETTLE_SECONDS,
     TTL_SECONDS,
     TURN_SECONDS,
 )
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Lease, Rate, RatedPart, Reservation
-from tests.faults.memory.reserving import PRESENT, Book, Generation, Reserving, us
+from orchestrator.ports import Lease, Rate, RatedPart, Reservation, TenantWaiting
+from tests.faults.memory.crowd import Crowd
+from tests.faults.memory.reserving import Book, Generation, Reserving, us
 
 _FAR = 10_000_000
 
@@ -50,18 +52,12 @@ class _Holder:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Waiter:
-    waiting: int
-    expires: int
-
-
-@dataclass(kw_only=True, slots=True)
 class _Api:
     """All that the server knows of one API."""
 
     generation: Generation
     holders: dict[str, dict[str, _Holder]] = field(default_factory=dict)  # by scope
-    waiters: dict[str, _Waiter] = field(default_factory=dict)
+    crowd: Crowd = field(default_factory=Crowd)
     books: dict[str, Book] = field(default_factory=dict)  # by part; "": of the whole API
 
 
@@ -104,7 +100,7 @@ class LimitServer:
         if found is not None:
             found.holders.get(scope, {}).pop(holder, None)
             if not scope:
-                found.waiters.pop(holder, None)
+                found.crowd.leave(holder)
 
 
 class MemoryLimits:
@@ -165,6 +161,7 @@ class MemoryLimits:
         headroom_seconds: float,
         spacing_seconds: float,
         closest_seconds: float,
+        crowd: Sequence[TenantWaiting] = (),
         unused: Sequence[int] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
@@ -188,18 +185,23 @@ class MemoryLimits:
                 book.kept.last = book.kept.lost = book.kept.last_start = book.kept.even = 0
                 asking.generation = found.generation = self._server.generation(now, wiped=True)
                 self._known[api].generation = found.generation.id
+        taken_back = 0
         if found.generation.id == known:
-            asking.books[0].take_back(unused)
-        processes, elsewhere, asking.was_wanted = _crowd(found, self._holder, waiting, now)
+            taken_back = asking.books[0].take_back(unused)
+        turn = found.crowd.come(self._holder, waiting, crowd, now)
+        asking.was_wanted = turn.was_wanted
         asking.books[0].begin()
-        asking.give(wanted or [[]] * count, math.ceil(count / processes))
+        asking.give(wanted or [[]] * count, turn)
+        found.crowd.served(turn, len(asking.starts) - taken_back)
         next_of_parts = [book.next_at(asking.reach) for book in asking.books[1:]]
         for book in asking.books:
             book.close()
         return Reservation(
             starts=tuple(self._own(start) for start in asking.starts), given=tuple(asking.given),
             marks=tuple(asking.marks),
-            next_at=self._own(asking.next_at), processes=processes, waiting_elsewhere=elsewhere,
+            next_at=self._own(asking.next_at), share=math.floor(turn.share * MILLION) / MILLION,
+            waiting_elsewhere=turn.elsewhere,
+            tenants_here=tuple(part / MILLION for part in turn.tenants_here),
             parts_next_at=tuple(self._own(each) for each in next_of_parts),
         )  # fmt: skip
 
@@ -277,15 +279,3 @@ def _fair_share(
             return share + ((rest.index(holder) + first) % sharers < odd), odd > 0
         left -= wants
     return wanted + left // len(demands), False
-
-
-def _crowd(api: _Api, holder: str, waiting: int, now: int) -> tuple[int, int, bool]:
-    """Processes that want this API now, requests that wait in the others, and if any did before."""
-    for name in [name for name, each in api.waiters.items() if each.expires <= now]:
-        del api.waiters[name]
-    others = [
-        each.waiting for name, each in api.waiters.items() if name != holder and each.waiting > 0
-    ]
-    before = any(each.waiting for each in api.waiters.values())
-    api.waiters[holder] = _Waiter(waiting=waiting, expires=now + PRESENT)
-    return 1 + len(others), sum(others), before

@@ -9,13 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.coordination.limits import HORIZON_SECONDS, SETTLE_SECONDS
+from orchestrator.coordination.limits import HORIZON_SECONDS, MILLION, SETTLE_SECONDS
 from orchestrator.ports import Rate
+from tests.faults.memory.crowd import PRESENT, Turn
 
-PRESENT = 2_000_000  # a process that asked within two seconds counts as waiting
 _LARGEST = 1_000_000  # no process asks for more headroom than a second
 _AHEAD = 50_000  # so far a part may hold up the API's own start times
 _KEPT = 10_000  # moments, for rates that are added later
+USUAL = 16  # start times in half the horizon, where they are not spaced
 _KEPT_FOR = 86_400_000_000  # at least a day
 
 
@@ -77,15 +78,16 @@ class OpenBook:
             kept.lost = max(kept.lost, kept.last)
         self.last_start = max(kept.last - self.asking.headroom, 0)
 
-    def take_back(self, marks: Sequence[int]) -> None:
-        """Nothing was sent on these."""
-        latest = self.kept.latest
+    def take_back(self, marks: Sequence[int]) -> int:
+        """Nothing was sent on these; how many of them were there."""
+        latest, before = self.kept.latest, len(self.kept.latest)
         for mark in marks:
             if mark in latest:
                 latest.remove(mark)
                 self.kept.even = max(self.kept.even - self.spacing, 0)
                 if not latest:
                     self.kept.last = self.kept.lost
+        return before - len(latest)
 
     def begin(self) -> None:
         """If nobody waited before, there is nothing to make up for."""
@@ -196,10 +198,20 @@ class Reserving:
         """So far a part may hold up the API's own start times."""
         return _AHEAD if self.is_rated else self.horizon
 
-    def give(self, wanted: Sequence[Sequence[int]], most: int) -> None:
+    def give(self, wanted: Sequence[Sequence[int]], turn: Turn) -> None:
         """Start times within the horizon to those that can have one."""
         whole = self.books[0]
         pending = list(enumerate(wanted))
+        most = math.ceil(len(wanted) * turn.share)
+        usual = USUAL
+        if whole.spacing > 0:
+            usual = math.ceil(self.horizon / 2 / whole.spacing)
+        if turn.settle(usual) <= -most * MILLION:
+            most = 0
+            if whole.earliest()[1] <= self.now + self.horizon / 2:
+                most = math.ceil(len(wanted) / turn.processes)
+            elif wanted:
+                self.next_at = whole.next_at(self.horizon // 2)
         while len(self.starts) < most:
             _, start = whole.earliest()
             if start > self.now + self.horizon:

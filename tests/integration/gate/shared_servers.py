@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from orchestrator.engine.gate_supply import spacing_seconds
 from orchestrator.engine.rates import parse_rates
-from orchestrator.ports import RatedPart, Reservation, SharedLimits
+from orchestrator.ports import RatedPart, Reservation, SharedLimits, TenantWaiting
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.integration.gate.virtual_time import VirtualLimits, set_clock
 
@@ -88,6 +88,7 @@ async def reserve(
     process: SharedLimits, *, count: int = 20, rate: str | None = RATE, headroom: float = 0.04,
     unused: Sequence[int] = (), closest: float = 1.0,
     parts: Sequence[tuple[str, str]] = (), wanted: Sequence[Sequence[int]] | None = None,
+    crowd: Sequence[TenantWaiting] = (),
 ) -> Reservation:  # fmt: skip
     """As the gate asks; `parts` by key and rate."""
     rates = parse_rates(rate)
@@ -96,7 +97,7 @@ async def reserve(
     return await process.reserve(
         "api", rates=rates, count=count, waiting=count, headroom_seconds=headroom,
         spacing_seconds=spacing, closest_seconds=spacing * closest, unused=unused, wanted=wanted,
-        parts=[
+        crowd=crowd, parts=[
             RatedPart(key=key, rates=each, spacing_seconds=spacing_seconds(each, headroom))
             for key, each in rated
         ],

@@ -222,5 +222,5 @@ async def _answers(server: Server, history: list[Ask]) -> list[object]:
 
 def _next_of_parts(got: Reservation) -> Reservation:
     return Reservation(
-        starts=got.parts_next_at, marks=(), given=(), next_at=0.0, processes=0, waiting_elsewhere=0
+        starts=got.parts_next_at, marks=(), given=(), next_at=0.0, share=0.0, waiting_elsewhere=0
     )

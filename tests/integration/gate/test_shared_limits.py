@@ -20,7 +20,7 @@ from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS, RedisL
 from orchestrator.engine.gate_supply import spacing_seconds
 from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Reservation, SharedLimits
+from orchestrator.ports import Reservation, SharedLimits, TenantWaiting
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.integration.gate.shared_servers import (
     BEGIN,
@@ -158,12 +158,30 @@ async def test_who_asks_hears_of_the_others(server: Server) -> None:
     await reserve(first)
     await server.at(BEGIN + SECOND)
     alone = await reserve(first, count=7)
-    assert (alone.processes, alone.waiting_elsewhere) == (1, 0)
+    assert (alone.share, alone.waiting_elsewhere) == (1.0, 0)
     beside = await reserve(second, count=3)
-    assert (beside.processes, beside.waiting_elsewhere) == (2, 7)
+    assert (beside.share, beside.waiting_elsewhere) == (0.5, 7)
     await server.at(BEGIN + 4 * SECOND)
     later = await reserve(second, count=3)
-    assert (later.processes, later.waiting_elsewhere) == (1, 0)
+    assert (later.share, later.waiting_elsewhere) == (1.0, 0)
+
+
+async def test_start_times_go_where_tenants_wait(server: Server) -> None:
+    """Two tenants, one of them in one process alone: that is entitled to its half and more."""
+    one, two = server.process("p1"), server.process("p2")
+    few, many = TenantWaiting("few", 10, 1.0), TenantWaiting("many", 30, 1.0)
+    now, got = BEGIN, {"p1": 0, "p2": 0}
+    for _ in range(60):
+        now += SECOND // 20
+        await server.at(now)
+        first = await reserve(one, count=10, rate="100/second", crowd=[few, many])
+        second = await reserve(two, count=10, rate="100/second", crowd=[many])
+        got["p1"] += len(first.starts)
+        got["p2"] += len(second.starts)
+    assert first.tenants_here == (1.0, 0.5)
+    assert second.tenants_here == (0.5,)
+    assert (first.share, second.share) == (0.75, 0.25)
+    assert 0.7 <= got["p1"] / sum(got.values()) <= 0.8
 
 
 async def test_when_the_rate_is_used_up_it_says_when_to_come_back(server: Server) -> None:
@@ -407,6 +425,7 @@ class Call:
     headroom: float
     changed: bool  # this process knows the new limits already
     unused: int  # so many of its latest start times are given back
+    crowd: list[TenantWaiting]
 
 
 calls = st.builds(
@@ -419,7 +438,14 @@ calls = st.builds(
     headroom=st.sampled_from([0.04, 0.5]),
     changed=st.booleans(),
     unused=st.integers(0, 5),
-)
+    crowd=st.lists(
+        st.builds(
+            TenantWaiting, tenant=st.sampled_from(["a", "b", "größer", "1"]),
+            waiting=st.integers(1, 50), weight=st.sampled_from([1.0, 0.1, 3.0]),
+        ),
+        max_size=4, unique_by=lambda each: each.tenant,
+    ),
+)  # fmt: skip
 
 
 @pytest.mark.broker
@@ -464,10 +490,11 @@ async def _play(server: Server, rate: str, history: list[Call]) -> list[object]:
             unused = marks[call.process][: call.unused]
             got = await reserve(
                 process, count=call.amount, rate=asked, headroom=call.headroom, unused=unused,
-                closest=0.8,
+                closest=0.8, crowd=call.crowd,
             )  # fmt: skip
             marks[call.process] = got.marks
-            answers.append((server.starts(got), got.marks, got.processes, got.waiting_elsewhere))
+            answers.append((server.starts(got), got.marks, got.share, got.waiting_elsewhere))
+            answers.append(got.tenants_here)
             answers.append(server.starts(_only_next(got)))
     return answers
 
@@ -478,6 +505,6 @@ def _only_next(got: Reservation) -> Reservation:
         marks=(),
         given=(),
         next_at=got.next_at,
-        processes=0,
+        share=0.0,
         waiting_elsewhere=0,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.gate_line import AGEING_SECONDS, FairLine, Waiter
+from orchestrator.engine.gate_line import AGEING_SECONDS, MOST_NAMED, OTHERS, FairLine, Waiter
 from orchestrator.ports import Visit
 
 Line = FairLine[str, str | None]
@@ -245,3 +245,43 @@ def _nobody_overtakes(of_kind: list[One]) -> bool:
         rank = each.arrived_at - each.visit.priority * AGEING_SECONDS
         ranks.setdefault(_turn(each), []).append(rank)
     return all(found == sorted(found) for found in ranks.values())
+
+
+async def test_a_tenant_has_the_part_of_its_weight_that_waits_here(line: Line) -> None:
+    join(line, *(waiter("acme") for _ in range(60)), *(waiter("beta") for _ in range(60)))
+    line.learn({"acme": 0.25, "beta": 1.0})
+    assert Counter(tenants(serve(line, 50))) == {"acme": 10, "beta": 40}
+
+
+async def test_who_had_a_small_part_is_not_put_off_for_long_once_it_has_a_larger_one(
+    line: Line,
+) -> None:
+    """Each turn of acme's counts a thousand times as much while it has little waiting here."""
+    join(line, *(waiter("acme") for _ in range(60)), *(waiter("beta") for _ in range(60)))
+    line.learn({"acme": 0.001, "beta": 1.0})
+    assert "acme" in tenants(serve(line, 2))
+    line.learn({"acme": 1.0, "beta": 1.0})
+    assert Counter(tenants(serve(line, 20)))["acme"] >= 9
+
+
+async def test_nor_if_it_had_nothing_waiting_meanwhile(line: Line) -> None:
+    join(line, waiter("acme"), *(waiter("beta") for _ in range(60)))
+    line.learn({"acme": 0.001, "beta": 1.0})
+    assert "acme" in tenants(serve(line, 2))
+    line.learn({"beta": 1.0})
+    join(line, *(waiter("acme") for _ in range(60)))
+    assert Counter(tenants(serve(line, 20)))["acme"] >= 9
+
+
+async def test_others_hear_of_the_largest_tenants_by_name(line: Line) -> None:
+    for number in range(MOST_NAMED + 3):
+        join(line, *(waiter(f"t{number}") for _ in range(number + 1)))
+    join(line, waiter("gold", undo=True))
+    crowd = line.crowd()
+    assert [(each.tenant, each.waiting) for each in crowd[:2]] == [("t34", 35), ("t33", 34)]
+    assert crowd[-1] == (OTHERS, 1 + 2 + 3 + 1, 3.0 + 3.0)
+    assert len(crowd) == MOST_NAMED + 1
+    line.learn({each.tenant: 1.0 for each in crowd[:-1]} | {OTHERS: 0.5})
+    assert (line.weight_here("t34"), line.weight_here("t0"), line.weight_here("gold")) == (
+        1.0, 0.5, 1.5,
+    )  # fmt: skip

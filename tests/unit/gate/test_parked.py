@@ -95,3 +95,14 @@ def test_who_has_come_and_who_never_comes_is_forgotten() -> None:
     assert those
     assert those.recalled(5, now=NOW + 11.0 + MISSING_SECONDS + 1.0) == []
     assert not those
+
+
+def test_a_tenant_that_is_short_is_called_though_the_line_is_long_enough() -> None:
+    those = parked()
+    told(those, 20, "large")
+    told(those, 5, "small")
+    short = {"small": 3}
+    assert those.recalled(0, now=NOW, short=lambda tenant: short.get(tenant, 0)) == [
+        "small0", "small1", "small2",
+    ]  # fmt: skip
+    assert those.recalled(0, now=NOW, short=lambda tenant: short.get(tenant, 0)) == []
