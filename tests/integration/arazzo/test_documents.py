@@ -22,12 +22,12 @@ from tests.integration.stripe.stack import settle, stack
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
-DATA = Path(__file__).parents[2] / "unit" / "definitions" / "data"
+DATA = Path(__file__).parents[2] / "data"
 DOCUMENTS = {
-    "petstore/02-goto-and-end-actions.arazzo.yaml": "petstore/petstore-openapi.yaml",
-    "petstore/03-retry-action.arazzo.yaml": "petstore/petstore-openapi.yaml",
-    "petstore/05-nested-workflow.arazzo.yaml": "petstore/petstore-openapi.yaml",
-    "shop/checkout-branching.arazzo.yaml": "shop/checkout-branching-api.yaml",
+    "wso2-petstore/02-goto-and-end-actions.arazzo.yaml": "wso2-petstore/petstore-openapi.yaml",
+    "wso2-petstore/03-retry-action.arazzo.yaml": "wso2-petstore/petstore-openapi.yaml",
+    "wso2-petstore/05-nested-workflow.arazzo.yaml": "wso2-petstore/petstore-openapi.yaml",
+    "maestro-1.1.0/checkout-branching.arazzo.yaml": "maestro-1.1.0/checkout-branching-api.yaml",
 }
 UNDOING = {
     "addPet": {

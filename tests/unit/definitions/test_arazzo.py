@@ -15,7 +15,7 @@ from orchestrator.definitions.program import Program
 from orchestrator.errors import InvalidDefinition, InvalidInput, NotFound, Problem
 from tests.unit.definitions.small_api import GET, MAKE, NONE, price, registry
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 Problems = Callable[..., list[Problem]]
 Plans = Callable[..., Plan]
 
@@ -30,7 +30,7 @@ def one(problems: list[Problem]) -> Problem:
 
 @pytest.fixture
 def checkout() -> Plan:
-    return load_document(DATA / "stripe/checkout.arazzo.yaml")[0].plan
+    return load_document(DATA / "stripe-mock/checkout.arazzo.yaml")[0].plan
 
 
 def test_the_plan_of_a_document(checkout: Plan) -> None:
@@ -244,10 +244,10 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_one_workflow_of_a_document() -> None:
-    loaded = load_document(DATA / "stripe/checkout.arazzo.yaml", workflow_id="checkout")
+    loaded = load_document(DATA / "stripe-mock/checkout.arazzo.yaml", workflow_id="checkout")
     assert len(loaded) == 1
     with pytest.raises(InvalidDefinition) as caught:
-        load_document(DATA / "stripe/checkout.arazzo.yaml", workflow_id="other")
+        load_document(DATA / "stripe-mock/checkout.arazzo.yaml", workflow_id="other")
     assert "one of: checkout" in one(list(caught.value.problems)).wanted
 
 

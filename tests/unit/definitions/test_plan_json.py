@@ -14,7 +14,9 @@ from orchestrator.errors import InvalidDefinition
 
 @pytest.fixture
 def plan() -> Plan:
-    return load_document(Path(__file__).parent / "data/stripe/checkout.arazzo.yaml")[0].plan
+    return load_document(Path(__file__).parents[2] / "data/stripe-mock/checkout.arazzo.yaml")[
+        0
+    ].plan
 
 
 def test_there_and_back(plan: Plan) -> None:

@@ -10,7 +10,7 @@ from orchestrator.definitions.loading import load_document
 from orchestrator.errors import InvalidDefinition, NotFound, Problem
 from tests.unit.definitions.small_api import GET, HEAD, MAKE, NONE, registry
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 Problems = Callable[..., list[Problem]]
 
 
@@ -260,40 +260,37 @@ def test_a_broken_file_has_a_line(tmp_path: Path) -> None:
 # --- documents from the wild ----------------------------------------------------------------------
 
 WILD: dict[str, list[tuple[str, str]]] = {
-    "petstore/01-basic-sequential.arazzo.yaml": [
+    "wso2-petstore/01-basic-sequential.arazzo.yaml": [
         ("01-basic-sequential.arazzo.yaml:24 (/workflows/0/inputs/properties/petName/required)", "array"),
         ("01-basic-sequential.arazzo.yaml:29 (/workflows/0/steps/0)", "x-compensation"),
     ],
-    "petstore/02-goto-and-end-actions.arazzo.yaml": [
+    "wso2-petstore/02-goto-and-end-actions.arazzo.yaml": [
         ("02-goto-and-end-actions.arazzo.yaml:19 (/workflows/0/steps/0)", "x-compensation"),
         ("02-goto-and-end-actions.arazzo.yaml:64 (/workflows/1/steps/0)", "x-compensation"),
     ],
-    "petstore/05-nested-workflow.arazzo.yaml": [
+    "wso2-petstore/05-nested-workflow.arazzo.yaml": [
         ("05-nested-workflow.arazzo.yaml:18 (/workflows/0/steps/0)", "x-compensation"),
         ("05-nested-workflow.arazzo.yaml:74 (/workflows/2/steps/0)", "x-compensation"),
     ],
-    "petstore/06-success-criteria.arazzo.yaml": [
+    "wso2-petstore/06-success-criteria.arazzo.yaml": [
         ("06-success-criteria.arazzo.yaml:71 (/workflows/0/steps/3/successCriteria/0)", "field context"),
     ],
-    "petstore/07-operation-path.arazzo.yaml": [
+    "wso2-petstore/07-operation-path.arazzo.yaml": [
         ("07-operation-path.arazzo.yaml:18 (/workflows/0/steps/0)", "x-compensation"),
     ],
-    "petstore/order-usearazzo.arazzo.yaml": [
-        ("order-usearazzo.arazzo.yaml:92 (/workflows/0/steps/2/requestBody/payload/shipDate)", "$inputs"),
+    "usearazzo-petstore/petstore-order-workflow.arazzo.yaml": [
+        ("petstore-order-workflow.arazzo.yaml:92 (/workflows/0/steps/2/requestBody/payload/shipDate)", "$inputs"),
     ],
-    "shop/checkout-branching.arazzo.yaml": [
+    "maestro-1.1.0/checkout-branching.arazzo.yaml": [
         ("checkout-branching.arazzo.yaml:39 (/workflows/0/steps/0)", "x-compensation"),
     ],
-    "oai/ExtendedParametersExample.arazzo.yaml": [
+    "oai-1.0.0/ExtendedParametersExample.arazzo.yaml": [
         ("ExtendedParametersExample.arazzo.yaml:8 (/sourceDescriptions/0/url)", "can be read"),
-    ],
-    "oai/LoginAndRetrievePets.arazzo.yaml": [
-        ("LoginAndRetrievePets.arazzo.yaml:10 (/sourceDescriptions/0/url)", "nothing is fetched"),
     ],
     "museum/arazzo/museum-api.arazzo.yaml": [
         ("museum-api.arazzo.yaml:55 (/workflows/1/steps/1)", "x-compensation"),
     ],
-    "stripe/two-charges.arazzo.yaml": [
+    "stripe-mock/two-charges.arazzo.yaml": [
         ("two-charges.arazzo.yaml:14 (/workflows/0/steps/0)", "x-compensation"),
         ("two-charges.arazzo.yaml:23 (/workflows/0/steps/1)", "x-compensation"),
     ],
@@ -310,9 +307,9 @@ def test_documents_from_the_wild_are_refused_where_they_ask_for_more(name: str) 
 
 
 UNDO_ONLY = [
-    "petstore/04-expressions-outputs.arazzo.yaml",
-    "petstore/09-request-body-replacements.arazzo.yaml",
-    "petstore/10-parameter-types.arazzo.yaml",
+    "wso2-petstore/04-expressions-outputs.arazzo.yaml",
+    "wso2-petstore/09-request-body-replacements.arazzo.yaml",
+    "wso2-petstore/10-parameter-types.arazzo.yaml",
     "museum/arazzo/museum-tickets.arazzo.yaml",
 ]
 

@@ -8,22 +8,22 @@ from orchestrator.definitions.loading import NOT_DECLARED, load_document, load_p
 from orchestrator.errors import InvalidDefinition
 from tests.unit.definitions.small_api import API, HEAD
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 AS_THEY_ARE = [
-    "petstore/02-goto-and-end-actions.arazzo.yaml",
-    "petstore/04-expressions-outputs.arazzo.yaml",
-    "petstore/05-nested-workflow.arazzo.yaml",
-    "petstore/07-operation-path.arazzo.yaml",
-    "petstore/09-request-body-replacements.arazzo.yaml",
-    "petstore/10-parameter-types.arazzo.yaml",
-    "shop/checkout-branching.arazzo.yaml",
-    "stripe/two-charges.arazzo.yaml",
+    "wso2-petstore/02-goto-and-end-actions.arazzo.yaml",
+    "wso2-petstore/04-expressions-outputs.arazzo.yaml",
+    "wso2-petstore/05-nested-workflow.arazzo.yaml",
+    "wso2-petstore/07-operation-path.arazzo.yaml",
+    "wso2-petstore/09-request-body-replacements.arazzo.yaml",
+    "wso2-petstore/10-parameter-types.arazzo.yaml",
+    "maestro-1.1.0/checkout-branching.arazzo.yaml",
+    "stripe-mock/two-charges.arazzo.yaml",
     "museum/arazzo/museum-api.arazzo.yaml",
     "museum/arazzo/museum-tickets.arazzo.yaml",
-    "jaredce/simple.json",
-    "jaredce/regex.json",
-    "jaredce/jsonPath.json",
-    "jaredce/xPath.json",
+    "jaredce-criteria/simple.json",
+    "jaredce-criteria/regex.json",
+    "jaredce-criteria/jsonPath.json",
+    "jaredce-criteria/xPath.json",
 ]
 
 
@@ -42,19 +42,19 @@ def test_a_document_without_compensations(name: str) -> None:
 
 
 def test_in_a_folder_as_well() -> None:
-    assert [one.plan.workflow for one in load_path(DATA / "shop", effects_may_stay=True)]
+    assert [one.plan.workflow for one in load_path(DATA / "maestro-1.1.0", effects_may_stay=True)]
     with pytest.raises(InvalidDefinition):
-        load_path(DATA / "shop")
+        load_path(DATA / "maestro-1.1.0")
 
 
 def test_what_is_declared_stays_as_it_is() -> None:
-    name = DATA / "stripe" / "checkout.arazzo.yaml"
+    name = DATA / "stripe-mock" / "checkout.arazzo.yaml"
     assert load_document(name, effects_may_stay=True) == load_document(name)
 
 
 def test_other_faults_are_refused_all_the_same() -> None:
     with pytest.raises(InvalidDefinition) as caught:
-        load_document(DATA / "petstore/01-basic-sequential.arazzo.yaml", effects_may_stay=True)
+        load_document(DATA / "wso2-petstore/01-basic-sequential.arazzo.yaml", effects_may_stay=True)
     (problem,) = caught.value.problems
     assert problem.place.endswith("(/workflows/0/inputs/properties/petName/required)")
 
