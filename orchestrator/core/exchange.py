@@ -44,12 +44,15 @@ class FrozenRequest:
     security: Security | None = None  # which credentials go where; None: nothing is said
 
     def to_json(self) -> dict[str, Any]:
-        """JSON form; a body that is not UTF-8 travels as base64."""
+        """JSON form; a body that is not UTF-8, or that no text column keeps, travels as base64."""
         more: dict[str, Any]
         try:
             more = {"body": self.body.decode()}
         except UnicodeDecodeError:
             more = {"body64": base64.b64encode(self.body).decode()}
+        else:
+            if b"\0" in self.body:
+                more = {"body64": base64.b64encode(self.body).decode()}
         if self.security is not None:
             more["security"] = security_to_json(self.security)
         return {

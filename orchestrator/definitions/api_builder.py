@@ -61,6 +61,7 @@ class Api:
         cookie: Mapping[str, Any] | None = None,
         body: Any = None,
         content_type: str | None = None,
+        replacements: Sequence[Mapping[str, Any]] = (),
         success: Sequence[str | Mapping[str, Any]] = (),
         outputs: Mapping[str, str] | None = None,
         key: str | Mapping[str, Any] | None = None,
@@ -70,9 +71,11 @@ class Api:
     ) -> ApiCall:
         """A call of the operation with this id.
 
-        Values are JSON with runtime expressions in it. `success`: conditions, or criteria of other
-        kinds as in a document. `key`: the header in which the API takes an idempotency key, or an
-        `x-idempotency`. `verify` is asked whether the effect is there when that is in doubt.
+        Values are JSON with runtime expressions in it, bytes among them as data URLs.
+        `replacements` are put into the body: {target, value, targetSelectorType}. `success`:
+        conditions, or criteria of other kinds as in a document. `key`: the header in which the API
+        takes an idempotency key, or an `x-idempotency`. `verify` is asked whether the effect is
+        there when that is in doubt.
         `timeout` in seconds.
         """
         given = zip(_KINDS, (path, query, header, cookie), strict=True)
@@ -80,7 +83,7 @@ class Api:
             {"name": name, "in": kind, "value": value}
             for kind, values in given for name, value in (values or {}).items()
         ]  # fmt: skip
-        sent = {} if content_type is None else {"contentType": content_type}
+        sent = _said({"contentType": content_type, "replacements": list(replacements)})
         fields = {
             "parameters": parameters,
             "requestBody": None if body is None else {**sent, "payload": body},

@@ -8,7 +8,8 @@ from typing import Any
 from orchestrator.core.plan import LOCAL, Call, Effects, PlanStep
 from orchestrator.definitions.actions import INPUTS_OF
 from orchestrator.definitions.arazzo_actions import StepActions
-from orchestrator.definitions.arazzo_parts import check_expressions, filled, resolved
+from orchestrator.definitions.arazzo_parts import filled, resolved
+from orchestrator.definitions.arazzo_values import value_of
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.inputs import certain_inputs, declared_inputs
 
@@ -58,11 +59,10 @@ def arguments_of(at: Cursor, components: Cursor | None, workflow: str, schema: S
             item.bad("the field value", found="no value")
         if name is None or value is None:
             continue
-        check_expressions(value)
         if name not in known:
             wanted = ", ".join(sorted(known)) or "none is declared"
             item.child("name", name).bad(f"an input of workflow {workflow}: {wanted}")
-        found[name] = value.value
+        found[name] = value_of(value)
     check_missing(at, workflow, schema, found)
     return found
 

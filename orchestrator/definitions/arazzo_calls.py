@@ -11,21 +11,22 @@ from orchestrator.core.demands import security_to_json
 from orchestrator.core.plan import Call, Effects
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.definitions.arazzo_actions import StepActions
+from orchestrator.definitions.arazzo_bodies import read_body
 from orchestrator.definitions.arazzo_criteria import conditions
 from orchestrator.definitions.arazzo_parts import (
     already_done,
     argument_problems,
     check_expressions,
     filled,
-    replaced,
     resolved,
     retry_action,
-    structured,
 )
+from orchestrator.definitions.arazzo_values import is_1_1, is_selector, value_of
 from orchestrator.definitions.cursor import Cursor
-from orchestrator.definitions.openapi import FORM_TYPE, Operation
+from orchestrator.definitions.media_types import is_json
+from orchestrator.definitions.openapi import Operation
 from orchestrator.definitions.problems import Path
-from orchestrator.definitions.requests import JSON_TYPE, path_names
+from orchestrator.definitions.requests import path_names
 from orchestrator.definitions.sources import Sources, Target
 from orchestrator.definitions.styles import STYLES
 from orchestrator.definitions.tasks import Task
@@ -181,7 +182,7 @@ class CallReader:
             item.bad("the field value", found="no value")
         if name is None or place is None or value is None:
             return None
-        check_expressions(value)
+        template_value = value_of(value)
         if place == "path" and name not in path_names(operation.path):
             item.bad(f"a parameter of the path {operation.path}", found=f"path parameter {name}")
             return None
@@ -190,7 +191,7 @@ class CallReader:
                 "credentials in a document are stored with each run; "
                 "better auth: in the API's configuration"
             )
-        return {"name": name, "in": place, "value": value.value} | _style(
+        return {"name": name, "in": place, "value": template_value} | _style(
             item, operation, name, place
         )
 
@@ -219,35 +220,11 @@ class CallReader:
                 wanted = f"a requestBody, which {operation.operation_id} requires"
                 self.at.bad(wanted, found="no requestBody")
             return None
-        if not body.is_object():
+        read = read_body(body, operation)
+        if read is None:
             return None
-        body.only({"contentType", "payload", "replacements"})
-        content_type = self._content_type(body, operation)
-        payload = body.get("payload")
-        if payload is None:
-            body.bad("the field payload", found="no payload")
-        if payload is None or content_type is None:
-            return None
-        value = replaced(body, structured(payload, content_type))
-        check_expressions(payload.child("", value) if value is not payload.value else payload)
-        origin.body = payload.path
-        form = content_type.startswith(FORM_TYPE)
-        if form and not isinstance(value, Mapping):
-            payload.bad("an object with the form's fields")
-        deep = sorted(operation.deep_fields) if form else []
-        return {"contentType": content_type, "payload": value} | filled(deep=deep)
-
-    def _content_type(self, body: Cursor, operation: Operation) -> str | None:
-        given = body.text("contentType")
-        offered = operation.content_types
-        chosen = given or next((t for t in offered if JSON_TYPE.fullmatch(t)), None)
-        chosen = chosen or next((t for t in offered if t.startswith(FORM_TYPE)), "application/json")
-        known = JSON_TYPE.fullmatch(chosen) or chosen.startswith((FORM_TYPE, "text/"))
-        if known:
-            return chosen
-        at = body.get("contentType") or body
-        at.bad(f"application/json, {FORM_TYPE} or text/plain", found=chosen)
-        return None
+        origin.body = read.payload
+        return dict(read.template)
 
     def _task_template(self, task: Task, origin: Origin) -> dict[str, Any]:
         """A function's keyword arguments: the payload's fields and the parameters."""
@@ -257,13 +234,11 @@ class CallReader:
         if body is not None:
             body.only({"contentType", "payload"})
         if payload is not None and payload.is_object():
-            check_expressions(payload)
-            arguments |= payload.value
+            arguments |= value_of(payload)
         for item in self._parameters():
             name, value = item.text("name", required=True), item.get("value")
             if name is not None and value is not None:
-                check_expressions(value)
-                arguments[name] = value.value
+                arguments[name] = value_of(value)
         at = payload or body or self.at
         for found, wanted in argument_problems(task, arguments):
             at.bad(wanted, found=found)
@@ -277,9 +252,10 @@ class CallReader:
         for key, value in self.at.entries(name):
             if not OUTPUT_NAME.fullmatch(key):
                 value.bad("an output's name of letters, digits, '.', '-' and '_'", found=key)
-            elif isinstance(value.value, str):
-                check_expressions(value)
-                found[key] = value.value
+            elif isinstance(value.value, str) or (is_selector(value.value) and is_1_1(value)):
+                found[key] = value_of(value)
+            elif is_selector(value.value):
+                value.bad("a runtime expression; selector objects are of arazzo: 1.1.0")
             else:
                 value.bad("a runtime expression")
         return found
@@ -345,7 +321,7 @@ def _style(item: Cursor, operation: Operation, name: str, place: str) -> dict[st
     if declared is None:
         return {}
     if declared.content is not None:
-        if not JSON_TYPE.fullmatch(declared.content):
+        if not is_json(declared.content):
             item.bad(f"a parameter of JSON or with a style: {name}", found=declared.content)
         return {"content": declared.content}
     if declared.style not in STYLES[place]:

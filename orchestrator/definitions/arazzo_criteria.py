@@ -15,6 +15,25 @@ def conditions(at: Cursor, name: str) -> list[dict[str, Any]]:
     return [item for item in read if item is not None]
 
 
+_SELECTORS: dict[str, tuple[str, ...]] = {**VERSIONS, "jsonpointer": ("rfc6901",)}
+
+
+def selector_type(at: Cursor, name: str, usual: str | None) -> str | None:
+    """What kind of text selects something: `jsonpath`, `xpath` or `jsonpointer`.
+
+    By name or as an Expression Type Object; `usual` where nothing is said. None, and noted, when
+    it is no such.
+    """
+    given = at.get(name)
+    if given is None and usual is None:
+        at.bad(f"the field {name}: {', '.join(_SELECTORS)}", found=f"no {name}")
+    if given is None:
+        return usual
+    if not isinstance(given.value, Mapping):
+        return at.choice(name, tuple(_SELECTORS))
+    return _versioned(given, _SELECTORS)
+
+
 def _criterion(at: Cursor) -> dict[str, Any] | None:
     at.only({"condition", "type", "context"})
     kind, text = _kind(at), at.text("condition", required=True)
@@ -39,11 +58,16 @@ def _kind(at: Cursor) -> str | None:
         return "simple"
     if not isinstance(given.value, Mapping):
         return at.choice("type", TYPES)
-    given.only({"type", "version"})
-    kind = given.choice("type", tuple(VERSIONS))
+    return _versioned(given, VERSIONS)
+
+
+def _versioned(at: Cursor, versions: Mapping[str, tuple[str, ...]]) -> str | None:
+    """The type that an Expression Type Object names."""
+    at.only({"type", "version"})
+    kind = at.choice("type", tuple(versions))
     if kind is None:
-        if not given.has("type"):
-            given.bad("type: " + " or ".join(VERSIONS), found="no type")
+        if not at.has("type"):
+            at.bad("type: " + " or ".join(versions), found="no type")
         return None
-    given.text("version", required=True)
-    return kind if given.choice("version", VERSIONS[kind]) else None
+    at.text("version", required=True)
+    return kind if at.choice("version", versions[kind]) else None

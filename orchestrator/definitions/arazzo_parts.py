@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from orchestrator.definitions.arazzo_criteria import conditions
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.expressions import compile_value
-from orchestrator.definitions.requests import JSON_TYPE
 from orchestrator.definitions.tasks import Task
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -69,54 +67,6 @@ def argument_problems(task: Task, arguments: Mapping[str, Any]) -> list[tuple[st
         for item in signature.parameters
         if item.required and item.name not in arguments
     ]
-
-
-def structured(payload: Cursor, content_type: str) -> Any:
-    """The payload; a JSON text that is written out becomes the value that it stands for."""
-    text = payload.value
-    if not isinstance(text, str) or not JSON_TYPE.fullmatch(content_type) or text.startswith("$"):
-        return text
-    if not text.lstrip().startswith(("{", "[")):
-        return text
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        payload.bad("JSON in which expressions stand inside of strings, or a YAML object")
-        return text
-
-
-def replaced(body: Cursor, value: Any) -> Any:
-    """The payload with its `replacements` put in."""
-    for item in body.items("replacements"):
-        if not item.is_object():
-            continue
-        item.only({"target", "value"})
-        target = item.text("target", required=True)
-        if target is None or not item.has("value"):
-            continue
-        check_expressions(item.child("value", item.value["value"]))
-        tokens = [t.replace("~1", "/").replace("~0", "~") for t in target.split("/")[1:]]
-        changed = _put(value, tokens, item.value["value"]) if target.startswith("/") else None
-        if changed is None:
-            item.bad("a JSON pointer to something in the payload", found=target)
-        else:
-            value = changed
-    return value
-
-
-def _put(value: Any, tokens: list[str], new: Any) -> Any:
-    """A copy with `new` at the pointer, or None when that leads nowhere."""
-    if not tokens:
-        return new
-    first, rest = tokens[0], tokens[1:]
-    if isinstance(value, Mapping) and (first in value or not rest):
-        changed = _put(value.get(first), rest, new)
-        return None if changed is None else {**value, first: changed}
-    if isinstance(value, list) and first.isdecimal() and int(first) < len(value):
-        changed = _put(value[int(first)], rest, new)
-        at = int(first)
-        return None if changed is None else [*value[:at], changed, *value[at + 1 :]]
-    return None
 
 
 def retry_action(at: Cursor) -> dict[str, Any] | None:

@@ -16,7 +16,12 @@ _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
 def repeats(text: str, again: re.Pattern[str]) -> int:
     """The exponent of a query: how often `again` is found outside of its strings, at least 1."""
-    return max(1, len(again.findall(_QUOTED.sub("''", text))))
+    return max(1, len(again.findall(unquoted(text))))
+
+
+def unquoted(text: str) -> str:
+    """A query with nothing in its strings."""
+    return _QUOTED.sub("''", text)
 
 
 def most_values(exponent: int) -> int:

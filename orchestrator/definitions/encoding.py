@@ -39,7 +39,7 @@ def scalar_text(value: Any, place: str) -> str:
         case int() | float():
             return json.dumps(value)
         case _:
-            raise refused(place, _kind(value), "a string, a number or a boolean")
+            raise refused(place, kind_of(value), "a string, a number or a boolean")
 
 
 def path_segment(value: Any, place: str) -> str:
@@ -77,21 +77,12 @@ def header_value(value: Any, place: str) -> str:
     return text.strip(" \t")
 
 
-def form_body(fields: Mapping[str, Any], deep: frozenset[str]) -> bytes:
-    """An `application/x-www-form-urlencoded` body. Raises RequestRefused.
+def form_field(name: str, value: Any, deep: frozenset[str], place: str) -> Iterator[str]:
+    """The `name=value` parts of a field of a form. Raises RequestRefused.
 
     Objects become `name[key]=…`, arrays a repeated `name=…`; those in `deep` and arrays of objects
-    become `name[0]=…`. Null fields are left out.
+    become `name[0]=…`. Null is left out.
     """
-    parts = [
-        part
-        for name, value in fields.items()
-        for part in _form_field(name, value, deep, f"requestBody/payload/{name}")
-    ]
-    return "&".join(parts).encode()
-
-
-def _form_field(name: str, value: Any, deep: frozenset[str], place: str) -> Iterator[str]:
     flat = is_array(value) and not any(isinstance(item, Mapping | list) for item in value)
     if flat and name not in deep:
         return (_part(name, scalar_text(item, place)) for item in value)
@@ -131,7 +122,8 @@ def is_array(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What it is, for a message."""
     if value is None:
         return "null"
     return "an object" if isinstance(value, Mapping) else f"a {type(value).__name__}"

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.definitions.pointers import pointer_tokens
 from orchestrator.definitions.problems import ExpressionError, Path, UnresolvedExpression, pointer
-from orchestrator.definitions.scope import Exchange, Scope
+from orchestrator.definitions.scope import Exchange, Scope, UnreadableBody
 from orchestrator.definitions.values import ABSENT, dig, dig_name
 from orchestrator.errors import Problem
 
@@ -201,11 +202,10 @@ def _accessors(text: str) -> tuple[str | int, ...]:
 
 
 def _pointer_tokens(text: str, raw: str) -> tuple[str, ...]:
-    if raw and not raw.startswith("/"):
-        raise ExpressionError(repr(text), "a JSON pointer after '#', which begins with '/'")
-    if re.search(r"~(?![01])", raw):
-        raise ExpressionError(repr(text), "'~' in a JSON pointer as '~0', '/' as '~1'")
-    return tuple(token.replace("~1", "/").replace("~0", "~") for token in raw.split("/")[1:])
+    try:
+        return pointer_tokens(raw)
+    except ExpressionError as error:
+        raise ExpressionError(repr(text), f"after '#' {error.wanted}") from None
 
 
 # --- values with expressions in them --------------------------------------------------------------
@@ -266,8 +266,13 @@ class Text(Value):
     parts: tuple[str | Expression, ...]
 
     def resolve(self, scope: Scope) -> Any:
+        return self.joined(scope)
+
+    def joined(self, scope: Scope, encode: Callable[[str], str] = str) -> str:
+        """The whole text; `encode` says what becomes of each value that is put in."""
         return "".join(
-            part if isinstance(part, str) else self._text(part, scope) for part in self.parts
+            part if isinstance(part, str) else encode(self._text(part, scope))
+            for part in self.parts
         )
 
     def _text(self, expression: Expression, scope: Scope) -> str:
@@ -317,10 +322,36 @@ class Items(Value):
             yield from item.expressions()
 
 
+@dataclass(frozen=True, slots=True)
+class Selection(Value):
+    """What a selector finds in what an expression leads to."""
+
+    context: Expression
+    selector: str
+    select: Callable[[Any], Any]
+
+    def resolve(self, scope: Scope) -> Any:
+        value = self.context.evaluate(scope)
+        try:
+            found = ABSENT if value is ABSENT else self.select(value)
+        except UnreadableBody as error:
+            raise unresolved(
+                self.path, f"{self.selector} in {self.context.text} ({error})"
+            ) from None
+        if found is ABSENT:
+            raise unresolved(self.path, f"{self.selector} in {self.context.text}")
+        return found
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        return iter(((self.path, self.context),))
+
+
 FIRST_OF = "x-first-of"
 """Key of an object that stands for the first of its expressions that leads somewhere."""
 OPTIONAL = "x-optional"
 """Beside it: when none does, the value is left out."""
+SELECT = "x-select"
+"""Key of an object that stands for a selector object: {context, selector, type}."""
 
 _BRACED = re.compile(r"\{(\$[^{}]*)\}")
 
@@ -333,6 +364,8 @@ def compile_value(value: Any, path: Path = ()) -> Value:
         case {"x-first-of": list() as choices} if set(value) <= {FIRST_OF, OPTIONAL}:
             parsed = tuple(parse_expression(str(text)) for text in choices)
             return Reference(path, parsed, optional=bool(value.get(OPTIONAL)))
+        case {"x-select": {"context": str() as context, "selector": str() as text, "type": kind}}:
+            return Selection(path, parse_expression(context), text, _selecting(str(kind), text))
         case Mapping():
             fields = tuple((str(k), compile_value(v, (*path, str(k)))) for k, v in value.items())
             literal = all(isinstance(field, Literal) for _, field in fields)
@@ -343,6 +376,26 @@ def compile_value(value: Any, path: Path = ()) -> Value:
             return Literal(path, value) if literal else Items(path, items)
         case _:
             return Literal(path, value)
+
+
+def _selecting(kind: str, text: str) -> Callable[[Any], Any]:
+    """How a selector finds something in a value. Raises ExpressionError."""
+    # Imported where it is used: most plans select nothing, and lxml and a JSONPath parser would
+    # add a third to the start of every command.
+    match kind:
+        case "jsonpath":
+            from orchestrator.definitions.json_paths import compile_json_query  # noqa: PLC0415
+
+            return compile_json_query(text)
+        case "xpath":
+            from orchestrator.definitions.xml_paths import compile_xml_query  # noqa: PLC0415
+
+            return compile_xml_query(text)
+        case "jsonpointer":
+            tokens = pointer_tokens(text)
+            return lambda value: dig(value, tokens)
+        case _:
+            raise ExpressionError(repr(kind), "one of: jsonpath, xpath, jsonpointer")
 
 
 def _compile_text(text: str, path: Path) -> Value:

@@ -1,18 +1,18 @@
-"""JSONPath criteria (RFC 9535).
+"""JSONPath (RFC 9535): criteria, selectors and the targets of replacements.
 
-A query holds when it selects something. Two readings beyond the standard are what Arazzo's own
-examples and the tools around it mean: a comparison by itself, `$.name == 'x'`, and a filter at the
-root of an object, `$[?@.token != null]`, which there speaks of the object itself as well.
+As a criterion a query holds when it selects something. Two readings beyond the standard are what
+Arazzo's own examples and the tools around it mean: a comparison by itself, `$.name == 'x'`, and a
+filter at the root of an object, `$[?@.token != null]`, which there speaks of the object itself too.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from iregexp_check import check as is_i_regexp
-from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
+from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathNode, JSONPathQuery
 from jsonpath_rfc9535.exceptions import JSONPathRecursionError
 from jsonpath_rfc9535.filter_expressions import (
     ComparisonExpression,
@@ -33,6 +33,7 @@ from orchestrator.definitions.bounds import most_values
 from orchestrator.definitions.patterns import compile_pattern
 from orchestrator.definitions.problems import ExpressionError
 from orchestrator.definitions.scope import UnreadableBody
+from orchestrator.definitions.values import ABSENT
 
 
 class _Pattern(FilterFunction):
@@ -77,6 +78,42 @@ def compile_json_path(text: str) -> Callable[[Any], bool]:
             raise UnreadableBody("deeper than a JSONPath query can look") from None
 
     return holds
+
+
+def compile_json_query(text: str) -> Callable[[Any], Any]:
+    """What a query selects: of a singular one (RFC 9535, 2.3.5.1) the value or ABSENT, of any
+    other an array of all. Raises ExpressionError.
+    """
+    query, select = _selecting(text)
+    if query.singular_query():
+        return lambda value: next((node.value for node in select(value)), ABSENT)
+    return lambda value: [node.value for node in select(value)]
+
+
+def compile_json_locations(text: str) -> Callable[[Any], list[tuple[str | int, ...]]]:
+    """Where in a value a query selects something. Raises ExpressionError."""
+    _, select = _selecting(text)
+    return lambda value: [node.location for node in select(value)]
+
+
+def _selecting(text: str) -> tuple[JSONPathQuery, Callable[[Any], Iterable[JSONPathNode]]]:
+    """The query as the standard reads it, and a bounded way to ask it."""
+    try:
+        query = _ENVIRONMENT.compile(text.strip())
+    except JSONPathError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ExpressionError(f"{text!r}: {reason}", "a JSONPath query (RFC 9535)") from None
+    most = most_values(max(1, _repeats(query)))
+
+    def select(value: Any) -> Iterable[JSONPathNode]:
+        if _has_more_values(value, most):
+            raise UnreadableBody(f"more than {most} values, the most for the query {text[:80]}")
+        try:
+            return list(query.finditer(value))
+        except (JSONPathRecursionError, RecursionError):
+            raise UnreadableBody("deeper than a JSONPath query can look") from None
+
+    return query, select
 
 
 def _read(text: str) -> tuple[JSONPathQuery | None, FilterExpression | None]:

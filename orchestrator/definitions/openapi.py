@@ -11,13 +11,19 @@ from urllib.parse import unquote
 
 from orchestrator.core.demands import Security
 from orchestrator.definitions.document import SOURCES, Document, read_document
+from orchestrator.definitions.form_fields import FieldRules, field_rules
+from orchestrator.definitions.media_types import (
+    FORM_TYPE,
+    MULTIPART_TYPE,
+    is_form,
+    is_multipart,
+)
 from orchestrator.definitions.references import ReferencedFiles, at_fragment
 from orchestrator.definitions.security import security_of
 from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import InvalidDefinition, Problem
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-FORM_TYPE = "application/x-www-form-urlencoded"
 _MAX_REFERENCES = 20
 
 
@@ -44,7 +50,7 @@ class Operation:
     parameters: tuple[ApiParameter, ...]
     content_types: tuple[str, ...]  # of the request body, in the document's order
     body_required: bool
-    deep_fields: frozenset[str]  # form fields that are encoded as deepObject
+    fields: Mapping[str, FieldRules]  # by content type: how a form's fields are written
     base_url: str | None  # of its first server, when the document names one
     security: Security | None = None  # None: the document says nothing
 
@@ -176,7 +182,8 @@ class OpenApiDocument:
                 if place_name in ("path", "query", "header", "cookie")
             ),
             content_types=tuple(content), body_required=required,
-            deep_fields=_deep_fields(content), base_url=self._base_url(data, item),
+            fields={name: self._fields(name, media, place) for name, media in content.items()},
+            base_url=self._base_url(data, item),
             security=self._security(data),
         )  # fmt: skip
 
@@ -207,10 +214,20 @@ class OpenApiDocument:
         if not places & {"body", "formData"}:
             return {}, False
         types = data.get("consumes") or self._root.get("consumes")
+        files = [str(p["name"]) for p in parameters if p.get("type") == "file"]
         if not types:
-            types = [FORM_TYPE if "formData" in places else "application/json"]
+            form = MULTIPART_TYPE if files else FORM_TYPE
+            types = [form if "formData" in places else "application/json"]
         required = any(p.get("required") for p in parameters if p["in"] in ("body", "formData"))
-        return {str(name): {} for name in types}, required
+        binary = {name: {"type": "string", "format": "binary"} for name in files}
+        media = {"schema": {"properties": binary}} if binary else {}
+        return {str(name): media for name in types}, required
+
+    def _fields(self, content_type: str, media: Any, place: str) -> FieldRules:
+        """Of a form: how its fields are written, as far as that is not the usual way."""
+        if not (is_form(content_type) or is_multipart(content_type)):
+            return {}
+        return field_rules(content_type, media, lambda value: self._follow(value, place))
 
     def _base_url(self, data: Mapping[str, Any], item: Mapping[str, Any]) -> str | None:
         if self._is_swagger:
@@ -299,13 +316,4 @@ def _parameter(raw: Mapping[str, Any], place: str) -> ApiParameter:
         name=str(raw["name"]), place=place, style=style, explode=bool(explode),
         required=bool(raw.get("required")) or place == "path",
         reserved=raw.get("allowReserved") is True, content=media,
-    )  # fmt: skip
-
-
-def _deep_fields(content: Mapping[str, Any]) -> frozenset[str]:
-    form = content.get(FORM_TYPE)
-    encoding = form.get("encoding", {}) if isinstance(form, Mapping) else {}
-    return frozenset(
-        name for name, how in encoding.items()
-        if isinstance(how, Mapping) and how.get("style") == "deepObject"
     )  # fmt: skip

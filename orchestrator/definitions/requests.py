@@ -6,7 +6,7 @@ A template is JSON and keeps Arazzo's names:
     method: PUT                                  arguments: {amount: $inputs.amount}
     path: /records/{id}
     parameters: [{name, in, value, style, explode, allowReserved, content}]
-    requestBody: {contentType, payload, deep: [names]}
+    requestBody: {contentType, payload, deep: [names], encoding: {NAME: rules}, replacements}
     idempotencyHeader: Idempotency-Key
     security: [[{scheme, kind, …}]]              (see core/demands.py)
 """
@@ -22,14 +22,13 @@ from orchestrator.core.demands import security_from_json
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
 from orchestrator.definitions import encoding, styles
+from orchestrator.definitions.bodies import Body
 from orchestrator.definitions.expressions import Expression, Value, compile_value
-from orchestrator.definitions.openapi import FORM_TYPE
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.scope import Scope
 from orchestrator.definitions.values import ABSENT
 
 TASK_METHOD = "TASK"
-JSON_TYPE = re.compile(r"application/(?:[\w.+-]+\+)?json(?:\s*;.*)?", re.IGNORECASE)
 
 
 class RequestMaker(Protocol):
@@ -87,14 +86,14 @@ class HttpRequest:
         self._key_header: str | None = template.get("idempotencyHeader")
         said = template.get("security")
         self._security = None if said is None else security_from_json(said)
-        self._body = _Body(template["requestBody"]) if "requestBody" in template else None
+        self._body = Body(template["requestBody"]) if "requestBody" in template else None
 
     def make(self, scope: Scope, key: str) -> FrozenRequest:
         headers = self._headers(scope, key)
         body = b""
         if self._body is not None:
-            body = self._body.encode(scope)
-            headers.append(("Content-Type", self._body.content_type))
+            body, content_type = self._body.encode(scope)
+            headers.append(("Content-Type", content_type))
         return FrozenRequest(
             method=self._method, target=self._target(scope), headers=tuple(headers), body=body,
             key=key, security=self._security,
@@ -108,7 +107,7 @@ class HttpRequest:
         for parameter in self._parameters:
             yield from parameter.value.expressions()
         if self._body is not None:
-            yield from self._body.payload.expressions()
+            yield from self._body.expressions()
 
     def _target(self, scope: Scope) -> str:
         path = encoding.check_path(
@@ -186,27 +185,6 @@ class _Parameter:
             yield from styles.cookie_pairs(
                 self.name, value, explode=self._explode, place=self._where
             )
-
-
-class _Body:
-    """A request body in one of the content types that we can write."""
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self.content_type: str = data["contentType"]
-        self.payload = compile_value(data.get("payload"), ("requestBody", "payload"))
-        self._deep = frozenset(data.get("deep", ()))
-
-    def encode(self, scope: Scope) -> bytes:
-        value = self.payload.resolve(scope)
-        if value is ABSENT:
-            raise encoding.refused("requestBody/payload", "nothing", "a value")
-        if JSON_TYPE.fullmatch(self.content_type):
-            return encoding.json_body(value)
-        if self.content_type.startswith(FORM_TYPE):
-            if not isinstance(value, Mapping):
-                raise encoding.refused("requestBody/payload", type(value).__name__, "an object")
-            return encoding.form_body(value, self._deep)
-        return encoding.scalar_text(value, "requestBody/payload").encode()
 
 
 _NAME = re.compile(r"\{([^{}]+)\}")

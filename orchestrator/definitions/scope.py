@@ -12,6 +12,9 @@ import msgspec
 import orjson
 
 from orchestrator.core.exchange import Facts, FrozenRequest, Response
+from orchestrator.definitions.data_urls import text_or_data_url
+from orchestrator.definitions.media_types import is_multipart
+from orchestrator.definitions.multipart import form_fields
 from orchestrator.definitions.values import ABSENT
 
 _EMPTY_BY_DESIGN = frozenset({204, 205, 304})
@@ -74,23 +77,28 @@ class Exchange:
 
     @property
     def whole_body(self) -> Any:
-        """The answer's JSON or, where its type says it is something else, its text."""
+        """The answer's JSON or, where its type says it is something else, its text.
+
+        What is neither is a data URL; sent on, either form gives the same bytes again.
+        """
         kind = self.response.headers.get("content-type", "")
         if kind and "json" not in kind.lower():
-            return self.response.body.decode("utf-8", "replace")
+            return text_or_data_url(self.response.body, kind)
         return self.body
 
     @property
     def request_body(self) -> Any:
-        """What was sent: JSON, a form's fields, or text."""
+        """What was sent: JSON, a form's fields, text, or bytes as a data URL."""
         raw = self.request.body
         if not raw:
             return ABSENT
         kind = next((v for k, v in self.request.headers if k.lower() == "content-type"), "")
         if kind.startswith("application/x-www-form-urlencoded"):
             return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
+        if is_multipart(kind):
+            return form_fields(raw, kind)
         parsed = _json(raw)
-        return raw.decode("utf-8", "replace") if parsed is ABSENT else parsed
+        return text_or_data_url(raw, kind) if parsed is ABSENT else parsed
 
     def request_part(self, place: str, name: str, scope: Scope) -> Any:
         """A header, query or path parameter of the request."""

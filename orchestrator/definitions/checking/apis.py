@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.definitions.checking.schemas import Schema, local_follower
-from orchestrator.definitions.openapi import FORM_TYPE, OpenApiDocument, Operation
+from orchestrator.definitions.media_types import FORM_TYPE
+from orchestrator.definitions.openapi import OpenApiDocument, Operation
 
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.IGNORECASE)
 _KEY_HEADERS = re.compile(r"(?:x-)?(?:idempotency|request)-?(?:key|id)", re.IGNORECASE)

@@ -15,8 +15,9 @@ from orchestrator.definitions.checking.schemas import Schema, type_of
 from orchestrator.definitions.checking.typing_of import schema_of
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.expressions import parse_expression
+from orchestrator.definitions.media_types import is_json
 from orchestrator.definitions.problems import ExpressionError, shown
-from orchestrator.definitions.requests import JSON_TYPE, path_names
+from orchestrator.definitions.requests import path_names
 
 _SET_WHEN_SENT = ("authorization", "accept", "content-type")
 _SCALARS = frozenset({"string", "integer", "number", "boolean"})
@@ -106,7 +107,7 @@ class _Request:
         kind = self._call.content_type
         schema = self._api.body(kind)
         if payload is not None and schema is not None:
-            loosely = kind is not None and not JSON_TYPE.fullmatch(kind)
+            loosely = kind is not None and not is_json(kind)
             self._fits(payload, schema, loosely=loosely)
 
     def _fits(self, at: Cursor, schema: Schema, *, loosely: bool, depth: int = 0) -> None:

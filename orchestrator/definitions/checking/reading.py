@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from orchestrator.definitions.arazzo_bodies import replaced
 from orchestrator.definitions.arazzo_calls import SAFE_METHODS
-from orchestrator.definitions.arazzo_parts import replaced, resolved, structured
+from orchestrator.definitions.arazzo_parts import resolved
 from orchestrator.definitions.checking.apis import ApiOperation
 from orchestrator.definitions.conditions import Condition, parse_condition
 from orchestrator.definitions.cursor import Cursor
@@ -125,7 +126,7 @@ class Call:
         payload = None if body is None else body.get("payload")
         if body is None or payload is None:
             return None
-        value = replaced(body, structured(payload, self.content_type or "application/json"))
+        value, _ = replaced(body, payload, self.content_type or "application/json")
         return Cursor(payload.document, payload.findings, value, payload.path)
 
     def criteria(self, name: str = "successCriteria") -> list[Criterion]:

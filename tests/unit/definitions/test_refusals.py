@@ -122,7 +122,7 @@ BAD_STEPS: dict[str, tuple[str, str, str, str]] = {
     ),
     "multipart": (
         "      - {stepId: a, operationId: makeThing, x-effects: none, requestBody: "
-        "{contentType: multipart/form-data, payload: {}}}", "/contentType", "multipart", "json",
+        "{contentType: multipart/mixed, payload: {}}}", "/contentType", "multipart", "form-data",
     ),
     "parameter without place": (
         GET.replace("in: path, ", "") + "}", "/parameters/0", "no in", "path",
