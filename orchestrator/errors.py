@@ -6,6 +6,7 @@ OrchestratorError
 │   ├── InvalidInput            inputs break the schema or a limit
 │   ├── NotFound                unknown workflow, version, run or escalation
 │   ├── Conflict                same key with other inputs; act on a state that moved on
+│   │   └── JobHeld                 its job was paused or has ended; or this was done for it before
 │   ├── NotAuthenticated        who asks over the network shows no key that is known
 │   ├── NotAllowed              the key does not reach so far
 │   └── InvalidSetting          a setting, task module or API configuration is wrong
@@ -68,6 +69,10 @@ class NotFound(RefusedError):
 
 class Conflict(RefusedError):
     """The thing exists already with other content, or has moved on since it was read."""
+
+
+class JobHeld(Conflict):
+    """An act for a job that does not run now, or that was done for it before."""
 
 
 class NotAuthenticated(RefusedError):

@@ -66,7 +66,9 @@ from orchestrator.service.apis import Apis
 from orchestrator.service.checking import Checking
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
+from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
+from orchestrator.service.jobs import Jobs, JobWorker
 from orchestrator.service.queues import Queues
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Recaller, Redeliverer
@@ -221,6 +223,8 @@ async def _build_parts(
     )  # fmt: skip
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
     outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)
+    escalations = Escalations(store, dead_letters, programs, redeliverer)
+    jobs = JobWorker(store, publisher, redeliverer, dead_letters, escalation_jobs(escalations))
     recovery = Recovery(
         store, locks, publisher, redeliverer, dead_letters,
         RecoveryTimes(
@@ -228,6 +232,7 @@ async def _build_parts(
             dead_after=settings.dead_after_seconds,
             lost_after=settings.lost_hint_seconds,
         ),
+        jobs=jobs,
     )  # fmt: skip
     upkeep = Upkeep(store, keep_for=settings.keep_for)
     deps = Deps(
@@ -256,7 +261,7 @@ async def _build_parts(
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
             watch.run_passes,
         ],
-        open_heartbeat_store=open_heartbeat_store,
+        open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,
     )  # fmt: skip
 
 
@@ -314,6 +319,7 @@ class Services:
     submitter: Submitter
     runs: Runs
     escalations: Escalations
+    jobs: Jobs
     queues: Queues
     doctor: Doctor
     retention: Retention
@@ -429,12 +435,14 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
     )  # fmt: skip
     runs = Runs(store, programs, redeliverer)
+    escalations = Escalations(store, broker.dead_letters, programs, redeliverer)
     return Services(
         workflows=workflows,
         submitter=submitter,
         runs=runs,
         agents=Agents(workflows, submitter, runs, FullTextSearch()),
-        escalations=Escalations(store, broker.dead_letters, programs, redeliverer),
+        escalations=escalations,
+        jobs=Jobs(store, broker.publisher, escalation_jobs(escalations), new_id=new_id),
         queues=queues,
         doctor=Doctor(
             store, broker.inspector, queues, database=address_of(settings.database),

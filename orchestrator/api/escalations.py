@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 
 from orchestrator.api import reading, shapes
 from orchestrator.api.asking import (
+    TEXT,
     Asker,
     Cursor,
     EscalationId,
@@ -20,8 +21,9 @@ from orchestrator.api.asking import (
 )
 from orchestrator.api.problems import documented
 from orchestrator.core import events
+from orchestrator.core.saga import EscalationReason
 from orchestrator.errors import NotFound
-from orchestrator.ports import EscalationRecord, Role
+from orchestrator.ports import EscalationFilter, EscalationRecord, Role
 from orchestrator.service.access import Principal
 from orchestrator.service.escalations import Act
 from orchestrator.wiring import Services
@@ -31,6 +33,7 @@ router = APIRouter(
 )
 
 _DECISION = documented(404, 409, 412, 428)
+Word = Annotated[str | None, Query(max_length=200, pattern=TEXT)]
 
 
 @router.get("", operation_id="listEscalations")
@@ -40,15 +43,22 @@ async def list_escalations(
     *,
     state: Annotated[Literal["open", "all"], Query()] = "open",
     tenant: Tenant = None,
+    workflow: Word = None,
+    api: Annotated[
+        str | None, Query(max_length=200, pattern=TEXT, description="Of the stuck link.")
+    ] = None,
+    reason: EscalationReason | None = None,
+    claimed: Annotated[bool | None, Query(description="Whether somebody has taken it.")] = None,
+    claimed_by: Word = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> shapes.Page[shapes.EscalationShape]:
     """A page of them, oldest first."""
     who.require(Role.VIEWER)
-    found = await services.escalations.list(
-        open_only=state == "open", tenant=who.tenant_of(tenant), after=cursor,
-        limit=limit + 1,
-    )  # fmt: skip
+    found = await services.escalations.list(EscalationFilter(
+        open_only=state == "open", tenant=who.tenant_of(tenant), workflow=workflow, api=api,
+        reason=reason, claimed=claimed, claimed_by=claimed_by, after=cursor, limit=limit + 1,
+    ))  # fmt: skip
     page = [reading.escalation(each) for each in found[:limit]]
     return shapes.Page(items=page, next=page[-1].id if len(found) > limit else None)
 

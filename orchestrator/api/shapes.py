@@ -227,6 +227,7 @@ class EscalationShape(Shape):
     tenant: str
     reason: str
     detail: str
+    api: str | None = Field(description="Of the stuck link; null: none is, or it is not known.")
     step_id: str | None
     direction: Direction
     context: dict[str, Any] = Field(description="What is known to be done, undone and unknown.")

@@ -6,15 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
 from orchestrator.cli.draw_common import run_status, table
 from orchestrator.cli.draw_escalations import draw_escalation, draw_escalations
+from orchestrator.cli.jobs import Detach, DryRun, Many, Where, Yes, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
+from orchestrator.ports import EscalationFilter
+from orchestrator.service.where import escalations_where
 
 if TYPE_CHECKING:
     from orchestrator.ports import EscalationRecord
@@ -27,7 +31,8 @@ EscalationId = Annotated[
     str, typer.Argument(metavar="ID", help="Its id, or the last 6 digits or more.")
 ]
 EscalationIds = Annotated[
-    list[str], typer.Argument(metavar="ID", help="One or more, in the order in which to act.")
+    list[str] | None,
+    typer.Argument(metavar="[ID…]", help="One or more, in the order in which to act."),
 ]
 Reason = Annotated[str, typer.Option(help="Why, and the evidence; kept in the audit.")]
 By = Annotated[str, typer.Option(help="Who acts; default: you.")]
@@ -37,11 +42,14 @@ By = Annotated[str, typer.Option(help="Who acts; default: you.")]
 def list_escalations(
     *,
     closed: Annotated[bool, typer.Option("--closed", help="Closed ones as well.")] = False,
+    where: Where = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 200,
     as_json: JsonFlag = False,
 ) -> None:
     """Open escalations, oldest first."""
-    found = with_services(lambda s: s.escalations.list(open_only=not closed, limit=limit))
+    chosen = escalations_where(where) if where else EscalationFilter()
+    which = replace(chosen, open_only=not closed, limit=limit)
+    found = with_services(lambda s: s.escalations.list(which))
     answer(found, lambda: draw_escalations(found), as_json=as_json)
 
 
@@ -89,27 +97,50 @@ def release(escalation: EscalationId, *, by: By = "", as_json: JsonFlag = False)
 
 @app.command("retry")
 def retry(
-    escalations: EscalationIds, *, reason: Reason, by: By = "", as_json: JsonFlag = False
+    escalations: EscalationIds = None,
+    *,
+    reason: Reason,
+    where: Where = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
+    by: By = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Try the stuck call again, with the same key and bytes."""
     who = by or current_user()
+    if where or not escalations:
+        many = Many(where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach)
+        act_on_many("escalations.retry", many, by=who, reason=reason, as_json=as_json)
+        return
     _act(escalations, lambda desk, known: desk.retry(known, by=who, reason=reason), as_json)
 
 
 @app.command("resolve")
 def resolve(
-    escalations: EscalationIds,
+    escalations: EscalationIds = None,
     *,
     reason: Reason,
     without_effect: Annotated[
         bool,
         typer.Option("--without-effect", help="You vouch that the call certainly did nothing."),
     ] = False,
+    where: Where = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
     by: By = "",
     as_json: JsonFlag = False,
 ) -> None:
     """You vouch that the stuck call is done (by hand, or seen to be); the rest goes on."""
     who = by or current_user()
+    if where or not escalations:
+        many = Many(
+            where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach,
+            arguments={"landed": not without_effect},
+        )  # fmt: skip
+        act_on_many("escalations.resolve", many, by=who, reason=reason, as_json=as_json)
+        return
     _act(
         escalations,
         lambda desk, known: desk.resolve(known, by=who, reason=reason, landed=not without_effect),
@@ -119,19 +150,43 @@ def resolve(
 
 @app.command("skip")
 def skip(
-    escalations: EscalationIds, *, reason: Reason, by: By = "", as_json: JsonFlag = False
+    escalations: EscalationIds = None,
+    *,
+    reason: Reason,
+    where: Where = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
+    by: By = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Leave the stuck undo's effect standing; the remaining undos go on."""
     who = by or current_user()
+    if where or not escalations:
+        many = Many(where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach)
+        act_on_many("escalations.skip", many, by=who, reason=reason, as_json=as_json)
+        return
     _act(escalations, lambda desk, known: desk.skip(known, by=who, reason=reason), as_json)
 
 
 @app.command("abandon")
 def abandon(
-    escalations: EscalationIds, *, reason: Reason, by: By = "", as_json: JsonFlag = False
+    escalations: EscalationIds = None,
+    *,
+    reason: Reason,
+    where: Where = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
+    by: By = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """End the run where it is. Final."""
     who = by or current_user()
+    if where or not escalations:
+        many = Many(where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach)
+        act_on_many("escalations.abandon", many, by=who, reason=reason, as_json=as_json)
+        return
     _act(escalations, lambda desk, known: desk.abandon(known, by=who, reason=reason), as_json)
 
 

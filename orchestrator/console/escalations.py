@@ -14,7 +14,7 @@ from orchestrator.console.frame import ago, frame, live, moment, tell, to_login,
 from orchestrator.console.runs import cell, head
 from orchestrator.core import events
 from orchestrator.errors import NotFound, OrchestratorError
-from orchestrator.ports import EscalationRecord, Role
+from orchestrator.ports import EscalationFilter, EscalationRecord, Role
 from orchestrator.service.escalations import Act
 from orchestrator.telemetry.plain import plain
 
@@ -62,7 +62,7 @@ async def _inbox(visitor: Visitor, after: str | None) -> None:
     async def content() -> None:
         who = await visitor.principal()
         found = await visitor.services.escalations.list(
-            tenant=who.tenant, after=after, limit=PAGE + 1
+            EscalationFilter(tenant=who.tenant, after=after, limit=PAGE + 1)
         )
         now = await visitor.services.runs.now()
         if not found:

@@ -19,7 +19,7 @@ from orchestrator.demo.seeding import Order
 from orchestrator.demo.views import brief_view, full_view
 from orchestrator.demo.watching import Watcher
 from orchestrator.demo.worlds import OPERATOR, Done, WayOut, World, choose
-from orchestrator.ports import EscalationRecord, RunRecord
+from orchestrator.ports import EscalationFilter, EscalationRecord, RunRecord
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submission, Submitter
@@ -105,7 +105,7 @@ class Scenario:
 
     async def _operate(self, runs: Iterable[RunRecord]) -> list[Done]:
         ours = {run.id: run.idempotency_key for run in runs}
-        open_ones = await self.services.escalations.list(limit=_MOST_ESCALATIONS)
+        open_ones = await self.services.escalations.list(EscalationFilter(limit=_MOST_ESCALATIONS))
         ours_open = [one for one in open_ones if one.run_id in ours]
         return [
             await self._act(one, way, ours[one.run_id])

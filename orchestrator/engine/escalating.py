@@ -23,6 +23,7 @@ def new_escalation(
         step=command.step,
         direction=command.direction,
         context=_context(command, saga, steps),
+        api=None if command.step is None else saga.call(command.step, command.direction).api,
     )
 
 
@@ -49,6 +50,7 @@ def as_record(
         resolution=None,
         closed_by=None,
         closing_reason=None,
+        api=escalation.api,
     )
 
 

@@ -28,6 +28,7 @@ from orchestrator.engine.driver import RunDriver
 from orchestrator.engine.standing import give_back
 from orchestrator.errors import StaleOwner, Unavailable
 from orchestrator.ports import (
+    JOB_TASK,
     ActiveRun,
     ClaimedRun,
     Done,
@@ -57,6 +58,7 @@ class Parts:
     republish: Callable[[Sequence[Redelivery]], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     open_heartbeat_store: Callable[[], Awaitable[Store]]  # called on the heartbeat's own loop
+    work_on_job: Callable[[str, int], Awaitable[None]]  # a batch of this job, at this turn
 
 
 class Build(Protocol):
@@ -168,8 +170,11 @@ class WorkerProcess:
     async def _run_hop(self, hop: Hop, done: Done) -> None:
         failure: BaseException | None = None
         try:
-            for run_id, epoch in hop.runs:
-                await self._run(hop, run_id, epoch)
+            for known, number in hop.runs:
+                if hop.task == JOB_TASK:
+                    await self._work_on_job(known, number)
+                else:
+                    await self._run(hop, known, number)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -193,6 +198,14 @@ class WorkerProcess:
         finally:
             if self._epochs.get(run_id) == claimed.run.epoch:
                 del self._epochs[run_id]
+
+    async def _work_on_job(self, job_id: str, turn: int) -> None:
+        if self._draining:
+            return  # as with a run: the sweep calls again
+        try:
+            await self.parts.work_on_job(job_id, turn)
+        except Unavailable as error:
+            log.warning("job.postponed", job=job_id, why=str(error))
 
     async def _reach(self, point: str, hop: Hop, run_id: str) -> None:
         await crashpoints.reach(

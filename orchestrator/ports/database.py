@@ -12,6 +12,7 @@ from orchestrator.core.states import RunStatus
 from orchestrator.ports.acceptances import AcceptanceStore
 from orchestrator.ports.apis import ApiStore
 from orchestrator.ports.hints import Redelivery
+from orchestrator.ports.jobs import OPEN_ONES, EscalationFilter, JobItem, JobStore
 from orchestrator.ports.records import (
     Accepted,
     AttemptRecord,
@@ -136,15 +137,8 @@ class EscalationStore(Protocol):
     async def escalation(self, escalation_id: str) -> EscalationRecord:
         """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
 
-    async def escalations(
-        self,
-        *,
-        open_only: bool = True,
-        tenant: str | None = None,
-        after: str | None = None,
-        limit: int = 200,
-    ) -> list[EscalationRecord]:
-        """Oldest first; those of one tenant, and those after one of them (an id)."""
+    async def escalations(self, which: EscalationFilter = OPEN_ONES) -> list[EscalationRecord]:
+        """Those that the filter names, oldest first."""
 
     async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
         """All of one run, open and closed, oldest first."""
@@ -168,12 +162,14 @@ class EscalationStore(Protocol):
         by: str,
         reason: str,
         seen: EscalationRecord | None = None,
+        item: JobItem | None = None,
     ) -> None:
         """Close the escalation and apply the run's write in one transaction.
 
         Guarded by: the escalation is open, and the run is escalated, unowned and at
         `expected_epoch`; the run's epoch becomes write.epoch. With `seen`, also by that: nobody has
-        taken it or given it back since it was read so. Raises Conflict.
+        taken it or given it back since it was read so. With `item`, it is done for a job in the
+        same transaction, once. Raises Conflict, JobHeld.
         """
 
     async def escalated_run(self, escalation_id: str) -> tuple[EscalationRecord, ClaimedRun]:
@@ -237,8 +233,9 @@ class WorkerLocks(Protocol):
 
 
 class Store(
-    WorkflowStore, RunStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore, Protocol
-):
+    WorkflowStore, RunStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore, JobStore,
+    Protocol,
+):  # fmt: skip
     """All of the above on one database."""
 
     async def close(self) -> None:

@@ -75,6 +75,8 @@ def hop_ids_at(run_id: str, saga: Saga, at: tuple[int, Direction] | None) -> tup
 
 FORWARD_TASK = "orchestrator.forward"
 COMPENSATE_TASK = "orchestrator.compensate"
+JOB_TASK = "orchestrator.job"
+"""Its messages wake a job: the job's id and turn stand where a run's id and epoch stand else."""
 DEAD_LETTER_QUEUE = "dead_letter"
 MAINTENANCE_QUEUE = "maintenance"
 
@@ -99,6 +101,19 @@ def queue_names(lane: str, direction: Direction) -> tuple[str, ...]:
     """All queues of a lane in one direction, the ordinary one first."""
     names = (queue_name(lane, direction, urgent=urgent) for urgent in (False, True))
     return tuple(dict.fromkeys(names))
+
+
+def job_hint(job_id: str, turn: int, label: str) -> Hint:
+    """The wake-up for a job's next batch. Its batches are one chain of tasks."""
+    return Hint(
+        run_id=job_id, epoch=turn, hop_id=_job_hop_id(job_id, turn),
+        parent_hop_id=_job_hop_id(job_id, turn - 1) if turn else None,
+        label=label, task=JOB_TASK, queue=MAINTENANCE_QUEUE,
+    )  # fmt: skip
+
+
+def _job_hop_id(job_id: str, turn: int) -> str:
+    return str(uuid5(_NAMESPACE, f"{job_id}/turn/{turn}")) if turn else job_id
 
 
 class Redelivery(msgspec.Struct, frozen=True, kw_only=True):

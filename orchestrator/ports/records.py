@@ -196,6 +196,7 @@ class NewEscalation(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None
     direction: Direction
     context: Mapping[str, Any]  # what is known done, undone, unknown; the stuck request; choices
+    api: str | None = None  # of the link that is stuck
 
 
 class EscalationRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +219,7 @@ class EscalationRecord(msgspec.Struct, frozen=True, kw_only=True):
     resolution: str | None  # "retried", "resolved", "skipped", "abandoned"
     closed_by: str | None
     closing_reason: str | None
+    api: str | None = None  # of the link that is stuck; None for those of older releases
 
 
 class RunWrite(msgspec.Struct, frozen=True, kw_only=True):

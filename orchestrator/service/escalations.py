@@ -15,11 +15,14 @@ from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, IllegalTransition, InvalidInput, NotFound, Problem
 from orchestrator.ports import (
+    OPEN_ONES,
     AuditRecord,
     ClaimedRun,
     DeadLetterQueue,
+    EscalationFilter,
     EscalationRecord,
     EscalationStore,
+    JobItem,
     LinkWrite,
     Redelivery,
     RunWrite,
@@ -42,6 +45,15 @@ class Act:
     seen: EscalationRecord | None = None  # what it was decided on: refused when that has changed
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """An escalation that was acted on, and what is left to do about it."""
+
+    escalation_id: str  # its message has to go
+    status: RunStatus
+    wake: Redelivery | None  # for the run, unless it has ended
+
+
 class Escalations:
     """The dead-letter queue as people use it."""
 
@@ -55,18 +67,9 @@ class Escalations:
         self._store, self._dead_letters = store, dead_letters
         self._programs, self._redeliverer = programs, redeliverer
 
-    async def list(
-        self,
-        *,
-        open_only: bool = True,
-        tenant: str | None = None,
-        after: str | None = None,
-        limit: int = 200,
-    ) -> list[EscalationRecord]:
-        """Oldest first; those of one tenant, and those after one of them (an id)."""
-        return await self._store.escalations(
-            open_only=open_only, tenant=tenant, after=after, limit=limit
-        )
+    async def list(self, which: EscalationFilter = OPEN_ONES) -> list[EscalationRecord]:
+        """Those that the filter names, oldest first."""
+        return await self._store.escalations(which)
 
     async def show(self, escalation_id: str) -> EscalationRecord:
         """One. Raises NotFound."""
@@ -124,8 +127,21 @@ class Escalations:
 
     async def act(self, escalation_id: str, act: Act) -> RunStatus:
         """Close it by this act. Raises Conflict, InvalidInput, NotFound."""
-        _require_reason(act.reason)
+        settled = await self.settle(escalation_id, act)
+        await self._dead_letters.remove([settled.escalation_id])
+        if settled.wake is not None:
+            await self._redeliverer.publish([settled.wake])
+        return settled.status
+
+    async def settle(self, escalation_id: str, act: Act, *, job_id: str | None = None) -> Settled:
+        """Close it by this act in the table alone, for a job if one is given.
+
+        Its message and the run's wake-up are the caller's; sweeps see to them otherwise. Raises
+        Conflict, InvalidInput, JobHeld, NotFound.
+        """
+        require_reason(act.reason)
         escalation, claimed = await self._store.escalated_run(escalation_id)
+        _require_open(escalation)
         program = await self._programs.get(claimed.run.workflow_id)
         before = claimed.saga(program.plan)
         now = await self._store.now()
@@ -138,11 +154,15 @@ class Escalations:
             by=act.by,
             reason=act.reason,
             seen=act.seen,
+            item=None
+            if job_id is None
+            else JobItem(job_id=job_id, item=escalation.id, outcome=decision.saga.status),
         )
-        await self._dead_letters.remove([escalation.id])
-        if not isinstance(decision.command, Finish):
-            await self._wake(claimed, decision.saga)
-        return decision.saga.status
+        ended = isinstance(decision.command, Finish)
+        return Settled(
+            escalation_id=escalation.id, status=decision.saga.status,
+            wake=None if ended else _wake_up(claimed, decision.saga),
+        )  # fmt: skip
 
     def _decide(
         self, saga: Saga, act: Act, escalation: EscalationRecord, now: datetime
@@ -194,18 +214,6 @@ class Escalations:
             hinted=not isinstance(decision.command, Finish),
         )
 
-    async def _wake(self, claimed: ClaimedRun, saga: Saga) -> None:
-        run, (hop_id, parent_hop_id) = claimed.run, hop_ids(claimed.run.id, saga)
-        await self._redeliverer.publish(
-            [
-                Redelivery(
-                    run_id=run.id, epoch=run.epoch + 1, hop_id=hop_id, parent_hop_id=parent_hop_id,
-                    lane=run.lane, direction=saga.direction, step=_current_step(saga),
-                    workflow_id=run.workflow_id, why="operator",
-                )
-            ]
-        )  # fmt: skip
-
 
 async def reconcile_dead_letters(store: EscalationStore, queue: DeadLetterQueue) -> None:
     """Make the broker's queue equal to the open, unclaimed escalations.
@@ -225,7 +233,28 @@ async def reconcile_dead_letters(store: EscalationStore, queue: DeadLetterQueue)
         await queue.publish([await store.escalation(known) for known in batch])
 
 
-def _require_reason(reason: str) -> None:
+def _wake_up(claimed: ClaimedRun, saga: Saga) -> Redelivery:
+    run, (hop_id, parent_hop_id) = claimed.run, hop_ids(claimed.run.id, saga)
+    return Redelivery(
+        run_id=run.id, epoch=run.epoch + 1, hop_id=hop_id, parent_hop_id=parent_hop_id,
+        lane=run.lane, direction=saga.direction, step=_current_step(saga),
+        workflow_id=run.workflow_id, why="operator",
+    )  # fmt: skip
+
+
+def _require_open(escalation: EscalationRecord) -> None:
+    if escalation.closed_at is not None:
+        problem = Problem(
+            place=f"escalation {escalation.id}",
+            found=f"closed ({escalation.resolution}) by {escalation.closed_by} at"
+            f" {escalation.closed_at}",
+            wanted="open",
+        )
+        raise Conflict("somebody has decided already", problems=[problem])
+
+
+def require_reason(reason: str) -> None:
+    """Raises InvalidInput without one."""
     if not reason.strip():
         problem = Problem(place="--reason", found="nothing", wanted="why, in words for an auditor")
         raise InvalidInput("an act on an escalation needs a reason", problems=[problem])

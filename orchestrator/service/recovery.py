@@ -7,6 +7,7 @@
   Runs that are due, unowned and silent for T seconds are published again, but never more than
   the queues' own lengths say are missing, so that a long backlog is not doubled.
 * **Dead letters**: the broker's queue is made equal to the open, unclaimed escalations.
+* **Jobs**: running ones that nothing was heard of are woken.
 
 Authoritative for all of it is the table; the broker is only ever brought in line with it.
 """
@@ -30,6 +31,7 @@ from orchestrator.ports import (
     queue_names,
 )
 from orchestrator.service.escalations import reconcile_dead_letters
+from orchestrator.service.jobs import JobWorker
 from orchestrator.service.redelivery import Redeliverer
 
 log = structlog.get_logger(__name__)
@@ -61,9 +63,10 @@ class Recovery:
         dead_letters: DeadLetterQueue,
         times: RecoveryTimes,
         *,
+        jobs: JobWorker | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._store, self._locks = store, locks
+        self._store, self._locks, self._jobs = store, locks, jobs
         self._publisher, self._redeliverer = publisher, redeliverer
         self._dead_letters, self._times = dead_letters, times
         self._jitter = jitter
@@ -73,7 +76,7 @@ class Recovery:
         await self._every(self._times.pass_every, self.quick_pass)
 
     async def run_slow_passes(self) -> None:
-        """Lost hints and dead letters, until cancelled."""
+        """Lost hints, dead letters and jobs, until cancelled."""
         await self._every(self._times.lost_after / 2, self.slow_pass)
 
     async def quick_pass(self) -> None:
@@ -82,9 +85,11 @@ class Recovery:
         await self._publish_due()
 
     async def slow_pass(self) -> None:
-        """One pass over lost hints and dead letters."""
+        """One pass over lost hints, dead letters and jobs."""
         await self._publish_lost()
         await reconcile_dead_letters(self._store, self._dead_letters)
+        if self._jobs is not None:
+            await self._jobs.sweep(silent_seconds=self._times.lost_after)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -8,16 +8,24 @@ from msgspec.structs import replace
 
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import ClaimedRun, EscalationRecord, RunWrite
+from orchestrator.ports import (
+    OPEN_ONES,
+    ClaimedRun,
+    EscalationFilter,
+    EscalationRecord,
+    JobItem,
+    JobItemState,
+    RunWrite,
+)
 from orchestrator.store import codec, rows, writes
 from orchestrator.store.cancelling import Notes
+from orchestrator.store.choosing import FROM_ESCALATIONS, escalations_chosen
 from orchestrator.store.finding import Finder
+from orchestrator.store.jobs import Marks
 from orchestrator.store.journal import Journal
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import OPEN
 from orchestrator.store.transactions import Tx
-
-_FROM = "FROM escalations AS e JOIN runs ON runs.id = e.run_id"
 
 
 class Escalations(Part):
@@ -25,8 +33,8 @@ class Escalations(Part):
 
     def __init__(self, shared: Shared, journal: Journal) -> None:
         super().__init__(shared)
-        self._journal, self._notes = journal, Notes(shared)
-        read = f"SELECT {rows.ESCALATION} {_FROM}"
+        self._journal, self._notes, self._marks = journal, Notes(shared), Marks(shared)
+        read = f"SELECT {rows.ESCALATION} {FROM_ESCALATIONS}"
         self._find = Finder(
             self._dialect, what="escalation", select=read, table="escalations", column="e.id",
             unfinished=[OPEN],
@@ -71,27 +79,14 @@ class Escalations(Part):
         found = await self._db.read(lambda tx: self._find.find(tx, escalation_id))
         return rows.escalation_of(found)
 
-    async def escalations(
-        self,
-        *,
-        open_only: bool = True,
-        tenant: str | None = None,
-        after: str | None = None,
-        limit: int = 200,
-    ) -> list[EscalationRecord]:
-        """Oldest first; those of one tenant, and those after one of them (an id)."""
-        given = {"tenant": tenant, "after": after}
-        parameters = {name: value for name, value in given.items() if value is not None}
-        conditions = [
-            *(["e.closed_at IS NULL"] if open_only else []),
-            *(["runs.tenant = :tenant"] if tenant is not None else []),
-            *(["e.id > :after"] if after is not None else []),
-        ]
-        page = self._sql(
-            f"{self._read} WHERE {' AND '.join(['true', *conditions])} ORDER BY e.id LIMIT :most"
-        )
-        found = await self._db.rows(page, **parameters, most=limit)
-        return [rows.escalation_of(row) for row in found]
+    async def escalations(self, which: EscalationFilter = OPEN_ONES) -> list[EscalationRecord]:
+        """Those that the filter names, oldest first."""
+        chosen, parameters = escalations_chosen(which, self._dialect)
+        most = "" if which.limit is None else " LIMIT :most"
+        if which.limit is not None:
+            parameters["most"] = which.limit
+        page = self._sql(f"{self._read} WHERE {chosen} ORDER BY e.id{most}")
+        return [rows.escalation_of(row) for row in await self._db.rows(page, **parameters)]
 
     async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
         """All of one run, open and closed, oldest first."""
@@ -150,13 +145,15 @@ class Escalations(Part):
         by: str,
         reason: str,
         seen: EscalationRecord | None = None,
+        item: JobItem | None = None,
     ) -> None:
         """Close the escalation and apply the run's write in one transaction.
 
         Guarded by: the escalation is open, and the run is escalated, unowned and at
         `expected_epoch`; the run's epoch becomes write.epoch. With `seen`, also by that: nobody has
         taken it or given it back since it was read so. Its audit records get the run's next
-        numbers. Raises Conflict, NotFound.
+        numbers. With `item`, it is done for a job in the same transaction, once. Raises Conflict,
+        JobHeld, NotFound.
         """
 
         async def work(tx: Tx) -> None:
@@ -177,6 +174,8 @@ class Escalations(Part):
             if not await tx.apply(self._apply, [row]):
                 raise _run_moved_on(write.run_id, status, owner, epoch, expected_epoch)
             await self._journal.write_details(tx, [numbered])
+            if item is not None:
+                await self._marks.mark(tx, item, JobItemState.DONE)
 
         await self._db.write(work)
 

@@ -25,6 +25,10 @@ from orchestrator.ports import (
     AttemptRecord,
     AuditRecord,
     EscalationRecord,
+    JobItemRecord,
+    JobItemState,
+    JobRecord,
+    JobState,
     LinkRecord,
     Redelivery,
     Role,
@@ -55,8 +59,13 @@ ATTEMPT = (
 ESCALATION = (
     "e.id, e.run_id, runs.workflow, runs.tenant, e.reason, e.detail, e.step, e.step_id,"
     " e.direction, e.context, e.opened_at, e.claimed_by, e.claimed_at, e.closed_at, e.resolution,"
-    " e.closed_by, e.closing_reason"
+    " e.closed_by, e.closing_reason, e.api"
 )
+JOB = (
+    "id, kind, tenant, chosen, arguments, wanted_by, reason, state, turn, total, done, refused,"
+    " created_at, touched_at, ended_at, orders"
+)
+JOB_ITEM = "item, state, outcome, at"
 WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
 API_OVERRIDE = "api, version, settings, changed_at"
 ACCEPTANCE = "id, workflow, step, digest, compensation, at, accepted_by, reason"
@@ -159,8 +168,25 @@ def escalation_of(row: Sequence[Any]) -> EscalationRecord:
         detail=row[5], step=row[6], step_id=row[7], direction=Direction(row[8]),
         context=load(row[9]), opened_at=instant(row[10]), claimed_by=row[11],
         claimed_at=instant_optional(row[12]), closed_at=instant_optional(row[13]),
-        resolution=row[14], closed_by=row[15], closing_reason=row[16],
+        resolution=row[14], closed_by=row[15], closing_reason=row[16], api=row[17],
     )  # fmt: skip
+
+
+def job_of(row: Sequence[Any]) -> JobRecord:
+    """From the columns JOB."""
+    return JobRecord(
+        id=row[0], kind=row[1], tenant=row[2], where=load(row[3]), arguments=load(row[4]),
+        by=row[5], reason=row[6], state=JobState(row[7]), turn=row[8], total=row[9], done=row[10],
+        refused=row[11], created_at=instant(row[12]), touched_at=instant(row[13]),
+        ended_at=instant_optional(row[14]), orders=tuple(load(row[15])),
+    )  # fmt: skip
+
+
+def job_item_of(row: Sequence[Any]) -> JobItemRecord:
+    """From the columns JOB_ITEM."""
+    return JobItemRecord(
+        item=row[0], state=JobItemState(row[1]), outcome=row[2], at=instant_optional(row[3])
+    )
 
 
 def workflow_of(row: Sequence[Any]) -> WorkflowVersion:

@@ -10,6 +10,7 @@ from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.escalations import Escalations
+from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
 from orchestrator.store.part import Shared
 from orchestrator.store.recovering import Recovering
@@ -57,6 +58,18 @@ class SqlStore:
         self.release_escalation = escalations.release_escalation
         self.act = escalations.act
         self.escalated_run = escalations.escalated_run
+
+        jobs = Jobs(shared)
+        self.count_escalations = jobs.count_escalations
+        self.add_job = jobs.add_job
+        self.job = jobs.job
+        self.jobs = jobs.jobs
+        self.job_items = jobs.job_items
+        self.order_job = jobs.order_job
+        self.take_job_turn = jobs.take_job_turn
+        self.refuse_item = jobs.refuse_item
+        self.end_job_if_through = jobs.end_job_if_through
+        self.take_silent_jobs = jobs.take_silent_jobs
 
         recovering = Recovering(shared)
         workers = Workers(shared, recovering)

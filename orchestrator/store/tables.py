@@ -15,6 +15,8 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     api_changes    one row per such change; append-only, numbered by API without gaps
     access_keys    one row per key to the network's face, with its secret's digest alone
     acceptances    one row per derived compensation that a person has accepted; append-only
+    jobs           one row per act on many things at once: who wants what, and how far it has come
+    job_items      one row per such thing, and what came of it
 
 Rows of run_steps, attempts and audit are only ever written by a statement that has just found and
 locked their run, so they carry no foreign key: checking it again for each row would take half the
@@ -226,6 +228,7 @@ escalations = Table(
     Column("resolution", Text),
     Column("closed_by", Text),
     Column("closing_reason", Text),
+    Column("api", Text),
     Index("escalations_run", "run_id"),
     _partial("escalations_one_open", "run_id", where=OPEN, unique=True),
     _partial("escalations_open", "id", where=OPEN),
@@ -266,6 +269,42 @@ acceptances = Table(
     Column("accepted_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Index("acceptances_workflow", "workflow", "id"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("tenant", Text),
+    Column("key", Text),
+    Column("chosen", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("wanted_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("refused", Integer, nullable=False),
+    Column("created_at", INSTANT, nullable=False),
+    Column("touched_at", INSTANT, nullable=False),
+    Column("ended_at", INSTANT),
+    Column("orders", Text, nullable=False),
+    Index("jobs_key", "key", unique=True),
+    _partial("jobs_running", "touched_at", where="state = 'running'"),
+)
+
+job_items = Table(
+    "job_items",
+    metadata,
+    Column("job_id", ID, primary_key=True),
+    Column("item", ID, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("outcome", Text, nullable=False, server_default=""),
+    Column("at", INSTANT),
+    _partial("job_items_pending", "job_id", "item", where="state = 'pending'"),
+    sqlite_with_rowid=False,
 )
 
 api_changes = Table(

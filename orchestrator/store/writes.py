@@ -90,6 +90,7 @@ ESCALATION_COLUMNS = {
     "step_id": "text",
     "direction": "text",
     "context": "text",
+    "api": "text",
 }
 
 _STAYS = "(b.sleeps AND runs.cancel_wish IS NOT NULL AND b.cancel IS NULL AND NOT b.refuses_cancel)"
@@ -221,7 +222,7 @@ def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:
         step_id = None if opened.step is None else write.saga.plan_step(opened.step).id
         yield (
             opened.id, write.run_id, opened.reason, storable(opened.detail), opened.step, step_id,
-            opened.direction, codec.dump(opened.context),
+            opened.direction, codec.dump(opened.context), opened.api,
         )  # fmt: skip
 
 

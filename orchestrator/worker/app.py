@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery, bootsteps, signals
 
-from orchestrator.ports import COMPENSATE_TASK, FORWARD_TASK, Runtime
+from orchestrator.ports import COMPENSATE_TASK, FORWARD_TASK, JOB_TASK, Runtime
 from orchestrator.worker.audience import LOOK_EVERY_SECONDS, Audience
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.events import StepEventStream
@@ -104,7 +104,7 @@ def make_app(
         app.main_thread, app.audience, budget_per_second=event_budget_per_second,
         every_message=events_of_every_message,
     )  # fmt: skip
-    app.hop_names = frozenset({FORWARD_TASK, COMPENSATE_TASK, *python_tasks})
+    app.hop_names = frozenset({FORWARD_TASK, COMPENSATE_TASK, JOB_TASK, *python_tasks})
     for name in sorted(app.hop_names):
         _register_hop(app, name)
     app.steps["consumer"].add(_AttachEvents)

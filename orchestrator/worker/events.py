@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from orchestrator.ports import Hint, Hop, StepEnd
+from orchestrator.ports import JOB_TASK, Hint, Hop, StepEnd
 from orchestrator.worker.audience import Audience
 from orchestrator.worker.envelope import args_repr
 from orchestrator.worker.main_thread import MainThread
@@ -94,7 +94,7 @@ class StepEventStream:
         if not self.watched:
             return False
         with self._lock:
-            if self._every_message or _is_compensation(hop) or self._budget.take(_EVENTS_PER_STEP):
+            if self._every_message or _is_rare(hop) or self._budget.take(_EVENTS_PER_STEP):
                 return True
             _remember(self._unshown, hop.hop_id, None)
             return False
@@ -108,9 +108,7 @@ class StepEventStream:
                 _remember(self._shown, hint.hop_id, None)
             elif by_message:
                 _remember(self._left_out, hint.hop_id, (hint, time.time()))
-            elif _is_compensation(hint) or self._budget.take(
-                _EVENTS_PER_STEP, share_left=_FOR_MESSAGES
-            ):
+            elif _is_rare(hint) or self._budget.take(_EVENTS_PER_STEP, share_left=_FOR_MESSAGES):
                 _remember(self._shown, hint.hop_id, None)
                 self._main_thread.call(self._send_started, hint, time.time())
             else:
@@ -131,7 +129,7 @@ class StepEventStream:
             shown = self._shown.pop(hint.hop_id, _ABSENT) is not _ABSENT
             self._left_out.pop(hint.hop_id, None)
         if not shown:
-            if end is not StepEnd.FAILED and not _is_compensation(hint):
+            if end is not StepEnd.FAILED and not _is_rare(hint):
                 self.dropped += 1
                 return
             self._main_thread.call(self._send_started, hint, now - seconds)
@@ -225,5 +223,6 @@ def _remember(kept: OrderedDict[str, T], hop_id: str, value: T) -> None:
         kept.popitem(last=False)
 
 
-def _is_compensation(hint: Hint | Hop) -> bool:
-    return hint.queue.endswith(".compensation")
+def _is_rare(hint: Hint | Hop) -> bool:
+    """A compensation, or a batch of a job: what is always shown."""
+    return hint.queue.endswith(".compensation") or hint.task == JOB_TASK

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from orchestrator.ports import Hop
+from orchestrator.ports import JOB_TASK, Hop
 
 
 class HopRequest(Request):
@@ -14,7 +14,8 @@ class HopRequest(Request):
 
     Of its events Celery would tell that the task succeeded when the hop is over, whatever became
     of the step; the engine tells that (`events.py`), at the time and in the way the step ended.
-    Celery still tells of what happens to a hop: received, started, and failed when the engine did.
+    Celery still tells of what happens to a hop: received, started, and failed when the engine did;
+    and that a job's batch, which is no step, is over.
     """
 
     def __init__(self, message: Any, hop: Hop, *, consumer: Any) -> None:
@@ -48,7 +49,8 @@ class HopRequest(Request):
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002 - Celery's name
         """Send a task event to those who listen, unless the engine sends it or it is left out."""
-        if type == "task-succeeded" or not self.app.audience.present:
+        told_by_engine = type == "task-succeeded" and self.hop.task != JOB_TASK
+        if told_by_engine or not self.app.audience.present:
             return
         if not self._shown:
             if type != "task-failed":

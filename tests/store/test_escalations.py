@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.ports import ClaimedRun, RunWrite, Store, hop_ids
+from orchestrator.ports import ClaimedRun, EscalationFilter, RunWrite, Store, hop_ids
 from tests.store.backends import Backend
 from tests.store.making import (
     ME,
@@ -135,7 +135,7 @@ async def test_an_act_closes_the_escalation_and_sends_the_run_on(store: Store) -
     )  # fmt: skip
     assert await store.escalations() == []
     assert await store.open_unclaimed() == []
-    assert len(await store.escalations(open_only=False)) == 1
+    assert len(await store.escalations(EscalationFilter(open_only=False))) == 1
     found = await store.run(run.run.id)
     assert (found.status, found.epoch, found.owner) == (RunStatus.COMPENSATING, 2, None)
     assert (found.settled_at, found.claims, found.hop_id) == (
@@ -249,15 +249,19 @@ async def test_an_owned_run_is_not_acted_on(store: Store) -> None:
 async def test_they_are_listed_oldest_first_up_to_a_limit(store: Store) -> None:
     opened = sorted(one for one, _ in await escalated(store, 5))
     assert [e.id for e in await store.escalations()] == opened
-    assert [e.id for e in await store.escalations(limit=2)] == opened[:2]
+    assert [e.id for e in await store.escalations(EscalationFilter(limit=2))] == opened[:2]
 
 
 async def test_pages_and_tenants(store: Store) -> None:
     opened = [known for known, _ in await escalated(store, 3)]
-    assert [e.id for e in await store.escalations(after=opened[0])] == opened[1:]
-    assert [e.id for e in await store.escalations(after=opened[0], limit=1)] == opened[1:2]
-    assert [e.id for e in await store.escalations(tenant="default", open_only=False)] == opened
-    assert await store.escalations(tenant="another") == []
+    assert [e.id for e in await store.escalations(EscalationFilter(after=opened[0]))] == opened[1:]
+    assert [
+        e.id for e in await store.escalations(EscalationFilter(after=opened[0], limit=1))
+    ] == opened[1:2]
+    assert [
+        e.id for e in await store.escalations(EscalationFilter(tenant="default", open_only=False))
+    ] == opened
+    assert await store.escalations(EscalationFilter(tenant="another")) == []
 
 
 async def test_a_decision_on_what_has_changed_since_is_refused(store: Store) -> None:

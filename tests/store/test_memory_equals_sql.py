@@ -25,6 +25,7 @@ from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.errors import RefusedError
 from orchestrator.ports import (
     ClaimedRun,
+    EscalationFilter,
     NewRun,
     RunFilter,
     RunWrite,
@@ -176,7 +177,7 @@ async def _compare_lists(world: World) -> None:
     await world.both(lambda store, _: store.runs(RunFilter(limit=100)))
     await world.both(lambda store, _: store.queue_counts())
     assert await world.stores[1].queue_counts() == await world.stores[0].queue_counts()  # ordered
-    await world.both(lambda store, _: store.escalations(open_only=False))
+    await world.both(lambda store, _: store.escalations(EscalationFilter(open_only=False)))
     await world.both(lambda store, _: store.workers())
 
 

@@ -37,11 +37,17 @@ TABLES = ("runs", "run_steps", "attempts", "audit", "escalations")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    """A database of its own, since its partitions are dropped."""
+def fresh_url(request: pytest.FixtureRequest) -> str:
+    """Asked for outside of a loop: the template that it may be copied from is made in its own."""
     name = "sqlite_url" if request.param == "sqlite" else "migrated_postgres_dsn"
     url: str = request.getfixturevalue(name)
-    opened = await opened_at(url)
+    return url
+
+
+@pytest.fixture
+async def database(fresh_url: str) -> AsyncIterator[Database]:
+    """A database of its own, since its partitions are dropped."""
+    opened = await opened_at(fresh_url)
     yield opened
     await opened.close()
 

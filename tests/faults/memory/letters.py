@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Conflict
-from orchestrator.ports import EscalationRecord, RunWrite
+from orchestrator.ports import (
+    EscalationFilter,
+    EscalationRecord,
+    JobItem,
+    JobItemState,
+    RunWrite,
+)
 from orchestrator.store.codec import storable
+from tests.faults.memory import jobs
 from tests.faults.memory.accepting import note
 from tests.faults.memory.journal import apply_decision
 from tests.faults.memory.records import conflict, escalation_of, not_found
@@ -42,6 +51,7 @@ def act(
     by: str,
     reason: str,
     seen: EscalationRecord | None = None,
+    item: JobItem | None = None,
 ) -> None:
     """Close it and apply the run's write. Raises Conflict, NotFound; nothing is written then."""
     row = _exact(database, escalation_id)
@@ -55,11 +65,38 @@ def act(
     if (run.status, run.owner, run.epoch) != (RunStatus.ESCALATED, None, expected_epoch):
         raise _run_moved_on(run, expected_epoch)
     now = database.clock()
+    if item is not None:
+        jobs.mark(database, item, JobItemState.DONE)
     row.closed_at, row.resolution = now, resolution
     row.closed_by, row.closing_reason = storable(by), storable(reason)
     del database.open_escalations[row.id]
     run.open_escalation = None
     apply_decision(database, run, write, now)
+
+
+def chosen(database: MemoryDatabase, which: EscalationFilter) -> list[EscalationRecord]:
+    """Those that the filter names, oldest first, whatever its limit says."""
+    rows = database.open_escalations if which.open_only else database.escalations
+    found = (escalation_of(database, rows[known]) for known in sorted(rows))
+    return [each for each in found if _fits(each, which, database.clock())]
+
+
+def _fits(each: EscalationRecord, which: EscalationFilter, now: datetime) -> bool:
+    age = (now - each.opened_at).total_seconds()
+    return (
+        which.tenant in (None, each.tenant)
+        and which.workflow in (None, each.workflow)
+        and which.api in (None, each.api)
+        and which.step in (None, each.step_id)
+        and which.reason in (None, each.reason)
+        and which.claimed_by in (None, each.claimed_by)
+        and which.claimed in (None, each.claimed_by is not None)
+        and (which.ids is None or each.id in which.ids)
+        and (which.detail is None or which.detail.lower() in each.detail.lower())
+        and (which.older_than_seconds is None or age >= which.older_than_seconds)
+        and (which.younger_than_seconds is None or age < which.younger_than_seconds)
+        and (which.after is None or each.id > which.after)
+    )
 
 
 def open_unclaimed(database: MemoryDatabase) -> list[str]:

@@ -99,7 +99,7 @@ def escalation_of(database: MemoryDatabase, row: EscalationRow) -> EscalationRec
         detail=row.detail, step=row.step, step_id=row.step_id, direction=row.direction,
         context=load(row.context), opened_at=row.opened_at, claimed_by=row.claimed_by,
         claimed_at=row.claimed_at, closed_at=row.closed_at, resolution=row.resolution,
-        closed_by=row.closed_by, closing_reason=row.closing_reason,
+        closed_by=row.closed_by, closing_reason=row.closing_reason, api=row.api,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
+    OPEN_ONES,
     Acceptance,
     Accepted,
     ApiChange,
@@ -26,9 +27,16 @@ from orchestrator.ports import (
     AuditRecord,
     ClaimedRun,
     DatabaseRoom,
+    EscalationFilter,
     EscalationRecord,
+    JobItem,
+    JobItemRecord,
+    JobItemState,
+    JobOrder,
+    JobRecord,
     NewAcceptance,
     NewApiChange,
+    NewJob,
     NewRun,
     Progress,
     QueueCounts,
@@ -41,7 +49,16 @@ from orchestrator.ports import (
     WorkerRecord,
     WorkflowVersion,
 )
-from tests.faults.memory import accepting, changes, journal, letters, records, sweeps, versions
+from tests.faults.memory import (
+    accepting,
+    changes,
+    jobs,
+    journal,
+    letters,
+    records,
+    sweeps,
+    versions,
+)
 from tests.faults.memory.tables import MemoryDatabase, RunRow
 
 T = TypeVar("T")
@@ -246,28 +263,11 @@ class MemoryStore:
             self.database, records.row_like(rows, escalation_id, "escalation")
         )
 
-    async def escalations(
-        self,
-        *,
-        open_only: bool = True,
-        tenant: str | None = None,
-        after: str | None = None,
-        limit: int = 200,
-    ) -> list[EscalationRecord]:
+    async def escalations(self, which: EscalationFilter = OPEN_ONES) -> list[EscalationRecord]:
         """See EscalationStore."""
-
-        def work() -> list[EscalationRecord]:
-            database = self.database
-            rows = database.open_escalations if open_only else database.escalations
-            found = (
-                records.escalation_of(database, rows[each])
-                for each in sorted(rows)
-                if after is None or each > after
-            )
-            wanted = (each for each in found if tenant in (None, each.tenant))
-            return list(itertools.islice(wanted, limit))
-
-        return await self._pass("escalations", work)
+        return await self._pass(
+            "escalations", lambda: letters.chosen(self.database, which)[: which.limit]
+        )
 
     async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
         """See EscalationStore."""
@@ -307,13 +307,14 @@ class MemoryStore:
         by: str,
         reason: str,
         seen: EscalationRecord | None = None,
+        item: JobItem | None = None,
     ) -> None:
         """See EscalationStore."""
         await self._pass(
             "act",
             lambda: letters.act(
                 self.database, escalation_id, write, expected_epoch=expected_epoch,
-                resolution=resolution, by=by, reason=reason, seen=seen,
+                resolution=resolution, by=by, reason=reason, seen=seen, item=item,
             ),
         )  # fmt: skip
 
@@ -326,6 +327,76 @@ class MemoryStore:
             return found, records.claimed_of(self.database, row)
 
         return await self._pass("escalated_run", work)
+
+    # --- jobs -------------------------------------------------------------------------------------
+
+    async def count_escalations(self, which: EscalationFilter) -> int:
+        """See JobStore."""
+        return await self._pass(
+            "count_escalations", lambda: len(letters.chosen(self.database, which))
+        )
+
+    async def add_job(self, new: NewJob, items: EscalationFilter) -> JobRecord:
+        """See JobStore."""
+        return await self._pass("add_job", lambda: self._add_job(new, items))
+
+    def _add_job(self, new: NewJob, items: EscalationFilter) -> JobRecord:
+        found = letters.chosen(self.database, items)[: items.limit]
+        return jobs.add(self.database, new, [each.id for each in found])
+
+    async def job(self, job_id: str) -> JobRecord:
+        """See JobStore."""
+        known = self.database.jobs
+        return await self._pass("job", lambda: records.row_like(known, job_id, "job"))
+
+    async def jobs(
+        self, *, tenant: str | None = None, before: str | None = None, limit: int = 50
+    ) -> list[JobRecord]:
+        """See JobStore."""
+        return await self._pass(
+            "jobs", lambda: jobs.page(self.database, tenant=tenant, before=before)[:limit]
+        )
+
+    async def job_items(
+        self, job_id: str, *, state: JobItemState | None = None, after: str | None = None,
+        limit: int = 200,
+    ) -> list[JobItemRecord]:  # fmt: skip
+        """See JobStore."""
+        return await self._pass(
+            "job_items",
+            lambda: jobs.items(self.database, job_id, state=state, after=after)[:limit],
+        )
+
+    async def order_job(self, job_id: str, order: JobOrder, *, by: str, reason: str) -> JobRecord:
+        """See JobStore."""
+        return await self._pass(
+            "order_job", lambda: jobs.order(self.database, job_id, order, by=by, reason=reason)
+        )
+
+    async def take_job_turn(self, job_id: str, turn: int) -> JobRecord | None:
+        """See JobStore."""
+        return await self._pass(
+            "take_job_turn", lambda: jobs.take_turn(self.database, job_id, turn)
+        )
+
+    async def refuse_item(self, item: JobItem) -> None:
+        """See JobStore."""
+        await self._pass(
+            "refuse_item", lambda: jobs.mark(self.database, item, JobItemState.REFUSED)
+        )
+
+    async def end_job_if_through(self, job_id: str) -> JobRecord:
+        """See JobStore."""
+        return await self._pass(
+            "end_job_if_through", lambda: jobs.end_if_through(self.database, job_id)
+        )
+
+    async def take_silent_jobs(self, *, silent_seconds: float, limit: int = 100) -> list[JobRecord]:
+        """See JobStore."""
+        return await self._pass(
+            "take_silent_jobs",
+            lambda: jobs.take_silent(self.database, silent_seconds=silent_seconds, limit=limit),
+        )
 
     # --- workers and sweeps -----------------------------------------------------------------------
 

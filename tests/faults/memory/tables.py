@@ -29,6 +29,8 @@ from orchestrator.ports import (
     ApiChange,
     ApiOverride,
     AttemptRecord,
+    JobItemRecord,
+    JobRecord,
     StepRecord,
     WorkflowVersion,
 )
@@ -144,6 +146,7 @@ class EscalationRow:
     resolution: str | None = None
     closed_by: str | None = None
     closing_reason: str | None = None
+    api: str | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -180,6 +183,9 @@ class MemoryDatabase:
         self.api_overrides: dict[str, ApiOverride] = {}
         self.api_changes: dict[str, list[ApiChange]] = {}  # by API, oldest first
         self.acceptances: list[Acceptance] = []  # oldest first
+        self.jobs: dict[str, JobRecord] = {}
+        self.job_by_key: dict[tuple[str, str], str] = {}  # (tenant, key) -> id
+        self.job_items: dict[str, dict[str, JobItemRecord]] = {}  # by job, by item
         self.held_locks: dict[str, object] = {}  # worker id -> the MemoryLocks that holds it
 
         self.statuses: dict[RunStatus, int] = dict.fromkeys(RunStatus, 0)

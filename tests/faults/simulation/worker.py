@@ -171,7 +171,7 @@ class Worker(Process):
         return Parts(
             deps=deps, store=store, locks=self.locks, programs=programs, republish=republish,
             close=close, background=[recovery.run_quick_passes, recovery.run_slow_passes],
-            open_heartbeat_store=open_heartbeat_store,
+            open_heartbeat_store=open_heartbeat_store, work_on_job=_no_jobs,
         )  # fmt: skip
 
     async def _publish(self, hints: Sequence[Hint]) -> Sequence[None]:
@@ -181,6 +181,10 @@ class Worker(Process):
         except Unavailable as error:
             self.house.note("hints postponed", self.name, str(len(hints)), str(error))
         return [None] * len(hints)
+
+
+async def _no_jobs(job_id: str, turn: int) -> None:
+    raise AssertionError(f"nobody started a job: {job_id}, turn {turn}")
 
 
 def _hop(hint: Hint) -> Hop:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from orchestrator.errors import NotAuthenticated
-from orchestrator.ports import Role
+from orchestrator.ports import EscalationFilter, Role
 from orchestrator.service.access import TRUSTED_SECONDS, Access, Principal
 from tests.integration.api.conftest import Face
 from tests.store.making import new_id
@@ -25,7 +25,10 @@ LEAST = {
     "retry": Role.OPERATOR, "resolve": Role.OPERATOR, "skip": Role.OPERATOR,
     "abandon": Role.OPERATOR, "listApis": Role.VIEWER, "showApi": Role.VIEWER,
     "changeApi": Role.ADMIN, "holdApi": Role.OPERATOR, "releaseApi": Role.OPERATOR,
-    "listWorkers": Role.VIEWER, "listQueues": Role.VIEWER,
+    "listWorkers": Role.VIEWER, "listQueues": Role.VIEWER, "countEscalations": Role.VIEWER,
+    "actOnEscalations": Role.OPERATOR, "listJobs": Role.VIEWER, "showJob": Role.VIEWER,
+    "listJobItems": Role.VIEWER, "pauseJob": Role.OPERATOR, "resumeJob": Role.OPERATOR,
+    "cancelJob": Role.OPERATOR,
 }  # fmt: skip
 OPEN_TO_ALL = {"isAlive", "isReady"}
 OF_ALL_TENANTS = {
@@ -34,6 +37,8 @@ OF_ALL_TENANTS = {
 }  # fmt: skip
 BODIES: dict[str, Any] = {
     "submitRun": {"workflow": "payments"}, "changeApi": {"set": {"rate": "x"}, "reason": "x"},
+    "countEscalations": {"where": {"api": "none"}},
+    "actOnEscalations": {"act": "retry", "where": {"api": "none"}, "reason": "x"},
 }  # fmt: skip
 
 
@@ -55,7 +60,8 @@ async def ask(
     headers = {"if-match": "*"}
     if name == "submitRuns":
         body, headers = None, {"content-type": "application/x-ndjson"}
-    url = path.format_map({"run_id": NOBODY, "escalation_id": NOBODY, **names})
+    nobody = dict.fromkeys(("run_id", "escalation_id", "job_id"), NOBODY)
+    url = path.format_map({**nobody, **names})
     return await client.request(method, url, json=body, headers=headers)
 
 
@@ -86,7 +92,10 @@ async def test_nobody_gets_in_without_a_key(face: Face, shown: str | None) -> No
 
 async def test_another_tenants_things_do_not_exist(face: Face) -> None:
     escalation_id, run_id = await face.stuck(tenant="acme")
-    ids = {"run_id": run_id, "escalation_id": escalation_id}
+    job = await face.services.jobs.start(
+        "escalations.retry", EscalationFilter(tenant="acme"), by="ada", reason="back"
+    )
+    ids = {"run_id": run_id, "escalation_id": escalation_id, "job_id": job.id}
     ours, theirs = (
         await face.asker(Role.ADMIN, tenant="acme"), await face.asker(Role.ADMIN, tenant="zeta")
     )  # fmt: skip
@@ -95,21 +104,26 @@ async def test_another_tenants_things_do_not_exist(face: Face) -> None:
         answer = await ask(theirs, face, operation, **ids)
         if name in OF_ALL_TENANTS:
             assert answer.status_code == 403, (operation, answer.text)
-        elif "{run_id}" in operation[1] or "{escalation_id}" in operation[1]:
+        elif any(f"{{{name}}}" in operation[1] for name in ids):
             assert answer.status_code == 404, (operation, answer.text)
             unknown = await ask(theirs, face, operation)
-            of_theirs = answer.text.replace(run_id, NOBODY).replace(escalation_id, NOBODY)
+            of_theirs = answer.text
+            for known in ids.values():
+                of_theirs = of_theirs.replace(known, NOBODY)
             assert of_theirs == unknown.text
         else:
             assert run_id not in answer.text
     assert (await ours.get(f"/v1/runs/{run_id}")).status_code == 200
     assert (await ours.get(f"/v1/escalations/{escalation_id}")).status_code == 200
-    for listed in ("/v1/runs", "/v1/escalations"):
+    for listed in ("/v1/runs", "/v1/escalations", "/v1/jobs"):
         assert len((await ours.get(listed)).json()["items"]) == 1
         assert (await theirs.get(listed)).json()["items"] == []
         assert (await theirs.get(listed, params={"tenant": "acme"})).status_code == 403
     wish = {"workflow": "payments", "inputs": {}, "tenant": "acme"}
     assert (await theirs.post("/v1/runs", json=wish)).status_code == 403
+    for where, status in (({"tenant": "acme"}, 403), ({"ids": [escalation_id]}, 404)):
+        many = {"act": "abandon", "where": where, "reason": "x"}
+        assert (await theirs.post("/v1/escalations:bulk", json=many)).status_code == status
 
 
 async def test_a_revoked_key_soon_is_good_for_nothing(face: Face) -> None:

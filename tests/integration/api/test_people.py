@@ -136,3 +136,52 @@ async def test_workers_queues_workflows_and_health(face: Face, ada: httpx.AsyncC
     anybody = face.client()
     assert (await anybody.get("/health/live")).json() == {"status": "ok"}
     assert (await anybody.get("/health/ready")).json() == {"status": "ok"}
+
+
+async def test_a_bulk_act_is_a_job(face: Face, ada: httpx.AsyncClient) -> None:
+    stuck = [(await face.stuck())[0] for _ in range(3)]
+    await ada.post(f"/v1/escalations/{stuck[0]}/claim")
+    count = await ada.post("/v1/escalations:count", json={"where": {"reason": "in_doubt"}})
+    assert count.json() == {"fit": 2}
+    wish = {"act": "resolve", "where": {"workflow": "payments"}, "landed": False, **WHY}
+    key = {"idempotency-key": "k-1"}
+    made = await ada.post("/v1/escalations:bulk", json=wish, headers=key)
+    job, url = made.json(), made.headers["location"]
+    assert (made.status_code, job["kind"], job["total"]) == (202, "escalations.resolve", 2)
+    assert (job["by"], job["arguments"], job["pending"]) == ("ada", {"landed": False}, 2)
+    assert (await ada.post("/v1/escalations:bulk", json=wish, headers=key)).json() == job
+    other = await ada.post("/v1/escalations:bulk", json={**wish, "landed": True}, headers=key)
+    assert other.status_code == 409
+    assert (await ada.get("/v1/jobs")).json()["items"] == [(await ada.get(url)).json()]
+
+    paused = await ada.post(f"{url}/pause", json=WHY)
+    assert (paused.json()["state"], paused.json()["orders"][0]["by"]) == ("paused", "ada")
+    assert (await ada.post(f"{url}/pause", json=WHY)).status_code == 409
+    assert (await ada.post(f"{url}/resume", json=WHY)).json()["state"] == "running"
+    assert (await ada.post(f"{url}/cancel", json=WHY)).json()["state"] == "cancelled"
+    assert (await ada.post(f"{url}/resume", json=WHY)).status_code == 409
+    items = (await ada.get(f"{url}/items", params={"state": "pending"})).json()["items"]
+    assert [each["item"] for each in items] == sorted(stuck[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "place"),
+    [
+        ({"where": {}}, 422, "body /where"),
+        ({"where": {"color": "red"}}, 422, "body /where/color"),
+        ({"where": {"ids": ["x"]}}, 422, "body /where/ids/0"),
+        ({"where": {"workflow": "none"}}, 404, "where"),
+        ({"where": {"workflow": "payments"}, "landed": True}, 422, "argument landed"),
+        ({"act": "sing"}, 422, "body /act"),
+        ({"reason": " "}, 422, "body /reason"),
+    ],
+)
+async def test_a_bulk_act_that_is_refused(
+    face: Face, ada: httpx.AsyncClient, changes: dict[str, object], status: int, place: str
+) -> None:
+    await face.stuck()
+    wish = {"act": "retry", "where": {"workflow": "payments"}, **WHY, **changes}
+    answer = await ada.post("/v1/escalations:bulk", json=wish)
+    assert answer.status_code == status, answer.text
+    assert place in {each["place"] for each in answer.json()["problems"]}
+    assert (await ada.get("/v1/jobs")).json()["items"] == []

@@ -33,6 +33,7 @@ class Process:
     def __init__(self, house: House, **options: Any) -> None:
         self.house = house
         self.worker: Worker | None = None
+        self.job_turns: list[tuple[str, int]] = []
         self.programs: Programs | None = None
         self.done: list[BaseException | None] = []
         self.runtime = EngineRuntime(
@@ -52,12 +53,15 @@ class Process:
         async def heartbeat_store() -> Store:
             return open_store(self.house.url)
 
+        async def work_on_job(job_id: str, turn: int) -> None:
+            self.job_turns.append((job_id, turn))
+
         self.worker = worker
         return Parts(
             deps=replace(worker.deps, worker_id=worker_id), store=store,
             locks=open_worker_locks(self.house.url), programs=self.programs or worker.programs,
             background=[], republish=republish, close=store.close,
-            open_heartbeat_store=heartbeat_store,
+            open_heartbeat_store=heartbeat_store, work_on_job=work_on_job,
         )  # fmt: skip
 
     def deliver(self, hint: Hint) -> None:

@@ -11,7 +11,15 @@ from celery.events.state import State, Task
 from hints import a_hint
 from msgspec.structs import replace
 
-from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, FORWARD_TASK, Hint, Hop, StepEnd
+from orchestrator.ports import (
+    COMPENSATE_TASK,
+    DEAD_LETTER_QUEUE,
+    FORWARD_TASK,
+    JOB_TASK,
+    Hint,
+    Hop,
+    StepEnd,
+)
 from orchestrator.worker.app import make_app
 from orchestrator.worker.audience import Audience
 from orchestrator.worker.drops import Drops
@@ -326,7 +334,7 @@ def test_the_app_consumes_its_lanes_and_never_the_dead_letters() -> None:
     ]
     with pytest.raises(KeyError):
         app.amqp.queues.select([DEAD_LETTER_QUEUE])
-    assert app.hop_names == {FORWARD_TASK, COMPENSATE_TASK, "tasks.price"}
+    assert app.hop_names == {FORWARD_TASK, COMPENSATE_TASK, JOB_TASK, "tasks.price"}
     assert app.hop_names <= set(app.tasks)
 
 

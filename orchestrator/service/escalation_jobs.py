@@ -1,0 +1,82 @@
+"""Acts on many escalations, as kinds of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from orchestrator.core import events as e
+from orchestrator.errors import Conflict, InvalidInput, Problem
+from orchestrator.ports import EscalationFilter, EscalationRecord, JobRecord
+from orchestrator.service.escalations import Act, Escalations
+from orchestrator.service.jobs import Aftermath, JobKind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EscalationJob:
+    """Implements JobKind: one act on each escalation."""
+
+    escalations: Escalations
+    resolution: str
+    event: Callable[[Mapping[str, Any]], e.Event]
+    takes: Mapping[str, type]  # arguments
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Raises InvalidInput for what the act cannot be told."""
+        problems = [
+            Problem(
+                place=f"argument {name}", found=repr(value),
+                wanted=self.takes[name].__name__ if name in self.takes else "no such argument",
+            )
+            for name, value in arguments.items()
+            if not isinstance(value, self.takes.get(name, ()))
+        ]  # fmt: skip
+        if problems:
+            raise InvalidInput("the act cannot be told this", problems=problems)
+
+    async def act(self, job: JobRecord, item: str) -> Aftermath:
+        """Close it and let its run go on. Raises Conflict, JobHeld, NotFound."""
+        seen = await self.escalations.show(item)
+        _require_free(seen, job)
+        act = Act(
+            resolution=self.resolution, event=self.event(job.arguments), by=job.by,
+            reason=job.reason, seen=seen,
+        )  # fmt: skip
+        settled = await self.escalations.settle(item, act, job_id=job.id)
+        return Aftermath(wake=settled.wake, closed=settled.escalation_id)
+
+
+def escalation_jobs(escalations: Escalations) -> Mapping[str, JobKind]:
+    """The kinds, by their names: `escalations.retry` and so on."""
+
+    def kind(
+        resolution: str, event: Callable[[Mapping[str, Any]], e.Event], **takes: type
+    ) -> JobKind:
+        return EscalationJob(
+            escalations=escalations, resolution=resolution, event=event, takes=takes
+        )
+
+    return {
+        "escalations.retry": kind("retried", lambda _: e.Retried()),
+        "escalations.skip": kind("skipped", lambda _: e.Skipped()),
+        "escalations.abandon": kind("abandoned", lambda _: e.Abandoned()),
+        "escalations.resolve": kind(
+            "resolved", lambda given: e.Resolved(landed=given.get("landed", True)), landed=bool
+        ),
+    }
+
+
+def _require_free(seen: EscalationRecord, job: JobRecord) -> None:
+    """Somebody may have taken it since the job was accepted, and then it is theirs to decide."""
+    which = msgspec.convert(job.where, EscalationFilter)
+    if seen.closed_at is None and seen.claimed_by not in (None, job.by, which.claimed_by) and (
+        which.claimed is not True
+    ):  # fmt: skip
+        problem = Problem(
+            place=f"escalation {seen.id}", found=f"claimed by {seen.claimed_by}",
+            wanted=f"claimed by nobody, or by {job.by}",
+        )  # fmt: skip
+        raise Conflict("somebody else has taken it", problems=[problem])

@@ -1,0 +1,148 @@
+"""Filters as people type them: `api=payments and reason=in_doubt and age>30m and detail~timeout`.
+
+    filter     condition ("and" condition)*
+    condition  field sign value        value: a word, or anything in single or double quotes
+
+All conditions have to hold. What may stand where is said by whoever reads a filter: a table of
+fields and signs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.core.saga import EscalationReason
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.ports import EscalationFilter
+
+_CONDITION = re.compile(
+    r"""\s*(?P<field>[a-z_]+)\s*(?P<sign>[=~<>])\s*(?:'(?P<s>[^']*)'|"(?P<d>[^"]*)"|(?P<w>[^\s'"]+))"""
+)
+_AND = re.compile(r"\s+and\s", re.IGNORECASE)
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST_AGE_SECONDS = 100 * 365 * 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """One condition, and where it stands in its filter (a character, from 1)."""
+
+    field: str
+    sign: str
+    value: str
+    character: int
+
+
+Reader = Callable[[Condition], Any]
+Fields = Mapping[tuple[str, str], tuple[str, Reader]]
+"""By field and sign: the argument that the condition becomes, and what reads its value."""
+
+
+def parse_where(text: str, *, place: str = "--where") -> list[Condition]:
+    """The conditions of a filter, one at least. Raises InvalidInput."""
+    found: list[Condition] = []
+    at = 0
+    while True:
+        match = _CONDITION.match(text, at)
+        if match is None:
+            raise _refuse(place, at, text, "field=value, such as api=payments")
+        value = next(match[name] for name in ("s", "d", "w") if match[name] is not None)
+        character = match.start("field") + 1
+        found.append(
+            Condition(field=match["field"], sign=match["sign"], value=value, character=character)
+        )
+        at = match.end()
+        if not text[at:].strip():
+            return found
+        joined = _AND.match(text, at)
+        if joined is None:
+            raise _refuse(place, at, text, "`and` before the next condition")
+        at = joined.end()
+
+
+def arguments_of(
+    conditions: Sequence[Condition], fields: Fields, *, place: str = "--where"
+) -> dict[str, Any]:
+    """The arguments that the conditions become. Raises InvalidInput, naming all that is wrong."""
+    given: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for each in conditions:
+        where, shown = f"{place}, character {each.character}", f"{each.field}{each.sign}"
+        known = fields.get((each.field, each.sign))
+        if known is None:
+            wanted = "one of " + ", ".join(field + sign for field, sign in fields)
+            problems.append(Problem(place=where, found=shown, wanted=wanted))
+            continue
+        name, read = known
+        if name in given:
+            problems.append(Problem(place=where, found=f"{shown} again", wanted="it once"))
+            continue
+        try:
+            given[name] = read(each)
+        except ValueError as error:
+            problems.append(Problem(place=where, found=repr(each.value), wanted=str(error)))
+    if problems:
+        raise InvalidInput("the filter cannot be used", problems=problems)
+    return given
+
+
+def escalations_where(text: str, *, place: str = "--where") -> EscalationFilter:
+    """The filter of open escalations that somebody typed. Raises InvalidInput."""
+    given = arguments_of(parse_where(text, place=place), ESCALATION_FIELDS, place=place)
+    return EscalationFilter(**given)
+
+
+def text_of(condition: Condition) -> str:
+    """Its value as it is."""
+    if not condition.value:
+        raise ValueError("something")
+    return condition.value
+
+
+def age_of(condition: Condition) -> float:
+    """Its value in seconds: 90s, 30m, 2h, 7d, 1w."""
+    match = _AGE.fullmatch(condition.value)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else _LONGEST_AGE_SECONDS + 1
+    if seconds > _LONGEST_AGE_SECONDS:
+        raise ValueError("a time such as 90s, 30m, 2h, 7d or 1w")
+    return seconds
+
+
+def yes_or_no(condition: Condition) -> bool:
+    """Its value as a truth."""
+    if condition.value not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return condition.value == "yes"
+
+
+def _reason_of(condition: Condition) -> str:
+    if condition.value not in set(EscalationReason):
+        raise ValueError("one of " + ", ".join(EscalationReason))
+    return condition.value
+
+
+ESCALATION_FIELDS: Fields = {
+    ("api", "="): ("api", text_of),
+    ("workflow", "="): ("workflow", text_of),
+    ("step", "="): ("step", text_of),
+    ("tenant", "="): ("tenant", text_of),
+    ("reason", "="): ("reason", _reason_of),
+    ("detail", "~"): ("detail", text_of),
+    ("age", ">"): ("older_than_seconds", age_of),
+    ("age", "<"): ("younger_than_seconds", age_of),
+    ("claimed", "="): ("claimed", yes_or_no),
+    ("claimed_by", "="): ("claimed_by", text_of),
+}
+
+
+def _refuse(place: str, at: int, text: str, wanted: str) -> InvalidInput:
+    rest = text[at:].strip()
+    problem = Problem(
+        place=f"{place}, character {at + 1}", found=repr(rest[:40]) if rest else "the end",
+        wanted=wanted,
+    )  # fmt: skip
+    return InvalidInput("the filter cannot be read", problems=[problem])

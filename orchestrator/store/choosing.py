@@ -1,0 +1,53 @@
+"""Which escalations a filter names, as the condition of a statement and its parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.ports import EscalationFilter
+from orchestrator.store import codec
+from orchestrator.store.dialect import Dialect
+
+FROM_ESCALATIONS = "FROM escalations AS e JOIN runs ON runs.id = e.run_id"
+
+_EQUAL = {
+    "tenant": "runs.tenant = :tenant",
+    "workflow": "runs.workflow = :workflow",
+    "api": "e.api = :api",
+    "step": "e.step_id = :step",
+    "reason": "e.reason = :reason",
+    "claimed_by": "e.claimed_by = :claimed_by",
+    "after": "e.id > :after",
+}
+
+
+def escalations_chosen(which: EscalationFilter, dialect: Dialect) -> tuple[str, dict[str, Any]]:
+    """What follows WHERE, over FROM_ESCALATIONS. The limit is the caller's."""
+    given = {name: getattr(which, name) for name in _EQUAL}
+    parameters: dict[str, Any] = {
+        name: codec.storable(value) for name, value in given.items() if value is not None
+    }
+    conditions = ["true", *(_EQUAL[name] for name in parameters)]
+    if which.open_only:
+        conditions.append("e.closed_at IS NULL")
+    if which.claimed is not None:
+        conditions.append(f"e.claimed_by IS {'NOT ' if which.claimed else ''}NULL")
+    if which.ids is not None:
+        conditions.append(f"e.id IN (SELECT b.id FROM {dialect.batch({'id': 'text'}, 'ids')} AS b)")
+        parameters["ids"] = codec.dump_batch([(known,) for known in which.ids])
+    if which.detail is not None:
+        conditions.append("lower(e.detail) LIKE lower(:detail) ESCAPE '!'")
+        parameters["detail"] = _within(codec.storable(which.detail))
+    for name, sign in (("older_than_seconds", "<="), ("younger_than_seconds", ">")):
+        seconds = getattr(which, name)
+        if seconds is not None:
+            at = dialect.later("{now}", f"-CAST(:{name} AS {{real}})")
+            conditions.append(f"e.opened_at {sign} {at}")
+            parameters[name] = seconds
+    return " AND ".join(conditions), parameters
+
+
+def _within(text: str) -> str:
+    for special in "!%_":
+        text = text.replace(special, f"!{special}")
+    return f"%{text}%"
