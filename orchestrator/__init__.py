@@ -54,6 +54,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "app":  # what `celery -A orchestrator` looks for
+        importlib.import_module("orchestrator.garbage").expect_modules()
         return importlib.import_module("orchestrator.wiring").celery_app()
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)

@@ -41,7 +41,6 @@ from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
-from orchestrator.engine.http import HttpTransport
 from orchestrator.engine.inspecting import ConfiguredCredentials, Demanded
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
@@ -199,6 +198,8 @@ def _runtime(settings: Settings, app: OrchestratorApp, registry: TaskRegistry) -
 async def _build_parts(
     settings: Settings, app: OrchestratorApp, registry: TaskRegistry, worker_id: str
 ) -> Parts:
+    from orchestrator.engine.http import HttpTransport  # noqa: PLC0415 -- only workers need its client
+
     await migrate(settings.database)
     store = open_store(settings.database)
     locks = open_worker_locks(settings.database)
@@ -378,6 +379,8 @@ async def rehearse(
 
     Everything else about an API (credentials, headers, time limits) is as configured.
     """
+    from orchestrator.engine.http import HttpTransport  # noqa: PLC0415 -- as above
+
     configured = _read_api_files(settings.config_dir / "apis").configs({})
     apis = {
         name: replace(
