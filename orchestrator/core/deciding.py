@@ -400,8 +400,8 @@ def _make(
         return _turn_back(saga, detail, now)
     saga = saga.jumped(at[0], path)
     if wanted.after_seconds and saga.cancel is None:
-        return _wait(saga, wanted.after_seconds, now)
-    return _next(saga, now)
+        return replace(_wait(saga, wanted.after_seconds, now), move=wanted)
+    return replace(_next(saga, now), move=wanted)
 
 
 # --- small parts ----------------------------------------------------------------------------------

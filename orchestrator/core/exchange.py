@@ -97,6 +97,18 @@ AFTER_401 = "sent again with another credential after a 401"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Applied:
+    """The actions of a step's author that apply to its outcome, for whoever asks why a run went so.
+
+    Each in words, as the audit keeps them: `{type, name, to, criteria}`. They decide nothing.
+    """
+
+    retry: Mapping[str, Any] | None = None  # that wants the same request again
+    moves: tuple[Mapping[str, Any], ...] = ()  # for each of the judgement's moves
+    end: Mapping[str, Any] | None = None  # that ends in failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
     """What an answer means for its link."""
 
@@ -108,6 +120,7 @@ class Judgement:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""  # for people: "402 Payment Required: card_declined"
     moves: tuple[Move, ...] = ()  # where the step's actions want to go on, see events.Landed
+    applied: Applied | None = None  # the actions behind `moves`, and behind `retryable`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from operator import itemgetter
 
-from orchestrator.core.events import CancelMode
+from orchestrator.core.events import CancelMode, Move
 from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Call, Plan, PlanStep
 from orchestrator.core.states import (
@@ -198,6 +198,7 @@ class Decision:
 
     saga: Saga
     command: Command | None
+    move: Move | None = None  # made by this decision
 
 
 def current(saga: Saga) -> tuple[int, Direction] | None:

@@ -14,11 +14,11 @@ that called it; where nobody called, the run turns back. `return` leads to the e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.core.events import Move
-from orchestrator.core.exchange import Facts, Judgement, Outcome
+from orchestrator.core.exchange import Applied, Facts, Judgement, Outcome
 from orchestrator.core.plan import Plan
 from orchestrator.definitions.criteria import Criterion, parse_criterion
 from orchestrator.definitions.expressions import Expression
@@ -52,10 +52,55 @@ class Action:
     is_retry: bool  # of the same request
     after_seconds: float | None
     move: Move | None  # None: a retry of the same request, or the end of a failure
+    told: Mapping[str, Any]  # itself in words, see `Applied`
 
     def holds(self, scope: Scope) -> bool:
         """Whether it applies."""
         return all(condition.holds(scope) for condition in self.criteria)
+
+    @property
+    def is_end(self) -> bool:
+        """Whether it ends the workflow in failure."""
+        return not self.is_retry and self.move is None
+
+
+@dataclass(slots=True)
+class _Found:
+    """The actions that apply to a failure."""
+
+    retry: Action | None = None  # of the same request
+    moves: list[Action] = field(default_factory=list)  # to try in turn after it
+    end: Action | None = None
+    first: Action | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the first one has criteria, which then name this failure."""
+        return self.first is not None and bool(self.first.criteria)
+
+    def add(self, action: Action) -> bool:
+        """One more; True when none after it, at any level, has a turn."""
+        self.first = self.first or action
+        if action.is_retry:
+            self.retry = self.retry if self.retry or self.moves else action
+        elif action.move is None:
+            self.end = action
+        else:
+            self.moves.append(action)
+            return action.move.limit is None
+        return False
+
+    def put_into(self, judgement: Judgement) -> Judgement:
+        """A judgement with them."""
+        if self.first is None:
+            return judgement
+        applied = Applied(
+            retry=None if self.retry is None else self.retry.told,
+            moves=tuple(action.told for action in self.moves),
+            end=None if self.end is None else self.end.told,
+        )
+        moves = tuple(action.move for action in self.moves if action.move is not None)
+        return replace(judgement, moves=moves, applied=applied)
 
 
 class Actions:
@@ -69,12 +114,13 @@ class Actions:
         self._retries = any(action.is_retry for action in self._failure[0])
         self._is_silent = not any(self._failure)
 
-    def landed(self, scope: Scope) -> tuple[Move, ...]:
-        """Where to go on after a step that went as wanted; nothing: with the next one."""
+    def landed(self, judgement: Judgement, scope: Scope) -> Judgement:
+        """A success, with where to go on; nothing: with the next step."""
         for action in self._success:
             if action.holds(scope):
-                return (action.move or Move(),)
-        return ()
+                applied = Applied(moves=(action.told,))
+                return replace(judgement, moves=(action.move or Move(),), applied=applied)
+        return judgement
 
     def failed(self, judgement: Judgement, scope: Scope) -> Judgement:
         """A failure, with what the actions say to it.
@@ -85,22 +131,22 @@ class Actions:
         """
         if self._is_silent:
             return judgement
-        retry, moves, is_named = self._of_failure(scope)
+        found = self._of_failure(scope)
+        judgement = found.put_into(judgement)
         if judgement.outcome is not Outcome.NOT_LANDED:
-            return replace(judgement, moves=moves)
-        after = judgement.retry_after_seconds
+            return judgement
+        after, retry = judgement.retry_after_seconds, found.retry
         if retry is not None and after is None:
             after = retry.after_seconds
-        if is_named or self._retries:
+        if found.is_named or self._retries:
             judgement = replace(judgement, retryable=retry is not None, retry_after_seconds=after)
-        return replace(judgement, moves=moves)
+        return judgement
 
     def without_answer(self, judgement: Judgement, facts: Facts) -> Judgement:
         """Of a call that was not answered: only criteria that need no answer can hold."""
         if self._is_silent:
             return judgement
-        _, moves, _ = self._of_failure(Scope(facts))
-        return replace(judgement, moves=moves)
+        return self._of_failure(Scope(facts)).put_into(judgement)
 
     def expressions(self) -> Iterator[tuple[Path, Expression]]:
         """Every expression of the step's own actions, with its place in the template."""
@@ -112,31 +158,21 @@ class Actions:
 
     # --- parts ------------------------------------------------------------------------------------
 
-    def _of_failure(self, scope: Scope) -> tuple[Action | None, tuple[Move, ...], bool]:
-        """A retry of the request, the moves to try in turn after it.
-
-        And whether the first action that applies has criteria, which then name this failure.
-        """
-        retry: Action | None = None
-        moves: list[Move] = []
-        is_named: bool | None = None
+    def _of_failure(self, scope: Scope) -> _Found:
+        """The actions that apply, in turn: those after one that is final have none."""
+        found = _Found()
         for level in self._failure:
             for action in level:
                 if not action.holds(scope):
                     continue
-                is_named = bool(action.criteria) if is_named is None else is_named
-                if action.is_retry:
-                    retry = retry if retry or moves else action
-                elif action.move is None:
-                    break  # the end, at this level
-                else:
-                    moves.append(action.move)
-                    if action.move.limit is None:
-                        return retry, tuple(moves), bool(is_named)
+                if found.add(action):
+                    return found
+                if action.is_end:
+                    break  # at this level
             if scope.facts.outer is None:
                 break
             scope = Scope(scope.facts.outer)
-        return retry, tuple(moves), bool(is_named)
+        return found
 
     def _action(self, data: Mapping[str, Any]) -> Action:
         kind = data.get("type", "retry")
@@ -144,7 +180,7 @@ class Actions:
         return Action(
             criteria=tuple(parse_criterion(item) for item in data.get("criteria", ())),
             is_retry=is_retry, after_seconds=data.get("retryAfter"),
-            move=None if is_retry or kind == "end" else self._move(data),
+            move=None if is_retry or kind == "end" else self._move(data), told=_in_words(data),
         )  # fmt: skip
 
     def _move(self, data: Mapping[str, Any]) -> Move | None:
@@ -161,6 +197,16 @@ class Actions:
             via=None if via is None else (places.first(via), places.last(via)),
             after_seconds=data.get("retryAfter"),
         )  # fmt: skip
+
+
+def _in_words(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An action as the audit tells it."""
+    kind, to = data.get("type", "retry"), data.get("step") or data.get("via")
+    told = {
+        "type": "end" if kind == "return" else kind, "name": data.get("name"),
+        "to": None if kind == "return" else to, "criteria": data.get("criteria"),
+    }  # fmt: skip
+    return {name: value for name, value in told.items() if value}
 
 
 def lead_elsewhere(template: Mapping[str, Any]) -> bool:

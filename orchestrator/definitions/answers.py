@@ -104,10 +104,10 @@ class AnswerRules:
     def _judge(self, scope: Scope, exchange: Exchange) -> Judgement:
         if self._succeeds(scope, exchange):
             outputs = self.outputs(scope, exchange)
-            return Judgement(
-                outcome=Outcome.LANDED, outputs=outputs, reason=status_text(exchange),
-                moves=self.actions.landed(scope),
-            )  # fmt: skip
+            landed = Judgement(
+                outcome=Outcome.LANDED, outputs=outputs, reason=status_text(exchange)
+            )
+            return self.actions.landed(landed, scope)
         if exchange.succeeded and self._effects is not Effects.NONE:
             return self._unwanted(scope, exchange)
         return self._failure(scope, exchange)
@@ -158,7 +158,7 @@ class AnswerRules:
         return f"{status_text(exchange)}: {detail}" if detail else status_text(exchange)
 
     def _broken(self, scope: Scope) -> str:
-        broken = next((c.text for c in self._criteria if not c.holds(scope)), "")
+        broken = next((c.said for c in self._criteria if not c.holds(scope)), "")
         return f"not {broken}"
 
 

@@ -76,7 +76,7 @@ class ActionReader:
                 return self._goto(at)
             case "end":
                 at.only(_FIELDS)
-                return self._end() | filled(criteria=conditions(at, "criteria"))
+                return self._end() | _more(at)
             case _:
                 return None
 
@@ -89,12 +89,11 @@ class ActionReader:
                 return self._retry(at, step_id, is_call=is_call)
             case "end":
                 at.only(_FIELDS)
-                return {"type": "end"} | filled(criteria=conditions(at, "criteria"))
+                return {"type": "end"} | _more(at)
             case _:
                 return None
 
     def _kind(self, at: Cursor, kinds: tuple[str, ...]) -> str | None:
-        at.text("name")
         if at.text("type", required=True) is None:
             return None
         return at.choice("type", kinds)
@@ -109,7 +108,7 @@ class ActionReader:
             if not (at.has("stepId") or at.has("workflowId")):
                 at.bad("stepId or workflowId", found="neither")
             return None
-        return {"type": "goto", "step": step} | filled(criteria=conditions(at, "criteria"))
+        return {"type": "goto", "step": step} | _more(at)
 
     def _target(self, at: Cursor) -> str | None:
         """The step that an action names, or the first of the workflow that it names."""
@@ -132,8 +131,10 @@ class ActionReader:
     def _retry(self, at: Cursor, step_id: str, *, is_call: bool) -> dict[str, Any] | None:
         at.only(_FIELDS | {"retryAfter", "retryLimit", "stepId", "workflowId", "parameters"})
         limit = at.number("retryLimit", whole=True)
-        action = {"retryLimit": 1 if limit is None else int(limit)} | filled(
-            retryAfter=at.number("retryAfter"), criteria=conditions(at, "criteria")
+        action = (
+            {"retryLimit": 1 if limit is None else int(limit)}
+            | filled(retryAfter=at.number("retryAfter"))
+            | _more(at)
         )
         via = self._target(at)
         if via is None and (at.has("stepId") or at.has("workflowId")):
@@ -148,3 +149,8 @@ class ActionReader:
                 " turns back, and is undone then"
             )
         return action | {"again": step_id} | filled(via=via)
+
+
+def _more(at: Cursor) -> dict[str, Any]:
+    """What every action may say: when it applies, and its name, which tells people of it."""
+    return filled(criteria=conditions(at, "criteria"), name=at.text("name"))

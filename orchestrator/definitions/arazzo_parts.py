@@ -85,7 +85,9 @@ def retry_action(at: Cursor) -> dict[str, Any] | None:
     )
     limit = at.number("retryLimit", whole=True)
     return {"retryLimit": 1 if limit is None else int(limit)} | filled(
-        retryAfter=at.number("retryAfter"), criteria=conditions(at, "criteria")
+        retryAfter=at.number("retryAfter"),
+        criteria=conditions(at, "criteria"),
+        name=at.text("name"),
     )
 
 

@@ -98,6 +98,11 @@ class Condition:
     def __post_init__(self) -> None:
         object.__setattr__(self, "holds", _judge(self.node))
 
+    @property
+    def said(self) -> str:
+        """As it was written, which says all of it."""
+        return self.text
+
     def expressions(self) -> Iterator[Expression]:
         """Every expression in it."""
         return _expressions(self.node)

@@ -33,6 +33,10 @@ class Criterion(Protocol):
         """As it was written."""
 
     @property
+    def said(self) -> str:
+        """The same for people who see nothing else of it: with its kind and its context."""
+
+    @property
     def holds(self) -> Callable[[Scope], bool]:
         """Whether it holds. Raises UnreadableBody when it needs a body that cannot be read."""
 
@@ -53,14 +57,17 @@ def parse_criterion(data: Mapping[str, Any]) -> Criterion:
         found = f"a condition of {len(text)} characters"
         raise ExpressionError(found, f"at most {MAX_CONDITION_LENGTH}")
     context = parse_expression(data["context"])
-    return InContext(text, context, _tester(kind, text, context))
+    said = f"{kind} {text} of {data['context']}"
+    return InContext(text, said, context, _tester(kind, text, context))
 
 
 class InContext:
     """A test of what an expression leads to; what leads nowhere does not hold."""
 
-    def __init__(self, text: str, context: Expression, test: Callable[[Any], bool]) -> None:
-        self.text = text
+    def __init__(
+        self, text: str, said: str, context: Expression, test: Callable[[Any], bool]
+    ) -> None:
+        self.text, self.said = text, said
         self._context, self._test = context, test
 
     @property

@@ -81,10 +81,10 @@ class LocalStep:
         seen = replace(facts, outputs={**facts.outputs, self._name: result})
         scope = Scope(seen)
         outputs = {**result, **resolved(self._outputs, scope)}
-        broken = next((c.text for c in self._criteria if not c.holds(scope)), None)
+        broken = next((c.said for c in self._criteria if not c.holds(scope)), None)
         if broken is None:
-            moves = self.actions.landed(scope)
-            return Judgement(outcome=Outcome.LANDED, outputs=outputs, moves=moves)
+            returned = Judgement(outcome=Outcome.LANDED, outputs=outputs)
+            return self.actions.landed(returned, scope)
         failed = Judgement(outcome=Outcome.NOT_LANDED, reason=f"not {broken}")
         return self.actions.failed(failed, scope)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core.exchange import (
@@ -100,7 +100,7 @@ class Program:
         scope = self._scope(step_index, facts)
         for condition in compiled.only_if:
             if not condition.holds(scope):
-                return NothingToUndo(reason=f"not {condition.text}")
+                return NothingToUndo(reason=f"not {condition.said}")
         return self._make(compiled, step_index, direction, scope, iteration)
 
     def prepare_verify(
@@ -130,8 +130,7 @@ class Program:
             return compiled.answers.judge(scope, exchange)
         judgement = compiled.answers.judge_verification(scope, exchange)
         if judgement.outcome is Outcome.LANDED and direction is Direction.FORWARD:
-            moves = self._call(step_index, direction).answers.actions.landed(scope)
-            return replace(judgement, moves=moves)
+            return self._call(step_index, direction).answers.actions.landed(judgement, scope)
         return self.without_answer(step_index, direction, facts, judgement)
 
     def without_answer(

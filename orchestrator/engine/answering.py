@@ -23,7 +23,8 @@ from orchestrator.core.exchange import (
     Response,
     said_of_renewals,
 )
-from orchestrator.core.states import Direction
+from orchestrator.core.saga import Decision
+from orchestrator.core.states import Direction, LinkStatus
 from orchestrator.engine.deps import Deps
 from orchestrator.errors import InDoubt, NoCredential, NotLanded, NotSent
 from orchestrator.ports import AttemptContext, Seen
@@ -105,7 +106,7 @@ def within(judgement: Judgement, direction: Direction, most_bytes: int) -> Judge
         return replace(judgement, outputs={})
     reason = f"{judgement.reason}, but its outputs have {total} bytes; wanted at most {most_bytes}"
     kept = _fitting(judgement.outputs, sizes, most_bytes)
-    return replace(judgement, accepted=False, outputs=kept, reason=reason, moves=())
+    return replace(judgement, accepted=False, outputs=kept, reason=reason, moves=(), applied=None)
 
 
 def event_of(judgement: Judgement, jitter: float) -> e.Event:
@@ -126,6 +127,20 @@ def event_of(judgement: Judgement, jitter: float) -> e.Event:
                 reason=judgement.reason, jitter=jitter,
                 retry_after_seconds=judgement.retry_after_seconds, moves=judgement.moves,
             )  # fmt: skip
+
+
+def action_taken(
+    judgement: Judgement, decision: Decision, link: LinkStatus
+) -> Mapping[str, Any] | None:
+    """The author's action that the core followed, in words; None where none has a part in it."""
+    applied = judgement.applied
+    if applied is None:
+        return None
+    if decision.move is not None:
+        return applied.moves[judgement.moves.index(decision.move)]
+    if link is LinkStatus.PENDING:
+        return applied.retry
+    return applied.end if link is LinkStatus.FAILED or not judgement.accepted else None
 
 
 def broken(what: str, error: Exception) -> str:

@@ -15,7 +15,7 @@ rules about what must be durable before a request leaves:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -203,9 +203,11 @@ class RunDriver:
         except Exception as error:
             log.exception("request.broken", run=self._run.ledger.run.id, step=self._run.step_id(at))
             reason = broken("the making of the request", error)
-            return self._settle(at, e.NotLanded(reason=reason), reason=reason)
+            refused = Judgement(outcome=Outcome.NOT_LANDED, reason=reason)
+            return self._settle(at, e.NotLanded(reason=reason), refused)
         if isinstance(prepared, NothingToUndo):
-            return self._settle(at, e.NotNeeded(reason=prepared.reason), reason=prepared.reason)
+            nothing = Judgement(outcome=Outcome.NOT_LANDED, reason=prepared.reason)
+            return self._settle(at, e.NotNeeded(reason=prepared.reason), nothing)
         return prepared
 
     # --- gate and intent --------------------------------------------------------------------------
@@ -338,7 +340,8 @@ class RunDriver:
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - whatever it is, the doubt stays as it was
             reason = str(error) if isinstance(error, RefusedError) else broken("asking", error)
-            return self._settle(at, e.InDoubt(reason=reason), reason=reason)
+            unknown = Judgement(outcome=Outcome.UNKNOWN, reason=reason)
+            return self._settle(at, e.InDoubt(reason=reason), unknown)
         try:
             permit = await self._turn(
                 self._run.visit(at, verify, request, first=self._shown.links_begun == 1)
@@ -388,16 +391,13 @@ class RunDriver:
 
     def _settled(self, at: At, judgement: Judgement) -> Decision:
         event = event_of(judgement, self._deps.jitter())
-        return self._settle(at, event, reason=judgement.reason, outputs=judgement.outputs)
+        return self._settle(at, event, judgement)
 
-    def _settle(
-        self, at: At, event: e.Event, *, reason: str, outputs: Mapping[str, Any] | None = None
-    ) -> Decision:
+    def _settle(self, at: At, event: e.Event, judgement: Judgement) -> Decision:
         """Feed a link's outcome to the core and note what it changed."""
         decision = self._run.apply(event)
-        link = self._run.saga.link(*at)
-        if link.status not in HAPPENED:
-            outputs = None
+        link, reason = self._run.saga.link(*at), judgement.reason
+        outputs = judgement.outputs if link.status in HAPPENED else None
         if outputs is not None and at[1] is Direction.FORWARD:
             self._run.landed(at, outputs)
         self._run.ledger.change(
@@ -408,7 +408,7 @@ class RunDriver:
             ),
         )  # fmt: skip
         self._run.ledger.progressed()
-        self._run.audit(link.status, at, {"reason": reason, "run": self._run.saga.status})
+        self._run.audit_outcome(at, judgement, decision)
         accepted = not isinstance(event, e.Landed) or event.accepted
         self._shown.settled(at, self._run.saga, accepted=accepted, reason=reason)
         return decision

@@ -22,7 +22,7 @@ from orchestrator.core.plan import Call, Effects, Plan
 from orchestrator.core.saga import Decision, Link, Saga, current
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
 from orchestrator.crashpoints import Reached
-from orchestrator.engine.answering import Answer
+from orchestrator.engine.answering import Answer, action_taken
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At, Ledger
 from orchestrator.errors import IllegalTransition, StaleOwner
@@ -171,6 +171,15 @@ class Standing:
             now = self._deps.clock.now()
         self._told = self.saga.status
         self.ledger.audit(kind, now, actor=self._deps.worker_id, data=data)
+
+    def audit_outcome(self, at: At, judgement: Judgement, decision: Decision) -> None:
+        """How an attempt at a link ended, and the action of its author that was followed then."""
+        status = self.saga.link(*at).status
+        data: dict[str, Any] = {"reason": judgement.reason, "run": self.saga.status}
+        action = action_taken(judgement, decision, status)
+        if action is not None:
+            data["action"] = action
+        self.audit(status, at, data)
 
     def _note_journal(self) -> None:
         """What was decided on without a record of its own must not be missing in a replay.

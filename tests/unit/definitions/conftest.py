@@ -14,6 +14,26 @@ from orchestrator.errors import InvalidDefinition, Problem
 from tests.unit.definitions.small_api import API, HEAD
 
 Load = Callable[..., Loaded]
+Write = Callable[..., list[Loaded]]
+SOURCES = """\
+arazzo: 1.0.1
+info: {title: t, version: '1'}
+sourceDescriptions: [{name: things, url: ./things.yaml, type: openapi}]
+workflows:
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Load the workflows of a document over the small API."""
+
+    def load(workflows: str, more_sources: str = "[") -> list[Loaded]:
+        (tmp_path / "things.yaml").write_text(API)
+        path = tmp_path / "w.arazzo.yaml"
+        path.write_text(SOURCES.replace("[", more_sources) + workflows)
+        return load_document(path)
+
+    return load
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from orchestrator.core.exchange import (
     Response,
 )
 from orchestrator.core.plan import Plan
-from orchestrator.core.saga import Command, Finish, Perform, Saga, Wait
+from orchestrator.core.saga import Command, Decision, Finish, Perform, Saga, Wait
 from orchestrator.core.states import HAPPENED, Direction, RunStatus
 from orchestrator.definitions.program import Program
-from orchestrator.engine.answering import event_of
+from orchestrator.engine.answering import action_taken, event_of
 from orchestrator.errors import NotLanded, RefusedError
 
 Api = Callable[[FrozenRequest], Response]
@@ -37,6 +37,7 @@ class Played:
     keys: list[str] = field(default_factory=list)  # of each
     visits: list[str] = field(default_factory=list)  # ids of steps, an undo with a "'"
     waits: int = 0
+    actions: list[str] = field(default_factory=list)  # "STEP: TYPE NAME TO", as the audit tells it
 
     @property
     def status(self) -> RunStatus:
@@ -73,9 +74,10 @@ class _Player:
                     return self.played
         raise AssertionError("it does not end")
 
-    def on(self, event: e.Event) -> None:
+    def on(self, event: e.Event) -> Decision:
         decision = decide(self.played.saga, event, self.now)
         self.played.saga, self.command = decision.saga, decision.command
+        return decision
 
     def attempt(self, position: int, direction: Direction) -> None:
         saga = self.played.saga
@@ -88,8 +90,13 @@ class _Player:
             self.on(e.NotNeeded())
             return
         self.on(e.Began())
-        self.on(event_of(judgement, 0.5))
-        if forward and self.played.saga.link(position, direction).status in HAPPENED:
+        decision = self.on(event_of(judgement, 0.5))
+        link = self.played.saga.link(position, direction)
+        action = action_taken(judgement, decision, link.status)
+        if action is not None:
+            parts = (action.get(part) for part in ("type", "name", "to"))
+            self.played.actions.append(f"{name}: {' '.join(part for part in parts if part)}")
+        if forward and link.status in HAPPENED:
             self.given[position] = judgement.outputs
 
     def judged(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,10 @@ from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
 from orchestrator.core.states import RunStatus
-from orchestrator.definitions.loading import Loaded, load_document
+from orchestrator.definitions.loading import Loaded
 from orchestrator.errors import InvalidDefinition, NotLanded
+from tests.unit.definitions.conftest import SOURCES, Write
 from tests.unit.definitions.playing import Api, play
-from tests.unit.definitions.small_api import API
-
-HEAD = """\
-arazzo: 1.0.1
-info: {title: t, version: '1'}
-sourceDescriptions: [{name: things, url: ./things.yaml, type: openapi}]
-workflows:
-"""
-Write = Callable[..., list[Loaded]]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Load the workflows of a document over the small API."""
-
-    def load(workflows: str, more_sources: str = "[") -> list[Loaded]:
-        (tmp_path / "things.yaml").write_text(API)
-        path = tmp_path / "w.arazzo.yaml"
-        path.write_text(HEAD.replace("[", more_sources) + workflows)
-        return load_document(path)
-
-    return load
 
 
 def get(step: str, of: str = "1", *more: str) -> str:
@@ -381,7 +360,7 @@ def in_other(write: Write, tmp_path: Path, other: str, url: str = "sub/o.yaml") 
 
 
 def test_a_workflow_of_another_document(write: Write, tmp_path: Path) -> None:
-    other = HEAD.replace("./things.yaml", "../things.yaml") + PAY
+    other = SOURCES.replace("./things.yaml", "../things.yaml") + PAY
     plan = one(in_other(write, tmp_path, other))
     played = play(plan, answering(t1=404))
     assert played.visits == ["m", "p/$inputs", "p/charge", "p/check", "p/charge'", "m'"]
@@ -390,13 +369,13 @@ def test_a_workflow_of_another_document(write: Write, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "url", "place", "wanted"),
     [
-        (HEAD + PAY, "sub/no.yaml", "w.arazzo.yaml:", "document that can be read"),
-        (HEAD + PAY.replace("pay", "buy"), "sub/o.yaml", "w.arazzo.yaml:", "of others: buy"),
-        (HEAD.replace("./", "../") + PAY.replace("makeThing", "mkThing"), "sub/o.yaml",
+        (SOURCES + PAY, "sub/no.yaml", "w.arazzo.yaml:", "document that can be read"),
+        (SOURCES + PAY.replace("pay", "buy"), "sub/o.yaml", "w.arazzo.yaml:", "of others: buy"),
+        (SOURCES.replace("./", "../") + PAY.replace("makeThing", "mkThing"), "sub/o.yaml",
          "o.yaml:", "did you mean makeThing?"),
-        (HEAD.replace("./", "../") + PAY.replace("dropThing", "x"), "https://a.org/o.yaml",
+        (SOURCES.replace("./", "../") + PAY.replace("dropThing", "x"), "https://a.org/o.yaml",
          "w.arazzo.yaml:", "nothing is fetched"),
-        (HEAD.replace("{name: things, url: ./things.yaml, type: openapi}",
+        (SOURCES.replace("{name: things, url: ./things.yaml, type: openapi}",
                       "{name: back, url: ../w.arazzo.yaml, type: arazzo}")
          + workflow("pay", "      - {stepId: b, workflowId: $sourceDescriptions.back.w}\n",
                     more="    inputs: {properties: {order: {}}}\n"),
