@@ -80,6 +80,10 @@ def _off(value: object) -> object:
     return None if value is False else value  # `off` in YAML
 
 
+def _on_or_off(value: object) -> object:
+    return {} if value is True else _off(value)
+
+
 class RuleFile(Strict):
     """Limits of some of an API's calls."""
 
@@ -89,13 +93,15 @@ class RuleFile(Strict):
     rate: Annotated[str, AfterValidator(checked_rates)] | None = None
     concurrency: Slots | None = None
     waiting: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    breaker: Annotated[BreakerFile | None, BeforeValidator(_on_or_off)] = None
 
     @model_validator(mode="after")
     def _says_what_is_limited(self) -> Self:
         if self.operation is None and self.tenant is None and self.per is None:
             raise ValueError("operation, tenant or per; for all calls together there is no rule")
-        if self.rate is None and self.concurrency is None and self.waiting is None:
-            raise ValueError("at least one of rate, concurrency, waiting")
+        limits = (self.rate, self.concurrency, self.waiting, self.breaker)
+        if all(limit is None for limit in limits):
+            raise ValueError("at least one of rate, concurrency, waiting, breaker")
         return self
 
 
@@ -278,7 +284,7 @@ def _known_fields(parent: tuple[Any, ...]) -> list[str]:
     elif len(parent) > 1 and parent[0] == "auth":
         parent = ("form", *parent[1:])
     elif parent[:1] == ("rules",):
-        parent = ("rules",)
+        parent = ("breaker",) if parent[2:] == ("breaker",) else ("rules",)
     if parent[:2] == ("form", "schemes"):
         parent = ("scheme", *parent[3:])
     return list(models[parent].model_fields)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.core.health import HealthRules
 from orchestrator.engine.auth import Auth
 from orchestrator.ports import Rate, Visit
 
@@ -38,6 +39,7 @@ class Rule:
     rates: tuple[Rate, ...] = ()  # all hold at once
     concurrency: int | None = None  # in flight over all workers; None: unlimited
     waiting: int | None = None  # in one process; None: as many as there is room for
+    health: HealthRules | None = None  # of a breaker of its own; None: that of the API counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@
       each-tenant: {per: tenant, rate: 10/second, concurrency: 8, waiting: 500}
       guests: {tenant: guest-*, rate: 3/second}
       each-key: {per: credential, rate: 100/second}
+      reports: {operation: /reports/*, breaker: {slow_seconds: 20}}   # or on: ill by itself
     breaker: {failure_rate: 0.5, slow_seconds: 5, slow_rate: 0.8, calls: 20, open_seconds: 5,
               longest_open_seconds: 30, probes: 3, ramp_seconds: 10}    # or off
     retries: {share: 0.2, per_second: 10}   # of its calls may be retries, and so many anyway
@@ -243,17 +244,21 @@ def _config(file: ApiDocument, *, default_name: str) -> ApiConfig:
         tls=file.tls.tls() if file.tls else None,
         max_response_bytes=file.max_response_bytes,
         allow_private_addresses=file.allow_private_addresses, weights=file.weights,
-        rules=tuple(_rule(name, rule) for name, rule in file.rules.items() if rule is not None),
+        rules=tuple(
+            _rule(name, rule, file.longest_pause_seconds)
+            for name, rule in file.rules.items() if rule is not None
+        ),
         health=(file.breaker or BreakerFile()).rules(file.longest_pause_seconds),
         breaker=file.breaker is not None, retry_share=file.retries.share,
         retries_a_second=file.retries.per_second,
     )  # fmt: skip
 
 
-def _rule(name: str, file: RuleFile) -> Rule:
+def _rule(name: str, file: RuleFile, longest_pause_seconds: float) -> Rule:
     return Rule(
         name=name, operation=file.operation, tenant=file.tenant,
         per=Per(file.per) if file.per else None,
         rates=parse_rates(file.rate), concurrency=file.concurrency,
         waiting=file.waiting,
+        health=file.breaker.rules(longest_pause_seconds) if file.breaker else None,
     )  # fmt: skip

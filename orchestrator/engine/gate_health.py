@@ -169,8 +169,12 @@ class GateHealth:
         shared.tally.retries += visit.retry
         return ticket
 
-    def released(self, ticket: Ticket | None, seen: Seen | None) -> None:
-        """It is over. `seen` is None when nothing left."""
+    def released(
+        self, ticket: Ticket | None, seen: Seen | None, *, judged: bool = True, advised: bool = True
+    ) -> None:
+        """It is over. `seen` is None when nothing left. `judged`: whether failures and slowness
+        count here; `advised`: whether to heed what the API says of its limits.
+        """
         if ticket is None or self._rules is None:
             return
         mine = ticket.own_episode == self._own.health.episode
@@ -184,13 +188,13 @@ class GateHealth:
             self._all.tally.retries -= ticket.retry
             self._talk_by(self._spoke_at + EVERY_SECONDS)
             return
-        failed = self._config.breaker and has_failed(seen)
-        slow = self._config.breaker and _is_slow(seen, self._rules)
+        judged = judged and self._config.breaker
+        failed, slow = judged and has_failed(seen), judged and _is_slow(seen, self._rules)
         if mine:
             self._own.tally.add(probe=ticket.own_probe, failed=failed, slow=slow)
         if ours:
             self._all.tally.add(probe=ticket.probe, failed=failed, slow=slow)
-        advised = self._take_advice(ticket, seen)
+        advised = advised and self._take_advice(ticket, seen)
         if advised:
             self._note_calm()
         if failed or slow or advised or ticket.own_probe:
@@ -204,11 +208,15 @@ class GateHealth:
         if waiting and self._rules is not None:
             self._talk_by(self._spoke_at + EVERY_SECONDS)
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Say nothing more."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+
+    async def aclose(self) -> None:
+        """And wait until nothing is being said."""
+        self.close()
         if self._talking is not None:
             await asyncio.wait([self._talking])  # a call under way ends in bounded time
 

@@ -11,9 +11,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from orchestrator.core.health import BreakerState
 from orchestrator.engine.api_rules import Rule, Scope, ScopeFinder
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate_cadence import Cadence
+from orchestrator.engine.gate_health import GateHealth
 from orchestrator.engine.gate_parked import Parked
 from orchestrator.engine.gate_slots import Demand, Slots
 from orchestrator.engine.gate_starts import Start
@@ -23,11 +25,17 @@ UNUSED_SECONDS = 2.0  # after so long a scope gives its slots back
 UNCOUNTED_SECONDS = 60.0  # at most so long is waited for what left while it was not counted
 
 
+Judge = Callable[[Scope], GateHealth | None]
+"""How a scope stands by itself, if its rule has a breaker."""
+
+
 class ScopeUse:
     """One scope as this process uses it."""
 
-    def __init__(self, scope: Scope, config: ApiConfig, *, not_before: float = 0.0) -> None:
-        self.scope = scope
+    def __init__(
+        self, scope: Scope, config: ApiConfig, health: GateHealth | None, *, not_before: float = 0.0
+    ) -> None:
+        self.scope, self.health = scope, health
         self.demand = Demand(used_at=time.monotonic())
         self.waiting: Counter[str] = Counter()  # by tenant
         self.slots = Slots(
@@ -45,7 +53,17 @@ class ScopeUse:
     @property
     def has_slot(self) -> bool:
         """Whether one more may be in flight."""
-        return self.scope.rule.concurrency is None or self.demand.in_use < self.slots.usable()
+        if self.scope.rule.concurrency is None:
+            return True
+        slots, factor = self.slots.usable(), 1.0 if self.health is None else self.health.slot_factor
+        if factor < 1.0:
+            slots = min(slots, max(1, int(slots * factor)))
+        return self.demand.in_use < slots
+
+    @property
+    def rate_factor(self) -> float:
+        """The part of its rates that may be used now, as far as it has a breaker of its own."""
+        return 1.0 if self.health is None else self.health.rate_factor
 
     @property
     def is_full(self) -> bool:
@@ -55,7 +73,9 @@ class ScopeUse:
 
     @property
     def unused_at(self) -> float:
-        """When it is not needed any more, unless somebody comes."""
+        """When it is not needed any more, unless somebody comes: never while it is ill."""
+        if self.health is not None and self.health.state is not BreakerState.CLOSED:
+            return math.inf
         return self.demand.used_at + UNUSED_SECONDS
 
     @property
@@ -63,9 +83,15 @@ class ScopeUse:
         """Whether it is not needed any more."""
         return not self.demand.is_busy and time.monotonic() >= self.unused_at
 
-    def reconfigure(self, rule: Rule, config: ApiConfig, *, not_before: float) -> None:
+    def reconfigure(
+        self, rule: Rule, config: ApiConfig, judge: Judge, *, not_before: float
+    ) -> None:
         """Go on with other limits; what is in use stays counted."""
         self.next_at = not_before
+        if rule.health != self.scope.rule.health:
+            if self.health is not None:
+                self.health.close()
+            self.health = judge(Scope(rule, self.scope.of))
         self.scope = Scope(rule, self.scope.of)
         self.slots.limit, self.slots.most = rule.concurrency, config.connections
 
@@ -90,6 +116,21 @@ class Kind:
     def is_full(self) -> bool:
         """Whether as many wait in one of its scopes as may."""
         return any(scope.is_full for scope in self.scopes)
+
+    @property
+    def healths(self) -> list[GateHealth]:
+        """Of those of its scopes that have breakers of their own."""
+        return [scope.health for scope in self.scopes if scope.health is not None]
+
+    @property
+    def may_go(self) -> bool:
+        """Whether one more may leave, as far as these breakers go."""
+        return all(health.may_go() >= 1 for health in self.healths)
+
+    @property
+    def closed_seconds(self) -> float:
+        """For how long certainly none may."""
+        return max((health.closed_seconds for health in self.healths), default=0.0)
 
     @property
     def is_rated(self) -> bool:
@@ -138,8 +179,10 @@ class Kind:
 class Kinds:
     """All kinds and scopes of one API that are in use."""
 
-    def __init__(self, config: ApiConfig, weight: Callable[[str], float]) -> None:
-        self._config, self._weight = config, weight
+    def __init__(
+        self, config: ApiConfig, weight: Callable[[str], float], judge: Judge = lambda _: None
+    ) -> None:
+        self._config, self._weight, self._judge = config, weight, judge
         self._finder = ScopeFinder(config.rules, config.auth)
         self._scopes: dict[str, ScopeUse] = {}
         self._kinds: dict[tuple[str, ...], Kind] = {}
@@ -193,10 +236,15 @@ class Kinds:
             for key, use in self._scopes.items()
             if (rule := rules.get(use.scope.rule.name)) and rule.per is use.scope.rule.per
         }
+        before_uses = set(self._scopes.values())
         self._scopes = kept
         for use in kept.values():
             rule = rules[use.scope.rule.name]
-            use.reconfigure(rule, config, not_before=self._not_before.get(rule.name, 0.0))
+            not_before = self._not_before.get(rule.name, 0.0)
+            use.reconfigure(rule, config, self._judge, not_before=not_before)
+        for use in before_uses - set(kept.values()):
+            if use.health is not None:
+                use.health.close()
         return True
 
     def due_at(self) -> float:
@@ -218,13 +266,15 @@ class Kinds:
         gone = [use for use in self._scopes.values() if use not in needed and use.is_unused]
         for use in gone:
             del self._scopes[use.scope.key]
+            if use.health is not None:
+                use.health.close()
         return in_vain
 
     def _use(self, scope: Scope) -> ScopeUse:
         use = self._scopes.get(scope.key)
         if use is None:
             not_before = self._not_before.get(scope.rule.name, 0.0)
-            use = ScopeUse(scope, self._config, not_before=not_before)
+            use = ScopeUse(scope, self._config, self._judge(scope), not_before=not_before)
             self._scopes[scope.key] = use
         return use
 

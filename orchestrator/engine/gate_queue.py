@@ -13,8 +13,10 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
+from orchestrator.engine.api_rules import Scope
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate_cadence import Cadence
 from orchestrator.engine.gate_health import GateHealth
@@ -38,13 +40,17 @@ Recall = Callable[[Sequence[str]], Awaitable[None]]
 """Brings parked runs back before their time; by run id."""
 
 
+Tickets = tuple[tuple[GateHealth, Ticket | None], ...]
+"""The API's, then those of the scopes that have breakers of their own."""
+
+
 class QueuePermit:
     """Leave to send one request. Implements Permit."""
 
-    __slots__ = ("_queue", "_released", "_ticket", "handed_at", "kind", "start")
+    __slots__ = ("_queue", "_released", "_tickets", "handed_at", "kind", "start")
 
-    def __init__(self, queue: ApiQueue, start: Start, kind: Kind, ticket: Ticket | None) -> None:
-        self._queue, self._ticket, self.kind = queue, ticket, kind
+    def __init__(self, queue: ApiQueue, start: Start, kind: Kind, tickets: Tickets) -> None:
+        self._queue, self._tickets, self.kind = queue, tickets, kind
         self._released = False
         self.start = start
         self.handed_at = time.monotonic()
@@ -62,7 +68,7 @@ class QueuePermit:
         """See Permit."""
         if not self._released:
             self._released = True
-            self._queue.released(self.kind, self._ticket, seen)
+            self._queue.released(self.kind, self._tickets, seen)
 
     def hand_back(self) -> None:
         """See Permit."""
@@ -87,7 +93,8 @@ class ApiQueue:
         self.demand = Demand()
         self.health = GateHealth(config, health, self._serve, self._turn_all_away)
         self._line: FairLine[QueuePermit, Kind] = FairLine(config.weights)
-        self._kinds = Kinds(config, self._line.weight)
+        self._shared_health = health
+        self._kinds = Kinds(config, self._line.weight, self._judge)
         self.supply = Supply(
             config, shared, self.demand, self._serve, self.health, self._kinds, self._foresee,
             self._line,
@@ -147,13 +154,19 @@ class ApiQueue:
         retry = self.health.retry_wait_seconds() if visit.retry else None
         if retry is not None:
             return GateBusy(retry)  # and nobody calls it back before that
-        away = self.health.turned_away_seconds()
+        away = self._turned_away_seconds(kind)
         if away is not None:
             return GateBusy(self._come_back(visit, away))
         full = (crowded and self._has_its_part(visit)) or (kind.is_full and not visit.undo)
         if self._closed or full or self.expected_wait_seconds(visit) > patience_seconds:
             return GateBusy(self._come_back(visit))
         return None
+
+    def _turned_away_seconds(self, kind: Kind) -> float | None:
+        """How long at least all of a kind have to stay away; None: they have not."""
+        healths = (self.health, *kind.healths)
+        found = [health.turned_away_seconds() for health in healths]
+        return max((seconds for seconds in found if seconds is not None), default=None)
 
     def _has_its_part(self, visit: Visit) -> bool:
         part = self._line.share_of(visit) * self._most_waiting
@@ -207,12 +220,38 @@ class ApiQueue:
         for waiter in list(self._line.upcoming(lambda _: True, self.demand.waiting)):
             self._give_up(waiter)
 
-    def released(self, kind: Kind, ticket: Ticket | None, seen: Seen | None) -> None:
+    def _turn_away(self, scope: Scope) -> None:
+        """The same for a part of the API."""
+
+        def is_of(kind: Kind) -> bool:
+            return any(use.scope.key == scope.key for use in kind.scopes)
+
+        for waiter in list(self._line.upcoming(is_of, self.demand.waiting)):
+            self._give_up(waiter)
+
+    def released(self, kind: Kind, tickets: Tickets, seen: Seen | None) -> None:
         """A permit was given back."""
         self.demand.in_use -= 1
         kind.released()
-        self.health.released(ticket, seen)
+        (health, ticket), *of_scopes = tickets
+        # An answer to a call that is judged for itself says nothing of the other ones.
+        apart = bool(of_scopes) and seen is not None and seen.response is not None
+        health.released(ticket, seen, judged=not apart)
+        for health, ticket in of_scopes:
+            health.released(ticket, seen, advised=False)
         self._serve()
+
+    def _judge(self, scope: Scope) -> GateHealth | None:
+        """How a part of the API stands by itself."""
+        rule = scope.rule
+        if rule.health is None:
+            return None
+        config = replace(
+            self._config, name=f"{self._config.name}:rule:{scope.key}", health=rule.health,
+            breaker=True, rates=rule.rates, rules=(),
+        )  # fmt: skip
+        shut = partial(self._turn_away, scope)
+        return GateHealth(config, self._shared_health, self._serve, shut)
 
     # --- serving ----------------------------------------------------------------------------------
 
@@ -231,6 +270,9 @@ class ApiQueue:
                 scope.cadence.note(waiting=scope.demand.waiting)
         self.supply.demand_changed()
         self.health.demand_changed(self.demand.waiting)
+        for scope in self._kinds.scopes():
+            if scope.health is not None:
+                scope.health.demand_changed(scope.demand.waiting)
 
     def _may_serve(self) -> bool:
         """Whether a slot is free, and the API well."""
@@ -249,7 +291,7 @@ class ApiQueue:
     def _usable_start(self, kind: Kind) -> Start | None:
         """A start time that has come, if the slots of its scopes are free as well."""
         start = self.supply.next_start(kind)
-        if start is None or not kind.has_slots:
+        if start is None or not (kind.has_slots and kind.may_go):
             return None
         if start.at > time.monotonic() + EARLY_SECONDS:
             self._serve_at(start.at)
@@ -260,7 +302,9 @@ class ApiQueue:
         self.supply.take(start, kind)
         self.demand.took()
         kind.took()
-        return QueuePermit(self, start, kind, self.health.take(visit))
+        healths = (self.health, *kind.healths) if kind.scopes else (self.health,)
+        tickets = tuple((health, health.take(visit)) for health in healths)
+        return QueuePermit(self, start, kind, tickets)
 
     def _foresee(self, may_come: Callable[[Kind], bool], of_each: int) -> Iterator[Kind]:
         return (waiter.kind for waiter in self._line.upcoming(may_come, of_each))
@@ -295,7 +339,7 @@ class ApiQueue:
 
         Who comes new does not go before those of its tenant who were told to come back.
         """
-        closed = self.health.closed_seconds
+        closed = max(self.health.closed_seconds, self._kinds.of(visit).closed_seconds)
         if not self.demand.waiting:
             return max(self.supply.wait_seconds(0), closed)
         wait = max(self._wait_of(visit), closed)
@@ -322,8 +366,8 @@ class ApiQueue:
         """In how many seconds. Not while the API is left alone, when there is no line either: some
         come to see how it is, and all others are called back once it is well.
         """
-        least = max(least, self.health.closed_seconds)
         kind = self._kinds.of(visit)
+        least = max(least, self.health.closed_seconds, kind.closed_seconds)
         apart = max(self._usual_interval(), ILL_APART_SECONDS if least else 0.0)
         apart /= self._line.share_of(visit)
         for scope in kind.scopes:
@@ -382,6 +426,8 @@ class ApiQueue:
         return min(part - self._line.new_of(tenant), room)
 
     def _enough_of(self, kind: Kind) -> int:
+        if kind.closed_seconds:
+            return 0
         intervals = [self._usual_interval(), *map(self._interval_in, kind.scopes)]
         return self._enough(max(intervals), kind.next_at - time.monotonic(), kind.waiting)
 
@@ -411,4 +457,7 @@ class ApiQueue:
             if not waiter.gone:
                 waiter.turn.set_exception(GateBusy(SOONEST_SECONDS))
         await self.health.aclose()
+        for scope in self._kinds.scopes():
+            if scope.health is not None:
+                await scope.health.aclose()
         await self.supply.aclose()

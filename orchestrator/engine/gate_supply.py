@@ -348,7 +348,7 @@ class Supply:
             parts=[
                 RatedPart(
                     key=scope.scope.key, rates=scope.rates,
-                    spacing_seconds=self._spacing(scope.rates, headroom),
+                    spacing_seconds=self._spacing(scope.rates, headroom, scope.rate_factor),
                 )
                 for scope in scopes
             ],
@@ -406,7 +406,7 @@ class Supply:
 
         def may_come(kind: Kind) -> bool:
             rated = self._config.rates or kind.is_rated
-            return bool(rated) and kind.next_at <= now
+            return bool(rated) and kind.next_at <= now and kind.may_go
 
         for kind in self._foresee(may_come, most):
             if len(missing) >= MOST_KINDS * most:
@@ -427,12 +427,14 @@ class Supply:
         due = max(self._next_at, self._last_at - RUNWAY_SECONDS)
         return max(due, self._asked_at + EMPTY_POLL_SECONDS) if self._config.rules else due
 
-    def _spacing(self, rates: Sequence[Rate], headroom: float | None = None) -> float:
+    def _spacing(
+        self, rates: Sequence[Rate], headroom: float | None = None, most: float = 1.0
+    ) -> float:
         """Between two start times. Below the full rate also slow ones are spaced, by the window
         that is used up first: an amount that changes would lose the memory of what was let out.
         """
         headroom = headroom or self._config.headroom_seconds
-        factor = self._pace.rate_factor
+        factor = min(self._pace.rate_factor, most)
         if not rates or factor >= 1.0:
             return spacing_seconds(rates, headroom)
         shortest = min(rates, key=lambda rate: rate.seconds)

@@ -30,18 +30,21 @@ class Sick:
     seconds: float = 0.02  # that a call takes
     limit: int | None = None  # calls in any second; more get a 429
     ill: bool = False  # every call gets a 500
+    ill_operations: set[str] = field(default_factory=set)  # calls of these do
     headers: Mapping[str, str] = field(default_factory=dict)  # of a 429 or 503
     status: int | None = None  # what it answers instead of all this
     came: list[float] = field(default_factory=list)
+    came_to: dict[str, list[float]] = field(default_factory=dict)  # by operation
     answered: list[tuple[float, int]] = field(default_factory=list)  # when it came, what it got
     in_flight: int = 0
     most_in_flight: int = 0
     _admitted: deque[float] = field(default_factory=deque)
 
-    async def call(self) -> Response:
+    async def call(self, operation: str = "") -> Response:
         now = self.loop.time()
         self.came.append(now)
-        status = self._judge(now)
+        self.came_to.setdefault(operation, []).append(now)
+        status = 500 if operation in self.ill_operations else self._judge(now)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -111,15 +114,18 @@ class Fleet:
             async with asyncio.timeout(seconds):
                 await called.wait()
 
-    def start(self, number: int, runs: int, *, calls: int | None = None) -> None:
+    def start(
+        self, number: int, runs: int, *, calls: int | None = None, operation: str = ""
+    ) -> None:
         """Let so many runs of one process call over and over, or `calls` times each."""
         for _ in range(runs):
-            self.processes[number].start(self._run(self.gates[number], calls))
+            self.processes[number].start(self._run(self.gates[number], calls, operation))
 
-    async def call(self, gate: SharedGate, *, retry: bool = False) -> int:
+    async def call(self, gate: SharedGate, *, retry: bool = False, operation: str = "") -> int:
         """Once, however long it takes."""
         self._runs += 1
-        visit = Visit(api=API, retry=retry, run_id=f"run-{self._runs}")
+        name = f"run-{self._runs}"
+        visit = Visit(api=API, retry=retry, run_id=name, operation=operation)
         while True:
             permit = gate.try_enter(visit)
             if permit is None:
@@ -132,7 +138,7 @@ class Fleet:
             seen: Seen | None = None
             try:
                 begun = self.loop.time()
-                response = await self.api.call()
+                response = await self.api.call(operation)
                 outcome = Outcome.LANDED if response.status == 200 else Outcome.NOT_LANDED
                 took = self.loop.time() - begun
                 seen = Seen(outcome=outcome, response=response, seconds=took)
@@ -140,10 +146,10 @@ class Fleet:
             finally:
                 permit.release(seen)
 
-    async def _run(self, gate: SharedGate, calls: int | None) -> None:
+    async def _run(self, gate: SharedGate, calls: int | None, operation: str) -> None:
         attempt = 0
         while calls is None or calls > 0:
-            status = await self.call(gate, retry=attempt > 0)
+            status = await self.call(gate, retry=attempt > 0, operation=operation)
             attempt = 0 if status == 200 else attempt + 1
             if attempt >= 8:
                 self.failed += 1

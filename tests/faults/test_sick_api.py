@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
+from orchestrator.core.exchange import Outcome
 from orchestrator.core.health import HealthRules
+from orchestrator.engine.api_rules import Rule
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.rates import parse_rates
+from orchestrator.ports import GateBusy, Seen, Visit
 from tests.faults.mutants.deadline import time_limit
 from tests.faults.sick_api import API, Fleet
 from tests.faults.simulation.loop import VirtualLoop
@@ -63,6 +67,52 @@ def test_in_an_outage_all_park_and_come_back_slowly(config: ApiConfig) -> None:
         assert fleet.parked >= 400
 
     play(scene, config)
+
+
+REPORT, SEARCH = "GET /reports/x", "GET /search"
+REPORTS = Rule(name="reports", operation="/reports/*", health=HealthRules(), concurrency=20)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_one_operation_that_is_ill_keeps_the_others_only_without_a_breaker(apart: bool) -> None:
+    async def scene(fleet: Fleet) -> None:
+        for number in range(2):
+            fleet.start(number, 10, operation=SEARCH)
+            fleet.start(number, 30, operation=REPORT)
+        await asyncio.sleep(5.0)
+        fleet.api.ill_operations = {REPORT}
+        await asyncio.sleep(25.0)
+        states = fleet.states()
+        searches = [at for at in fleet.api.came_to[SEARCH] if 15.0 <= at < 30.0]
+        if not apart:
+            assert "closed" not in states
+            assert len(searches) < 150
+            return
+        assert states == ["closed", "closed"]
+        assert len(searches) > 0.9 * 15 * RATE, "the rate is theirs alone"
+        assert sum(15.0 <= at < 30.0 for at in fleet.api.came_to[REPORT]) <= 15, "only probes"
+        fleet.api.ill_operations = set()
+        await asyncio.sleep(50.0)
+        reports = sum(at >= 70.0 for at in fleet.api.came_to[REPORT])
+        assert reports > 0.3 * 10 * RATE, "it is taken up again"
+        assert fleet.failed == 0
+
+    play(scene, replace(LIMITED, rules=(REPORTS,) if apart else ()))
+
+
+def test_an_api_that_does_not_answer_is_ill_as_a_whole() -> None:
+    """What fails of an operation with its own breaker without an answer counts for the API too."""
+
+    async def scene(fleet: Fleet) -> None:
+        visit = Visit(api=API, operation=REPORT)
+        for _ in range(40):
+            with suppress(GateBusy):
+                permit = await fleet.gates[0].enter(visit, patience_seconds=1.0)
+                permit.release(Seen(outcome=Outcome.NOT_LANDED, response=None, seconds=0.1))
+        await asyncio.sleep(1.0)
+        assert fleet.states() == ["open"]
+
+    play(scene, replace(LIMITED, rules=(REPORTS,)))
 
 
 def test_half_open_lets_no_more_than_the_probes_go_over_all() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.health import HealthRules
 from orchestrator.engine.api_document import api_schema, field_names, path_of
 from orchestrator.engine.api_files import ApiFolder
 from orchestrator.engine.api_rules import Per, Rule, ScopeFinder, operation_pattern
@@ -62,6 +63,12 @@ def test_rules_have_names_and_limits(tmp_path: Path) -> None:
         ),
         ("rules:\n  a b: {per: tenant, rate: 1/second}\n", "2: rules.a b", "'a b'", "pattern"),
         ("rules:\n  a: on\n", "2: rules.a", "True", ""),
+        (
+            "rules:\n  a:\n    per: tenant\n    breaker:\n      open: 3\n",
+            "5: rules.a.breaker.open",
+            "an unknown field",
+            "failure_rate, slow_seconds",
+        ),
         ("rules: [1]\n", "1: rules", "[1]", "dictionary"),
         ("rules:\n  a: {}\n  a: {}\n", "3: a", "a second one", "once"),
     ],
@@ -205,3 +212,18 @@ def test_tenants_with_one_credential_share_its_limits() -> None:
     }
     assert by_tenant["acme"] == by_tenant["acme-eu"] == "tenant acme"
     assert by_tenant["beta"] == by_tenant["other"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("breaker", "health"),
+    [
+        ("on", HealthRules(longest_pause_seconds=60.0)),
+        ("{calls: 5}", HealthRules(calls=5, longest_pause_seconds=60.0)),
+    ],
+)
+def test_a_rule_may_have_a_breaker_of_its_own(
+    tmp_path: Path, breaker: str, health: HealthRules
+) -> None:
+    text = f"longest_pause_seconds: 60\nrules:\n  a: {{operation: /x, breaker: {breaker}}}\n"
+    (rule,) = config(tmp_path, text).rules
+    assert rule.health == health
