@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.core.plan import CompensationKind, Effects
     from orchestrator.core.retry import RetryPolicy
-    from orchestrator.definitions.api_builder import Api, ApiWorkflow, end, goto, retry
+    from orchestrator.definitions.api_builder import Api, ApiWorkflow, end, goto, retry, select
     from orchestrator.definitions.builder import Workflow, step
     from orchestrator.definitions.tasks import TaskContext, task
     from orchestrator.errors import InDoubt, NotLanded
@@ -30,6 +30,7 @@ __all__ = [
     "end",
     "goto",
     "retry",
+    "select",
     "step",
     "task",
 ]
@@ -47,6 +48,7 @@ _HOMES = {
     "end": "orchestrator.definitions.api_builder",
     "goto": "orchestrator.definitions.api_builder",
     "retry": "orchestrator.definitions.api_builder",
+    "select": "orchestrator.definitions.api_builder",
     "step": "orchestrator.definitions.builder",
     "task": "orchestrator.definitions.tasks",
 }

@@ -29,6 +29,8 @@ from orchestrator.definitions.builder import inputs_schema_of
 from orchestrator.definitions.document import scalar
 
 VERSION = "1.0.1"
+VERSION_OF_SELECTORS = "1.1.0"
+"""Written where something is said that 1.0 has no word for."""
 _KINDS = ("path", "query", "header", "cookie")
 
 
@@ -57,13 +59,14 @@ class Api:
         *,
         path: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
+        querystring: str | None = None,
         header: Mapping[str, Any] | None = None,
         cookie: Mapping[str, Any] | None = None,
         body: Any = None,
         content_type: str | None = None,
         replacements: Sequence[Mapping[str, Any]] = (),
         success: Sequence[str | Mapping[str, Any]] = (),
-        outputs: Mapping[str, str] | None = None,
+        outputs: Mapping[str, Any] | None = None,
         key: str | Mapping[str, Any] | None = None,
         effects: Effects | str | None = None,
         verify: ApiCall | None = None,
@@ -72,10 +75,10 @@ class Api:
         """A call of the operation with this id.
 
         Values are JSON with runtime expressions in it, bytes among them as data URLs.
-        `replacements` are put into the body: {target, value, targetSelectorType}. `success`:
-        conditions, or criteria of other kinds as in a document. `key`: the header in which the API
-        takes an idempotency key, or an `x-idempotency`. `verify` is asked whether the effect is
-        there when that is in doubt.
+        `querystring` is the whole query as one text. `replacements` are put into the body:
+        {target, value, targetSelectorType}. `success`: conditions, or criteria of other kinds as in
+        a document. `key`: the header in which the API takes an idempotency key, or an
+        `x-idempotency`. `verify` is asked whether the effect is there when that is in doubt.
         `timeout` in seconds.
         """
         given = zip(_KINDS, (path, query, header, cookie), strict=True)
@@ -83,6 +86,8 @@ class Api:
             {"name": name, "in": kind, "value": value}
             for kind, values in given for name, value in (values or {}).items()
         ]  # fmt: skip
+        if querystring is not None:
+            parameters.append({"name": "query", "in": "querystring", "value": querystring})
         sent = _said({"contentType": content_type, "replacements": list(replacements)})
         fields = {
             "parameters": parameters,
@@ -107,7 +112,7 @@ class ApiWorkflow:
 
     name: str
     inputs: Any = None
-    outputs: Mapping[str, str] | None = None
+    outputs: Mapping[str, Any] | None = None
     title: str = ""
     deadline: float | None = None
     lane: str | None = None
@@ -175,6 +180,18 @@ def retry(
     return _action("retry", name, when) | _said(fields)
 
 
+class Selector(dict[str, Any]):
+    """A selector object, known from an object that happens to look like one. See `select`."""
+
+
+def select(context: str, selector: str, *, kind: str = "jsonpath") -> Selector:
+    """A value, in place of an expression: what a selector finds in what `context` leads to.
+
+    `kind`: jsonpath, jsonpointer or xpath.
+    """
+    return Selector(context=context, selector=selector, type=kind)
+
+
 def as_step(call: ApiCall) -> dict[str, Any]:
     """A call as the fields of a step."""
     return {"operationId": f"$sourceDescriptions.{call.api.name}.{call.operation}", **call.fields}
@@ -184,9 +201,11 @@ def as_document(workflows: Sequence[ApiWorkflow], *, title: str) -> dict[str, An
     """Workflows, which may call each other, as an Arazzo document."""
     apis = dict.fromkeys(api for workflow in workflows for api in workflow.apis)
     sources = [{"name": api.name, "url": api.document, "type": "openapi"} for api in apis]
+    written = [_workflow(each) for each in workflows]
+    version = VERSION_OF_SELECTORS if _needs_1_1(written) else VERSION
     return {
-        "arazzo": VERSION, "info": {"title": title, "version": "1.0.0"},
-        "sourceDescriptions": sources, "workflows": [_workflow(each) for each in workflows],
+        "arazzo": version, "info": {"title": title, "version": "1.0.0"},
+        "sourceDescriptions": sources, "workflows": written,
     }  # fmt: skip
 
 
@@ -205,6 +224,15 @@ def _workflow(workflow: ApiWorkflow) -> dict[str, Any]:
         "x-deadline": workflow.deadline, "x-lane": workflow.lane, **(workflow.extra or {}),
         "steps": [dict(step) for step in workflow.steps], "outputs": dict(workflow.outputs or {}),
     })  # fmt: skip
+
+
+def _needs_1_1(value: Any) -> bool:
+    if isinstance(value, Selector):
+        return True
+    if isinstance(value, Mapping):
+        named = "targetSelectorType" in value or value.get("in") == "querystring"
+        return named or any(_needs_1_1(item) for item in value.values())
+    return isinstance(value, list) and any(_needs_1_1(item) for item in value)
 
 
 def _compensation(
@@ -248,3 +276,4 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(Selector, _Dumper.represent_dict)

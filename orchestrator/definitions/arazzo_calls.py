@@ -35,16 +35,18 @@ SAFE_METHODS = frozenset({"GET", "HEAD"})
 OUTPUT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _NOT_FOR_DOCUMENTS = ("authorization", "accept", "content-type")  # set when it is sent
 LOCATIONS = ("path", "query", "header", "cookie")
+_LOCATIONS_1_1 = ("path", "query", "querystring", "header", "cookie")
 CALL_FIELDS = frozenset({
     "operationId", "operationPath", "parameters", "requestBody", "successCriteria", "outputs",
     "description", "x-timeout", "x-effects",
 })  # fmt: skip
+_ASYNC = "operationId, operationPath or workflowId; steps that are messages (AsyncAPI) are not run"
 NOT_YET = {
     "workflowId": "operationId or operationPath: a step alone calls a workflow",
-    "channelPath": "operationId or operationPath; AsyncAPI is not supported",
+    **dict.fromkeys(("channelPath", "action", "correlationId"), _ASYNC),
     "dependsOn": "no dependsOn: a step alone depends on others",
     "onSuccess": "no onSuccess: a step alone leads elsewhere",
-    "timeout": "x-timeout, in seconds",
+    "timeout": "x-timeout, in seconds; a step of arazzo: 1.1.0 may have a timeout, in milliseconds",
 }
 
 
@@ -95,7 +97,7 @@ class CallReader:
         criteria = conditions(self.at, "successCriteria")
         outputs = self.outputs("outputs")
         flow = self.actions or StepActions(failure=self._retry_actions())
-        timeout = self.at.number("x-timeout", least=0.001)
+        timeout = self._timeout()
         if target is None or (target.operation is None and target.task is None):
             self._check_the_rest()
             return None
@@ -108,6 +110,16 @@ class CallReader:
             task_name=target.task.name if target.task else None,
         )  # fmt: skip
         return call, origin
+
+    def _timeout(self) -> float | None:
+        """In seconds; `timeout`, of Arazzo 1.1, is in milliseconds."""
+        seconds = self.at.number("x-timeout", least=0.001)
+        said = self.at.number("timeout", least=1, whole=True) if is_1_1(self.at) else None
+        if said is None:
+            return seconds
+        if seconds is not None:
+            self.at.bad("timeout or x-timeout", found="both")
+        return said / 1000
 
     def _target(self) -> Target | None:
         by_id, by_path = self.at.get("operationId"), self.at.get("operationPath")
@@ -170,12 +182,15 @@ class CallReader:
             found.append(parameter)
             origin.parameters.append(item.path)
         self._check_missing(operation, found)
+        whole = [item for item in found if item["in"] == "querystring"]
+        if len(whole) > 1 or (whole and any(item["in"] == "query" for item in found)):
+            self.at.bad("one querystring, and no parameters in: query beside it", found="more")
         return found
 
     def _parameter(self, item: Cursor, operation: Operation) -> dict[str, Any] | None:
         item.only({"name", "in", "value", "reference"})
         name, value = item.text("name", required=True), item.get("value")
-        place = item.choice("in", LOCATIONS)
+        place = item.choice("in", _LOCATIONS_1_1 if is_1_1(item) else LOCATIONS)
         if place is None and not item.has("in"):
             item.bad("in: " + ", ".join(LOCATIONS), found="no in")
         if value is None:
@@ -200,6 +215,7 @@ class CallReader:
         for name in path_names(operation.path):
             if ("path", name.lower()) not in given:
                 self.at.bad(f"a value for the path parameter {name}", found=f"no {name}")
+        places = {(place, "") for place, _ in given}
         key_header = _key_header(self.at)
         for declared in operation.parameters:
             elsewhere = declared.place in ("path", "cookie") or (
@@ -207,7 +223,8 @@ class CallReader:
                 and declared.name.lower() in (key_header.lower(), *_NOT_FOR_DOCUMENTS)
             )
             missing = (declared.place, declared.name.lower()) not in given
-            if declared.required and missing and not elsewhere:
+            whole = declared.place == "query" and ("querystring", "") in places
+            if declared.required and missing and not elsewhere and not whole:
                 self.at.bad(
                     f"the {declared.place} parameter {declared.name}, which "
                     f"{operation.operation_id} requires", found=f"no {declared.name}",

@@ -26,6 +26,7 @@ from orchestrator.definitions.arazzo_calls import CALL_FIELDS, NOT_YET, CallRead
 from orchestrator.definitions.arazzo_criteria import conditions
 from orchestrator.definitions.arazzo_parts import identifier, resolved
 from orchestrator.definitions.arazzo_steps import Origins, StepCalls
+from orchestrator.definitions.arazzo_values import is_1_1
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.validation import MAX_STEPS, Part
 
@@ -97,7 +98,8 @@ class ChainReader:
         items = [item for item in at.items("steps") if item.is_object()]
         reader = self._action_reader(frame, items)
         for number, item in enumerate(items):
-            item.only(_CALLING_STEP if item.has("workflowId") else _STEP, _refused(item))
+            own = _STEP | {"timeout"} if is_1_1(item) else _STEP
+            item.only(_CALLING_STEP if item.has("workflowId") else own, _refused(item))
             self._depends(item, items[:number])
             if item.has("workflowId"):
                 self._calling(item, frame, reader)

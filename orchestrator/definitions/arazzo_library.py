@@ -30,6 +30,7 @@ class Library:
     ) -> None:  # fmt: skip
         root.only(_ROOT)
         _check_version(root)
+        _check_self(root)
         self._root, self._folder, self._tasks = root, folder, tasks
         # Of all documents that lead to each other; this one is never read a second time.
         self._known = {} if known is None else known
@@ -110,6 +111,12 @@ def _check_version(root: Cursor) -> None:
     version = root.text("arazzo", required=True)
     if version is not None and not re.fullmatch(r"1\.[01]\.\d+", version):
         root.child("arazzo", version).bad("version 1.0.x or 1.1.x")
+
+
+def _check_self(root: Cursor) -> None:
+    own = root.text("$self")
+    if own is not None and ("#" in own or any(letter.isspace() for letter in own)):
+        root.child("$self", own).bad("a URI without a fragment")
 
 
 def _check_unique(items: list[Cursor], name: str) -> None:

@@ -8,8 +8,10 @@ at a body again for each of its values are bounded by its size (`bounds.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
+from orchestrator.definitions.condition_texts import Template
 from orchestrator.definitions.conditions import MAX_CONDITION_LENGTH, parse_condition
 from orchestrator.definitions.expressions import Expression, Root, as_text, parse_expression
 from orchestrator.definitions.patterns import compile_pattern
@@ -58,6 +60,10 @@ def parse_criterion(data: Mapping[str, Any]) -> Criterion:
         raise ExpressionError(found, f"at most {MAX_CONDITION_LENGTH}")
     context = parse_expression(data["context"])
     said = f"{kind} {text} of {data['context']}"
+    template = Template.read(kind, text)
+    if template is not None:
+        _tester(kind, template.example(), context)  # whether it can be read at all
+        return Embedding(said, template, context)
     return InContext(text, said, context, _tester(kind, text, context))
 
 
@@ -86,6 +92,42 @@ class InContext:
     def _holds(self, scope: Scope) -> bool:
         value = self._context.evaluate(scope)
         return value is not ABSENT and self._test(value)
+
+
+class Embedding:
+    """A test whose text depends on what the run knows; it fails when that gives none."""
+
+    def __init__(self, said: str, template: Template, context: Expression) -> None:
+        self.text, self.said, kind = template.text, said, template.kind
+        self._template, self._context = template, context
+        self._test_of = lru_cache(maxsize=_KEPT)(lambda text: _tester(kind, text, context))
+
+    @property
+    def holds(self) -> Callable[[Scope], bool]:
+        """As a method would, for those who ask it as an attribute."""
+        return self._holds
+
+    def expressions(self) -> Iterator[Expression]:
+        """The context's, and those in the text."""
+        yield self._context
+        yield from self._template.expressions()
+
+    def may_hold_for(self, status: int) -> bool:
+        """Only a run can tell."""
+        return True
+
+    def _holds(self, scope: Scope) -> bool:
+        value, text = self._context.evaluate(scope), self._template.filled(scope)
+        if value is ABSENT or text is None or len(text) > MAX_CONDITION_LENGTH:
+            return False
+        try:
+            test = self._test_of(text)
+        except ExpressionError:  # what cannot be evaluated fails, says the specification
+            return False
+        return test(value)
+
+
+_KEPT = 100  # compiled tests of one criterion: runs differ, and a pattern is quickly made
 
 
 def _tester(kind: str, text: str, context: Expression) -> Callable[[Any], bool]:

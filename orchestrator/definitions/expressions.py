@@ -68,6 +68,12 @@ class Expression:
     def __post_init__(self) -> None:
         object.__setattr__(self, "evaluate", _reader(self))
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What its name may be: names may have dots in them, and so may what leads deeper."""
+        parts = [self.name, *map(str, self.accessors)]
+        return frozenset(".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
 
 def _reader(expression: Expression) -> Callable[[Scope], Any]:
     """What an expression says, as a function: nothing is left to decide when it is called."""
@@ -120,6 +126,8 @@ _WORKFLOW = re.compile(
 _NAMED = re.compile(r"(?P<name>[^.\[\]#{}\s]+)(?P<rest>(?:\.[^.\[\]#{}\s]+|\[\d{1,9}\])*)")
 _ACCESSOR = re.compile(r"\.([^.\[\]#{}\s]+)|\[(\d{1,9})\]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 header name
+_PARAMETER = re.compile(r"[^\x00-\x1f{}]+")  # any text without braces (RFC 7159's CHAR)
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]+")
 _BARE = {"$statusCode": Root.STATUS, "$url": Root.URL, "$method": Root.METHOD}
 _PREFIXED = (Root.RESPONSE_HEADER, Root.REQUEST_HEADER, Root.REQUEST_QUERY, Root.REQUEST_PATH)
 _BODIES = (Root.RESPONSE_BODY, Root.REQUEST_BODY)
@@ -146,7 +154,23 @@ def parse_expression(text: str) -> Expression:
     for root in _PREFIXED:
         if text.startswith(f"${root}."):
             return _prefixed_expression(text, root)
-    raise ExpressionError(repr(text), KNOWN)
+    wanted = next((why for start, why in _ELSEWHERE.items() if text.startswith(start)), KNOWN)
+    raise ExpressionError(repr(text), wanted)
+
+
+_ELSEWHERE = {
+    "$message.": "an expression of a call: messages (AsyncAPI) are not sent or received",
+    "$response.payload": "$response.body: payloads are of messages (AsyncAPI)",
+    "$request.payload": "$request.body: payloads are of messages (AsyncAPI)",
+    "$outputs.": "$steps.ID.outputs.NAME: a workflow's own outputs are known at its end alone",
+    "$components.": "{reference: $components.KIND.NAME} in place of a parameter or an action",
+    "$sourceDescriptions.": (
+        "$sourceDescriptions.NAME.(url|type|name) in a value, or an operation's or workflow's id "
+        "where a step names what it calls"
+    ),
+    "$self": "$self in a value, of a document that has one",
+}
+"""Of the specification's grammar, but of no use where a run evaluates expressions."""
 
 
 def _step_expression(text: str) -> Expression:
@@ -181,14 +205,26 @@ def _body_expression(text: str, root: Root) -> Expression:
 def _prefixed_expression(text: str, root: Root) -> Expression:
     name = text.removeprefix(f"${root}.")
     is_header = root in (Root.RESPONSE_HEADER, Root.REQUEST_HEADER)
-    if not (_TOKEN.fullmatch(name) if is_header else re.fullmatch(r"[^\s{}]+", name)):
+    if not (_TOKEN if is_header else _PARAMETER).fullmatch(name):
         raise ExpressionError(repr(text), f"${root}.NAME")
-    return Expression(text, root, name=name)
+    return Expression(text, root, name=name if is_header else _unescaped(text, name))
+
+
+def _unescaped(text: str, name: str) -> str:
+    """A name in which JSON's escapes stand for what a document cannot hold as it is."""
+    if "\\" not in name:
+        return name
+    try:
+        return str(json.loads(f'"{name}"'))
+    except ValueError:
+        raise ExpressionError(repr(text), "backslashes as in JSON: \\\\ for one") from None
 
 
 def _named(text: str, rest: str) -> tuple[str, tuple[str | int, ...]]:
     before, hash_sign, after = rest.partition("#")
     found = _NAMED.fullmatch(before)
+    if found is None and _IDENTIFIER.fullmatch(before):  # dots that lead nowhere are of the name
+        return before, _pointer_tokens(text, after) if hash_sign else ()
     if found is None:
         raise ExpressionError(repr(text), "a name, then .field, [0] or #/pointer")
     tokens = _pointer_tokens(text, after) if hash_sign else ()

@@ -23,7 +23,7 @@ from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
 from orchestrator.definitions import encoding, styles
 from orchestrator.definitions.bodies import Body
-from orchestrator.definitions.expressions import Expression, Value, compile_value
+from orchestrator.definitions.expressions import Expression, Text, Value, compile_value
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.scope import Scope
 from orchestrator.definitions.values import ABSENT
@@ -78,11 +78,15 @@ class HttpRequest:
         self._parameters = [
             _Parameter(index, data) for index, data in enumerate(template.get("parameters", ()))
         ]
-        self._by_place = {(p.place, p.name.lower()): p for p in self._parameters}
+        self._by_place = {
+            _QUERYSTRING if p.place == "querystring" else (p.place, p.name.lower()): p
+            for p in self._parameters
+        }
         self._in_query, self._in_headers, self._in_cookies = (
             [p for p in self._parameters if p.place == place]
             for place in ("query", "header", "cookie")
         )
+        self._querystring = self._by_place.get(_QUERYSTRING)
         self._key_header: str | None = template.get("idempotencyHeader")
         said = template.get("security")
         self._security = None if said is None else security_from_json(said)
@@ -116,6 +120,8 @@ class HttpRequest:
             )
         )
         parts = [part for p in self._in_query for part in p.query_parts(scope)]
+        if self._querystring is not None:
+            parts += self._querystring.whole_query(scope)
         return f"{path}?{'&'.join(parts)}" if parts else path
 
     def _segment(self, name: str, scope: Scope) -> str:
@@ -142,7 +148,7 @@ class _Parameter:
         self.name: str = data["name"]
         self.place: str = data["in"]
         self.value: Value = compile_value(data["value"], ("parameters", index, "value"))
-        self._style: str = data.get("style", styles.STYLES[self.place][0])
+        self._style: str = data.get("style", styles.STYLES.get(self.place, ("",))[0])
         self._explode: bool = data.get("explode", self.place in ("query", "cookie"))
         self._reserved: bool = data.get("allowReserved", False)
         self._is_content = "content" in data
@@ -174,6 +180,24 @@ class _Parameter:
             reserved=self._reserved,
         )  # fmt: skip
 
+    def whole_query(self, scope: Scope) -> Iterator[str]:
+        """All of the query as one text. What is embedded in it is percent-encoded: a value stays
+        a value; JSON is encoded as a whole.
+        """
+        value = self._given(scope)
+        if value is ABSENT:
+            return
+        if not isinstance(value, str):
+            raise encoding.refused(self._where, encoding.kind_of(value), "the query as one text")
+        if value.lstrip().startswith(("{", "[")):
+            yield quote(encoding.scalar_text(value, self._where), safe="")
+            return
+        if isinstance(self.value, Text):
+            value = self.value.joined(scope, lambda text: quote(text, safe=""))
+        text = encoding.scalar_text(value, self._where).removeprefix("?")
+        if text:
+            yield quote(text, safe=_QUERY_TEXT)
+
     def header(self, scope: Scope) -> Iterator[tuple[str, str]]:
         value = self._given(scope)
         if value is not ABSENT:
@@ -188,6 +212,9 @@ class _Parameter:
 
 
 _NAME = re.compile(r"\{([^{}]+)\}")
+_QUERYSTRING = ("querystring", "")
+_QUERY_TEXT = "/?:@!$&'()*+,;=~%"
+"""What stands in a whole query as it is: it is one already."""
 _PATH_TEXT = "/:@!$&'()*+,;=~%?#"
 """Of a template's own text, what stands as it is: it is a path already, of somebody we trust."""
 

@@ -75,7 +75,9 @@ class Sources:
             return
         self._found[name] = None
         if kind != "openapi":
-            item.child("type", kind).bad("openapi or arazzo; AsyncAPI is not called yet")
+            item.child("type", kind).bad(
+                "openapi or arazzo; AsyncAPI's messages are not sent or received"
+            )
         elif url == TASKS_URL:
             self._found[name] = tasks
         else:

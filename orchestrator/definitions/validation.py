@@ -240,8 +240,7 @@ class _Validation:
 
     def _input(self, place: str, expression: Expression, scope: str) -> None:
         inputs = self._inputs_of(scope)
-        whole = ".".join([expression.name, *map(str, expression.accessors)])
-        if expression.name not in inputs and whole not in inputs:
+        if expression.names.isdisjoint(inputs):
             known = ", ".join(sorted(inputs)) or "none is declared"
             self._findings.add(place, expression.text, f"a declared input: {known}")
 
@@ -291,8 +290,7 @@ class _Validation:
 
     def _output_name(self, place: str, expression: Expression, call: Call) -> None:
         names = output_names(call)
-        whole = ".".join([expression.name, *map(str, expression.accessors)])
-        if names is not None and expression.name not in names and whole not in names:
+        if names is not None and expression.names.isdisjoint(names):
             known = ", ".join(sorted(names)) or "it has none"
             self._findings.add(
                 place, expression.text, f"an output of step {expression.step}: {known}"

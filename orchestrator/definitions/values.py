@@ -33,13 +33,15 @@ def dig(value: Any, tokens: Sequence[str | int]) -> Any:
 
 
 def dig_name(names: Mapping[str, Any], name: str, accessors: Sequence[str | int]) -> Any:
-    """Look up `name`, then follow `accessors`; a key with dots in it is found whole first."""
+    """Look up `name`, then follow `accessors`; of keys with dots in them the longest counts."""
     if not accessors:
         return names.get(name, ABSENT)
-    whole = ".".join([name, *map(str, accessors)])
-    if whole in names:
-        return names[whole]
-    return dig(names, (name, *accessors))
+    parts = [name, *map(str, accessors)]
+    for count in range(len(parts), 0, -1):
+        key = ".".join(parts[:count])
+        if key in names:
+            return dig(names[key], accessors[count - 1 :])
+    return ABSENT
 
 
 def _child(value: Any, token: str | int) -> Any:

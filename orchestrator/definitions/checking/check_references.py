@@ -16,7 +16,7 @@ from orchestrator.definitions.checking.reading import (
 )
 from orchestrator.definitions.checking.typing_of import inputs_of
 from orchestrator.definitions.checking.ways import Ways
-from orchestrator.definitions.expressions import Expression, Root
+from orchestrator.definitions.expressions import Root
 
 _FEW = 12
 
@@ -67,7 +67,7 @@ class _References:
         schema = inputs_of(self._flow)
         if schema.fields():
             declared = schema.child(use.expression.name) is not None
-            if declared or _dotted(use.expression) in schema.fields():
+            if declared or not use.expression.names.isdisjoint(schema.fields()):
                 return
         elif self._flow.at.has("inputs") and not _names_nothing(self._flow):
             return  # a schema that does not say which inputs there are
@@ -119,7 +119,7 @@ class _References:
     def _output_name(self, use: Use, step: Step) -> None:
         names = output_names(step.call, self._flow)
         name = use.expression.name
-        if names is None or name in names or _dotted(use.expression) in names:
+        if names is None or not use.expression.names.isdisjoint(names):
             return
         close = difflib.get_close_matches(name, sorted(names), n=1)
         self._notes.add(
@@ -209,10 +209,6 @@ def _only_if(call: Call) -> Iterator[Use]:
 
 def _later_fix(step: Step) -> str:
     return f"move {step.id} before this step" if step.id else ""
-
-
-def _dotted(expression: Expression) -> str:
-    return ".".join([expression.name, *map(str, expression.accessors)])
 
 
 def _names_nothing(flow: Flow) -> bool:

@@ -73,12 +73,14 @@ class _Request:
 
     def _missing(self, given: list[Given]) -> None:
         have = {(item.place, item.name.lower()) for item in given}
+        places = {item.place for item in given}
         operation = self._api.operation
         needed = [("path", name) for name in path_names(operation.path)]
         needed += [
             (item.place, item.name) for item in operation.parameters
             if item.required and item.place in ("query", "header")
             and not self._is_set_elsewhere(item.name)
+            and not (item.place == "query" and "querystring" in places)
         ]  # fmt: skip
         for place, name in dict.fromkeys(needed):
             if (place, name.lower()) not in have:

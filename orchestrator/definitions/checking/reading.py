@@ -16,6 +16,7 @@ from orchestrator.definitions.arazzo_bodies import replaced
 from orchestrator.definitions.arazzo_calls import SAFE_METHODS
 from orchestrator.definitions.arazzo_parts import resolved
 from orchestrator.definitions.checking.apis import ApiOperation
+from orchestrator.definitions.condition_texts import embedded
 from orchestrator.definitions.conditions import Condition, parse_condition
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.discovery import Proposal, propose
@@ -360,6 +361,9 @@ def _of_criterion(criterion: Criterion) -> Iterator[Use]:
     context = criterion.at.get("context")
     if context is not None:
         yield from uses(context)
+    text, kind = criterion.at.get("condition"), criterion.at.value.get("type", "simple")
+    if text is not None and kind != "simple" and isinstance(text.value, str):
+        yield from (Use(text, expression) for expression in embedded(text.value))
     if criterion.condition is not None:
         at = criterion.at.child("condition", criterion.condition.text)
         for expression in criterion.condition.expressions():

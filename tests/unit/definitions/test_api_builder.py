@@ -87,6 +87,26 @@ def test_what_is_exported_reads_as_somebody_would_write_it(module: Path) -> None
     assert "value: $inputs.id\n" in text
 
 
+def test_what_only_1_1_can_say_makes_it_one(module: Path) -> None:
+    said = (
+        MODULE.replace("goto, retry", "goto, retry, select", 1)
+        .replace('query={"depth": 1}', 'querystring="depth={$inputs.id}"')
+        .replace(
+            '{"total": "$response.body#/total"}', '{"total": select("$response.body", "$.total")}'
+        )
+    )
+    assert export_module(module, tasks=TaskRegistry()).startswith("arazzo: 1.0.1")
+    module.write_text(said)
+    written = module.with_name("orders.arazzo.yaml")
+    written.write_text(export_module(module, tasks=TaskRegistry()))
+    assert written.read_text().startswith("arazzo: 1.1.0")
+    made = {each.plan.workflow: each.plan for each in load_module(module, tasks=TaskRegistry())}
+    assert made == {each.plan.workflow: each.plan for each in load_document(written)}
+    template = made["look"].steps[0].call.template
+    assert template["outputs"]["total"]["x-select"]["selector"] == "$.total"
+    assert {one["in"] for one in template["parameters"]} == {"path", "querystring"}
+
+
 def test_what_is_wrong_is_said_with_its_place(module: Path) -> None:
     module.write_text(MODULE.replace('"getOrder", path={"id": "$inputs.id"}', '"getOrdr"'))
     with pytest.raises(

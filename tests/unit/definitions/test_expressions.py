@@ -74,7 +74,7 @@ def test_what_leads_nowhere_is_named_with_its_place(value: Any, place: str) -> N
 @pytest.mark.parametrize(
     "text",
     [
-        "$input.x", "$inputs", "$inputs.", "$inputs.a..b", "$inputs.a[x]", "$steps.a",
+        "$input.x", "$inputs", "$inputs.", "$inputs.a[x]", "$steps.a",
         "$steps.a.id",
         "$steps.a.outputs.", "$response.body/id", "$response.body#id", "$response.header.",
         "$response.header.a b", "$response.status", "$outputs.x", "$inputs.a#b", "$statuscode",
