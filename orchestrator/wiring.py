@@ -75,6 +75,7 @@ from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
 from orchestrator.service.retention import Retention, Upkeep
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
+from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings, load_settings
@@ -223,6 +224,7 @@ async def _build_parts(
         recall=Recaller(store, redeliverer), most_waiting=settings.concurrency * 9 // 10,
     )  # fmt: skip
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
+    waits = Batcher(store.await_answers, name="waits", largest=LARGEST_COMMIT)
     outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)
     escalations = Escalations(store, dead_letters, programs, redeliverer)
     jobs = JobWorker(store, publisher, redeliverer, dead_letters, escalation_jobs(escalations))
@@ -237,9 +239,9 @@ async def _build_parts(
     )  # fmt: skip
     upkeep = Upkeep(store, keep_for=settings.keep_for)
     deps = Deps(
-        worker_id=worker_id, journal=journal, outbox=outbox, gate=gate_of_process, http=http,
-        tasks=tasks, dead_letters=dead_letters, events=app.step_events, clock=DatabaseClock(),
-        limits=_limits(settings), new_id=new_id, readiness=http,
+        worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
+        http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
+        clock=DatabaseClock(), limits=_limits(settings), new_id=new_id, readiness=http,
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip
@@ -330,6 +332,7 @@ class Services:
     workers: WorkerStore
     accepting: Accepting
     agents: Agents
+    waiting: Waiting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -462,6 +465,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         watch=RunWatch(store),
         workers=store,
         accepting=Accepting(store),
+        waiting=Waiting(store, redeliverer, max_data_bytes=settings.max_output_bytes),
     )  # fmt: skip
 
 

@@ -37,6 +37,11 @@ def parse_inputs(pairs: Sequence[str], document: str | None) -> dict[str, Any]:
     return inputs
 
 
+def parse_object(place: str, text: str) -> dict[str, Any]:
+    """The JSON object that an option holds. Raises InvalidInput."""
+    return _object(place, text)
+
+
 def read_lines(path: Path, *, key_prefix: str = "") -> Iterator[RunLine]:
     """The runs of a JSON Lines file, one object a line; empty lines are passed over.
 

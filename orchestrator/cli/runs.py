@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
+import uuid_utils
 from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
+from orchestrator.cli.draw_waits import draw_signal
+from orchestrator.cli.input import parse_object
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.core.events import CancelMode
@@ -105,6 +108,30 @@ def cancel(
     who = by or current_user()
     record = with_services(lambda s: s.runs.cancel(run, mode=mode, reason=reason, by=who))
     answer(record, lambda: draw_runs([record]), as_json=as_json)
+
+
+@app.command("signal")
+def signal(
+    run: RunId,
+    name: Annotated[str, typer.Argument(help="The signal's name, as the workflow waits for it.")],
+    *,
+    data: Annotated[
+        str, typer.Option(help="What it says, a JSON object: what the step gives.")
+    ] = "{}",
+    key: Annotated[
+        str | None, typer.Option(help="The same key again is the same signal. Default: a new one.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who sends it; default: you.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell a run that something has happened. One that does not wait for it yet keeps it."""
+    given, who = parse_object("--data", data), by or current_user()
+    receipt = with_services(
+        lambda s: s.waiting.send_signal(
+            run, name, key=key or str(uuid_utils.uuid7()), data=given, by=who, via="cli"
+        )
+    )
+    answer(receipt, lambda: draw_signal(receipt), as_json=as_json)
 
 
 async def follow(services: Services, run: str, every: float) -> AsyncIterator[RunView]:

@@ -68,6 +68,8 @@ def _apply(saga: Saga, event: e.Event, now: datetime) -> Decision:
         case e.Parked():
             parked = replace(saga, status=RunStatus.PARKED, wake_at=event.until)
             return Decision(saga=parked, command=Wait(until=event.until))
+        case e.Awaited():
+            return _on_awaited(saga, event, now)
         case e.CancelRequested():
             return _on_cancel(saga, event, now)
         case e.PauseRequested():
@@ -93,6 +95,20 @@ def _doubt_what_was_started(saga: Saga, event: e.Resumed) -> Saga:
     return _put(saga, at, event, replace(
         link, status=LinkStatus.PENDING, attempts=link.attempts - 1, doubt=True
     ))  # fmt: skip
+
+
+def _on_awaited(saga: Saga, event: e.Awaited, now: datetime) -> Decision:
+    """Somebody was asked. That uses up no attempt: the answer does."""
+    at = current(saga)
+    if at is None or at[1] is Direction.BACKWARD or not saga.call(*at).is_wait:
+        raise IllegalTransition(
+            subject="run", state=saga.status, event="Awaited",
+            wanted="to stand at a step that waits",
+        )  # fmt: skip
+    link = saga.link(*at)
+    asked = replace(link, first_started_at=link.first_started_at or now)
+    waiting = replace(saga.with_link(*at, asked), status=RunStatus.WAITING, wake_at=event.until)
+    return Decision(saga=waiting, command=Wait(until=event.until))
 
 
 def _on_cancel(saga: Saga, event: e.CancelRequested, now: datetime) -> Decision:

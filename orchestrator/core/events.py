@@ -103,6 +103,16 @@ class Parked(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Awaited(Event):
+    """The current step has asked somebody, and the run sleeps until there is an answer.
+
+    At `until` (aware) it looks again, whatever has happened.
+    """
+
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CancelRequested(Event):
     """A person or the caller wants the run ended."""
 

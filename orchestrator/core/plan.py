@@ -16,6 +16,8 @@ from orchestrator.core.retry import DEFAULT_RETRY, RetryPolicy
 
 LOCAL = "(local)"
 """Stands for an API in the call of a step that calls none."""
+WAITING = "(waiting)"
+"""Stands for an API in the call of a step that waits for somebody's answer."""
 MAX_VISITS = 1000
 """Where a document says nothing: more visits of steps than this, and a loop has no end."""
 PLAN_FORMAT = 1
@@ -54,6 +56,11 @@ class Call:
     def is_local(self) -> bool:
         """Whether it calls nothing: it is worked out here and done at once."""
         return self.api == LOCAL
+
+    @property
+    def is_wait(self) -> bool:
+        """Whether it asks somebody and waits for the answer, with its run asleep in the table."""
+        return self.api == WAITING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +104,7 @@ class Plan:
     # Steps have actions that lead elsewhere. A release that knows no such field cannot read the
     # plan, and so does not run it straight on.
     jumps: bool = False
+    waits: bool = False  # a step waits for an answer; left out of all others, as `jumps` is
     max_visits: int = MAX_VISITS  # of all steps together; a run that wants more turns back
 
     @property

@@ -12,6 +12,7 @@ from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Call, Plan, PlanStep
 from orchestrator.core.states import (
     DONE,
+    FINAL,
     HAPPENED,
     STUCK,
     Direction,
@@ -212,6 +213,11 @@ def current(saga: Saga) -> tuple[int, Direction] | None:
         if saga.steps[step].undo.status not in DONE:
             return step, Direction.BACKWARD
     return None
+
+
+def stops_waiting(saga: Saga) -> bool:
+    """Whether nobody's answer counts any more: it turned back, or has ended."""
+    return saga.direction is Direction.BACKWARD or saga.status in FINAL
 
 
 def begun(link: Link) -> bool:

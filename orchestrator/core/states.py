@@ -19,7 +19,7 @@ class RunStatus(StrEnum):
 
     PENDING = "pending"  # accepted, nothing done yet
     RUNNING = "running"  # going forward, due now
-    WAITING = "waiting"  # next attempt at `wake_at`, in either direction
+    WAITING = "waiting"  # for an answer or its next attempt: goes on at `wake_at` at the latest
     PARKED = "parked"  # its API admits it at `wake_at`, in either direction
     PAUSED = "paused"  # held by a person until resumed
     COMPENSATING = "compensating"  # going backward, due now
@@ -124,6 +124,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.NotLanded: _FORWARD_OUTCOME,
         e.InDoubt: _FORWARD_OUTCOME,
         e.Parked: frozenset({_R.PARKED}),
+        e.Awaited: frozenset({_R.WAITING}),
         e.CancelRequested: _RESUMED,
         e.Poisoned: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),

@@ -75,6 +75,7 @@ class _WorkflowReader:
         plan = Plan(
             workflow=found.name, title=at.text("summary") or "", inputs_schema=found.schema,
             steps=steps, jumps=any(lead_elsewhere(step.call.template) for step in steps),
+            waits=any(step.call.is_wait for step in steps),
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(),

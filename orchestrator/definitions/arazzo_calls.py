@@ -9,7 +9,8 @@ from typing import Any
 
 from orchestrator.core.demands import security_to_json
 from orchestrator.core.plan import Call, Effects
-from orchestrator.core.retry import RetryPolicy
+from orchestrator.core.retry import NO_RETRY, RetryPolicy
+from orchestrator.definitions import waiting
 from orchestrator.definitions.arazzo_actions import StepActions
 from orchestrator.definitions.arazzo_bodies import read_body
 from orchestrator.definitions.arazzo_criteria import conditions
@@ -30,6 +31,7 @@ from orchestrator.definitions.requests import path_names
 from orchestrator.definitions.sources import Sources, Target
 from orchestrator.definitions.styles import STYLES
 from orchestrator.definitions.tasks import Task
+from orchestrator.definitions.waiting import Asking
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OUTPUT_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -47,6 +49,16 @@ NOT_YET = {
     "dependsOn": "no dependsOn: a step alone depends on others",
     "onSuccess": "no onSuccess: a step alone leads elsewhere",
     "timeout": "x-timeout, in seconds; a step of arazzo: 1.1.0 may have a timeout, in milliseconds",
+}
+_NOT_OF_A_WAIT = {
+    "parameters": "the payload of requestBody alone",
+    "timeout": "timeout in the payload, in seconds",
+    "x-timeout": "timeout in the payload, in seconds",
+    "x-effects": "no x-effects: waiting changes nothing",
+    "x-idempotency": "no x-idempotency: waiting changes nothing",
+    "x-verify": "no x-verify: waiting changes nothing",
+    "x-compensation": "no x-compensation: waiting changes nothing",
+    "x-undoes": "no x-undoes: waiting changes nothing",
 }
 
 
@@ -98,10 +110,10 @@ class CallReader:
         outputs = self.outputs("outputs")
         flow = self.actions or StepActions(failure=self._retry_actions())
         timeout = self._timeout()
-        if target is None or (target.operation is None and target.task is None):
+        if target is None or not target.is_read:
             self._check_the_rest()
             return None
-        template = self._template(target, origin)
+        template = self._template(target, origin, outputs)
         template |= filled(successCriteria=criteria, outputs=outputs) | flow.fields()
         call = Call(
             label=self.label, api=target.api, effects=self._effects(target, template),
@@ -146,9 +158,13 @@ class CallReader:
 
     # --- request ----------------------------------------------------------------------------------
 
-    def _template(self, target: Target, origin: Origin) -> dict[str, Any]:
+    def _template(
+        self, target: Target, origin: Origin, outputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
         if target.task is not None:
             return self._task_template(target.task, origin)
+        if target.asking is not None:
+            return self._wait_template(target.asking, origin, outputs)
         operation = target.operation
         assert operation is not None
         parameters = self._http_parameters(operation, origin)
@@ -245,6 +261,28 @@ class CallReader:
 
     def _task_template(self, task: Task, origin: Origin) -> dict[str, Any]:
         """A function's keyword arguments: the payload's fields and the parameters."""
+        arguments, at = self._payload()
+        for item in self._parameters():
+            name, value = item.text("name", required=True), item.get("value")
+            if name is not None and value is not None:
+                arguments[name] = value_of(value)
+        for found, wanted in argument_problems(task, arguments):
+            at.bad(wanted, found=found)
+        return {"kind": "task", "arguments": arguments}
+
+    def _wait_template(
+        self, asking: Asking, origin: Origin, outputs: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        for name, wanted in _NOT_OF_A_WAIT.items():
+            if self.at.has(name):
+                self.at.child(name, self.at.value[name]).bad(wanted)
+        arguments, at = self._payload()
+        for problem in waiting.argument_problems(asking, arguments):
+            at.bad(problem.wanted, found=f"{problem.place.lstrip('/')}: {problem.found}")
+        return waiting.wait_template(asking, arguments, outputs=outputs)
+
+    def _payload(self) -> tuple[dict[str, Any], Cursor]:
+        """The payload's fields, and where they stand."""
         arguments: dict[str, Any] = {}
         body = self.at.get("requestBody")
         payload = None if body is None else body.get("payload")
@@ -252,14 +290,7 @@ class CallReader:
             body.only({"contentType", "payload"})
         if payload is not None and payload.is_object():
             arguments |= value_of(payload)
-        for item in self._parameters():
-            name, value = item.text("name", required=True), item.get("value")
-            if name is not None and value is not None:
-                arguments[name] = value_of(value)
-        at = payload or body or self.at
-        for found, wanted in argument_problems(task, arguments):
-            at.bad(wanted, found=found)
-        return {"kind": "task", "arguments": arguments}
+        return arguments, payload or body or self.at
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -284,6 +315,8 @@ class CallReader:
 
     def _retry(self, target: Target, actions: list[Mapping[str, Any]]) -> RetryPolicy:
         if not actions:
+            if target.asking is not None:
+                return NO_RETRY  # who did not answer in time is not asked again by itself
             return (target.task and target.task.retry) or RetryPolicy()
         after = max(action.get("retryAfter") or 0.0 for action in actions)
         return RetryPolicy(
@@ -327,6 +360,8 @@ class CallReader:
             return Effects(said)
         if target.task is not None:
             return target.task.effects
+        if target.asking is not None:
+            return Effects.NONE
         if self.at.has("x-idempotency"):
             return Effects.KEYED
         return Effects.NONE if template["method"] in SAFE_METHODS else Effects.UNKEYED

@@ -57,6 +57,8 @@ class StepCalls:
         if read is None:
             return _UNREAD
         call, self.origins.calls[index, part] = read
+        if call.is_wait and part is not Part.FORWARD:
+            at.bad("an operation or a task: an undo cannot wait for an answer", found="a wait")
         verify = self._verify(at, index, part, call)
         return call if verify is None else replace(call, verify=verify)
 
@@ -69,6 +71,8 @@ class StepCalls:
         if read is None:
             return None
         verify, origin = read
+        if verify.is_wait:
+            item.bad("an operation or a task: it is asked at once", found="a wait")
         self.origins.calls[index, part.verification] = origin
         if verify.effects is not Effects.NONE:
             item.bad(

@@ -16,7 +16,7 @@ Without `inputs` the workflow asks for whatever no earlier step is known to retu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,13 @@ from orchestrator.definitions.signatures import Parameter, schema_of
 from orchestrator.definitions.sources import TASKS_API
 from orchestrator.definitions.tasks import Task, TaskRegistry, task_of
 from orchestrator.definitions.validation import Part, validate
+from orchestrator.definitions.waiting import (
+    APPROVAL,
+    SIGNAL,
+    Asking,
+    argument_problems,
+    wait_call,
+)
 
 Function = Callable[..., Any]
 
@@ -52,6 +59,16 @@ class Step:
     verify_with: Mapping[str, Any] | None = None
     retry: RetryPolicy | None = None
     timeout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wait:
+    """A step that waits for an answer; made by `Workflow.wait_for` and `Workflow.approval`."""
+
+    id: str
+    asking: Asking
+    given: Mapping[str, Any]
+    pivot: bool = False
 
 
 def step(
@@ -100,11 +117,54 @@ class Workflow:
     title: str = ""
     deadline: float | None = None
     lane: str = "default"
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Step | Wait, ...] = ()
 
     def step(self, function: Function | Step, **options: Any) -> Workflow:
         """The workflow with one more step; options as of `orchestrator.step`."""
         added = function if isinstance(function, Step) else step(function, **options)
+        return replace(self, steps=(*self.steps, added))
+
+    def wait_for(
+        self,
+        signal: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the word that authors expect
+        timeout: float | str | None = None,
+        default: Mapping[str, Any] | None = None,
+    ) -> Workflow:
+        """One step more, that waits until somebody sends the run this signal.
+
+        Its outputs are the fields of what was sent. After `timeout` seconds without it the step has
+        failed, or has `default` as its outputs. Both may be runtime expressions.
+        """
+        given = {"signal": signal, "timeout": timeout, "default": default}
+        name = id or signal
+        return replace(self, steps=(*self.steps, Wait(id=name, asking=SIGNAL, given=_said(given))))
+
+    def approval(
+        self,
+        message: str,
+        *,
+        id: str = "approval",  # noqa: A002 - the word that authors expect
+        show: Mapping[str, Any] | None = None,
+        roles: Sequence[str] | None = None,
+        timeout: float | str | None = None,
+        remind: float | None = None,
+        default: Mapping[str, Any] | None = None,
+        pivot: bool = False,
+    ) -> Workflow:
+        """One step more, that waits until a person approves. A rejection fails the step.
+
+        `show`: what they see beside the message, JSON with runtime expressions in it. `roles`: who
+        may decide. After `timeout` seconds without a decision the step has failed, or `default` is
+        its outputs; a reminder goes out every `remind` seconds. Outputs: decision, by, via, at (ISO
+        8601), reason, data.
+        """
+        given = {
+            "message": message, "show": show, "roles": None if roles is None else list(roles),
+            "timeout": timeout, "remind": remind, "default": default,
+        }  # fmt: skip
+        added = Wait(id=id, asking=APPROVAL, given=_said(given), pivot=pivot)
         return replace(self, steps=(*self.steps, added))
 
 
@@ -167,6 +227,7 @@ class _Builder:
             workflow=workflow.name, steps=steps, title=workflow.title, lane=workflow.lane,
             inputs_schema=self._inputs_schema(), outputs=dict(workflow.outputs or {}),
             deadline_seconds=workflow.deadline,
+            waits=any(step.call.is_wait for step in steps),
         )  # fmt: skip
 
     def _inputs_schema(self) -> Mapping[str, Any]:
@@ -182,10 +243,23 @@ class _Builder:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _step(self, item: Step) -> Iterator[PlanStep]:
+    def _step(self, item: Step | Wait) -> Iterator[PlanStep]:
         where = f", step {item.id}"
         if not _ID.fullmatch(item.id):
             self._bad(where, repr(item.id), "an id of letters, digits, - and _")
+        if isinstance(item, Wait):
+            yield self._wait(item, where)
+        else:
+            yield from self._calling(item, where)
+
+    def _wait(self, item: Wait, where: str) -> PlanStep:
+        for problem in argument_problems(item.asking, item.given):
+            self._bad(f"{where} {problem.place}", problem.found, problem.wanted)
+        label = f"{self._workflow.name}.{item.id}"
+        call = wait_call(item.asking, label, item.given)
+        return PlanStep(id=item.id, call=call, pivot=item.pivot)
+
+    def _calling(self, item: Step, where: str) -> Iterator[PlanStep]:
         made = self._task(item.function, where)
         if made is None:
             return
@@ -318,6 +392,10 @@ def _output_source(name: str, steps: list[tuple[str, Task]], otherwise: Any = No
     if len(choices) == 1:
         return choices[0]
     return {FIRST_OF: choices} if choices else None
+
+
+def _said(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _optional(value: Any) -> Any:

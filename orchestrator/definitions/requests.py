@@ -2,7 +2,7 @@
 
 A template is JSON and keeps Arazzo's names:
 
-    kind: http                                   kind: task
+    kind: http                                   kind: task      (kind: wait: see waiting.py)
     method: PUT                                  arguments: {amount: $inputs.amount}
     path: /records/{id}
     parameters: [{name, in, value, style, explode, allowReserved, content}]
@@ -27,6 +27,8 @@ from orchestrator.definitions.expressions import Expression, Text, Value, compil
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.scope import Scope
 from orchestrator.definitions.values import ABSENT
+from orchestrator.definitions.waiting import KIND as WAIT
+from orchestrator.definitions.waiting import WaitRequest
 
 TASK_METHOD = "TASK"
 
@@ -48,6 +50,8 @@ def request_maker(call: Call) -> RequestMaker:
     """Compile a call's request. Raises ExpressionError."""
     if call.template["kind"] == "task":
         return TaskRequest(call)
+    if call.template["kind"] == WAIT:
+        return WaitRequest(call)
     return HttpRequest(call.template)
 
 

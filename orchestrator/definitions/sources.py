@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.core.plan import WAITING
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.local_files import local_path
 from orchestrator.definitions.openapi import OpenApiDocument, Operation
 from orchestrator.definitions.tasks import Task, TaskRegistry
+from orchestrator.definitions.waiting import OPERATIONS, WAITS_URL, Asking
 from orchestrator.errors import RefusedError
 
 TASKS_URL = "tasks:"
@@ -30,18 +33,28 @@ _PATH = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """What a step calls: an operation of an API, or a Python function."""
+    """What a step calls: an operation of an API, a Python function, or somebody who answers."""
 
     api: str
     operation: Operation | None = None
     task: Task | None = None
+    asking: Asking | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it could be read; if not, that is noted."""
+        return bool(self.operation or self.task or self.asking)
+
+
+_Waits = Mapping[str, Asking]
+_Source = OpenApiDocument | TaskRegistry | _Waits
 
 
 @dataclass(slots=True)
 class Sources:
     """Sources by name. One that cannot be read is noted once, and None."""
 
-    _found: dict[str, OpenApiDocument | TaskRegistry | None] = field(default_factory=dict)
+    _found: dict[str, _Source | None] = field(default_factory=dict)
     workflows: dict[str, Cursor] = field(default_factory=dict)
     """By name: the paths of other workflow documents, as they stand in this one."""
 
@@ -80,6 +93,8 @@ class Sources:
             )
         elif url == TASKS_URL:
             self._found[name] = tasks
+        elif url == WAITS_URL:
+            self._found[name] = OPERATIONS
         else:
             self._found[name] = _read(item.child("url", url), folder)
 
@@ -113,7 +128,7 @@ class Sources:
         source = self._source(at, found[1])
         if not isinstance(source, OpenApiDocument):
             if source is not None:
-                at.bad("an operationId: functions have no path")
+                at.bad("an operationId: what is no API has no paths")
             return None
         operation = source.operation_by_pointer(found[2], found[3])
         if operation is None:
@@ -121,7 +136,7 @@ class Sources:
             return None
         return Target(api=found[1], operation=operation)
 
-    def _source(self, at: Cursor, name: str) -> OpenApiDocument | TaskRegistry | None:
+    def _source(self, at: Cursor, name: str) -> _Source | None:
         if name not in self._found:
             at.bad("a source of this document: " + ", ".join(sorted(self._found)))
         return self._found.get(name)
@@ -154,9 +169,10 @@ class Sources:
             at.bad(f"an operation of {', '.join(known) or 'a source'}{hints}")
         return None
 
-    def _lookup(
-        self, at: Cursor, name: str, source: OpenApiDocument | TaskRegistry, operation_id: str
-    ) -> Target | None:
+    def _lookup(self, at: Cursor, name: str, source: _Source, operation_id: str) -> Target | None:
+        if isinstance(source, Mapping):
+            asking = source.get(operation_id)
+            return None if asking is None else Target(api=WAITING, asking=asking)
         if isinstance(source, TaskRegistry):
             found = source.operation(operation_id)
             return None if found is None else Target(api=TASKS_API, task=found)
@@ -180,16 +196,21 @@ def _read(at: Cursor, folder: Path) -> OpenApiDocument | None:
         return None
 
 
-def _similar(source: OpenApiDocument | TaskRegistry, operation_id: str) -> str:
+def _similar(source: _Source, operation_id: str) -> str:
     """`; did you mean x?` where something is spelt nearly the same, else what there is."""
     import difflib  # noqa: PLC0415 - needed only for a message
 
-    known = (
-        [item.operation_id for item in source] if isinstance(source, TaskRegistry)
-        else source.operation_ids()
-    )  # fmt: skip
+    known = _operation_ids(source)
     # Closer than by default: getOrder is no misspelt deleteOrder.
     close = difflib.get_close_matches(operation_id, known, n=1, cutoff=0.8)
     if close:
         return f"; did you mean {close[0]}?"
     return f": {', '.join(known)}" if len(known) <= _FEW else ""
+
+
+def _operation_ids(source: _Source) -> list[str]:
+    if isinstance(source, Mapping):
+        return list(source)
+    if isinstance(source, TaskRegistry):
+        return [item.operation_id for item in source]
+    return list(source.operation_ids())

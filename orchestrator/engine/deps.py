@@ -11,6 +11,8 @@ from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.ports import (
+    Awaited,
+    Awaiting,
     DeadLetterQueue,
     Gate,
     Hint,
@@ -40,6 +42,7 @@ class Deps:
 
     worker_id: str
     journal: Batcher[RunWrite, Signals | None]
+    waits: Batcher[Awaiting, Awaited | None]
     outbox: Batcher[Hint, None]
     gate: Gate
     http: Transport

@@ -43,8 +43,10 @@ from orchestrator.engine.answering import Answer, ask, broken, event_of, of_veri
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ending import escalate, finish
 from orchestrator.engine.ledger import At
+from orchestrator.engine.permits import Permitted
 from orchestrator.engine.showing import Showing
 from orchestrator.engine.standing import Standing, give_back
+from orchestrator.engine.waiting import answered, until_answered
 from orchestrator.errors import RefusedError
 from orchestrator.ports import (
     ActiveRun,
@@ -57,6 +59,7 @@ from orchestrator.ports import (
     Seen,
     StepEnd,
     Visit,
+    WaitRecord,
 )
 
 log = structlog.get_logger(__name__)
@@ -160,6 +163,8 @@ class RunDriver:
         self._shown.begin(at, self._run.saga)
         if isinstance(command, Verify):
             return await self._verify(at)
+        if self._run.saga.call(*at).is_wait:
+            return await self._wait_for_answer(at)
         return await self._perform(at)
 
     def _locally(self, at: At) -> Decision:
@@ -178,12 +183,10 @@ class RunDriver:
         if readiness is not None and not readiness.ready(visit.api, visit.tenant, request):
             await self._run.flush()  # what has happened must not wait with us
             await self._interruptible(readiness.until_ready(visit.api, visit.tenant, request))
-        permit = await (
-            self._enter_then_begin(at, request, visit)
-            if call.effects is Effects.UNKEYED
-            else self._begin_then_enter(at, request, visit)
-        )
-        if not isinstance(permit, _Permitted):
+        is_unkeyed = call.effects is Effects.UNKEYED
+        enter = self._enter_then_begin if is_unkeyed else self._begin_then_enter
+        permit = await enter(at, request, visit)
+        if not isinstance(permit, Permitted):
             return permit
         return await self._send(at, request, permit.permit)
 
@@ -210,11 +213,21 @@ class RunDriver:
             return self._settle(at, e.NotNeeded(reason=prepared.reason), nothing)
         return prepared
 
+    async def _wait_for_answer(self, at: At) -> Decision | None:
+        """Leave the run to the table until there is an answer; there may be one already."""
+        request = self._prepared(at)
+        if not isinstance(request, FrozenRequest):
+            return request
+        found = await until_answered(at, request, self._run, self._shown, self._deps)
+        if not isinstance(found, WaitRecord):
+            return found
+        return self._take_answer(at, answered(at, request, found, self._run, self._program), "wait")
+
     # --- gate and intent --------------------------------------------------------------------------
 
     async def _begin_then_enter(
         self, at: At, request: FrozenRequest, visit: Visit
-    ) -> _Permitted | Decision:
+    ) -> Permitted | Decision:
         busy = self._deps.gate.turns_away(visit, patience_seconds=self._run.patience_seconds)
         if busy is not None:
             return self._park(busy)  # no intent that would only be withdrawn
@@ -227,12 +240,12 @@ class RunDriver:
 
     async def _enter_then_begin(
         self, at: At, request: FrozenRequest, visit: Visit
-    ) -> _Permitted | Decision:
+    ) -> Permitted | Decision:
         permit = self._deps.gate.try_enter(visit)
         if permit is None:
             await self._run.flush()  # what has happened must not wait with us
             entered = await self._enter(at, visit)
-            if not isinstance(entered, _Permitted):
+            if not isinstance(entered, Permitted):
                 return entered
             permit = entered.permit
         try:
@@ -243,7 +256,7 @@ class RunDriver:
 
     async def _begin_permitted(
         self, at: At, request: FrozenRequest, visit: Visit, permit: Permit
-    ) -> _Permitted | Decision:
+    ) -> Permitted | Decision:
         """Make the intent durable with a permit in hand."""
         await self._begin(at, request)
         cancelled = self._withdraw_if_cancelled(at)
@@ -255,19 +268,19 @@ class RunDriver:
             if self._deps.lifeline.doubtful:
                 await self._run.commit()
             if permit.fresh:
-                return _Permitted(permit)
+                return Permitted(permit)
             permit.hand_back()  # the commit took longer than a rate reservation is good for
             entered = await self._enter(at, visit)
-            if not isinstance(entered, _Permitted):
+            if not isinstance(entered, Permitted):
                 return entered
             permit = entered.permit
 
-    async def _enter(self, at: At, visit: Visit) -> _Permitted | Decision:
+    async def _enter(self, at: At, visit: Visit) -> Permitted | Decision:
         permit = self._deps.gate.try_enter(visit)
         if permit is not None:
-            return _Permitted(permit)
+            return Permitted(permit)
         try:
-            return _Permitted(await self._turn(visit))
+            return Permitted(await self._turn(visit))
         except GateBusy as busy:
             self._withdraw(at)
             return self._park(busy)
@@ -311,9 +324,7 @@ class RunDriver:
         if self._run.saga.link(*at).status is not LinkStatus.STARTED:
             return
         self._run.apply(e.Withdrawn())
-        self._run.ledger.change(
-            at, LinkWrite(step=at[0], direction=at[1], link=self._run.saga.link(*at))
-        )
+        self._run.note_all_links()
         self._run.audit("withdrawn", at, {})
 
     def _withdraw_if_cancelled(self, at: At) -> Decision | None:
@@ -487,12 +498,3 @@ class RunDriver:
             raise
         finally:
             self._interrupt = None
-
-
-class _Permitted:
-    """A permit in hand (told apart from a Decision by type)."""
-
-    __slots__ = ("permit",)
-
-    def __init__(self, permit: Permit) -> None:
-        self.permit = permit

@@ -114,6 +114,7 @@ class Ledger:
         release: bool = False,
         hinted: bool = False,
         refuses_cancel: bool = False,
+        withdraws: bool = False,
     ) -> RunWrite:
         """Everything uncommitted as one write; the ledger counts it as committed from here on."""
         self._writes += 1
@@ -132,6 +133,7 @@ class Ledger:
             release=release,
             hinted=hinted,
             refuses_cancel=refuses_cancel,
+            withdraws=withdraws,
         )
         self._changed, self._attempts, self._audit = {}, [], []
         self._progressed = False

@@ -19,7 +19,7 @@ from orchestrator.core import journal
 from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts, FrozenRequest, Judgement
 from orchestrator.core.plan import Call, Effects, Plan
-from orchestrator.core.saga import Decision, Link, Saga, current
+from orchestrator.core.saga import Decision, Link, Saga, current, stops_waiting
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer, action_taken
@@ -30,8 +30,11 @@ from orchestrator.ports import (
     AttemptContext,
     AttemptRecord,
     AuditRecord,
+    Awaited,
+    Awaiting,
     ClaimedRun,
     LinkWrite,
+    NewWait,
     RunRecord,
     RunWrite,
     Signals,
@@ -79,10 +82,36 @@ class Standing:
             await self.reach("after_commit")
 
     async def commit(self, **more: Any) -> None:
+        write = self._take_write(**more)
+        self._committed(write, await self._deps.journal.submit(write))
+
+    async def sleep(self, wait: NewWait) -> Awaited:
+        """Commit, and release the run unless its wait is over. Raises StaleOwner."""
+        self.ledger.progressed()
+        if crashpoints.hook is not None:
+            await self.reach("before_commit")
+        write = self._take_write(release=True)
+        found = await self._deps.waits.submit(Awaiting(wait=wait, write=write))
+        if found is None:
+            raise StaleOwner(write.run_id, write.epoch)
+        self._committed(write, found.signals)
+        if crashpoints.hook is not None:
+            await self.reach("after_commit")
+        return found
+
+    def _take_write(self, **more: Any) -> RunWrite:
         self.note_all_links()
         self._note_journal()
-        write = self.ledger.take_write(self.saga, refuses_cancel=self._refuses_cancel, **more)
-        signals = await self._deps.journal.submit(write)
+        return self.ledger.take_write(
+            self.saga, refuses_cancel=self._refuses_cancel, withdraws=self._stops_waiting(), **more
+        )
+
+    def _stops_waiting(self) -> bool:
+        """Whether this commit turns back or ends a run that may be waited for."""
+        saga = self.saga
+        return saga.plan.waits and saga is not self.durable and stops_waiting(saga)
+
+    def _committed(self, write: RunWrite, signals: Signals | None) -> None:
         if signals is None:
             raise StaleOwner(write.run_id, write.epoch)
         self.durable = write.saga

@@ -31,6 +31,7 @@ from orchestrator.ports.records import (
     WorkerRecord,
     WorkflowVersion,
 )
+from orchestrator.ports.waiting import WaitStore
 
 
 class WorkflowStore(Protocol):
@@ -233,8 +234,8 @@ class WorkerLocks(Protocol):
 
 
 class Store(
-    WorkflowStore, RunStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore, JobStore,
-    Protocol,
+    WorkflowStore, RunStore, WaitStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore,
+    JobStore, Protocol,
 ):  # fmt: skip
     """All of the above on one database."""
 

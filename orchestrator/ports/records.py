@@ -240,6 +240,7 @@ class RunWrite(msgspec.Struct, frozen=True, kw_only=True):
     progressed: bool = False  # a link got an outcome: `claims` starts again at 0
     release: bool = False  # owner becomes NULL
     hinted: bool = False  # with release: a hint is published next
+    withdraws: bool = False  # what it waited for is not waited for any more
     refuses_cancel: bool = False  # the wish to cancel that the last write answered with is dropped
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.core.plan import LOCAL
+from orchestrator.core.plan import LOCAL, WAITING
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem
 from orchestrator.ports import (
     HOLD,
@@ -184,7 +184,7 @@ class Apis:
             for step in version.plan.steps
             for call in (step.call, *((step.compensation.call,) if step.compensation else ()))
         }
-        return sorted({*files.names(), *overrides, *called} - {PYTHON_FUNCTIONS, LOCAL})
+        return sorted({*files.names(), *overrides, *called} - {PYTHON_FUNCTIONS, LOCAL, WAITING})
 
     async def _view(self, api: str, files: ApiFiles, override: ApiOverride | None) -> ApiView:
         settings = {} if override is None else override.settings

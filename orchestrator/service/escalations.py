@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
-from orchestrator.core.saga import Decision, Finish, Saga, current, stuck
+from orchestrator.core.saga import Decision, Finish, Saga, current, stops_waiting, stuck
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, IllegalTransition, InvalidInput, NotFound, Problem
@@ -211,6 +211,7 @@ class Escalations:
             audit=tuple(audit),
             progressed=True,
             release=True,
+            withdraws=stops_waiting(decision.saga),
             hinted=not isinstance(decision.command, Finish),
         )
 

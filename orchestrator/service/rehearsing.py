@@ -117,6 +117,9 @@ class Rehearsing:
             if step.call.is_local:  # what a called workflow is given, and gives
                 self._outputs[step.id] = self._program.judge_local(index, self._facts).outputs
                 continue
+            if step.call.is_wait:
+                self._note(index, step, Verdict.NOT_UNDONE, "it waits for somebody's answer")
+                continue
             if step.call.task_name is not None:
                 self._note(index, step, Verdict.NOT_UNDONE, "it calls no API over HTTP")
                 continue
@@ -343,7 +346,7 @@ class Rehearsable:
         for step in self.program.plan.steps:
             undo = step.compensation
             for call in (step.call, *((undo.call,) if undo else ())):
-                if not call.is_local and call.task_name is None:
+                if not (call.is_local or call.is_wait) and call.task_name is None:
                     yield call.api
 
 

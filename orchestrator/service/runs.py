@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.core.events import CancelMode
-from orchestrator.core.plan import Plan
+from orchestrator.core.plan import Call, Plan
 from orchestrator.core.saga import Saga, undo_order
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.programs import Programs
@@ -35,7 +35,7 @@ class ChainLink:
     iteration: int  # how many visits of the same step come before
     label: str
     direction: Direction
-    kind: str  # "http", "task"; with the compensation's kind for an undo
+    kind: str  # "http", "task", "wait", "local"; with the compensation's kind for an undo
     pivot: bool
     record: LinkRecord
     attempts: tuple[AttemptRecord, ...]
@@ -133,6 +133,14 @@ class Runs:
         return await self._store.run(run.id)
 
 
+def _kind(call: Call) -> str:
+    if call.is_local:
+        return "local"
+    if call.is_wait:
+        return "wait"
+    return "task" if call.task_name else "http"
+
+
 def _link(
     saga: Saga, step: StepRecord, index: int, direction: Direction, attempts: list[AttemptRecord]
 ) -> ChainLink:
@@ -141,7 +149,7 @@ def _link(
     record = step.forward if forward else step.undo
     compensation = plan_step.compensation
     call = plan_step.call if forward or compensation is None else compensation.call
-    kind = "local" if call.is_local else "task" if call.task_name else "http"
+    kind = _kind(call)
     if not forward and compensation is not None:
         kind = f"{kind}, {compensation.kind}"
     return ChainLink(

@@ -63,6 +63,7 @@ class Escalations(Part):
         )
         self._run_row = self._sql(f"SELECT {rows.RUN} FROM runs WHERE id = :run_id")
         self._links = self._sql(f"SELECT {rows.LINK} FROM run_steps WHERE run_id = :run_id")
+        self._withdraw = writes.WITHDRAWAL.bulk(self._dialect)
         self._apply = self._dialect.bulk(
             {**writes.RUN_COLUMNS, "expected": "int"},
             f"UPDATE runs SET {writes.SET_RUN}, epoch = b.epoch,"
@@ -176,6 +177,8 @@ class Escalations(Part):
             await self._journal.write_details(tx, [numbered])
             if item is not None:
                 await self._marks.mark(tx, item, JobItemState.DONE)
+            if write.withdraws:
+                await tx.apply(self._withdraw, [(write.run_id,)])
 
         await self._db.write(work)
 

@@ -23,7 +23,7 @@ from orchestrator.store.transactions import Tx
 _NOTHING = Signals()
 # COALESCE keeps the planner from the index of owners: statistics of a full queue say that hardly
 # any run is owned, and it would go through all runs of the owner for each row of the batch.
-_GUARD = (
+GUARD = (
     "runs.id = b.run_id AND COALESCE(runs.owner = b.owner, false) AND runs.epoch = b.epoch"
     " AND runs.write_number <= b.write_number"
 )
@@ -51,9 +51,10 @@ class Journal(Part):
         guarded = dialect.batch({name: writes.RUN_COLUMNS[name] for name in writes.GUARD})
         fresh = _FRESH.format(before="runs.write_number")
         self._accepted = self._sql(
-            f"SELECT {_ANSWER}, {fresh} FROM {guarded} AS b JOIN runs ON {_GUARD}"
+            f"SELECT {_ANSWER}, {fresh} FROM {guarded} AS b JOIN runs ON {GUARD}"
         )
-        self._update = dialect.bulk(writes.RUN_COLUMNS, _UPDATE, where=_GUARD)
+        self._update = dialect.bulk(writes.RUN_COLUMNS, _UPDATE, where=GUARD)
+        self._withdraw = writes.WITHDRAWAL.bulk(dialect)
         self._whole = self._whole_batch()
 
     async def record(self, given: Sequence[RunWrite]) -> list[Signals | None]:
@@ -65,11 +66,16 @@ class Journal(Part):
         if not given:
             return []
         waves = list(_waves(given))
-        if len(waves) > 1 or self._dialect.is_sqlite:
+        withdraws = any(write.withdraws for write in given)
+        if len(waves) > 1 or withdraws or self._dialect.is_sqlite:
             return await self._db.write(lambda tx: self._record(tx, given, waves))
         rows = await self._db.write_rows(self._whole, **self._parameters(given))
         accepted = {row[0]: row for row in rows}
         return [_signals(accepted.get(write.run_id)) for write in given]
+
+    async def record_in(self, tx: Tx, given: Sequence[RunWrite]) -> list[Signals | None]:
+        """The same in a transaction of the caller's."""
+        return await self._record(tx, given, list(_waves(given)))
 
     async def write_details(self, tx: Tx, taken: Sequence[RunWrite]) -> None:
         """Links, attempts, audit and escalations of accepted writes."""
@@ -85,6 +91,8 @@ class Journal(Part):
         answers: list[Signals | None] = [None] * len(given)
         for wave in waves:
             accepted = await self._apply(tx, [given[place] for place in wave])
+            over = [(w.run_id,) for w in given if w.withdraws and w.run_id in accepted]
+            await tx.apply(self._withdraw, over)
             for place in wave:
                 answers[place] = _signals(accepted.get(given[place].run_id))
         return answers
@@ -111,9 +119,9 @@ class Journal(Part):
         given = f"SELECT * FROM {batch(writes.RUN_COLUMNS, 'runs')} AS b WHERE {{few}}"
         held = (
             "SELECT b.*, runs.write_number AS before FROM runs"
-            f" JOIN b ON {_GUARD} ORDER BY runs.id {{for_update_of_runs}}"
+            f" JOIN b ON {GUARD} ORDER BY runs.id {{for_update_of_runs}}"
         )
-        update = f"{_UPDATE} FROM held AS b WHERE {_GUARD}"
+        update = f"{_UPDATE} FROM held AS b WHERE {GUARD}"
         parts = [f"b AS MATERIALIZED ({given})", f"held AS MATERIALIZED ({held})"]
         fresh = _FRESH.format(before="b.before")
         parts.append(f"accepted AS ({update} RETURNING {_ANSWER}, {fresh})")

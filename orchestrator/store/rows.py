@@ -22,6 +22,7 @@ from orchestrator.ports import (
     ApiChangeKind,
     ApiOverride,
     ApiSetting,
+    Asks,
     AttemptRecord,
     AuditRecord,
     EscalationRecord,
@@ -33,7 +34,10 @@ from orchestrator.ports import (
     Redelivery,
     Role,
     RunRecord,
+    SignalRecord,
     StepRecord,
+    WaitOutcome,
+    WaitRecord,
     WorkerRecord,
     WorkflowVersion,
     untouched_steps,
@@ -73,6 +77,12 @@ API_CHANGE = "api, version, kind, at, changed_by, reason, before, after"
 ACCESS_KEY = (
     "id, name, role, tenant, digest, created_at, created_by, expires_at, revoked_at, revoked_by"
 )
+WAIT = (
+    "w.id, w.run_id, runs.workflow, runs.tenant, w.step, w.attempt, w.step_id, w.asks, w.signal,"
+    " w.asked, w.opened_at, w.expires_at, w.remind_at, w.reminders, w.closed_at, w.outcome,"
+    " COALESCE(w.answer, s.data), COALESCE(w.closed_by, s.sent_by), COALESCE(w.via, s.via)"
+)
+SIGNAL = "run_id, number, name, key, data, sent_at, sent_by, via, wait_id"
 WORKER = "id, name, pid, started_at, heartbeat_at, active_runs, reserved, version"
 _REDELIVERY = (
     "runs.id, runs.epoch, runs.hop_id, runs.parent_hop_id, runs.lane, runs.direction, runs.step,"
@@ -241,6 +251,27 @@ def acceptance_of(row: Sequence[Any]) -> Acceptance:
     return Acceptance(
         id=row[0], workflow=row[1], step=row[2], digest=row[3], compensation=load(row[4]),
         at=instant(row[5]), by=row[6], reason=row[7],
+    )  # fmt: skip
+
+
+def wait_of(row: Sequence[Any]) -> WaitRecord:
+    """From the columns WAIT."""
+    return WaitRecord(
+        id=row[0], run_id=row[1], workflow=row[2], tenant=row[3], step=row[4], attempt=row[5],
+        step_id=row[6], asks=Asks(row[7]), signal=row[8], asked=load(row[9]),
+        opened_at=instant(row[10]), expires_at=instant_optional(row[11]),
+        remind_at=instant_optional(row[12]), reminders=row[13],
+        closed_at=instant_optional(row[14]),
+        outcome=None if row[15] is None else WaitOutcome(row[15]),
+        answer=load_optional(row[16]), closed_by=row[17], via=row[18],
+    )  # fmt: skip
+
+
+def signal_of(row: Sequence[Any]) -> SignalRecord:
+    """From the columns SIGNAL."""
+    return SignalRecord(
+        run_id=row[0], number=row[1], name=row[2], key=row[3], data=load(row[4]),
+        sent_at=instant(row[5]), sent_by=row[6], via=row[7], wait_id=row[8],
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from orchestrator.store.part import Shared
 from orchestrator.store.recovering import Recovering
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
+from orchestrator.store.waiting import Waiting
 from orchestrator.store.workers import POOL_SIZE, Workers
 from orchestrator.store.workflows import Workflows
 
@@ -70,6 +71,15 @@ class SqlStore:
         self.refuse_item = jobs.refuse_item
         self.end_job_if_through = jobs.end_job_if_through
         self.take_silent_jobs = jobs.take_silent_jobs
+
+        waiting = Waiting(shared, journal)
+        self.await_answers = waiting.await_answers
+        self.send_signal = waiting.send_signal
+        self.signals_of = waiting.signals_of
+        self.wait = waiting.wait
+        self.waits_of = waiting.waits_of
+        self.approvals = waiting.approvals
+        self.decide = waiting.decide
 
         recovering = Recovering(shared)
         workers = Workers(shared, recovering)

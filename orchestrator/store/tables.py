@@ -14,6 +14,8 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     api_overrides  one row per API that was ever changed at run time: what holds instead of its file
     api_changes    one row per such change; append-only, numbered by API without gaps
     access_keys    one row per key to the network's face, with its secret's digest alone
+    waits          one row per answer that a run waits, or has waited, for
+    signals        one row per signal that was sent to a run; numbered by run without gaps
     acceptances    one row per derived compensation that a person has accepted; append-only
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
@@ -44,6 +46,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Computed,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -78,6 +81,7 @@ ANNOUNCED = f"owner IS NULL AND published_at IS NOT NULL AND {UNDER_WAY}"
 SLEEPING = "owner IS NULL AND published_at IS NULL AND standing = 'timed'"
 OWNED = "owner IS NOT NULL"
 OPEN = "closed_at IS NULL"
+ASKING = "closed_at IS NULL AND asks = 'approval'"
 UNCLAIMED = "closed_at IS NULL AND claimed_by IS NULL"
 
 # Inserts leave half of each page free, so that a row's next version finds room beside it: a run is
@@ -233,6 +237,48 @@ escalations = Table(
     _partial("escalations_one_open", "run_id", where=OPEN, unique=True),
     _partial("escalations_open", "id", where=OPEN),
     _partial("escalations_unclaimed", "id", where=UNCLAIMED),
+)
+
+waits = Table(
+    "waits",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("run_id", ID, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("step_id", Text, nullable=False),
+    Column("asks", Text, nullable=False),
+    Column("signal", Text),
+    Column("asked", Text, nullable=False),
+    Column("opened_at", INSTANT, nullable=False),
+    Column("expires_at", INSTANT),
+    Column("remind_seconds", Float),
+    Column("remind_at", INSTANT),
+    Column("reminders", Integer, nullable=False, server_default="0"),
+    Column("closed_at", INSTANT),
+    Column("outcome", Text),
+    Column("answer", Text),  # of an approval; of a signal it stands there
+    Column("closed_by", Text),
+    Column("via", Text),
+    UniqueConstraint("run_id", "step", "attempt"),
+    _partial("waits_open_approvals", "id", where=ASKING),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column(
+        "run_id", ID, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True, nullable=False
+    ),
+    Column("number", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("sent_at", INSTANT, nullable=False),
+    Column("sent_by", Text, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("wait_id", ID),  # the wait that it answered
+    UniqueConstraint("run_id", "name", "key"),
 )
 
 workers = Table(

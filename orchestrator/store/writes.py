@@ -135,6 +135,19 @@ class Insert:
         return dialect.bulk(self.columns, self.head, tail=self.tail)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """How rows change by a batch `b`."""
+
+    columns: Mapping[str, str]
+    head: str
+    where: str
+
+    def bulk(self, dialect: Dialect) -> Bulk:
+        """As a statement for many rows."""
+        return dialect.bulk(self.columns, self.head, where=self.where)
+
+
 def _into(table: str, columns: Mapping[str, str], **computed: str) -> str:
     names = ", ".join([*columns, *computed])
     values = ", ".join([*(f"b.{name}" for name in columns), *computed.values()])
@@ -155,6 +168,12 @@ ESCALATIONS = Insert(
     tail=_IF_NEW,
 )
 """A run with an open escalation gets no second one."""
+WITHDRAWAL = Update(
+    columns={"run_id": "text"},
+    head="UPDATE waits SET closed_at = {now}, outcome = 'withdrawn'",
+    where="waits.run_id = b.run_id AND waits.closed_at IS NULL",
+)
+"""What a run waited for, once it turns back or ends."""
 
 
 # --- rows of a batch ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.core import events as e
 from orchestrator.core.deciding import decide
-from orchestrator.core.plan import Effects
+from orchestrator.core.plan import WAITING, Effects
 from orchestrator.core.saga import Command, Escalate, Perform, Saga, Verify, Wait, current, stuck
 from orchestrator.core.states import DONE, FINAL, HAPPENED, Direction, LinkStatus, RunStatus
 from orchestrator.errors import IllegalTransition
@@ -50,8 +50,11 @@ Key = tuple[int, Direction]
 class SagaMachine(RuleBasedStateMachine):
     """One saga and the world around it."""
 
-    @initialize(steps=STEPS, pivot=st.none() | st.integers(0, 3), deadline=st.booleans())
-    def begin(self, steps: list, pivot: int | None, deadline: bool) -> None:
+    @initialize(
+        steps=STEPS, pivot=st.none() | st.integers(0, 3), deadline=st.booleans(),
+        waits=st.none() | st.integers(0, 3),
+    )  # fmt: skip
+    def begin(self, steps: list, pivot: int | None, deadline: bool, waits: int | None) -> None:
         named = [
             step(
                 f"s{i}", s.call.effects, pivot=i == pivot, attempts=s.call.retry.max_attempts,
@@ -60,6 +63,9 @@ class SagaMachine(RuleBasedStateMachine):
             )
             for i, s in enumerate(steps)
         ]  # fmt: skip
+        if waits is not None and waits < len(named):
+            asks = replace(named[waits].call, api=WAITING, effects=Effects.NONE, verify=None)
+            named[waits] = replace(named[waits], call=asks, compensation=None)
         at = NOW + timedelta(hours=1) if deadline else None
         ends = replace(named[-1], last=True)  # what follows is reached by a jump alone
         aside = step("aside", Effects.KEYED)
@@ -95,6 +101,20 @@ class SagaMachine(RuleBasedStateMachine):
         if isinstance(self.command, Wait):
             self.now = max(self.now, self.command.until)
         assert self.apply(e.Resumed())
+
+    @precondition(
+        lambda self: self.active() and isinstance(self.command, Perform)
+        and self.saga.call(self.command.step, self.command.direction).is_wait
+    )  # fmt: skip
+    @rule()
+    def it_asks_and_sleeps(self) -> None:
+        before = self.saga
+        assert self.apply(e.Awaited(until=self.now + timedelta(minutes=10)))
+        assert self.saga.status is RunStatus.WAITING
+        assert current(self.saga) == current(before)
+        assert [s.forward.attempts for s in self.saga.steps] == [
+            s.forward.attempts for s in before.steps
+        ]
 
     @precondition(lambda self: self.active() and isinstance(self.command, Perform))
     @rule(

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from orchestrator.core.saga import current
 from orchestrator.core.states import SETTLED, TIMED
-from orchestrator.ports import LinkWrite, NewEscalation, RunWrite, Signals, hop_ids
+from orchestrator.ports import LinkWrite, NewEscalation, RunWrite, Signals, WaitOutcome, hop_ids
 from orchestrator.store.codec import dump, dump_optional, storable
 from tests.faults.memory.tables import (
     AuditRow,
@@ -113,8 +113,17 @@ def write_details(
         seq = one.seq + shift
         assert seq not in row.audit, "a primary key is used twice"
         row.audit[seq] = AuditRow(seq, one.at, one.kind, one.actor, dump(one.data))
+    if write.withdraws:
+        withdraw(row, now)
     if write.escalation is not None:
         _open(database, row, write, write.escalation, now)
+
+
+def withdraw(row: RunRow, now: datetime) -> None:
+    """What it waited for is not waited for any more."""
+    for wait in row.waits:
+        if wait.closed_at is None:
+            wait.closed_at, wait.outcome = now, WaitOutcome.WITHDRAWN
 
 
 def _change_link(row: RunRow, change: LinkWrite) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, TypeVar
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Plan
@@ -59,40 +58,26 @@ from tests.faults.memory import (
     sweeps,
     versions,
 )
+from tests.faults.memory.passing import Line, Moment
 from tests.faults.memory.tables import MemoryDatabase, RunRow
+from tests.faults.memory.waits_store import MemoryWaits
 
-T = TypeVar("T")
-Moment = Literal["before", "after"]
-Line = Callable[[Moment, str], Awaitable[None] | None]
-"""Called with the name of the port's method before and after its transaction.
-
-What it returns is awaited (latency). Raising before, nothing was written; raising after, it was
-and the caller does not hear of it, as when the answer to a COMMIT is lost.
-"""
+__all__ = ["Line", "MemoryStore", "Moment"]
 
 
-class MemoryStore:
+class MemoryStore(MemoryWaits):
     """One process's way to a `MemoryDatabase`."""
 
     address = "memory"
 
     def __init__(self, database: MemoryDatabase, *, line: Line | None = None) -> None:
-        self.database, self.line = database, line
+        super().__init__(database, line)
         # Claims whose answer was lost: the runs may be ours without anybody here driving them.
         # By (run, epoch, owner), how often.
         self._unheard: dict[tuple[str, int, str], int] = {}
 
     async def close(self) -> None:
         """Nothing is kept open."""
-
-    async def _pass(self, call: str, work: Callable[[], T]) -> T:
-        """The transaction, with the way there and back."""
-        if self.line is None:
-            return work()
-        await _travel(self.line("before", call))
-        answer = work()
-        await _travel(self.line("after", call))
-        return answer
 
     # --- workflows --------------------------------------------------------------------------------
 
@@ -490,11 +475,6 @@ class MemoryStore:
         """See ApiStore."""
         known = self.database.api_changes
         return await self._pass("api_changes", lambda: known.get(api, [])[::-1][:limit])
-
-
-async def _travel(way: Awaitable[None] | None) -> None:
-    if way is not None:
-        await way
 
 
 def _page(database: MemoryDatabase, which: RunFilter) -> list[RunRow]:

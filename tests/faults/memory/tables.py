@@ -28,10 +28,12 @@ from orchestrator.ports import (
     Acceptance,
     ApiChange,
     ApiOverride,
+    Asks,
     AttemptRecord,
     JobItemRecord,
     JobRecord,
     StepRecord,
+    WaitOutcome,
     WorkflowVersion,
 )
 
@@ -58,6 +60,45 @@ class AuditRow(NamedTuple):
     kind: str
     actor: str
     data: str
+
+
+@dataclass(kw_only=True, slots=True)
+class WaitRow:
+    """An answer that a run waits, or has waited, for."""
+
+    id: str
+    run_id: str
+    step: int
+    attempt: int
+    step_id: str
+    asks: Asks
+    signal: str | None
+    asked: str
+    opened_at: datetime
+    expires_at: datetime | None
+    remind_seconds: float | None
+    remind_at: datetime | None = None
+    reminders: int = 0
+    closed_at: datetime | None = None
+    outcome: WaitOutcome | None = None
+    answer: str | None = None
+    closed_by: str | None = None
+    via: str | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class SignalRow:
+    """A signal that was sent to a run."""
+
+    run_id: str
+    number: int
+    name: str
+    key: str
+    data: str
+    sent_at: datetime
+    sent_by: str
+    via: str
+    wait_id: str | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -102,6 +143,8 @@ class RunRow:
     links: dict[int, LinkRow] = field(default_factory=dict)  # by `place_of`
     attempts: dict[str, AttemptRecord] = field(default_factory=dict)
     audit: dict[int, AuditRow] = field(default_factory=dict)
+    waits: list[WaitRow] = field(default_factory=list)
+    signals: list[SignalRow] = field(default_factory=list)
     escalations: list[str] = field(default_factory=list)
     open_escalation: str | None = None
 
@@ -177,6 +220,7 @@ class MemoryDatabase:
         self.blank_steps: dict[str, tuple[StepRecord, ...]] = {}  # by version, untouched
         self.runs: dict[str, RunRow] = {}
         self.run_by_key: dict[tuple[str, str], RunRow] = {}  # (tenant, idempotency key)
+        self.waits: dict[str, WaitRow] = {}
         self.escalations: dict[str, EscalationRow] = {}
         self.open_escalations: dict[str, EscalationRow] = {}
         self.workers: dict[str, WorkerRow] = {}

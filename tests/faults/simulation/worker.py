@@ -148,6 +148,7 @@ class Worker(Process):
         deps = Deps(
             worker_id=worker_id,
             journal=Batcher(store.record, name="journal", largest=LARGEST_BATCH),
+            waits=Batcher(store.await_answers, name="waits", largest=LARGEST_BATCH),
             outbox=Batcher(self._publish, name="hints", largest=LARGEST_BATCH),
             gate=gate, http=ApiLink(house.desk, self),
             tasks=ApiLink(house.desk, self), dead_letters=self.broker.letters, events=NoEvents(),

@@ -129,6 +129,7 @@ class Worker:
         self.programs = Programs(load)
         self.deps = Deps(
             worker_id=self.id, journal=Batcher(self._record, name="journal", largest=100),
+            waits=Batcher(store.await_answers, name="waits", largest=100),
             outbox=Batcher(publish, name="hints", largest=100),
             gate=gate or SharedGate(None, {}),
             http=shop, tasks=shop, dead_letters=broker, events=NoEvents(), clock=DatabaseClock(),

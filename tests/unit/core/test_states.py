@@ -25,7 +25,8 @@ from tests.unit.core.plans import plan, step
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVENTS: list[e.Event] = [
     e.Resumed(), e.Began(), e.Withdrawn(), e.Landed(), e.NotLanded(reason="x"),
-    e.InDoubt(reason="x"), e.NotNeeded(), e.Parked(until=NOW), e.CancelRequested(),
+    e.InDoubt(reason="x"), e.NotNeeded(), e.Parked(until=NOW), e.Awaited(until=NOW),
+    e.CancelRequested(),
     e.PauseRequested(), e.Unpaused(), e.Poisoned(claims=9), e.Retried(), e.Resolved(),
     e.Skipped(), e.Abandoned(),
 ]  # fmt: skip

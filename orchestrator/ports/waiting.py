@@ -1,0 +1,186 @@
+"""Answers that runs wait for: signals from outside, and approvals by people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from orchestrator.ports.hints import Redelivery
+from orchestrator.ports.records import RunWrite, Signals
+
+
+class Asks(StrEnum):
+    """Whom a step asks."""
+
+    SIGNAL = "signal"  # whoever sends the run a signal of this name
+    APPROVAL = "approval"  # a person, who approves or rejects
+
+
+class WaitOutcome(StrEnum):
+    """How a wait ended."""
+
+    ANSWERED = "answered"  # a signal came
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"  # nobody answered in time
+    WITHDRAWN = "withdrawn"  # the run turned back or ended meanwhile
+
+
+class Decision(StrEnum):
+    """What a person says to an approval."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+class NewWait(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that asks. One for each attempt; asked again, it is the same wait."""
+
+    id: str
+    run_id: str
+    step: int  # position in the run's chain
+    attempt: int  # 1-based
+    step_id: str
+    asks: Asks
+    signal: str | None  # of a signal: its name
+    asked: Mapping[str, Any]  # all that the step was told: message, show, roles, …
+    expires_at: datetime | None  # unless it is known already, as of its first opening
+    remind_seconds: float | None = None
+
+
+class WaitRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A wait, with what was answered."""
+
+    id: str
+    run_id: str
+    workflow: str
+    tenant: str
+    step: int
+    attempt: int
+    step_id: str
+    asks: Asks
+    signal: str | None
+    asked: Mapping[str, Any]
+    opened_at: datetime
+    expires_at: datetime | None
+    remind_at: datetime | None  # the next time
+    reminders: int  # how often somebody was reminded
+    closed_at: datetime | None
+    outcome: WaitOutcome | None  # None while it is open
+    answer: Mapping[str, Any] | None
+    closed_by: str | None  # who answered
+    via: str | None  # "cli", "rest", "console", "link"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer still counts."""
+        return self.closed_at is None
+
+
+class Awaiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A wait with the write that puts its run to sleep until there is an answer."""
+
+    wait: NewWait
+    write: RunWrite
+
+
+class Awaited(msgspec.Struct, frozen=True, kw_only=True):
+    """The wait as it stands. A run whose wait is over is not released."""
+
+    wait: WaitRecord
+    signals: Signals  # as of any write
+    reminded: bool = False  # it is time to remind somebody, which nobody else is told
+
+
+class NewSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened outside, told to a run. The same name and key is the same signal."""
+
+    run_id: str
+    name: str
+    key: str
+    data: Mapping[str, Any]
+    by: str
+    via: str
+
+
+class SignalRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal that was accepted. `wait_id` is the wait that it answered; None: it is kept."""
+
+    run_id: str
+    number: int  # 1-based by run, in order of arrival
+    name: str
+    key: str
+    data: Mapping[str, Any]
+    sent_at: datetime
+    sent_by: str
+    via: str
+    wait_id: str | None
+
+
+class SignalReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a signal."""
+
+    signal: SignalRecord
+    repeated: bool  # it was there already
+    redelivery: Redelivery | None  # what to publish, since the run need not sleep any more
+
+
+class WaitStore(Protocol):
+    """Waits and what answers them. Whoever changes one locks its run first: one answer counts."""
+
+    async def await_answers(self, given: Sequence[Awaiting]) -> list[Awaited | None]:
+        """Open each wait unless it is there, see whether it is answered, and let its run sleep.
+
+        In one transaction for all. A signal that was kept answers a wait at once, the oldest of its
+        name first. A wait whose time is over by the database's clock is closed. Where the wait is
+        open its `write` is applied as `record` does, with `wake_at` no later than the wait needs;
+        where it is over the write is applied without releasing the run, whose owner goes on with
+        the answer. None: the write was refused (stale), nothing was written. Repeatable.
+        """
+
+    async def send_signal(self, new: NewSignal) -> SignalReceipt:
+        """Keep a signal, audited; if the run waits for it, it is the answer and wakes the run.
+
+        The same (run, name, key) with the same data again is answered alike and changes nothing.
+        Raises NotFound; Conflict for a run that has ended or turned back, and for the same key with
+        other data.
+        """
+
+    async def signals_of(self, run_id: str) -> list[SignalRecord]:
+        """All of one run, in order of arrival."""
+
+    async def wait(self, wait_id: str) -> WaitRecord:
+        """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
+
+    async def waits_of(self, run_id: str) -> list[WaitRecord]:
+        """All of one run, oldest first."""
+
+    async def approvals(
+        self,
+        *,
+        open_only: bool = True,
+        tenant: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
+    ) -> list[WaitRecord]:
+        """Oldest first; those of one tenant, and those after one of them (an id)."""
+
+    async def decide(
+        self,
+        wait_id: str,
+        decision: Decision,
+        *,
+        by: str,
+        via: str,
+        reason: str,
+        data: Mapping[str, Any],
+    ) -> tuple[WaitRecord, Redelivery | None]:
+        """Answer an approval, audited, and wake its run. Returns what to publish.
+
+        Raises NotFound; Conflict when it is over, when its time is, or when its run is being
+        cancelled.
+        """

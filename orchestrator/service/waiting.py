@@ -1,0 +1,128 @@
+"""Answer what runs wait for: send signals, decide on approvals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.ports import (
+    Decision,
+    NewSignal,
+    Redelivery,
+    SignalReceipt,
+    SignalRecord,
+    Store,
+    WaitRecord,
+)
+from orchestrator.service.redelivery import Redeliverer
+
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+LONGEST_KEY = 200
+LONGEST_REASON = 2_000
+
+
+class Waiting:
+    """Waits of runs, for those who answer. `via` says by which way: "cli", "rest", …"""
+
+    def __init__(self, store: Store, redeliverer: Redeliverer, *, max_data_bytes: int) -> None:
+        self._store, self._redeliverer = store, redeliverer
+        self._max_data_bytes = max_data_bytes
+
+    async def send_signal(
+        self, run_id: str, name: str, *, key: str, data: Mapping[str, Any], by: str, via: str
+    ) -> SignalReceipt:
+        """Tell a run that something has happened; with the same key again it changes nothing.
+
+        A run that does not wait for it yet keeps it. Raises NotFound, InvalidInput; Conflict when
+        the run has ended or turned back, or the key is in use for other data.
+        """
+        self._check_signal(name, key, data)
+        run = await self._store.run(run_id)
+        receipt = await self._store.send_signal(
+            NewSignal(run_id=run.id, name=name, key=key, data=data, by=by, via=via)
+        )
+        await self._wake(receipt.redelivery)
+        return receipt
+
+    async def signals_of(self, run_id: str) -> list[SignalRecord]:
+        """All that were sent to a run, in order of arrival."""
+        return await self._store.signals_of(run_id)
+
+    async def waits_of(self, run_id: str) -> list[WaitRecord]:
+        """All that a run waits or has waited for, oldest first."""
+        return await self._store.waits_of(run_id)
+
+    async def approvals(
+        self,
+        *,
+        open_only: bool = True,
+        tenant: str | None = None,
+        after: str | None = None,
+        limit: int = 200,
+    ) -> list[WaitRecord]:
+        """A page of what people are asked, oldest first."""
+        return await self._store.approvals(
+            open_only=open_only, tenant=tenant, after=after, limit=limit
+        )
+
+    async def approval(self, wait_id: str) -> WaitRecord:
+        """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
+        return await self._store.wait(wait_id)
+
+    async def decide(
+        self,
+        wait_id: str,
+        decision: Decision,
+        *,
+        by: str,
+        via: str,
+        reason: str = "",
+        data: Mapping[str, Any] | None = None,
+    ) -> WaitRecord:
+        """Approve or reject; a rejection says why. `data` goes to the run with the decision.
+
+        Raises NotFound, InvalidInput; Conflict that says who was faster, or why it is too late.
+        """
+        self._check_decision(decision, reason, data or {})
+        wait, redelivery = await self._store.decide(
+            wait_id, decision, by=by, via=via, reason=reason, data=data or {}
+        )
+        await self._wake(redelivery)
+        return wait
+
+    async def _wake(self, redelivery: Redelivery | None) -> None:
+        if redelivery is not None:
+            await self._redeliverer.publish([redelivery])
+
+    # --- checks -----------------------------------------------------------------------------------
+
+    def _check_signal(self, name: str, key: str, data: Mapping[str, Any]) -> None:
+        problems = list(self._data_problems(data))
+        if not _NAME.fullmatch(name):
+            wanted = "letters, digits, '.', '_', ':' and '-', at most 100"
+            problems.append(Problem(place="name", found=repr(name[:100]), wanted=wanted))
+        if not 0 < len(key) <= LONGEST_KEY:
+            wanted = f"1 to {LONGEST_KEY} characters"
+            problems.append(Problem(place="key", found=f"{len(key)} characters", wanted=wanted))
+        if problems:
+            raise InvalidInput("the signal cannot be sent", problems=problems)
+
+    def _check_decision(self, decision: Decision, reason: str, data: Mapping[str, Any]) -> None:
+        problems = list(self._data_problems(data))
+        if decision is Decision.REJECTED and not reason.strip():
+            problems.append(Problem(place="reason", found="nothing", wanted="why it is rejected"))
+        if len(reason) > LONGEST_REASON:
+            wanted = f"at most {LONGEST_REASON} characters"
+            problems.append(Problem(place="reason", found=f"{len(reason)}", wanted=wanted))
+        if problems:
+            raise InvalidInput("the approval cannot be decided so", problems=problems)
+
+    def _data_problems(self, data: Mapping[str, Any]) -> list[Problem]:
+        size, most = len(orjson.dumps(data)), self._max_data_bytes
+        if size <= most:
+            return []
+        return [Problem(place="data", found=f"{size} bytes", wanted=f"at most {most} bytes")]
