@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.forking import COLUMNS, run_command
+
 PROJECT = Path(__file__).with_name("project")
 COMMAND = str(Path(sys.executable).with_name("orchestrator"))
 
@@ -47,15 +49,7 @@ class Deployment:
 
     def run(self, *arguments: object, seconds: float = 60.0) -> Said:
         """Run `orchestrator …` to its end."""
-        done = subprocess.run(
-            [COMMAND, *(str(argument) for argument in arguments)],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
+        done = run_command(arguments, cwd=self.folder, env=self.env, seconds=seconds)
         assert "Traceback" not in done.stderr, done.stderr
         return Said(code=done.returncode, out=done.stdout, err=done.stderr)
 
@@ -108,7 +102,7 @@ def make_deployment(folder: Path) -> Deployment:
     env = {
         name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRATOR_")
     }
-    env |= {"ORCHESTRATOR_FLOWER_PORT": "0", "COLUMNS": "160"}
+    env |= {"ORCHESTRATOR_FLOWER_PORT": "0", "COLUMNS": COLUMNS}
     return Deployment(folder=folder, env=env)
 
 

@@ -31,15 +31,11 @@ class Browser:
             "--window-size=1500,950", "--virtual-time-budget=5000",
         ]  # fmt: skip
 
-    def rows(self, url: str) -> list[str]:
-        """The text of each table row, once the page's scripts have filled it."""
-        dom = self._run("--dump-dom", url).decode(errors="replace")
-        return [" ".join(_TAG.sub(" ", row).split()) for row in _ROW.findall(dom)]
-
-    def picture(self, url: str, file: Path) -> bytes:
-        """A screenshot as PNG."""
-        self._run(f"--screenshot={file}", url)
-        return file.read_bytes()
+    def look(self, url: str, file: Path) -> tuple[list[str], bytes]:
+        """The text of each table row once the page's scripts have filled it, and a PNG of it."""
+        dom = self._run("--dump-dom", f"--screenshot={file}", url).decode(errors="replace")
+        rows = [" ".join(_TAG.sub(" ", row).split()) for row in _ROW.findall(dom)]
+        return rows, file.read_bytes()
 
     def _run(self, *arguments: str) -> bytes:
         process = subprocess.Popen(

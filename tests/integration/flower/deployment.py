@@ -19,11 +19,11 @@ from typing import Any
 from orchestrator.embedded.address import answers, free_port
 from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.valkey import start_valkey
+from tests.forking import COLUMNS, run_command
 from tests.integration.flower.watcher import Flower
 
 PROJECT = Path(__file__).with_name("project")
 ROOT = Path(__file__).parents[3]
-ORCHESTRATOR = (sys.executable, "-c", "from orchestrator.cli.main import run; run()")
 CELERY = (sys.executable, "-m", "celery", "-A", "orchestrator")
 
 
@@ -39,11 +39,18 @@ class Deployment:
 
     def ask(self, *arguments: object, seconds: float = 60.0) -> Any:
         """Run `orchestrator … --json`; its answer. It must succeed."""
-        return json.loads(self._run(*ORCHESTRATOR, *arguments, "--json", seconds=seconds))
+        command = (*arguments, "--json")
+        done = run_command(command, cwd=self.folder, env=self.env, seconds=seconds)
+        return json.loads(_said(done))
 
     def celery(self, *arguments: object, seconds: float = 60.0) -> str:
         """Run `celery -A orchestrator …`; what it printed. It must succeed."""
-        return self._run(*CELERY, *arguments, seconds=seconds)
+        done = subprocess.run(
+            [str(part) for part in (*CELERY, *arguments)],
+            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=seconds,
+            check=False,
+        )  # fmt: skip
+        return _said(done)
 
     def worker(self, name: str = "w1", **env: str) -> subprocess.Popen[bytes]:
         """Start `celery -A orchestrator worker`; ended with the deployment."""
@@ -76,15 +83,6 @@ class Deployment:
         rows = eventually(lambda: self.rows(sql, run_id), what=f"run {run_id}", seconds=seconds)
         return str(rows[0][0])
 
-    def _run(self, *command: object, seconds: float) -> str:
-        done = subprocess.run(
-            [str(part) for part in command],
-            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=seconds,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
-        return done.stdout
-
     def _start(
         self, name: str, argv: tuple[str, ...], env: Mapping[str, str]
     ) -> subprocess.Popen[bytes]:
@@ -95,6 +93,11 @@ class Deployment:
             )  # fmt: skip
         self.stack.callback(end, process)
         return process
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, f"{done.args}: {done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 @contextmanager
@@ -109,7 +112,7 @@ def deployment(folder: Path, **env: str) -> Iterator[Deployment]:
             "ORCHESTRATOR_STATE_DIR": str(folder / "state"),
             "ORCHESTRATOR_BROKER_URL": url,
             "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT))),
-            "COLUMNS": "160",
+            "COLUMNS": COLUMNS,
         }
         made = Deployment(
             folder=folder, broker_url=url, env={**os.environ, **own, **env}, stack=stack

@@ -68,10 +68,12 @@ def _hold(here: Deployment, served: Office) -> Held:
     return Held(here=here, flower=flower, standing=standing)
 
 
-async def test_celery_flower_and_the_table_agree(tmp_path: Path) -> None:
-    """The same runs at the same steps, whoever is asked."""
+async def test_celery_flower_its_pages_and_the_table_agree(tmp_path: Path) -> None:
+    """The same runs at the same steps, whoever is asked, and whatever a person looks at."""
+    browser = Browser(tmp_path)
     async with held(tmp_path) as all_held:
         await asyncio.to_thread(agree, all_held)
+        await asyncio.to_thread(on_pages, browser, all_held, tmp_path)
 
 
 async def test_also_when_the_events_had_no_budget(tmp_path: Path) -> None:
@@ -125,27 +127,26 @@ def all_settle(here: Deployment) -> None:
     eventually(lambda: here.rows(sql) == wanted, what="all errands to end", seconds=60)
 
 
-async def test_the_pages_show_it(tmp_path: Path) -> None:
-    """What a person sees of tasks, workers and queues."""
-    browser = Browser(tmp_path)
-    async with held(tmp_path) as all_held:
-        await asyncio.to_thread(on_pages, browser, all_held, tmp_path)
-
-
 def on_pages(browser: Browser, all_held: Held, folder: Path) -> None:
-    url, wanted = all_held.flower.url, all_held.standing
-    eventually(lambda: in_flower(all_held.flower) == wanted, what="the last events", seconds=10)
-    rows = [row for row in browser.rows(f"{url}/tasks?state=STARTED") if "STARTED" in row]
+    """What a person sees of tasks, workers and queues."""
+    wanted = all_held.standing
+    pages = {"tasks": "tasks?state=STARTED", "workers": "workers", "broker": "broker"}
+    seen = {
+        name: browser.look(f"{all_held.flower.url}/{page}", folder / f"{name}.png")
+        for name, page in pages.items()
+    }
+    assert all(picture.startswith(PNG) for _, picture in seen.values())
+    rows = [row for row in seen["tasks"][0] if "STARTED" in row]
     matches = [(re.search(r"\[(\S+) @", row), row) for row in rows]
     shown = {(found[1], row.split()[0]) for found, row in matches if found}
     assert shown <= wanted
     assert len(shown) == len(rows) >= 15  # its first page
 
-    workers = [row for row in browser.rows(f"{url}/workers") if "Online" in row]
+    workers = [row for row in seen["workers"][0] if "Online" in row]
     assert {row.split("@")[0] for row in workers} == {"w1", "w2"}
     assert sum(int(row.split()[2]) for row in workers) == ERRANDS
 
-    queues = {row.split()[0]: row.split()[1] for row in browser.rows(f"{url}/broker")[1:]}
+    queues = {row.split()[0]: row.split()[1] for row in seen["broker"][0][1:]}
     names = (
         "dead_letter",
         "default.compensation",
@@ -154,5 +155,3 @@ def on_pages(browser: Browser, all_held: Held, folder: Path) -> None:
         "maintenance",
     )
     assert queues == dict.fromkeys(names, "0")
-    for page in ("tasks", "workers", "broker"):
-        assert browser.picture(f"{url}/{page}", folder / f"{page}.png").startswith(PNG)
