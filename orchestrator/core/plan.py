@@ -49,6 +49,8 @@ class Call:
     template: Mapping[str, Any]  # compiled request, criteria and outputs; read by definitions/ only
     retry: RetryPolicy = DEFAULT_RETRY
     timeout_seconds: float | None = None  # None: the API's configured total timeout
+    # Forward: the first request leaves within so long after the step before, or it has failed.
+    start_within_seconds: float | None = None
     verify: Call | None = None  # asks whether an unkeyed effect exists; itself effects `none`
     task_name: str | None = None  # registered name of the Python function, None for HTTP
 

@@ -132,19 +132,22 @@ class ApiWorkflow:
         pivot: bool = False,
         on_success: Sequence[Mapping[str, Any]] = (),
         on_failure: Sequence[Mapping[str, Any]] = (),
+        start_within: float | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> ApiWorkflow:
         """The workflow with one more step.
 
         `call` is an operation, or the name of a workflow beside this one. `undo` undoes it, where
         `only_if` holds; or `no_undo` says why nothing can. `goto`, `end` and `retry` are actions.
+        `start_within`: seconds after the step before in which its first request must leave.
         """
         target = {"workflowId": call} if isinstance(call, str) else as_step(call)
         step = {
             "stepId": name, **target,
             "onSuccess": list(on_success), "onFailure": list(on_failure),
             "x-compensation": _compensation(undo, CompensationKind(kind), only_if, no_undo),
-            "x-pivot": True if pivot else None, **(extra or {}),
+            "x-pivot": True if pivot else None, "x-start-within": start_within,
+            **(extra or {}),
         }  # fmt: skip
         apis = [*self.apis, *(c.api for c in (call, undo) if isinstance(c, ApiCall))]
         return replace(self, steps=(*self.steps, _said(step)), apis=tuple(dict.fromkeys(apis)))

@@ -32,7 +32,7 @@ from orchestrator.definitions.validation import MAX_STEPS, Part
 
 _STEP = CALL_FIELDS | {
     "stepId", "workflowId", "onSuccess", "onFailure", "dependsOn", "x-compensation", "x-pivot",
-    "x-idempotency", "x-verify", "x-undoes",
+    "x-idempotency", "x-verify", "x-undoes", "x-start-within",
 }  # fmt: skip
 _CALLING_STEP = {
     "stepId", "workflowId", "description", "parameters", "successCriteria", "outputs", "onSuccess",
@@ -146,9 +146,11 @@ class ChainReader:
         calls = StepCalls(frame.found.context, self.origins)
         actions = replace(reader.read(at, step_id, is_call=False), outer=frame.outer)
         compensation, reason = calls.compensation(at, index, f"{label}.undo")
+        call = calls.call(at, index, Part.FORWARD, label, actions)
+        start_within = at.number("x-start-within", least=0.001)
         self.steps.append(
             PlanStep(
-                id=step_id, call=calls.call(at, index, Part.FORWARD, label, actions),
+                id=step_id, call=replace(call, start_within_seconds=start_within),
                 pivot=at.flag("x-pivot"), scope=frame.scope,
                 undoes=self._undoes(at, frame, compensation),
                 compensation=compensation, no_compensation_reason=reason,

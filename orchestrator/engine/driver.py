@@ -174,6 +174,8 @@ class RunDriver:
         return self._settled(at, within(judgement, at[1], self._deps.limits.max_output_bytes))
 
     async def _perform(self, at: At) -> Decision:
+        if (too_late := self._run.too_late(at)) is not None:
+            return self._settled(at, self._without_answer(at, too_late))
         request = self._prepared(at)
         if not isinstance(request, FrozenRequest):
             return request
@@ -228,9 +230,9 @@ class RunDriver:
     async def _begin_then_enter(
         self, at: At, request: FrozenRequest, visit: Visit
     ) -> Permitted | Decision:
-        busy = self._deps.gate.turns_away(visit, patience_seconds=self._run.patience_seconds)
+        busy = self._deps.gate.turns_away(visit, patience_seconds=self._run.patience_seconds(at))
         if busy is not None:
-            return self._park(busy)  # no intent that would only be withdrawn
+            return self._park(at, busy)  # no intent that would only be withdrawn
         await self._begin(at, request)
         cancelled = self._withdraw_if_cancelled(at)
         if cancelled is not None:
@@ -280,25 +282,25 @@ class RunDriver:
         if permit is not None:
             return Permitted(permit)
         try:
-            return Permitted(await self._turn(visit))
+            return Permitted(await self._turn(at, visit))
         except GateBusy as busy:
             self._withdraw(at)
-            return self._park(busy)
+            return self._park(at, busy)
 
-    async def _turn(self, visit: Visit) -> Permit:
+    async def _turn(self, at: At, visit: Visit) -> Permit:
         """A permit on which the request may leave now. Raises GateBusy."""
         while True:
-            patience = self._run.patience_seconds
+            patience = self._run.patience_seconds(at)
             entering = self._deps.gate.enter(visit, patience_seconds=patience)
             permit = await self._interruptible(entering)
             if permit.fresh:
                 return permit
             permit.hand_back()  # this process was held up since it was let in
 
-    def _park(self, busy: GateBusy) -> Decision:
-        """Until the API may have it, or until its deadline if that is sooner, and turn back."""
+    def _park(self, at: At, busy: GateBusy) -> Decision:
+        """Until the API may have it, or until it is too late if that is sooner."""
         until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
-        return self._run.apply(e.Parked(until=min(until, self._run.deadline or until)))
+        return self._run.apply(e.Parked(until=min(until, self._run.latest_start(at) or until)))
 
     async def _begin(self, at: At, request: FrozenRequest) -> None:
         """Make the intent durable."""
@@ -355,10 +357,10 @@ class RunDriver:
             return self._settle(at, e.InDoubt(reason=reason), unknown)
         try:
             permit = await self._turn(
-                self._run.visit(at, verify, request, first=self._shown.links_begun == 1)
+                at, self._run.visit(at, verify, request, first=self._shown.links_begun == 1)
             )
         except GateBusy as busy:
-            return self._park(busy)
+            return self._park(at, busy)
         answer = await self._asked(at, verify, request, permit, verify=True)
         judgement = of_verification(answer.judgement, answer.response)
         return self._take_answer(at, replace(answer, judgement=judgement), "verify")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from orchestrator import crashpoints
 from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
-from orchestrator.core.exchange import Facts, FrozenRequest, Judgement
+from orchestrator.core.exchange import Facts, FrozenRequest, Judgement, Outcome
 from orchestrator.core.plan import Call, Effects, Plan
 from orchestrator.core.saga import Decision, Link, Saga, current, stops_waiting
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
@@ -242,14 +242,36 @@ class Standing:
             retry=self.saga.link(*at).attempts > 0,
         )  # fmt: skip
 
-    @property
-    def patience_seconds(self) -> float:
-        """How long the run may wait at the gate; what is let in past its deadline is in vain."""
-        patience, deadline = self._deps.limits.gate_patience_seconds, self.deadline
-        if deadline is None:
+    def patience_seconds(self, at: At) -> float:
+        """How long the run may wait at the gate; what is let in too late is in vain."""
+        patience, latest = self._deps.limits.gate_patience_seconds, self.latest_start(at)
+        if latest is None:
             return patience
-        left = (deadline - self._deps.clock.now()).total_seconds()
+        left = (latest - self._deps.clock.now()).total_seconds()
         return min(patience, max(left, 0.0))
+
+    def latest_start(self, at: At) -> datetime | None:
+        """Until when waiting for the API is of use: the deadline, or what the step allows."""
+        moments = (self.deadline, self.start_by(at))
+        return min((each for each in moments if each is not None), default=None)
+
+    def too_late(self, at: At) -> Judgement | None:
+        """Of a step that has waited for its API as long as it says."""
+        start_by = self.start_by(at)
+        if start_by is None or self._deps.clock.now() < start_by:
+            return None
+        seconds = self.saga.call(*at).start_within_seconds
+        reason = f"no request could leave within {seconds:g} s, as x-start-within has it"
+        return Judgement(outcome=Outcome.NOT_LANDED, reason=reason)
+
+    def start_by(self, at: At) -> datetime | None:
+        """When the first request of a step has to leave, if the step says so."""
+        within, link = self.saga.call(*at).start_within_seconds, self.saga.link(*at)
+        if within is None or at[1] is Direction.BACKWARD or link.attempts > 0:
+            return None
+        ended = (self.ledger.link((n, at[1])).finished_at for n in range(at[0] - 1, -1, -1))
+        before = next((moment for moment in ended if moment is not None), None)
+        return (before or self.ledger.run.created_at) + timedelta(seconds=within)
 
     @property
     def deadline(self) -> datetime | None:

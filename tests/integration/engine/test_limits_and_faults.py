@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.core.exchange import Response
+from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import FINAL, Direction, RunStatus
@@ -166,6 +168,55 @@ async def test_a_run_that_is_parked_often_is_no_poison(
     assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
     assert (await house.store.steps(run_id))[0].forward.link.attempts == 1
     await check(house, run_id)
+
+
+START_WITHIN_SECONDS = 0.1
+
+
+@pytest.mark.parametrize("kind", [KEYED, UNKEYED])
+@pytest.mark.parametrize("other_way", [True, False])
+async def test_a_step_waits_for_its_api_no_longer_than_it_says(
+    house: House, kind: tuple[Kind, Kind], other_way: bool
+) -> None:
+    """Then its actions have their turn, and nothing was sent; else the run turns back."""
+
+    class Ill(BusyGate):
+        def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
+            return GateBusy(30.0) if visit.operation.endswith("/s2") else None
+
+        def try_enter(self, visit: Visit) -> Permit | None:
+            return None if self.turns_away(visit, patience_seconds=0.0) else OpenPermit()
+
+        async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
+            assert patience_seconds <= START_WITHIN_SECONDS
+            raise GateBusy(30.0)
+
+    house.gate = Ill(0)
+    plan = shop_plan([KEYED, kind, KEYED])
+    first, ill, last = plan.steps
+    actions = {"onFailure": [{"type": "goto", "step": "s3"}]} if other_way else {}
+    call = replace(
+        ill.call, start_within_seconds=START_WITHIN_SECONDS,
+        template={**ill.call.template, **actions},
+    )  # fmt: skip
+    steps = (first, replace(ill, call=call), last)
+    run_id = await house.submit(with_digest(replace(plan, steps=steps, jumps=True)))
+    await house.work()
+    run, (one, *_) = await house.store.run(run_id), await house.store.steps(run_id)
+    ended = one.forward.finished_at
+    assert run.status is RunStatus.PARKED
+    assert run.wake_at is not None
+    assert ended is not None
+    assert (run.wake_at - ended).total_seconds() == pytest.approx(START_WITHIN_SECONDS)
+    await asyncio.sleep(START_WITHIN_SECONDS)
+    run = await house.settle(run_id)
+    assert run.status is (RunStatus.SUCCEEDED if other_way else RunStatus.COMPENSATED)
+    assert house.shop.requests("o-1", "s2") == 0
+    assert house.shop.requests("o-1", "s3") == other_way
+    failed = [record for record in await house.store.audit(run_id) if "s2" in str(record.data)]
+    assert any("no request could leave within 0.1 s" in str(record.data) for record in failed)
+    if not other_way:
+        await check(house, run_id)
 
 
 async def test_a_wait_that_is_foreseen_leaves_no_intent_to_withdraw(house: House) -> None:

@@ -28,7 +28,7 @@ look = ApiWorkflow("look", inputs={"id": str}, outputs={"total": "$steps.read.ou
     "read",
     shop.call("getOrder", path={"id": "$inputs.id"}, query={"depth": 1},
               outputs={"total": "$response.body#/total"}, timeout=5),
-    on_failure=[retry(limit=3, after=0.5, when=["$statusCode == 404"])],
+    on_failure=[retry(limit=3, after=0.5, when=["$statusCode == 404"])], start_within=30,
 )
 buy = (
     ApiWorkflow("buy", inputs={"item": str}, title="Buy: one thing", deadline=60, lane="slow",
@@ -78,6 +78,7 @@ def test_exported_and_read_again_the_plans_are_the_same(module: Path) -> None:
     assert buy.steps[1].no_compensation_reason == "paid is paid"
     assert buy.steps[1].call.verify is not None
     assert made["look"].steps[0].call.retry.max_attempts == 4
+    assert made["look"].steps[0].call.start_within_seconds == 30
 
 
 def test_what_is_exported_reads_as_somebody_would_write_it(module: Path) -> None:

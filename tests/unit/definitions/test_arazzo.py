@@ -224,6 +224,7 @@ def test_the_digest_depends_on_the_content_alone(load: Callable[..., Loaded]) ->
     first = load(GET + "}\n").plan
     assert load("      # a comment\n" + GET + "}\n").plan.digest == first.digest
     assert load(GET + ", x-timeout: 5}\n").plan.digest != first.digest
+    assert load(GET + ", x-start-within: 5}\n").plan.digest != first.digest
 
 
 # --- folders --------------------------------------------------------------------------------------
