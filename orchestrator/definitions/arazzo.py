@@ -39,6 +39,14 @@ class ReadWorkflow:
     pointer: str  # where the workflow stands
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The workflows of a document, and what they were read from."""
+
+    workflows: list[ReadWorkflow]
+    documents: list[Document]  # this one, then those whose workflows it calls
+
+
 def read_workflows(
     document: Document,
     *,
@@ -46,18 +54,19 @@ def read_workflows(
     tasks: TaskRegistry,
     findings: Findings,
     workflow_id: str | None = None,
-) -> list[ReadWorkflow]:
+) -> Read:
     """All workflows of a document, or the one asked for. Problems go to `findings`."""
     root = Cursor(document, findings, document.value)
     if not root.is_object():
-        return []
+        return Read([], [])
     library = Library(root, folder=folder, tasks=tasks)
     items = library.items
     wanted = [i for i in items if workflow_id in (None, i.value.get("workflowId"))]
     if workflow_id is not None and not wanted:
         names = ", ".join(str(item.value.get("workflowId")) for item in items)
         root.bad(f"one of: {names}", found=f"no workflow {workflow_id}")
-    return [_WorkflowReader(item, library).read() for item in wanted]
+    read = [_WorkflowReader(item, library).read() for item in wanted]
+    return Read(read, library.documents())
 
 
 class _WorkflowReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ from orchestrator.definitions.arazzo_parts import filled, resolved
 from orchestrator.definitions.cursor import Cursor
 
 _FIELDS = {"name", "type", "criteria", "reference"}
+_ELSEWHERE = {"stepId", "workflowId", "parameters"}
+_AGAIN = {"retryAfter", "retryLimit"}
 _SUCCESS = ("goto", "end")
 _FAILURE = ("retry", "goto", "end")
 
@@ -70,25 +72,27 @@ class ActionReader:
         return [*own, *(item for item in shared if item.value.get("name") not in names)]
 
     def _success(self, at: Cursor) -> dict[str, Any] | None:
+        idle = _ELSEWHERE
         match self._kind(at, _SUCCESS):
             case "goto":
-                at.only(_FIELDS | {"stepId", "workflowId", "parameters"})
+                _only(at, _ELSEWHERE, idle=idle)
                 return self._goto(at)
             case "end":
-                at.only(_FIELDS)
+                _only(at, set(), idle=idle)
                 return self._end() | _more(at)
             case _:
                 return None
 
     def _failure(self, at: Cursor, step_id: str, *, is_call: bool) -> dict[str, Any] | None:
+        idle = _ELSEWHERE | _AGAIN
         match self._kind(at, _FAILURE):
             case "goto":
-                at.only(_FIELDS | {"stepId", "workflowId", "parameters"})
+                _only(at, _ELSEWHERE, idle=idle)
                 return self._goto(at)
             case "retry":
                 return self._retry(at, step_id, is_call=is_call)
             case "end":
-                at.only(_FIELDS)
+                _only(at, set(), idle=idle)
                 return {"type": "end"} | _more(at)
             case _:
                 return None
@@ -129,7 +133,7 @@ class ActionReader:
         return self.scope + name
 
     def _retry(self, at: Cursor, step_id: str, *, is_call: bool) -> dict[str, Any] | None:
-        at.only(_FIELDS | {"retryAfter", "retryLimit", "stepId", "workflowId", "parameters"})
+        _only(at, _ELSEWHERE | _AGAIN)
         limit = at.number("retryLimit", whole=True)
         action = (
             {"retryLimit": 1 if limit is None else int(limit)}
@@ -154,3 +158,10 @@ class ActionReader:
 def _more(at: Cursor) -> dict[str, Any]:
     """What every action may say: when it applies, and its name, which tells people of it."""
     return filled(criteria=conditions(at, "criteria"), name=at.text("name"))
+
+
+def _only(at: Cursor, fields: set[str], *, idle: Set[str] = frozenset()) -> None:
+    """Note what has no place in an action; of what has one in other types (`idle`), only warn."""
+    at.only(_FIELDS | fields | idle)
+    for name in sorted((set(at.value) & idle) - fields):
+        at.warn(f"{name} says nothing in an action of type {at.value.get('type')}")

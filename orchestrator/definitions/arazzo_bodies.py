@@ -29,6 +29,10 @@ from orchestrator.definitions.styles import STYLES
 from orchestrator.definitions.values import ABSENT
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_REUSABLE = {
+    "reference": "a request body object (contentType, payload, replacements): "
+    "there are no components that a body could refer to"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def read_body(body: Cursor, operation: Operation) -> ReadBody | None:
     """What is sent; None, and noted, when that cannot be read."""
     if not body.is_object():
         return None
-    body.only({"contentType", "payload", "replacements"})
+    body.only({"contentType", "payload", "replacements"}, _NOT_REUSABLE)
     content_type = _content_type(body, operation)
     payload = body.get("payload")
     if payload is None:

@@ -39,10 +39,12 @@ def _criterion(at: Cursor) -> dict[str, Any] | None:
     kind, text = _kind(at), at.text("condition", required=True)
     if kind is None or text is None:
         return None
-    # A simple condition has no use for a context; one that stands there must still be readable.
-    context = at.text("context", required=kind != "simple")
-    if context is None and kind != "simple":
-        return None
+    if kind == "simple":  # it has no use for a context, nor for what stands there
+        context = None
+    else:
+        context = at.text("context", required=True)
+        if context is None:
+            return None
     found: dict[str, Any] = {"condition": text}
     if kind != "simple":
         found |= {"type": kind, "context": context}

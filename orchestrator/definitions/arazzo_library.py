@@ -11,7 +11,7 @@ from orchestrator.definitions.arazzo_calls import Context
 from orchestrator.definitions.arazzo_chain import Found
 from orchestrator.definitions.arazzo_parts import identifier, resolved
 from orchestrator.definitions.cursor import Cursor
-from orchestrator.definitions.document import WORKFLOWS, read_document
+from orchestrator.definitions.document import WORKFLOWS, Document, read_document
 from orchestrator.definitions.inputs import schema_problems
 from orchestrator.definitions.sources import QUALIFIED, Sources
 from orchestrator.definitions.tasks import TaskRegistry
@@ -41,6 +41,15 @@ class Library:
         if not self.items:
             root.bad("the field workflows, with at least one workflow", found="no workflow")
         _check_unique(self.items, "workflowId")
+
+    @property
+    def document(self) -> Document:
+        """The one that it reads."""
+        return self._root.document
+
+    def documents(self) -> list[Document]:
+        """This one and all that were read for it so far."""
+        return [each.document for each in self._known.values() if each is not None]
 
     def found(self, at: Cursor) -> Found:
         """One of its workflows."""
@@ -109,7 +118,7 @@ class Library:
 
 def _check_version(root: Cursor) -> None:
     version = root.text("arazzo", required=True)
-    if version is not None and not re.fullmatch(r"1\.[01]\.\d+", version):
+    if version is not None and not re.fullmatch(r"1\.[01]\.\d+(-.+)?", version):
         root.child("arazzo", version).bad("version 1.0.x or 1.1.x")
 
 

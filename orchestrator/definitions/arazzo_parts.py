@@ -40,7 +40,14 @@ def resolved(at: Cursor, components: Cursor | None) -> Cursor | None:
     reference = at.value.get("reference") if isinstance(at.value, Mapping) else None
     if reference is None:
         return at
-    at.only({"reference", "value"})
+    beside = sorted(set(at.value) - {"reference", "value"})
+    if beside:
+        at.child("reference", reference).bad(
+            "either a reference (with a value, where it is a parameter's), or the object itself",
+            found=f"reference beside {', '.join(beside)}",
+        )  # and read as the object itself: what it says is then said of it
+        rest = {key: value for key, value in at.value.items() if key != "reference"}
+        return Cursor(at.document, at.findings, rest, at.path)
     found = components
     for token in str(reference).removeprefix("$components.").split(".", 1):
         found = None if found is None else found.get(token)

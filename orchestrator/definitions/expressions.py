@@ -226,7 +226,8 @@ def _named(text: str, rest: str) -> tuple[str, tuple[str | int, ...]]:
     if found is None and _IDENTIFIER.fullmatch(before):  # dots that lead nowhere are of the name
         return before, _pointer_tokens(text, after) if hash_sign else ()
     if found is None:
-        raise ExpressionError(repr(text), "a name, then .field, [0] or #/pointer")
+        several = "; none for several values, as [*] is in JSONPath" if "*" in text else ""
+        raise ExpressionError(repr(text), f"a name, then .field, [0] or #/pointer{several}")
     tokens = _pointer_tokens(text, after) if hash_sign else ()
     return found["name"], (*_accessors(found["rest"]), *tokens)
 

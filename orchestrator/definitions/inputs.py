@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from orchestrator.definitions.official.faults import faults_of
 from orchestrator.definitions.plain_schemas import plain_check
 from orchestrator.definitions.problems import pointer, shown
 from orchestrator.errors import InvalidInput, Problem
@@ -97,10 +97,9 @@ def schema_problems(schema: Any) -> Iterator[tuple[tuple[str | int, ...], str, s
     if not isinstance(schema, Mapping):
         yield (), shown(schema), "a JSON schema of type object"
         return
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        yield tuple(error.absolute_path), shown(error.instance), error.message[:200]
+    faults = list(faults_of(Draft202012Validator(Draft202012Validator.META_SCHEMA), schema))
+    if faults:
+        yield from ((fault.path, fault.found, fault.wanted) for fault in faults)
         return
     if schema.get("type", "object") != "object":
         yield ("type",), shown(schema["type"]), "object"

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import with_digest
 from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
-from orchestrator.definitions.arazzo import ReadWorkflow, read_workflows
+from orchestrator.definitions.arazzo_validation import read_and_validate
 from orchestrator.definitions.builder import Workflow, plan_and_warnings
 from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
-from orchestrator.definitions.flow import Flow
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.tasks import TaskRegistry, import_failure
-from orchestrator.definitions.validation import MAX_STEPS, Part, stays_undeclared, validate
 from orchestrator.errors import InvalidDefinition, InvalidSetting, NotFound, Problem, RefusedError
 
-NOT_DECLARED = "the document declares no compensation"
-"""The reason that stands for a missing one where effects may stay."""
 PATTERNS = ("*.arazzo.yaml", "*.arazzo.yml", "*.arazzo.json")
 
 
@@ -64,14 +60,10 @@ def load_read(
 ) -> list[Loaded]:
     """The same of a document that has been read; its sources lie in `folder`."""
     findings = Findings()
-    read = read_workflows(
+    read = read_and_validate(
         document, folder=folder, tasks=tasks or TaskRegistry(), findings=findings,
-        workflow_id=workflow_id,
+        workflow_id=workflow_id, effects_may_stay=effects_may_stay,
     )  # fmt: skip
-    if effects_may_stay:
-        read = [_with_effects_that_stay(item, findings) for item in read]
-    for item in read:
-        validate(item.plan, item.place, findings)
     findings.raise_if_any(f"{document.name} does not validate")
     return [
         Loaded(
@@ -81,22 +73,6 @@ def load_read(
         )
         for item in read
     ]
-
-
-def _with_effects_that_stay(read: ReadWorkflow, findings: Findings) -> ReadWorkflow:
-    """With a reason in each step that lacks one, and a warning for it."""
-    steps = list(read.plan.steps)
-    if not 0 < len(steps) <= MAX_STEPS:
-        return read  # validation says so
-    flow = Flow(read.plan)
-    for index, step in enumerate(steps):
-        if stays_undeclared(read.plan, flow, index):
-            steps[index] = replace(step, no_compensation_reason=NOT_DECLARED)
-            findings.warn(
-                read.place(index, Part.FORWARD, ()),
-                f"{step.id} has no compensation: its effect stays when a run turns back",
-            )
-    return replace(read, plan=replace(read.plan, steps=tuple(steps)))
 
 
 def load_path(

@@ -29,6 +29,10 @@ _PATH = re.compile(
     r"(?:/(get|put|post|delete|options|head|patch|trace))?",
     re.IGNORECASE,
 )
+# As one generator writes it: `GET {NAME}./PATH`.
+_METHOD_FIRST = re.compile(
+    r"(get|put|post|delete|options|head|patch|trace) \{([A-Za-z0-9_-]+)\}\.?(/.*)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,20 +125,21 @@ class Sources:
 
     def by_path(self, at: Cursor) -> Target | None:
         """The target of an `operationPath`; noted when there is none."""
-        found = _PATH.fullmatch(at.value) if isinstance(at.value, str) else None
-        if found is None:
+        parts = _parts(at.value) if isinstance(at.value, str) else None
+        if parts is None:
             at.bad("'{$sourceDescriptions.NAME.url}#/paths/~1PATH/METHOD'")
             return None
-        source = self._source(at, found[1])
+        name, path, method = parts
+        source = self._source(at, name)
         if not isinstance(source, OpenApiDocument):
             if source is not None:
                 at.bad("an operationId: what is no API has no paths")
             return None
-        operation = source.operation_by_pointer(found[2], found[3])
+        operation = source.operation_by_pointer(path, method)
         if operation is None:
             at.bad(f"a path and method of {source.name}")
             return None
-        return Target(api=found[1], operation=operation)
+        return Target(api=name, operation=operation)
 
     def _source(self, at: Cursor, name: str) -> _Source | None:
         if name not in self._found:
@@ -184,6 +189,15 @@ class Sources:
         return None if operation is None else Target(api=name, operation=operation)
 
 
+def _parts(operation_path: str) -> tuple[str, str, str | None] | None:
+    """Source, path and method of an `operationPath`."""
+    found = _PATH.fullmatch(operation_path)
+    if found is not None:
+        return found[1], found[2], found[3]
+    found = _METHOD_FIRST.fullmatch(operation_path)
+    return None if found is None else (found[2], found[3], found[1])
+
+
 def _read(at: Cursor, folder: Path) -> OpenApiDocument | None:
     url = local_path(at, folder)
     if url is None:
@@ -201,8 +215,9 @@ def _similar(source: _Source, operation_id: str) -> str:
     import difflib  # noqa: PLC0415 - needed only for a message
 
     known = _operation_ids(source)
+    close = [each for each in known if each.casefold() == operation_id.casefold()][:1]
     # Closer than by default: getOrder is no misspelt deleteOrder.
-    close = difflib.get_close_matches(operation_id, known, n=1, cutoff=0.8)
+    close = close or difflib.get_close_matches(operation_id, known, n=1, cutoff=0.8)
     if close:
         return f"; did you mean {close[0]}?"
     return f": {', '.join(known)}" if len(known) <= _FEW else ""

@@ -6,13 +6,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.definitions.arazzo import read_workflows
+from orchestrator.definitions.arazzo_validation import read_and_validate
 from orchestrator.definitions.checking.noting import Notes
 from orchestrator.definitions.checking.report import Severity
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.tasks import TaskRegistry
-from orchestrator.definitions.validation import validate
 from orchestrator.errors import RefusedError
 
 _PLACE = re.compile(
@@ -21,8 +20,9 @@ _PLACE = re.compile(
 
 
 def check_publishing(
-    document: Document, *, folder: Path, tasks: TaskRegistry, notes: Notes
-) -> None:
+    document: Document, *, folder: Path, tasks: TaskRegistry, notes: Notes,
+    effects_may_stay: bool = False,
+) -> None:  # fmt: skip
     """Note what publishing refuses as errors, and what it warns about.
 
     Where the checks have said the same of the same place already, theirs becomes the error: they
@@ -30,8 +30,10 @@ def check_publishing(
     """
     findings = Findings()
     try:
-        for item in read_workflows(document, folder=folder, tasks=tasks, findings=findings):
-            validate(item.plan, item.place, findings)
+        read_and_validate(
+            document, folder=folder, tasks=tasks, findings=findings,
+            effects_may_stay=effects_may_stay,
+        )  # fmt: skip
     except RefusedError as error:
         findings.problems += error.problems
     for problem in findings.problems:

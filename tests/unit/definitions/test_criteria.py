@@ -203,11 +203,11 @@ def test_documents(plan: Callable[..., Plan], written: str, kept: str) -> None:
     ("written", "where", "wanted"),
     [
         ("{condition: a, type: regex}", "/successCriteria/0)", "the field context"),
-        ("{condition: a, type: glob}", "/0/type)", "one of: simple, regex, jsonpath, xpath"),
+        ("{condition: a, type: glob, context: $url}", "/0/type)", "one of: simple, regex, json"),
         ("{condition: '(', type: regex, context: $url}", "/0/condition)", "without look-around"),
         ("{condition: a, type: regex, context: $u}", "/0/condition)", "$inputs.NAME"),
         ("{condition: $.a, context: $url, type: {type: jsonpath}}", "/0/type)", "field version"),
-        ("{condition: $.a, context: $url, type: {version: 1}}", "/0/type)", "jsonpath or xpath"),
+        ("{condition: $.a, context: $url, type: {version: rfc6901}}", "/0/type)", "path or xpath"),
         (
             "{condition: $.a, context: $url, type: {type: jsonpath, version: '2'}}",
             "/0/type/version)", "one of: rfc9535",

@@ -26,6 +26,8 @@ REMOTE = "https://api.example.org/v1/openapi.json"
         "operationPath: '$sourceDescriptions.things#/paths/~1things~1%7Bid%7D/get'",
         "operationPath: '{$sourceDescriptions.things}#/paths//things/{id}/get'",
         "operationPath: 'things#/paths/things/{id}/get'",
+        "operationPath: 'GET {things}./things/{id}'",
+        "operationPath: 'get {things}/things/{id}'",
     ],
 )
 def test_an_operation_by_each_of_its_names(plan: Callable[..., Plan], operation: str) -> None:
@@ -41,7 +43,9 @@ def test_an_operation_by_each_of_its_names(plan: Callable[..., Plan], operation:
         "things#/paths/~1nothing/get",
         "tasks#/paths/~1things/get",
         "others#/paths/~1things/get",
-        "GET {things}./things",
+        "GET {things}./nothing",
+        "GET {others}./things",
+        "GET things",
     ],
 )
 def test_paths_that_lead_to_no_operation(problems: Callable[..., list[Problem]], path: str) -> None:

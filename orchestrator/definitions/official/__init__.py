@@ -1,0 +1,1 @@
+"""The official schemas of Arazzo as the first pass over a document."""
