@@ -42,6 +42,7 @@ from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.inspecting import ConfiguredCredentials, Demanded
+from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.sealing import sealer_of
@@ -68,6 +69,7 @@ from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.jobs import Jobs, JobWorker
+from orchestrator.service.pausing import Pausing
 from orchestrator.service.queues import Queues
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Recaller, Redeliverer
@@ -237,11 +239,17 @@ async def _build_parts(
         ),
         jobs=jobs,
     )  # fmt: skip
+    pauses = Pauses()
+    pause_watch = PauseWatch(
+        store, pauses, redeliverer.publish, every_seconds=settings.recovery_seconds
+    )
+    await pause_watch.look()
     upkeep = Upkeep(store, keep_for=settings.keep_for)
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
         clock=DatabaseClock(), limits=_limits(settings), new_id=new_id, readiness=http,
+        pauses=pauses,
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip
@@ -262,7 +270,7 @@ async def _build_parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
         background=[
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
-            watch.run_passes,
+            watch.run_passes, pause_watch.run_passes,
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,
     )  # fmt: skip
@@ -321,6 +329,7 @@ class Services:
     workflows: Workflows
     submitter: Submitter
     runs: Runs
+    pausing: Pausing
     escalations: Escalations
     jobs: Jobs
     queues: Queues
@@ -446,6 +455,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         workflows=workflows,
         submitter=submitter,
         runs=runs,
+        pausing=Pausing(store, redeliverer, new_id=new_id),
         agents=Agents(workflows, submitter, runs, FullTextSearch()),
         escalations=escalations,
         jobs=Jobs(store, broker.publisher, escalation_jobs(escalations), new_id=new_id),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.spans import span_of
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.settings import load_settings
 from orchestrator.telemetry.plain import plain
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.wiring import Services
 
 app = typer.Typer(help="Delete finished runs that are old enough.", no_args_is_help=True)
-
-_AGE = re.compile(r"(\d+(?:\.\d+)?)([dhw])")
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 @app.callback()
@@ -62,18 +59,13 @@ def _age_of(given: str) -> timedelta:
     if not given:
         kept = load_settings().keep_for
         if kept is None:
-            raise _no_age("nothing, and the setting retention_days is 0 (for ever)")
+            raise _no_age()
         return kept
-    match = _AGE.fullmatch(given)
-    if match is None:
-        raise _no_age(repr(given))
-    try:
-        return float(match[1]) * _UNITS[match[2]]
-    except OverflowError:
-        raise _no_age(repr(given)) from None
+    return span_of(given, place="--older-than")
 
 
-def _no_age(found: str) -> InvalidInput:
+def _no_age() -> InvalidInput:
+    found = "nothing, and the setting retention_days is 0 (for ever)"
     problem = Problem(place="--older-than", found=found, wanted="a time such as 90d, 12w or 36h")
     return InvalidInput("it is not known what is old", problems=[problem])
 

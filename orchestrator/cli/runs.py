@@ -15,6 +15,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from orchestrator.cli import pauses
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
 from orchestrator.cli.draw_waits import draw_signal
 from orchestrator.cli.input import parse_object
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.service.runs import RunView
     from orchestrator.wiring import Services
 
-app = typer.Typer(help="Look at runs, watch them, cancel one.", no_args_is_help=True)
+app = typer.Typer(help="Look at runs, watch, cancel, pause and resume them.", no_args_is_help=True)
 
 _WATCHED = timedelta(days=1)
 
@@ -132,6 +133,9 @@ def signal(
         )
     )
     answer(receipt, lambda: draw_signal(receipt), as_json=as_json)
+
+
+pauses.add_to(app)
 
 
 async def follow(services: Services, run: str, every: float) -> AsyncIterator[RunView]:

@@ -75,7 +75,7 @@ def _apply(saga: Saga, event: e.Event, now: datetime) -> Decision:
         case e.PauseRequested():
             return Decision(saga=replace(saga, status=RunStatus.PAUSED), command=Hold())
         case e.Unpaused():
-            return Decision(saga=_going(saga), command=None)
+            return _on_unpaused(saga, event)
         case e.Poisoned():
             detail = f"claimed {event.claims} times without progress"
             return _escalate(saga, EscalationReason.POISONED, detail, None)
@@ -95,6 +95,13 @@ def _doubt_what_was_started(saga: Saga, event: e.Resumed) -> Saga:
     return _put(saga, at, event, replace(
         link, status=LinkStatus.PENDING, attempts=link.attempts - 1, doubt=True
     ))  # fmt: skip
+
+
+def _on_unpaused(saga: Saga, event: e.Unpaused) -> Decision:
+    if event.until is None:
+        return Decision(saga=_going(saga), command=None)
+    waiting = replace(saga, status=RunStatus.WAITING, wake_at=event.until)
+    return Decision(saga=waiting, command=Wait(until=event.until))
 
 
 def _on_awaited(saga: Saga, event: e.Awaited, now: datetime) -> Decision:

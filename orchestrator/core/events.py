@@ -127,7 +127,9 @@ class PauseRequested(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unpaused(Event):
-    """A person lets a paused run go on."""
+    """A person lets a paused run go on; `until`: it has to wait for what is left of a wait."""
+
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

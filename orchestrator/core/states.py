@@ -35,6 +35,8 @@ DUE = frozenset({RunStatus.PENDING, RunStatus.RUNNING, RunStatus.COMPENSATING})
 """Statuses of a run that a worker should take up at once."""
 TIMED = frozenset({RunStatus.WAITING, RunStatus.PARKED})
 """Statuses of a run that a worker should take up at `wake_at`."""
+ASLEEP = TIMED | {RunStatus.PAUSED}
+"""Statuses of a run that nobody is to take up now, and that is not settled."""
 
 
 class Direction(StrEnum):
@@ -142,7 +144,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.PauseRequested: frozenset({_R.PAUSED}),
     },
     _R.PAUSED: {
-        e.Unpaused: _GOING | {_R.PENDING},
+        e.Unpaused: _GOING | {_R.WAITING},
         e.CancelRequested: _RESUMED,
     },
     _R.COMPENSATING: {

@@ -10,6 +10,7 @@ from orchestrator.core.exchange import FrozenRequest
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.heartbeat import Lifeline
+from orchestrator.engine.pausing import Pauses
 from orchestrator.ports import (
     Awaited,
     Awaiting,
@@ -55,6 +56,7 @@ class Deps:
     lifeline: Lifeline = field(default_factory=Lifeline)
     jitter: Callable[[], float] = random.random
     readiness: Readiness | None = None  # of calls over HTTP
+    pauses: Pauses = field(default_factory=Pauses)
 
     def transport(self, request: FrozenRequest) -> Transport:
         """The transport for this kind of request."""

@@ -15,10 +15,9 @@ rules about what must be durable before a request leaves:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -42,6 +41,7 @@ from orchestrator.definitions.program import Program
 from orchestrator.engine.answering import Answer, ask, broken, event_of, of_verification, within
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ending import escalate, finish
+from orchestrator.engine.interrupting import HandOver, Stopped, Waits
 from orchestrator.engine.ledger import At
 from orchestrator.engine.permits import Permitted
 from orchestrator.engine.showing import Showing
@@ -63,11 +63,6 @@ from orchestrator.ports import (
 )
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
-
-
-class HandOver(BaseException):
-    """The process hands its runs back. Control flow, so no `except Exception` may swallow it."""
 
 
 class RunDriver:
@@ -79,10 +74,9 @@ class RunDriver:
         self._run = Standing(claimed, program.plan, deps)
         self._shown = Showing(claimed.run, hop, self._run.saga, deps)
         self._begun_at = deps.clock.monotonic()
-        self._interrupt: asyncio.Future[Any] | None = None
+        self._waits = Waits()
         self._task: asyncio.Task[Any] | None = None  # that drives
         self._is_calling = False  # a request is out
-        self._handing_over = False
 
     # --- what the process asks of it --------------------------------------------------------------
 
@@ -93,9 +87,12 @@ class RunDriver:
 
     def hand_over(self) -> None:
         """Give the run back at the next boundary; cuts waits short, never a call in flight."""
-        self._handing_over = True
-        if self._interrupt is not None:
-            self._interrupt.cancel()
+        self._waits.hand_over()
+
+    def heed_pauses(self) -> None:
+        """Give the run up if a pause stops it by now; cuts a wait short, never a call in flight."""
+        if self._run.stopped_by is not None:
+            self._waits.stop()
 
     def abandon_call(self) -> None:
         """End the driver if it is in a call, whose effect is in doubt then."""
@@ -131,6 +128,9 @@ class RunDriver:
             return await self._obey(command)
         except HandOver:
             return await self._hop_away()
+        except Stopped:
+            self._withdraw_current()
+            return self._run.take_pause() or self._run.apply(e.Resumed())
 
     async def _obey(self, command: Command | None) -> Decision | None:
         """Act on a command; the next decision, or None when this driver is through."""
@@ -146,20 +146,21 @@ class RunDriver:
                 await finish(command, self._run, self._shown, self._program)
                 return None
             case Hold():
-                self._shown.end(StepEnd.RETRIED, "paused")
-                await self._run.flush(release=True)
-                return None
+                return await self._sleep("paused")
             case _:  # an event that commands nothing by itself
                 return self._run.apply(e.Resumed())
 
     async def _at_link(self, command: Perform | Verify, at: At) -> Decision | None:
         if self._run.saga.call(*at).is_local:
             return self._locally(at)
-        if self._handing_over or self._inline_budget_is_spent(at):
+        if self._waits.handing_over or self._inline_budget_is_spent(at):
             return await self._hop_away()
         cancelled = self._run.take_cancel_wish()
         if cancelled is not None:
             return cancelled
+        paused = self._run.take_pause()
+        if paused is not None:
+            return paused
         self._shown.begin(at, self._run.saga)
         if isinstance(command, Verify):
             return await self._verify(at)
@@ -184,12 +185,13 @@ class RunDriver:
         readiness = self._deps.unready(request)
         if readiness is not None and not readiness.ready(visit.api, visit.tenant, request):
             await self._run.flush()  # what has happened must not wait with us
-            await self._interruptible(readiness.until_ready(visit.api, visit.tenant, request))
+            await self._waits.until(readiness.until_ready(visit.api, visit.tenant, request))
         is_unkeyed = call.effects is Effects.UNKEYED
         enter = self._enter_then_begin if is_unkeyed else self._begin_then_enter
         permit = await enter(at, request, visit)
         if not isinstance(permit, Permitted):
             return permit
+        self._stop_before_sending(permit.permit)
         return await self._send(at, request, permit.permit)
 
     def _prepared(self, at: At) -> FrozenRequest | Decision:
@@ -237,7 +239,7 @@ class RunDriver:
         cancelled = self._withdraw_if_cancelled(at)
         if cancelled is not None:
             return cancelled
-        self._stop_if_handing_over()
+        self._waits.check(stopped=self._run.stopped_by is not None)
         return await self._enter(at, visit)
 
     async def _enter_then_begin(
@@ -265,7 +267,7 @@ class RunDriver:
         if cancelled is not None:
             permit.hand_back()
             return cancelled
-        self._stop_if_handing_over()
+        self._waits.check(stopped=self._run.stopped_by is not None)
         while True:
             if self._deps.lifeline.doubtful:
                 await self._run.commit()
@@ -292,7 +294,7 @@ class RunDriver:
         while True:
             patience = self._run.patience_seconds(at)
             entering = self._deps.gate.enter(visit, patience_seconds=patience)
-            permit = await self._interruptible(entering)
+            permit = await self._waits.until(entering)
             if permit.fresh:
                 return permit
             permit.hand_back()  # this process was held up since it was let in
@@ -329,11 +331,22 @@ class RunDriver:
         self._run.note_all_links()
         self._run.audit("withdrawn", at, {})
 
+    def _withdraw_current(self) -> None:
+        at = current(self._run.saga)
+        if at is not None:
+            self._withdraw(at)
+
     def _withdraw_if_cancelled(self, at: At) -> Decision | None:
         if not self._run.cancel_is_open:
             return None
         self._withdraw(at)
         return self._run.take_cancel_wish() or self._run.apply(e.Resumed())
+
+    def _stop_before_sending(self, permit: Permit) -> None:
+        """It may have waited for its turn since it was last asked whether it is paused."""
+        if self._run.stopped_by is not None:
+            permit.hand_back()
+            raise Stopped
 
     # --- the call itself --------------------------------------------------------------------------
 
@@ -361,6 +374,7 @@ class RunDriver:
             )
         except GateBusy as busy:
             return self._park(at, busy)
+        self._stop_before_sending(permit)
         answer = await self._asked(at, verify, request, permit, verify=True)
         judgement = of_verification(answer.judgement, answer.response)
         return self._take_answer(at, replace(answer, judgement=judgement), "verify")
@@ -432,21 +446,24 @@ class RunDriver:
         seconds = (command.until - self._deps.clock.now()).total_seconds()
         parked = self._run.saga.status is RunStatus.PARKED
         if seconds > self._deps.limits.short_wait_seconds or parked:
-            return await self._sleep()
+            return await self._sleep(self._until())
         await self._run.flush()
         cancelled = self._run.take_cancel_wish()
         if cancelled is not None:
             return cancelled
-        await self._interruptible(asyncio.sleep(max(seconds, 0.0)))
+        await self._waits.until(asyncio.sleep(max(seconds, 0.0)))
         return self._run.apply(e.Resumed())
 
-    async def _sleep(self) -> Decision | None:
+    def _until(self) -> str:
+        return f"{self._run.saga.status} until {self._run.saga.wake_at}"
+
+    async def _sleep(self, why: str) -> Decision | None:
         """Leave the run to the table until its time; not while somebody wants it cancelled.
 
         The store then keeps it in our hands, so that the wish is answered now and not after a
         wait of hours.
         """
-        self._shown.end(StepEnd.RETRIED, f"{self._run.saga.status} until {self._run.saga.wake_at}")
+        self._shown.end(StepEnd.RETRIED, why)
         await self._run.flush(release=True)
         while self._run.cancel_is_open:
             cancelled = self._run.take_cancel_wish()
@@ -457,11 +474,9 @@ class RunDriver:
 
     async def _hop_away(self) -> Decision | None:
         """Release the run with a wake-up for whoever comes next; one that waits needs none."""
-        at = current(self._run.saga)
-        if at is not None:
-            self._withdraw(at)
+        self._withdraw_current()
         if self._run.saga.status in TIMED:
-            return await self._sleep()
+            return await self._sleep(self._until())
         await self._run.flush(release=True, hinted=True)
         if crashpoints.hook is not None:
             await self._run.reach("before_publish")
@@ -481,22 +496,3 @@ class RunDriver:
         if self._shown.links_begun > limits.max_inline_steps:
             return True
         return self._deps.clock.monotonic() - self._begun_at > limits.max_inline_seconds
-
-    def _stop_if_handing_over(self) -> None:
-        if self._handing_over:
-            raise HandOver
-
-    async def _interruptible(self, waiting: Awaitable[T]) -> T:
-        """Wait for something that a handover may cut short."""
-        if self._handing_over:
-            asyncio.ensure_future(waiting).cancel()
-            raise HandOver
-        self._interrupt = asyncio.ensure_future(waiting)
-        try:
-            return await self._interrupt  # type: ignore[no-any-return] # `waiting`'s own T
-        except asyncio.CancelledError:
-            if self._handing_over:
-                raise HandOver from None
-            raise
-        finally:
-            self._interrupt = None

@@ -114,6 +114,7 @@ class WorkerProcess:
         self._claims: Batcher[tuple[str, int], ClaimedRun | None] = Batcher(
             self._claim, name="claims", largest=LARGEST_CLAIM, abandonable=True
         )
+        parts.deps.pauses.on_change = self._heed_pauses
         await self._join()
         for work in parts.background:
             self.spawn_background(work())
@@ -252,9 +253,26 @@ class WorkerProcess:
         fresh = [hint for hint in hints if hint[1] >= self._epochs.get(hint[0], 0)]
         claimed = await self.parts.store.claim(fresh, owner=self._worker_id)
         by_id = {record.run.id: record for record in claimed}
+        await self._hold_paused([hint for hint in fresh if hint[0] not in by_id])
         self._epochs.update((record.run.id, record.run.epoch) for record in claimed)
         # A hint that came twice in one batch is answered once.
         return [by_id.pop(run_id, None) for run_id, _ in hints]
+
+    async def _hold_paused(self, refused: Sequence[tuple[str, int]]) -> None:
+        """Those of them that were refused for a pause need no message until it is over."""
+        if not (refused and self.parts.deps.pauses):
+            return
+        try:
+            held = await self.parts.store.hold_paused(refused)
+        except Unavailable as error:  # the sweep gives them again
+            log.warning("runs.not_held", runs=len(refused), why=str(error))
+            return
+        if held:
+            log.info("runs.held", runs=len(held))
+
+    def _heed_pauses(self) -> None:
+        for driver in list(self._drivers.values()):
+            driver.heed_pauses()
 
     # --- death and end ----------------------------------------------------------------------------
 

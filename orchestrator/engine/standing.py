@@ -20,13 +20,14 @@ from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts, FrozenRequest, Judgement, Outcome
 from orchestrator.core.plan import Call, Effects, Plan
 from orchestrator.core.saga import Decision, Link, Saga, current, stops_waiting
-from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
+from orchestrator.core.states import ASLEEP, HAPPENED, Direction, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer, action_taken
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At, Ledger
 from orchestrator.errors import IllegalTransition, StaleOwner
 from orchestrator.ports import (
+    PAUSED,
     AttemptContext,
     AttemptRecord,
     AuditRecord,
@@ -35,6 +36,7 @@ from orchestrator.ports import (
     ClaimedRun,
     LinkWrite,
     NewWait,
+    Pause,
     RunRecord,
     RunWrite,
     Signals,
@@ -145,6 +147,25 @@ class Standing:
             self.audit("cancel.refused", None, {"why": str(error)})
             return None
         self.audit("run.cancelled", None, {"mode": mode, "reason": reason})
+        return decision
+
+    @property
+    def stopped_by(self) -> Pause | None:
+        """The pause that lets the run begin nothing now."""
+        if not self._deps.pauses:
+            return None
+        saga = self.saga
+        undoing = saga.direction is Direction.BACKWARD or saga.cancel is not None
+        return self._deps.pauses.stopping(self.ledger.run, undoing=undoing)
+
+    def take_pause(self) -> Decision | None:
+        """Pause where it stands, if it is stopped."""
+        pause = self.stopped_by
+        if pause is None:
+            return None
+        decision = self.apply(e.PauseRequested())
+        told = {"pause": pause.id, "scope": pause.scope, "reason": pause.reason}
+        self.audit(PAUSED, None, told)
         return decision
 
     def landed(self, at: At, outputs: Mapping[str, Any]) -> None:
@@ -334,7 +355,7 @@ async def give_back(
         number=number, release=True, progressed=not driven,
     )  # fmt: skip
     signals = await deps.journal.submit(write)
-    if signals is not None and signals.cancel is not None and saga.status in TIMED:
+    if signals is not None and signals.cancel is not None and saga.status in ASLEEP:
         # A run that would sleep stays ours while there is a wish to cancel it, which nobody here
         # can answer. So it is to go on at once, with whoever takes it up.
         due = msgspec.structs.replace(write, saga=_due(saga), audit=(), number=number + 1)

@@ -86,6 +86,7 @@ from orchestrator.ports.outside import (
     Transport,
     Visit,
 )
+from orchestrator.ports.pauses import PAUSED, RESUMED, NewPause, Pause, PauseStore, scope_of
 from orchestrator.ports.records import (
     Accepted,
     AttemptRecord,
@@ -131,6 +132,8 @@ __all__ = [
     "JOB_TASK",
     "MAINTENANCE_QUEUE",
     "OPEN_ONES",
+    "PAUSED",
+    "RESUMED",
     "URGENT_WITHIN_SECONDS",
     "Acceptance",
     "AcceptanceStore",
@@ -184,9 +187,12 @@ __all__ = [
     "NewApiChange",
     "NewEscalation",
     "NewJob",
+    "NewPause",
     "NewRun",
     "NewSignal",
     "NewWait",
+    "Pause",
+    "PauseStore",
     "Permit",
     "Progress",
     "QueueCounts",
@@ -232,5 +238,6 @@ __all__ = [
     "job_hint",
     "queue_name",
     "queue_names",
+    "scope_of",
     "untouched_steps",
 ]

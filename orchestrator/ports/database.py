@@ -13,6 +13,7 @@ from orchestrator.ports.acceptances import AcceptanceStore
 from orchestrator.ports.apis import ApiStore
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.jobs import OPEN_ONES, EscalationFilter, JobItem, JobStore
+from orchestrator.ports.pauses import PauseStore
 from orchestrator.ports.records import (
     Accepted,
     AttemptRecord,
@@ -77,8 +78,9 @@ class RunStore(Protocol):
         """Take each (run id, epoch) that is unowned, due and still at that epoch.
 
         Sets owner, adds 1 to epoch and claims, sets started_at the first time. Due: pending,
-        running, compensating; or waiting/parked with wake_at <= now. The rest is left out, and
-        all of it when `owner` has no row (it was declared dead and does not know it yet: its runs
+        running, compensating; or waiting/parked with wake_at <= now; and no pause stops it (one
+        that turns back goes on, unless the pause says otherwise). The rest is left out, and all of
+        it when `owner` has no row (it was declared dead and does not know it yet: its runs
         would be taken from it at once). One transaction. Returned records carry the new epoch.
         """
 
@@ -87,8 +89,8 @@ class RunStore(Protocol):
 
         None stands for a refused (stale) one, of which nothing at all is written. settled_at is
         set when the status becomes final or escalated. A hinted write sets published_at = now.
-        A release that would let the run wait does not release it while there is a wish to cancel
-        that the write neither takes up nor refuses: the wish, in the answer, comes first.
+        A release that would let the run wait or pause does not release it while there is a wish to
+        cancel that the write neither takes up nor refuses: the wish, in the answer, comes first.
         Refused is also what has a lower `number` than the run's latest write: a statement that its
         sender gave up may still run later. Row locks are taken in the order of run ids. Repeating a
         batch whose commit's answer was lost is harmless: attempts, audit records and escalations
@@ -235,7 +237,7 @@ class WorkerLocks(Protocol):
 
 class Store(
     WorkflowStore, RunStore, WaitStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore,
-    JobStore, Protocol,
+    JobStore, PauseStore, Protocol,
 ):  # fmt: skip
     """All of the above on one database."""
 

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.core.events import CancelMode
-from orchestrator.core.states import SETTLED
+from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import Redelivery
+from orchestrator.ports import RESUMED, Redelivery
 from orchestrator.store import codec, rows
+from orchestrator.store.codec import instant
+from orchestrator.store.notes import Notes, resumed_data
 from orchestrator.store.part import Part, Shared, not_found
-from orchestrator.store.tables import TIMED
+from orchestrator.store.tables import STOPPED, TIMED
 from orchestrator.store.transactions import Tx
 
-_OWNER, _STATUS = rows.REDELIVERY_WIDTH, rows.REDELIVERY_WIDTH + 1
-
-
-class Notes(Part):
-    """Audit records by others than a run's owner.
-
-    The owner counts its records without knowing of these; `audit_shift` moves its numbers on.
-    """
-
-    def __init__(self, shared: Shared) -> None:
-        super().__init__(shared)
-        self._number = self._sql(
-            "UPDATE runs SET audit_seq = audit_seq + 1,"
-            " audit_shift = audit_shift + CASE WHEN owner IS NULL THEN 0 ELSE 1 END"
-            " WHERE id = :run_id RETURNING audit_seq"
-        )
-        self._insert = self._sql(
-            "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
-            " VALUES (:run_id, :seq, {now}, :kind, :actor, :data)"
-        )
-
-    async def note(
-        self, tx: Tx, run_id: str, kind: str, *, by: str, data: Mapping[str, Any]
-    ) -> None:
-        """Append one; the run's row is locked until the transaction ends."""
-        row = await tx.row(self._number, run_id=run_id)
-        await tx.change(
-            self._insert, run_id=run_id, seq=row[0], kind=kind, actor=codec.storable(by),
-            data=codec.dump(data),
-        )  # fmt: skip
+_OWNER, _STATUS, _NOW = range(rows.REDELIVERY_WIDTH, rows.REDELIVERY_WIDTH + 3)
 
 
 class Cancelling(Part):
@@ -53,12 +25,13 @@ class Cancelling(Part):
         super().__init__(shared)
         self._notes = Notes(shared)
         self._look = self._sql(
-            f"SELECT {rows.redelivery(self._dialect)}, runs.owner, runs.status FROM runs"
-            " WHERE id = :run_id {for_update}"
+            f"SELECT {rows.redelivery(self._dialect)}, runs.owner, runs.status, {{now}}"
+            " FROM runs WHERE id = :run_id {for_update}"
         )
         self._wish = self._sql(
             "UPDATE runs SET cancel_wish = :mode, cancel_reason = :reason WHERE id = :run_id"
         )
+        self._stopped = self._sql(f"SELECT 1 FROM runs WHERE id = :run_id AND {STOPPED}")
         # A paused run goes on, so that a worker takes it up; a waiting one need not wait any more.
         self._wake = self._sql(
             "UPDATE runs SET published_at = {now},"
@@ -73,8 +46,8 @@ class Cancelling(Part):
     ) -> Redelivery | None:
         """Write the wish (audited) and, if nobody owns the run, make it due at once.
 
-        Returns what to publish, or None when its owner will see the signal. Raises Conflict for
-        a settled run, NotFound.
+        Returns what to publish, or None when its owner will see the signal, or a pause stops it
+        although it is to turn back. Raises Conflict for a settled run, NotFound.
         """
 
         async def work(tx: Tx) -> Redelivery | None:
@@ -87,6 +60,11 @@ class Cancelling(Part):
             await self._notes.note(tx, run_id, "run.cancel_requested", by=by, data=data)
             if row[_OWNER] is not None:
                 return None
+            if row[_STATUS] == RunStatus.PAUSED:
+                if await tx.row(self._stopped, run_id=run_id) is not None:
+                    return None
+                resumed = resumed_data(None, instant(row[_NOW]))
+                await self._notes.note(tx, run_id, RESUMED, by=by, data=resumed)
             await tx.change(self._wake, run_id=run_id)
             return rows.redelivery_of(row, "cancelled")
 

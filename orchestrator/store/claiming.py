@@ -12,7 +12,7 @@ from orchestrator.errors import Unavailable
 from orchestrator.ports import ClaimedRun, RunRecord
 from orchestrator.store import codec, rows
 from orchestrator.store.part import Part, Shared
-from orchestrator.store.tables import DUE, TIMED
+from orchestrator.store.tables import DUE, STOPPED, TIMED
 from orchestrator.store.transactions import Tx
 
 _COLUMNS = {"run_id": "text", "epoch": "int", "unheard": "int"}
@@ -40,7 +40,7 @@ class Claiming(Part):
             f" JOIN {self._dialect.batch(_COLUMNS)} AS b ON b.run_id = runs.id"
             " WHERE {few} AND EXISTS (SELECT 1 FROM me)"
             " AND ((runs.epoch = b.epoch AND runs.owner IS NULL"
-            f" AND ({DUE} OR ({TIMED} AND wake_at <= {{now}})))"
+            f" AND ({DUE} OR ({TIMED} AND wake_at <= {{now}})) AND NOT {STOPPED})"
             " OR (runs.owner = :owner AND runs.epoch > b.epoch"
             " AND runs.epoch <= b.epoch + b.unheard))"
             " ORDER BY runs.id {for_update_of_runs})"
@@ -55,7 +55,7 @@ class Claiming(Part):
         )
 
     async def claim(self, hints: Sequence[tuple[str, int]], *, owner: str) -> list[ClaimedRun]:
-        """Take each (run id, epoch) that is unowned, due and still at that epoch.
+        """Take each (run id, epoch) that is unowned, due, not paused and still at that epoch.
 
         One transaction. The rest is left out; a hint that is there twice counts once.
         """

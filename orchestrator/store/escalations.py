@@ -18,11 +18,11 @@ from orchestrator.ports import (
     RunWrite,
 )
 from orchestrator.store import codec, rows, writes
-from orchestrator.store.cancelling import Notes
 from orchestrator.store.choosing import FROM_ESCALATIONS, escalations_chosen
 from orchestrator.store.finding import Finder
 from orchestrator.store.jobs import Marks
 from orchestrator.store.journal import Journal
+from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import OPEN
 from orchestrator.store.transactions import Tx

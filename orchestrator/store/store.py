@@ -13,6 +13,7 @@ from orchestrator.store.escalations import Escalations
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
 from orchestrator.store.part import Shared
+from orchestrator.store.pausing import Pausing
 from orchestrator.store.recovering import Recovering
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
@@ -107,6 +108,11 @@ class SqlStore:
         acceptances = Acceptances(shared)
         self.note_acceptances = acceptances.note_acceptances
         self.acceptances = acceptances.acceptances
+
+        pausing = Pausing(shared)
+        self.pause, self.end_pause = pausing.pause, pausing.end_pause
+        self.pauses = pausing.pauses
+        self.hold_paused, self.release_paused = pausing.hold_paused, pausing.release_paused
 
         retention = Retention(shared)
         self.make_partitions = retention.make_partitions

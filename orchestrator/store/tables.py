@@ -13,6 +13,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     workers      one row per worker process, with its heartbeat
     api_overrides  one row per API that was ever changed at run time: what holds instead of its file
     api_changes    one row per such change; append-only, numbered by API without gaps
+    pauses         one row per pause of a run, workflow, tenant or all; ended, never deleted
     access_keys    one row per key to the network's face, with its secret's digest alone
     waits          one row per answer that a run waits, or has waited, for
     signals        one row per signal that was sent to a run; numbered by run without gaps
@@ -82,7 +83,24 @@ SLEEPING = "owner IS NULL AND published_at IS NULL AND standing = 'timed'"
 OWNED = "owner IS NOT NULL"
 OPEN = "closed_at IS NULL"
 ASKING = "closed_at IS NULL AND asks = 'approval'"
+HOLDS = "ended_at IS NULL"
 UNCLAIMED = "closed_at IS NULL AND claimed_by IS NULL"
+
+IN_FORCE = f"{HOLDS} AND (pauses.until IS NULL OR pauses.until > {{now}})"
+_AND_ITS_WAY = (
+    "(pauses.also_undoing OR (runs.direction = 'forward'"
+    " AND runs.cancel_wish IS NULL AND runs.cancel IS NULL))"
+)
+STOPPED = (
+    f"(EXISTS (SELECT 1 FROM pauses WHERE {IN_FORCE} AND pauses.run_id IS NULL"
+    " AND (pauses.workflow IS NULL OR pauses.workflow = runs.workflow)"
+    " AND (pauses.tenant IS NULL OR pauses.tenant = runs.tenant)"
+    f" AND {_AND_ITS_WAY})"
+    f" OR EXISTS (SELECT 1 FROM pauses WHERE {IN_FORCE} AND pauses.run_id = runs.id"
+    f" AND {_AND_ITS_WAY}))"
+)
+"""Whether a pause stops the row of `runs` at hand. One that goes back, or is to be cancelled, is
+stopped by those alone that say so."""
 
 # Inserts leave half of each page free, so that a row's next version finds room beside it: a run is
 # written seven times, a link twice. Tables are no larger for it, since less is left behind. They
@@ -364,6 +382,27 @@ api_changes = Table(
     Column("reason", Text, nullable=False),
     Column("before", Text, nullable=False),
     Column("after", Text, nullable=False),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("scope", ID, nullable=False),  # what it is about, as one text: one pause each at a time
+    Column("run_id", ID),
+    Column("workflow", Text),
+    Column("tenant", Text),
+    Column("also_undoing", Boolean, nullable=False),
+    Column("paused_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", INSTANT, nullable=False),
+    Column("until", INSTANT),
+    Column("ended_at", INSTANT),
+    Column("ended_by", Text),
+    Column("ending_reason", Text),
+    _partial("pauses_one_active", "scope", where=HOLDS, unique=True),
+    _partial("pauses_of_runs", "run_id", where=f"{HOLDS} AND run_id IS NOT NULL"),
+    _partial("pauses_of_many", "id", where=f"{HOLDS} AND run_id IS NULL"),
 )
 
 access_keys = Table(

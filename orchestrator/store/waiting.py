@@ -28,10 +28,10 @@ from orchestrator.ports import (
     WaitRecord,
 )
 from orchestrator.store import codec, rows, writes
-from orchestrator.store.cancelling import Notes
 from orchestrator.store.dialect import Bulk, Dialect
 from orchestrator.store.finding import Finder
 from orchestrator.store.journal import GUARD, Journal
+from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import ASKING
 from orchestrator.store.transactions import Tx
@@ -88,8 +88,10 @@ class Waiting(Part):
             "SELECT status, direction, owner, cancel_wish FROM runs WHERE id = :run_id {for_update}"
         )
         self._wake = self._sql(
-            "UPDATE runs SET published_at = {now}, wake_at = {now} WHERE id = :run_id"
-            f" AND owner IS NULL AND status = 'waiting' RETURNING {rows.redelivery(dialect)}"
+            "UPDATE runs SET wake_at = {now},"
+            " published_at = CASE WHEN status = 'waiting' THEN {now} END"
+            " WHERE id = :run_id AND owner IS NULL AND status IN ('waiting', 'paused')"
+            f" RETURNING {rows.redelivery(dialect)}, runs.status"
         )
         self._of_run = self._sql(f"{read} WHERE w.run_id = :run_id ORDER BY w.id")
         self._exact = self._sql(f"{read} WHERE w.id = :id")
@@ -262,9 +264,14 @@ class Waiting(Part):
         return row
 
     async def _woken(self, tx: Tx, run_id: str) -> Redelivery | None:
-        """What to publish; None where an owner sees the answer, or the run is paused."""
+        """What to publish; None where an owner sees the answer, or the run is paused.
+
+        What is paused need not wait any more when the pause is over.
+        """
         row = await tx.row(self._wake, run_id=run_id)
-        return None if row is None else rows.redelivery_of(row, "answered")
+        if row is None or row[rows.REDELIVERY_WIDTH] == RunStatus.PAUSED:
+            return None
+        return rows.redelivery_of(row, "answered")
 
     # --- look -------------------------------------------------------------------------------------
 

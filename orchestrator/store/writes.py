@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.core.saga import current
-from orchestrator.core.states import SETTLED, TIMED, Direction
+from orchestrator.core.states import ASLEEP, SETTLED, Direction
 from orchestrator.ports import LinkWrite, RunWrite, hop_ids_at
 from orchestrator.store import codec, rows
 from orchestrator.store.codec import storable
@@ -94,7 +94,7 @@ ESCALATION_COLUMNS = {
 }
 
 _STAYS = "(b.sleeps AND runs.cancel_wish IS NOT NULL AND b.cancel IS NULL AND NOT b.refuses_cancel)"
-"""A run that would wait, while the wish to cancel it is unanswered, stays with its owner."""
+"""A run that would sleep, while the wish to cancel it is unanswered, stays with its owner."""
 
 SET_RUN = (
     "status = b.status, direction = b.direction, wake_at = b.wake_at, cancel = b.cancel,"
@@ -188,7 +188,7 @@ def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
         write.run_id, write.owner, write.epoch, write.number, saga.status, saga.direction,
         time(saga.wake_at), saga.cancel, storable(saga.cause), time(saga.deadline_at),
         None if at is None else saga.path.steps[at[0]] if saga.plan.steps else at[0],
-        write.progressed, write.release or settled, write.release and saga.status in TIMED,
+        write.progressed, write.release or settled, write.release and saga.status in ASLEEP,
         write.refuses_cancel, *_hop_ids(write, at), write.hinted,
         codec.dump_optional(write.outputs), settled, write.audit[-1].seq if write.audit else None,
         None if saga.path.is_straight else rows.path_text(saga.path),

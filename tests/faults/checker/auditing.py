@@ -30,7 +30,10 @@ from tests.faults.checker.tables import AuditRow
 SAME_CLOCK = 0.1
 """Seconds by which a worker's own times may go back: it corrects its clock by the database's."""
 _FINAL_KINDS = {f"run.{status}" for status in FINAL}
-_NOTES = {"run.accepted", "run.recovered", "run.given_back", "run.cancel_requested"}
+_WISHES = {"run.cancel_requested", "run.pause_requested"}
+_NOTES = {
+    "run.accepted", "run.recovered", "run.given_back", "run.paused", "run.resumed", *_WISHES,
+}  # fmt: skip
 _TRIED = frozenset({"landed", "pending", "failed", "unknown"})
 _CONCLUSIVE = frozenset({"landed", "failed", "unknown", "not_needed"})
 
@@ -181,7 +184,7 @@ def _times(audit: Sequence[AuditRow]) -> Iterator[str]:
     A record tells when something happened and is numbered when it is committed, so a wish to cancel
     that is written down in between is younger than what its owner commits next.
     """
-    told = [record for record in audit if record.kind != "run.cancel_requested"]
+    told = [record for record in audit if record.kind not in _WISHES]
     for before, after in pairwise(told):
         slack = SAME_CLOCK if before.actor == after.actor else CLOCKS_APART
         if after.at < before.at - slack:

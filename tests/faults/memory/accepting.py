@@ -11,8 +11,9 @@ from typing import Any
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import DUE, SETTLED, TIMED, Direction, RunStatus
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import Accepted, NewRun, Redelivery, hop_id_of
+from orchestrator.ports import RESUMED, Accepted, NewRun, Pause, Redelivery, hop_id_of
 from orchestrator.store.codec import dump, storable
+from orchestrator.store.notes import resumed_data
 from tests.faults.memory.records import conflict, not_found, redelivery_of
 from tests.faults.memory.tables import AuditRow, MemoryDatabase, RunRow
 
@@ -142,6 +143,7 @@ def claim(
         if row is None:
             continue
         free = row.owner is None and row.epoch == epoch and _is_due(row, now)
+        free = free and stopping(database, row) is None
         lost = unheard.get((run_id, epoch, owner), 0)
         if free or (row.owner == owner and epoch < row.epoch <= epoch + lost):
             _take(database, row, owner, now)
@@ -162,6 +164,28 @@ def _take(database: MemoryDatabase, row: RunRow, owner: str, now: datetime) -> N
     row.started_at = row.started_at or now
     row.audit_shift = row.write_number = 0
     database.shelve(row)
+
+
+def stopping(database: MemoryDatabase, row: RunRow) -> Pause | None:
+    """The newest pause that lets the run begin nothing now."""
+    found = (
+        each for each in active_pauses(database)
+        if each.stops(
+            run_id=row.id, workflow=row.workflow, tenant=row.tenant, undoing=row.undoing
+        )
+    )  # fmt: skip
+    return next(found, None)
+
+
+def active_pauses(database: MemoryDatabase) -> list[Pause]:
+    """Neither ended nor past their time; newest first."""
+    if not database.pauses:
+        return []
+    now = database.clock()
+    return [
+        each for each in database.pauses[::-1]
+        if each.ended_at is None and (each.until is None or each.until > now)
+    ]  # fmt: skip
 
 
 # --- notes and wishes -----------------------------------------------------------------------------
@@ -192,6 +216,10 @@ def request_cancel(
     note(row, "run.cancel_requested", by=by, data={"mode": mode, "reason": reason}, now=now)
     if row.owner is not None:
         return None
+    if row.status is RunStatus.PAUSED:
+        if stopping(database, row) is not None:
+            return None
+        note(row, RESUMED, by=by, data=resumed_data(None, now), now=now)
     _wake(database, row, now)
     return redelivery_of(row, "cancelled", now)
 

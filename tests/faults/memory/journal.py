@@ -8,7 +8,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from orchestrator.core.saga import current
-from orchestrator.core.states import SETTLED, TIMED
+from orchestrator.core.states import ASLEEP, SETTLED
 from orchestrator.ports import LinkWrite, NewEscalation, RunWrite, Signals, WaitOutcome, hop_ids
 from orchestrator.store.codec import dump, dump_optional, storable
 from tests.faults.memory.tables import (
@@ -73,8 +73,8 @@ def apply_decision(database: MemoryDatabase, row: RunRow, write: RunWrite, now: 
 def _set_run(row: RunRow, write: RunWrite, now: datetime) -> None:
     """All but epoch, settled_at and audit_seq."""
     saga = write.saga
-    sleeps = write.release and saga.status in TIMED
-    # A run that would wait, while the wish to cancel it is unanswered, stays with its owner.
+    sleeps = write.release and saga.status in ASLEEP
+    # A run that would sleep, while the wish to cancel it is unanswered, stays with its owner.
     stays = (
         sleeps and row.cancel_wish is not None and saga.cancel is None and not write.refuses_cancel
     )

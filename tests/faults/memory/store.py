@@ -59,13 +59,14 @@ from tests.faults.memory import (
     versions,
 )
 from tests.faults.memory.passing import Line, Moment
+from tests.faults.memory.pauses import MemoryPauses
 from tests.faults.memory.tables import MemoryDatabase, RunRow
 from tests.faults.memory.waits_store import MemoryWaits
 
 __all__ = ["Line", "MemoryStore", "Moment"]
 
 
-class MemoryStore(MemoryWaits):
+class MemoryStore(MemoryWaits, MemoryPauses):
     """One process's way to a `MemoryDatabase`."""
 
     address = "memory"

@@ -32,6 +32,7 @@ from orchestrator.ports import (
     AttemptRecord,
     JobItemRecord,
     JobRecord,
+    Pause,
     StepRecord,
     WaitOutcome,
     WorkflowVersion,
@@ -155,6 +156,12 @@ class RunRow:
     asleep_until: datetime | None = None
 
     @property
+    def undoing(self) -> bool:
+        """Whether it goes back, or is to."""
+        wished = self.cancel is not None or self.cancel_wish is not None
+        return wished or self.direction is Direction.BACKWARD
+
+    @property
     def announced(self) -> bool:
         """Whether a hint for it should be on the broker."""
         return self.owner is None and self.published_at is not None and self.status in HINTED
@@ -230,6 +237,7 @@ class MemoryDatabase:
         self.jobs: dict[str, JobRecord] = {}
         self.job_by_key: dict[tuple[str, str], str] = {}  # (tenant, key) -> id
         self.job_items: dict[str, dict[str, JobItemRecord]] = {}  # by job, by item
+        self.pauses: list[Pause] = []  # oldest first
         self.held_locks: dict[str, object] = {}  # worker id -> the MemoryLocks that holds it
 
         self.statuses: dict[RunStatus, int] = dict.fromkeys(RunStatus, 0)

@@ -180,6 +180,8 @@ def _run(database: MemoryDatabase, run_id: str) -> RunRow:
 
 
 def _woken(database: MemoryDatabase, run: RunRow, now: datetime) -> Redelivery | None:
+    if run.owner is None and run.status is RunStatus.PAUSED:
+        run.wake_at = now
     if run.owner is not None or run.status is not RunStatus.WAITING:
         return None
     run.published_at = run.wake_at = now

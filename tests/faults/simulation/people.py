@@ -1,4 +1,4 @@
-"""People who cancel runs and decide about dead letters, truthfully, while everything goes wrong.
+"""People who cancel and pause runs and decide about dead letters, truthfully, in all weathers.
 
 An operator looks at the API some seconds after the letter came, when nothing is on its way to it
 any more, and says what is there. What is said to be done is done, what is said to be absent is
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import Direction, LinkStatus
 from orchestrator.errors import Conflict, NotFound, Unavailable
-from orchestrator.ports import EscalationRecord
+from orchestrator.ports import EscalationFilter, EscalationRecord, NewPause
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.runs import Runs
@@ -29,6 +29,8 @@ CANCELLED_WITHIN = (0.0, 10.0)
 PAUSE_SECONDS = 0.5
 STOPS_EVERY_NTH = 3
 OPERATORS = ("ada", "bob")
+PAUSES_EVERY = (1.0, 6.0)
+PAUSED_FOR = (0.0, 8.0)
 
 
 class People:
@@ -38,13 +40,15 @@ class People:
         self._house = house
         self._book = house.desk.book
         house.on_acknowledged = self._may_cancel
-        self.acts = self.cancels = 0
+        self.acts = self.cancels = self.pauses = 0
 
     def come(self) -> None:
         """The operators begin their work; it never ends."""
         for name in OPERATORS:
             person = Process(self._house.loop, name)
             person.start(self._operate(name))
+        person = Process(self._house.loop, "supervisor")
+        person.start(self._supervise())
 
     # --- cancels ----------------------------------------------------------------------------------
 
@@ -74,6 +78,35 @@ class People:
             house.note("cancel wished", run_id, mode)
             return
 
+    # --- pauses -----------------------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        """Pause something for a while, again and again."""
+        house = self._house
+        store = house.backing.view(house.weather, house.loop)
+        while True:
+            await asyncio.sleep(house.chance.uniform(*PAUSES_EVERY))
+            try:
+                made = await store.pause(self._some_pause())
+                self.pauses += 1
+                house.note("paused", made.run_id or "", made.scope)
+                await asyncio.sleep(house.chance.uniform(*PAUSED_FOR))
+                await store.end_pause(made.id, by="cleo", reason="over")
+            except (Conflict, NotFound, Unavailable) as error:
+                house.note("supervisor failed", repr(error))
+
+    def _some_pause(self) -> NewPause:
+        """Of a run, of those of a shape, or of all; it ends by itself if nobody ends it."""
+        chance = self._house.chance
+        known = sorted(self._house.run_ids.values())
+        run = chance.choice(known) if known and chance.random() < 0.6 else None
+        shape = chance.choice(self._house.options.shapes).plan.workflow
+        return NewPause(
+            id=self._house.new_id(), by="cleo", reason="to see", run_id=run,
+            workflow=shape if run is None and chance.random() < 0.5 else None,
+            also_undoing=chance.random() < 0.3, seconds=PAUSED_FOR[1] + 1.0,
+        )  # fmt: skip
+
     # --- dead letters -----------------------------------------------------------------------------
 
     async def _operate(self, name: str) -> None:
@@ -96,7 +129,7 @@ class People:
         """Mostly from the queue; sometimes the oldest of the table, which may be another's."""
         if self._house.chance.random() < 0.7:
             return await desk.claim_next(by=name)
-        known = await desk.list(limit=5)
+        known = await desk.list(EscalationFilter(limit=5))
         return self._house.chance.choice(known) if known else None
 
     async def _decide(self, desk: Escalations, letter: EscalationRecord, name: str) -> None:

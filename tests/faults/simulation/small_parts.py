@@ -15,6 +15,7 @@ from orchestrator.ports import (
     SharedHealth,
     SharedLimits,
     StepEnd,
+    TenantWaiting,
     WorkerLocks,
 )
 from tests.faults.simulation.broker import BrokerLink
@@ -64,15 +65,15 @@ class LimitLink:
     async def reserve(
         self, api: str, *, rates: Sequence[Rate], count: int, waiting: int,
         headroom_seconds: float, spacing_seconds: float, closest_seconds: float,
-        unused: Sequence[int] = (), parts: Sequence[RatedPart] = (),
-        wanted: Sequence[Sequence[int]] | None = None,
+        crowd: Sequence[TenantWaiting] = (), unused: Sequence[int] = (),
+        parts: Sequence[RatedPart] = (), wanted: Sequence[Sequence[int]] | None = None,
     ) -> Reservation:  # fmt: skip
         """See SharedLimits."""
         await self._broker.arrive()
         return await self._limits.reserve(
             api, rates=rates, count=count, waiting=waiting, headroom_seconds=headroom_seconds,
-            spacing_seconds=spacing_seconds, closest_seconds=closest_seconds, unused=unused,
-            parts=parts, wanted=wanted,
+            spacing_seconds=spacing_seconds, closest_seconds=closest_seconds, crowd=crowd,
+            unused=unused, parts=parts, wanted=wanted,
         )  # fmt: skip
 
     async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:

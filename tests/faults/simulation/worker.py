@@ -13,6 +13,7 @@ from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
+from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts, WorkerProcess
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint, Hop, Redelivery, Store
@@ -157,8 +158,9 @@ class Worker(Process):
             lifeline=Lifeline(
                 trusted_seconds=TIMES.dead_after * 2 / 3, monotonic=house.loop.time
             ),
-            jitter=house.chance.random,
+            jitter=house.chance.random, pauses=(pauses := Pauses()),
         )  # fmt: skip
+        watch = PauseWatch(store, pauses, redeliverer.publish, every_seconds=TIMES.pass_every)
 
         async def republish(redeliveries: Sequence[Redelivery]) -> None:
             await redeliverer.publish(redeliveries)
@@ -171,8 +173,10 @@ class Worker(Process):
 
         return Parts(
             deps=deps, store=store, locks=self.locks, programs=programs, republish=republish,
-            close=close, background=[recovery.run_quick_passes, recovery.run_slow_passes],
-            open_heartbeat_store=open_heartbeat_store, work_on_job=_no_jobs,
+            close=close, open_heartbeat_store=open_heartbeat_store, work_on_job=_no_jobs,
+            background=[
+                recovery.run_quick_passes, recovery.run_slow_passes, watch.run_passes,
+            ],
         )  # fmt: skip
 
     async def _publish(self, hints: Sequence[Hint]) -> Sequence[None]:
