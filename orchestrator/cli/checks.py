@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from orchestrator.service.checking import Done
 
 
+EffectsMayStay = Annotated[
+    bool,
+    typer.Option(
+        "--effects-may-stay",
+        help="Take steps with an effect as they are, with a warning, where a document declares "
+        "neither a compensation nor why there is none.",
+    ),
+]
+
+
 class Format(StrEnum):
     """How findings are written."""
 
@@ -43,6 +53,7 @@ def check(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=0, help="Processes; 0: as many as cores.")
     ] = 0,
+    effects_may_stay: EffectsMayStay = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Say everything that is wrong, or could be better, with workflow documents. Runs nothing.
@@ -57,7 +68,9 @@ def check(
     files = find_documents(documents)
     with _progress(len(files)) as done:
         checking = open_checking(load_settings())
-        reports = checking.check(files, jobs=jobs or os.cpu_count() or 1, done=done)
+        reports = checking.check(
+            files, jobs=jobs or os.cpu_count() or 1, done=done, effects_may_stay=effects_may_stay
+        )
     chosen = Format.JSON if as_json else form
     if chosen is Format.TEXT:
         stdout.print(draw_reports(reports, least=severity), soft_wrap=True)

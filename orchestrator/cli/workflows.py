@@ -10,7 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.checks import check, rules
+from orchestrator.cli.checks import EffectsMayStay, check, rules
 from orchestrator.cli.discovery import accept, acceptances, discover
 from orchestrator.cli.draw_workflows import draw_plan, draw_workflow, draw_workflows
 from orchestrator.cli.output import JsonFlag, answer, stdout
@@ -34,14 +34,6 @@ app.command("acceptances")(acceptances)
 Source = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="An Arazzo document, a folder of them, or a Python file."),
-]
-EffectsMayStay = Annotated[
-    bool,
-    typer.Option(
-        "--effects-may-stay",
-        help="Take steps with an effect as they are, with a warning, where a document declares "
-        "neither a compensation nor why there is none.",
-    ),
 ]
 Name = Annotated[str, typer.Argument(metavar="WORKFLOW")]
 Version = Annotated[int | None, typer.Option(min=1, help="Default: the latest.")]

@@ -41,21 +41,31 @@ class Checking:
     """Called first in each further process, whose log must not mix with what is printed."""
 
     def check(
-        self, files: Sequence[Path], *, jobs: int = 1, done: Done = lambda report: None
-    ) -> list[DocumentReport]:
-        """A report for each file, in their order. `done` is told of each when it is ready."""
-        if jobs == 1 or len(files) < _ENOUGH_FOR_PROCESSES:
-            return list(self._here(files, done))
-        return self._in_processes(files, jobs, done)
+        self, files: Sequence[Path], *, jobs: int = 1, done: Done = lambda report: None,
+        effects_may_stay: bool = False,
+    ) -> list[DocumentReport]:  # fmt: skip
+        """A report for each file, in their order. `done` is told of each when it is ready.
 
-    def _here(self, files: Sequence[Path], done: Done) -> Iterator[DocumentReport]:
+        `effects_may_stay`: an effect that nothing undoes is a warning only.
+        """
+        if jobs == 1 or len(files) < _ENOUGH_FOR_PROCESSES:
+            return list(self._here(files, done, effects_may_stay))
+        return self._in_processes(files, jobs, done, effects_may_stay)
+
+    def _here(
+        self, files: Sequence[Path], done: Done, effects_may_stay: bool
+    ) -> Iterator[DocumentReport]:
         tasks = self.open_tasks()
         for file in files:
-            report = check_file(file, tasks=tasks, deployment=self.deployment)
+            report = check_file(
+                file, tasks=tasks, deployment=self.deployment, effects_may_stay=effects_may_stay
+            )
             done(report)
             yield report
 
-    def _in_processes(self, files: Sequence[Path], jobs: int, done: Done) -> list[DocumentReport]:
+    def _in_processes(
+        self, files: Sequence[Path], jobs: int, done: Done, effects_may_stay: bool
+    ) -> list[DocumentReport]:
         # Not forked: a progress bar is a thread, and a fork takes its locks along.
         context = multiprocessing.get_context("spawn")
         chunks = [files[at : at + _CHUNK] for at in range(0, len(files), _CHUNK)]
@@ -66,7 +76,9 @@ class Checking:
             initializer=_prepare,
             initargs=(self.begin_process, self.open_tasks, self.deployment),
         ) as pool:
-            numbers = {pool.submit(_check, chunk): at for at, chunk in enumerate(chunks)}
+            numbers = {
+                pool.submit(_check, chunk, effects_may_stay): at for at, chunk in enumerate(chunks)
+            }
             for future in as_completed(numbers):
                 at = numbers[future]
                 found[at] = _reports(future, chunks[at])
@@ -85,10 +97,13 @@ def _prepare(begin: Callable[[], object], open_tasks: OpenTasks, deployment: Dep
     _prepared = (open_tasks(), deployment)
 
 
-def _check(files: Sequence[Path]) -> list[DocumentReport]:
+def _check(files: Sequence[Path], effects_may_stay: bool) -> list[DocumentReport]:
     assert _prepared is not None, "the pool prepares its processes"
     tasks, deployment = _prepared
-    return [check_file(file, tasks=tasks, deployment=deployment) for file in files]
+    return [
+        check_file(file, tasks=tasks, deployment=deployment, effects_may_stay=effects_may_stay)
+        for file in files
+    ]
 
 
 def _reports(future: Future[list[DocumentReport]], files: Sequence[Path]) -> list[DocumentReport]:

@@ -30,9 +30,13 @@ _log = structlog.get_logger(__name__)
 
 
 def check_file(
-    path: Path, *, tasks: TaskRegistry | None = None, deployment: Deployment | None = None
-) -> DocumentReport:
-    """Everything that there is to say about a file. Never raises for what stands in it."""
+    path: Path, *, tasks: TaskRegistry | None = None, deployment: Deployment | None = None,
+    effects_may_stay: bool = False,
+) -> DocumentReport:  # fmt: skip
+    """Everything that there is to say about a file. Never raises for what stands in it.
+
+    `effects_may_stay`: an effect that nothing undoes is a warning, as it is for publishing then.
+    """
     started = time.perf_counter()
     try:
         document = read_document(path, limits=WORKFLOWS)
@@ -40,8 +44,9 @@ def check_file(
         findings = [_unreadable(str(path), error)]
         return DocumentReport(file=str(path), findings=findings, seconds=_since(started))
     report = check_document(
-        document, file=str(path), folder=path.parent, tasks=tasks, deployment=deployment
-    )
+        document, file=str(path), folder=path.parent, tasks=tasks, deployment=deployment,
+        effects_may_stay=effects_may_stay,
+    )  # fmt: skip
     return DocumentReport(
         file=report.file, findings=report.findings, workflows=report.workflows,
         seconds=_since(started),
@@ -50,7 +55,7 @@ def check_file(
 
 def check_document(
     document: Document, *, file: str, folder: Path, tasks: TaskRegistry | None = None,
-    deployment: Deployment | None = None,
+    deployment: Deployment | None = None, effects_may_stay: bool = False,
 ) -> DocumentReport:  # fmt: skip
     """The same for a document that is read."""
     notes = Notes(document, file=file)
@@ -66,7 +71,10 @@ def check_document(
             check_flow(flow, ways, notes)
             check_safety(flow, ways, notes)
         check_tidiness(read, notes)
-        check_publishing(document, folder=folder, tasks=registry, notes=notes)
+        check_publishing(
+            document, folder=folder, tasks=registry, notes=notes,
+            effects_may_stay=effects_may_stay,
+        )  # fmt: skip
         findings = notes.findings()
         levels = [maturity_of(flow, findings, deployment or Deployment()) for flow in read.flows]
     except Exception as error:  # noqa: BLE001 - a fault of ours: said as one, and the rest goes on

@@ -64,5 +64,11 @@ def located(place: str) -> tuple[int | None, str]:
 
 
 def _said_already(text: str) -> bool:
-    """The checks say it with a rule of its own."""
-    return "is unkeyed and cannot be verified" in text
+    """The checks say it with a rule of their own."""
+    return any(
+        said in text
+        for said in (
+            "is unkeyed and cannot be verified",
+            "has no compensation: its effect stays when a run turns back",
+        )
+    )

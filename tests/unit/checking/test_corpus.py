@@ -58,6 +58,8 @@ def test_processes_find_what_one_finds(corpus: Path) -> None:
     assert [report.file for report in apart] == list(map(str, files))
     assert sorted(seen) == sorted(map(str, files))
     assert apart == checking.check(files)
+    lenient = checking.check(files, jobs=2, effects_may_stay=True)
+    assert [r.worst for r in lenient[:2]] == [Severity.WARNING, None]
     assert [r.worst for r in apart[:2]] == [Severity.ERROR, None]
     assert apart[-1].findings[0].found == "No such file or directory"
 

@@ -53,6 +53,14 @@ def test_warnings_are_no_failure_unless_wished(folder: Path) -> None:
     assert (code, json.loads(text)[0]["findings"]) == (0, [])
 
 
+def test_effects_may_stay_as_they_may_when_it_is_published(folder: Path) -> None:
+    document = write(folder, spoilt(NO_UNDO))
+    code, text = run(document, "--effects-may-stay")
+    assert (code, "warning[effect-without-undo]" in text) == (0, True)
+    assert text.endswith("1 document: 1 warning\n")  # and publishing's own is not said as well
+    assert "is structured; for transactional it lacks\n    - an undo of order\n" in text
+
+
 def test_a_good_document(folder: Path) -> None:
     code, text = run(write(folder, GOOD))
     assert code == 0
