@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -15,6 +15,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from orchestrator.core.saga import EscalationReason
+from orchestrator.core.severity import Severity
 from orchestrator.errors import InvalidSetting, Problem
 
 CONFIG_DIR_VARIABLE = "ORCHESTRATOR_CONFIG_DIR"
@@ -72,6 +74,16 @@ class Settings(BaseSettings):
     recovery_seconds: float = Field(default=1.0, gt=0)
     lost_hint_seconds: float = Field(default=5.0, gt=0)
     stuck_loop_seconds: float = Field(default=30.0, gt=0)
+
+    # People
+    escalation_severity: dict[EscalationReason, Severity] = Field(default_factory=dict)
+    """By reason, where it is not the usual one: critical, high, normal or low."""
+    escalation_due_minutes: dict[Severity, Annotated[float, Field(gt=0, le=525_600)]] = Field(
+        default_factory=dict
+    )
+    """By severity: how soon somebody should have decided. Usually 15, 60, 480 and 2,880."""
+    claim_hours: float = Field(default=8, ge=0, le=8760)
+    """A claimed escalation goes back to the queue after so long; 0: never."""
 
     # What is kept
     retention_days: float = Field(default=0, ge=0)

@@ -63,6 +63,7 @@ from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
 from orchestrator.service.agents import Agents
 from orchestrator.service.apis import Apis
+from orchestrator.service.briefing import Briefings
 from orchestrator.service.checking import Checking
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
@@ -77,6 +78,7 @@ from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
 from orchestrator.service.retention import Retention, Upkeep
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
+from orchestrator.service.urgency import Urgency
 from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
@@ -228,7 +230,7 @@ async def _build_parts(
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
     waits = Batcher(store.await_answers, name="waits", largest=LARGEST_COMMIT)
     outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)
-    escalations = Escalations(store, dead_letters, programs, redeliverer)
+    escalations = Escalations(store, dead_letters, programs, redeliverer, **_about_people(settings))
     jobs = JobWorker(store, publisher, redeliverer, dead_letters, escalation_jobs(escalations))
     recovery = Recovery(
         store, locks, publisher, redeliverer, dead_letters,
@@ -331,6 +333,7 @@ class Services:
     runs: Runs
     pausing: Pausing
     escalations: Escalations
+    briefings: Briefings
     jobs: Jobs
     queues: Queues
     doctor: Doctor
@@ -450,7 +453,9 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
     )  # fmt: skip
     runs = Runs(store, programs, redeliverer)
-    escalations = Escalations(store, broker.dead_letters, programs, redeliverer)
+    escalations = Escalations(
+        store, broker.dead_letters, programs, redeliverer, **_about_people(settings)
+    )
     return Services(
         workflows=workflows,
         submitter=submitter,
@@ -458,6 +463,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         pausing=Pausing(store, redeliverer, new_id=new_id),
         agents=Agents(workflows, submitter, runs, FullTextSearch()),
         escalations=escalations,
+        briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
         jobs=Jobs(store, broker.publisher, escalation_jobs(escalations), new_id=new_id),
         queues=queues,
         doctor=Doctor(
@@ -477,6 +483,22 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         accepting=Accepting(store),
         waiting=Waiting(store, redeliverer, max_data_bytes=settings.max_output_bytes),
     )  # fmt: skip
+
+
+def _about_people(settings: Settings) -> Mapping[str, Any]:
+    """How escalations are handled in this deployment."""
+    return {
+        "max_output_bytes": settings.max_output_bytes,
+        "claim_seconds": settings.claim_hours * 3600 or None,
+        "urgency": Urgency(
+            severities=settings.escalation_severity, due_minutes=settings.escalation_due_minutes
+        ),
+    }
+
+
+def _base_url_of(settings: Settings, api: str) -> str | None:
+    """Where an API is by its configuration, which may have changed since the last question."""
+    return config_of(_read_api_files(settings.config_dir / "apis").configs({}), api).base_url
 
 
 def _read_api_files(folder: Path) -> ApiFolder:

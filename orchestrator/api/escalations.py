@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
@@ -50,6 +50,9 @@ async def list_escalations(
     reason: EscalationReason | None = None,
     claimed: Annotated[bool | None, Query(description="Whether somebody has taken it.")] = None,
     claimed_by: Word = None,
+    overdue: Annotated[
+        bool | None, Query(description="Whether somebody should have decided by now.")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> shapes.Page[shapes.EscalationShape]:
@@ -57,9 +60,10 @@ async def list_escalations(
     who.require(Role.VIEWER)
     found = await services.escalations.list(EscalationFilter(
         open_only=state == "open", tenant=who.tenant_of(tenant), workflow=workflow, api=api,
-        reason=reason, claimed=claimed, claimed_by=claimed_by, after=cursor, limit=limit + 1,
+        reason=reason, claimed=claimed, claimed_by=claimed_by, overdue=overdue,
+        after=cursor, limit=limit + 1,
     ))  # fmt: skip
-    page = [reading.escalation(each) for each in found[:limit]]
+    page = [reading.escalation(each, services.escalations.urgency) for each in found[:limit]]
     return shapes.Page(items=page, next=page[-1].id if len(found) > limit else None)
 
 
@@ -69,7 +73,16 @@ async def show_escalation(
 ) -> shapes.EscalationShape:
     """One, with all that is known. Its ETag says what a decision was based on."""
     record = await _visible(escalation_id, who, services, Role.VIEWER)
-    return _answer(record, response)
+    return _answer(record, response, services)
+
+
+@router.get("/{escalation_id}/briefing", operation_id="briefEscalation", responses=documented(404))
+async def brief_escalation(
+    escalation_id: EscalationId, who: Asker, services: Use
+) -> shapes.BriefingShape:
+    """Where to look, what each choice would lead to, and how many are like it."""
+    record = await _visible(escalation_id, who, services, Role.VIEWER)
+    return shapes.BriefingShape.model_validate(await services.briefings.of(record.id))
 
 
 @router.post("/{escalation_id}/claim", operation_id="claim", responses=documented(404, 409))
@@ -78,7 +91,32 @@ async def claim(
 ) -> shapes.EscalationShape:
     """Take it: one of those who try at once gets it."""
     record = await _visible(escalation_id, who, services, Role.OPERATOR)
-    return _answer(await services.escalations.claim(record.id, by=who.name), response)
+    claimed = await services.escalations.claim(record.id, by=who.name)
+    return _answer(claimed, response, services)
+
+
+@router.post("/{escalation_id}/assign", operation_id="assign", responses=documented(404, 409))
+async def assign(
+    escalation_id: EscalationId,
+    wish: shapes.Assign,
+    who: Asker,
+    services: Use,
+    response: Response,
+) -> shapes.EscalationShape:
+    """Give it to somebody, whoever has it now."""
+    record = await _visible(escalation_id, who, services, Role.OPERATOR)
+    given = await services.escalations.assign(record.id, to=wish.to, by=who.name)
+    return _answer(given, response, services)
+
+
+@router.post("/{escalation_id}/comments", operation_id="comment", responses=documented(404))
+async def comment(
+    escalation_id: EscalationId, wish: shapes.Remark, who: Asker, services: Use
+) -> list[shapes.CommentShape]:
+    """Add a remark, kept in the audit; all of them."""
+    record = await _visible(escalation_id, who, services, Role.OPERATOR)
+    found = await services.escalations.comment(record.id, wish.text, by=who.name)
+    return [shapes.CommentShape.model_validate(each) for each in found]
 
 
 @router.post("/{escalation_id}/release", operation_id="release", responses=documented(404, 409))
@@ -87,7 +125,8 @@ async def release(
 ) -> shapes.EscalationShape:
     """Give it back to the queue."""
     record = await _visible(escalation_id, who, services, Role.OPERATOR)
-    return _answer(await services.escalations.release(record.id, by=who.name), response)
+    released = await services.escalations.release(record.id, by=who.name)
+    return _answer(released, response, services)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +138,17 @@ class Deciding:
     services: Services
     whatever_it_is: bool  # by now; else only on what has just been compared
 
-    async def on(self, wish: shapes.Decide, resolution: str, event: events.Event) -> shapes.Decided:
+    async def on(
+        self,
+        wish: shapes.Decide,
+        resolution: str,
+        event: events.Event,
+        outputs: dict[str, Any] | None = None,
+    ) -> shapes.Decided:
         """Decide. What was compared in the face is compared again where it is written."""
         act = Act(
             resolution=resolution, event=event, by=self.who.name, reason=wish.reason,
-            seen=None if self.whatever_it_is else self.record,
+            seen=None if self.whatever_it_is else self.record, outputs=outputs,
         )  # fmt: skip
         status = await self.services.escalations.act(self.record.id, act)
         return shapes.Decided(
@@ -138,7 +183,8 @@ async def retry(wish: shapes.Decide, decision: Decision) -> shapes.Decided:
 @router.post("/{escalation_id}/resolve", operation_id="resolve", responses=_DECISION)
 async def resolve(wish: shapes.Resolve, decision: Decision) -> shapes.Decided:
     """You vouch that the stuck call is done (or certainly did nothing); the rest goes on."""
-    return await decision.on(wish, "resolved", events.Resolved(landed=wish.landed))
+    event = events.Resolved(landed=wish.landed)
+    return await decision.on(wish, "resolved", event, wish.outputs)
 
 
 @router.post("/{escalation_id}/skip", operation_id="skip", responses=_DECISION)
@@ -153,9 +199,11 @@ async def abandon(wish: shapes.Decide, decision: Decision) -> shapes.Decided:
     return await decision.on(wish, "abandoned", events.Abandoned())
 
 
-def _answer(record: EscalationRecord, response: Response) -> shapes.EscalationShape:
+def _answer(
+    record: EscalationRecord, response: Response, services: Services
+) -> shapes.EscalationShape:
     response.headers["ETag"] = reading.escalation_tag(record)
-    return reading.escalation(record)
+    return reading.escalation(record, services.escalations.urgency)
 
 
 async def _visible(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from orchestrator.api import shapes
 from orchestrator.ports import EscalationRecord, RunRecord, WorkflowVersion
 from orchestrator.service.apis import ApiView
 from orchestrator.service.runs import ChainLink, RunView
+from orchestrator.service.urgency import Urgency
 
 
 def workflow_summary(version: WorkflowVersion) -> shapes.WorkflowSummary:
@@ -76,9 +79,10 @@ def _link(link: ChainLink) -> shapes.LinkShape:
     )  # fmt: skip
 
 
-def escalation(record: EscalationRecord) -> shapes.EscalationShape:
-    """A dead letter."""
-    return shapes.EscalationShape.model_validate(record)
+def escalation(record: EscalationRecord, urgency: Urgency) -> shapes.EscalationShape:
+    """A dead letter, and how urgent it is here."""
+    more = {"severity": urgency.severity(record), "due_at": urgency.due_at(record)}
+    return shapes.EscalationShape.model_validate({**structs.asdict(record), **more})
 
 
 def escalation_tag(record: EscalationRecord) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import Outcome
 from orchestrator.core.plan import Effects
+from orchestrator.core.severity import Severity
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import Role
 
@@ -231,13 +232,71 @@ class EscalationShape(Shape):
     step_id: str | None
     direction: Direction
     context: dict[str, Any] = Field(description="What is known to be done, undone and unknown.")
+    severity: Severity
     opened_at: datetime
+    due_at: datetime = Field(description="When somebody should have decided.")
     claimed_by: str | None
     claimed_at: datetime | None
+    claimed_until: datetime | None = Field(description="Then the claim ends by itself.")
     closed_at: datetime | None
     resolution: str | None
     closed_by: str | None
     closing_reason: str | None
+
+
+class NextCall(Shape):
+    """A call that would follow."""
+
+    step: str
+    label: str
+    direction: Direction
+    asks: bool = Field(description="Whether it landed, before anything else.")
+
+
+class ChoiceShape(Shape):
+    """One way out, and where it leads if each call goes well."""
+
+    name: str = Field(examples=["retry"])
+    refused: str | None = Field(description="Why it cannot be chosen; null: it can.")
+    links: list[NextCall]
+    status: RunStatus | None
+    standing: list[str] = Field(description="Steps whose effects exist in the end.")
+
+
+class CommentShape(Shape):
+    """A remark on an escalation."""
+
+    at: datetime
+    by: str
+    text: str
+
+
+class Assign(BaseModel):
+    """Whom to give it to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: str = Field(min_length=1, max_length=200, pattern=r"\S")
+
+
+class Remark(BaseModel):
+    """A remark."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, max_length=10_000, pattern=r"\S")
+
+
+class BriefingShape(Shape):
+    """What one wants to know before deciding."""
+
+    severity: Severity
+    due_at: datetime
+    comments: list[CommentShape]
+    look: str | None = Field(description="A command to look at the API; credentials to be added.")
+    choices: list[ChoiceShape]
+    similar: int = Field(description="Other open ones of the same step and reason.")
+    similar_ids: list[str]
 
 
 class Decide(BaseModel):
@@ -255,6 +314,9 @@ class Resolve(Decide):
     """You vouch for the stuck call."""
 
     landed: bool = Field(default=True, description="false: it certainly did nothing.")
+    outputs: dict[str, Any] | None = Field(
+        default=None, description="What a forward step gave, by the names that it declares."
+    )
 
 
 class Decided(Shape):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich.console import Group, RenderableType
@@ -14,6 +14,9 @@ from rich.text import Text
 from orchestrator.cli.draw_common import clock, moment, short, table
 from orchestrator.ports import EscalationRecord
 from orchestrator.telemetry.plain import plain
+
+if TYPE_CHECKING:
+    from orchestrator.service.briefing import Briefing
 
 CHOICES: Mapping[str, str] = {
     "retry": "try it again (after the cause is gone)",
@@ -44,23 +47,34 @@ def draw_escalations(escalations: Sequence[EscalationRecord]) -> RenderableType:
     return drawn
 
 
-def draw_escalation(item: EscalationRecord) -> RenderableType:
-    """What happened, what is known, and the choices."""
+def draw_escalation(item: EscalationRecord, briefing: Briefing | None = None) -> RenderableType:
+    """What happened, what is known, and the choices; with a briefing what each leads to."""
     heading = Text.assemble(
         ("▲ ", "bold red"), (item.reason.value.replace("_", " "), "bold"), "  ", item.detail
     )
     from rich.syntax import Syntax  # brings the highlighter; no other command needs it
 
     context = orjson.dumps(plain(item.context), option=orjson.OPT_INDENT_2).decode()
-    parts: list[RenderableType] = [heading, _facts(item)]
+    parts: list[RenderableType] = [heading, _facts(item, briefing)]
     parts.append(
         Padding(Syntax(context, "json", background_color="default", word_wrap=True), (0, 2))
     )
-    parts.append(_choices(item) if item.closed_at is None else _closing(item))
+    parts += [
+        Text.assemble((f"{remark.by}, {clock(remark.at)}  ", "dim"), remark.text)
+        for remark in (() if briefing is None else briefing.comments)
+    ]
+    if briefing is not None and briefing.look is not None:
+        parts.append(Text.assemble(("look  ", "dim"), briefing.look))
+    if item.closed_at is not None:
+        parts.append(_closing(item))
+    else:
+        parts.append(_choices(item))
+    if briefing is not None and briefing.choices:
+        parts += [_foreseen(briefing), _similar(briefing)]
     return Group(*parts)
 
 
-def _facts(item: EscalationRecord) -> RenderableType:
+def _facts(item: EscalationRecord, briefing: Briefing | None) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     rows: list[tuple[str, str]] = [
         ("id", item.id),
@@ -72,6 +86,8 @@ def _facts(item: EscalationRecord) -> RenderableType:
             f"{item.claimed_by}, {clock(item.claimed_at)}" if item.claimed_by else "by nobody",
         ),
     ]
+    if briefing is not None:
+        rows.append(("urgency", f"{briefing.severity.value}, due {clock(briefing.due_at)}"))
     for name, value in rows:
         grid.add_row(Text(name, style="dim"), Text(value))
     return Padding(grid, (0, 0, 1, 2))
@@ -83,6 +99,30 @@ def _choices(item: EscalationRecord) -> RenderableType:
         command = f"orchestrator escalations {verb} {short(item.id)} --reason …"
         grid.add_row(Text(command), Text(meaning, style="dim"))
     return Group(Text("choices", style="bold"), Padding(grid, (0, 0, 0, 2)))
+
+
+def _foreseen(briefing: Briefing) -> RenderableType:
+    """Each choice, the calls that follow if each goes well, and what is left in the end."""
+    drawn = table("choice", "what follows", "ends", "stands then", wide=("what follows",))
+    for choice in briefing.choices:
+        if choice.refused is not None:
+            drawn.add_row(Text(choice.name, style="dim"), Text("not possible here", style="dim"))
+            continue
+        calls = (f"{'? ' if each.asks else ''}{each.label}" for each in choice.links)
+        drawn.add_row(
+            choice.name, Text(" → ".join(calls) or "–"), choice.status or "",
+            ", ".join(choice.standing) or "nothing",
+        )  # fmt: skip
+    return Padding(drawn, (1, 0, 0, 0))
+
+
+def _similar(briefing: Briefing) -> RenderableType:
+    if not briefing.similar:
+        return Text("no other one like it is open", style="dim")
+    like = briefing.escalation
+    where = f"workflow={like.workflow} and reason={like.reason.value}"
+    where += f" and step={like.step_id}" if like.step_id else ""
+    return Text(f"{briefing.similar:,} more like it are open: --where '{where}'", style="yellow")
 
 
 def _closing(item: EscalationRecord) -> RenderableType:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.cli.draw_common import run_status, table
 from orchestrator.cli.draw_escalations import draw_escalation, draw_escalations
+from orchestrator.cli.input import parse_object
 from orchestrator.cli.jobs import Detach, DryRun, Many, Where, Yes, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
@@ -19,6 +20,7 @@ from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import EscalationFilter
 from orchestrator.service.where import escalations_where
+from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from orchestrator.ports import EscalationRecord
@@ -43,21 +45,31 @@ def list_escalations(
     *,
     closed: Annotated[bool, typer.Option("--closed", help="Closed ones as well.")] = False,
     where: Where = "",
+    overdue: Annotated[
+        bool, typer.Option("--overdue", help="Those that somebody should have decided by now.")
+    ] = False,
+    by_due: Annotated[
+        bool, typer.Option("--by-due", help="Those that are due soonest first.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 200,
     as_json: JsonFlag = False,
 ) -> None:
     """Open escalations, oldest first."""
     chosen = escalations_where(where) if where else EscalationFilter()
-    which = replace(chosen, open_only=not closed, limit=limit)
+    which = replace(
+        chosen, open_only=not closed, limit=limit, overdue=overdue or None, order_by_due=by_due
+    )
     found = with_services(lambda s: s.escalations.list(which))
     answer(found, lambda: draw_escalations(found), as_json=as_json)
 
 
 @app.command("show")
 def show(escalation: EscalationId, *, as_json: JsonFlag = False) -> None:
-    """One, with all that is known and the choices."""
-    found = with_services(lambda services: services.escalations.show(escalation))
-    answer(found, lambda: draw_escalation(found), as_json=as_json)
+    """One, with all that is known, where to look, and what each choice leads to."""
+    found = with_services(lambda services: services.briefings.of(escalation))
+    told = plain(found)
+    value = {**told.pop("escalation"), **told}
+    answer(value, lambda: draw_escalation(found.escalation, found), as_json=as_json)
 
 
 @app.command("claim")
@@ -85,6 +97,34 @@ def claim(
         lambda: draw_escalation(found) if found else Text("the queue is empty", style="dim"),
         as_json=as_json,
     )
+
+
+@app.command("assign")
+def assign(
+    escalation: EscalationId,
+    *,
+    to: Annotated[str, typer.Option(help="Whom to give it to.")],
+    by: By = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Give one to somebody, whoever has it now."""
+    who = by or current_user()
+    found = with_services(lambda s: s.escalations.assign(escalation, to=to, by=who))
+    answer(found, lambda: draw_escalations([found]), as_json=as_json)
+
+
+@app.command("comment")
+def comment(
+    escalation: EscalationId,
+    text: Annotated[str, typer.Argument(help="The remark.")],
+    *,
+    by: By = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Add a remark, for those who come after you; kept in the audit."""
+    who = by or current_user()
+    found = with_services(lambda s: s.escalations.comment(escalation, text, by=who))
+    answer(found, lambda: Text(f"{len(found)} remarks"), as_json=as_json)
 
 
 @app.command("release")
@@ -125,6 +165,9 @@ def resolve(
         bool,
         typer.Option("--without-effect", help="You vouch that the call certainly did nothing."),
     ] = False,
+    outputs: Annotated[
+        str, typer.Option(metavar="JSON", help="What the step gave, for the steps after it.")
+    ] = "",
     where: Where = "",
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -134,6 +177,10 @@ def resolve(
 ) -> None:
     """You vouch that the stuck call is done (by hand, or seen to be); the rest goes on."""
     who = by or current_user()
+    given = parse_object("--outputs", outputs) if outputs else None
+    if given is not None and (where or len(escalations or ()) != 1):
+        problem = Problem(place="--outputs", found="more than one", wanted="one ID")
+        raise InvalidInput("outputs belong to one escalation", problems=[problem])
     if where or not escalations:
         many = Many(
             where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach,
@@ -143,7 +190,9 @@ def resolve(
         return
     _act(
         escalations,
-        lambda desk, known: desk.resolve(known, by=who, reason=reason, landed=not without_effect),
+        lambda desk, known: desk.resolve(
+            known, by=who, reason=reason, landed=not without_effect, outputs=given
+        ),
         as_json,
     )
 

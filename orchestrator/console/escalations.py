@@ -15,10 +15,14 @@ from orchestrator.console.runs import cell, head
 from orchestrator.core import events
 from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.ports import EscalationFilter, EscalationRecord, Role
+from orchestrator.service.briefing import Briefing
 from orchestrator.service.escalations import Act
 from orchestrator.telemetry.plain import plain
 
 PAGE = 100
+COLUMNS = (
+    "Escalation", "Severity", "Due", "Workflow", "Step", "Why", "Tenant", "Opened", "With"
+)  # fmt: skip
 Again = Callable[[], Awaitable[None]]
 CHOICES: Sequence[tuple[str, str, str, events.Event]] = (
     ("Retry", "retried", "Try the stuck call again, with the same key and bytes.",
@@ -64,17 +68,20 @@ async def _inbox(visitor: Visitor, after: str | None) -> None:
         found = await visitor.services.escalations.list(
             EscalationFilter(tenant=who.tenant, after=after, limit=PAGE + 1)
         )
-        now = await visitor.services.runs.now()
+        now, urgency = await visitor.services.runs.now(), visitor.services.escalations.urgency
         if not found:
             ui.label("Nothing needs a person.")
             return
         with ui.element("table").classes("w-full text-left"):
-            head("Escalation", "Workflow", "Step", "Why", "Tenant", "Opened", "With")
+            head(*COLUMNS)
             with ui.element("tbody"):
                 for each in found[:PAGE]:
                     with ui.element("tr"):
                         with ui.element("td"):
                             ui.link(each.id[-12:], f"/escalations/{each.id}").classes("mono")
+                        cell(str(urgency.severity(each)))
+                        due = urgency.due_at(each)
+                        cell(f"overdue since {moment(due)}" if due <= now else moment(due))
                         cell(each.workflow)
                         cell(f"{each.step_id or '-'} ({each.direction})")
                         cell(f"{each.reason}: {each.detail[:120]}")
@@ -89,20 +96,23 @@ async def _inbox(visitor: Visitor, after: str | None) -> None:
 
 
 async def _one(visitor: Visitor, escalation_id: str) -> None:
-    async def read() -> EscalationRecord:
+    async def read() -> Briefing:
         who = await visitor.principal()
         record = await visitor.services.escalations.show(escalation_id)
         if not who.sees(record.tenant):
             raise NotFound(f"no such escalation: {escalation_id}")
-        return record
+        return await visitor.services.briefings.of(record.id)
 
     @ui.refreshable
-    async def content(record: EscalationRecord) -> None:
+    async def content(told: Briefing) -> None:
+        record = told.escalation
         ui.label(f"{record.reason}: {record.detail}").classes("text-h6 text-negative")
         with ui.row().classes("items-center gap-4"):
             ui.label(f"{record.workflow}, step {record.step_id or '-'}, going {record.direction}")
             ui.link("The run", f"/runs/{record.run_id}")
-            ui.label(f"opened {moment(record.opened_at)}")
+            ui.label(
+                f"opened {moment(record.opened_at)}, {told.severity}, due {moment(told.due_at)}"
+            )
         if record.closed_at is not None:
             ui.label(
                 f"{record.resolution} by {record.closed_by} at {moment(record.closed_at)}: "
@@ -111,6 +121,11 @@ async def _one(visitor: Visitor, escalation_id: str) -> None:
         else:
             _claiming(visitor, record, again)
             _choices(visitor, record, again)
+            _foreseen(told)
+        _remarks(visitor, told, again)
+        if told.look is not None:
+            ui.label("Where to look").classes("text-h6")
+            verbatim(told.look)
         ui.label("What is known").classes("text-h6")
         verbatim(json.dumps(plain(record.context), indent=2))
 
@@ -118,11 +133,46 @@ async def _one(visitor: Visitor, escalation_id: str) -> None:
         await content.refresh(await read())
 
     try:
-        record = await read()
+        told = await read()
     except OrchestratorError as error:
         ui.label(str(error))
         return
-    await content(record)
+    await content(told)
+
+
+def _remarks(visitor: Visitor, told: Briefing, again: Again) -> None:
+    ui.label("Remarks").classes("text-h6")
+    for remark in told.comments:
+        ui.label(f"{remark.by}, {moment(remark.at)}: {remark.text}")
+    text = ui.input("A remark, for those who come after you").classes("w-full max-w-3xl")
+
+    async def add() -> None:
+        try:
+            who = await visitor.principal(Role.OPERATOR)
+            desk = visitor.services.escalations
+            await desk.comment(told.escalation.id, text.value, by=who.name)
+        except OrchestratorError as error:
+            tell(error)
+        await again()
+
+    ui.button("Add", on_click=add).props("outline")
+
+
+def _foreseen(told: Briefing) -> None:
+    ui.label("What follows, if each call goes well").classes("text-h6")
+    with ui.element("table").classes("w-full text-left"):
+        head("Choice", "Calls", "The run ends", "Stands then")
+        with ui.element("tbody"):
+            for choice in told.choices:
+                if choice.refused is not None:
+                    continue
+                with ui.element("tr"):
+                    cell(choice.name)
+                    cell(" → ".join(link.label for link in choice.links) or "none")
+                    cell(str(choice.status))
+                    cell(", ".join(choice.standing) or "nothing")
+    if told.similar:
+        ui.label(f"{told.similar:,} more like it are open.")
 
 
 def _claiming(visitor: Visitor, record: EscalationRecord, again: Again) -> None:

@@ -9,7 +9,7 @@ from operator import itemgetter
 
 from orchestrator.core.events import CancelMode, Move
 from orchestrator.core.path import Path, straight
-from orchestrator.core.plan import Call, Plan, PlanStep
+from orchestrator.core.plan import Call, Effects, Plan, PlanStep
 from orchestrator.core.states import (
     DONE,
     FINAL,
@@ -259,6 +259,20 @@ def undo_order(saga: Saga) -> list[int]:
     ]
     happened.sort(key=_SEQUENCE, reverse=True)
     return [step for _, step in happened]
+
+
+def standing(saga: Saga) -> list[int]:
+    """Steps with an effect that exists: not undone yet, or by nothing, or left by a person."""
+    return [step for step in range(len(saga.steps)) if _is_standing(saga, step)]
+
+
+def _is_standing(saga: Saga, step: int) -> bool:
+    forward, undo = saga.steps[step].forward.status, saga.steps[step].undo.status
+    if saga.call(step, Direction.FORWARD).effects is Effects.NONE or forward not in HAPPENED:
+        return False
+    if undo is LinkStatus.NOT_NEEDED:
+        return not saga.has_call(step, Direction.BACKWARD)
+    return undo not in HAPPENED
 
 
 _SEQUENCE = itemgetter(0)

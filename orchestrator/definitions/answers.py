@@ -89,6 +89,13 @@ class AnswerRules:
             outcome=Outcome.UNKNOWN, reason=reason, retry_after_seconds=retry_after(exchange)
         )
 
+    @property
+    def output_names(self) -> frozenset[str] | None:
+        """Names that are declared; None: whatever the result holds."""
+        if self._result_is_outputs:
+            return None
+        return frozenset(self._outputs).union(*self._already_done.values())
+
     def outputs(self, scope: Scope, exchange: Exchange) -> dict[str, Any]:
         """The outputs of a landed call; those that lead nowhere are left out."""
         if self._result_is_outputs:

@@ -89,6 +89,11 @@ class Program:
                 found.setdefault(compiled.call.api, url)
         return found
 
+    def output_names(self, step_index: int) -> frozenset[str] | None:
+        """What a step's forward action may give; None: whatever its function returns."""
+        compiled = self._forward[step_index]
+        return frozenset() if compiled is None else compiled.answers.output_names
+
     def prepare(
         self, step_index: int, direction: Direction, facts: Facts, *, iteration: int = 0
     ) -> FrozenRequest | NothingToUndo:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.plan import Effects
-from orchestrator.core.saga import Escalate, Saga, undo_order
+from orchestrator.core.saga import Escalate, Saga, standing, undo_order
 from orchestrator.core.states import DONE, HAPPENED, Direction, LinkStatus
 from orchestrator.ports import EscalationRecord, NewEscalation, RunRecord, StepRecord
 
@@ -58,7 +57,7 @@ def _context(command: Escalate, saga: Saga, steps: Sequence[StepRecord]) -> dict
     return {
         "cause": saga.cause,
         "stuck": _stuck(command, steps),
-        "standing": [_standing(step) for step in steps if _is_standing(step, saga)],
+        "standing": [_standing(steps[step]) for step in standing(saga)],
         "undone": [step.step_id for step in steps if step.undo.link.status in HAPPENED],
         "unknown": [step.step_id for step in steps if _is_unknown(step)],
         "would_undo": _remaining(saga),
@@ -79,16 +78,6 @@ def _stuck(command: Escalate, steps: Sequence[StepRecord]) -> dict[str, Any] | N
         "error": link.error,
         "request": None if link.request is None else link.request.to_json(),
     }
-
-
-def _is_standing(step: StepRecord, saga: Saga) -> bool:
-    """The step has an effect that exists: not undone yet, or by nothing, or left by a person."""
-    forward, undo = step.forward.link.status, step.undo.link.status
-    if saga.call(step.index, Direction.FORWARD).effects is Effects.NONE or forward not in HAPPENED:
-        return False
-    if undo is LinkStatus.NOT_NEEDED:
-        return not saga.has_call(step.index, Direction.BACKWARD)
-    return undo not in HAPPENED
 
 
 def _standing(step: StepRecord) -> dict[str, Any]:

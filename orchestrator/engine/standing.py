@@ -6,7 +6,7 @@ epoch, and answers with what others want of the run meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts, FrozenRequest, Judgement, Outcome
 from orchestrator.core.plan import Call, Effects, Plan
 from orchestrator.core.saga import Decision, Link, Saga, current, stops_waiting
-from orchestrator.core.states import ASLEEP, HAPPENED, Direction, RunStatus
+from orchestrator.core.states import ASLEEP, Direction, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer, action_taken
 from orchestrator.engine.deps import Deps
@@ -40,8 +40,8 @@ from orchestrator.ports import (
     RunRecord,
     RunWrite,
     Signals,
-    StepRecord,
     Visit,
+    facts_of,
     is_urgent,
 )
 
@@ -54,7 +54,7 @@ class Standing:
         self.durable = self.saga  # as last committed
         self.decided_at = deps.clock.now()  # when the core last decided on something
         self.durable_seq = claimed.run.audit_seq  # of the latest audit record that is committed
-        self.facts = _facts(claimed.run, claimed.steps)
+        self.facts = facts_of(claimed.run, claimed.steps)
         self.ledger = Ledger(claimed, worker_id=deps.worker_id)
         self._deps = deps
         self._wish = Signals()
@@ -324,7 +324,7 @@ class Standing:
         if at[1] is Direction.FORWARD or self.saga.path.is_straight:
             return self.facts
         behind = self.ledger.steps(self.saga)[: at[0] + 1]
-        return _facts(self.ledger.run, behind)
+        return facts_of(self.ledger.run, behind)
 
     def step_id(self, at: At) -> str:
         return self.saga.plan_step(at[0]).id
@@ -366,13 +366,3 @@ def _due(saga: Saga) -> Saga:
     forward = saga.direction is Direction.FORWARD
     status = RunStatus.RUNNING if forward else RunStatus.COMPENSATING
     return replace(saga, status=status, wake_at=None)
-
-
-def _facts(run: RunRecord, steps: Iterable[StepRecord]) -> Facts:
-    """What these visits gave, the latest of each step."""
-    outputs = {
-        step.step_id: step.forward.outputs
-        for step in steps
-        if step.forward.link.status in HAPPENED and step.forward.outputs is not None
-    }
-    return Facts(run_id=run.id, inputs=run.inputs, outputs=outputs)

@@ -107,6 +107,7 @@ from orchestrator.ports.records import (
     StepRecord,
     WorkerRecord,
     WorkflowVersion,
+    facts_of,
     untouched_steps,
 )
 from orchestrator.ports.waiting import (
@@ -231,6 +232,7 @@ __all__ = [
     "WorkerStore",
     "WorkflowStore",
     "WorkflowVersion",
+    "facts_of",
     "hop_id_of",
     "hop_ids",
     "hop_ids_at",

@@ -149,8 +149,24 @@ class EscalationStore(Protocol):
     async def open_unclaimed(self) -> list[str]:
         """Ids that must be on the broker's dead-letter queue."""
 
-    async def claim_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
-        """Take one that is open and unclaimed, audited. Raises Conflict naming who has it."""
+    async def claim_escalation(
+        self, escalation_id: str, *, by: str, for_seconds: float | None = None
+    ) -> EscalationRecord:
+        """Take one that is open and unclaimed, audited. Raises Conflict naming who has it.
+
+        With a time the claim ends by itself after it (`release_expired_claims`).
+        """
+
+    async def assign_escalation(
+        self, escalation_id: str, *, to: str, by: str, for_seconds: float | None = None
+    ) -> EscalationRecord:
+        """Give one that is open to somebody, whoever has it, audited. Raises Conflict, NotFound."""
+
+    async def comment_escalation(self, escalation_id: str, text: str, *, by: str) -> None:
+        """Add a remark to the audit of its run, also when it is closed. Raises NotFound."""
+
+    async def release_expired_claims(self, *, limit: int = 100) -> list[EscalationRecord]:
+        """Give those back whose claim has ended, audited: they are unclaimed from now on."""
 
     async def release_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
         """Give it back, audited. Raises Conflict when it is closed or not claimed."""

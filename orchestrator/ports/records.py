@@ -6,18 +6,18 @@ makes a handful of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from orchestrator.core.events import CancelMode
-from orchestrator.core.exchange import FrozenRequest, Outcome
+from orchestrator.core.exchange import Facts, FrozenRequest, Outcome
 from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
 from orchestrator.core.saga import EscalationReason, Link, Saga, StepState
-from orchestrator.core.states import Direction, RunStatus
+from orchestrator.core.states import HAPPENED, Direction, RunStatus
 
 
 class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +148,16 @@ class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def facts_of(run: RunRecord, steps: Iterable[StepRecord]) -> Facts:
+    """What expressions may refer to: of these visits, what the latest of each step gave."""
+    outputs = {
+        step.step_id: step.forward.outputs
+        for step in steps
+        if step.forward.link.status in HAPPENED and step.forward.outputs is not None
+    }
+    return Facts(run_id=run.id, inputs=run.inputs, outputs=outputs)
+
+
 class LinkWrite(msgspec.Struct, frozen=True, kw_only=True):
     """A changed link. None leaves a payload or time as it is."""
 
@@ -220,6 +230,7 @@ class EscalationRecord(msgspec.Struct, frozen=True, kw_only=True):
     closed_by: str | None
     closing_reason: str | None
     api: str | None = None  # of the link that is stuck; None for those of older releases
+    claimed_until: datetime | None = None  # then the claim ends by itself; None: it does not
 
 
 class RunWrite(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
 from orchestrator.core.saga import Decision, Finish, Saga, current, stops_waiting, stuck
 from orchestrator.core.states import Direction, RunStatus
+from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, IllegalTransition, InvalidInput, NotFound, Problem
 from orchestrator.ports import (
@@ -30,6 +35,7 @@ from orchestrator.ports import (
     hop_ids,
 )
 from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.urgency import Urgency
 
 BATCH_PUBLISHED = 500
 
@@ -43,6 +49,16 @@ class Act:
     by: str
     reason: str  # required: why, and the evidence
     seen: EscalationRecord | None = None  # what it was decided on: refused when that has changed
+    outputs: Mapping[str, Any] | None = None  # what a resolved forward step gave
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comment:
+    """A remark on an escalation."""
+
+    at: datetime
+    by: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,13 +79,44 @@ class Escalations:
         dead_letters: DeadLetterQueue,
         programs: Programs,
         redeliverer: Redeliverer,
+        *,
+        max_output_bytes: int = 1024 * 1024,
+        urgency: Urgency | None = None,
+        claim_seconds: float | None = None,
     ) -> None:
         self._store, self._dead_letters = store, dead_letters
         self._programs, self._redeliverer = programs, redeliverer
+        self._max_output_bytes, self._claim_seconds = max_output_bytes, claim_seconds
+        self.urgency = urgency or Urgency()
 
     async def list(self, which: EscalationFilter = OPEN_ONES) -> list[EscalationRecord]:
-        """Those that the filter names, oldest first."""
-        return await self._store.escalations(which)
+        """Those that the filter names, oldest first, or by when they are due."""
+        return await self._store.escalations(replace(which, due_seconds=self.urgency.due_seconds))
+
+    async def assign(self, escalation_id: str, *, to: str, by: str) -> EscalationRecord:
+        """Give one to somebody, whoever has it; it leaves the broker's queue. Raises Conflict."""
+        _require_words(to, "to", "whom to give it to")
+        record = await self._store.escalation(escalation_id)
+        given = await self._store.assign_escalation(
+            record.id, to=to.strip(), by=by, for_seconds=self._claim_seconds
+        )
+        await self._dead_letters.remove([record.id])
+        return given
+
+    async def comment(self, escalation_id: str, text: str, *, by: str) -> Sequence[Comment]:
+        """Add a remark; all of them. Raises InvalidInput, NotFound."""
+        _require_words(text, "comment", "a remark")
+        record = await self._store.escalation(escalation_id)
+        await self._store.comment_escalation(record.id, text.strip(), by=by)
+        return await self.comments(record)
+
+    async def comments(self, record: EscalationRecord) -> Sequence[Comment]:
+        """What people remarked on it, oldest first."""
+        return [
+            Comment(at=each.at, by=each.actor, text=each.data["text"])
+            for each in await self._store.audit(record.run_id)
+            if each.kind == "escalation.commented" and each.data["escalation"] == record.id
+        ]
 
     async def show(self, escalation_id: str) -> EscalationRecord:
         """One. Raises NotFound."""
@@ -78,7 +125,9 @@ class Escalations:
     async def claim(self, escalation_id: str, *, by: str) -> EscalationRecord:
         """Take one for oneself; it leaves the broker's queue. Raises Conflict."""
         record = await self._store.escalation(escalation_id)
-        claimed = await self._store.claim_escalation(record.id, by=by)
+        claimed = await self._store.claim_escalation(
+            record.id, by=by, for_seconds=self._claim_seconds
+        )
         await self._dead_letters.remove([record.id])
         return claimed
 
@@ -89,7 +138,9 @@ class Escalations:
         """
         while (escalation_id := await self._dead_letters.take_next()) is not None:
             try:
-                return await self._store.claim_escalation(escalation_id, by=by)
+                return await self._store.claim_escalation(
+                    escalation_id, by=by, for_seconds=self._claim_seconds
+                )
             except (Conflict, NotFound):
                 continue
         return None
@@ -107,13 +158,21 @@ class Escalations:
         return await self.act(escalation_id, act)
 
     async def resolve(
-        self, escalation_id: str, *, by: str, reason: str, landed: bool = True
+        self,
+        escalation_id: str,
+        *,
+        by: str,
+        reason: str,
+        landed: bool = True,
+        outputs: Mapping[str, Any] | None = None,
     ) -> RunStatus:
-        """Vouch for the stuck link (done, or certainly without effect) and let the rest go on."""
+        """Vouch for the stuck link (done, or certainly without effect) and let the rest go on.
+
+        `outputs`: what a forward step gave, by the names that the workflow declares.
+        """
         event = e.Resolved(landed=landed)
-        return await self.act(
-            escalation_id, Act(resolution="resolved", event=event, by=by, reason=reason)
-        )
+        act = Act(resolution="resolved", event=event, by=by, reason=reason, outputs=outputs)
+        return await self.act(escalation_id, act)
 
     async def skip(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
         """Leave the stuck undo's effect standing and let the rest go on."""
@@ -144,6 +203,8 @@ class Escalations:
         _require_open(escalation)
         program = await self._programs.get(claimed.run.workflow_id)
         before = claimed.saga(program.plan)
+        if act.outputs is not None:
+            self._check_outputs(act, before, program)
         now = await self._store.now()
         decision = self._decide(before, act, escalation, now)
         await self._store.act(
@@ -163,6 +224,31 @@ class Escalations:
             escalation_id=escalation.id, status=decision.saga.status,
             wake=None if ended else _wake_up(claimed, decision.saga),
         )  # fmt: skip
+
+    def _check_outputs(self, act: Act, saga: Saga, program: Program) -> None:
+        """Raises InvalidInput unless they are outputs of the forward step that is stuck."""
+        at = stuck(saga)
+        if at is None or at[1] is not Direction.FORWARD or act.event != e.Resolved(landed=True):
+            found = "no step" if at is None else f"a step going {at[1]}, {act.resolution}"
+            problem = Problem(
+                place="outputs", found=found, wanted="a forward step that is resolved as done"
+            )
+            raise InvalidInput("only a step that was done gives outputs", problems=[problem])
+        size = len(msgspec.json.encode(dict(act.outputs or {})))
+        if size > self._max_output_bytes:
+            problem = Problem(
+                place="outputs", found=f"{size:,} bytes as JSON",
+                wanted=f"at most {self._max_output_bytes:,}",
+            )  # fmt: skip
+            raise InvalidInput("the outputs are too large", problems=[problem])
+        declared = program.output_names(saga.path.steps[at[0]])
+        unknown = [] if declared is None else sorted((act.outputs or {}).keys() - declared)
+        if unknown:
+            wanted = "one of " + ", ".join(sorted(declared or ())) if declared else "none"
+            problems = [
+                Problem(place=f"outputs /{name}", found="it", wanted=wanted) for name in unknown
+            ]
+            raise InvalidInput("the step declares no such outputs", problems=problems)
 
     def _decide(
         self, saga: Saga, act: Act, escalation: EscalationRecord, now: datetime
@@ -195,6 +281,13 @@ class Escalations:
             data["step"] = before.plan_step(at[0]).id
         if isinstance(act.event, e.Resolved):
             data["landed"] = act.event.landed
+        links = _changed_links(before, decision.saga, now)
+        if act.outputs is not None:
+            data["outputs"] = sorted(act.outputs)
+            links = tuple(
+                replace(each, outputs=act.outputs) if (each.step, each.direction) == at else each
+                for each in links
+            )
         kind = f"operator.{act.resolution}"
         audit = [AuditRecord(seq=run.audit_seq + 1, at=now, kind=kind, actor=act.by, data=data)]
         if isinstance(decision.command, Finish):
@@ -207,7 +300,7 @@ class Escalations:
             owner="",
             epoch=run.epoch + 1,
             saga=decision.saga,
-            links=_changed_links(before, decision.saga, now),
+            links=links,
             audit=tuple(audit),
             progressed=True,
             release=True,
@@ -241,6 +334,12 @@ def _wake_up(claimed: ClaimedRun, saga: Saga) -> Redelivery:
         lane=run.lane, direction=saga.direction, step=_current_step(saga),
         workflow_id=run.workflow_id, why="operator",
     )  # fmt: skip
+
+
+def _require_words(text: str, place: str, wanted: str) -> None:
+    if not text.strip():
+        problem = Problem(place=place, found="nothing", wanted=wanted)
+        raise InvalidInput("something is missing", problems=[problem])
 
 
 def _require_open(escalation: EscalationRecord) -> None:

@@ -6,7 +6,8 @@
 * **Lost hints**: a message can vanish while every worker is well (reset, eviction, flush, purge).
   Runs that are due, unowned and silent for T seconds are published again, but never more than
   the queues' own lengths say are missing, so that a long backlog is not doubled.
-* **Dead letters**: the broker's queue is made equal to the open, unclaimed escalations.
+* **Dead letters**: claims that have ended are given back, and the broker's queue is made equal to
+  the open, unclaimed escalations.
 * **Jobs**: running ones that nothing was heard of are woken.
 
 Authoritative for all of it is the table; the broker is only ever brought in line with it.
@@ -87,6 +88,9 @@ class Recovery:
     async def slow_pass(self) -> None:
         """One pass over lost hints, dead letters and jobs."""
         await self._publish_lost()
+        ended = await self._store.release_expired_claims()
+        if ended:
+            log.info("claims.ended", escalations=[each.id for each in ended])
         await reconcile_dead_letters(self._store, self._dead_letters)
         if self._jobs is not None:
             await self._jobs.sweep(silent_seconds=self._times.lost_after)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.core.saga import EscalationReason
 from orchestrator.ports import EscalationFilter
 from orchestrator.store import codec
 from orchestrator.store.dialect import Dialect
@@ -44,7 +46,20 @@ def escalations_chosen(which: EscalationFilter, dialect: Dialect) -> tuple[str, 
             at = dialect.later("{now}", f"-CAST(:{name} AS {{real}})")
             conditions.append(f"e.opened_at {sign} {at}")
             parameters[name] = seconds
+    if which.overdue is not None and which.due_seconds is not None:
+        due = due_at(which.due_seconds, dialect)
+        conditions.append(f"coalesce({due} <= {{now}}, false) = {str(which.overdue).lower()}")
     return " AND ".join(conditions), parameters
+
+
+def due_at(due_seconds: Mapping[str, float], dialect: Dialect) -> str:
+    """When an escalation is due, as an expression; NULL for reasons that have no time."""
+    cases = " ".join(
+        f"WHEN '{EscalationReason(reason)}' THEN {float(seconds)!r}"
+        for reason, seconds in due_seconds.items()
+    )
+    seconds = f"CASE e.reason {cases} END" if cases else "CAST(NULL AS {real})"
+    return dialect.later("e.opened_at", seconds)
 
 
 def _within(text: str) -> str:

@@ -18,7 +18,7 @@ from orchestrator.ports import (
     RunWrite,
 )
 from orchestrator.store import codec, rows, writes
-from orchestrator.store.choosing import FROM_ESCALATIONS, escalations_chosen
+from orchestrator.store.choosing import FROM_ESCALATIONS, due_at, escalations_chosen
 from orchestrator.store.finding import Finder
 from orchestrator.store.jobs import Marks
 from orchestrator.store.journal import Journal
@@ -49,12 +49,24 @@ class Escalations(Part):
             " (SELECT run_id FROM escalations WHERE id = :id) {for_update}"
         )
         self._exact = self._sql(f"{read} WHERE e.id = :id")
-        self._claim = self._sql(
-            "UPDATE escalations SET claimed_by = :by, claimed_at = {now}"
-            " WHERE id = :id AND closed_at IS NULL AND claimed_by IS NULL"
+        # Of no seconds it is no time: NULL, for ever.
+        until = self._dialect.later("{now}", "CAST(:for_seconds AS {real})")
+        take = (
+            "UPDATE escalations SET claimed_by = :to, claimed_at = {now},"
+            f" claimed_until = {until} WHERE id = :id AND closed_at IS NULL"
+        )
+        self._claim = self._sql(f"{take} AND claimed_by IS NULL")
+        self._assign = self._sql(take)
+        self._expired = self._sql(
+            "SELECT id FROM escalations WHERE closed_at IS NULL AND claimed_until <= {now}"
+            " ORDER BY id LIMIT :most"
+        )
+        self._expire = self._sql(
+            "UPDATE escalations SET claimed_by = NULL, claimed_at = NULL, claimed_until = NULL"
+            " WHERE id = :id AND closed_at IS NULL AND claimed_until <= {now}"
         )
         self._release = self._sql(
-            "UPDATE escalations SET claimed_by = NULL, claimed_at = NULL"
+            "UPDATE escalations SET claimed_by = NULL, claimed_at = NULL, claimed_until = NULL"
             " WHERE id = :id AND closed_at IS NULL AND claimed_by IS NOT NULL"
         )
         self._close = self._sql(
@@ -86,7 +98,12 @@ class Escalations(Part):
         most = "" if which.limit is None else " LIMIT :most"
         if which.limit is not None:
             parameters["most"] = which.limit
-        page = self._sql(f"{self._read} WHERE {chosen} ORDER BY e.id{most}")
+        order = "e.id"
+        if which.order_by_due and which.due_seconds is not None:
+            # What is never due comes last, on both databases.
+            due = due_at(which.due_seconds, self._dialect)
+            order = f"CASE WHEN {due} IS NULL THEN 1 ELSE 0 END, {due}, e.id"
+        page = self._sql(f"{self._read} WHERE {chosen} ORDER BY {order}{most}")
         return [rows.escalation_of(row) for row in await self._db.rows(page, **parameters)]
 
     async def escalations_of(self, run_id: str) -> list[EscalationRecord]:
@@ -112,15 +129,65 @@ class Escalations(Part):
 
     # --- act --------------------------------------------------------------------------------------
 
-    async def claim_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+    async def claim_escalation(
+        self, escalation_id: str, *, by: str, for_seconds: float | None = None
+    ) -> EscalationRecord:
         """Take one that is open and unclaimed, audited. Raises Conflict naming who has it."""
 
         async def work(tx: Tx) -> EscalationRecord:
             await self._locked_run(tx, escalation_id)
             before = await self._record(tx, escalation_id)
-            if not await tx.change(self._claim, id=escalation_id, by=codec.storable(by)):
+            to = codec.storable(by)
+            if not await tx.change(self._claim, id=escalation_id, to=to, for_seconds=for_seconds):
                 raise _moved_on(before, "open and claimed by nobody")
             return await self._noted(tx, before, "escalation.claimed", by)
+
+        return await self._db.write(work)
+
+    async def assign_escalation(
+        self, escalation_id: str, *, to: str, by: str, for_seconds: float | None = None
+    ) -> EscalationRecord:
+        """Give one that is open to somebody, whoever has it, audited. Raises Conflict, NotFound."""
+
+        async def work(tx: Tx) -> EscalationRecord:
+            await self._locked_run(tx, escalation_id)
+            before = await self._record(tx, escalation_id)
+            name = codec.storable(to)
+            if not await tx.change(
+                self._assign, id=escalation_id, to=name, for_seconds=for_seconds
+            ):
+                raise _moved_on(before, "open")
+            more = {"to": to, "from": before.claimed_by}
+            return await self._noted(tx, before, "escalation.assigned", by, **more)
+
+        return await self._db.write(work)
+
+    async def comment_escalation(self, escalation_id: str, text: str, *, by: str) -> None:
+        """Add a remark to the audit of its run, also when it is closed. Raises NotFound."""
+
+        async def work(tx: Tx) -> None:
+            await self._locked_run(tx, escalation_id)
+            before = await self._record(tx, escalation_id)
+            await self._noted(tx, before, "escalation.commented", by, text=text)
+
+        await self._db.write(work)
+
+    async def release_expired_claims(self, *, limit: int = 100) -> list[EscalationRecord]:
+        """Give those back whose claim has ended, audited: they are unclaimed from now on."""
+        expired = [row[0] for row in await self._db.rows(self._expired, most=limit)]
+        given_back = [await self._expire_one(known) for known in expired]
+        return [record for record in given_back if record is not None]
+
+    async def _expire_one(self, escalation_id: str) -> EscalationRecord | None:
+        """None: somebody else was faster, or it was taken anew."""
+
+        async def work(tx: Tx) -> EscalationRecord | None:
+            await self._locked_run(tx, escalation_id)
+            before = await self._record(tx, escalation_id)
+            if not await tx.change(self._expire, id=escalation_id):
+                return None
+            more = {"from": before.claimed_by}
+            return await self._noted(tx, before, "escalation.claim_ended", "engine", **more)
 
         return await self._db.write(work)
 
@@ -192,9 +259,10 @@ class Escalations(Part):
         return rows.escalation_of(await tx.row(self._exact, id=escalation_id))
 
     async def _noted(
-        self, tx: Tx, before: EscalationRecord, kind: str, by: str
+        self, tx: Tx, before: EscalationRecord, kind: str, by: str, **more: str | None
     ) -> EscalationRecord:
-        await self._notes.note(tx, before.run_id, kind, by=by, data={"escalation": before.id})
+        data = {"escalation": before.id, **more}
+        await self._notes.note(tx, before.run_id, kind, by=by, data=data)
         return await self._record(tx, before.id)
 
 

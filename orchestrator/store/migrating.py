@@ -23,7 +23,7 @@ from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.failures import translated
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest revision in migrations/versions."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -63,7 +63,7 @@ ATTEMPT = (
 ESCALATION = (
     "e.id, e.run_id, runs.workflow, runs.tenant, e.reason, e.detail, e.step, e.step_id,"
     " e.direction, e.context, e.opened_at, e.claimed_by, e.claimed_at, e.closed_at, e.resolution,"
-    " e.closed_by, e.closing_reason, e.api"
+    " e.closed_by, e.closing_reason, e.api, e.claimed_until"
 )
 JOB = (
     "id, kind, tenant, chosen, arguments, wanted_by, reason, state, turn, total, done, refused,"
@@ -179,6 +179,7 @@ def escalation_of(row: Sequence[Any]) -> EscalationRecord:
         context=load(row[9]), opened_at=instant(row[10]), claimed_by=row[11],
         claimed_at=instant_optional(row[12]), closed_at=instant_optional(row[13]),
         resolution=row[14], closed_by=row[15], closing_reason=row[16], api=row[17],
+        claimed_until=instant_optional(row[18]),
     )  # fmt: skip
 
 

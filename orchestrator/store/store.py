@@ -58,6 +58,9 @@ class SqlStore:
         self.open_unclaimed = escalations.open_unclaimed
         self.claim_escalation = escalations.claim_escalation
         self.release_escalation = escalations.release_escalation
+        self.assign_escalation = escalations.assign_escalation
+        self.comment_escalation = escalations.comment_escalation
+        self.release_expired_claims = escalations.release_expired_claims
         self.act = escalations.act
         self.escalated_run = escalations.escalated_run
 

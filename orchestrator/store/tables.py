@@ -251,6 +251,7 @@ escalations = Table(
     Column("closed_by", Text),
     Column("closing_reason", Text),
     Column("api", Text),
+    Column("claimed_until", INSTANT),
     Index("escalations_run", "run_id"),
     _partial("escalations_one_open", "run_id", where=OPEN, unique=True),
     _partial("escalations_open", "id", where=OPEN),

@@ -85,7 +85,7 @@ def test_its_document_holds_for_whatever_is_sent(face: Face, tmp_path: Path) -> 
         ],
         cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
-    assert "Tested: 37" in done.stdout, done.stdout + done.stderr
+    assert "Tested: 40" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0, done.stdout
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -278,3 +279,62 @@ async def test_a_decision_on_what_has_changed_since_is_refused(store: Store) -> 
     assert (await store.run(run.run.id)).status is RunStatus.ESCALATED
     await store.act(escalation_id, going_on, seen=claimed_since, **decide)
     assert (await store.escalation(escalation_id)).closed_by == "bob"
+
+
+async def test_a_claim_may_end_by_itself(store: Store, other: Store) -> None:
+    (one, run), (two, _) = await escalated(store, 2)
+    taken = await store.claim_escalation(one, by="ada", for_seconds=-1)
+    assert taken.claimed_until is not None
+    later = await store.claim_escalation(two, by="ada", for_seconds=3600)
+    assert later.claimed_until is not None
+    assert later.claimed_at is not None
+    assert later.claimed_until - later.claimed_at == timedelta(hours=1)
+    found = await asyncio.gather(*(s.release_expired_claims() for s in [store, other] * 3))
+    (back,) = [record for some in found for record in some]
+    assert (back.id, back.claimed_by, back.claimed_at, back.claimed_until) == (one, *[None] * 3)
+    assert await store.open_unclaimed() == [one]
+    told = (await store.audit(run.run.id))[-1]
+    assert (told.kind, told.actor, told.data["from"]) == ("escalation.claim_ended", "engine", "ada")
+    await store.claim_escalation(one, by="bob")
+    assert await store.release_expired_claims() == []
+
+
+async def test_one_is_given_to_somebody(store: Store) -> None:
+    ((known, run),) = await escalated(store)
+    assert (await store.assign_escalation(known, to="bob", by="eve")).claimed_by == "bob"
+    moved = await store.assign_escalation(known, to="ada", by="eve", for_seconds=60)
+    assert (moved.claimed_by, moved.claimed_until is None) == ("ada", False)
+    told = [(each.actor, each.data) for each in (await store.audit(run.run.id))[-2:]]
+    assert told == [
+        ("eve", {"escalation": known, "to": "bob", "from": None}),
+        ("eve", {"escalation": known, "to": "ada", "from": "bob"}),
+    ]
+    await store.release_escalation(known, by="ada")
+    assert (await store.escalation(known)).claimed_until is None
+    made, act = decision(run)
+    await store.act(known, made, **act)
+    with pytest.raises(Conflict, match="closed"):
+        await store.assign_escalation(known, to="bob", by="eve")
+    await store.comment_escalation(known, "the bank called", by="eve")
+    remark = (await store.audit(run.run.id))[-1]
+    assert (remark.kind, remark.data["text"]) == ("escalation.commented", "the bank called")
+    for call in (store.assign_escalation(new_id(), to="a", by="b"),
+                 store.comment_escalation(new_id(), "x", by="b")):  # fmt: skip
+        with pytest.raises(NotFound):
+            await call
+
+
+async def test_what_is_due_first_comes_first(store: Store) -> None:
+    (one, _), (two, _), (three, _) = await escalated(store, 3)
+    seconds = {"compensation_failed": 3600.0}
+    due = EscalationFilter(due_seconds=seconds, order_by_due=True)
+    assert [e.id for e in await store.escalations(due)] == [one, two, three]
+    for overdue, found in ((True, 0), (False, 3), (None, 3)):
+        which = EscalationFilter(due_seconds=seconds, overdue=overdue)
+        assert len(await store.escalations(which)) == found
+    at_once = EscalationFilter(due_seconds={"compensation_failed": -1.0}, overdue=True)
+    assert await store.count_escalations(at_once) == 3
+    never = EscalationFilter(due_seconds={}, overdue=True, order_by_due=True)
+    assert await store.escalations(never) == []
+    other = EscalationFilter(due_seconds={"poisoned": 1.0}, overdue=False, order_by_due=True)
+    assert len(await store.escalations(other)) == 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Conflict
@@ -21,13 +21,55 @@ from tests.faults.memory.records import conflict, escalation_of, not_found
 from tests.faults.memory.tables import EscalationRow, MemoryDatabase, RunRow
 
 
-def claim_escalation(database: MemoryDatabase, escalation_id: str, *, by: str) -> EscalationRecord:
+def claim_escalation(
+    database: MemoryDatabase, escalation_id: str, *, by: str, for_seconds: float | None
+) -> EscalationRecord:
     """Raises Conflict, NotFound."""
     row = _exact(database, escalation_id)
     if row.closed_at is not None or row.claimed_by is not None:
         raise _moved_on(row, "open and claimed by nobody")
-    row.claimed_by, row.claimed_at = storable(by), database.clock()
+    _take(database, row, by, for_seconds)
     return _noted(database, row, "escalation.claimed", by)
+
+
+def assign_escalation(
+    database: MemoryDatabase, escalation_id: str, *, to: str, by: str, for_seconds: float | None
+) -> EscalationRecord:
+    """Raises Conflict, NotFound."""
+    row = _exact(database, escalation_id)
+    if row.closed_at is not None:
+        raise _moved_on(row, "open")
+    before = row.claimed_by
+    _take(database, row, to, for_seconds)
+    more = {"to": to, "from": before}
+    return _noted(database, row, "escalation.assigned", by, **more)
+
+
+def comment(database: MemoryDatabase, escalation_id: str, text: str, *, by: str) -> None:
+    """Raises NotFound."""
+    _noted(database, _exact(database, escalation_id), "escalation.commented", by, text=text)
+
+
+def release_expired(database: MemoryDatabase, limit: int) -> list[EscalationRecord]:
+    """Those whose claim has ended."""
+    now = database.clock()
+    rows = sorted(database.open_escalations.items())
+    expired = [row for _, row in rows if row.claimed_until is not None and row.claimed_until <= now]
+    given_back = []
+    for row in expired[:limit]:
+        more = {"from": row.claimed_by}
+        row.claimed_by = row.claimed_at = row.claimed_until = None
+        given_back.append(_noted(database, row, "escalation.claim_ended", "engine", **more))
+    return given_back
+
+
+def _take(
+    database: MemoryDatabase, row: EscalationRow, who: str, for_seconds: float | None
+) -> None:
+    row.claimed_by, row.claimed_at = storable(who), database.clock()
+    row.claimed_until = (
+        None if for_seconds is None else row.claimed_at + timedelta(seconds=for_seconds)
+    )
 
 
 def release_escalation(
@@ -37,7 +79,7 @@ def release_escalation(
     row = _exact(database, escalation_id)
     if row.closed_at is not None or row.claimed_by is None:
         raise _moved_on(row, "open and claimed")
-    row.claimed_by = row.claimed_at = None
+    row.claimed_by = row.claimed_at = row.claimed_until = None
     return _noted(database, row, "escalation.released", by)
 
 
@@ -78,7 +120,21 @@ def chosen(database: MemoryDatabase, which: EscalationFilter) -> list[Escalation
     """Those that the filter names, oldest first, whatever its limit says."""
     rows = database.open_escalations if which.open_only else database.escalations
     found = (escalation_of(database, rows[known]) for known in sorted(rows))
-    return [each for each in found if _fits(each, which, database.clock())]
+    fitting = [each for each in found if _fits(each, which, database.clock())]
+    if which.order_by_due and which.due_seconds is not None:
+        never = datetime.max.replace(tzinfo=UTC)
+        fitting.sort(key=lambda each: (_due_at(each, which) or never, each.id))
+    return fitting
+
+
+def _due_at(each: EscalationRecord, which: EscalationFilter) -> datetime | None:
+    seconds = (which.due_seconds or {}).get(each.reason)
+    return None if seconds is None else each.opened_at + timedelta(seconds=seconds)
+
+
+def _is_overdue(each: EscalationRecord, which: EscalationFilter, now: datetime) -> bool:
+    due = _due_at(each, which)
+    return due is not None and due <= now
 
 
 def _fits(each: EscalationRecord, which: EscalationFilter, now: datetime) -> bool:
@@ -96,6 +152,7 @@ def _fits(each: EscalationRecord, which: EscalationFilter, now: datetime) -> boo
         and (which.older_than_seconds is None or age >= which.older_than_seconds)
         and (which.younger_than_seconds is None or age < which.younger_than_seconds)
         and (which.after is None or each.id > which.after)
+        and (which.due_seconds is None or which.overdue in (None, _is_overdue(each, which, now)))
     )
 
 
@@ -112,9 +169,11 @@ def _exact(database: MemoryDatabase, escalation_id: str) -> EscalationRow:
     return row
 
 
-def _noted(database: MemoryDatabase, row: EscalationRow, kind: str, by: str) -> EscalationRecord:
+def _noted(
+    database: MemoryDatabase, row: EscalationRow, kind: str, by: str, **more: str | None
+) -> EscalationRecord:
     run = database.runs[row.run_id]
-    note(run, kind, by=by, data={"escalation": row.id}, now=database.clock())
+    note(run, kind, by=by, data={"escalation": row.id, **more}, now=database.clock())
     return escalation_of(database, row)
 
 

@@ -269,11 +269,39 @@ class MemoryStore(MemoryWaits, MemoryPauses):
         """See EscalationStore."""
         return await self._pass("open_unclaimed", lambda: letters.open_unclaimed(self.database))
 
-    async def claim_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+    async def claim_escalation(
+        self, escalation_id: str, *, by: str, for_seconds: float | None = None
+    ) -> EscalationRecord:
         """See EscalationStore."""
         return await self._pass(
             "claim_escalation",
-            lambda: letters.claim_escalation(self.database, escalation_id, by=by),
+            lambda: letters.claim_escalation(
+                self.database, escalation_id, by=by, for_seconds=for_seconds
+            ),
+        )
+
+    async def assign_escalation(
+        self, escalation_id: str, *, to: str, by: str, for_seconds: float | None = None
+    ) -> EscalationRecord:
+        """See EscalationStore."""
+        return await self._pass(
+            "assign_escalation",
+            lambda: letters.assign_escalation(
+                self.database, escalation_id, to=to, by=by, for_seconds=for_seconds
+            ),
+        )
+
+    async def comment_escalation(self, escalation_id: str, text: str, *, by: str) -> None:
+        """See EscalationStore."""
+        await self._pass(
+            "comment_escalation",
+            lambda: letters.comment(self.database, escalation_id, text, by=by),
+        )
+
+    async def release_expired_claims(self, *, limit: int = 100) -> list[EscalationRecord]:
+        """See EscalationStore."""
+        return await self._pass(
+            "release_expired_claims", lambda: letters.release_expired(self.database, limit)
         )
 
     async def release_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:

@@ -197,6 +197,7 @@ class EscalationRow:
     closed_by: str | None = None
     closing_reason: str | None = None
     api: str | None = None
+    claimed_until: datetime | None = None
 
 
 @dataclass(kw_only=True, slots=True)

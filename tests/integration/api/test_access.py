@@ -27,7 +27,9 @@ LEAST = {
     "changeApi": Role.ADMIN, "holdApi": Role.OPERATOR, "releaseApi": Role.OPERATOR,
     "listWorkers": Role.VIEWER, "listQueues": Role.VIEWER, "countEscalations": Role.VIEWER,
     "actOnEscalations": Role.OPERATOR, "listJobs": Role.VIEWER, "showJob": Role.VIEWER,
-    "listJobItems": Role.VIEWER, "pauseJob": Role.OPERATOR, "resumeJob": Role.OPERATOR,
+    "listJobItems": Role.VIEWER, "briefEscalation": Role.VIEWER,
+    "assign": Role.OPERATOR, "comment": Role.OPERATOR,
+    "pauseJob": Role.OPERATOR, "resumeJob": Role.OPERATOR,
     "cancelJob": Role.OPERATOR,
 }  # fmt: skip
 OPEN_TO_ALL = {"isAlive", "isReady"}
@@ -37,7 +39,8 @@ OF_ALL_TENANTS = {
 }  # fmt: skip
 BODIES: dict[str, Any] = {
     "submitRun": {"workflow": "payments"}, "changeApi": {"set": {"rate": "x"}, "reason": "x"},
-    "countEscalations": {"where": {"api": "none"}},
+    "countEscalations": {"where": {"api": "none"}}, "assign": {"to": "bob"},
+    "comment": {"text": "x"},
     "actOnEscalations": {"act": "retry", "where": {"api": "none"}, "reason": "x"},
 }  # fmt: skip
 

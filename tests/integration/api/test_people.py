@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from orchestrator.ports import Role
+from orchestrator.service.jobs import JobWorker
 from tests.integration.api.conftest import Face
 
 WHY = {"reason": "seen at the bank: charged once"}
@@ -185,3 +186,63 @@ async def test_a_bulk_act_that_is_refused(
     assert answer.status_code == status, answer.text
     assert place in {each["place"] for each in answer.json()["problems"]}
     assert (await ada.get("/v1/jobs")).json()["items"] == []
+
+
+async def test_a_briefing_over_http(face: Face, ada: httpx.AsyncClient) -> None:
+    escalation_id, _ = await face.stuck()
+    told = (await ada.get(f"/v1/escalations/{escalation_id}/briefing")).json()
+    choices = {each["name"]: each for each in told["choices"]}
+    assert choices["abandon"]["status"] == "abandoned"
+    assert choices["skip"]["refused"] is not None
+    assert (told["similar"], told["similar_ids"]) == (0, [])
+    wish = {"outputs": {"id": "x"}, **WHY}
+    answer = await ada.post(
+        f"/v1/escalations/{escalation_id}/resolve", json=wish, headers={"if-match": "*"}
+    )
+    assert (answer.status_code, answer.json()["problems"][0]["place"]) == (422, "outputs")
+
+
+async def test_the_queue_is_as_long_as_the_inbox(face: Face, ada: httpx.AsyncClient) -> None:
+    """The queue that Flower shows holds what the console's inbox holds and nobody has taken."""
+    letters = face.services.escalations._dead_letters
+    stuck = [(await face.stuck())[0] for _ in range(5)]
+    await letters.publish(await face.store.escalations())
+
+    async def same(many: int) -> None:
+        inbox = (await ada.get("/v1/escalations", params={"claimed": False})).json()["items"]
+        assert sorted(await letters.listed()) == sorted(each["id"] for each in inbox)
+        assert len(inbox) == many
+
+    await same(5)
+    await ada.post(f"/v1/escalations/{stuck[0]}/claim")
+    await same(4)
+    await ada.post(f"/v1/escalations/{stuck[0]}/release")
+    await same(5)
+    anyhow = {"if-match": "*"}
+    await ada.post(f"/v1/escalations/{stuck[0]}/abandon", json=WHY, headers=anyhow)
+    await same(4)
+    many = {"act": "abandon", "where": {"ids": stuck[1:4]}, **WHY}
+    job = (await ada.post("/v1/escalations:bulk", json=many)).json()
+    escalations, jobs = face.services.escalations, face.services.jobs
+    worker = JobWorker(face.store, jobs._publisher, escalations._redeliverer, letters, jobs._kinds)
+    await worker.work(job["id"], 0)
+    assert (await ada.get(f"/v1/jobs/{job['id']}")).json()["state"] == "done"
+    await same(1)
+
+
+async def test_given_to_somebody_with_a_remark(face: Face, ada: httpx.AsyncClient) -> None:
+    escalation_id, _ = await face.stuck()
+    url = f"/v1/escalations/{escalation_id}"
+    seen = (await ada.get(url)).json()
+    assert (seen["severity"], seen["claimed_until"]) == ("high", None)
+    assert seen["due_at"] > seen["opened_at"]
+    given = await ada.post(f"{url}/assign", json={"to": "bob"})
+    assert given.json()["claimed_by"] == "bob"
+    assert given.json()["claimed_until"] > given.json()["claimed_at"], "claims end by themselves"
+    assert (await ada.post(f"{url}/assign", json={"to": " "})).status_code == 422
+    remarks = (await ada.post(f"{url}/comments", json={"text": "the bank called"})).json()
+    assert [(each["by"], each["text"]) for each in remarks] == [("ada", "the bank called")]
+    assert (await ada.get(f"{url}/briefing")).json()["comments"] == remarks
+    for overdue, found in ((True, 0), (False, 1)):
+        listed = await ada.get("/v1/escalations", params={"overdue": overdue})
+        assert len(listed.json()["items"]) == found
