@@ -206,7 +206,9 @@ def _on_not_landed(
     link = saga.link(*at)
     if event.settles_doubt:
         link = replace(link, doubt=False)
-    delay = _next_delay(saga, at, link, event, now) if event.retryable else None
+    most = event.most_attempts
+    again = event.retryable and (most is None or link.attempts < most)
+    delay = _next_delay(saga, at, link, event, now) if again else None
     if delay is not None:
         return _wait(_put(saga, at, event, replace(link, status=LinkStatus.PENDING)), delay, now)
     return _exhausted(saga, at, event, link, now)

@@ -72,6 +72,7 @@ class NotLanded(Event):
 
     reason: str
     retryable: bool = False
+    most_attempts: int | None = None  # where an action of the author wants others, and bounds them
     retry_after_seconds: float | None = None
     jitter: float = 0.0
     settles_doubt: bool = False

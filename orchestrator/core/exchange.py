@@ -100,7 +100,7 @@ AFTER_401 = "sent again with another credential after a 401"
 class Applied:
     """The actions of a step's author that apply to its outcome, for whoever asks why a run went so.
 
-    Each in words, as the audit keeps them: `{type, name, to, criteria}`. They decide nothing.
+    Each in words, as the audit keeps them: `{on, type, name, to, criteria}`. They decide nothing.
     """
 
     retry: Mapping[str, Any] | None = None  # that wants the same request again
@@ -115,6 +115,7 @@ class Judgement:
     outcome: Outcome
     accepted: bool = True  # of a landed one: whether the success criteria hold
     retryable: bool = False  # of one that did not land: whether another attempt may go better
+    most_attempts: int | None = None  # of one that is retryable since an action says so
     settles_doubt: bool = False  # of one that did not land: it also speaks for earlier attempts
     retry_after_seconds: float | None = None
     outputs: Mapping[str, Any] = field(default_factory=dict)

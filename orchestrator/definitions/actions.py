@@ -51,6 +51,7 @@ class Action:
     criteria: tuple[Criterion, ...]
     is_retry: bool  # of the same request
     after_seconds: float | None
+    most_attempts: int  # of a retry of the same request: with the first one
     move: Move | None  # None: a retry of the same request, or the end of a failure
     told: Mapping[str, Any]  # itself in words, see `Applied`
 
@@ -69,6 +70,7 @@ class _Found:
     """The actions that apply to a failure."""
 
     retry: Action | None = None  # of the same request
+    most_attempts: int = 1  # of all that want it again
     moves: list[Action] = field(default_factory=list)  # to try in turn after it
     end: Action | None = None
     first: Action | None = None
@@ -82,7 +84,9 @@ class _Found:
         """One more; True when none after it, at any level, has a turn."""
         self.first = self.first or action
         if action.is_retry:
-            self.retry = self.retry if self.retry or self.moves else action
+            if not self.moves:
+                self.retry = self.retry or action
+                self.most_attempts = max(self.most_attempts, action.most_attempts)
         elif action.move is None:
             self.end = action
         else:
@@ -108,9 +112,11 @@ class Actions:
 
     def __init__(self, template: Mapping[str, Any], places: Places | None) -> None:
         self._template, self._places = template, places
-        self._success = tuple(self._action(one) for one in template.get("onSuccess", ()))
+        self._success = tuple(self._action(one, "success") for one in template.get("onSuccess", ()))
         levels = [template.get("onFailure", ()), *template.get("outerFailure", ())]
-        self._failure = tuple(tuple(self._action(one) for one in level) for level in levels)
+        self._failure = tuple(
+            tuple(self._action(one, "failure") for one in level) for level in levels
+        )
         self._retries = any(action.is_retry for action in self._failure[0])
         self._is_silent = not any(self._failure)
 
@@ -139,7 +145,10 @@ class Actions:
         if retry is not None and after is None:
             after = retry.after_seconds
         if found.is_named or self._retries:
-            judgement = replace(judgement, retryable=retry is not None, retry_after_seconds=after)
+            return replace(
+                judgement, retryable=retry is not None, retry_after_seconds=after,
+                most_attempts=None if retry is None else found.most_attempts,
+            )  # fmt: skip
         return judgement
 
     def without_answer(self, judgement: Judgement, facts: Facts) -> Judgement:
@@ -174,13 +183,14 @@ class Actions:
             scope = Scope(scope.facts.outer)
         return found
 
-    def _action(self, data: Mapping[str, Any]) -> Action:
+    def _action(self, data: Mapping[str, Any], on: str) -> Action:
         kind = data.get("type", "retry")
         is_retry = kind == "retry" and "again" not in data
         return Action(
             criteria=tuple(parse_criterion(item) for item in data.get("criteria", ())),
             is_retry=is_retry, after_seconds=data.get("retryAfter"),
-            move=None if is_retry or kind == "end" else self._move(data), told=_in_words(data),
+            most_attempts=1 + data.get("retryLimit", 0),
+            move=None if is_retry or kind == "end" else self._move(data), told=_in_words(data, on),
         )  # fmt: skip
 
     def _move(self, data: Mapping[str, Any]) -> Move | None:
@@ -199,11 +209,11 @@ class Actions:
         )  # fmt: skip
 
 
-def _in_words(data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _in_words(data: Mapping[str, Any], on: str) -> Mapping[str, Any]:
     """An action as the audit tells it."""
     kind, to = data.get("type", "retry"), data.get("step") or data.get("via")
     told = {
-        "type": "end" if kind == "return" else kind, "name": data.get("name"),
+        "on": on, "type": "end" if kind == "return" else kind, "name": data.get("name"),
         "to": None if kind == "return" else to, "criteria": data.get("criteria"),
     }  # fmt: skip
     return {name: value for name, value in told.items() if value}

@@ -119,7 +119,7 @@ def event_of(judgement: Judgement, jitter: float) -> e.Event:
         case Outcome.NOT_LANDED:
             return e.NotLanded(
                 reason=judgement.reason, retryable=judgement.retryable, jitter=jitter,
-                settles_doubt=judgement.settles_doubt,
+                settles_doubt=judgement.settles_doubt, most_attempts=judgement.most_attempts,
                 retry_after_seconds=judgement.retry_after_seconds, moves=judgement.moves,
             )  # fmt: skip
         case Outcome.UNKNOWN:

@@ -19,7 +19,7 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 EXAMPLES: dict[str, Any] = {
     "reason": "because", "jitter": 0.25, "until": NOW, "mode": e.CancelMode.STOP, "claims": 9,
     "retry_after_seconds": 1.5, "accepted": False, "retryable": True, "settles_doubt": True,
-    "landed": False,
+    "landed": False, "most_attempts": 3,
     "moves": (e.Move(), e.Move(to=1), e.Move(to=0, via=(1, 1), limit=2, after_seconds=0.5)),
 }  # fmt: skip
 

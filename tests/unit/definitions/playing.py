@@ -37,7 +37,9 @@ class Played:
     keys: list[str] = field(default_factory=list)  # of each
     visits: list[str] = field(default_factory=list)  # ids of steps, an undo with a "'"
     waits: int = 0
-    actions: list[str] = field(default_factory=list)  # "STEP: TYPE NAME TO", as the audit tells it
+    actions: list[str] = field(
+        default_factory=list
+    )  # "STEP: ON TYPE NAME TO", as the audit tells it
 
     @property
     def status(self) -> RunStatus:
@@ -94,7 +96,7 @@ class _Player:
         link = self.played.saga.link(position, direction)
         action = action_taken(judgement, decision, link.status)
         if action is not None:
-            parts = (action.get(part) for part in ("type", "name", "to"))
+            parts = (action.get(part) for part in ("on", "type", "name", "to"))
             self.played.actions.append(f"{name}: {' '.join(part for part in parts if part)}")
         if forward and link.status in HAPPENED:
             self.given[position] = judgement.outputs

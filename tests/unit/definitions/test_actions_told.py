@@ -22,15 +22,18 @@ def test_each_action_that_was_followed_is_told(write: Write) -> None:
         get("c", "c", "onSuccess: [{name: done, type: end}]"),
     )))  # fmt: skip
     assert play(plan, answering(no=404)).actions == [
-        "a: retry again", "a: goto out c", "c: end done",
+        "a: failure retry again", "a: failure goto out c", "c: success end done",
     ]  # fmt: skip
-    assert play(plan, answering(no=[404])).actions == ["a: retry again", "c: end done"]
+    assert play(plan, answering(no=[404])).actions == [
+        "a: failure retry again",
+        "c: success end done",
+    ]
 
 
 def test_an_end_in_failure_is_told_and_what_nobody_asked_for_is_not(write: Write) -> None:
     ends = get("b", "no", "onFailure: [{name: enough, type: end}]")
     assert play(one(write(workflow("w", make("a"), ends))), answering(no=404)).actions == [
-        "b: end enough"
+        "b: failure end enough"
     ]
     silent = play(one(write(workflow("w", make("a"), get("b", "no")))), answering(no=404))
     assert (silent.visits, silent.actions) == (["a", "b", "a'"], [])
@@ -40,20 +43,23 @@ def test_a_retry_of_the_engine_itself_is_nobodys_action(write: Write) -> None:
     out = "onFailure: [{name: out, type: goto, stepId: c}]"
     plan = one(write(workflow("w", get("a", "busy", out), get("b"), get("c"))))
     played = play(plan, answering(busy=503))
-    assert (set(played.visits), played.actions) == ({"a", "c"}, ["a: goto out c"])
+    assert (set(played.visits), played.actions) == ({"a", "c"}, ["a: failure goto out c"])
 
 
 def test_a_retry_that_leads_through_a_step_is_told_with_it(write: Write) -> None:
     retry = "onFailure: [{name: login, type: retry, retryLimit: 1, stepId: a}]"
     plan = one(write(workflow("w", get("a"), get("b", "who", retry))))
-    assert play(plan, answering(who=[401])).actions == ["b: retry login a"]
+    assert play(plan, answering(who=[401])).actions == ["b: failure retry login a"]
 
 
 def test_a_way_that_is_used_up_is_not_told(write: Write) -> None:
     retry = "{name: login, type: retry, retryLimit: 1, stepId: a}"
     ways = f"onFailure: [{retry}, {{name: other, type: goto, stepId: c}}]"
     plan = one(write(workflow("w", get("a"), get("b", "who", ways), get("c"))))
-    assert play(plan, answering(who=401)).actions == ["b: retry login a", "b: goto other c"]
+    assert play(plan, answering(who=401)).actions == [
+        "b: failure retry login a",
+        "b: failure goto other c",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,19 @@ def test_retries_first_and_then_the_way_out(write: Write) -> None:
     assert play(plan, answering(no=[404])).visits == ["a", "a", "b", "c"]
 
 
+def test_each_retry_has_its_own_limit(write: Write) -> None:
+    actions = (
+        "onFailure: [{name: busy, type: retry, retryLimit: 3,"
+        " criteria: [{condition: $statusCode == 429}]},"
+        " {name: odd, type: retry, retryLimit: 1, criteria: [{condition: $statusCode == 404}]}]"
+    )
+    plan = one(write(workflow("w", get("a", "no", actions))))
+    assert len(play(plan, answering(no=429)).visits) == 4
+    assert len(play(plan, answering(no=404)).visits) == 2
+    # Retries count for the step, whichever action wanted them.
+    assert len(play(plan, answering(no=[429, 429, 404, 404])).visits) == 3
+
+
 def test_what_goes_better_by_itself_is_no_failure_yet_unless_it_is_named(write: Write) -> None:
     way = "onFailure: [{name: g, type: goto, stepId: c%s}]"
     plan = one(write(workflow("w", get("a", "a", way % ""), get("b"), get("c"))))
