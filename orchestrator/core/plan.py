@@ -67,10 +67,21 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compensation:
-    """What undoes a step that landed."""
+    """What undoes a step that landed.
+
+    With `otherwise` it depends on how the step went: the first call whose condition holds undoes
+    it, `call` before the others. All are of one API and equal in what the core decides by (effects,
+    attempts, time, whether a doubt can be settled), so that it need not know which it was.
+    """
 
     call: Call
     kind: CompensationKind = CompensationKind.REVERSE
+    otherwise: tuple[Call, ...] = ()
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All of them, in the order in which their conditions are asked."""
+        return (self.call, *self.otherwise)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -104,7 +104,10 @@ def _step(data: Mapping[str, Any]) -> PlanStep:
 
 def _compensation(data: Mapping[str, Any]) -> Compensation:
     kind = CompensationKind(data.get("kind", CompensationKind.REVERSE))
-    return Compensation(**{**data, "call": _call(data["call"]), "kind": kind})
+    otherwise = tuple(_call(one) for one in data.get("otherwise", ()))
+    return Compensation(
+        **{**data, "call": _call(data["call"]), "kind": kind, "otherwise": otherwise}
+    )
 
 
 def _call(data: Mapping[str, Any]) -> Call:

@@ -42,6 +42,11 @@ class ApiCall:
     operation: str
     fields: Mapping[str, Any]  # of the step, as in a document
 
+    def when(self, *conditions: str | Mapping[str, Any]) -> ApiCall:
+        """The same as a case of several that undo a step: it counts where all of these hold."""
+        criteria = [_criterion(one) for one in conditions]
+        return replace(self, fields={**self.fields, "onlyIf": criteria})
+
 
 @dataclass(frozen=True, slots=True)
 class Api:
@@ -125,7 +130,7 @@ class ApiWorkflow:
         name: str,
         call: ApiCall | str,
         *,
-        undo: ApiCall | None = None,
+        undo: ApiCall | Sequence[ApiCall] | None = None,
         kind: CompensationKind | str = CompensationKind.REVERSE,
         only_if: Sequence[str] = (),
         no_undo: str | None = None,
@@ -138,7 +143,9 @@ class ApiWorkflow:
         """The workflow with one more step.
 
         `call` is an operation, or the name of a workflow beside this one. `undo` undoes it, where
-        `only_if` holds; or `no_undo` says why nothing can. `goto`, `end` and `retry` are actions.
+        `only_if` holds; or `no_undo` says why nothing can. Of several undos the first counts whose
+        conditions (`when`) hold; `no_undo` then says why nothing is undone where none does. `goto`,
+        `end` and `retry` are actions.
         `start_within`: seconds after the step before in which its first request must leave.
         """
         target = {"workflowId": call} if isinstance(call, str) else as_step(call)
@@ -149,7 +156,8 @@ class ApiWorkflow:
             "x-pivot": True if pivot else None, "x-start-within": start_within,
             **(extra or {}),
         }  # fmt: skip
-        apis = [*self.apis, *(c.api for c in (call, undo) if isinstance(c, ApiCall))]
+        undos = [undo] if isinstance(undo, ApiCall) else undo or ()
+        apis = [*self.apis, *(c.api for c in (call, *undos) if isinstance(c, ApiCall))]
         return replace(self, steps=(*self.steps, _said(step)), apis=tuple(dict.fromkeys(apis)))
 
 
@@ -239,10 +247,15 @@ def _needs_1_1(value: Any) -> bool:
 
 
 def _compensation(
-    undo: ApiCall | None, kind: CompensationKind, only_if: Sequence[str], no_undo: str | None
-) -> dict[str, Any] | None:
+    undo: ApiCall | Sequence[ApiCall] | None, kind: CompensationKind, only_if: Sequence[str],
+    no_undo: str | None,
+) -> dict[str, Any] | list[dict[str, Any]] | None:  # fmt: skip
+    nothing = None if no_undo is None else {"none": no_undo}
     if undo is None:
-        return None if no_undo is None else {"none": no_undo}
+        return nothing
+    if not isinstance(undo, ApiCall):
+        named = {} if kind is CompensationKind.REVERSE else {"kind": str(kind)}
+        return [as_step(one) | named for one in undo] + ([nothing] if nothing else [])
     how = {
         "kind": None if kind is CompensationKind.REVERSE else str(kind),
         "onlyIf": [_criterion(one) for one in only_if],

@@ -67,7 +67,7 @@ class Program:
             for index, step in enumerate(plan.steps) if step.call.is_local
         }  # fmt: skip
         self._backward = [
-            None if step.compensation is None else compile_call(step.compensation.call)
+            () if step.compensation is None else tuple(map(compile_call, step.compensation.calls))
             for step in plan.steps
         ]
         self._inputs = InputsSchema(plan.inputs_schema)
@@ -81,7 +81,8 @@ class Program:
 
     def base_urls(self) -> dict[str, str]:
         """The address of each API of which a document gives one."""
-        calls = [one for one in (*self._forward, *self._backward) if one is not None]
+        undos = [one for calls in self._backward for one in calls]
+        calls = [one for one in (*self._forward, *undos) if one is not None]
         calls += [one.verify for one in calls if one.verify is not None]
         found: dict[str, str] = {}
         for compiled in calls:
@@ -101,19 +102,24 @@ class Program:
 
         Raises RequestRefused (UnresolvedExpression) when the facts do not yield a request.
         """
-        compiled = self._call(step_index, direction)
         scope = self._scope(step_index, facts)
-        for condition in compiled.only_if:
-            if not condition.holds(scope):
-                return NothingToUndo(reason=f"not {condition.said}")
+        if direction is Direction.FORWARD:
+            return self._make(self._ahead(step_index), step_index, direction, scope, iteration)
+        compiled = self._undo(step_index, scope)
+        if isinstance(compiled, NothingToUndo):
+            return compiled
         return self._make(compiled, step_index, direction, scope, iteration)
+
+    def undoing(self, step_index: int, facts: Facts) -> Call:
+        """Which of its calls undoes a step as it went, once `prepare` has given its request."""
+        return self._call(step_index, Direction.BACKWARD, self._scope(step_index, facts)).call
 
     def prepare_verify(
         self, step_index: int, direction: Direction, facts: Facts, *, iteration: int = 0
     ) -> FrozenRequest:
         """The request that asks whether a doubtful link landed. Raises RequestRefused."""
-        compiled = self._verify(step_index, direction)
         scope = self._scope(step_index, facts)
+        compiled = self._verify(step_index, direction, scope)
         return self._make(compiled, step_index, direction, scope, iteration)
 
     def judge(
@@ -128,14 +134,14 @@ class Program:
     ) -> Judgement:
         """What an answer means for its link. Never raises for what an API may answer."""
         call = self._verify if verify else self._call
-        compiled = call(step_index, direction)
+        compiled = call(step_index, direction, self._scope(step_index, facts))
         exchange = Exchange(request, response, request_value=compiled.request.value_of)
         scope = self._scope(step_index, facts, exchange)
         if not verify:
             return compiled.answers.judge(scope, exchange)
         judgement = compiled.answers.judge_verification(scope, exchange)
         if judgement.outcome is Outcome.LANDED and direction is Direction.FORWARD:
-            return self._call(step_index, direction).answers.actions.landed(judgement, scope)
+            return self._ahead(step_index).answers.actions.landed(judgement, scope)
         return self.without_answer(step_index, direction, facts, judgement)
 
     def without_answer(
@@ -144,7 +150,7 @@ class Program:
         """The same judgement, with what the step's actions say to it without seeing an answer."""
         if direction is Direction.BACKWARD:
             return judgement
-        actions = self._call(step_index, direction).answers.actions
+        actions = self._ahead(step_index).answers.actions
         return actions.without_answer(judgement, self._within(step_index, facts))
 
     def judge_local(self, step_index: int, facts: Facts) -> Judgement:
@@ -155,11 +161,35 @@ class Program:
         """The workflow's outputs; those that lead nowhere in this run are left out."""
         return resolved(self._outputs, Scope(facts))
 
-    def _call(self, step_index: int, direction: Direction) -> CompiledCall:
-        calls = self._forward if direction is Direction.FORWARD else self._backward
-        compiled = calls[step_index]
+    def _ahead(self, step_index: int) -> CompiledCall:
+        compiled = self._forward[step_index]
         assert compiled is not None, f"step {self.plan.steps[step_index].id} calls nothing there"
         return compiled
+
+    def _call(self, step_index: int, direction: Direction, scope: Scope) -> CompiledCall:
+        """What was called. It is found anew: what a step's undo depends on does not change."""
+        if direction is Direction.FORWARD:
+            return self._ahead(step_index)
+        undos = self._backward[step_index]
+        if len(undos) == 1:
+            return undos[0]
+        return next(one for one in undos if all(test.holds(scope) for test in one.only_if))
+
+    def _undo(self, step_index: int, scope: Scope) -> CompiledCall | NothingToUndo:
+        """What undoes a step as it went. Raises RequestRefused where no case of several holds."""
+        undos = self._backward[step_index]
+        broken = []
+        for one in undos:
+            condition = next((test for test in one.only_if if not test.holds(scope)), None)
+            if condition is None:
+                reason = one.call.template.get("nothing")
+                return one if reason is None else NothingToUndo(reason=reason)
+            broken.append(condition.said)
+        if len(undos) == 1:
+            return NothingToUndo(reason=f"not {broken[0]}")
+        # Whatever the step did, nobody has said what undoes it.
+        found = "none of: " + "; ".join(broken)
+        raise refused(undos[0].call.label, found, "a case of x-compensation that holds")
 
     def _scope(self, step_index: int, facts: Facts, exchange: Exchange | None = None) -> Scope:
         return Scope(self._within(step_index, facts), exchange)
@@ -168,8 +198,8 @@ class Program:
         scope = self.plan.steps[step_index].scope
         return facts.within(scope) if scope else facts
 
-    def _verify(self, step_index: int, direction: Direction) -> CompiledCall:
-        verify = self._call(step_index, direction).verify
+    def _verify(self, step_index: int, direction: Direction, scope: Scope) -> CompiledCall:
+        verify = self._call(step_index, direction, scope).verify
         assert verify is not None, f"step {self.plan.steps[step_index].id} has no verification"
         return verify
 

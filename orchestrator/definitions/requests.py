@@ -50,6 +50,8 @@ def request_maker(call: Call) -> RequestMaker:
     """Compile a call's request. Raises ExpressionError."""
     if call.template["kind"] == "task":
         return TaskRequest(call)
+    if call.template["kind"] == "nothing":
+        return NoRequest()
     if call.template["kind"] == WAIT:
         return WaitRequest(call)
     return HttpRequest(call.template)
@@ -71,6 +73,19 @@ class TaskRequest:
 
     def expressions(self) -> Iterator[tuple[Path, Expression]]:
         return self._arguments.expressions()
+
+
+class NoRequest:
+    """Of a case in which nothing is to be undone; nobody asks for it."""
+
+    def make(self, scope: Scope, key: str) -> FrozenRequest:
+        raise encoding.refused("the undo", "a case in which there is nothing", "a request")
+
+    def value_of(self, place: str, name: str, scope: Scope) -> Any:
+        return ABSENT
+
+    def expressions(self) -> Iterator[tuple[Path, Expression]]:
+        return iter(())
 
 
 class HttpRequest:

@@ -94,7 +94,7 @@ def _unsupported(name: str, why: str) -> Demand:
 def demands_of(plan: Plan) -> Iterator[tuple[Call, Security]]:
     """Each call of a workflow of whose credentials its API's document says something."""
     for step in plan.steps:
-        calls = [step.call] if step.compensation is None else [step.call, step.compensation.call]
+        calls = [step.call, *(step.compensation.calls if step.compensation else ())]
         for call in [*calls, *(one.verify for one in calls if one.verify is not None)]:
             said = call.template.get("security")
             if said is not None:

@@ -77,7 +77,8 @@ def _is_after_the_pivot(plan: Plan, flow: Flow, index: int) -> bool:
 
 class _Validation:
     def __init__(self, plan: Plan, place: Place, findings: Findings) -> None:
-        self._plan, self._place, self._findings = plan, place, findings
+        self._plan, self._place_of, self._findings = plan, place, findings
+        self._case: Path = ()  # within a compensation, which one is looked at
         self._index = {step.id: index for index, step in enumerate(plan.steps)}
         self._places = Places(plan)
 
@@ -89,9 +90,14 @@ class _Validation:
         self._ways()
         for index, step in enumerate(self._plan.steps):
             self._undoable(index, step)
-            for part, call in _calls(step):
+            for part, call, case in _calls(step):
+                self._case = case
                 self._call(index, part, call)
+            self._case = ()
         self._outputs()
+
+    def _place(self, index: int | None, part: Part, path: Path) -> str:
+        return self._place_of(index, part, (*self._case, *path) if part.is_undo else path)
 
     # --- the chain --------------------------------------------------------------------------------
 
@@ -174,6 +180,8 @@ class _Validation:
             return
         for path, expression in _expressions_of(compiled):
             self._reference(index, part, path, expression)
+        if call.template["kind"] == "nothing":
+            return
         self._already_done(index, part, compiled)
         self._warn(index, part, call)
 
@@ -203,8 +211,8 @@ class _Validation:
         if part is not Part.FORWARD or step.undoes or call.template.get("kind") != "http":
             return
         for other, earlier in enumerate(self._plan.steps):
-            undo = earlier.compensation and earlier.compensation.call
-            if not undo or other == index or not _same_operation(undo, call):
+            undos = earlier.compensation.calls if earlier.compensation else ()
+            if other == index or not any(_same_operation(undo, call) for undo in undos):
                 continue
             if _same_operation(earlier.call, call):
                 continue  # one that writes whatever it is told: done again, it undoes nothing
@@ -357,14 +365,16 @@ def _same_operation(left: Call, right: Call) -> bool:
     )
 
 
-def _calls(step: PlanStep) -> Iterator[tuple[Part, Call]]:
-    yield Part.FORWARD, step.call
+def _calls(step: PlanStep) -> Iterator[tuple[Part, Call, Path]]:
+    """Each call, which it is, and where it stands among several that undo the step."""
+    yield Part.FORWARD, step.call, ()
     if step.call.verify is not None:
-        yield Part.VERIFY, step.call.verify
-    if step.compensation is not None:
-        yield Part.UNDO, step.compensation.call
-        if step.compensation.call.verify is not None:
-            yield Part.VERIFY_UNDO, step.compensation.call.verify
+        yield Part.VERIFY, step.call.verify, ()
+    for number, call in enumerate(step.compensation.calls if step.compensation else ()):
+        case: Path = ("otherwise", number - 1) if number else ()
+        yield Part.UNDO, call, case
+        if call.verify is not None:
+            yield Part.VERIFY_UNDO, call.verify, case
 
 
 def _expressions_of(compiled: CompiledCall) -> Iterator[tuple[Path, Expression]]:

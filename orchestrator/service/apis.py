@@ -182,7 +182,7 @@ class Apis:
             call.api
             for version in workflows
             for step in version.plan.steps
-            for call in (step.call, *((step.compensation.call,) if step.compensation else ()))
+            for call in (step.call, *(step.compensation.calls if step.compensation else ()))
         }
         return sorted({*files.names(), *overrides, *called} - {PYTHON_FUNCTIONS, LOCAL, WAITING})
 

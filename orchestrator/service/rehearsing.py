@@ -166,8 +166,8 @@ class Rehearsing:
         path = str(call.template["path"])
         around = reads_around(self._survey, call.api, request.method, path, request.target)
         found = [(call.api, each) for each in around]
-        if step.compensation is not None and step.compensation.call.task_name is None:
-            undo = step.compensation.call
+        undos = step.compensation.calls if step.compensation is not None else ()
+        for undo in (one for one in undos if one.template["kind"] == "http"):
             more = reads_before(
                 self._survey, undo.api, (str(undo.template["method"]), str(undo.template["path"])),
                 (request.method, path, request.target) if undo.api == call.api else ("", "", ""),
@@ -194,7 +194,7 @@ class Rehearsing:
         if isinstance(request, NothingToUndo):
             self._note(done.index, step, Verdict.NOT_NEEDED, request.reason)
             return
-        await self._undo_twice(done, compensation.call, request)
+        await self._undo_twice(done, self._program.undoing(done.index, self._facts), request)
 
     async def _undo_twice(self, done: _Done, undo: Call, request: FrozenRequest) -> None:
         path = str(undo.template["path"])
@@ -345,7 +345,7 @@ class Rehearsable:
     def _apis(self) -> Iterator[str]:
         for step in self.program.plan.steps:
             undo = step.compensation
-            for call in (step.call, *((undo.call,) if undo else ())):
+            for call in (step.call, *(undo.calls if undo else ())):
                 if not (call.is_local or call.is_wait) and call.task_name is None:
                     yield call.api
 

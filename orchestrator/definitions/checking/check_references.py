@@ -132,7 +132,7 @@ class _References:
 
     def _undo(self, step: Step, known: set[int]) -> None:
         """An undo runs when what followed is undone: only what came before is sure."""
-        for call in (step.undo, step.undo_verify):
+        for call in (*step.undos, *step.undo_verifies):
             if call is None:
                 continue
             for use in (*call.sent(), *_only_if(call)):

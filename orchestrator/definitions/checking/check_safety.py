@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from orchestrator.definitions.checking.check_cases import check_cases
 from orchestrator.definitions.checking.noting import Notes
 from orchestrator.definitions.checking.reading import Action, Call, Flow, Step, Use
 from orchestrator.definitions.checking.ways import Ways
@@ -22,9 +23,9 @@ def check_safety(flow: Flow, ways: Ways, notes: Notes) -> None:
     by_hand = _undos_by_hand(flow)
     for step in flow.steps:
         _undoable(flow, step, step.id in {target.id for _, _, target, _ in by_hand}, notes)
-        for call in (step.call, step.undo):
-            if call is not None:
-                _doubt(step, call, notes)
+        for call in (step.call, *step.undos):
+            _doubt(step, call, notes)
+        check_cases(step, notes)
     _pivot_order(flow, ways, notes)
     for step, action, target, undone in by_hand:
         _by_hand(step, action, target, undone, notes)
@@ -89,7 +90,7 @@ def _undo_fix(flow: Flow, step: Step) -> str:
 
 
 def _doubt(step: Step, call: Call, notes: Notes) -> None:
-    verify = step.verify if call is step.call else step.undo_verify
+    verify = step.verify if call is step.call else step.verification_of(call)
     if not lacks_key(call, verify):
         return
     which = f"step {step.id}" if call is step.call else f"the undo of {step.id}"

@@ -65,7 +65,8 @@ def _transactional(flow: Flow, findings: list[Finding]) -> Iterator[str]:
             yield f"an undo of {step.id}"
         if lacks_key(step.call, step.verify):
             yield f"a key or verification of {step.id}"
-        if step.undo is not None and lacks_key(step.undo, step.undo_verify):
+        undos = zip(step.undos, step.undo_verifies, strict=True)
+        if any(lacks_key(undo, verify) for undo, verify in undos):
             yield f"a key or verification of the undo of {step.id}"
         if step.call.has_effect is None and step.call.workflow is None:
             yield f"a known operation at {step.id}"

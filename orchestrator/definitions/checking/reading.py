@@ -132,7 +132,7 @@ class Call:
 
     def criteria(self, name: str = "successCriteria") -> list[Criterion]:
         """Of success, or `onlyIf`."""
-        return list(_criteria(self.at, name))
+        return list(criteria_of(self.at, name))
 
     def outputs(self) -> dict[str, Cursor]:
         """Names, and where their expressions stand."""
@@ -164,9 +164,9 @@ class Step:
     id: str
     index: int
     call: Call
-    undo: Call | None
+    undos: tuple[Call, ...]  # one, or one for each way that the step may go
     verify: Call | None
-    undo_verify: Call | None
+    undo_verifies: tuple[Call | None, ...]  # of each
     on_success: tuple[Action, ...]
     on_failure: tuple[Action, ...]
     depends_on: tuple[str, ...]
@@ -175,6 +175,23 @@ class Step:
     def at(self) -> Cursor:
         """The step's own place."""
         return self.call.at
+
+    @property
+    def undo(self) -> Call | None:
+        """What undoes it; of several the first."""
+        return next(iter(self.undos), None)
+
+    def verification_of(self, undo: Call) -> Call | None:
+        """What tells whether one of its undos happened."""
+        pairs = zip(self.undos, self.undo_verifies, strict=True)
+        return next((verify for one, verify in pairs if one is undo), None)
+
+    def cases(self) -> list[Cursor]:
+        """The cases of a compensation that has several, `none` among them; else nothing."""
+        given = self.at.get("x-compensation")
+        cases = self.at.items("x-compensation") if given and isinstance(given.value, list) else []
+        found = [resolved(item, self.call.shared.components) for item in cases]
+        return [at for at in found if at is not None and isinstance(at.value, Mapping)]
 
     @property
     def is_pivot(self) -> bool:
@@ -196,11 +213,11 @@ class Step:
     @property
     def is_undone_by_follow_up(self) -> bool:
         """Whether its compensation makes amends only."""
-        return self.undo is not None and self.undo.at.value.get("kind") == "follow-up"
+        return any(undo.at.value.get("kind") == "follow-up" for undo in self.undos)
 
     def calls(self) -> Iterator[Call]:
         """All of them."""
-        for call in (self.call, self.verify, self.undo, self.undo_verify):
+        for call in (self.call, self.verify, *self.undos, *self.undo_verifies):
             if call is not None:
                 yield call
 
@@ -277,10 +294,10 @@ class _FlowReader:
         return Flow(_text(self._at, "workflowId"), self._at, steps, self._read)
 
     def _step(self, at: Cursor, index: int) -> Step:
-        undo = self._undo(at)
+        undos = tuple(self._undos(at))
         return Step(
-            id=_text(at, "stepId"), index=index, call=self._call(at), undo=undo,
-            verify=self._verify(at), undo_verify=None if undo is None else self._verify(undo.at),
+            id=_text(at, "stepId"), index=index, call=self._call(at), undos=undos,
+            verify=self._verify(at), undo_verifies=tuple(self._verify(one.at) for one in undos),
             on_success=self._actions(at, "onSuccess", "successActions"),
             on_failure=self._actions(at, "onFailure", "failureActions"),
             depends_on=tuple(i.value for i in at.items("dependsOn") if isinstance(i.value, str)),
@@ -308,12 +325,13 @@ class _FlowReader:
         api = None if document is None else ApiOperation(target.api, target.operation, document)
         return Call(at, self._shared, target=target, api=api)
 
-    def _undo(self, at: Cursor) -> Call | None:
+    def _undos(self, at: Cursor) -> Iterator[Call]:
         given = at.get("x-compensation")
-        found = None if given is None else resolved(given, self._components)
-        if found is None or not isinstance(found.value, Mapping) or found.has("none"):
-            return None
-        return self._call(found)
+        several = given is not None and isinstance(given.value, list)
+        for item in at.items("x-compensation") if several else [given] if given else []:
+            found = resolved(item, self._components)
+            if found is not None and isinstance(found.value, Mapping) and not found.has("none"):
+                yield self._call(found)
 
     def _verify(self, at: Cursor) -> Call | None:
         given = at.get("x-verify")
@@ -339,11 +357,12 @@ def _action(at: Cursor) -> Action:
         at, _text(at, "type"),
         step if isinstance(step, str) else None,
         workflow if isinstance(workflow, str) else None,
-        tuple(_criteria(at, "criteria")),
+        tuple(criteria_of(at, "criteria")),
     )  # fmt: skip
 
 
-def _criteria(at: Cursor, name: str) -> Iterator[Criterion]:
+def criteria_of(at: Cursor, name: str) -> Iterator[Criterion]:
+    """The criteria under a name."""
     for item in at.items(name):
         if not isinstance(item.value, Mapping):
             continue

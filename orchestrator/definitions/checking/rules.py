@@ -174,6 +174,11 @@ _ALL = (
         why="From the pivot on a run only goes forward; it would never run.",
     ),
     Rule(
+        id="undo-case-missing", severity=_WARNING,
+        title="a way that a step may go for which nobody says what undoes it",
+        why="A run that turns back after it stops there and waits for a person.",
+    ),
+    Rule(
         id="pivot-order", severity=_WARNING,
         title="what cannot be undone comes before what can",
         why=(

@@ -108,8 +108,11 @@ def _compensations(value: Any) -> list[tuple[str, str, JsonPath, Mapping[str, An
     for number, workflow in enumerate(workflows if isinstance(workflows, list) else ()):
         steps = workflow.get("steps") if isinstance(workflow, Mapping) else None
         for index, step in enumerate(steps if isinstance(steps, list) else ()):
-            own = step.get("x-compensation") if isinstance(step, Mapping) else None
-            if isinstance(own, Mapping) and DERIVED in own:
-                path: JsonPath = ("workflows", number, "steps", index, "x-compensation")
-                found.append((str(workflow.get("workflowId")), str(step.get("stepId")), path, own))
+            given = step.get("x-compensation") if isinstance(step, Mapping) else None
+            path: JsonPath = ("workflows", number, "steps", index, "x-compensation")
+            cases = enumerate(given) if isinstance(given, list) else ()
+            for at, own in [(path, given), *(((*path, case), one) for case, one in cases)]:
+                if isinstance(own, Mapping) and DERIVED in own:
+                    ids = str(workflow.get("workflowId")), str(step.get("stepId"))
+                    found.append((*ids, at, own))
     return found

@@ -108,6 +108,17 @@ CASES: dict[str, tuple[Change, list[tuple[str, str, str]]]] = {
         lambda w, s: _set(s[0], **{"x-compensation": undo("deleteOrder", "$steps.pay.outputs.id")}),
         [("undo-needs-unknown", "/steps/0/x-compensation/parameters/0/value", "order")],
     ),
+    "no case for what it answers": (
+        lambda w, s: _two_cases(s[0], "200", "202"), [("undo-case-missing", "/steps/0/x-compensation", "the status 201")],
+    ),
+    "cases that may all fail": (
+        lambda w, s: _set(s[0], **{"x-compensation": [
+            {**undo("deleteOrder", "$steps.order.outputs.id"), "onlyIf": [{"condition": "$inputs.item == 'a'"}]},
+            {**undo("deleteOrder", "$steps.order.outputs.id"), "onlyIf": [{"condition": "$inputs.item != 'a'"}]},
+        ]}),
+        [("undo-case-missing", "/steps/0/x-compensation", "a last case without onlyIf")],
+    ),
+    "a case for what it answers": (lambda w, s: _two_cases(s[0], "201", "202"), []),
     "after the pivot": (lambda w, s: _set(s[0], **{"x-pivot": True}), [("undo-after-pivot", "/steps/1/x-compensation", "order")]),
     "pivot order": (
         lambda w, s: s.insert(1, step("mail", "sendMail", parameters=path_id("$steps.order.outputs.id"), **{"x-idempotency": KEY, "x-compensation": {"none": "sent is sent"}})),
@@ -130,6 +141,15 @@ CASES: dict[str, tuple[Change, list[tuple[str, str, str]]]] = {
         [("advice", "/parameters/1", "credentials")],
     ),
 }  # fmt: skip
+
+
+def _two_cases(step: dict[str, Any], *statuses: str) -> None:
+    step["outputs"]["status"] = "$statusCode"
+    step["x-compensation"] = [
+        {**undo("deleteOrder", "$steps.order.outputs.id"),
+         "onlyIf": [{"condition": f"$steps.order.outputs.status == {status}"}]}
+        for status in statuses
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
