@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from orchestrator.definitions.document import SOURCES, read_document
 from orchestrator.definitions.values import ABSENT, dig
 
+_MOST_FOLLOWED = 20  # references after each other
 MOST_FILES = 500
 """Of one document; together they may be as long as one document."""
 
@@ -93,3 +94,15 @@ def at_fragment(value: Any, fragment: str) -> Any:
         return ABSENT
     tokens = [unquote(token) for token in fragment[2:].split("/")]
     return dig(value, [token.replace("~1", "/").replace("~0", "~") for token in tokens])
+
+
+def followed(root: Any, value: Any) -> Any:
+    """What a `$ref` within one document leads to; an empty schema where it leads nowhere."""
+    for _ in range(_MOST_FOLLOWED):
+        reference = value.get("$ref") if isinstance(value, Mapping) else None
+        if not isinstance(reference, str):
+            return value
+        value = at_fragment(root, reference) if reference.startswith("#/") else ABSENT
+        if value is ABSENT:
+            break
+    return {}

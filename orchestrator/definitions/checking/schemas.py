@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from orchestrator.definitions.values import ABSENT, dig
+from orchestrator.definitions.references import followed
 
 Types = frozenset[str]
 
 ANY: Types = frozenset({"string", "integer", "number", "boolean", "array", "object", "null"})
-_DEEPEST = 12  # references after each other
 _MOST_PARTS = 500
 _DEEPEST_OPTIONS = 3
 
@@ -173,21 +173,7 @@ def type_of(value: Any) -> str:
 
 def local_follower(root: Any) -> Callable[[Any], Any]:
     """Follows `#/…` references inside one document; what leads nowhere is an empty schema."""
-
-    def follow(value: Any) -> Any:
-        for _ in range(_DEEPEST):
-            if not isinstance(value, Mapping) or not isinstance(value.get("$ref"), str):
-                return value
-            reference: str = value["$ref"]
-            if not reference.startswith("#/"):
-                return {}
-            tokens = [t.replace("~1", "/").replace("~0", "~") for t in reference[2:].split("/")]
-            value = dig(root, tokens)
-            if value is ABSENT:
-                return {}
-        return {}
-
-    return follow
+    return partial(followed, root)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

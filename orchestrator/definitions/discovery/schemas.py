@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 from orchestrator.definitions.discovery.lexicon import joined
-from orchestrator.definitions.values import ABSENT, dig
+from orchestrator.definitions.references import followed
 
 _DEPTH = 4
 _MOST_FIELDS = 600
-_MOST_REFERENCES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +96,7 @@ class Schemas:
 
     def follow(self, value: Any) -> Any:
         """What a reference within the document leads to; an empty object where it leads nowhere."""
-        for _ in range(_MOST_REFERENCES):
-            if not isinstance(value, Mapping) or not isinstance(value.get("$ref"), str):
-                return value
-            reference = value["$ref"]
-            tokens = [
-                unquote(t).replace("~1", "/").replace("~0", "~") for t in reference.split("/")[1:]
-            ]
-            value = dig(self._root, tokens) if reference.startswith("#/") else ABSENT
-        return {}
+        return followed(self._root, value)
 
     def shape(self, schema: Any) -> Shape:
         """The shape of a schema."""
