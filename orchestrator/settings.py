@@ -106,6 +106,22 @@ class Settings(BaseSettings):
     api_auth: str = Field(default="none", pattern="^(none|keys)$")
     """none: whoever is on this machine may do everything; keys: each request shows one, required
     when api_address is not loopback."""
+    api_token_issuer: str = ""
+    """An identity provider (OpenID Connect) whose tokens are good beside keys; empty: none."""
+    api_token_audience: str = ""
+    """What its tokens must be made out for; wanted with an issuer."""
+    api_token_keys_url: str = ""
+    """Its key set (JWKS); empty: where its discovery document says."""
+    api_token_algorithms: tuple[str, ...] = ("RS256", "ES256")
+    """With which its tokens may be signed."""
+    api_token_role_claim: str = "roles"  # noqa: S105 - a claim's name
+    """Where roles stand in a token; a path by dots (realm_access.roles)."""
+    api_token_roles: dict[str, str] = Field(default_factory=dict)
+    """Our role by what stands there; empty: our roles under their own names."""
+    api_token_tenant_claim: str = "tenant"  # noqa: S105 - a claim's name
+    """Where the tenant stands, `*` for all of them; empty: every token reaches all tenants."""
+    api_token_name_claim: str = "sub"  # noqa: S105 - a claim's name
+    """Who it is: the actor of what is done with the token."""
     flower_address: str = "127.0.0.1"
     flower_port: int = Field(default=5555, ge=0, le=65535)
     flower_basic_auth: str = ""

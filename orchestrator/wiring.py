@@ -87,6 +87,7 @@ from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_stor
 from orchestrator.store.words import FullTextSearch
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
+from orchestrator.wiring_tokens import open_tokens
 from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
@@ -477,7 +478,9 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
         retention=Retention(store),
         apis=Apis(store, read_files),
-        access=Access(store, new_id=new_id, monotonic=time.monotonic),
+        access=Access(
+            store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)
+        ),
         watch=RunWatch(store),
         workers=store,
         accepting=Accepting(store),

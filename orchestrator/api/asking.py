@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.api.problems import PreconditionFailed, PreconditionRequired
 from orchestrator.errors import NotAuthenticated, NotFound, Problem
-from orchestrator.service.access import LOCAL, Principal
+from orchestrator.service.principal import LOCAL, Principal
 from orchestrator.wiring import Services
 
 UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"

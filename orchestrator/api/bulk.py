@@ -16,7 +16,7 @@ from orchestrator.api import problems, shapes
 from orchestrator.api.wishes import submission_of
 from orchestrator.errors import InvalidInput, OrchestratorError, Problem, RefusedError
 from orchestrator.ports import Accepted
-from orchestrator.service.access import Principal
+from orchestrator.service.principal import Principal
 from orchestrator.service.submitting import LARGEST_INSERT, Submission, Submitter
 
 MEDIA_TYPE = "application/x-ndjson"

@@ -24,8 +24,8 @@ from orchestrator.core import events
 from orchestrator.core.saga import EscalationReason
 from orchestrator.errors import NotFound
 from orchestrator.ports import EscalationFilter, EscalationRecord, Role
-from orchestrator.service.access import Principal
 from orchestrator.service.escalations import Act
+from orchestrator.service.principal import Principal
 from orchestrator.wiring import Services
 
 router = APIRouter(

@@ -62,6 +62,16 @@ async def operator(who: Asker) -> None:
 
 
 Run = Annotated[RunRecord, Depends(visible_run)]
+
+
+def _as_rfc3339_has_it(given: object) -> object:
+    """Pydantic would take numbers for seconds since 1970."""
+    if isinstance(given, str) and not given[:5].endswith("-"):
+        raise ValueError("a time as RFC 3339 has it: 2026-01-31T12:00:00Z")
+    return given
+
+
+Moment = Annotated[AwareDatetime | None, BeforeValidator(_as_rfc3339_has_it)]
 WaitSeconds = Annotated[
     float, Query(ge=0, le=LONGEST_WAIT, description="Answer when it has settled, or after these.")
 ]
@@ -164,6 +174,8 @@ async def list_runs(
     status: Annotated[list[RunStatus] | None, Query(description="Any of these.")] = None,
     workflow: Annotated[str | None, Query(max_length=200, pattern=TEXT)] = None,
     tenant: Tenant = None,
+    since: Annotated[Moment, Query(description="Accepted then or later.")] = None,
+    until: Annotated[Moment, Query(description="Accepted before.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> shapes.Page[shapes.RunSummary]:
@@ -171,28 +183,17 @@ async def list_runs(
     who.require(Role.VIEWER)
     found = await services.runs.list(RunFilter(
         status=frozenset(status) if status else None, workflow=workflow,
-        tenant=who.tenant_of(tenant), before=cursor, limit=limit + 1,
+        tenant=who.tenant_of(tenant), since=since, until=until, before=cursor, limit=limit + 1,
     ))  # fmt: skip
     page = [reading.run_summary(each) for each in found[:limit]]
     return shapes.Page(items=page, next=page[-1].id if len(found) > limit else None)
-
-
-def _as_rfc3339_has_it(given: object) -> object:
-    """Pydantic would take numbers for seconds since 1970."""
-    if isinstance(given, str) and not given[:5].endswith("-"):
-        raise ValueError("a time as RFC 3339 has it: 2026-01-31T12:00:00Z")
-    return given
 
 
 @router.get("/counts", operation_id="countRuns")
 async def count_runs(
     who: Asker,
     services: Use,
-    since: Annotated[
-        AwareDatetime | None,
-        BeforeValidator(_as_rfc3339_has_it),
-        Query(description="Leave out ended runs accepted before."),
-    ] = None,
+    since: Annotated[Moment, Query(description="Leave out ended runs accepted before.")] = None,
 ) -> shapes.Counts:
     """How many runs are in each status."""
     who.require(Role.VIEWER)

@@ -11,7 +11,7 @@ from orchestrator.api.asking import TEXT, Asker, Use, require_match
 from orchestrator.api.problems import documented
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import Role
-from orchestrator.service.access import Principal
+from orchestrator.service.principal import Principal
 
 router = APIRouter(responses=documented(503))
 

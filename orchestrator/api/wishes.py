@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.api import shapes
-from orchestrator.service.access import Principal
+from orchestrator.service.principal import Principal
 from orchestrator.service.submitting import Submission
 
 DEFAULT_TENANT = "default"

@@ -83,6 +83,12 @@ def gate(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def api(context: typer.Context) -> None:
+    """How soon lists and runs are there at the REST face among a million."""
+    _become("tests.bench.api", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def discovery(context: typer.Context) -> None:
     """What compensation discovery makes of labelled operations, right and wrong."""
     _become("tests.bench.discovery", context.args)

@@ -9,7 +9,7 @@ from fastapi import Request
 
 from orchestrator.errors import NotAuthenticated
 from orchestrator.ports import Role
-from orchestrator.service.access import LOCAL, Principal
+from orchestrator.service.principal import LOCAL, Principal
 from orchestrator.wiring import Services
 
 COOKIE = "orchestrator_key"

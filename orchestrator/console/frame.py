@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from nicegui import ui
 
 from orchestrator.errors import OrchestratorError, RefusedError
-from orchestrator.service.access import LOCAL, Principal
+from orchestrator.service.principal import LOCAL, Principal
 
 ROOT = "/console"
 """Where it is mounted. Links are relative to it: NiceGUI puts it in front of them."""

@@ -287,11 +287,16 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs to list; None means any. Newest first; `before` is the cursor (a run id)."""
+    """Which runs to list; None means any. Newest first; `before` is the cursor (a run id).
+
+    Times are those of acceptance, to the millisecond: from `since` on, before `until`.
+    """
 
     status: frozenset[RunStatus] | None = None
     workflow: str | None = None
     tenant: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     before: str | None = None
     limit: int = 50
 

@@ -7,10 +7,11 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from orchestrator.errors import InvalidInput, NotAllowed, NotAuthenticated, Problem
+from orchestrator.errors import InvalidInput, NotAuthenticated, Problem
 from orchestrator.ports import AccessKey, AccessStore, NewAccessKey, Role
+from orchestrator.service.principal import Principal
+from orchestrator.service.tokens import Tokens
 
 PREFIX = "ork"
 """Begins every key, so that scanners of repositories and logs can know one."""
@@ -21,55 +22,17 @@ MOST_TRUSTED = 10_000
 _KEY = re.compile(rf"{PREFIX}_([0-9a-f]{{32}})_([A-Za-z0-9_-]{{43}})")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Principal:
-    """Who asks, and what is allowed to them."""
-
-    name: str
-    role: Role
-    tenant: str | None  # the only one they reach; None: all
-
-    def require(self, role: Role) -> None:
-        """Raises NotAllowed unless they have this role."""
-        if not self.role.covers(role):
-            problem = Problem(place=f"key of {self.name}", found=self.role, wanted=role)
-            raise NotAllowed("the key's role does not allow this", problems=[problem])
-
-    def require_all_tenants(self) -> None:
-        """Raises NotAllowed for who is bound to one: the thing asked for belongs to all."""
-        if self.tenant is not None:
-            problem = Problem(
-                place=f"key of {self.name}", found=f"bound to tenant {self.tenant}",
-                wanted="a key for all tenants",
-            )  # fmt: skip
-            raise NotAllowed("this concerns all tenants", problems=[problem])
-
-    def tenant_of(self, wanted: str | None) -> str | None:
-        """The tenant to look at: the one asked for, else the own. Raises NotAllowed."""
-        if self.tenant is not None and wanted not in (None, self.tenant):
-            problem = Problem(
-                place=f"key of {self.name}",
-                found=f"tenant {wanted}",
-                wanted=f"tenant {self.tenant}",
-            )
-            raise NotAllowed("the key does not reach this tenant", problems=[problem])
-        return wanted if self.tenant is None else self.tenant
-
-    def sees(self, tenant: str) -> bool:
-        """Whether things of this tenant exist for them."""
-        return self.tenant in (None, tenant)
-
-
-LOCAL = Principal(name="local", role=Role.ADMIN, tenant=None)
-"""Who asks where no key is wanted: whoever is on this machine."""
-
-
 class Access:
-    """Keys. A key's secret is shown once and kept as a digest: 256 random bits need no slow one."""
+    """Keys, and an identity provider's tokens where one is known.
+
+    A key's secret is shown once and kept as a digest: 256 random bits need no slow one.
+    """
 
     def __init__(
-        self, store: AccessStore, *, new_id: Callable[[], str], monotonic: Callable[[], float]
-    ) -> None:
+        self, store: AccessStore, *, new_id: Callable[[], str], monotonic: Callable[[], float],
+        tokens: Tokens | None = None,
+    ) -> None:  # fmt: skip
+        self._tokens = tokens
         self._store, self._new_id, self._monotonic = store, new_id, monotonic
         self._trusted: dict[str, tuple[float, Principal]] = {}
 
@@ -97,7 +60,12 @@ class Access:
         return await self._store.revoke_key(key_id, by=by)
 
     async def authenticate(self, text: str) -> Principal:
-        """Whose key this is. Raises NotAuthenticated, with the same words whatever is wrong."""
+        """Whose key or token this is. Raises NotAuthenticated, NotAllowed, Unavailable.
+
+        Of a key it says the same words whatever is wrong.
+        """
+        if self._tokens is not None and not text.startswith(f"{PREFIX}_"):
+            return await self._tokens.authenticate(text)
         digest = _digest(text)
         until, known = self._trusted.get(digest, (0.0, None))
         if known is not None and self._monotonic() < until:

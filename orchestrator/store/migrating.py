@@ -22,8 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.failures import translated
+from orchestrator.store.prebuilding import prebuild
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest revision in migrations/versions."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -75,6 +76,11 @@ def _is_missing_table(error: DBAPIError) -> bool:
 async def _upgrade(database: Database) -> None:
     if database.dialect.is_sqlite:
         await _use_write_ahead_log(database)
+    else:
+        async with database.direct.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await prebuild(connection)
+            await connection.invalidate()  # it has no time limit any more
     async with database.engine.connect() as connection:
         if database.dialect.is_sqlite:
             await connection.execution_options(sqlite_begin=database.dialect.begin_writing)

@@ -30,11 +30,15 @@ Where an unowned run stands decides which partial index holds it:
 
     announced    a hint should be on the broker: `published_at` is set    runs_announced
     sleeping     waiting or parked, nobody told yet: `published_at` NULL  runs_sleeping
-    at rest      paused, escalated or final                               runs_at_rest
+    at rest      paused, escalated or final                               runs_by_standing
 
 No index knows `status`, which changes while a run is on its way: `standing`, worked out from it,
 stays `due` from pending over running to compensating, and PostgreSQL can then write the new row
 beside the old one without touching an index (a heap-only update).
+
+Lists go through `runs_by_standing`, `runs_by_tenant` and `runs_by_workflow`: what they hold beside
+the id is filtered within the index, however few of a million runs are wanted. It never changes, so
+a run on its way touches none of them.
 
 On PostgreSQL attempts and audit are partitioned by their run's id, that is by the time at which the
 run was accepted: see `partitions`.
@@ -176,7 +180,9 @@ runs = Table(
     _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
     _partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),
     _partial("runs_owned", "owner", "lane", "direction", where=OWNED),
-    _partial("runs_at_rest", "standing", "id", where=AT_REST),
+    _partial("runs_by_standing", "standing", "id", "workflow", "tenant", where=AT_REST),
+    Index("runs_by_tenant", "tenant", "id", "workflow"),
+    Index("runs_by_workflow", "workflow", "id", "tenant"),
     postgresql_with=HOT,
 )
 

@@ -8,12 +8,14 @@ import pytest
 from sqlalchemy import TextClause, text
 
 from orchestrator.core.states import RunStatus
+from orchestrator.ports import RunFilter
 from orchestrator.store import codec, open_store
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.journal import Journal
 from orchestrator.store.part import Shared
 from orchestrator.store.recovering import Recovering
+from orchestrator.store.runs import _conditions, _source
 from tests.store.making import accepted, begun, claimed, landed, waiting, write
 
 PARAMETERS = {"most": 10, "seconds": 5.0, "batch": codec.dump_batch([("a", 0, False)])}
@@ -102,3 +104,27 @@ async def test_statistics_of_a_full_queue_do_not_lead_the_journal_astray(postgre
     assert "runs_owned" not in plan, plan
     await opened.close()
     await store.close()
+
+
+LISTS: tuple[dict[str, Any], ...] = (
+    {"tenant": "rare"}, {"workflow": "rare"}, {"tenant": "default", "workflow": "rare"},
+    {"tenant": "rare", "workflow": "order"}, {"status": frozenset({RunStatus.SUCCEEDED})},
+    {"status": frozenset({RunStatus.SUCCEEDED}), "tenant": "rare"},
+    {"status": frozenset({RunStatus.SUCCEEDED}), "workflow": "order", "tenant": "rare"},
+)  # fmt: skip
+
+
+async def test_a_list_never_goes_through_the_rows_of_others(database: Database) -> None:
+    explain = "EXPLAIN QUERY PLAN " if database.dialect.is_sqlite else "EXPLAIN "
+    for which in LISTS:
+        conditions, named = _conditions(RunFilter(**which))
+        source = _source(RunFilter(**which), conditions)
+        asked = text(
+            f"{explain} SELECT runs.id FROM {source} WHERE {' AND '.join(conditions) or 'true'}"
+            " ORDER BY runs.id DESC LIMIT :most"
+        )
+        rows = await database.rows(asked, most=50, **named)
+        plan = "\n".join(str(row[-1]) for row in rows)
+        assert "runs_by_" in plan, plan
+        assert "Seq Scan on runs" not in plan, plan
+        assert "Backward using runs_pkey" not in plan, plan

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from orchestrator.errors import InvalidSetting
 from orchestrator.store import codec, migrate, migrating, open_store
 from orchestrator.store.engine import open_database
+from orchestrator.store.prebuilding import INDEXES, prebuild
 from orchestrator.store.tables import metadata
 from tests.store.making import accepted, new_id
 
@@ -137,6 +138,27 @@ async def test_what_is_there_stays_when_tables_are_parted(empty_url: str) -> Non
         assert len(await store.attempts(run_id)) == 1
     await accepted(store, 3)
     await store.close()
+
+
+@pytest.mark.postgres
+async def test_indexes_are_built_beside_the_writers_and_again_where_a_build_broke_off(
+    postgres_dsn: str,
+) -> None:
+    await _upgrade_to(postgres_dsn, "0012")
+    database = open_database(postgres_dsn)
+    async with database.direct.connect() as connection:
+        await connection.execute(text("CREATE INDEX runs_by_tenant ON runs (tenant)"))
+        await connection.execute(text(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'runs_by_tenant'::regclass"
+        ))  # fmt: skip
+        assert await prebuild(connection) == list(INDEXES)
+        assert await prebuild(connection) == []
+    assert await migrate(postgres_dsn) is True
+    shapes = await database.rows(text(
+        "SELECT indexdef FROM pg_indexes WHERE indexname = 'runs_by_tenant'"
+    ))  # fmt: skip
+    assert [row[0].rpartition("btree ")[2] for row in shapes] == ["(tenant, id, workflow)"]
+    await database.close()
 
 
 async def _upgrade_to(url: str, revision: str) -> None:

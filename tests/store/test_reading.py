@@ -73,6 +73,25 @@ async def test_filters(store: Store) -> None:
     assert await found(limit=0) == set()
 
 
+async def test_by_the_time_of_acceptance(store: Store) -> None:
+    old = await accepted(store, 2)
+    await asyncio.sleep(0.002)  # an id's time has whole milliseconds
+    between = await store.now()
+    await asyncio.sleep(0.002)
+    new = await accepted(store, 3)
+
+    async def found(**which: object) -> set[str]:
+        return {run.id for run in await store.runs(RunFilter(**which))}
+
+    for more in ({}, {"tenant": "default"}, {"status": frozenset({RunStatus.PENDING})}):
+        assert await found(since=between, **more) == {run.id for run in new}
+        assert await found(until=between, **more) == {run.id for run in old}
+        assert await found(since=between, until=between, **more) == set()
+    assert await found(until=between, before=max(run.id for run in old)) == {
+        min(run.id for run in old)
+    }
+
+
 async def test_attempts_oldest_first(store: Store) -> None:
     (run,) = await claimed(store)
     made = [attempt(number=n) for n in (1, 2, 3)]

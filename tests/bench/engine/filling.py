@@ -107,7 +107,7 @@ def _make_templates(link: psycopg.Connection[Any]) -> None:
     numbered = (
         "CREATE UNLOGGED TABLE {} AS"
         " SELECT runs.*, row_number() OVER (ORDER BY id) - 1 AS bench_place"
-        " FROM runs WHERE status = 'succeeded'"
+        " FROM runs WHERE settled_at IS NOT NULL"
     )
     link.execute(sql.SQL(numbered).format(_own("runs")))
     for table in DETAILS:

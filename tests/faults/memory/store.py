@@ -48,6 +48,7 @@ from orchestrator.ports import (
     WorkerRecord,
     WorkflowVersion,
 )
+from orchestrator.store.partitions import first_id
 from tests.faults.memory import (
     accepting,
     changes,
@@ -525,4 +526,6 @@ def _fits(row: RunRow, which: RunFilter) -> bool:
         (which.status is None or row.status in which.status)
         and which.workflow in (None, row.workflow)
         and which.tenant in (None, row.tenant)
+        and (which.since is None or row.id >= first_id(which.since))
+        and (which.until is None or row.id < first_id(which.until))
     )

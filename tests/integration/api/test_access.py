@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.errors import NotAuthenticated
 from orchestrator.ports import EscalationFilter, Role
-from orchestrator.service.access import TRUSTED_SECONDS, Access, Principal
+from orchestrator.service.access import TRUSTED_SECONDS, Access
+from orchestrator.service.principal import Principal
 from tests.integration.api.conftest import Face
 from tests.store.making import new_id
 
