@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from orchestrator.api import shapes
-from orchestrator.ports import EscalationRecord, RunRecord, WorkflowVersion
+from orchestrator.ports import EscalationRecord, Role, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.service.apis import ApiView
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.service.urgency import Urgency
@@ -91,6 +91,26 @@ def escalation_tag(record: EscalationRecord) -> str:
         return '"closed"'
     claimed = record.claimed_at
     return '"open"' if claimed is None else f'"claimed-{int(claimed.timestamp() * 1_000_000)}"'
+
+
+def wait(record: WaitRecord) -> shapes.WaitShape:
+    """What a run waits, or has waited, for."""
+    return shapes.WaitShape.model_validate(record)
+
+
+def approval(record: WaitRecord) -> shapes.ApprovalShape:
+    """What a person is asked."""
+    asked = record.asked
+    return shapes.ApprovalShape(
+        **wait(record).model_dump(), workflow=record.workflow, tenant=record.tenant,
+        message=str(asked.get("message", "")), show=asked.get("show", {}),
+        roles=asked.get("roles") or [Role.APPROVER],
+    )  # fmt: skip
+
+
+def approval_tag(record: WaitRecord) -> str:
+    """The entity tag of an approval: another as soon as it is over."""
+    return f'"{record.outcome or "open"}"'
 
 
 def api(view: ApiView) -> shapes.ApiShape:

@@ -12,7 +12,7 @@ from orchestrator.core.exchange import Outcome
 from orchestrator.core.plan import Effects
 from orchestrator.core.severity import Severity
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
-from orchestrator.ports import Role
+from orchestrator.ports import Asks, Decision, Role, WaitOutcome
 
 T = TypeVar("T")
 _RUN = "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10"
@@ -328,6 +328,64 @@ class Decided(Shape):
 
 
 # --- APIs, workers, queues ------------------------------------------------------------------------
+
+
+class WaitShape(Shape):
+    """An answer that a run waits, or has waited, for."""
+
+    id: str
+    run_id: str
+    step_id: str
+    attempt: int
+    asks: Asks
+    signal: str | None = Field(description="The name of the signal; null for an approval.")
+    opened_at: datetime
+    expires_at: datetime | None
+    reminders: int
+    closed_at: datetime | None
+    outcome: WaitOutcome | None = Field(description="null while an answer still counts.")
+    answer: dict[str, Any] | None
+    closed_by: str | None
+    via: str | None
+
+
+class ApprovalShape(WaitShape):
+    """What a person is asked."""
+
+    workflow: str
+    tenant: str
+    message: str
+    show: dict[str, Any]
+    roles: list[str] = Field(description="Who may decide, and whoever may do all that these may.")
+
+
+class DecideApproval(BaseModel):
+    """An answer to what is asked."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"decision": "approved", "reason": "within budget"}]},
+    )
+
+    decision: Decision
+    reason: str = Field(
+        default="", max_length=2000, pattern=r"^[^\x00]*$",
+        description="Why; wanted where it is rejected.",
+    )  # fmt: skip
+    data: dict[str, Any] = Field(
+        default_factory=dict, description="Goes to the run with the decision."
+    )
+
+
+class SignalShape(Shape):
+    """What became of a signal."""
+
+    run_id: str
+    number: int = Field(description="In order of arrival at this run.")
+    name: str
+    key: str
+    repeated: bool = Field(description="It was there already, and nothing has changed.")
+    answers: str | None = Field(description="The wait that it answered; null: it is kept.")
 
 
 class ApiChangeShape(Shape):

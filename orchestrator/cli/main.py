@@ -14,7 +14,17 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import apis, bench, escalations, jobs, keys, retention, runs, workflows
+from orchestrator.cli import (
+    apis,
+    approvals,
+    bench,
+    escalations,
+    jobs,
+    keys,
+    retention,
+    runs,
+    workflows,
+)
 from orchestrator.cli.api import api, openapi
 from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
@@ -45,6 +55,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(escalations.app, name="escalations")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(apis.app, name="apis")
 app.add_typer(keys.app, name="keys")
 app.add_typer(retention.app, name="retention")

@@ -32,9 +32,11 @@ from orchestrator.definitions.problems import ExpressionError, Path
 from orchestrator.definitions.scope import Scope
 from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import InvalidInput, Problem
+from orchestrator.ports import Role
 
 WAITS_URL = "waits:"
 WAIT_METHOD = "WAIT"
+MAY_DECIDE = (Role.OPERATOR, Role.APPROVER, Role.ADMIN)
 KIND = "wait"
 
 _NAME = {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,100}$"}
@@ -69,7 +71,7 @@ APPROVAL = Asking(
     arguments={
         "message": _TEXT,
         "show": _OBJECT,  # what the person sees beside it
-        "roles": {"type": "array", "items": _NAME, "minItems": 1, "maxItems": 20},
+        "roles": {"type": "array", "items": {"enum": [*MAY_DECIDE]}, "minItems": 1},
         "remind": _SECONDS,  # after so long without an answer, and as long again after that
         **_COMMON,
     },

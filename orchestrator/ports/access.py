@@ -16,6 +16,7 @@ class Role(StrEnum):
     VIEWER = "viewer"  # look
     SUBMITTER = "submitter"  # start runs: programs and agents
     OPERATOR = "operator"  # cancel runs, decide on escalations, hold and release APIs
+    APPROVER = "approver"  # answer what runs ask people, where these do not say who may
     ADMIN = "admin"  # change how APIs are used
 
     def covers(self, other: Role) -> bool:

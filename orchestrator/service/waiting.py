@@ -8,11 +8,12 @@ from typing import Any
 
 import orjson
 
-from orchestrator.errors import InvalidInput, Problem
+from orchestrator.errors import InvalidInput, NotAllowed, Problem
 from orchestrator.ports import (
     Decision,
     NewSignal,
     Redelivery,
+    Role,
     SignalReceipt,
     SignalRecord,
     Store,
@@ -82,12 +83,15 @@ class Waiting:
         via: str,
         reason: str = "",
         data: Mapping[str, Any] | None = None,
+        role: Role = Role.ADMIN,
     ) -> WaitRecord:
         """Approve or reject; a rejection says why. `data` goes to the run with the decision.
 
-        Raises NotFound, InvalidInput; Conflict that says who was faster, or why it is too late.
+        `role` is what who decides may do. Raises NotFound, InvalidInput; NotAllowed where the
+        approval wants another role; Conflict that says who was faster, or why it is too late.
         """
         self._check_decision(decision, reason, data or {})
+        _check_role(await self._store.wait(wait_id), role, by)
         wait, redelivery = await self._store.decide(
             wait_id, decision, by=by, via=via, reason=reason, data=data or {}
         )
@@ -126,3 +130,12 @@ class Waiting:
         if size <= most:
             return []
         return [Problem(place="data", found=f"{size} bytes", wanted=f"at most {most} bytes")]
+
+
+def _check_role(wait: WaitRecord, role: Role, by: str) -> None:
+    """Raises NotAllowed unless it is one of those that may decide, or may do all that one may."""
+    wanted = [Role(name) for name in wait.asked.get("roles", ())] or [Role.APPROVER]
+    if not any(role.covers(each) for each in wanted):
+        names = " or ".join(wanted)
+        problem = Problem(place=f"role of {by}", found=role, wanted=names)
+        raise NotAllowed("this is for others to decide", problems=[problem])

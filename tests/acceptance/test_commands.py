@@ -286,3 +286,17 @@ def test_an_agent_finds_and_runs_a_workflow_over_stdio(running: Deployment) -> N
     assert "the verdict is poor" in undone["meaning"]
     run = running.ask("runs", "show", done["run"])["run"]
     assert (run["actor"], run["tenant"]) == ("agent-7", "acme")
+
+
+def test_a_run_waits_for_a_signal_and_for_a_person(running: Deployment) -> None:
+    folder = folder_of(running, "permitted")
+    run_id = running.ask("submit", "permission", "--input", f"folder={folder}")["run_id"]
+    running.ask("runs", "signal", run_id, "asked", "--data", '{"name": "n"}')
+    wait_until((folder / "n").exists, "the note")
+    asked: list[Any] = []
+    wait_until(lambda: bool(asked.extend(running.ask("approvals", "list")) or asked), "a question")
+    act = ("approvals", "reject", asked[0]["id"][-12:], "--reason", "no", "--by", "ada")
+    assert (asked[0]["asked"]["message"], running.ask(*act)["closed_by"]) == ("Keep n?", "ada")
+    wait_until(lambda: not (folder / "n").exists(), "its undo")
+    late = running.run(*act)
+    assert (late.code, "rejected by ada (via cli)" in late.err) == (5, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,12 +18,16 @@ from orchestrator.api.app import make_app
 from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.ports import (
+    Asks,
     AuditRecord,
+    Awaiting,
     ClaimedRun,
     NewEscalation,
     NewRun,
+    NewWait,
     Role,
     RunWrite,
+    WaitRecord,
     WorkflowVersion,
 )
 from orchestrator.settings import Settings
@@ -96,6 +101,22 @@ class Face:
         )  # fmt: skip
         await self.write(taken, status=RunStatus.ESCALATED, escalation=opened, release=True)
         return opened.id, taken.run.id
+
+    async def asking(self, *, asked: dict[str, Any] | None = None, **changes: Any) -> WaitRecord:
+        """An approval that a run waits for at its first step."""
+        taken = await self.claimed(await self.accepted(**changes))
+        base = taken.saga(self.version.plan)
+        saga = dataclasses.replace(base, status=RunStatus.WAITING, wake_at=AT)
+        wait = NewWait(
+            id=new_id(), run_id=taken.run.id, step=0, attempt=1, step_id="ask",
+            asks=Asks.APPROVAL, signal=None, asked=asked or {"message": "pay?"}, expires_at=None,
+        )  # fmt: skip
+        write = RunWrite(
+            run_id=taken.run.id, owner=ME, epoch=taken.run.epoch, saga=saga, release=True
+        )
+        (found,) = await self.store.await_answers([Awaiting(wait=wait, write=write)])
+        assert found is not None
+        return found.wait
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ LEAST = {
     "assign": Role.OPERATOR, "comment": Role.OPERATOR,
     "pauseJob": Role.OPERATOR, "resumeJob": Role.OPERATOR,
     "cancelJob": Role.OPERATOR,
+    "listApprovals": Role.VIEWER, "showApproval": Role.VIEWER,
+    "decideApproval": Role.OPERATOR, "sendSignal": Role.SUBMITTER, "listWaits": Role.VIEWER,
 }  # fmt: skip
 OPEN_TO_ALL = {"isAlive", "isReady"}
 OF_ALL_TENANTS = {
@@ -42,6 +44,7 @@ BODIES: dict[str, Any] = {
     "submitRun": {"workflow": "payments"}, "changeApi": {"set": {"rate": "x"}, "reason": "x"},
     "countEscalations": {"where": {"api": "none"}}, "assign": {"to": "bob"},
     "comment": {"text": "x"},
+    "decideApproval": {"decision": "approved"}, "sendSignal": {},
     "actOnEscalations": {"act": "retry", "where": {"api": "none"}, "reason": "x"},
 }  # fmt: skip
 
@@ -64,7 +67,7 @@ async def ask(
     headers = {"if-match": "*"}
     if name == "submitRuns":
         body, headers = None, {"content-type": "application/x-ndjson"}
-    nobody = dict.fromkeys(("run_id", "escalation_id", "job_id"), NOBODY)
+    nobody = dict.fromkeys(("run_id", "escalation_id", "job_id", "approval_id"), NOBODY)
     url = path.format_map({**nobody, **names})
     return await client.request(method, url, json=body, headers=headers)
 
@@ -99,7 +102,11 @@ async def test_another_tenants_things_do_not_exist(face: Face) -> None:
     job = await face.services.jobs.start(
         "escalations.retry", EscalationFilter(tenant="acme"), by="ada", reason="back"
     )
-    ids = {"run_id": run_id, "escalation_id": escalation_id, "job_id": job.id}
+    approval = await face.asking(tenant="acme")
+    ids = {
+        "run_id": run_id, "escalation_id": escalation_id, "job_id": job.id,
+        "approval_id": approval.id,
+    }  # fmt: skip
     ours, theirs = (
         await face.asker(Role.ADMIN, tenant="acme"), await face.asker(Role.ADMIN, tenant="zeta")
     )  # fmt: skip
@@ -119,8 +126,10 @@ async def test_another_tenants_things_do_not_exist(face: Face) -> None:
             assert run_id not in answer.text
     assert (await ours.get(f"/v1/runs/{run_id}")).status_code == 200
     assert (await ours.get(f"/v1/escalations/{escalation_id}")).status_code == 200
-    for listed in ("/v1/runs", "/v1/escalations", "/v1/jobs"):
-        assert len((await ours.get(listed)).json()["items"]) == 1
+    for listed, count in (
+        ("/v1/runs", 2), ("/v1/escalations", 1), ("/v1/jobs", 1), ("/v1/approvals", 1),
+    ):  # fmt: skip
+        assert len((await ours.get(listed)).json()["items"]) == count
         assert (await theirs.get(listed)).json()["items"] == []
         assert (await theirs.get(listed, params={"tenant": "acme"})).status_code == 403
     wish = {"workflow": "payments", "inputs": {}, "tenant": "acme"}

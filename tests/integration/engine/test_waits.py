@@ -182,10 +182,10 @@ async def test_past_its_deadline_a_run_waits_no_more(house: House) -> None:
 
 async def test_an_approval_shows_what_it_is_about(house: House) -> None:
     show = {"order": "$inputs.order", "made": "$steps.s1.outputs.id"}
-    await waits(house, waiting_plan(approval=True, show=show, roles=["finance"]))
+    await waits(house, waiting_plan(approval=True, show=show, roles=["approver"]))
     (found,) = await desk(house).approvals()
     assert found.asked == {
-        "message": "pay o-1?", "show": {"order": "o-1", "made": "s1"}, "roles": ["finance"],
+        "message": "pay o-1?", "show": {"order": "o-1", "made": "s1"}, "roles": ["approver"],
     }  # fmt: skip
 
 

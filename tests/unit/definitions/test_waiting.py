@@ -92,7 +92,7 @@ def test_python_waits_in_the_same_way() -> None:
         Workflow("pay", inputs={"amount": int, "days": int})
         .wait_for("paid", timeout=60, default={"id": 1})
         .approval(
-            "pay {$inputs.amount}?", id="approve", show={"a": "$inputs.amount"}, roles=["finance"],
+            "pay {$inputs.amount}?", id="approve", show={"a": "$inputs.amount"}, roles=["operator"],
             remind=3600, pivot=True,
         )
     )  # fmt: skip
@@ -105,7 +105,7 @@ def test_python_waits_in_the_same_way() -> None:
     )
     assert isinstance(request, FrozenRequest)
     assert request.body == (
-        b'{"message":"pay 3?","show":{"a":3},"roles":["finance"],"remind":3600}'
+        b'{"message":"pay 3?","show":{"a":3},"roles":["operator"],"remind":3600}'
     )
 
 
