@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from orchestrator.engine.fetching import fetch
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports import Role
 from orchestrator.service.issuer_keys import IssuerKeys
@@ -21,6 +20,8 @@ def open_tokens(settings: Settings) -> Tokens | None:
     rules = token_rules(settings)
     if rules is None:
         return None
+    from orchestrator.engine.fetching import fetch  # noqa: PLC0415 -- its HTTP client is heavy
+
     keys = IssuerKeys(
         rules.issuer, settings.api_token_keys_url, fetch=fetch, monotonic=time.monotonic
     )

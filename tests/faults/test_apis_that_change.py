@@ -16,9 +16,9 @@ from tests.integration.gate.processes import Event, most_in_a_window
 
 RUNS = 260
 FIRST, BY_FILE, BY_COMMAND = 15, 45, 25  # requests a second
-RELOAD_SECONDS = 1.0
-TURNED_SECONDS = RELOAD_SECONDS + 4.0  # until the change has reached both, and the old one is over
-MEASURED_SECONDS = 4.0
+RELOAD_SECONDS = 0.5
+TURNED_SECONDS = RELOAD_SECONDS + 3.0  # until the change has reached both, and the old one is over
+MEASURED_SECONDS = 3.0
 WHY = {"by": "test", "reason": "to see that it counts"}
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -31,7 +31,7 @@ async def test_changes_count_within_seconds_and_no_run_is_lost(tmp_path: Path) -
     ) as demo:
         playing = asyncio.create_task(demo.play(RUNS))
         await until(lambda: demo.settled() > 0, "the first run settled", seconds=90)
-        before = await _measured(0.0)
+        before = await _measured(1.0)  # once both are at it
         configure(demo.settings.config_dir, {"rate": f"{BY_FILE}/second"})
         by_file = await _measured(TURNED_SECONDS)
         async with open_services(demo.settings) as services:
@@ -58,7 +58,7 @@ async def test_changes_count_within_seconds_and_no_run_is_lost(tmp_path: Path) -
         assert most_in_a_window(inside, 1.0) <= rate
     assert _rate(events, *held) == 0
     assert parked > 0
-    assert again < TURNED_SECONDS
+    assert again < RELOAD_SECONDS + 4.5
 
 
 async def _measured(after: float) -> tuple[float, float]:

@@ -91,7 +91,7 @@ async def test_who_waits_for_a_rate_is_let_in_by_a_higher_one(make: Make) -> Non
     process.turn_to(rates=parse_rates("3/minute"))
     (await asyncio.wait_for(waiting, 10)).release()
     with pytest.raises(GateBusy):
-        await process.enter()  # the first two count
+        await process.enter(2.5)  # the first two count
 
 
 async def test_a_lower_rate_counts_those_before(make: Make) -> None:
@@ -100,7 +100,7 @@ async def test_a_lower_rate_counts_those_before(make: Make) -> None:
         (await process.enter()).release()
     process.turn_to(rates=parse_rates("5/minute"))
     with pytest.raises(GateBusy):
-        await process.enter()
+        await process.enter(2.5)
 
 
 async def test_a_rate_for_an_api_that_had_none_waits_a_window(make: Make) -> None:
