@@ -75,6 +75,7 @@ from orchestrator.service.queues import Queues
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Recaller, Redeliverer
 from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
+from orchestrator.service.rerunning import Rerunning
 from orchestrator.service.retention import Retention, Upkeep
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
@@ -333,6 +334,7 @@ class Services:
     submitter: Submitter
     runs: Runs
     pausing: Pausing
+    rerunning: Rerunning
     escalations: Escalations
     briefings: Briefings
     jobs: Jobs
@@ -462,6 +464,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         submitter=submitter,
         runs=runs,
         pausing=Pausing(store, redeliverer, new_id=new_id),
+        rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(workflows, submitter, runs, FullTextSearch()),
         escalations=escalations,
         briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),

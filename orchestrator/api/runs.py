@@ -23,9 +23,11 @@ from orchestrator.api.asking import (
 )
 from orchestrator.api.problems import documented
 from orchestrator.api.wishes import submission_of
+from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import NotFound, Problem, RefusedError
 from orchestrator.ports import Role, RunFilter, RunRecord
+from orchestrator.service.rerunning import Rerun
 from orchestrator.wiring import Services
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=documented(400, 401, 403, 422, 503))
@@ -281,9 +283,42 @@ async def follow_run(
 )
 async def cancel_run(run: Run, wish: shapes.Cancel, who: Asker, services: Use) -> shapes.RunDetail:
     """Ask for its end. What was done is undone, unless `mode` is `stop`."""
+    if wish.mode is CancelMode.STOP:
+        who.require(Role.ADMIN)
     return reading.run_detail(
         await services.runs.cancel(run.id, mode=wish.mode, reason=wish.reason, by=who.name)
     )
+
+
+@router.post(
+    "/{run_id}/rerun",
+    operation_id="rerunRun",
+    status_code=201,
+    responses={
+        200: {"description": "It was run again from there before", "model": shapes.Submitted},
+        **documented(404, 409),
+    },
+    dependencies=[Depends(operator)],
+)
+async def rerun_run(
+    run: Run,
+    wish: shapes.RerunWish,
+    who: Asker,
+    services: Use,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> shapes.Submitted:
+    """A new run from a step on, which takes over what this one did before; it has to have ended."""
+    accepted = await services.rerunning.rerun(
+        Rerun(
+            run_id=run.id, step=wish.step, by=who.name, reason=wish.reason, version=wish.version,
+            repeat_effects=wish.repeat_effects, key=idempotency_key,
+        )
+    )  # fmt: skip
+    response.headers["Location"] = f"/v1/runs/{accepted.run_id}"
+    if accepted.repeated:
+        response.status_code = 200
+    return shapes.Submitted(run_id=accepted.run_id, repeated=accepted.repeated)
 
 
 async def settled(services: Services, run: RunRecord, seconds: float) -> RunRecord:

@@ -205,7 +205,25 @@ class Cancel(BaseModel):
 
     reason: str = Field(min_length=1, max_length=2000, description="Why; kept in the audit.")
     mode: CancelMode = Field(
-        default=CancelMode.UNDO, description="`stop` leaves what is done as it is."
+        default=CancelMode.UNDO,
+        description="`stop` leaves what is done as it is; it takes an admin's key.",
+    )
+
+
+class RerunWish(BaseModel):
+    """A new run from a step of an ended one on."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"step": "ship", "reason": "it is fixed"}]}
+    )
+
+    step: str = Field(min_length=1, max_length=200, description="To begin with.")
+    reason: str = Field(min_length=1, max_length=2000, pattern=r"\S")
+    version: int | None = Field(
+        default=None, ge=1, le=2**31 - 1, description="null: the one that the run followed"
+    )
+    repeat_effects: bool = Field(
+        default=False, description="What stands from there on may come a second time."
     )
 
 

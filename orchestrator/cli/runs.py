@@ -135,6 +135,36 @@ def signal(
     answer(receipt, lambda: draw_signal(receipt), as_json=as_json)
 
 
+@app.command("rerun")
+def rerun(
+    run: RunId,
+    *,
+    step: Annotated[str, typer.Option("--from", help="The step to begin with.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit of both runs.")],
+    version: Annotated[
+        int | None, typer.Option(help="Of the workflow; default: the one that the run followed.")
+    ] = None,
+    repeat_effects: Annotated[
+        bool, typer.Option("--repeat-effects", help="What stands from there on may come twice.")
+    ] = False,
+    by: Annotated[str, typer.Option(help="Who asks; default: you.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """A new run from a step on; it takes over what an ended one did before it."""
+    from orchestrator.service.rerunning import Rerun
+
+    wish = Rerun(
+        run_id=run, step=step, by=by or current_user(), reason=reason, version=version,
+        repeat_effects=repeat_effects,
+    )  # fmt: skip
+
+    async def act(services: Services) -> RunRecord:
+        return await services.runs.get((await services.rerunning.rerun(wish)).run_id)
+
+    record = with_services(act)
+    answer(record, lambda: draw_runs([record]), as_json=as_json)
+
+
 pauses.add_to(app)
 
 

@@ -21,6 +21,7 @@ from orchestrator.ports.records import (
     ClaimedRun,
     DatabaseRoom,
     EscalationRecord,
+    NewRerun,
     NewRun,
     Progress,
     QueueCounts,
@@ -65,6 +66,12 @@ class RunStore(Protocol):
 
         A (tenant, idempotency key) that exists with the same workflow and inputs digest is
         answered with the existing id; with another, Conflict, and nothing of the batch is written.
+        """
+
+    async def accept_rerun(self, new: NewRerun) -> Accepted:
+        """Insert a run that stands where its saga does, with its links; audited with both runs.
+
+        Answers a key that is known, and raises, as `accept` does.
         """
 
     async def backlog(self, most: int) -> Mapping[str, int]:

@@ -314,3 +314,15 @@ class DatabaseRoom(msgspec.Struct, frozen=True, kw_only=True):
     allowed: int  # to everybody together, without those kept for superusers
     in_use: int  # now, by everybody
     per_worker: int  # that one worker process opens at most
+
+
+class NewRerun(msgspec.Struct, frozen=True, kw_only=True):
+    """A new run that takes over what an old one did before a step."""
+
+    run: NewRun
+    of: str  # id of the old run
+    step: str  # with which it begins
+    by: str
+    reason: str
+    saga: Saga  # as it begins: running, with the links below
+    links: tuple[LinkWrite, ...]

@@ -74,6 +74,14 @@ class Pausing:
         """Newest first."""
         return await self._store.pauses(active_only=active_only, limit=limit)
 
+    async def show(self, pause_id: str) -> Pause:
+        """One, ended or not. Raises NotFound."""
+        for pause in await self._store.pauses(active_only=False):
+            if pause.id == pause_id:
+                return pause
+        problem = Problem(place="pause", found=pause_id, wanted="the whole id of a pause")
+        raise NotFound(f"no such pause: {pause_id}", problems=[problem])
+
     async def find(self, scope: Scope) -> Pause:
         """The pause of exactly this that holds now. Raises NotFound that names what is paused."""
         scope = await self._known(scope)

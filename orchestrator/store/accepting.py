@@ -92,7 +92,7 @@ class Accepting(Part):
         """
         if not runs or (len(runs) == 1 and await self._accept_one(runs[0])):
             return [Accepted(run_id=run.id, repeated=False) for run in runs]
-        return await self._db.write(lambda tx: self._accept(tx, runs))
+        return await self._db.write(lambda tx: self.accept_in(tx, runs))
 
     async def backlog(self, most: int) -> Mapping[str, int]:
         """See RunStore."""
@@ -111,7 +111,8 @@ class Accepting(Part):
         batch = codec.dump_batch([(*_row(run), _accepted(run))])
         return bool(await self._db.write_rows(self._insert_one, batch=batch))
 
-    async def _accept(self, tx: Tx, runs: Sequence[NewRun]) -> list[Accepted]:
+    async def accept_in(self, tx: Tx, runs: Sequence[NewRun]) -> list[Accepted]:
+        """The same within a transaction."""
         await self._shared.plans(tx, {run.workflow_id for run in runs})
         # In order of keys, so that two overlapping submits wait for each other instead of both.
         ordered = sorted(runs, key=lambda run: (run.tenant, run.idempotency_key))

@@ -15,6 +15,7 @@ from orchestrator.store.journal import Journal
 from orchestrator.store.part import Shared
 from orchestrator.store.pausing import Pausing
 from orchestrator.store.recovering import Recovering
+from orchestrator.store.rerunning import Rerunning
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
 from orchestrator.store.waiting import Waiting
@@ -39,6 +40,7 @@ class SqlStore:
         journal, runs = Journal(shared), Runs(shared)
         accepting = Accepting(shared)
         self.accept, self.backlog = accepting.accept, accepting.backlog
+        self.accept_rerun = Rerunning(shared, accepting).accept_rerun
         self.claim = Claiming(shared).claim
         self.record = journal.record
         self.request_cancel = Cancelling(shared).request_cancel

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.core.states import Direction, RunStatus
+from orchestrator.core.saga import Link, Saga
+from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.errors import Conflict, NotFound
-from orchestrator.ports import RunFilter, Store
+from orchestrator.ports import Accepted, LinkWrite, NewRerun, RunFilter, Store, hop_id_of
 from tests.store.making import (
     ME,
+    B,
+    F,
     accepted,
     claimed,
+    landed,
     new_id,
     new_run,
+    plan,
     published,
     registered,
     write,
@@ -195,3 +201,28 @@ async def test_no_more_of_the_backlog_is_counted_than_asked_for(store: Store) ->
     await accepted(store, 3, tenant="acme")
     await accepted(store, 30, tenant="zeta")
     assert await store.backlog(10) == {"acme": 3, "zeta": 7}  # the longest waiting first
+
+
+async def test_a_rerun_stands_where_it_begins_and_both_runs_tell(store: Store) -> None:
+    (old,) = await claimed(store)
+    await store.record([write(old, status=RunStatus.ABANDONED, release=True)])
+    run = new_run(await published(store), idempotency_key=f"rerun of {old.run.id}")
+    undo = LinkWrite(step=0, direction=B, link=Link(status=LinkStatus.NOT_NEEDED))
+    at_second = dataclasses.replace(Saga.new(plan()), status=RunStatus.RUNNING)
+    at_second = at_second.with_link(0, F, landed().link).with_link(0, B, undo.link)
+    new = NewRerun(
+        run=run, of=old.run.id, step="s2", by="ada", reason="fixed", saga=at_second,
+        links=(landed(), undo),
+    )  # fmt: skip
+    assert await store.accept_rerun(new) == Accepted(run_id=run.id, repeated=False)
+    again = replace(new, run=replace(run, id=new_id()))
+    assert await store.accept_rerun(again) == Accepted(run_id=run.id, repeated=True)
+    (taken,) = await store.claim([(run.id, 0)], owner=ME)
+    assert taken.saga(plan()) == at_second
+    assert taken.steps[0].forward.outputs == {"id": "o-1"}
+    assert taken.run.hop_id == hop_id_of(run.id, (1, F))
+    kinds = [each.kind for each in await store.audit(run.id)]
+    assert kinds == ["run.accepted", "run.rerun_of"]
+    assert (await store.audit(old.run.id))[-1].data == {
+        "run": run.id, "step": "s2", "reason": "fixed"
+    }  # fmt: skip

@@ -61,13 +61,14 @@ from tests.faults.memory import (
 )
 from tests.faults.memory.passing import Line, Moment
 from tests.faults.memory.pauses import MemoryPauses
+from tests.faults.memory.reruns import MemoryReruns
 from tests.faults.memory.tables import MemoryDatabase, RunRow
 from tests.faults.memory.waits_store import MemoryWaits
 
 __all__ = ["Line", "MemoryStore", "Moment"]
 
 
-class MemoryStore(MemoryWaits, MemoryPauses):
+class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
     """One process's way to a `MemoryDatabase`."""
 
     address = "memory"

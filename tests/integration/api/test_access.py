@@ -10,6 +10,7 @@ import pytest
 from orchestrator.errors import NotAuthenticated
 from orchestrator.ports import EscalationFilter, Role
 from orchestrator.service.access import TRUSTED_SECONDS, Access
+from orchestrator.service.pausing import Scope
 from orchestrator.service.principal import Principal
 from tests.integration.api.conftest import Face
 from tests.store.making import new_id
@@ -34,6 +35,8 @@ LEAST = {
     "cancelJob": Role.OPERATOR,
     "listApprovals": Role.VIEWER, "showApproval": Role.VIEWER,
     "decideApproval": Role.OPERATOR, "sendSignal": Role.SUBMITTER, "listWaits": Role.VIEWER,
+    "listPauses": Role.VIEWER, "pause": Role.OPERATOR,
+    "resume": Role.OPERATOR, "rerunRun": Role.OPERATOR,
 }  # fmt: skip
 OPEN_TO_ALL = {"isAlive", "isReady"}
 OF_ALL_TENANTS = {
@@ -42,6 +45,8 @@ OF_ALL_TENANTS = {
 }  # fmt: skip
 BODIES: dict[str, Any] = {
     "submitRun": {"workflow": "payments"}, "changeApi": {"set": {"rate": "x"}, "reason": "x"},
+    "pause": {"workflow": "payments", "tenant": None, "reason": "x"},
+    "rerunRun": {"step": "deposit", "reason": "x"},
     "countEscalations": {"where": {"api": "none"}}, "assign": {"to": "bob"},
     "comment": {"text": "x"},
     "decideApproval": {"decision": "approved"}, "sendSignal": {},
@@ -67,7 +72,8 @@ async def ask(
     headers = {"if-match": "*"}
     if name == "submitRuns":
         body, headers = None, {"content-type": "application/x-ndjson"}
-    nobody = dict.fromkeys(("run_id", "escalation_id", "job_id", "approval_id"), NOBODY)
+    kinds = ("run_id", "escalation_id", "job_id", "approval_id", "pause_id")
+    nobody = dict.fromkeys(kinds, NOBODY)
     url = path.format_map({**nobody, **names})
     return await client.request(method, url, json=body, headers=headers)
 
@@ -103,9 +109,10 @@ async def test_another_tenants_things_do_not_exist(face: Face) -> None:
         "escalations.retry", EscalationFilter(tenant="acme"), by="ada", reason="back"
     )
     approval = await face.asking(tenant="acme")
+    pause = await face.services.pausing.pause(Scope(tenant="acme"), by="ada", reason="x")
     ids = {
         "run_id": run_id, "escalation_id": escalation_id, "job_id": job.id,
-        "approval_id": approval.id,
+        "approval_id": approval.id, "pause_id": pause.id,
     }  # fmt: skip
     ours, theirs = (
         await face.asker(Role.ADMIN, tenant="acme"), await face.asker(Role.ADMIN, tenant="zeta")
@@ -132,6 +139,9 @@ async def test_another_tenants_things_do_not_exist(face: Face) -> None:
         assert len((await ours.get(listed)).json()["items"]) == count
         assert (await theirs.get(listed)).json()["items"] == []
         assert (await theirs.get(listed, params={"tenant": "acme"})).status_code == 403
+    for who, tenant in ((ours, "acme"), (theirs, "zeta")):
+        (listed_pause,) = (await who.get("/v1/pauses")).json()["items"]  # theirs: made above
+        assert listed_pause["tenant"] == tenant
     wish = {"workflow": "payments", "inputs": {}, "tenant": "acme"}
     assert (await theirs.post("/v1/runs", json=wish)).status_code == 403
     for where, status in (({"tenant": "acme"}, 403), ({"ids": [escalation_id]}, 404)):
