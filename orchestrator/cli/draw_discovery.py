@@ -87,4 +87,6 @@ def _proposal(each: Proposal) -> list[RenderableType]:
     if each.read_before is not None:
         lines.append(Text(f"  read before: {each.read_before.operation.where}"))
     lines += [Text(f"  · {reason}", style="dim") for reason in each.reasons]
+    if each.otherwise is not None:
+        lines += [Text("  otherwise"), *_proposal(each.otherwise)[1:]]
     return lines

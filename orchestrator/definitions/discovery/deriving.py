@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.definitions.discovery.evidence import Kind, Proposal
@@ -29,7 +29,7 @@ class CannotDerive(Exception):
 class Derived:
     """What is to be written into the document."""
 
-    compensation: dict[str, Any] = field(default_factory=dict)
+    compensation: dict[str, Any] | list[dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)  # more outputs of the step
     read_step: dict[str, Any] | None = None  # a step to be put before it
 
@@ -41,7 +41,20 @@ def derive(found: StepProposal, survey: Survey) -> Derived:
         return Derived({"none": proposal.reasons[0], "x-derived": _derived_from(proposal)})
     if proposal.undo is None:
         raise CannotDerive("nothing is proposed: " + "; ".join(proposal.reasons))
-    return _Deriver(found, proposal.undo, survey).derive()
+    derived = Derived()
+    first = _Deriver(found, proposal.undo, survey, derived).compensation()
+    derived.compensation = first
+    other = proposal.otherwise
+    if other is not None and other.undo is not None:
+        case = replace(found, proposal=other)
+        as_well = Derived(outputs=dict(derived.outputs), read_step=derived.read_step)
+        try:
+            second = _Deriver(case, other.undo, survey, as_well).compensation()
+        except CannotDerive:  # then one case is better than none
+            return derived
+        as_well.compensation = [first, second]
+        return as_well
+    return derived
 
 
 def _derived_from(proposal: Proposal) -> dict[str, Any]:
@@ -54,14 +67,15 @@ def _derived_from(proposal: Proposal) -> dict[str, Any]:
 class _Deriver:
     """Makes one compensation."""
 
-    def __init__(self, found: StepProposal, undo: Facts, survey: Survey) -> None:
+    def __init__(self, found: StepProposal, undo: Facts, survey: Survey, derived: Derived) -> None:
         self._found, self._undo, self._step = found, undo, found.at
         self._survey = survey
-        self._derived = Derived()
+        self._derived = derived  # more outputs, and what is read before
         self._read_id = f"read-before-{found.step}"
 
-    def derive(self) -> Derived:
-        proposal, out = self._found.proposal, self._derived
+    def compensation(self) -> dict[str, Any]:
+        """As it stands in the document. Raises CannotDerive."""
+        proposal = self._found.proposal
         compensation = _target(self._undo, self._survey)
         parameters = self._parameters(proposal.parameters)
         if parameters:
@@ -74,9 +88,7 @@ class _Deriver:
             compensation["onlyIf"] = [{"condition": condition}]
         if (how := self._idempotency()) is not None:
             compensation["x-idempotency"] = how
-        compensation |= {"kind": "reverse", "x-derived": _derived_from(proposal)}
-        out.compensation = compensation
-        return out
+        return compensation | {"kind": "reverse", "x-derived": _derived_from(proposal)}
 
     def _idempotency(self) -> dict[str, Any] | None:
         """Why the undo may be sent again when nobody knows whether it arrived."""
@@ -210,7 +222,9 @@ class _Deriver:
         if parameters:
             step["parameters"] = parameters
         good = "$statusCode >= 200 && $statusCode < 300"
-        if "$before.statusCode" in (self._found.proposal.only_if or ""):
+        # Where both cases are undone, the step may well be the one that makes it.
+        proposal = self._found.proposal
+        if "$before.statusCode" in (proposal.only_if or "") or proposal.otherwise is not None:
             good += " || $statusCode == 404"
         return step | {"successCriteria": [{"condition": good}], "outputs": {}}
 

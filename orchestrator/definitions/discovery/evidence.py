@@ -101,6 +101,7 @@ class Proposal:
     rule: str
     reasons: tuple[str, ...]
     idempotency_header: str | None = None
+    otherwise: Proposal | None = None  # what undoes it where `only_if` does not hold, but its own
 
     def as_json(self) -> dict[str, Any]:
         """The proposal with the field names of labelled examples."""
@@ -121,4 +122,5 @@ class Proposal:
             "strength": None if self.strength is None else self.strength.value,
             "confidence": self.confidence, "rule": self.rule, "reasons": list(self.reasons),
             "idempotency_header": self.idempotency_header,
+            "otherwise": None if self.otherwise is None else self.otherwise.as_json(),
         }  # fmt: skip

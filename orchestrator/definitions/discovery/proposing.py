@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from orchestrator.definitions.discovery.candidates import RULES, checked
 from orchestrator.definitions.discovery.evidence import Candidate, Kind, Proposal
 from orchestrator.definitions.discovery.judging import PROPOSED_FROM, reads_only
 from orchestrator.definitions.discovery.lexicon import UNDO_WORDS
+from orchestrator.definitions.discovery.restoring import remove_new
 from orchestrator.definitions.discovery.survey import MUTATING, Facts, Survey, verbs_of
 from orchestrator.definitions.document import Document
 
@@ -70,12 +72,48 @@ def propose(
         return _without(forward, Kind.NONE_FOLLOW_UP, 0.5, "nothing-found", (_why_none(forward),))
     if best.confidence < least:
         return _without(forward, Kind.NONE_FOLLOW_UP, 0.5, "not-sure", tuple(_why_not(found)))
+    proposal = _of(best)
+    other = _other_case(best, found, survey)
+    if other is None:
+        return proposal
+    if other.confidence >= least:
+        return replace(proposal, otherwise=_of(other))
+    left = f"in the other case {other.undo.operation_id} is due, which is not covered"
+    return replace(proposal, reasons=(*proposal.reasons, left))
+
+
+_CASE = re.compile(r"(\$statusCode|\$before\.statusCode) == ([0-9]{3})")
+
+
+def _other_case(best: Candidate, found: Sequence[Candidate], survey: Survey) -> Candidate | None:
+    """Of a PUT that may make or replace: what undoes it where the best undo is not due."""
+    if best.kind is Kind.RESTORE_PREVIOUS:
+        return remove_new(best, survey)
+    if best.undo.method != "DELETE" or best.undo.stem != best.forward.stem:
+        return None
+    restoring = [
+        each for each in found
+        if each.kind is Kind.RESTORE_PREVIOUS and _exclude_each_other(each, best)
+    ]  # fmt: skip
+    return max(restoring, key=_rank, default=None)
+
+
+def _exclude_each_other(left: Candidate, right: Candidate) -> bool:
+    mine, its = (_CASE.fullmatch(each.only_if or "") for each in (left, right))
+    if mine is None or its is None or left.undo.api != right.undo.api:
+        return False
+    return mine[1] == its[1] and mine[2] != its[2]
+
+
+def _of(candidate: Candidate) -> Proposal:
+    forward = candidate.forward
     return Proposal(
         api=forward.api, operation_id=forward.operation_id, method=forward.method,
-        path=forward.path, kind=best.kind, undo=best.undo, parameters=best.parameters,
-        only_if=best.only_if, read_before=best.read_before, strength=best.strength,
-        is_assumed=best.is_assumed, confidence=best.confidence, rule=best.rule,
-        reasons=tuple(each.text for each in best.evidence),
+        path=forward.path, kind=candidate.kind, undo=candidate.undo,
+        parameters=candidate.parameters, only_if=candidate.only_if,
+        read_before=candidate.read_before, strength=candidate.strength,
+        is_assumed=candidate.is_assumed, confidence=candidate.confidence, rule=candidate.rule,
+        reasons=tuple(each.text for each in candidate.evidence),
         idempotency_header=forward.idempotency_header,
     )  # fmt: skip
 

@@ -9,11 +9,17 @@ from orchestrator.definitions.discovery.lexicon import (
     CREATES,
     NOT_CREATING,
     REPLACES,
+    SENT,
     UNDO_WORDS,
     UPSERTS,
     joined,
 )
-from orchestrator.definitions.discovery.mapping import map_parameters, shared_path
+from orchestrator.definitions.discovery.mapping import (
+    map_parameters,
+    map_rest,
+    resource_of,
+    shared_path,
+)
 from orchestrator.definitions.discovery.survey import Facts, Survey, id_verb, lead_verb, verbs_of
 from orchestrator.definitions.discovery.writing_back import write_described, write_undescribed
 
@@ -36,7 +42,7 @@ def restore_updated(forward: Facts, survey: Survey) -> Iterator[Candidate]:
         candidate = Candidate("restore-updated", Kind.RESTORE_PREVIOUS, forward, undo, base=0.5)
         _judge_change(candidate, read)
         _write_back(candidate, read, given)
-        _judge_new(candidate, survey)
+        _judge_new(candidate)
         yield candidate
 
 
@@ -54,19 +60,51 @@ def _judge_change(candidate: Candidate, read: Facts) -> None:
         candidate.note(0.05, f"'{known}' changes what is there")
 
 
-def _judge_new(candidate: Candidate, survey: Survey) -> None:
+def _judge_new(candidate: Candidate) -> None:
     """Where it may make something new there is nothing to be restored, and somebody has to know."""
     forward = candidate.forward
-    delete = survey.one(forward.stem, "DELETE", forward.api)
-    rest = "" if delete is None else f"; {delete.operation_id}, due then, is not covered"
     said = UPSERTS.search(f"{forward.summary} {forward.description}")
     if 201 in forward.answers and forward.answers.keys() & {200, 204}:
         status = min(forward.answers.keys() & {200, 204})
         candidate.only_if = f"$statusCode == {status}"
-        candidate.note(-0.02, f"201 means that it was new: then nothing is restored{rest}")
+        candidate.note(-0.02, "201 means that it was new: then nothing is restored")
     elif 201 in forward.answers or lead_verb(forward) in CREATES or said:
         candidate.only_if = "$before.statusCode == 200"
-        candidate.note(-0.05, f"where it makes something new, nothing is restored{rest}")
+        candidate.note(-0.05, "where it makes something new, nothing is restored")
+
+
+def remove_new(restoring: Candidate, survey: Survey) -> Candidate | None:
+    """The other case of a PUT that may make or replace: a DELETE of what it has made.
+
+    Due only where the answer, or a look before the step, says that nothing was there: never of
+    something that was there before.
+    """
+    forward = restoring.forward
+    delete = survey.one(forward.stem, "DELETE", forward.api)
+    if forward.method != "PUT" or restoring.kind is not Kind.RESTORE_PREVIOUS or delete is None:
+        return None
+    candidate = Candidate("delete-new", Kind.DELETE_CREATED, forward, delete, base=0.6)
+    candidate.parameters |= shared_path(forward, delete)
+    if not _is_due_when_new(candidate, restoring):
+        return None
+    if set(delete.path_names) != {*forward.path_names} or resource_of(delete) in SENT:
+        candidate.refute(f"{delete.operation_id} does not take back what {forward.where} makes")
+    map_rest(candidate)
+    return candidate
+
+
+def _is_due_when_new(candidate: Candidate, restoring: Candidate) -> bool:
+    said, read = restoring.only_if or "", restoring.read_before
+    if said.startswith("$statusCode == "):
+        candidate.only_if = "$statusCode == 201"
+        candidate.note(0.1, "201 means that it is new; then it is deleted")
+        return True
+    if said != "$before.statusCode == 200" or read is None:
+        return False
+    candidate.only_if, candidate.read_before = "$before.statusCode == 404", read
+    is_the_same = read.operation.stem == candidate.forward.stem
+    candidate.note(0.05, f"{read.operation.operation_id} finds nothing before: then it is deleted")
+    return is_the_same and candidate.forward.stem[-1:] == ("{}",)
 
 
 def restore_deleted(forward: Facts, survey: Survey) -> Iterator[Candidate]:

@@ -268,10 +268,40 @@ def test_put_restores_only_what_it_replaced() -> None:
     }
     assert proposals(api)["putBox"].only_if == "$statusCode == 200"
     both = {**api, "DELETE /boxes/{id}": operation("deleteBox")}
-    assert "deleteBox, due then, is not covered" in " ".join(proposals(both)["putBox"].reasons)
+    twofold = proposals(both)["putBox"]
+    assert (twofold.kind, twofold.only_if) == (Kind.RESTORE_PREVIOUS, "$statusCode == 200")
+    assert twofold.otherwise is not None
+    assert twofold.otherwise.only_if == "$statusCode == 201"
+    assert twofold.otherwise.undo is not None
+    assert twofold.otherwise.undo.operation_id == "deleteBox"
+    assert twofold.otherwise.parameters == {"path.id": "$request.path.id"}
+    assert twofold.as_json()["otherwise"]["kind"] == "delete-created"
     mute = operation("putBox", "Create or update a box", body=THING, answers={200: THING})
     quiet = proposals({**api, "PUT /boxes/{id}": mute})["putBox"]
     assert quiet.only_if == "$before.statusCode == 200"
+    looked = proposals({**both, "PUT /boxes/{id}": mute})["putBox"].otherwise
+    assert looked is not None
+    assert looked.only_if == "$before.statusCode == 200"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"PUT /boxes/{id}": operation("putBox", "Update", body=THING, answers={200: THING})},
+        {"DELETE /boxes/{id}": operation("deleteBox", query=("reason",))},
+        {"DELETE /boxes/{id}": None},
+    ],
+)
+def test_nothing_is_deleted_where_nothing_says_that_it_is_new(change: dict[str, Any]) -> None:
+    api = {
+        "GET /boxes/{id}": operation("getBox", answers={200: THING}),
+        "PUT /boxes/{id}": operation("putBox", body=THING, answers={200: THING, 201: THING}),
+        "DELETE /boxes/{id}": operation("deleteBox"),
+    }
+    found = proposals({name: one for name, one in {**api, **change}.items() if one is not None})
+    assert found["putBox"].otherwise is None
+    is_due = "DELETE /boxes/{id}" in change and change["DELETE /boxes/{id}"] is not None
+    assert any("not covered" in reason for reason in found["putBox"].reasons) is is_due
 
 
 def test_what_cannot_be_read_is_not_written_back() -> None:
