@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +20,20 @@ from orchestrator.core.severity import Severity
 from orchestrator.errors import InvalidSetting, Problem
 
 CONFIG_DIR_VARIABLE = "ORCHESTRATOR_CONFIG_DIR"
+
+
+class NotificationTarget(BaseModel):
+    """Somebody who is told of escalations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    url: str
+    """Reference (env:NAME, file:/path, command:…) to an address: http(s) is a webhook, anything
+    else one of apprise's (extra `notify`). A reference, since such addresses often hold a key."""
+    secret: str = ""
+    """Reference to the key that signs a webhook; empty: it is not signed."""
+    allow_private_addresses: bool = False
 
 
 class Settings(BaseSettings):
@@ -84,6 +98,9 @@ class Settings(BaseSettings):
     """By severity: how soon somebody should have decided. Usually 15, 60, 480 and 2,880."""
     claim_hours: float = Field(default=8, ge=0, le=8760)
     """A claimed escalation goes back to the queue after so long; 0: never."""
+
+    notifications: tuple[NotificationTarget, ...] = ()
+    """Who outside is told of each escalation, once."""
 
     # What is kept
     retention_days: float = Field(default=0, ge=0)

@@ -42,10 +42,12 @@ from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.inspecting import ConfiguredCredentials, Demanded
+from orchestrator.engine.notices import sender_for
 from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.sealing import sealer_of
+from orchestrator.engine.secret import Secret
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.engine.tokens import Sharing, TokenDesk
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
@@ -59,6 +61,7 @@ from orchestrator.ports import (
     Store,
     WorkerStore,
 )
+from orchestrator.ports.notices import NoticeSender
 from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
 from orchestrator.service.agents import Agents
@@ -70,6 +73,7 @@ from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.jobs import Jobs, JobWorker
+from orchestrator.service.notifying import Notifier
 from orchestrator.service.pausing import Pausing
 from orchestrator.service.queues import Queues
 from orchestrator.service.recovery import Recovery, RecoveryTimes
@@ -249,6 +253,8 @@ async def _build_parts(
     )
     await pause_watch.look()
     upkeep = Upkeep(store, keep_for=settings.keep_for)
+    senders = _senders(settings)
+    notifier = Notifier(store, senders, escalations.urgency)
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
@@ -264,7 +270,8 @@ async def _build_parts(
     async def close() -> None:
         async with AsyncExitStack() as stack:  # closes the rest although one of them fails
             for end in (store.close, redis.aclose, publisher.close, dead_letters.close,
-                        http.aclose, tasks.aclose, gate_of_process.aclose):  # fmt: skip
+                        http.aclose, tasks.aclose, gate_of_process.aclose,
+                        *(sender.aclose for sender in senders.values())):  # fmt: skip
                 stack.push_async_callback(end)
 
     async def open_heartbeat_store() -> Store:
@@ -274,7 +281,7 @@ async def _build_parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
         background=[
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
-            watch.run_passes, pause_watch.run_passes,
+            watch.run_passes, notifier.run_passes, pause_watch.run_passes,
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,
     )  # fmt: skip
@@ -489,6 +496,23 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         accepting=Accepting(store),
         waiting=Waiting(store, redeliverer, max_data_bytes=settings.max_output_bytes),
     )  # fmt: skip
+
+
+def _senders(settings: Settings) -> dict[str, NoticeSender]:
+    """By target. Raises InvalidSetting for what cannot be read, and for a name given twice."""
+    senders: dict[str, NoticeSender] = {}
+    for target in settings.notifications:
+        if target.name in senders:
+            problem = Problem(
+                place="setting notifications", found=f"{target.name} twice", wanted="other names"
+            )
+            raise InvalidSetting("a target's name has to be its own", problems=[problem])
+        senders[target.name] = sender_for(
+            target.name, Secret(reference=target.url).read(),
+            Secret(reference=target.secret).read() if target.secret else None,
+            allow_private_addresses=target.allow_private_addresses, wall_seconds=time.time,
+        )  # fmt: skip
+    return senders
 
 
 def _about_people(settings: Settings) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from orchestrator.store.engine import Database, open_database
 from orchestrator.store.escalations import Escalations
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
+from orchestrator.store.notices import Notices
 from orchestrator.store.part import Shared
 from orchestrator.store.pausing import Pausing
 from orchestrator.store.recovering import Recovering
@@ -86,6 +87,12 @@ class SqlStore:
         self.waits_of = waiting.waits_of
         self.approvals = waiting.approvals
         self.decide = waiting.decide
+
+        notices = Notices(shared)
+        self.add_notices = notices.add_notices
+        self.take_notices = notices.take_notices
+        self.note_told = notices.note_told
+        self.note_untold = notices.note_untold
 
         recovering = Recovering(shared)
         workers = Workers(shared, recovering)

@@ -18,6 +18,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     waits          one row per answer that a run waits, or has waited, for
     signals        one row per signal that was sent to a run; numbered by run without gaps
     acceptances    one row per derived compensation that a person has accepted; append-only
+    notices        one row per escalation and target that is to be told of it
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
 
@@ -340,6 +341,19 @@ acceptances = Table(
     Column("accepted_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Index("acceptances_workflow", "workflow", "id"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("escalation_id", ID, ForeignKey("escalations.id", ondelete="CASCADE"), primary_key=True),
+    Column("target", ID, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", INSTANT, nullable=False),
+    Column("told_at", INSTANT),
+    Column("error", Text, nullable=False),
+    _partial("notices_untold", "due_at", where="told_at IS NULL"),
+    sqlite_with_rowid=False,
 )
 
 jobs = Table(
