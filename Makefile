@@ -23,6 +23,12 @@ demo: setup ## a thousand runs against a real server, undone where they fail, an
 test: setup ## run all tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
+ui-test: setup ## the tests of the console in a real browser (Chromium)
+	@$(BIN)/python -m pytest -q tests/acceptance/test_console.py $(ARGS)
+
+screenshots: setup ## pictures of the console for docs/images, from a running demo
+	@$(BIN)/python docs/screenshots.py $(ARGS)
+
 check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

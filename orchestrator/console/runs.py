@@ -21,6 +21,7 @@ from orchestrator.console.frame import (
     to_login,
     verbatim,
 )
+from orchestrator.console.graph import draw_run
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, Direction, RunStatus
 from orchestrator.errors import NotFound, OrchestratorError
@@ -137,9 +138,9 @@ def head(*names: str) -> None:
                 ui.label(name)
 
 
-def cell(text: str) -> None:
+def cell(text: str, *, wraps: bool = True) -> None:
     """One of a table's row."""
-    with ui.element("td").classes("q-pr-md"):
+    with ui.element("td").classes("q-pr-md" if wraps else "q-pr-md text-no-wrap"):
         ui.label(text)
 
 
@@ -161,13 +162,15 @@ async def _one(visitor: Visitor, run_id: str) -> None:
         _facts(visitor, view)
         _timeline(view)
         with ui.tabs().classes("w-full") as tabs:
-            names = [ui.tab(name) for name in ("Audit", "Attempts", "JSON")]
+            names = [ui.tab(name) for name in ("Audit", "Attempts", "Graph", "JSON")]
         with ui.tab_panels(tabs, value=names[0]).classes("w-full"):
             with ui.tab_panel(names[0]):
                 _audit(view)
             with ui.tab_panel(names[1]):
                 _attempts(view)
             with ui.tab_panel(names[2]):
+                draw_run(view)
+            with ui.tab_panel(names[3]):
                 verbatim(json.dumps(plain(view), indent=2))
 
     try:
@@ -264,7 +267,7 @@ def _row(link: ChainLink, begin: datetime, whole: float, now: datetime) -> None:
     undo = link.direction is Direction.BACKWARD
     with ui.element("tr"):
         again = f" (visit {link.iteration + 1})" if link.iteration else ""
-        cell(("↩ " if undo else "") + link.step_id + again)
+        cell(("↩ " if undo else "") + link.step_id + again, wraps=False)
         cell(link.label + (f" · {link.record.error}" if link.record.error else ""))
         with ui.element("td"):
             badge(link.record.link.status)
@@ -274,7 +277,7 @@ def _row(link: ChainLink, begin: datetime, whole: float, now: datetime) -> None:
             ui.element("div").classes(f"bar bg-{colour}").style(
                 f"margin-left: {min(left, 99.5):.2f}%; width: {min(width, 100 - left):.2f}%"
             ).props('aria-hidden="true"')
-        cell(f"{took:.3f} s")
+        cell(f"{took:.3f} s", wraps=False)
 
 
 def _begin(link: ChainLink) -> datetime:

@@ -7,6 +7,7 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk
 from orchestrator.console.frame import frame, moment, to_login, verbatim
+from orchestrator.console.graph import draw_plan
 from orchestrator.console.runs import cell, head
 from orchestrator.core.plan import Effects, PlanStep
 from orchestrator.errors import OrchestratorError
@@ -56,6 +57,7 @@ def register(desk: Desk) -> None:
                 return None
             ui.label(f"Version {found.version}: {found.plan.title}")
             ui.link("Its runs", f"/runs?workflow={name}")
+            draw_plan(found.plan)
             with ui.element("table").classes("w-full text-left"):
                 head("Step", "Calls", "API", "Effects", "Undone by")
                 with ui.element("tbody"):

@@ -112,6 +112,9 @@ def test_from_the_inbox_to_the_end_of_the_run(
     expect(page.get_by_text("abandoned by local")).to_be_visible()
     page.get_by_role("link", name="The run").click()
     expect(page.get_by_text("operator.abandoned")).to_be_visible()
+    page.get_by_role("tab", name="Graph").click()
+    graph = page.get_by_role("region", name="Graph of run")
+    expect(graph.locator("svg").get_by_text("notes.first.undo")).to_be_visible()
     view = running.ask("runs", "show", found["run"])
     assert view["run"]["status"] == "abandoned"
     (closed,) = view["escalations"]
