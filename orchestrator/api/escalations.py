@@ -144,11 +144,13 @@ class Deciding:
         resolution: str,
         event: events.Event,
         outputs: dict[str, Any] | None = None,
+        corrections: dict[str, Any] | None = None,
     ) -> shapes.Decided:
         """Decide. What was compared in the face is compared again where it is written."""
         act = Act(
             resolution=resolution, event=event, by=self.who.name, reason=wish.reason,
             seen=None if self.whatever_it_is else self.record, outputs=outputs,
+            corrections=corrections,
         )  # fmt: skip
         status = await self.services.escalations.act(self.record.id, act)
         return shapes.Decided(
@@ -175,9 +177,9 @@ Decision = Annotated[Deciding, Depends(deciding)]
 
 
 @router.post("/{escalation_id}/retry", operation_id="retry", responses=_DECISION)
-async def retry(wish: shapes.Decide, decision: Decision) -> shapes.Decided:
-    """Try the stuck call again, with the same key and bytes."""
-    return await decision.on(wish, "retried", events.Retried())
+async def retry(wish: shapes.Retry, decision: Decision) -> shapes.Decided:
+    """Try the stuck call again, with the same key and bytes; or corrected, as another request."""
+    return await decision.on(wish, "retried", events.Retried(), corrections=wish.corrections)
 
 
 @router.post("/{escalation_id}/resolve", operation_id="resolve", responses=_DECISION)

@@ -328,6 +328,16 @@ class Decide(BaseModel):
     )  # fmt: skip
 
 
+class Retry(Decide):
+    """The stuck call shall be tried again."""
+
+    corrections: dict[str, Any] | None = Field(
+        default=None, min_length=1, max_length=100, examples=[{"/amount": 90}],
+        description="Other values in its body, by JSON pointer. Then it is another request, with "
+        "another key: only where the first certainly had no effect.",
+    )  # fmt: skip
+
+
 class Resolve(Decide):
     """You vouch for the stuck call."""
 

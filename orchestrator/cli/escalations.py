@@ -140,6 +140,14 @@ def retry(
     escalations: EscalationIds = None,
     *,
     reason: Reason,
+    corrections: Annotated[
+        str,
+        typer.Option(
+            "--correct",
+            metavar="JSON",
+            help='Other values in its body: {"/amount": 90}. Then it is another request.',
+        ),
+    ] = "",
     where: Where = "",
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -149,11 +157,19 @@ def retry(
 ) -> None:
     """Try the stuck call again, with the same key and bytes."""
     who = by or current_user()
+    given = parse_object("--correct", corrections) if corrections else None
+    if given is not None and (where or len(escalations or ()) != 1):
+        problem = Problem(place="--correct", found="more than one", wanted="one ID")
+        raise InvalidInput("a correction belongs to one escalation", problems=[problem])
     if where or not escalations:
         many = Many(where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach)
         act_on_many("escalations.retry", many, by=who, reason=reason, as_json=as_json)
         return
-    _act(escalations, lambda desk, known: desk.retry(known, by=who, reason=reason), as_json)
+    _act(
+        escalations,
+        lambda desk, known: desk.retry(known, by=who, reason=reason, corrections=given),
+        as_json,
+    )
 
 
 @app.command("resolve")

@@ -21,7 +21,6 @@ import orjson
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.states import Direction
 from orchestrator.engine.apis import ApiConfig
-from orchestrator.engine.http import HttpTransport
 from orchestrator.errors import InvalidSetting, Problem, StepError
 from orchestrator.ports import AttemptContext
 from orchestrator.ports.notices import NoticeSender, Untold
@@ -62,6 +61,8 @@ class WebhookSender:
             name=name, base_url=f"{parts.scheme}://{parts.netloc}", total_seconds=SEND_SECONDS,
             allow_private_addresses=allow_private_addresses,
         )  # fmt: skip
+        from orchestrator.engine.http import HttpTransport  # noqa: PLC0415 -- no command needs it
+
         self._http = HttpTransport({name: config})
 
     async def send(self, notice_id: str, body: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
+from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.saga import Decision, Finish, Saga, current, stops_waiting, stuck
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.program import Program
@@ -34,6 +35,7 @@ from orchestrator.ports import (
     Store,
     hop_ids,
 )
+from orchestrator.service.correcting import corrected
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.urgency import Urgency
 
@@ -50,6 +52,7 @@ class Act:
     reason: str  # required: why, and the evidence
     seen: EscalationRecord | None = None  # what it was decided on: refused when that has changed
     outputs: Mapping[str, Any] | None = None  # what a resolved forward step gave
+    corrections: Mapping[str, Any] | None = None  # of a retried request's body, by JSON pointer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,9 +155,22 @@ class Escalations:
         await self._dead_letters.publish([released])
         return released
 
-    async def retry(self, escalation_id: str, *, by: str, reason: str) -> RunStatus:
-        """Try the stuck link again, with the same key and bytes."""
-        act = Act(resolution="retried", event=e.Retried(), by=by, reason=reason)
+    async def retry(
+        self,
+        escalation_id: str,
+        *,
+        by: str,
+        reason: str,
+        corrections: Mapping[str, Any] | None = None,
+    ) -> RunStatus:
+        """Try the stuck link again, with the same key and bytes.
+
+        With `corrections` (JSON pointer into the body -> value) as another request, with a key of
+        its own; only where the first certainly had no effect.
+        """
+        act = Act(
+            resolution="retried", event=e.Retried(), by=by, reason=reason, corrections=corrections
+        )
         return await self.act(escalation_id, act)
 
     async def resolve(
@@ -282,6 +298,13 @@ class Escalations:
         if isinstance(act.event, e.Resolved):
             data["landed"] = act.event.landed
         links = _changed_links(before, decision.saga, now)
+        if act.corrections:
+            data["corrected"] = sorted(act.corrections)
+            request = _corrected(act.corrections, before, claimed)
+            links = tuple(
+                replace(each, request=request) if (each.step, each.direction) == at else each
+                for each in links
+            )
         if act.outputs is not None:
             data["outputs"] = sorted(act.outputs)
             links = tuple(
@@ -325,6 +348,30 @@ async def reconcile_dead_letters(store: EscalationStore, queue: DeadLetterQueue)
     for start in range(0, len(missing), BATCH_PUBLISHED):
         batch = missing[start : start + BATCH_PUBLISHED]
         await queue.publish([await store.escalation(known) for known in batch])
+
+
+def _corrected(corrections: Mapping[str, Any], saga: Saga, claimed: ClaimedRun) -> FrozenRequest:
+    """The stuck request with other values. Raises InvalidInput where there is none, Conflict
+    where the first may have had its effect."""
+    at = stuck(saga)
+    record = None if at is None else claimed.steps[at[0]]
+    if at is None or record is None:
+        problem = Problem(place="corrections", found="no stuck call", wanted="a stuck call")
+        raise InvalidInput("there is nothing to correct", problems=[problem])
+    link = record.forward if at[1] is Direction.FORWARD else record.undo
+    if saga.link(*at).doubt:
+        problem = Problem(
+            place=f"step {record.step_id}, {at[1]}", found="a call that may have had its effect",
+            wanted="one that certainly had none: look, and resolve it",
+        )  # fmt: skip
+        raise Conflict("another request might do it twice", problems=[problem])
+    if link.request is None:
+        problem = Problem(
+            place=f"step {record.step_id}, {at[1]}", found="a call that could not be made",
+            wanted="a request that was sent",
+        )  # fmt: skip
+        raise InvalidInput("there is nothing to correct", problems=[problem])
+    return corrected(link.request, corrections)
 
 
 def _wake_up(claimed: ClaimedRun, saga: Saga) -> Redelivery:

@@ -145,3 +145,56 @@ def test_a_command_hides_secrets_and_is_quoted() -> None:
     assert "-X PUT" in told
     assert "'{\"a\": 1}'" in told
     assert "https://shop.example/v1/a%20b?api_key=%5Bhidden%5D&q=it%27s" in told
+
+
+async def stuck_undo(house: House) -> EscalationRecord:
+    """The undo of the first of two steps is refused."""
+    house.shop.will("o-1", "s2", Fate.REFUSED)
+    house.shop.will("o-1", "s1.undo", Fate.REFUSED)
+    run_id = await house.submit(shop_plan([KEYED, KEYED]))
+    assert (await house.settle(run_id)).status is RunStatus.ESCALATED
+    (record,) = await house.store.escalations_of(run_id)
+    return record
+
+
+async def test_a_corrected_retry_is_another_request(house: House) -> None:
+    record = await stuck_undo(house)
+    await house.escalations.retry(
+        record.id, by="ada", reason="it was renamed", corrections={"/id": "s1-new"}
+    )
+    assert (await house.settle(record.run_id)).status is RunStatus.COMPENSATED
+    first, second = [sent for sent in house.shop.sent if sent.name == "s1.undo"]
+    assert (json.loads(first.body), json.loads(second.body)) == ({"id": "s1"}, {"id": "s1-new"})
+    assert first.key != second.key
+    assert house.shop.other_bytes == [], "no key came with another request"
+    audit = await house.store.audit(record.run_id)
+    (told,) = [each.data for each in audit if each.kind == "operator.retried"]
+    assert told["corrected"] == ["/id"]
+
+
+@pytest.mark.parametrize(
+    ("corrections", "place", "found"),
+    [
+        ({"/color": "red"}, "body /color", "nothing there"),
+        ({"id": "x"}, "body id", "nothing there"),
+        ({"/id/deeper": "x"}, "body /id/deeper", "nothing there"),
+        ({"/id": 7}, "body /id", "a number"),
+        ({"": {}}, "body ", "nothing there"),
+    ],
+)
+async def test_corrections_that_are_refused(
+    house: House, corrections: dict[str, object], place: str, found: str
+) -> None:
+    record = await stuck_undo(house)
+    with pytest.raises(InvalidInput) as refused:
+        await house.escalations.retry(record.id, by="ada", reason="r", corrections=corrections)
+    (problem,) = refused.value.problems
+    assert (problem.place, problem.found) == (place, found)
+    assert (await house.store.escalation(record.id)).closed_at is None
+
+
+async def test_what_may_have_happened_is_not_corrected(house: House) -> None:
+    record = await in_doubt(house)
+    with pytest.raises(Conflict, match="might do it twice"):
+        await house.escalations.retry(record.id, by="ada", reason="r", corrections={"/x": 1})
+    assert house.shop.times("o-1", "s2") == 1
