@@ -49,10 +49,6 @@ class Notes:
             and (item.found.startswith(found) or found.startswith(item.found))
         ]  # fmt: skip
 
-    def saying(self, found: str) -> list[Finding]:
-        """Those that say exactly this, wherever."""
-        return [item for item in self._found.values() if item.found == found]
-
     def replace(self, old: Finding, new: Finding) -> None:
         """Put one in the place of another."""
         self._found[old.rule, old.pointer, old.found] = new

@@ -37,8 +37,11 @@ def check_publishing(
     except RefusedError as error:
         findings.problems += error.problems
     for problem in findings.problems:
+        if not is_in(document, problem.place):
+            notes.add_at("refused", "", None, f"{problem.place}: {problem.found}", problem.wanted)
+            continue
         line, where = located(problem.place)
-        same = notes.about(where, problem.found) or notes.saying(_at_home(problem.found))
+        same = notes.about(where, problem.found) or notes.about(where, _at_home(problem.found))
         if not same:
             notes.add_at("refused", where, line, problem.found, problem.wanted)
         for finding in same:
@@ -46,13 +49,19 @@ def check_publishing(
     for warning in findings.warnings:
         place, _, text = warning.partition(": ")
         line, where = located(place)
-        if not _said_already(text):
+        if is_in(document, place) and not _said_already(text):
             notes.add_at("advice", where, line, text, "")
 
 
 def _at_home(found: str) -> str:
     """`step outer/inner with…` as it is said where the inner workflow stands, once."""
     return re.sub(r"^step \S+/", "step ", found)
+
+
+def is_in(document: Document, place: str) -> bool:
+    """Whether a place is one of this document, not of one whose workflows it calls."""
+    found = _PLACE.fullmatch(place)
+    return found is not None and found["name"] == document.name
 
 
 def located(place: str) -> tuple[int | None, str]:

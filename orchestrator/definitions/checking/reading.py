@@ -352,9 +352,12 @@ class _FlowReader:
 
 
 def _action(at: Cursor) -> Action:
-    step, workflow = at.value.get("stepId"), at.value.get("workflowId")
+    kind = _text(at, "type")
+    leads = kind != "end"  # which may name a target all the same, to no effect
+    step = at.value.get("stepId") if leads else None
+    workflow = at.value.get("workflowId") if leads else None
     return Action(
-        at, _text(at, "type"),
+        at, kind,
         step if isinstance(step, str) else None,
         workflow if isinstance(workflow, str) else None,
         tuple(criteria_of(at, "criteria")),

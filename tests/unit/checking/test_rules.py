@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,39 @@ def test_a_loop_with_a_way_out_is_no_endless_one(tmp_path: Path) -> None:
     again = {**_GOTO, "stepId": "look", "criteria": [{"condition": "$response.body#/total == 0"}]}
     found = check(tmp_path, spoilt(lambda w, s: _set(s[2], onSuccess=[again]))).findings
     assert not [f for f in found if f.rule in ("endless-goto", "unreachable-step")]
+
+
+def test_a_fault_of_another_document_is_said_with_its_place(tmp_path: Path) -> None:
+    other = spoilt(lambda w, s: _set(w, workflowId="sell"))
+    del other["info"]["version"]
+    (tmp_path / "other.arazzo.json").write_text(json.dumps(other))
+    calling = spoilt(
+        lambda w, s: s.append(
+            {
+                "stepId": "more",
+                "workflowId": "$sourceDescriptions.other.sell",
+                "parameters": [{"name": "item", "value": "a"}],
+            }
+        )
+    )
+    calling["sourceDescriptions"].append(
+        {"name": "other", "url": "./other.arazzo.json", "type": "arazzo"}
+    )
+    (finding,) = check(tmp_path, calling).findings
+    assert (finding.rule, finding.pointer, finding.line) == ("refused", "", None)
+    assert (finding.found, finding.wanted) == (
+        "other.arazzo.json:1 (/info): no version",
+        "the field version",
+    )
+
+
+def test_where_an_end_would_lead_is_only_told_to_mean_nothing(tmp_path: Path) -> None:
+    end = {"name": "e", "type": "end", "stepId": "", "workflowId": "", "retryLimit": 0}
+    report = check(tmp_path, spoilt(lambda w, s: _set(s[1], onFailure=[end])))
+    assert [(f.rule, f.found.split()[0]) for f in report.findings] == [
+        ("advice", "retryLimit"), ("advice", "stepId"), ("advice", "workflowId"),
+    ]  # fmt: skip
+    assert {f.severity for f in report.findings} == {Severity.WARNING}
 
 
 def test_an_action_for_all_steps_may_stand_behind_one_of_a_step(tmp_path: Path) -> None:

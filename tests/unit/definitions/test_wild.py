@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.definitions.checking.checker import check_file
+from orchestrator.definitions.checking.report import Severity
 from orchestrator.definitions.loading import load_document
 from orchestrator.errors import InvalidDefinition
 from orchestrator.service.checking import find_documents
@@ -190,3 +192,11 @@ def test_refused(name: str) -> None:
         for each in caught.value.problems
     ]
     assert found == REFUSED[name]
+
+
+@pytest.mark.parametrize("name", [*VALID, *REFUSED])
+def test_a_check_has_errors_where_publishing_refuses(name: str) -> None:
+    report = check_file(DATA / name, effects_may_stay=True)
+    errors = [each for each in report.findings if each.severity is Severity.ERROR]
+    found = {f"{Path(name).name}:{each.line} ({each.pointer})" for each in errors}
+    assert found == {place for place, _, _ in REFUSED.get(name, ())}
