@@ -42,7 +42,6 @@ from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.inspecting import ConfiguredCredentials, Demanded
-from orchestrator.engine.notices import sender_for
 from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
@@ -501,6 +500,8 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
 def _senders(settings: Settings) -> dict[str, NoticeSender]:
     """By target. Raises InvalidSetting for what cannot be read, and for a name given twice."""
     senders: dict[str, NoticeSender] = {}
+    if settings.notifications:
+        from orchestrator.engine.notices import sender_for  # noqa: PLC0415 -- as above
     for target in settings.notifications:
         if target.name in senders:
             problem = Problem(
