@@ -29,6 +29,7 @@ from orchestrator.definitions.styles import STYLES
 from orchestrator.definitions.values import ABSENT
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\x20-\x7e]*")
 _NOT_REUSABLE = {
     "reference": "a request body object (contentType, payload, replacements): "
     "there are no components that a body could refer to"
@@ -178,9 +179,13 @@ def _fields(body: Cursor, operation: Operation, content_type: str) -> dict[str, 
     for name, rule in rules.items():
         if "style" in rule and rule["style"] not in STYLES["query"]:
             body.bad(f"style {' or '.join(STYLES['query'])} of {name}", found=rule["style"])
-        for header in rule.get("headers", {}):
-            if not _HEADER.fullmatch(header):
-                body.bad(f"a header's name in the encoding of {name}", found=header)
+        for header, value in rule.get("headers", {}).items():
+            if not _HEADER.fullmatch(header) or not _VALUE.fullmatch(value):
+                found = ascii(f"{header}: {value}")
+                body.bad(f"a header on one line in the encoding of {name}", found=found)
+        if not _VALUE.fullmatch(rule.get("contentType", "")):
+            found = ascii(rule["contentType"])
+            body.bad(f"a media type on one line in the encoding of {name}", found=found)
     deep = (
         []
         if not is_form(content_type)

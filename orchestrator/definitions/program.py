@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,24 +171,28 @@ class Program:
         if direction is Direction.FORWARD:
             return self._ahead(step_index)
         undos = self._backward[step_index]
-        if len(undos) == 1:
-            return undos[0]
-        return next(one for one in undos if all(test.holds(scope) for test in one.only_if))
+        return undos[0] if len(undos) == 1 else self._case(undos, scope)
 
     def _undo(self, step_index: int, scope: Scope) -> CompiledCall | NothingToUndo:
         """What undoes a step as it went. Raises RequestRefused where no case of several holds."""
         undos = self._backward[step_index]
-        broken = []
+        if len(undos) > 1:
+            due = self._case(undos, scope)
+            reason = due.call.template.get("nothing")
+            return due if reason is None else NothingToUndo(reason=reason)
+        broken = _broken(undos[0], scope)
+        return undos[0] if broken is None else NothingToUndo(reason=f"not {broken.said}")
+
+    def _case(self, undos: Sequence[CompiledCall], scope: Scope) -> CompiledCall:
+        """The first of several that holds. Raises RequestRefused."""
+        said = []
         for one in undos:
-            condition = next((test for test in one.only_if if not test.holds(scope)), None)
-            if condition is None:
-                reason = one.call.template.get("nothing")
-                return one if reason is None else NothingToUndo(reason=reason)
-            broken.append(condition.said)
-        if len(undos) == 1:
-            return NothingToUndo(reason=f"not {broken[0]}")
+            broken = _broken(one, scope)
+            if broken is None:
+                return one
+            said.append(broken.said)
         # Whatever the step did, nobody has said what undoes it.
-        found = "none of: " + "; ".join(broken)
+        found = "none of: " + "; ".join(said)
         raise refused(undos[0].call.label, found, "a case of x-compensation that holds")
 
     def _scope(self, step_index: int, facts: Facts, exchange: Exchange | None = None) -> Scope:
@@ -199,9 +203,12 @@ class Program:
         return facts.within(scope) if scope else facts
 
     def _verify(self, step_index: int, direction: Direction, scope: Scope) -> CompiledCall:
-        verify = self._call(step_index, direction, scope).verify
-        assert verify is not None, f"step {self.plan.steps[step_index].id} has no verification"
-        return verify
+        compiled = self._call(step_index, direction, scope)
+        if compiled.verify is None and "nothing" in compiled.call.template:
+            found = "a case in which nothing is undone"
+            raise refused(compiled.call.label, found, "one with a verification")
+        assert compiled.verify is not None, f"{compiled.call.label} has no verification"
+        return compiled.verify
 
     def _make(
         self,
@@ -218,3 +225,8 @@ class Program:
         except UnicodeEncodeError as error:
             found = f"a lone surrogate at character {error.start}"
             raise refused(compiled.call.label, found, "text that UTF-8 can hold") from None
+
+
+def _broken(compiled: CompiledCall, scope: Scope) -> Criterion | None:
+    """The first condition of an undo that does not hold."""
+    return next((test for test in compiled.only_if if not test.holds(scope)), None)

@@ -313,6 +313,20 @@ def test_a_style_that_no_form_has(body: Callable[..., Any]) -> None:
     assert caught.value.problems[0].found == "matrix"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("const: photo", 'const: "a\\r\\nb: c"'),
+        ("X-Part:", "X Part:"),
+        ("contentType: image/png, image/*", 'contentType: "image/png\\r\\nX: y"'),
+    ],
+)
+def test_no_document_can_add_lines_to_a_part(body: Callable[..., Any], old: str, new: str) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        body("{contentType: multipart/form-data, payload: {}}", UPLOADS.replace(old, new))
+    assert "on one line" in caught.value.problems[0].wanted
+
+
 def test_a_circle_of_schemas_ends(body: Callable[..., Any]) -> None:
     circle = UPLOADS.replace("allOf: [", "allOf: [{$ref: '#/components/schemas/Upload'}, ")
     assert body("{contentType: multipart/form-data, payload: {}}", circle)["encoding"] == WANTED

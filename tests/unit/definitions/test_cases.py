@@ -1,6 +1,7 @@
 """Several undos of one step: which it is depends on how the step went."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,19 @@ def test_a_way_that_nobody_thought_of_needs_a_person(plan: Callable[..., Plan]) 
     with pytest.raises(RequestRefused) as caught:
         Program(plan(STEPS)).prepare(1, Direction.BACKWARD, facts)
     assert caught.value.problems[0].found.startswith("none of: $steps.put.outputs.status == 201; ")
+
+
+@pytest.mark.parametrize("status", [202, 204])
+def test_where_no_case_is_due_there_is_nothing_to_ask(
+    plan: Callable[..., Plan], status: int
+) -> None:
+    verify = "            x-verify: {operationId: listThings}\n"
+    program = Program(plan(READ + PUT + DELETE + verify + RESTORE + verify + NOTHING + LAST))
+    facts = Facts(run_id="r", inputs={"id": "7"}, outputs={"put": {"status": status}})
+    with pytest.raises(RequestRefused):
+        program.prepare_verify(1, Direction.BACKWARD, facts)
+    made = replace(facts, outputs={"put": {"status": 201}})
+    assert program.prepare_verify(1, Direction.BACKWARD, made).target == "/things"
 
 
 def test_a_last_case_without_a_condition_is_for_the_rest(plan: Callable[..., Plan]) -> None:
