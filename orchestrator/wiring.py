@@ -72,6 +72,7 @@ from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.jobs import Jobs, JobWorker
+from orchestrator.service.many_runs import ManyRuns
 from orchestrator.service.notifying import Notifier
 from orchestrator.service.pausing import Pausing
 from orchestrator.service.queues import Queues
@@ -341,6 +342,7 @@ class Services:
     runs: Runs
     pausing: Pausing
     rerunning: Rerunning
+    many_runs: ManyRuns
     escalations: Escalations
     briefings: Briefings
     jobs: Jobs
@@ -462,6 +464,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
     )  # fmt: skip
     runs = Runs(store, programs, redeliverer)
+    pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(
         store, broker.dead_letters, programs, redeliverer, **_about_people(settings)
     )
@@ -469,7 +472,8 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         workflows=workflows,
         submitter=submitter,
         runs=runs,
-        pausing=Pausing(store, redeliverer, new_id=new_id),
+        pausing=pausing,
+        many_runs=ManyRuns(runs, pausing),
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(workflows, submitter, runs, FullTextSearch()),
         escalations=escalations,

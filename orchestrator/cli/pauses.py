@@ -9,9 +9,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.draw_common import moment, short, table
+from orchestrator.cli.many_runs import DryRun, Where, act_on_runs
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.cli.spans import span_of
+from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import Pause
 from orchestrator.settings import load_settings
@@ -50,6 +52,8 @@ def pause(
     tenant: Tenant = None,
     api: Api = None,
     everything: All = False,
+    where: Where = "",
+    dry_run: DryRun = False,
     reason: Annotated[str, typer.Option(help="Why; kept with the pause.")],
     lasting: Annotated[
         str, typer.Option("--for", help="It ends by itself after 30m, 2h, 1d; default: never.")
@@ -66,8 +70,18 @@ def pause(
         _alone("--api", run, workflow, tenant, everything, lasting, also_undoing)
         _hold(api, as_json, lambda services: services.apis.hold(api, by=who, reason=reason))
         return
-    scope = _scope(run, workflow, tenant, everything)
     seconds = span_of(lasting, place="--for").total_seconds() if lasting else None
+    if where:
+        _alone("--where", run, workflow, tenant, everything)
+        act_on_runs(
+            where,
+            lambda many, which: many.pause(
+                which, reason=reason, by=who, also_undoing=also_undoing, seconds=seconds
+            ),
+            dry_run=dry_run, as_json=as_json,
+        )  # fmt: skip
+        return
+    scope = _scope(run, workflow, tenant, everything)
     made = with_services(
         lambda services: services.pausing.pause(
             scope, by=who, reason=reason, also_undoing=also_undoing, seconds=seconds
@@ -83,6 +97,8 @@ def resume(
     tenant: Tenant = None,
     api: Api = None,
     everything: All = False,
+    where: Where = "",
+    dry_run: DryRun = False,
     reason: Annotated[str, typer.Option(help="Why; kept with the pause.")] = "",
     by: By = "",
     as_json: JsonFlag = False,
@@ -93,6 +109,13 @@ def resume(
         _alone("--api", run, workflow, tenant, everything)
         why = reason or "over"
         _hold(api, as_json, lambda services: services.apis.release(api, by=who, reason=why))
+        return
+    if where:
+        _alone("--where", run, workflow, tenant, everything)
+        act_on_runs(
+            where, lambda many, which: many.resume(which, reason=reason, by=who),
+            dry_run=dry_run, as_json=as_json, among=frozenset({RunStatus.PAUSED}),
+        )  # fmt: skip
         return
     scope = _scope(run, workflow, tenant, everything)
 

@@ -19,6 +19,7 @@ from orchestrator.cli import pauses
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
 from orchestrator.cli.draw_waits import draw_signal
 from orchestrator.cli.input import parse_object
+from orchestrator.cli.many_runs import DryRun, Where, act_on_runs, require_one_of
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.core.events import CancelMode
@@ -34,6 +35,9 @@ app = typer.Typer(help="Look at runs, watch, cancel, pause and resume them.", no
 
 _WATCHED = timedelta(days=1)
 
+MaybeRun = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="Its id, or the last 6 digits or more.")
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the last 6 digits or more.")]
 
 
@@ -95,8 +99,10 @@ def watch(
 
 @app.command("cancel")
 def cancel(
-    run: RunId,
+    run: MaybeRun = None,
     *,
+    where: Where = "",
+    dry_run: DryRun = False,
     reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
     stop: Annotated[
         bool, typer.Option("--stop", help="Leave what is done as it is; the run ends abandoned.")
@@ -104,9 +110,16 @@ def cancel(
     by: Annotated[str, typer.Option(help="Who asks; default: you.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Ask a run to end: undo what it did (or, with --stop, leave it)."""
+    """Ask a run, or all that fit, to end: undo what was done (or, with --stop, leave it)."""
     mode = CancelMode.STOP if stop else CancelMode.UNDO
     who = by or current_user()
+    if run is None or where:
+        require_one_of(run, where)
+        act_on_runs(
+            where, lambda many, which: many.cancel(which, mode=mode, reason=reason, by=who),
+            dry_run=dry_run, as_json=as_json,
+        )  # fmt: skip
+        return
     record = with_services(lambda s: s.runs.cancel(run, mode=mode, reason=reason, by=who))
     answer(record, lambda: draw_runs([record]), as_json=as_json)
 

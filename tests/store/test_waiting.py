@@ -18,6 +18,7 @@ from orchestrator.ports import (
     Awaiting,
     ClaimedRun,
     Decision,
+    NewPause,
     NewSignal,
     NewWait,
     SignalReceipt,
@@ -115,6 +116,19 @@ async def test_a_signal_wakes_the_run_and_is_its_answer(store: Store) -> None:
     assert (found.wait.id, found.wait.outcome) == (opened.id, WaitOutcome.ANSWERED)
     assert (found.wait.answer, found.wait.closed_by, found.wait.via) == ({"n": 1}, "bank", "rest")
     assert (await store.run(run.run.id)).owner == ME  # who goes on with the answer
+
+
+async def test_an_answer_to_a_paused_run_wakes_it_when_the_pause_is_over(store: Store) -> None:
+    run, _ = await asleep(store)
+    pause = NewPause(id=new_id(), by="ada", reason="x", run_id=run.run.id)
+    await store.pause(pause)
+    assert (await send(store, run.run.id)).redelivery is None
+    assert (await store.run(run.run.id)).status is RunStatus.PAUSED
+    assert await store.release_paused() == []
+    await store.end_pause(pause.id, by="ada", reason="over")
+    (resumed,) = await store.release_paused()
+    assert (resumed.run_id, resumed.why) == (run.run.id, "resumed")
+    assert len(await store.claim([(resumed.run_id, resumed.epoch)], owner=ME)) == 1
 
 
 async def test_a_hint_of_an_answer_that_is_lost_is_given_again(store: Store) -> None:

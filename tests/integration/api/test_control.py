@@ -5,8 +5,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from orchestrator.core.events import CancelMode
 from orchestrator.core.states import RunStatus
+from orchestrator.errors import InvalidInput
 from orchestrator.ports import Role
+from orchestrator.service.pausing import Scope
 from tests.integration.api.conftest import Face
 
 
@@ -54,3 +57,40 @@ async def test_a_rerun_is_a_run_of_its_own(face: Face, ada: httpx.AsyncClient) -
     assert made.status_code == 201
     assert made.headers["location"] == f"/v1/runs/{made.json()['run_id']}"
     assert (await ada.post(url, json={"step": "nope", "reason": "again"})).status_code == 404
+
+
+async def test_the_same_on_all_that_fit(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.service.many_runs.PAGE", 2)
+    theirs = await face.accepted(tenant="zeta")
+    ours = [await face.accepted(tenant="acme") for _ in range(5)]
+    taken = await face.claimed(ours[0])
+    await face.write(taken, status=RunStatus.SUCCEEDED, release=True)
+    many = face.services.many_runs
+    which = await many.chosen("tenant=acme and status=pending,succeeded and age<1h")
+    assert await many.count(which) == 4
+    why = {"reason": "look", "by": "ada"}
+    paused = [each async for each in many.pause(which, also_undoing=False, seconds=None, **why)]
+    assert [each.run.id for each in paused] == ours[:0:-1]
+    assert [each async for each in many.pause(which, also_undoing=False, seconds=None, **why)] == []
+    held = await many.chosen("tenant=acme", among=frozenset({RunStatus.PAUSED}))
+    resumed = [each async for each in many.resume(held, **why)]
+    assert (len(resumed), {each.refused for each in resumed}) == (4, {""})
+    going = await many.chosen("tenant=acme")
+    mode = CancelMode.UNDO
+    assert len([each async for each in many.cancel(going, mode=mode, **why)]) == 4
+    assert (await face.store.run(theirs)).status is RunStatus.PENDING
+    with pytest.raises(InvalidInput, match="one or more, with commas between"):
+        await many.chosen("status=lost")
+    with pytest.raises(InvalidInput, match="one of workflow=, tenant=, status=, age>, age<"):
+        await many.chosen("step=s1")
+
+
+async def test_what_cannot_be_done_for_one_holds_up_no_other(face: Face) -> None:
+    first, last = await face.accepted(tenant="acme"), await face.accepted(tenant="acme")
+    why = {"reason": "look", "by": "ada"}
+    await face.services.pausing.pause(Scope(run_id=last), **why)
+    many = face.services.many_runs
+    which = await many.chosen("tenant=acme")
+    done = [each async for each in many.pause(which, also_undoing=False, seconds=None, **why)]
+    assert [(each.run.id, bool(each.refused)) for each in done] == [(last, True), (first, False)]
+    assert "paused by ada since" in done[0].refused
