@@ -20,6 +20,7 @@ from urllib.parse import quote
 from orchestrator.definitions import encoding, styles
 from orchestrator.definitions.data_urls import read_data_url
 from orchestrator.definitions.expressions import Expression, Text, compile_value
+from orchestrator.definitions.form_fields import FieldRules
 from orchestrator.definitions.media_types import (
     charset,
     is_form,
@@ -27,7 +28,6 @@ from orchestrator.definitions.media_types import (
     is_multipart,
     is_text,
 )
-from orchestrator.definitions.multipart import Rules, multipart_body
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.replacements import Replacements
 from orchestrator.definitions.scope import Scope
@@ -67,10 +67,13 @@ class Body:
 
 
 def _writer(content_type: str, data: Mapping[str, Any]) -> Callable[[Any], Written]:
-    rules: Mapping[str, Rules] = data.get("encoding", {})
+    rules: FieldRules = data.get("encoding", {})
     if is_json(content_type):
         return lambda value: (encoding.json_body(value), content_type)
     if is_multipart(content_type):
+        # Imported where it is used: most plans send none, and urllib3 is slow to start.
+        from orchestrator.definitions.multipart import multipart_body  # noqa: PLC0415
+
         return lambda value: multipart_body(_object(value), rules)
     if is_form(content_type):
         deep = frozenset(data.get("deep", ()))
@@ -87,7 +90,7 @@ def _object(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _form(value: Any, deep: frozenset[str], rules: Mapping[str, Rules]) -> bytes:
+def _form(value: Any, deep: frozenset[str], rules: FieldRules) -> bytes:
     if isinstance(value, str):
         return value.encode()
     fields = _object(value)
@@ -95,9 +98,7 @@ def _form(value: Any, deep: frozenset[str], rules: Mapping[str, Rules]) -> bytes
     return "&".join(parts).encode()
 
 
-def _form_field(
-    name: str, value: Any, deep: frozenset[str], rules: Mapping[str, Rules]
-) -> Iterator[str]:
+def _form_field(name: str, value: Any, deep: frozenset[str], rules: FieldRules) -> Iterator[str]:
     rule, place = rules.get(name), f"{PLACE}/{name}"
     if rule is None:
         return encoding.form_field(name, value, deep, place)

@@ -14,7 +14,6 @@ import orjson
 from orchestrator.core.exchange import Facts, FrozenRequest, Response
 from orchestrator.definitions.data_urls import text_or_data_url
 from orchestrator.definitions.media_types import is_multipart
-from orchestrator.definitions.multipart import form_fields
 from orchestrator.definitions.values import ABSENT
 
 _EMPTY_BY_DESIGN = frozenset({204, 205, 304})
@@ -96,6 +95,8 @@ class Exchange:
         if kind.startswith("application/x-www-form-urlencoded"):
             return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
         if is_multipart(kind):
+            from orchestrator.definitions.multipart import form_fields  # noqa: PLC0415 - rare
+
             return form_fields(raw, kind)
         parsed = _json(raw)
         return text_or_data_url(raw, kind) if parsed is ABSENT else parsed
