@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.core import events as e
-from orchestrator.core.exchange import FrozenRequest, Outcome
+from orchestrator.core.exchange import FrozenRequest, Judgement, Outcome
 from orchestrator.core.saga import Decision, current
 from orchestrator.core.states import TIMED
 from orchestrator.engine import ending
@@ -55,7 +55,8 @@ def outcome_before_the_request() -> Iterator[None]:
 
     async def send(self: RunDriver, at: At, request: FrozenRequest, permit: Any) -> Decision:
         strike()
-        decision = self._settle(at, e.Landed(), reason="", outputs={"id": "?"})
+        believed = Judgement(outcome=Outcome.LANDED, outputs={"id": "?"})
+        decision = self._settle(at, e.Landed(), believed)
         await self._run.flush()
         await self._asked(at, self._run.saga.call(*at), request, permit)
         return decision

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.core import events as e
-from orchestrator.core.exchange import FrozenRequest, Judgement, NothingToUndo, Outcome
+from orchestrator.core.exchange import FrozenRequest, Judgement, Outcome
 from orchestrator.core.states import DONE, Direction
 from orchestrator.definitions.program import Program
 from orchestrator.engine import answering, driver
@@ -113,9 +113,9 @@ def undo_skipped_after_a_doubt() -> Iterator[None]:
             if at[1] is Direction.FORWARD or forward.attempts < 2:
                 return prepared(self, at)
             strike()
-            nothing = NothingToUndo(reason="nobody knows what there is")
-            event = e.NotNeeded(reason=nothing.reason)
-            return self._settle(at, event, reason=nothing.reason)
+            reason = "nobody knows what there is"
+            nothing = Judgement(outcome=Outcome.NOT_LANDED, reason=reason)
+            return self._settle(at, e.NotNeeded(reason=reason), nothing)
 
         return spoilt
 

@@ -22,12 +22,13 @@ import structlog
 from orchestrator.crashpoints import Crash
 from orchestrator.errors import Unavailable
 from tests.faults.checker.invariants import INVARIANTS, SECRETS
+from tests.faults.jumping import UNSETTLED, WAY
 from tests.faults.mutants.patching import strikes
 from tests.faults.mutants.planting import Mutant, World, nothing
 from tests.faults.mutants.worlds import play
 from tests.faults.simulation.judging import DEAD_LETTERS, REPLAY
 
-NAMES = (*INVARIANTS, SECRETS, REPLAY, DEAD_LETTERS)
+NAMES = (*INVARIANTS, SECRETS, REPLAY, DEAD_LETTERS, WAY, UNSETTLED)
 """What may catch a fault. An exception in a callback of the loop is none of them."""
 OURS = "mutants"  # in the names of all files that plant anything
 RUNS = 60  # in one simulation

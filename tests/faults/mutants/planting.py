@@ -37,6 +37,8 @@ class World(StrEnum):
     ICE = "ice"  # workers stand still just before a request leaves, until others have taken over
     SQL_ICE = "sql ice"  # the same over the real store
     LOSSY = "lossy"  # bad weather, and the real store loses every seventh answer
+    JUMPS = "jumps"  # bad weather, and runs that branch, loop, retry through steps
+    SQL_JUMPS = "sql jumps"  # the same over the real store
     SEARCHED = "searched"  # bad weather, and all that is stored is searched for the credential
 
     @property
@@ -45,7 +47,14 @@ class World(StrEnum):
         return self in _OVER_SQL
 
 
-_OVER_SQL = {World.SQL_STORM, World.SQL_PEOPLE, World.SQL_ICE, World.DEAF, World.LOSSY}
+_OVER_SQL = {
+    World.SQL_STORM,
+    World.SQL_PEOPLE,
+    World.SQL_ICE,
+    World.DEAF,
+    World.LOSSY,
+    World.SQL_JUMPS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,8 +148,8 @@ def second_run_for_a_key() -> Iterator[None]:
             for run in runs
         ])  # fmt: skip
 
-    original = Accepting._accept
-    with replaced(Accepting, "_accept", accept):
+    original = Accepting.accept_in
+    with replaced(Accepting, "accept_in", accept):
         yield
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from tests.faults.mutants import core, engine, exchanges, gate, harmless, people, service, store
+from tests.faults.mutants import (
+    core,
+    engine,
+    exchanges,
+    gate,
+    harmless,
+    jumps,
+    people,
+    service,
+    store,
+)
 from tests.faults.mutants.planting import HARMLESS, MUTANTS, Mutant, World
 
-MODULES = (core, engine, exchanges, gate, service, store, people, harmless)
+MODULES = (core, engine, exchanges, gate, service, store, people, jumps, harmless)
 
 __all__ = ["HARMLESS", "MODULES", "MUTANTS", "Mutant", "World"]

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.crashpoints import Reached
 from orchestrator.service.recovery import Recovery
 from orchestrator.service.submitting import Submission, Submitter
+from tests.faults.jumping import simulate_jumps
 from tests.faults.mutants.patching import replaced
 from tests.faults.mutants.planting import Sabotage, World
 from tests.faults.simulation import people, run
@@ -31,6 +32,11 @@ def play(
     world: World, seed: int, *, runs: int, sabotage: Sabotage, watch: Sabotage = nullcontext
 ) -> Result:
     """One simulation. `watch` is entered around the fault."""
+    if world in _JUMPING:
+        return simulate_jumps(
+            seed, runs=runs, store=_JUMPING[world], patience_seconds=PATIENCE_SECONDS,
+            sabotage=_inside(watch, sabotage),
+        )  # fmt: skip
     surroundings, how = _WORLDS[world]
     inside = _inside(watch, _impatient, surroundings, sabotage)
     return simulate(seed, runs=runs, sabotage=inside, **how)
@@ -180,6 +186,7 @@ def _with_limits() -> Iterator[None]:
 
 _NO_STORM = {"rates": CALM, "storm_seconds": 0.0}
 _ON_SQL = {"store": "sqlite", "rates": ROUGH.times(2.0)}
+_JUMPING = {World.JUMPS: "memory", World.SQL_JUMPS: "sqlite"}  # simulations of their own
 _WORLDS: dict[World, tuple[Callable[[], Any], dict[str, Any]]] = {
     World.STORM: (nullcontext, {}),
     World.SQL_STORM: (nullcontext, _ON_SQL),
