@@ -139,12 +139,22 @@ class Settings(BaseSettings):
     """Where the tenant stands, `*` for all of them; empty: every token reaches all tenants."""
     api_token_name_claim: str = "sub"  # noqa: S105 - a claim's name
     """Who it is: the actor of what is done with the token."""
+    public_url: str = ""
+    """Where people reach this face, for links; empty: api_address and api_port."""
+    link_key: str = ""
+    """Reference (env:NAME, file:/path, command:…) to the secret that signs links to approvals; none
+    can be made without."""
     flower_address: str = "127.0.0.1"
     flower_port: int = Field(default=5555, ge=0, le=65535)
     flower_basic_auth: str = ""
     """user:password; required when flower_address is not loopback."""
     log_format: str = Field(default="json", pattern="^(json|console)$")
     log_level: str = "INFO"
+
+    @property
+    def public_address(self) -> str:
+        """The beginning of links to this face."""
+        return self.public_url or f"http://{self.api_address}:{self.api_port}"
 
     @property
     def keep_for(self) -> timedelta | None:

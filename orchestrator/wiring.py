@@ -46,7 +46,7 @@ from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.sealing import sealer_of
-from orchestrator.engine.secret import Secret
+from orchestrator.engine.secret import Secret, checked_reference
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.engine.tokens import Sharing, TokenDesk
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
@@ -72,6 +72,7 @@ from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.jobs import Jobs, JobWorker
+from orchestrator.service.links import Links
 from orchestrator.service.many_runs import ManyRuns
 from orchestrator.service.notifying import Notifier
 from orchestrator.service.pausing import Pausing
@@ -356,6 +357,7 @@ class Services:
     accepting: Accepting
     agents: Agents
     waiting: Waiting
+    links: Links
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -463,6 +465,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
             max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
         ),
     )  # fmt: skip
+    waiting = Waiting(store, redeliverer, max_data_bytes=settings.max_output_bytes)
     runs = Runs(store, programs, redeliverer)
     pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(
@@ -497,7 +500,10 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         watch=RunWatch(store),
         workers=store,
         accepting=Accepting(store),
-        waiting=Waiting(store, redeliverer, max_data_bytes=settings.max_output_bytes),
+        waiting=waiting,
+        links=Links(
+            store, waiting, key=_link_key(settings.link_key), public_url=settings.public_address
+        ),
     )  # fmt: skip
 
 
@@ -534,6 +540,17 @@ def _about_people(settings: Settings) -> Mapping[str, Any]:
 def _base_url_of(settings: Settings, api: str) -> str | None:
     """Where an API is by its configuration, which may have changed since the last question."""
     return config_of(_read_api_files(settings.config_dir / "apis").configs({}), api).base_url
+
+
+def _link_key(reference: str) -> str:
+    """The secret that signs links; nothing where none is named. Raises InvalidSetting."""
+    if not reference:
+        return ""
+    try:
+        return Secret(reference=checked_reference(reference)).read()
+    except ValueError as error:
+        problem = Problem(place="setting link_key", found="a text", wanted=str(error))
+        raise InvalidSetting("the settings are not valid", problems=[problem]) from None
 
 
 def _read_api_files(folder: Path) -> ApiFolder:

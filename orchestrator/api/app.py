@@ -8,7 +8,17 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from orchestrator.api import approvals, escalations, jobs, pauses, problems, runs, system, workflows
+from orchestrator.api import (
+    approvals,
+    escalations,
+    jobs,
+    links,
+    pauses,
+    problems,
+    runs,
+    system,
+    workflows,
+)
 from orchestrator.api.guard import AnnouncedSize, LocalOnly
 from orchestrator.wiring import Services
 
@@ -50,7 +60,7 @@ def make_app(
     )  # fmt: skip
     app.state.wants_keys = wants_keys
     problems.install(app)
-    for module in (workflows, runs, pauses, approvals, escalations, jobs, system):
+    for module in (workflows, runs, pauses, approvals, links, escalations, jobs, system):
         app.include_router(module.router, max_body_size=largest)
     app.add_middleware(AnnouncedSize, most=largest, streamed=["/v1/runs:bulk"])
     if not wants_keys:

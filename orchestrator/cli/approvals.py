@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from orchestrator.cli.draw_waits import draw_approval, draw_approvals
 from orchestrator.cli.input import parse_object
@@ -68,6 +70,20 @@ def reject(
 ) -> None:
     """Fail the step: the run takes its way out, or turns back."""
     _decide(approval, Decision.REJECTED, reason, data, by, as_json)
+
+
+@app.command("link")
+def link(
+    approval: ApprovalId,
+    *,
+    name: Annotated[str, typer.Option("--for", help="Who will decide with it.")],
+    hours: Annotated[float, typer.Option(min=0.01, help="How long it is good.")] = 72.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """An address at which one person decides, without a key. Once used it only says who decided."""
+    lives = timedelta(hours=hours)
+    url = with_services(lambda s: s.links.make(approval, name=name, lives=lives))
+    answer({"url": url}, lambda: Text(url, overflow="fold", no_wrap=False), as_json=as_json)
 
 
 def _decide(

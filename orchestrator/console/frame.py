@@ -19,6 +19,7 @@ PAGES = (
     ("Overview", "/"),
     ("Runs", "/runs"),
     ("Escalations", "/escalations"),
+    ("Approvals", "/approvals"),
     ("APIs", "/apis"),
     ("Workflows", "/workflows"),
 )

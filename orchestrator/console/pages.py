@@ -10,7 +10,7 @@ from fastapi import FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from nicegui import ui
 
-from orchestrator.console import apis, escalations, overview, runs, workflows
+from orchestrator.console import apis, approvals, escalations, overview, runs, workflows
 from orchestrator.console.desk import COOKIE, Desk
 from orchestrator.console.frame import ROOT, dress, to_login
 from orchestrator.errors import NotAuthenticated
@@ -20,7 +20,7 @@ from orchestrator.wiring import Services
 def add_console(app: FastAPI, services: Callable[[], Services], *, wants_keys: bool) -> None:
     """Serve it under /console. Once in a process: NiceGUI keeps pages for all of it."""
     desk = Desk(services, wants_keys)
-    for module in (overview, runs, escalations, apis, workflows):
+    for module in (overview, runs, escalations, approvals, apis, workflows):
         module.register(desk)
     _add_login(app, desk)
     ui.run_with(

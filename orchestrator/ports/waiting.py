@@ -93,7 +93,6 @@ class Awaited(msgspec.Struct, frozen=True, kw_only=True):
 
     wait: WaitRecord
     signals: Signals  # as of any write
-    reminded: bool = False  # it is time to remind somebody, which nobody else is told
 
 
 class NewSignal(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +135,8 @@ class WaitStore(Protocol):
         """Open each wait unless it is there, see whether it is answered, and let its run sleep.
 
         In one transaction for all. A signal that was kept answers a wait at once, the oldest of its
-        name first. A wait whose time is over by the database's clock is closed. Where the wait is
+        name first. A wait whose time is over by the database's clock is closed, a reminder that
+        is due is audited. Where the wait is
         open its `write` is applied as `record` does, with `wake_at` no later than the wait needs;
         where it is over the write is applied without releasing the run, whose owner goes on with
         the answer. None: the write was refused (stale), nothing was written. Repeatable.

@@ -132,7 +132,7 @@ class Waiting(Part):
         ours = [each for each in given if each.wait.run_id in held]
         if not ours:
             return [None] * len(given)
-        waits, reminded = await self._opened(tx, [each.wait for each in ours])
+        waits = await self._opened(tx, [each.wait for each in ours])
         written = [_sleeping(each.write, waits[each.wait.run_id]) for each in ours]
         answers = dict(
             zip(
@@ -143,27 +143,25 @@ class Waiting(Part):
         )
         return [
             None if (signals := answers.get(each.wait.run_id)) is None
-            else Awaited(
-                wait=waits[each.wait.run_id], signals=signals,
-                reminded=each.wait.run_id in reminded,
-            )
+            else Awaited(wait=waits[each.wait.run_id], signals=signals)
             for each in given
         ]  # fmt: skip
 
-    async def _opened(
-        self, tx: Tx, waits: Sequence[NewWait]
-    ) -> tuple[dict[str, WaitRecord], set[str]]:
-        """The waits by run as they stand, and the runs of those for which somebody is reminded."""
+    async def _opened(self, tx: Tx, waits: Sequence[NewWait]) -> dict[str, WaitRecord]:
+        """The waits by run as they stand now. A reminder that is due is audited."""
         await tx.apply(self._open, [_wait_row(wait, self._dialect.time) for wait in waits])
         keys = [(wait.run_id, wait.step, wait.attempt) for wait in waits]
         for settle in self._settle:
             await tx.apply(settle, keys)
         before = await self._these_waits(tx, keys)
         if not await tx.apply(self._remind, keys):
-            return before, set()
+            return before
         after = await self._these_waits(tx, keys)
-        told = {i for i, wait in after.items() if wait.reminders != before[i].reminders}
-        return after, told
+        for run_id, wait in sorted(after.items()):
+            if wait.reminders != before[run_id].reminders:
+                data = {"wait": wait.id, "step": wait.step_id, "times": wait.reminders}
+                await self._notes.note(tx, run_id, "approval.reminded", by="engine", data=data)
+        return after
 
     async def _these_waits(self, tx: Tx, keys: Sequence[Sequence[Any]]) -> dict[str, WaitRecord]:
         found = await tx.rows(self._these, batch=codec.dump_batch(keys))

@@ -15,7 +15,7 @@ from tests.acceptance.conftest import Deployment, end, wait_until
 from tests.conftest import skip_or_fail
 
 pytestmark = pytest.mark.slow
-PAGES = ("/", "/runs", "/escalations", "/apis", "/workflows", "/login")
+PAGES = ("/", "/runs", "/escalations", "/approvals", "/apis", "/workflows", "/login")
 SERIOUS = {"serious", "critical"}
 
 
@@ -119,6 +119,23 @@ def test_from_the_inbox_to_the_end_of_the_run(
     assert view["run"]["status"] == "abandoned"
     (closed,) = view["escalations"]
     assert closed["closing_reason"] == "the drawer went to the workshop"
+
+
+def test_a_person_answers_what_a_run_asks(running: Deployment, console: str, page: Page) -> None:
+    folder = running.notes / "asked"
+    folder.mkdir()
+    run_id = running.ask("submit", "permission", "--input", f"folder={folder}")["run_id"]
+    running.ask("runs", "signal", run_id, "asked", "--data", '{"name": "n"}')
+    page.goto(f"{console}/approvals")
+    page.get_by_role("row", name="Keep n?").get_by_role("link").click()
+    barriers = Axe().run(page).response["violations"]
+    assert [each["id"] for each in barriers if each["impact"] in SERIOUS] == []
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text("wanted why it is rejected")).to_be_visible()
+    page.get_by_label("Why (wanted where you reject)").fill("not now")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text("rejected by local")).to_be_visible()
+    wait_until(lambda: not (folder / "n").exists(), "its undo")
 
 
 def test_a_run_is_found_and_watched_while_it_ends(

@@ -217,16 +217,17 @@ async def test_a_run_wakes_when_its_wait_wants_it(store: Store) -> None:
     assert (await store.run(other.run.id)).wake_at == opened.remind_at
 
 
-async def test_a_reminder_is_told_to_one_owner_once(store: Store) -> None:
+async def test_a_reminder_is_audited_once_when_it_is_due(store: Store) -> None:
     (run,) = await claimed(store)
     first = await sleep(store, run, approval(run, remind_seconds=0.001))
-    assert (first.reminded, first.wait.reminders) == (False, 0)
+    assert first.wait.reminders == 0
     await asyncio.sleep(0.01)
     (due,) = await store.take_due()
     (taken,) = await store.claim([(run.run.id, due.epoch)], owner=ME)
-    second = await sleep(store, taken, approval(run))
-    assert (second.reminded, second.wait.reminders) == (True, 1)
-    assert second.wait.is_open
+    second = await sleep(store, taken, approval(run), audit=(audit(taken.run.audit_seq + 1),))
+    assert (second.wait.is_open, second.wait.reminders) == (True, 1)
+    kinds = [record.kind for record in await store.audit(run.run.id)]
+    assert kinds[-2:] == ["approval.reminded", "step.begun"]
 
 
 # --- one of them wins -----------------------------------------------------------------------------

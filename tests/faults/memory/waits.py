@@ -46,7 +46,7 @@ def _await(database: MemoryDatabase, given: Awaiting) -> Awaited | None:
         return None
     wait = _opened(database, run, given.wait, now)
     _settle(run, wait, now)
-    reminded = _reminded(wait, now)
+    _remind(run, wait, now)
     record = wait_of(database, wait)
     if wait.closed_at is None:
         times = [at for at in (write.saga.wake_at, wait.expires_at, wait.remind_at) if at]
@@ -55,7 +55,7 @@ def _await(database: MemoryDatabase, given: Awaiting) -> Awaited | None:
         write = msgspec.structs.replace(write, release=False)
     (signals,) = journal.record(database, [write])
     assert signals is not None, "the guard was checked above"
-    return Awaited(wait=record, signals=signals, reminded=reminded)
+    return Awaited(wait=record, signals=signals)
 
 
 def _opened(database: MemoryDatabase, run: RunRow, new: NewWait, now: datetime) -> WaitRow:
@@ -95,13 +95,15 @@ def _is_late(wait: WaitRow, signal: SignalRow, now: datetime) -> bool:
     return expires is not None and expires <= now and expires <= signal.sent_at
 
 
-def _reminded(wait: WaitRow, now: datetime) -> bool:
+def _remind(run: RunRow, wait: WaitRow, now: datetime) -> None:
+    """Note a reminder that is due."""
     if wait.closed_at is not None or wait.remind_at is None or wait.remind_at > now:
-        return False
+        return
     assert wait.remind_seconds is not None, "who has a time to remind at has an interval"
     wait.reminders += 1
     wait.remind_at = now + timedelta(seconds=wait.remind_seconds)
-    return True
+    told = {"wait": wait.id, "step": wait.step_id, "times": wait.reminders}
+    note(run, "approval.reminded", by="engine", data=told, now=now)
 
 
 # --- those who answer -----------------------------------------------------------------------------
