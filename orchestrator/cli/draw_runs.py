@@ -62,7 +62,7 @@ def draw_run(view: RunView, *, attempts: bool = False, audit: bool = False) -> R
     """One run: what it is, its steps forward, its compensations in their order, what to do next."""
     parts: list[RenderableType] = [
         _heading(view.run),
-        _facts(view.run),
+        _facts(view),
         _chain("step", view.forward),
     ]
     if view.backward:
@@ -85,7 +85,8 @@ def _heading(run: RunRecord) -> RenderableType:
     return line
 
 
-def _facts(run: RunRecord) -> RenderableType:
+def _facts(view: RunView) -> RenderableType:
+    run, pause = view.run, view.stopped_by
     grid = Table.grid(padding=(0, 2))
     rows = [
         ("run", run.id),
@@ -97,6 +98,10 @@ def _facts(run: RunRecord) -> RenderableType:
         rows.append(("goes on", clock(run.wake_at)))
     if run.cause:
         rows.append(("cause", run.cause))
+    if pause is not None:
+        until = "" if pause.until is None else f", until {clock(pause.until)}"
+        why = f"{pause.scope}, by {pause.by} since {clock(pause.since)}{until}: {pause.reason}"
+        rows.append(("paused", why))
     for name, value in rows:
         grid.add_row(Text(name, style="dim"), Text(value))
     return Padding(grid, (0, 0, 1, 2))

@@ -23,6 +23,7 @@ from orchestrator.service.queues import Queues
 SLOW_ROUND_TRIP_SECONDS = 0.05
 SKEW_SECONDS = 2.0
 OLD_DUE_SECONDS = 60.0
+MOST_PAUSES = 5
 MEMORY_SHARE = 0.8
 
 
@@ -69,7 +70,7 @@ class Doctor:
         """All checks; one that cannot look says so instead of ending the others."""
         looks = [self._database_check, self._broker_checks, self._worker_checks,
                  self._room_checks, self._queue_checks, self._workflow_checks,
-                 self._api_checks, self._credential_checks]  # fmt: skip
+                 self._api_checks, self._pause_checks, self._credential_checks]  # fmt: skip
         return [check for look in looks for check in await _guarded(look)]
 
     async def _database_check(self) -> list[Check]:
@@ -167,6 +168,18 @@ class Doctor:
         changed = [each.api for each in overrides if each.values()]
         found = f"{len(files.names())} with a file, {len(changed)} with overrides"
         return [*checks, Check(name="apis", verdict=Verdict.GOOD, found=found)]
+
+    async def _pause_checks(self) -> list[Check]:
+        """A pause that was forgotten looks like a deployment that does nothing."""
+        return [
+            Check(
+                name=f"pause of {each.scope}", verdict=Verdict.WARNING,
+                found=f"since {each.since.isoformat(timespec='seconds')} by {each.by}:"
+                f" {each.reason}",
+                do="orchestrator runs pauses; orchestrator runs resume",
+            )
+            for each in (await self._store.pauses())[:MOST_PAUSES]
+        ]  # fmt: skip
 
     async def _queue_checks(self) -> list[Check]:
         views = await self._queues.overview()

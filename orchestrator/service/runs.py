@@ -9,7 +9,7 @@ from datetime import datetime
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.saga import Saga, undo_order
-from orchestrator.core.states import Direction, RunStatus
+from orchestrator.core.states import SETTLED, Direction, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import (
@@ -18,6 +18,7 @@ from orchestrator.ports import (
     ClaimedRun,
     EscalationRecord,
     LinkRecord,
+    Pause,
     RunFilter,
     RunRecord,
     StepRecord,
@@ -53,6 +54,7 @@ class RunView:
     audit: tuple[AuditRecord, ...]
     escalations: tuple[EscalationRecord, ...]
     now: datetime  # the database's, to show ages
+    stopped_by: Pause | None = None  # the pause that lets it begin nothing now
 
 
 class Runs:
@@ -108,7 +110,16 @@ class Runs:
             audit=tuple(await self._store.audit(run.id)),
             escalations=tuple(await self._store.escalations_of(run.id)),
             now=await self._store.now(),
+            stopped_by=await self._stopping(run, saga),
         )
+
+    async def _stopping(self, run: RunRecord, saga: Saga) -> Pause | None:
+        if run.status in SETTLED:
+            return None
+        undoing = saga.direction is Direction.BACKWARD or saga.cancel is not None
+        about = {"run_id": run.id, "workflow": run.workflow, "tenant": run.tenant}
+        stopping = (p for p in await self._store.pauses() if p.stops(**about, undoing=undoing))
+        return next(stopping, None)
 
     async def cancel(
         self, run_id: str, *, mode: CancelMode = CancelMode.UNDO, reason: str, by: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.acceptance.conftest import Deployment
 
 
@@ -17,6 +19,8 @@ def test_pause_look_and_resume(deployment: Deployment) -> None:
     shown = deployment.run("runs", "pauses").out
     assert "tenant acme" in shown
     assert "[burns]" in shown
+    checks = {each["name"]: each for each in json.loads(deployment.run("doctor", "--json").out)}
+    assert "by ada: it [burns]" in checks["pause of tenant acme"]["found"]
     unclear = deployment.run("runs", "pause", "--all", "--tenant", "acme", "--reason", "x")
     assert unclear.code == 3
     assert "either a run, or --workflow" in unclear.err

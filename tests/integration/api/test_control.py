@@ -94,3 +94,6 @@ async def test_what_cannot_be_done_for_one_holds_up_no_other(face: Face) -> None
     done = [each async for each in many.pause(which, also_undoing=False, seconds=None, **why)]
     assert [(each.run.id, bool(each.refused)) for each in done] == [(last, True), (first, False)]
     assert "paused by ada since" in done[0].refused
+    shown = await face.services.runs.show(first)
+    assert shown.stopped_by is not None
+    assert shown.stopped_by.run_id == first
