@@ -266,8 +266,8 @@ def _claims(record: AuditRow) -> bool:
 
 def _by_worker(record: AuditRow) -> bool:
     kind = record.kind
-    if kind in _NOTES:
-        return False
+    if kind in _NOTES:  # a worker that claims a run and finds a pause writes one of them, too
+        return kind == "run.paused" and _claims(record)
     return kind.startswith(("step.", "undo.", "run.", "cancel.", "outputs."))
 
 
