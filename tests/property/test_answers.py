@@ -30,7 +30,7 @@ from tests.store.making import ME, accepted, registered, write
 
 ACTS = st.lists(
     st.sampled_from([
-        "look", "look", "let go", "answer 1", "answer 1", "answer 2", "cancel", "tick",
+        "look", "look", "let go", "answer 1", "answer 1", "answer 2", "cancel", "tick", "tick",
     ]),
     min_size=1, max_size=14,
 )  # fmt: skip
@@ -68,7 +68,7 @@ class Play:
                 )
                 self.cancelled += 1
             case _:
-                self.now += timedelta(seconds=4)
+                self.now += timedelta(seconds=11)
 
     async def look(self) -> None:
         """The owner comes to the wait; without one, whoever can claim the run does."""
