@@ -11,9 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from orchestrator.client import Client, ask
 from orchestrator.embedded.address import free_port
+from orchestrator.errors import InvalidInput, NotAuthenticated, NotFound
 from tests.acceptance.conftest import Deployment, end, wait_until
 
+NOBODY = "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10"
 CHECKER = str(Path(sys.executable).with_name("schemathesis"))
 NOT_CHECKED = (
     # Starlette's Allow header knows one route's methods, not those of all routes at a path.
@@ -72,6 +75,42 @@ def test_a_run_from_submission_to_its_end(running: Deployment, face: Face) -> No
     shown = running.ask("runs", "show", run["id"])
     assert shown["run"]["status"] == "succeeded"
     assert face.key not in str(running.ask("keys", "list"))
+
+
+def test_the_python_client_from_many_submissions_to_their_ends(
+    running: Deployment, face: Face
+) -> None:
+    folder = running.notes / "client"
+    folder.mkdir()
+    with Client(face.url, key=face.key) as client:
+        assert client(ask.me()).name == "tester"
+        one = client(ask.submit("notes", {"folder": str(folder)}, key="one", tenant="python"))
+        assert client(ask.submit("notes", {"folder": str(folder)}, key="one", tenant="python")) == (
+            one.model_copy(update={"repeated": True})
+        )
+        events = list(client.events(one.run_id))
+        assert events[-1].run is not None
+        assert events[-1].run.status == "succeeded"
+        assert [each.seq for each in events[:-1]] == list(range(1, len(events)))
+        wishes = [
+            ask.submission("notes", {"folder": str(folder)}, tenant="python"),
+            ask.submission("nobody's", tenant="python"),
+        ]
+        made, refused = client.submit_many(wishes)
+        assert made.submitted is not None
+        assert refused.problem is not None
+        assert client.settled(made.submitted.run_id, seconds=20).status == "succeeded"
+        listed = client.pages(ask.runs(tenant="python", limit=1))
+        assert [each.id for each in listed] == [made.submitted.run_id, one.run_id]
+        records = list(client.pages(ask.audit(one.run_id, limit=2)))
+        assert [each.seq for each in records] == list(range(1, len(events)))
+        with pytest.raises(NotFound, match="no such run"):
+            client(ask.run(NOBODY))
+        with pytest.raises(InvalidInput) as wrong:
+            client(ask.submit("notes", {}))
+        assert wrong.value.problems[0].place == "body /inputs/"
+    with Client(face.url, key="nonsense") as client, pytest.raises(NotAuthenticated):
+        client(ask.me())
 
 
 def test_its_document_holds_for_whatever_is_sent(face: Face, tmp_path: Path) -> None:
