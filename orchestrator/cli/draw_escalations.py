@@ -16,6 +16,7 @@ from orchestrator.ports import EscalationRecord
 from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
+    from orchestrator.api.shapes import EscalationShape
     from orchestrator.service.briefing import Briefing
 
 CHOICES: Mapping[str, str] = {
@@ -26,7 +27,7 @@ CHOICES: Mapping[str, str] = {
 }
 
 
-def draw_escalations(escalations: Sequence[EscalationRecord]) -> RenderableType:
+def draw_escalations(escalations: Sequence[EscalationRecord | EscalationShape]) -> RenderableType:
     """Oldest first, one line each."""
     if not escalations:
         return Text("no escalations", style="dim")
@@ -39,7 +40,7 @@ def draw_escalations(escalations: Sequence[EscalationRecord]) -> RenderableType:
             moment(item.opened_at),
             item.workflow,
             f"{item.step_id or '–'} ({item.direction.value})",
-            item.reason.value.replace("_", " "),
+            str(item.reason).replace("_", " "),
             item.claimed_by or ("–" if item.closed_at is None else f"closed: {item.resolution}"),
             short(item.run_id),
             Text(item.detail, overflow="ellipsis", no_wrap=True),

@@ -24,13 +24,14 @@ from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.ports import AuditRecord, EscalationRecord, RunRecord
 
 if TYPE_CHECKING:
+    from orchestrator.api.shapes import RunSummary
     from orchestrator.service.runs import ChainLink, RunView
 
 _SPARE_OF_RUNS = ("tenant", "took", "created")
 _SPARE_OF_ATTEMPTS = ("worker", "took", "code")
 
 
-def draw_runs(runs: Sequence[RunRecord]) -> RenderableType:
+def draw_runs(runs: Sequence[RunRecord | RunSummary]) -> RenderableType:
     """Newest first, one line each."""
     if not runs:
         return Text("no runs", style="dim")

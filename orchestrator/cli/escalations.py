@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from rich.console import RenderableType
 from rich.text import Text
 
+from orchestrator.cli import remote
 from orchestrator.cli.draw_common import run_status, table
 from orchestrator.cli.draw_escalations import draw_escalation, draw_escalations
 from orchestrator.cli.input import parse_object
@@ -59,7 +60,12 @@ def list_escalations(
     which = replace(
         chosen, open_only=not closed, limit=limit, overdue=overdue or None, order_by_due=by_due
     )
-    found = with_services(lambda s: s.escalations.list(which))
+    found = with_services(
+        lambda s: s.escalations.list(which),
+        remote=None if where or by_due else lambda client: remote.list_escalations(
+            client, closed=closed, overdue=overdue, limit=limit
+        ),
+    )  # fmt: skip
     answer(found, lambda: draw_escalations(found), as_json=as_json)
 
 

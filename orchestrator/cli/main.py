@@ -33,6 +33,7 @@ from orchestrator.cli.init import init
 from orchestrator.cli.mcp import mcp
 from orchestrator.cli.output import exit_code_of, show_error
 from orchestrator.cli.queues import queues
+from orchestrator.cli.remote import choose_url
 from orchestrator.cli.submit import submit
 from orchestrator.cli.up import up, worker
 from orchestrator.errors import OrchestratorError
@@ -74,6 +75,13 @@ def main(
     config_dir: Annotated[
         Path | None, typer.Option(help="Folder with settings.yaml, apis/ and workflows/.")
     ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="A deployment elsewhere, by its REST face (or ORCHESTRATOR_URL); the key is in"
+            " ORCHESTRATOR_KEY."
+        ),
+    ] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Folder of embedded servers' data and logs.")
     ] = None,
@@ -84,6 +92,7 @@ def main(
 ) -> None:
     """Options that stand before the command."""
     configure_logging(level="WARNING")
+    choose_url(url)
     choose_folders(config_dir=config_dir, state_dir=state_dir)
 
 

@@ -15,13 +15,13 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.cli import pauses
+from orchestrator.cli import pauses, remote
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
 from orchestrator.cli.draw_waits import draw_signal
 from orchestrator.cli.input import parse_object
 from orchestrator.cli.many_runs import DryRun, Where, act_on_runs, require_one_of
 from orchestrator.cli.output import JsonFlag, answer, stdout
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import current_user, with_client, with_services
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.ports import RunFilter, RunRecord
@@ -61,7 +61,10 @@ def list_runs(
         before=before,
         limit=limit,
     )
-    found = with_services(lambda services: services.runs.list(which))
+    found = with_services(
+        lambda services: services.runs.list(which),
+        remote=lambda client: remote.list_runs(client, which),
+    )
     answer(found, lambda: draw_runs(found), as_json=as_json)
 
 
@@ -74,6 +77,12 @@ def show_run(
     as_json: JsonFlag = False,
 ) -> None:
     """One run as its saga: steps forward, compensations in their order."""
+    if remote.chosen_url():
+        shown, chain = with_client(lambda client: remote.show_run(client, run))
+        answer(
+            {"run": shown, "chain": chain}, lambda: remote.draw_shown(shown, chain), as_json=as_json
+        )
+        return
     view = with_services(lambda services: services.runs.show(run))
     answer(view, lambda: draw_run(view, attempts=attempts, audit=audit), as_json=as_json)
 
@@ -120,7 +129,10 @@ def cancel(
             dry_run=dry_run, as_json=as_json,
         )  # fmt: skip
         return
-    record = with_services(lambda s: s.runs.cancel(run, mode=mode, reason=reason, by=who))
+    record = with_services(
+        lambda s: s.runs.cancel(run, mode=mode, reason=reason, by=who),
+        remote=lambda client: remote.cancel_run(client, run, mode=mode, reason=reason),
+    )
     answer(record, lambda: draw_runs([record]), as_json=as_json)
 
 

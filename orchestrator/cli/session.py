@@ -5,18 +5,41 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
+from orchestrator.cli.remote import chosen_url, not_from_elsewhere, open_client
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
+    from orchestrator.client import Client
     from orchestrator.wiring import Services
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def with_services(use: Callable[[Services], Awaitable[T]]) -> T:
-    """Open the services that the settings name, use them, close them."""
+@overload
+def with_services(use: Callable[[Services], Awaitable[T]]) -> T: ...
+
+
+@overload
+def with_services(
+    use: Callable[[Services], Awaitable[T]], *, remote: Callable[[Client], R] | None
+) -> T | R: ...
+
+
+def with_services(
+    use: Callable[[Services], Awaitable[T]], *, remote: Callable[[Client], R] | None = None
+) -> T | R:
+    """Open the services that the settings name, use them, close them.
+
+    Where the deployment is elsewhere (`--url`) its REST face is asked by `remote` instead. Raises
+    InvalidInput for a command that has none.
+    """
+    if chosen_url():
+        if remote is None:
+            raise not_from_elsewhere(chosen_url())
+        return with_client(remote)
     from orchestrator.wiring import open_services
 
     async def main() -> T:
@@ -24,6 +47,12 @@ def with_services(use: Callable[[Services], Awaitable[T]]) -> T:
             return await use(services)
 
     return asyncio.run(main())
+
+
+def with_client(use: Callable[[Client], R]) -> R:
+    """Use the REST face of the deployment that is elsewhere."""
+    with open_client(chosen_url()) as client:
+        return use(client)
 
 
 def current_user() -> str:

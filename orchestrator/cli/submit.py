@@ -14,16 +14,20 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from orchestrator.cli import remote
 from orchestrator.cli.draw_common import short
-from orchestrator.cli.draw_runs import draw_run
+from orchestrator.cli.draw_runs import draw_run, draw_runs
 from orchestrator.cli.input import RunLine, parse_inputs, read_lines
 from orchestrator.cli.output import JsonFlag, answer, stderr
 from orchestrator.cli.runs import settled
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import current_user, with_client, with_services
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
+    from orchestrator.api.shapes import RunSummary
+    from orchestrator.api.shapes import Submitted as SubmittedRun
+    from orchestrator.client import Client
     from orchestrator.ports import Accepted
     from orchestrator.service.runs import RunView
     from orchestrator.service.submitting import Submission
@@ -109,12 +113,27 @@ def _submit_one(wish: Submission, *, wait: bool, as_json: bool) -> None:
         view = await settled(services, accepted.run_id, _LOOK_SECONDS) if wait else None
         return accepted.run_id, accepted.repeated, view
 
+    if remote.chosen_url():
+        _submit_elsewhere(wish, wait=wait, as_json=as_json)
+        return
     run_id, repeated, view = with_services(ask)
     if view is not None:
         answer(view, lambda: draw_run(view), as_json=as_json)
         raise typer.Exit(0 if view.run.status is RunStatus.SUCCEEDED else 1)
     data = {"run_id": run_id, "repeated": repeated}
     answer(data, lambda: _draw_one(run_id, repeated), as_json=as_json)
+
+
+def _submit_elsewhere(wish: Submission, *, wait: bool, as_json: bool) -> None:
+    def ask(client: Client) -> tuple[SubmittedRun, RunSummary | None]:
+        accepted = remote.submit(client, wish)
+        return accepted, client.settled(accepted.run_id) if wait else None
+
+    accepted, run = with_client(ask)
+    if run is not None:
+        answer(run, lambda: draw_runs([run]), as_json=as_json)
+        raise typer.Exit(0 if run.status is RunStatus.SUCCEEDED else 1)
+    answer(accepted, lambda: _draw_one(accepted.run_id, accepted.repeated), as_json=as_json)
 
 
 def _draw_one(run_id: str, repeated: bool) -> RenderableType:
@@ -140,7 +159,14 @@ def _submit_file(wish: Submission, file: Path, *, as_json: bool) -> None:
                 progress.advance(task, len(batch))
         return done
 
-    done = with_services(send)
+    def send_elsewhere(client: Client) -> Submitted:
+        every = list(lines)
+        wishes = [_of_line(wish, line) for line in every]
+        places = [line.place for line in every]
+        again = sum(one.repeated for one in remote.submit_many(client, wishes, places))
+        return Submitted(accepted=len(wishes) - again, repeated=again)
+
+    done = with_services(send, remote=send_elsewhere)
     answer(done, lambda: _draw_many(done), as_json=as_json)
 
 

@@ -7,11 +7,14 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import InvalidInput, NotAuthenticated, Problem
 from orchestrator.ports import AccessKey, AccessStore, NewAccessKey, Role
 from orchestrator.service.principal import Principal
-from orchestrator.service.tokens import Tokens
+
+if TYPE_CHECKING:
+    from orchestrator.service.tokens import Tokens  # brings cryptography; most have keys alone
 
 PREFIX = "ork"
 """Begins every key, so that scanners of repositories and logs can know one."""

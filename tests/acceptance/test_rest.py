@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -111,6 +111,41 @@ def test_the_python_client_from_many_submissions_to_their_ends(
         assert wrong.value.problems[0].place == "body /inputs/"
     with Client(face.url, key="nonsense") as client, pytest.raises(NotAuthenticated):
         client(ask.me())
+
+
+def test_commands_of_a_deployment_that_is_elsewhere(
+    running: Deployment, face: Face, tmp_path: Path
+) -> None:
+    folder = running.notes / "elsewhere"
+    folder.mkdir()
+    here = {"ORCHESTRATOR_URL": face.url, "ORCHESTRATOR_KEY": face.key}
+    far = replace(running, folder=tmp_path, env={**running.env, **here})  # it knows no database
+    one = far.ask("submit", "notes", "-i", f"folder={folder}", "--wait")
+    assert (one["status"], one["actor"].endswith(" via tester")) == ("succeeded", True)
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(f'{{"inputs": {{"folder": "{folder}"}}, "idempotency_key": "far-1"}}\n')
+    assert far.ask("submit", "notes", "--file", str(lines)) == {"accepted": 1, "repeated": 0}
+    assert far.ask("submit", "notes", "--file", str(lines)) == {"accepted": 0, "repeated": 1}
+    lines.write_text("{}\n")
+    refused = far.run("submit", "notes", "--file", str(lines))
+    assert (refused.code, "line 1" in refused.err) == (3, True)
+    listed = far.ask("runs", "list", "--workflow", "notes")
+    assert listed[1]["id"] == one["id"]
+    shown = far.ask("runs", "show", one["id"][-12:])
+    assert shown["run"]["id"] == one["id"]
+    assert [link["status"] for link in shown["chain"]["forward"]]
+    assert "succeeded" in far.run("runs", "show", one["id"]).out
+    too_late = far.run("runs", "cancel", one["id"], "--reason", "x")
+    assert (too_late.code, "409" in too_late.err or "conflict" in too_late.err) == (5, False)
+    assert far.ask("escalations", "list", "--closed") is not None
+    not_there = far.run("runs", "show", "ffffff")
+    assert (not_there.code, "no such run" in not_there.err) == (4, True)
+    stays = far.run("keys", "list")
+    assert (stays.code, "--url" in stays.err) == (3, True)
+    nobody = replace(far, env={**far.env, "ORCHESTRATOR_KEY": "x"}).run("runs", "list")
+    assert (nobody.code, face.key in nobody.err) == (3, False)
+    closed = replace(far, env={**far.env, "ORCHESTRATOR_URL": "http://127.0.0.1:1"})
+    assert closed.run("queues").code == 3
 
 
 def test_its_document_holds_for_whatever_is_sent(face: Face, tmp_path: Path) -> None:

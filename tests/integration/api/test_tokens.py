@@ -30,7 +30,7 @@ from orchestrator.service.issuer_keys import (
     IssuerKeys,
 )
 from orchestrator.settings import Settings
-from orchestrator.wiring_tokens import token_rules
+from orchestrator.token_rules import token_rules
 from tests.integration.api.conftest import Face, face_of
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -273,7 +273,7 @@ def test_settings_that_would_let_the_wrong_people_in(changes: dict[str, Any], pl
         "api_auth": "keys", "api_token_issuer": "https://login.example",
         "api_token_audience": "orchestrator",
     }  # fmt: skip
-    assert token_rules(Settings(**good)) is not None
+    assert token_rules(Settings(**good)).issuer == good["api_token_issuer"]
     with pytest.raises(InvalidSetting) as refused:
         token_rules(Settings(**{**good, **changes}))
     assert place in [each.place for each in refused.value.problems]
