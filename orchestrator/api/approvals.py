@@ -71,7 +71,7 @@ async def show_approval(
 
 
 @router.post(
-    "/approvals/{approval_id}:decide",
+    "/approvals/{approval_id}/decide",
     operation_id="decideApproval",
     responses=documented(404, 409, 412, 428),
 )

@@ -28,18 +28,18 @@ async def test_look_decide_and_be_told(face: Face, ada: httpx.AsyncClient) -> No
     assert (listed["message"], listed["show"], listed["roles"], listed["outcome"]) == (
         "pay 5?", {"amount": 5}, ["approver"], None,
     )  # fmt: skip
-    assert (await ada.post(f"{url}:decide", json=YES)).status_code == 428
+    assert (await ada.post(f"{url}/decide", json=YES)).status_code == 428
     tag = {"if-match": seen.headers["etag"]}
-    unsaid = await ada.post(f"{url}:decide", json={"decision": "rejected"}, headers=tag)
+    unsaid = await ada.post(f"{url}/decide", json={"decision": "rejected"}, headers=tag)
     assert (unsaid.status_code, unsaid.json()["problems"][0]["place"]) == (422, "reason")
-    done = await ada.post(f"{url}:decide", json={**YES, "data": {"n": 1}}, headers=tag)
+    done = await ada.post(f"{url}/decide", json={**YES, "data": {"n": 1}}, headers=tag)
     assert (done.json()["outcome"], done.json()["closed_by"], done.json()["via"]) == (
         "approved", "ada", "rest",
     )  # fmt: skip
     assert done.json()["answer"]["data"] == {"n": 1}
-    late = await ada.post(f"{url}:decide", json=YES, headers=tag)
+    late = await ada.post(f"{url}/decide", json=YES, headers=tag)
     assert late.status_code == 412
-    late = await ada.post(f"{url}:decide", json=YES, headers={"if-match": "*"})
+    late = await ada.post(f"{url}/decide", json=YES, headers={"if-match": "*"})
     assert (late.status_code, late.json()["problems"][0]["found"][:24]) == (
         409, "approved by ada (via res",
     )  # fmt: skip
@@ -55,7 +55,7 @@ async def test_of_many_at_once_one_decides(face: Face, ada: httpx.AsyncClient, t
     wait = await face.asking()
     answers = await asyncio.gather(*(
         ada.post(
-            f"/v1/approvals/{wait.id}:decide", headers={"if-match": tag},
+            f"/v1/approvals/{wait.id}/decide", headers={"if-match": tag},
             json={"decision": decision, "reason": "x"},
         )
         for decision in ["approved", "rejected"] * 3
@@ -81,7 +81,7 @@ async def test_an_approval_says_who_may_decide(
     wait = await face.asking(asked=asked)
     client = await face.asker(role)
     answer = await client.post(
-        f"/v1/approvals/{wait.id}:decide", json=YES, headers={"if-match": "*"}
+        f"/v1/approvals/{wait.id}/decide", json=YES, headers={"if-match": "*"}
     )
     assert answer.status_code == status, answer.text
 
