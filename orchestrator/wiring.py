@@ -1,16 +1,13 @@
-"""Builds everything from the settings. The only module that imports all the others."""
+"""Builds a worker from the settings. With `wiring_services`, all that imports all the others."""
 
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from functools import lru_cache, partial
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,80 +18,49 @@ import uuid_utils
 from orchestrator import crashpoints
 from orchestrator.coordination.api_health import RedisHealth
 from orchestrator.coordination.connect import connect, without_secrets
-from orchestrator.coordination.health import RedisInspector
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.coordination.tokens import RedisTokens
-from orchestrator.core.demands import Security
 from orchestrator.core.plan import Plan
-from orchestrator.definitions.checking.maturity import Deployment
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.security import demands_of
 from orchestrator.definitions.tasks import TaskRegistry, load_tasks
 from orchestrator.embedded.upstate import read_up_state
 from orchestrator.engine.api_book import ApiBook
-from orchestrator.engine.api_credentials import lacking
 from orchestrator.engine.api_files import ApiFolder
 from orchestrator.engine.api_watch import ApiWatch
-from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
-from orchestrator.engine.inspecting import ConfiguredCredentials, Demanded
+from orchestrator.engine.inspecting import Demanded
 from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.sealing import sealer_of
-from orchestrator.engine.secret import Secret, checked_reference
+from orchestrator.engine.secret import Secret
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.engine.tokens import Sharing, TokenDesk
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.ports import (
-    BrokerInspector,
-    DeadLetterQueue,
     Hint,
     HintPublisher,
     Redelivery,
     SharedTokens,
     Store,
-    WorkerStore,
 )
 from orchestrator.ports.notices import NoticeSender
-from orchestrator.service.access import Access
-from orchestrator.service.admission import Admission
-from orchestrator.service.agents import Agents
-from orchestrator.service.apis import Apis
-from orchestrator.service.briefing import Briefings
-from orchestrator.service.checking import Checking
-from orchestrator.service.deriving import Accepting
-from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
-from orchestrator.service.jobs import Jobs, JobWorker
-from orchestrator.service.links import Links
-from orchestrator.service.many_runs import ManyRuns
+from orchestrator.service.jobs import JobWorker
 from orchestrator.service.notifying import Notifier
-from orchestrator.service.pausing import Pausing
-from orchestrator.service.queues import Queues
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Recaller, Redeliverer
-from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
-from orchestrator.service.rerunning import Rerunning
-from orchestrator.service.retention import Retention, Upkeep
-from orchestrator.service.runs import Runs
-from orchestrator.service.submitting import Submitter
+from orchestrator.service.retention import Upkeep
 from orchestrator.service.urgency import Urgency
-from orchestrator.service.waiting import Waiting
-from orchestrator.service.watching import RunWatch
-from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
-from orchestrator.store.words import FullTextSearch
 from orchestrator.telemetry.logging import configure_logging
-from orchestrator.telemetry.redact import address_of
-from orchestrator.wiring_tokens import open_tokens
-from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.flower import is_flower, prepare_flower
@@ -136,7 +102,7 @@ def celery_app() -> OrchestratorApp:
 
 def build_app(settings: Settings) -> OrchestratorApp:
     """An app for these settings whose workers drive runs."""
-    registry = _load_tasks(settings)
+    registry = deployment_tasks(settings)
     app = make_app(
         broker_url=broker_url(settings),
         lanes=settings.lanes,
@@ -154,7 +120,7 @@ def build_app(settings: Settings) -> OrchestratorApp:
     return app
 
 
-def _load_tasks(settings: Settings) -> TaskRegistry:
+def deployment_tasks(settings: Settings) -> TaskRegistry:
     """This deployment's tasks, from the current folder first. Raises InvalidSetting."""
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -215,9 +181,9 @@ async def _build_parts(
     await migrate(settings.database)
     store = open_store(settings.database)
     locks = open_worker_locks(settings.database)
-    programs = Programs(_plan_loader(store))
+    programs = Programs(plan_loader(store))
     redis = connect(gate := _gate_url(settings, str(app.conf.broker_url)))
-    files = _read_api_files(settings.config_dir / "apis")
+    files = read_api_files(settings.config_dir / "apis")
     files.require_valid()
     apis = ApiBook(files.configs({}))
     watch = ApiWatch(files, store, apis, every_seconds=settings.api_reload_seconds)
@@ -237,7 +203,7 @@ async def _build_parts(
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
     waits = Batcher(store.await_answers, name="waits", largest=LARGEST_COMMIT)
     outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)
-    escalations = Escalations(store, dead_letters, programs, redeliverer, **_about_people(settings))
+    escalations = Escalations(store, dead_letters, programs, redeliverer, **about_people(settings))
     jobs = JobWorker(store, publisher, redeliverer, dead_letters, escalation_jobs(escalations))
     recovery = Recovery(
         store, locks, publisher, redeliverer, dead_letters,
@@ -304,14 +270,14 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _plan_loader(store: Store) -> Callable[[str], Awaitable[Plan]]:
+def plan_loader(store: Store) -> Callable[[str], Awaitable[Plan]]:
     async def load(workflow_id: str) -> Plan:
         return (await store.workflow_by_id(workflow_id)).plan
 
     return load
 
 
-async def _demanded(store: SqlStore) -> list[Demanded]:
+async def demanded(store: SqlStore) -> list[Demanded]:
     plans = [each.plan for each in await store.workflows()]
     return [(c.label, c.api, security) for plan in plans for c, security in demands_of(plan)]
 
@@ -329,182 +295,6 @@ def _publishing(
         return [None] * len(hints)
 
     return publish
-
-
-# --- services for the faces -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Services:
-    """The use cases, ready to be called."""
-
-    workflows: Workflows
-    submitter: Submitter
-    runs: Runs
-    pausing: Pausing
-    rerunning: Rerunning
-    many_runs: ManyRuns
-    escalations: Escalations
-    briefings: Briefings
-    jobs: Jobs
-    queues: Queues
-    doctor: Doctor
-    retention: Retention
-    apis: Apis
-    access: Access
-    watch: RunWatch
-    workers: WorkerStore
-    accepting: Accepting
-    agents: Agents
-    waiting: Waiting
-    links: Links
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Broker:
-    """The broker as the services see it."""
-
-    publisher: HintPublisher
-    dead_letters: DeadLetterQueue
-    inspector: BrokerInspector
-
-
-@asynccontextmanager
-async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
-    """The configured broker; where none is known, one that says so when it is needed."""
-    try:
-        url = broker_url(settings)
-    except InvalidSetting:
-        absent = AbsentBroker("set ORCHESTRATOR_BROKER_URL, or start `orchestrator up`")
-        yield _Broker(publisher=absent, dead_letters=absent, inspector=absent)
-        return
-    app = make_app(broker_url=url, lanes=settings.lanes)
-    async with AsyncExitStack() as stack:
-        publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
-        redis = connect(url)
-        for end in (redis.aclose, dead_letters.close, publisher.close):
-            stack.push_async_callback(end)
-        yield _Broker(
-            publisher=publisher, dead_letters=dead_letters,
-            inspector=RedisInspector(redis, without_secrets(url)),
-        )  # fmt: skip
-
-
-def open_definitions(settings: Settings) -> Definitions:
-    """Load and validate workflows without a database or a broker."""
-    return Definitions(_load_tasks(settings))
-
-
-async def rehearse(
-    settings: Settings,
-    found: Rehearsable,
-    inputs: Mapping[str, Any],
-    *,
-    against: Mapping[str, str],
-    allow_private_addresses: bool,
-) -> Rehearsal:
-    """Rehearse a workflow at these addresses, by API. Raises InvalidInput, InvalidSetting.
-
-    Everything else about an API (credentials, headers, time limits) is as configured.
-    """
-    from orchestrator.engine.http import HttpTransport  # noqa: PLC0415 -- as above
-
-    configured = _read_api_files(settings.config_dir / "apis").configs({})
-    apis = {
-        name: replace(
-            known := config_of(configured, name), base_url=url,
-            allow_private_addresses=allow_private_addresses or known.allow_private_addresses,
-        )
-        for name, url in against.items()
-    }  # fmt: skip
-    http = HttpTransport(apis)
-    try:
-        rehearsing = Rehearsing(found.program, found.survey, http, rehearsal_id=new_id())
-        return await rehearsing.run(inputs)
-    finally:
-        await http.aclose()
-
-
-def _lacking(apis: Mapping[str, ApiConfig], api: str, security: Security) -> str:
-    return lacking(config_of(apis, api), None, security)
-
-
-def open_checking(settings: Settings) -> Checking:
-    """Check workflow documents without a database or a broker."""
-    configured = _read_api_files(settings.config_dir / "apis").configs({})
-    limits = [name for name, api in configured.items() if api.rates or api.concurrency is not None]
-    return Checking(
-        open_tasks=partial(_load_tasks, settings),
-        deployment=Deployment(limits=frozenset(limits), lacking=partial(_lacking, configured)),
-        begin_process=partial(configure_logging, level="WARNING"),
-    )
-
-
-@asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """All use cases on one store and broker; closed on leaving."""
-    async with AsyncExitStack() as stack:
-        await migrate(settings.database)
-        store = open_store(settings.database)
-        stack.push_async_callback(store.close)
-        broker = await stack.enter_async_context(_open_broker(settings))
-        yield _services(settings, store, broker)
-
-
-def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
-    programs = Programs(_plan_loader(store))
-    redeliverer = Redeliverer(broker.publisher, programs)
-    queues = Queues(store, broker.publisher, lanes=settings.lanes)
-    read_files = partial(_read_api_files, settings.config_dir / "apis")
-    workflows = Workflows(store, open_definitions(settings))
-    submitter = Submitter(
-        store, store, programs, broker.publisher, new_id=new_id,
-        max_input_bytes=settings.max_input_bytes,
-        admission=Admission(
-            store, max_pending_runs=settings.max_pending_runs,
-            max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
-        ),
-    )  # fmt: skip
-    waiting = Waiting(store, redeliverer, max_data_bytes=settings.max_output_bytes)
-    runs = Runs(store, programs, redeliverer)
-    pausing = Pausing(store, redeliverer, new_id=new_id)
-    escalations = Escalations(
-        store, broker.dead_letters, programs, redeliverer, **_about_people(settings)
-    )
-    return Services(
-        workflows=workflows,
-        submitter=submitter,
-        runs=runs,
-        pausing=pausing,
-        many_runs=ManyRuns(runs, pausing),
-        rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
-        agents=Agents(workflows, submitter, runs, FullTextSearch()),
-        escalations=escalations,
-        briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
-        jobs=Jobs(store, broker.publisher, escalation_jobs(escalations), new_id=new_id),
-        queues=queues,
-        doctor=Doctor(
-            store, broker.inspector, queues, database=address_of(settings.database),
-            wall_clock=wall_clock, dead_after_seconds=settings.dead_after_seconds,
-            read_files=read_files, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-            credentials=ConfiguredCredentials(
-                lambda: load_apis(settings.config_dir / "apis"), settings.credentials_key,
-                partial(_demanded, store),
-            ),
-        ),
-        retention=Retention(store),
-        apis=Apis(store, read_files),
-        access=Access(
-            store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)
-        ),
-        watch=RunWatch(store),
-        workers=store,
-        accepting=Accepting(store),
-        waiting=waiting,
-        links=Links(
-            store, waiting, key=_link_key(settings.link_key), public_url=settings.public_address
-        ),
-    )  # fmt: skip
 
 
 def _senders(settings: Settings) -> dict[str, NoticeSender]:
@@ -526,7 +316,7 @@ def _senders(settings: Settings) -> dict[str, NoticeSender]:
     return senders
 
 
-def _about_people(settings: Settings) -> Mapping[str, Any]:
+def about_people(settings: Settings) -> Mapping[str, Any]:
     """How escalations are handled in this deployment."""
     return {
         "max_output_bytes": settings.max_output_bytes,
@@ -537,29 +327,8 @@ def _about_people(settings: Settings) -> Mapping[str, Any]:
     }
 
 
-def _base_url_of(settings: Settings, api: str) -> str | None:
-    """Where an API is by its configuration, which may have changed since the last question."""
-    return config_of(_read_api_files(settings.config_dir / "apis").configs({}), api).base_url
-
-
-def _link_key(reference: str) -> str:
-    """The secret that signs links; nothing where none is named. Raises InvalidSetting."""
-    if not reference:
-        return ""
-    try:
-        return Secret(reference=checked_reference(reference)).read()
-    except ValueError as error:
-        problem = Problem(place="setting link_key", found="a text", wanted=str(error))
-        raise InvalidSetting("the settings are not valid", problems=[problem]) from None
-
-
-def _read_api_files(folder: Path) -> ApiFolder:
+def read_api_files(folder: Path) -> ApiFolder:
     """The API configurations as they are now. Blocks."""
     files = ApiFolder(folder)
     files.take(files.read())
     return files
-
-
-def wall_clock() -> datetime:
-    """This machine's clock, for `doctor` to compare with the database's."""
-    return datetime.now(UTC)  # noqa: TID251 - the one place that wants it

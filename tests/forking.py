@@ -30,8 +30,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LOADED = (
-    "orchestrator.cli.main", "orchestrator.wiring", "orchestrator.engine.http", "alembic.command",
-    "aiosqlite", "psycopg", "sqlalchemy.dialects.sqlite.aiosqlite",
+    "orchestrator.cli.main", "orchestrator.wiring_services", "orchestrator.engine.http",
+    "alembic.command", "aiosqlite", "psycopg", "sqlalchemy.dialects.sqlite.aiosqlite",
 )  # fmt: skip
 COLUMNS = "160"
 """Consoles look for it when they are made, which is before there is a command."""

@@ -20,7 +20,7 @@ from orchestrator.api import (
     workflows,
 )
 from orchestrator.api.guard import AnnouncedSize, LocalOnly
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 TITLE = "Orchestrator"
 DESCRIPTION = """\

@@ -24,7 +24,7 @@ from orchestrator.api.runs import Run
 from orchestrator.errors import NotFound
 from orchestrator.ports import Asks, Decision, Role, WaitRecord
 from orchestrator.service.principal import Principal
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 router = APIRouter(prefix="/v1", tags=["approvals"], responses=documented(400, 401, 403, 422, 503))
 

@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from orchestrator.api.problems import PreconditionFailed, PreconditionRequired
 from orchestrator.errors import NotAuthenticated, NotFound, Problem
 from orchestrator.service.principal import LOCAL, Principal
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 

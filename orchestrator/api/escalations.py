@@ -26,7 +26,7 @@ from orchestrator.errors import NotFound
 from orchestrator.ports import EscalationFilter, EscalationRecord, Role
 from orchestrator.service.escalations import Act
 from orchestrator.service.principal import Principal
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 router = APIRouter(
     prefix="/v1/escalations", tags=["escalations"], responses=documented(400, 401, 403, 422, 503)

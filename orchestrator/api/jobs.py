@@ -14,7 +14,7 @@ from orchestrator.api.shapes import Decide, Page
 from orchestrator.errors import NotFound
 from orchestrator.ports import JobItemState, JobOrder, JobRecord, Role
 from orchestrator.service.principal import Principal
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 router = APIRouter(prefix="/v1", tags=["jobs"], responses=documented(400, 401, 403, 422, 503))
 

@@ -15,7 +15,7 @@ from orchestrator.errors import NotFound
 from orchestrator.ports import Pause, Role
 from orchestrator.service.pausing import Scope
 from orchestrator.service.principal import Principal
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 router = APIRouter(
     prefix="/v1/pauses", tags=["pauses"], responses=documented(400, 401, 403, 422, 503)

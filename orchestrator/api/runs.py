@@ -28,7 +28,7 @@ from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import NotFound, Problem, RefusedError
 from orchestrator.ports import Role, RunFilter, RunRecord
 from orchestrator.service.rerunning import Rerun
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=documented(400, 401, 403, 422, 503))
 

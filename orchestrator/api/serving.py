@@ -9,7 +9,8 @@ from orchestrator.console.pages import add_console
 from orchestrator.embedded.address import is_loopback
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.settings import Settings
-from orchestrator.wiring import open_services, version
+from orchestrator.wiring import version
+from orchestrator.wiring_services import open_services
 
 
 def serve(settings: Settings) -> None:

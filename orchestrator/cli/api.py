@@ -30,7 +30,8 @@ def api(
 def openapi() -> None:
     """Print the OpenAPI document of the REST interface."""
     from orchestrator.api.app import make_app
-    from orchestrator.wiring import open_services, version
+    from orchestrator.wiring import version
+    from orchestrator.wiring_services import open_services
 
     settings = load_settings()
     app = make_app(

@@ -63,7 +63,7 @@ def check(
     """
     from orchestrator.cli.draw_checks import draw_reports, worst_of
     from orchestrator.service.checking import find_documents
-    from orchestrator.wiring import open_checking
+    from orchestrator.wiring_services import open_checking
 
     files = find_documents(documents)
     with _progress(len(files)) as done:

@@ -88,7 +88,7 @@ async def _scenario(
 ) -> Result:
     from orchestrator.demo.scenario import Scenario, Services
     from orchestrator.demo.watching import Watcher
-    from orchestrator.wiring import open_services
+    from orchestrator.wiring_services import open_services
 
     # Its runs' tenant and the beginning of their orders' ids: other demos may share the database.
     name = f"demo-{secrets.token_hex(3)}"

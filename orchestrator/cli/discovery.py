@@ -38,7 +38,7 @@ def discover(
         value = [each.as_json() for each in found]
         answer(value, lambda: draw_proposals(found), as_json=as_json)
         return
-    from orchestrator.wiring import open_definitions
+    from orchestrator.wiring_services import open_definitions
 
     tasks = open_definitions(load_settings()).tasks
     proposals = discover_steps(workflow, documents or [], tasks=tasks, change=write)

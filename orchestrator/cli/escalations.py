@@ -26,7 +26,7 @@ from orchestrator.telemetry.plain import plain
 if TYPE_CHECKING:
     from orchestrator.ports import EscalationRecord
     from orchestrator.service.escalations import Escalations
-    from orchestrator.wiring import Services
+    from orchestrator.wiring_services import Services
 
 app = typer.Typer(help="Runs that need a person: take one, decide, say why.", no_args_is_help=True)
 

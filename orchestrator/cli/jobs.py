@@ -21,7 +21,7 @@ from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from orchestrator.ports import EscalationFilter, JobItemRecord
-    from orchestrator.wiring import Services
+    from orchestrator.wiring_services import Services
 
 app = typer.Typer(
     help="Acts on many things at once: how far they are; hold them, let them go on, end them.",

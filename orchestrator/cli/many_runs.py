@@ -17,7 +17,7 @@ from orchestrator.errors import InvalidInput, Problem
 if TYPE_CHECKING:
     from orchestrator.ports import RunFilter
     from orchestrator.service.many_runs import Done, ManyRuns
-    from orchestrator.wiring import Services
+    from orchestrator.wiring_services import Services
 
 Where = Annotated[
     str,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from orchestrator.service.apis import ApiView
     from orchestrator.service.pausing import Scope
-    from orchestrator.wiring import Services
+    from orchestrator.wiring_services import Services
 
 Run = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="One run: its id, or 6 digits of it or more.")

@@ -41,8 +41,8 @@ def rehearse(
     """
     from orchestrator.cli.draw_rehearsal import draw_rehearsal
     from orchestrator.service.rehearsing import note_rehearsal, read_rehearsable
-    from orchestrator.wiring import open_definitions, wall_clock
-    from orchestrator.wiring import rehearse as run
+    from orchestrator.wiring_services import open_definitions, wall_clock
+    from orchestrator.wiring_services import rehearse as run
 
     settings = load_settings()
     given = parse_inputs(one or [], inputs)

@@ -17,7 +17,7 @@ from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from orchestrator.ports.retention import Retired
-    from orchestrator.wiring import Services
+    from orchestrator.wiring_services import Services
 
 app = typer.Typer(help="Delete finished runs that are old enough.", no_args_is_help=True)
 

@@ -29,7 +29,7 @@ from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from orchestrator.service.runs import RunView
-    from orchestrator.wiring import Services
+    from orchestrator.wiring_services import Services
 
 app = typer.Typer(help="Look at runs, watch, cancel, pause and resume them.", no_args_is_help=True)
 

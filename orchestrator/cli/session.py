@@ -12,7 +12,7 @@ from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrator.client import Client
-    from orchestrator.wiring import Services
+    from orchestrator.wiring_services import Services
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,7 +40,7 @@ def with_services(
         if remote is None:
             raise not_from_elsewhere(chosen_url())
         return with_client(remote)
-    from orchestrator.wiring import open_services
+    from orchestrator.wiring_services import open_services
 
     async def main() -> T:
         async with open_services(load_settings()) as services:

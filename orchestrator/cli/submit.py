@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.ports import Accepted
     from orchestrator.service.runs import RunView
     from orchestrator.service.submitting import Submission
-    from orchestrator.wiring import Services
+    from orchestrator.wiring_services import Services
 
 BATCH = 4_000
 """Lines of one call: a few transactions, so that the next is made ready while one is under way."""

@@ -62,7 +62,7 @@ def validate(
     source: Source, *, effects_may_stay: EffectsMayStay = False, as_json: JsonFlag = False
 ) -> None:
     """Say what is wrong with a document, or show the plan it becomes. Stores nothing."""
-    from orchestrator.wiring import open_definitions
+    from orchestrator.wiring_services import open_definitions
 
     loaded = open_definitions(load_settings()).validate(source, effects_may_stay=effects_may_stay)
     answer(loaded, lambda: _draw_loaded(loaded), as_json=as_json)
@@ -77,7 +77,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the workflows over APIs of a Python file as an Arazzo document: the same plans."""
-    from orchestrator.wiring import open_definitions
+    from orchestrator.wiring_services import open_definitions
 
     text = open_definitions(load_settings()).export(source)
     if to is None:

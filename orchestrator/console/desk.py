@@ -10,7 +10,7 @@ from fastapi import Request
 from orchestrator.errors import NotAuthenticated
 from orchestrator.ports import Role
 from orchestrator.service.principal import LOCAL, Principal
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 COOKIE = "orchestrator_key"
 

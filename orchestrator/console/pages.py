@@ -14,7 +14,7 @@ from orchestrator.console import apis, approvals, escalations, overview, runs, w
 from orchestrator.console.desk import COOKIE, Desk
 from orchestrator.console.frame import ROOT, dress, to_login
 from orchestrator.errors import NotAuthenticated
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 
 
 def add_console(app: FastAPI, services: Callable[[], Services], *, wants_keys: bool) -> None:

@@ -26,7 +26,7 @@ from orchestrator.demo.world import start_kinto
 from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.settings import Settings, load_settings
-from orchestrator.wiring import open_services
+from orchestrator.wiring_services import open_services
 from tests.integration.gate.processes import Event
 
 ROOT = Path(__file__).parents[2]

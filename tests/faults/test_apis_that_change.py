@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.wiring import open_services
+from orchestrator.wiring_services import open_services
 from tests.faults.limited_demo import configure, limited_demo
 from tests.faults.test_limits_under_fire import until
 from tests.integration.demo.running import ZEROS

@@ -22,7 +22,7 @@ from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.service.submitting import Submission
 from orchestrator.store import migrate, open_store
 from orchestrator.store.tables import runs as runs_table
-from orchestrator.wiring import Services, open_services
+from orchestrator.wiring_services import Services, open_services
 from tests.bench.engine import costs, steps
 from tests.bench.engine.figures import Round, percentile
 from tests.bench.engine.place import Place, Wish

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from orchestrator import crashpoints
 from orchestrator.embedded.process import Child, stop_all
 from orchestrator.embedded.workers import worker_spec
-from orchestrator.wiring import open_services
+from orchestrator.wiring_services import open_services
 from tests.faults.chaos.game import workers_up
 from tests.faults.chaos.stage import Stage, prepare
 from tests.faults.chaos.submission import Submissions

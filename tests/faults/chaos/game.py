@@ -12,7 +12,7 @@ import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.ports import DEAD_LETTER_QUEUE
-from orchestrator.wiring import open_services
+from orchestrator.wiring_services import open_services
 from tests.faults.chaos.recovered import Recoveries, recoveries
 from tests.faults.chaos.saboteur import Happened, Saboteur
 from tests.faults.chaos.schedule import Planned

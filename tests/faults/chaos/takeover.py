@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.embedded.process import Child
 from orchestrator.store.locks_advisory import QUIET_SECONDS_AFTER_START
-from orchestrator.wiring import open_services
+from orchestrator.wiring_services import open_services
 from tests.faults.chaos.bystander import Bystander, Held, Link
 from tests.faults.chaos.game import workers_up
 from tests.faults.chaos.recovered import percentile

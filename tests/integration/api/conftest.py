@@ -32,7 +32,7 @@ from orchestrator.ports import (
 )
 from orchestrator.settings import Settings
 from orchestrator.store import SqlStore, open_store
-from orchestrator.wiring import Services, open_services
+from orchestrator.wiring_services import Services, open_services
 from tests.store.making import AT, ME, new_id, registered
 
 ROOT = Path(__file__).parents[3]

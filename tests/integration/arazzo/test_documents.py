@@ -19,7 +19,7 @@ from orchestrator.core.states import RunStatus
 from orchestrator.ports import RunRecord
 from orchestrator.service.runs import RunView
 from orchestrator.service.submitting import Submission
-from orchestrator.wiring import Services
+from orchestrator.wiring_services import Services
 from tests.integration.arazzo.generated import ALWAYS, Answer, GeneratedApi, serve
 from tests.integration.stripe.stack import settle, stack
 

@@ -14,7 +14,7 @@ import redis
 from orchestrator.ports import RunFilter
 from orchestrator.settings import load_settings
 from orchestrator.telemetry.plain import plain
-from orchestrator.wiring import open_services
+from orchestrator.wiring_services import open_services
 from tests.integration.demo.running import ZEROS, running_demo
 from tests.integration.flower.deployment import Deployment, eventually
 from tests.integration.flower.watcher import Flower, assert_same_chain, chain_in_flower

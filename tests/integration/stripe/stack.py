@@ -13,7 +13,7 @@ from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.ports import RunFilter, RunRecord
 from orchestrator.service.submitting import Submission
 from orchestrator.settings import Settings, load_settings
-from orchestrator.wiring import Services, open_services
+from orchestrator.wiring_services import Services, open_services
 
 ROOT = Path(__file__).parents[3]
 SETTLE_SECONDS = 60.0

@@ -28,7 +28,7 @@ def python(program: str) -> Any:
     ("loaded", "absent"),
     [
         ("orchestrator.cli.main", {*HEAVY, "celery", "jsonschema", "sqlalchemy"}),
-        ("orchestrator.cli.main, orchestrator.wiring", HEAVY),
+        ("orchestrator.cli.main, orchestrator.wiring_services", HEAVY),
     ],
 )
 def test_it_loads_only_what_all_commands_need(loaded: str, absent: set[str]) -> None:

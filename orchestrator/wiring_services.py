@@ -1,0 +1,273 @@
+"""The use cases on one store and broker, built from the settings, for the faces."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import structlog
+
+from orchestrator.coordination.connect import connect, without_secrets
+from orchestrator.coordination.health import RedisInspector
+from orchestrator.core.demands import Security
+from orchestrator.definitions.checking.maturity import Deployment
+from orchestrator.definitions.programs import Programs
+from orchestrator.engine.api_credentials import lacking
+from orchestrator.engine.apis import ApiConfig, config_of, load_apis
+from orchestrator.engine.inspecting import ConfiguredCredentials
+from orchestrator.engine.secret import Secret, checked_reference
+from orchestrator.errors import InvalidSetting, Problem
+from orchestrator.ports import (
+    BrokerInspector,
+    DeadLetterQueue,
+    HintPublisher,
+    WorkerStore,
+)
+from orchestrator.service.access import Access
+from orchestrator.service.admission import Admission
+from orchestrator.service.agents import Agents
+from orchestrator.service.apis import Apis
+from orchestrator.service.briefing import Briefings
+from orchestrator.service.checking import Checking
+from orchestrator.service.deriving import Accepting
+from orchestrator.service.doctor import Doctor
+from orchestrator.service.escalation_jobs import escalation_jobs
+from orchestrator.service.escalations import Escalations
+from orchestrator.service.jobs import Jobs
+from orchestrator.service.links import Links
+from orchestrator.service.many_runs import ManyRuns
+from orchestrator.service.pausing import Pausing
+from orchestrator.service.queues import Queues
+from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
+from orchestrator.service.rerunning import Rerunning
+from orchestrator.service.retention import Retention
+from orchestrator.service.runs import Runs
+from orchestrator.service.submitting import Submitter
+from orchestrator.service.waiting import Waiting
+from orchestrator.service.watching import RunWatch
+from orchestrator.service.workflows import Definitions, Workflows
+from orchestrator.settings import Settings
+from orchestrator.store import SqlStore, migrate, open_store
+from orchestrator.store.words import FullTextSearch
+from orchestrator.telemetry.logging import configure_logging
+from orchestrator.telemetry.redact import address_of
+from orchestrator.wiring import (
+    about_people,
+    broker_url,
+    demanded,
+    deployment_tasks,
+    new_id,
+    plan_loader,
+    read_api_files,
+)
+from orchestrator.wiring_tokens import open_tokens
+from orchestrator.worker.absent import AbsentBroker
+from orchestrator.worker.app import make_app
+from orchestrator.worker.dead_letters import dead_letter_queue
+from orchestrator.worker.messages import hint_publisher
+
+log = structlog.get_logger(__name__)
+
+LARGEST_COMMIT = 500
+LARGEST_PUBLISH = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Services:
+    """The use cases, ready to be called."""
+
+    workflows: Workflows
+    submitter: Submitter
+    runs: Runs
+    pausing: Pausing
+    rerunning: Rerunning
+    many_runs: ManyRuns
+    escalations: Escalations
+    briefings: Briefings
+    jobs: Jobs
+    queues: Queues
+    doctor: Doctor
+    retention: Retention
+    apis: Apis
+    access: Access
+    watch: RunWatch
+    workers: WorkerStore
+    accepting: Accepting
+    agents: Agents
+    waiting: Waiting
+    links: Links
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Broker:
+    """The broker as the services see it."""
+
+    publisher: HintPublisher
+    dead_letters: DeadLetterQueue
+    inspector: BrokerInspector
+
+
+@asynccontextmanager
+async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
+    """The configured broker; where none is known, one that says so when it is needed."""
+    try:
+        url = broker_url(settings)
+    except InvalidSetting:
+        absent = AbsentBroker("set ORCHESTRATOR_BROKER_URL, or start `orchestrator up`")
+        yield _Broker(publisher=absent, dead_letters=absent, inspector=absent)
+        return
+    app = make_app(broker_url=url, lanes=settings.lanes)
+    async with AsyncExitStack() as stack:
+        publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
+        redis = connect(url)
+        for end in (redis.aclose, dead_letters.close, publisher.close):
+            stack.push_async_callback(end)
+        yield _Broker(
+            publisher=publisher, dead_letters=dead_letters,
+            inspector=RedisInspector(redis, without_secrets(url)),
+        )  # fmt: skip
+
+
+def open_definitions(settings: Settings) -> Definitions:
+    """Load and validate workflows without a database or a broker."""
+    return Definitions(deployment_tasks(settings))
+
+
+async def rehearse(
+    settings: Settings,
+    found: Rehearsable,
+    inputs: Mapping[str, Any],
+    *,
+    against: Mapping[str, str],
+    allow_private_addresses: bool,
+) -> Rehearsal:
+    """Rehearse a workflow at these addresses, by API. Raises InvalidInput, InvalidSetting.
+
+    Everything else about an API (credentials, headers, time limits) is as configured.
+    """
+    from orchestrator.engine.http import HttpTransport  # noqa: PLC0415 -- as above
+
+    configured = read_api_files(settings.config_dir / "apis").configs({})
+    apis = {
+        name: replace(
+            known := config_of(configured, name), base_url=url,
+            allow_private_addresses=allow_private_addresses or known.allow_private_addresses,
+        )
+        for name, url in against.items()
+    }  # fmt: skip
+    http = HttpTransport(apis)
+    try:
+        rehearsing = Rehearsing(found.program, found.survey, http, rehearsal_id=new_id())
+        return await rehearsing.run(inputs)
+    finally:
+        await http.aclose()
+
+
+def _lacking(apis: Mapping[str, ApiConfig], api: str, security: Security) -> str:
+    return lacking(config_of(apis, api), None, security)
+
+
+def open_checking(settings: Settings) -> Checking:
+    """Check workflow documents without a database or a broker."""
+    configured = read_api_files(settings.config_dir / "apis").configs({})
+    limits = [name for name, api in configured.items() if api.rates or api.concurrency is not None]
+    return Checking(
+        open_tasks=partial(deployment_tasks, settings),
+        deployment=Deployment(limits=frozenset(limits), lacking=partial(_lacking, configured)),
+        begin_process=partial(configure_logging, level="WARNING"),
+    )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """All use cases on one store and broker; closed on leaving."""
+    async with AsyncExitStack() as stack:
+        await migrate(settings.database)
+        store = open_store(settings.database)
+        stack.push_async_callback(store.close)
+        broker = await stack.enter_async_context(_open_broker(settings))
+        yield _services(settings, store, broker)
+
+
+def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
+    programs = Programs(plan_loader(store))
+    redeliverer = Redeliverer(broker.publisher, programs)
+    queues = Queues(store, broker.publisher, lanes=settings.lanes)
+    read_files = partial(read_api_files, settings.config_dir / "apis")
+    workflows = Workflows(store, open_definitions(settings))
+    submitter = Submitter(
+        store, store, programs, broker.publisher, new_id=new_id,
+        max_input_bytes=settings.max_input_bytes,
+        admission=Admission(
+            store, max_pending_runs=settings.max_pending_runs,
+            max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
+        ),
+    )  # fmt: skip
+    waiting = Waiting(store, redeliverer, max_data_bytes=settings.max_output_bytes)
+    runs = Runs(store, programs, redeliverer)
+    pausing = Pausing(store, redeliverer, new_id=new_id)
+    escalations = Escalations(
+        store, broker.dead_letters, programs, redeliverer, **about_people(settings)
+    )
+    return Services(
+        workflows=workflows,
+        submitter=submitter,
+        runs=runs,
+        pausing=pausing,
+        many_runs=ManyRuns(runs, pausing),
+        rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
+        agents=Agents(workflows, submitter, runs, FullTextSearch()),
+        escalations=escalations,
+        briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
+        jobs=Jobs(store, broker.publisher, escalation_jobs(escalations), new_id=new_id),
+        queues=queues,
+        doctor=Doctor(
+            store, broker.inspector, queues, database=address_of(settings.database),
+            wall_clock=wall_clock, dead_after_seconds=settings.dead_after_seconds,
+            read_files=read_files, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            credentials=ConfiguredCredentials(
+                lambda: load_apis(settings.config_dir / "apis"), settings.credentials_key,
+                partial(demanded, store),
+            ),
+        ),
+        retention=Retention(store),
+        apis=Apis(store, read_files),
+        access=Access(
+            store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)
+        ),
+        watch=RunWatch(store),
+        workers=store,
+        accepting=Accepting(store),
+        waiting=waiting,
+        links=Links(
+            store, waiting, key=_link_key(settings.link_key), public_url=settings.public_address
+        ),
+    )  # fmt: skip
+
+
+def _base_url_of(settings: Settings, api: str) -> str | None:
+    """Where an API is by its configuration, which may have changed since the last question."""
+    return config_of(read_api_files(settings.config_dir / "apis").configs({}), api).base_url
+
+
+def _link_key(reference: str) -> str:
+    """The secret that signs links; nothing where none is named. Raises InvalidSetting."""
+    if not reference:
+        return ""
+    try:
+        return Secret(reference=checked_reference(reference)).read()
+    except ValueError as error:
+        problem = Problem(place="setting link_key", found="a text", wanted=str(error))
+        raise InvalidSetting("the settings are not valid", problems=[problem]) from None
+
+
+def wall_clock() -> datetime:
+    """This machine's clock, for `doctor` to compare with the database's."""
+    return datetime.now(UTC)  # noqa: TID251 - the one place that wants it
