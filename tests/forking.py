@@ -56,7 +56,9 @@ def run_command(
         if not (told := reply.readline()):
             raise AssertionError("the server of commands has ended: see its standard error")
         pid = int(told)
-        if not select.select([reply], [], [], seconds)[0]:
+        waiting = select.poll()  # `select` knows no descriptors from 1024 on
+        waiting.register(reply, select.POLLIN | select.POLLHUP)
+        if not waiting.poll(seconds * 1000):
             os.killpg(pid, signal.SIGKILL)
             raise subprocess.TimeoutExpired(argv, seconds)
         code = int(reply.readline())

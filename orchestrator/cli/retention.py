@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Delete finished runs that are old enough.", no_args_is_help=True)
 
+_SUCH_AS = "90d, 12w or 36h"
+
 
 @app.callback()
 def retention() -> None:
@@ -61,12 +63,13 @@ def _age_of(given: str) -> timedelta:
         if kept is None:
             raise _no_age()
         return kept
-    return span_of(given, place="--older-than")
+    # What is deleted is gone: a month must not be taken for a minute.
+    return span_of(given, place="--older-than", units="hdw", such_as=_SUCH_AS)
 
 
 def _no_age() -> InvalidInput:
     found = "nothing, and the setting retention_days is 0 (for ever)"
-    problem = Problem(place="--older-than", found=found, wanted="a time such as 90d, 12w or 36h")
+    problem = Problem(place="--older-than", found=found, wanted=f"a time such as {_SUCH_AS}")
     return InvalidInput("it is not known what is old", problems=[problem])
 
 

@@ -14,13 +14,15 @@ _UNITS = {
 }  # fmt: skip
 
 
-def span_of(given: str, *, place: str) -> timedelta:
-    """Raises InvalidInput."""
+def span_of(
+    given: str, *, place: str, units: str = "smhdw", such_as: str = "45s, 30m, 36h or 7d"
+) -> timedelta:
+    """A time in one of these units. Raises InvalidInput."""
     match = _SPAN.fullmatch(given)
     try:
-        if match is not None:
+        if match is not None and match[2] in units:
             return float(match[1]) * _UNITS[match[2]]
     except OverflowError:
         pass  # as wrong as what is no time at all
-    problem = Problem(place=place, found=repr(given), wanted="a time such as 45s, 30m, 36h or 7d")
+    problem = Problem(place=place, found=repr(given), wanted=f"a time such as {such_as}")
     raise InvalidInput("it is not known how long", problems=[problem])
