@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Select, create_engine, func, select
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from orchestrator.store.tables import audit, run_steps, runs, workers
 
@@ -34,8 +34,11 @@ class Bystander:
     """Reads only. Every method raises sqlalchemy.exc.DBAPIError while the database is away."""
 
     def __init__(self, url: str) -> None:
-        self._engine: Engine = create_engine(_plain(url), poolclass=NullPool)
-        self._is_sqlite = self._engine.dialect.name == "sqlite"
+        plain = _plain(url)
+        self._is_sqlite = plain.drivername.startswith("sqlite")
+        # SQLite keeps what is closed open until no connection of this process holds a lock.
+        pool = QueuePool if self._is_sqlite else NullPool
+        self._engine: Engine = create_engine(plain, poolclass=pool)
 
     def now(self) -> float:
         """The database's clock; SQLite's is this machine's."""
