@@ -72,7 +72,7 @@ def _writer(content_type: str, data: Mapping[str, Any]) -> Callable[[Any], Writt
         return lambda value: (encoding.json_body(value), content_type)
     if is_multipart(content_type):
         # Imported where it is used: most plans send none, and urllib3 is slow to start.
-        from orchestrator.definitions.multipart import multipart_body  # noqa: PLC0415
+        from orchestrator.definitions.multipart import multipart_body  # noqa: PLC0415 - rare
 
         return lambda value: multipart_body(_object(value), rules)
     if is_form(content_type):

@@ -421,11 +421,11 @@ def _selecting(kind: str, text: str) -> Callable[[Any], Any]:
     # add a third to the start of every command.
     match kind:
         case "jsonpath":
-            from orchestrator.definitions.json_paths import compile_json_query  # noqa: PLC0415
+            from orchestrator.definitions.json_paths import compile_json_query  # noqa: PLC0415 - rare
 
             return compile_json_query(text)
         case "xpath":
-            from orchestrator.definitions.xml_paths import compile_xml_query  # noqa: PLC0415
+            from orchestrator.definitions.xml_paths import compile_xml_query  # noqa: PLC0415 - rare
 
             return compile_xml_query(text)
         case "jsonpointer":

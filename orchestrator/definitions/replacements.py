@@ -65,12 +65,12 @@ def compile_target(kind: str, target: str) -> Put:
             tokens = pointer_tokens(target)
             return lambda payload, value: put(payload, tokens, value)
         case "jsonpath":
-            from orchestrator.definitions.json_paths import compile_json_locations  # noqa: PLC0415
+            from orchestrator.definitions.json_paths import compile_json_locations  # noqa: PLC0415 - rare
 
             locations = compile_json_locations(target)
             return lambda payload, value: _put_all(payload, locations(payload), value)
         case "xpath":
-            from orchestrator.definitions.xml_paths import check_target  # noqa: PLC0415
+            from orchestrator.definitions.xml_paths import check_target  # noqa: PLC0415 - rare
 
             check_target(target)
             return lambda payload, value: _put_into_xml(payload, target, value)
@@ -96,7 +96,7 @@ def _put_all(payload: Any, locations: list[tuple[str | int, ...]], value: Any) -
 
 
 def _put_into_xml(payload: Any, target: str, value: Any) -> Any:
-    from orchestrator.definitions.xml_paths import put_into_xml  # noqa: PLC0415
+    from orchestrator.definitions.xml_paths import put_into_xml  # noqa: PLC0415 - rare
 
     if not isinstance(payload, str):
         raise UnreadableBody(f"it is {kind_of(payload)}; wanted XML as a text")
