@@ -18,6 +18,7 @@ OrchestratorError
     ├── NotLanded               certainly no effect (may be worth another try)
     │   ├── NoCredential            its reason is a credential, not the API
     │   └── NotSent                 its reason is this process, not the API
+    │       └── HeldUp                  it came too late to leave; with a new permit it may
     └── InDoubt                 the effect may or may not exist
 """
 
@@ -187,6 +188,18 @@ class NotSent(NotLanded):
 
     Not that the API cannot be reached: that is how the API stands.
     """
+
+
+class HeldUp(NotSent):
+    """This process was held up between the gate and the socket, and nothing has left.
+
+    Not an attempt: whoever was let in has to ask the gate again.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"{where}: this process was held up before the request could leave", retryable=True
+        )
 
 
 class InDoubt(StepError):

@@ -11,6 +11,7 @@
 
 local WINDOW, LATEST, PROBE, FORGET = 10, 2, 2000000, 60000000
 local CUT, CUT_APART, LOWEST, RISE = 0.7, 1000000, 0.05, 0.02
+local FIRST_CUT, CALM = 0.98, 10000000
 local NEVER = 1000000000000000
 
 local function microseconds()
@@ -68,6 +69,7 @@ local episode, until_, opened, good, bad = stored('episode', 0), stored('until',
   stored('good', 0), stored('bad', 0)
 local closed_at, pace, pace_at = stored('closed_at', -NEVER), stored('pace', 1), stored('pace_at', 0)
 local cuts, cut_at, paused = stored('cuts', 0), stored('cut_at', -NEVER), stored('paused', 0)
+local refused_at = stored('refused_at', -NEVER)
 
 local function sum(column)
   local total = 0
@@ -115,9 +117,12 @@ end
 
 local function hear_advice()
   paused = math.max(paused, now + math.min(news.pause, longest_pause))
-  if news.throttled and now - cut_at >= CUT_APART then
-    pace, cut_at, cuts = math.max(LOWEST, pace * CUT), now, cuts + 1
+  if not news.throttled then return end
+  if now - cut_at >= CUT_APART then
+    local cut = now - refused_at >= CALM and FIRST_CUT or CUT
+    pace, cut_at, cuts = math.max(LOWEST, pace * cut), now, cuts + 1
   end
+  refused_at = now
 end
 
 local function hear_calls()
@@ -160,7 +165,8 @@ if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 local fields = {
   'id', id, 'state', state, 'episode', text(episode), 'until', text(until_), 'opened', text(opened),
   'good', text(good), 'bad', text(bad), 'closed_at', text(closed_at), 'pace', text(pace), 'pace_at', text(pace_at),
-  'cuts', text(cuts), 'cut_at', text(cut_at), 'paused', text(paused),
+  'cuts', text(cuts), 'cut_at', text(cut_at), 'refused_at', text(refused_at),
+  'paused', text(paused),
   'r:' .. holder, text(news.number) .. ' ' .. text(probes) .. ' ' .. text(now),
 }
 local mine = seconds[this_second]

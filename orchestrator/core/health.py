@@ -18,7 +18,9 @@ for what it sees itself, and for the time in which Redis is away.
 * **Slow start.** After closing, `ramp` says which part of the slots and rates may be used.
 * **Pace.** Each time the API refuses calls as too many, the pace is multiplied by CUT, at most
   once in CUT_APART_SECONDS; it rises by RISE_A_SECOND back to 1 (additive increase,
-  multiplicative decrease: Chiu and Jain 1989).
+  multiplicative decrease: Chiu and Jain 1989). When none was refused for CALM_SECONDS the first
+  cut is FIRST_CUT only: a call or two that the network held up say nothing of the limit, and where
+  it has really fallen the next refusals are a second away.
 * **Pause.** The API has said until when nobody should call.
 
 All times are whole microseconds of one clock, all durations in the rules seconds.
@@ -33,6 +35,8 @@ WINDOW_SECONDS = 10
 LATEST_SECONDS = 2  # this one and the one before
 PROBE_SECONDS = 2.0
 CUT = 0.7
+FIRST_CUT = 0.98
+CALM_SECONDS = 10.0
 CUT_APART_SECONDS = 1.0
 LOWEST_PACE = 0.05
 RISE_A_SECOND = 0.02  # from the lowest to the full rate within 50 s
@@ -150,6 +154,7 @@ class HealthBook:
     cuts: int = 0
     paused_until: int = 0
     _cut_at: int = -NEVER
+    _refused_at: int = -NEVER
     _seconds: dict[int, _Second] = field(default_factory=dict)
     _reporters: dict[str, _Reporter] = field(default_factory=dict)
 
@@ -208,10 +213,14 @@ class HealthBook:
     def _hear_advice(self, news: News, rules: HealthRules, now: int) -> None:
         pause = us(min(news.pause_seconds, rules.longest_pause_seconds))
         self.paused_until = max(self.paused_until, now + pause)
-        if news.throttled and now - self._cut_at >= us(CUT_APART_SECONDS):
-            self.pace = max(LOWEST_PACE, self.pace * CUT)
+        if not news.throttled:
+            return
+        if now - self._cut_at >= us(CUT_APART_SECONDS):
+            is_first = now - self._refused_at >= us(CALM_SECONDS)
+            self.pace = max(LOWEST_PACE, self.pace * (FIRST_CUT if is_first else CUT))
             self._cut_at = now
             self.cuts += 1
+        self._refused_at = now
 
     def _hear_calls(self, news: News, rules: HealthRules, now: int) -> None:
         second = self._seconds.setdefault(now // _SECOND, _Second())

@@ -26,7 +26,7 @@ from orchestrator.core.exchange import (
 from orchestrator.core.saga import Decision
 from orchestrator.core.states import Direction, LinkStatus
 from orchestrator.engine.deps import Deps
-from orchestrator.errors import InDoubt, NoCredential, NotLanded, NotSent
+from orchestrator.errors import HeldUp, InDoubt, NoCredential, NotLanded, NotSent
 from orchestrator.ports import AttemptContext, Seen
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ async def ask(
     *,
     timeout_seconds: float | None,
 ) -> Answer:
-    """Send once and judge. Only cancellation passes through."""
+    """Send once and judge. Only cancellation passes through, and HeldUp: nothing was attempted."""
     started_at, begun = deps.clock.now(), deps.clock.monotonic()
     response: Response | None = None
     of_api = True
@@ -72,6 +72,8 @@ async def ask(
         if response.renewals:
             told = said_of_renewals(judgement.reason, response.renewals)
             judgement = replace(judgement, reason=told)
+    except HeldUp:
+        raise
     except (NotLanded, InDoubt) as error:
         judgement = _judgement_of(error)
         of_api = not isinstance(error, NoCredential | NotSent)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -34,20 +33,20 @@ from orchestrator.core.saga import (
     Perform,
     Verify,
     Wait,
-    current,
 )
-from orchestrator.core.states import HAPPENED, TIMED, Direction, LinkStatus, RunStatus
+from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
 from orchestrator.definitions.program import Program
 from orchestrator.engine.answering import Answer, ask, broken, event_of, of_verification, within
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ending import escalate, finish
+from orchestrator.engine.entering import Entrance
 from orchestrator.engine.interrupting import HandOver, Stopped, Waits
 from orchestrator.engine.ledger import At
 from orchestrator.engine.permits import Permitted
 from orchestrator.engine.showing import Showing
 from orchestrator.engine.standing import Standing, give_back
 from orchestrator.engine.waiting import answered, until_answered
-from orchestrator.errors import RefusedError
+from orchestrator.errors import HeldUp, RefusedError
 from orchestrator.ports import (
     ActiveRun,
     ClaimedRun,
@@ -64,6 +63,9 @@ from orchestrator.ports import (
 
 log = structlog.get_logger(__name__)
 
+MOST_HELD_UP = 5  # times in a row, with a new permit each
+HELD_UP_SECONDS = 1.0  # then the run stays away from this process
+
 
 class RunDriver:
     """One run in this process's hands."""
@@ -75,6 +77,7 @@ class RunDriver:
         self._shown = Showing(claimed.run, hop, self._run.saga, deps)
         self._begun_at = deps.clock.monotonic()
         self._waits = Waits()
+        self._entrance = Entrance(self._run, self._waits, deps)
         self._task: asyncio.Task[Any] | None = None  # that drives
         self._is_calling = False  # a request is out
 
@@ -129,7 +132,7 @@ class RunDriver:
         except HandOver:
             return await self._hop_away()
         except Stopped:
-            self._withdraw_current()
+            self._entrance.withdraw_current()
             return self._run.take_pause() or self._run.apply(e.Resumed())
 
     async def _obey(self, command: Command | None) -> Decision | None:
@@ -187,12 +190,13 @@ class RunDriver:
             await self._run.flush()  # what has happened must not wait with us
             await self._waits.until(readiness.until_ready(visit.api, visit.tenant, request))
         is_unkeyed = call.effects is Effects.UNKEYED
-        enter = self._enter_then_begin if is_unkeyed else self._begin_then_enter
-        permit = await enter(at, request, visit)
-        if not isinstance(permit, Permitted):
-            return permit
-        self._stop_before_sending(permit.permit)
-        return await self._send(at, request, permit.permit)
+        enter = self._entrance.enter_then_begin if is_unkeyed else self._entrance.begin_then_enter
+        answer = await self._exchange(at, call, request, visit, await enter(at, request, visit))
+        if not isinstance(answer, Answer):
+            return answer
+        if crashpoints.hook is not None:
+            await self._run.reach("after_answer")
+        return self._take_answer(at, answer, "call")
 
     def _prepared(self, at: At) -> FrozenRequest | Decision:
         """The frozen request of an earlier attempt, or a new one; else what follows without one."""
@@ -227,121 +231,6 @@ class RunDriver:
             return found
         return self._take_answer(at, answered(at, request, found, self._run, self._program), "wait")
 
-    # --- gate and intent --------------------------------------------------------------------------
-
-    async def _begin_then_enter(
-        self, at: At, request: FrozenRequest, visit: Visit
-    ) -> Permitted | Decision:
-        busy = self._deps.gate.turns_away(visit, patience_seconds=self._run.patience_seconds(at))
-        if busy is not None:
-            return self._park(at, busy)  # no intent that would only be withdrawn
-        await self._begin(at, request)
-        cancelled = self._withdraw_if_cancelled(at)
-        if cancelled is not None:
-            return cancelled
-        self._waits.check(stopped=self._run.stopped_by is not None)
-        return await self._enter(at, visit)
-
-    async def _enter_then_begin(
-        self, at: At, request: FrozenRequest, visit: Visit
-    ) -> Permitted | Decision:
-        permit = self._deps.gate.try_enter(visit)
-        if permit is None:
-            await self._run.flush()  # what has happened must not wait with us
-            entered = await self._enter(at, visit)
-            if not isinstance(entered, Permitted):
-                return entered
-            permit = entered.permit
-        try:
-            return await self._begin_permitted(at, request, visit, permit)
-        except BaseException:
-            permit.hand_back()
-            raise
-
-    async def _begin_permitted(
-        self, at: At, request: FrozenRequest, visit: Visit, permit: Permit
-    ) -> Permitted | Decision:
-        """Make the intent durable with a permit in hand."""
-        await self._begin(at, request)
-        cancelled = self._withdraw_if_cancelled(at)
-        if cancelled is not None:
-            permit.hand_back()
-            return cancelled
-        self._waits.check(stopped=self._run.stopped_by is not None)
-        while True:
-            if self._deps.lifeline.doubtful:
-                await self._run.commit()
-            if permit.fresh:
-                return Permitted(permit)
-            permit.hand_back()  # the commit took longer than a rate reservation is good for
-            entered = await self._enter(at, visit)
-            if not isinstance(entered, Permitted):
-                return entered
-            permit = entered.permit
-
-    async def _enter(self, at: At, visit: Visit) -> Permitted | Decision:
-        permit = self._deps.gate.try_enter(visit)
-        if permit is not None:
-            return Permitted(permit)
-        try:
-            return Permitted(await self._turn(at, visit))
-        except GateBusy as busy:
-            self._withdraw(at)
-            return self._park(at, busy)
-
-    async def _turn(self, at: At, visit: Visit) -> Permit:
-        """A permit on which the request may leave now. Raises GateBusy."""
-        while True:
-            patience = self._run.patience_seconds(at)
-            entering = self._deps.gate.enter(visit, patience_seconds=patience)
-            permit = await self._waits.until(entering)
-            if permit.fresh:
-                return permit
-            permit.hand_back()  # this process was held up since it was let in
-
-    def _park(self, at: At, busy: GateBusy) -> Decision:
-        """Until the API may have it, or until it is too late if that is sooner."""
-        until = self._deps.clock.now() + timedelta(seconds=max(busy.seconds, 0.1))
-        return self._run.apply(e.Parked(until=min(until, self._run.latest_start(at) or until)))
-
-    async def _begin(self, at: At, request: FrozenRequest) -> None:
-        """Make the intent durable."""
-        if crashpoints.hook is not None:
-            await self._run.reach("before_intent")
-        self._run.apply(e.Began())
-        link = self._run.saga.link(*at)
-        first = self._run.ledger.link(at).started_at is None
-        self._run.ledger.change(
-            at,
-            LinkWrite(
-                step=at[0], direction=at[1], link=link, request=request,
-                started_at=self._run.decided_at if first else None,
-            ),
-        )  # fmt: skip
-        self._run.audit("begun", at, {"attempt": link.attempts})
-        await self._run.flush()
-        if crashpoints.hook is not None:
-            await self._run.reach("after_intent")
-
-    def _withdraw(self, at: At) -> None:
-        """Take back an intent whose request never left."""
-        if self._run.saga.link(*at).status is not LinkStatus.STARTED:
-            return
-        self._run.apply(e.Withdrawn())
-        self._run.note_all_links()
-        self._run.audit("withdrawn", at, {})
-
-    def _withdraw_current(self) -> None:
-        at = current(self._run.saga)
-        if at is not None:
-            self._withdraw(at)
-
-    def _withdraw_if_cancelled(self, at: At) -> Decision | None:
-        if not self._run.cancel_is_open:
-            return None
-        self._withdraw(at)
-        return self._run.take_cancel_wish() or self._run.apply(e.Resumed())
-
     def _stop_before_sending(self, permit: Permit) -> None:
         """It may have waited for its turn since it was last asked whether it is paused."""
         if self._run.stopped_by is not None:
@@ -349,12 +238,6 @@ class RunDriver:
             raise Stopped
 
     # --- the call itself --------------------------------------------------------------------------
-
-    async def _send(self, at: At, request: FrozenRequest, permit: Permit) -> Decision:
-        answer = await self._asked(at, self._run.saga.call(*at), request, permit)
-        if crashpoints.hook is not None:
-            await self._run.reach("after_answer")
-        return self._take_answer(at, answer, "call")
 
     async def _verify(self, at: At) -> Decision:
         verify = self._run.saga.call(*at).verify
@@ -368,21 +251,40 @@ class RunDriver:
             reason = str(error) if isinstance(error, RefusedError) else broken("asking", error)
             unknown = Judgement(outcome=Outcome.UNKNOWN, reason=reason)
             return self._settle(at, e.InDoubt(reason=reason), unknown)
-        try:
-            permit = await self._turn(
-                at, self._run.visit(at, verify, request, first=self._shown.links_begun == 1)
-            )
-        except GateBusy as busy:
-            return self._park(at, busy)
-        self._stop_before_sending(permit)
-        answer = await self._asked(at, verify, request, permit, verify=True)
+        visit = self._run.visit(at, verify, request, first=self._shown.links_begun == 1)
+        permit = await self._entrance.enter(at, visit)
+        answer = await self._exchange(at, verify, request, visit, permit, verify=True)
+        if not isinstance(answer, Answer):
+            return answer
         judgement = of_verification(answer.judgement, answer.response)
         return self._take_answer(at, replace(answer, judgement=judgement), "verify")
+
+    async def _exchange(
+        self, at: At, call: Call, request: FrozenRequest, visit: Visit,
+        permitted: Permitted | Decision, *, verify: bool = False,
+    ) -> Answer | Decision:  # fmt: skip
+        """The answer, or what is decided in place of a call. Who comes too late to leave on the
+        permit asks for another; who does so again and again is in a process with no time for it.
+        """
+        for _ in range(MOST_HELD_UP):
+            if not isinstance(permitted, Permitted):
+                return permitted
+            self._stop_before_sending(permitted.permit)
+            try:
+                return await self._asked(at, call, request, permitted.permit, verify=verify)
+            except HeldUp:
+                if self._deps.lifeline.doubtful:
+                    await self._run.commit()
+            permitted = await self._entrance.enter(at, visit)
+        if isinstance(permitted, Permitted):
+            permitted.permit.hand_back()
+        self._entrance.withdraw(at)
+        return self._entrance.park(at, GateBusy(HELD_UP_SECONDS))
 
     async def _asked(
         self, at: At, call: Call, request: FrozenRequest, permit: Permit, *, verify: bool = False
     ) -> Answer:
-        """Send with this permit and judge; `abandon_call` cuts it off."""
+        """Send with this permit and judge; `abandon_call` cuts it off. Raises HeldUp."""
 
         def judge(response: Response) -> Judgement:
             return self._program.judge(
@@ -396,11 +298,14 @@ class RunDriver:
             if crashpoints.hook is not None:
                 await self._run.reach("before_send")
             answer = await ask(
-                self._deps, call.api, request, self._run.context(at), judge,
+                self._deps, call.api, request, self._run.context(at, permit), judge,
                 timeout_seconds=call.timeout_seconds,
             )  # fmt: skip
             seen = answer.seen()
             return answer
+        except HeldUp:
+            permit.hand_back()
+            raise
         finally:
             self._is_calling = False
             permit.release(seen)
@@ -474,7 +379,7 @@ class RunDriver:
 
     async def _hop_away(self) -> Decision | None:
         """Release the run with a wake-up for whoever comes next; one that waits needs none."""
-        self._withdraw_current()
+        self._entrance.withdraw_current()
         if self._run.saga.status in TIMED:
             return await self._sleep(self._until())
         await self._run.flush(release=True, hinted=True)

@@ -83,9 +83,12 @@ class SharedGate:
         return self._queue(visit.api).try_enter(visit)
 
     def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
-        """What `enter` would raise at once, without I/O."""
+        """What `enter` would raise at once, without I/O. None: it is counted as one that waits."""
         queue = self._queue(visit.api)
-        return queue.turns_away(visit, patience_seconds, crowded=self._crowded_by(queue))
+        busy = queue.turns_away(visit, patience_seconds, crowded=self._crowded_by(queue))
+        if busy is None:
+            queue.expect(visit)
+        return busy
 
     async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         """Wait in turn for a permit. Raises GateBusy when it would take longer than patience."""
@@ -95,7 +98,10 @@ class SharedGate:
             return permit
         busy = queue.turns_away(visit, patience_seconds, crowded=self._crowded_by(queue))
         if busy is not None:
-            raise busy
+            try:
+                raise busy
+            finally:
+                del busy  # its traceback has this frame, and a cycle is only found by a search
         return await queue.enter(visit, patience_seconds)
 
     def snapshot(self) -> dict[str, GateState]:
@@ -118,9 +124,9 @@ class SharedGate:
 
     def _crowded_by(self, queue: ApiQueue) -> bool:
         """Whether so many wait that this process has no room for others, because of this API."""
-        if queue.demand.waiting < self._most_waiting // 2:
+        if queue.waiting < self._most_waiting // 2:
             return False
-        return sum(each.demand.waiting for each in self._queues.values()) >= self._most_waiting
+        return sum(each.waiting for each in self._queues.values()) >= self._most_waiting
 
     def _changed(self, api: str) -> None:
         queue = self._queues.get(api)

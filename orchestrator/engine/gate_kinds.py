@@ -38,6 +38,7 @@ class ScopeUse:
         self.scope, self.health = scope, health
         self.demand = Demand(used_at=time.monotonic())
         self.waiting: Counter[str] = Counter()  # by tenant
+        self.coming: Counter[str] = Counter()  # likewise; see gate_coming
         self.slots = Slots(
             config.name, scope.key, limit=scope.rule.concurrency, most=config.connections,
             demand=self.demand,
@@ -69,7 +70,7 @@ class ScopeUse:
     def is_full(self) -> bool:
         """Whether as many wait here as may."""
         most = self.scope.rule.waiting
-        return most is not None and self.demand.waiting >= most
+        return most is not None and self.demand.waiting + self.coming.total() >= most
 
     @property
     def unused_at(self) -> float:

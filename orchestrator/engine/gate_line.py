@@ -28,6 +28,7 @@ from typing import Generic, TypeVar
 from orchestrator.ports import TenantWaiting, Visit
 
 MOST_NAMED = 32  # tenants of which other processes hear by name
+NOBODY: Counter[str] = Counter()
 OTHERS = ""  # the name of all the others; no tenant has it
 LEAST_PART = 1e-6  # of a tenant
 
@@ -104,12 +105,17 @@ class FairLine(Generic[Turn, Kind]):
         yield from self._undo.upcoming(may_come, of_each)
         yield from self._new.upcoming(may_come, of_each)
 
-    def ahead_of(self, visit: Visit) -> float:
-        """About how many would be served before this one if it came now."""
+    def ahead_of(
+        self, visit: Visit, *, undo: Counter[str] = NOBODY, new: Counter[str] = NOBODY
+    ) -> float:
+        """About how many would be served before this one if it came now, after so many undos and so
+        much new work of each tenant that is about to join.
+        """
         first = len(self._first)
         if visit.undo:
-            return first + self._undo.ahead_of(visit.tenant)
-        return first + self._undo.waiting + self._new.ahead_of(visit.tenant)
+            return first + self._undo.ahead_of(visit.tenant, undo)
+        undos = self._undo.waiting + undo.total()
+        return first + undos + self._new.ahead_of(visit.tenant, new)
 
     def waiting_of(self, visit: Visit) -> int:
         """How many of its tenant wait, undos and new work apart."""
@@ -314,8 +320,11 @@ class _Shared(Generic[Turn, Kind]):
             heapq.heapreplace(turns, (place, name, own))
             yield ranked[2]
 
-    def ahead_of(self, name: str) -> float:
-        return turns_ahead(name, self.waiting_by_tenant(), self._line.weight_here)
+    def ahead_of(self, name: str, coming: Counter[str]) -> float:
+        waiting: Mapping[str, int] = self.waiting_by_tenant()
+        if coming:
+            waiting = coming + Counter(waiting)
+        return turns_ahead(name, waiting, self._line.weight_here)
 
     def waiting_by_tenant(self) -> dict[str, int]:
         """Of those that have any."""

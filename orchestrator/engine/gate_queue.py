@@ -19,6 +19,7 @@ from functools import partial
 from orchestrator.engine.api_rules import Scope
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate_cadence import Cadence
+from orchestrator.engine.gate_coming import Coming
 from orchestrator.engine.gate_health import GateHealth
 from orchestrator.engine.gate_kinds import Kind, Kinds, ScopeUse
 from orchestrator.engine.gate_line import FairLine, Waiter, share_of, turns_ahead
@@ -99,6 +100,7 @@ class ApiQueue:
             config, shared, self.demand, self._serve, self.health, self._kinds, self._foresee,
             self._line,
         )  # fmt: skip
+        self._coming = Coming()
         self._recall = recall
         self._most_waiting = most_waiting
         self._recalling: asyncio.Task[None] | None = None
@@ -106,6 +108,12 @@ class ApiQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Those in line, and those who are about to join it."""
+        self._coming.forget_missing(now=time.monotonic())
+        return self.demand.waiting + len(self._coming)
 
     @property
     def held(self) -> bool:
@@ -129,6 +137,7 @@ class ApiQueue:
 
     def try_enter(self, visit: Visit) -> QueuePermit | None:
         """A permit if nothing makes it wait."""
+        self._coming.came(visit.run_id)
         kind = self._kinds.of(visit)
         waiting = kind.waiting if self._config.rules else self.demand.waiting
         if self._closed or self.held or waiting:
@@ -162,6 +171,10 @@ class ApiQueue:
             return GateBusy(self._come_back(visit))
         return None
 
+    def expect(self, visit: Visit) -> None:
+        """It was not turned away, and has something to do before it enters."""
+        self._coming.expect(visit, self._kinds.of(visit), now=time.monotonic())
+
     def _turned_away_seconds(self, kind: Kind) -> float | None:
         """How long at least all of a kind have to stay away; None: they have not."""
         healths = (self.health, *kind.healths)
@@ -170,7 +183,7 @@ class ApiQueue:
 
     def _has_its_part(self, visit: Visit) -> bool:
         part = self._line.share_of(visit) * self._most_waiting
-        return not visit.undo and self._line.waiting_of(visit) >= part
+        return not visit.undo and self._line.waiting_of(visit) + self._coming.of(visit) >= part
 
     async def enter(self, visit: Visit, patience_seconds: float) -> QueuePermit:
         """Wait in turn. Raises GateBusy when patience is over."""
@@ -208,6 +221,7 @@ class ApiQueue:
             self.demand.waiting -= 1
             waiter.kind.left(visit.tenant)
             self._line.leave(waiter)
+            del turn, waiter  # an error's traceback has this frame, which would have the error
 
     def _give_up(self, waiter: Waiter[QueuePermit, Kind]) -> None:
         if not waiter.gone:
@@ -340,7 +354,7 @@ class ApiQueue:
         Who comes new does not go before those of its tenant who were told to come back.
         """
         closed = max(self.health.closed_seconds, self._kinds.of(visit).closed_seconds)
-        if not self.demand.waiting:
+        if not self.waiting:
             return max(self.supply.wait_seconds(0), closed)
         wait = max(self._wait_of(visit), closed)
         if visit.parked or visit.undo:
@@ -349,13 +363,16 @@ class ApiQueue:
         return max(wait, parked.last_of(visit.tenant) - time.monotonic())
 
     def _wait_of(self, visit: Visit) -> float:
-        ahead = math.ceil(self._line.ahead_of(visit)) + 1
+        ahead = (
+            math.ceil(self._line.ahead_of(visit, undo=self._coming.undo, new=self._coming.new)) + 1
+        )
         wait = max(ahead * self._cadence.seconds, self.supply.wait_seconds(ahead))
         scopes = self._kinds.of(visit).scopes
         return max([wait, *(self._wait_in(scope, visit.tenant) for scope in scopes)])
 
     def _wait_in(self, scope: ScopeUse, tenant: str) -> float:
-        ahead = math.ceil(turns_ahead(tenant, scope.waiting, self._line.weight)) + 1
+        waiting = scope.waiting + scope.coming
+        ahead = math.ceil(turns_ahead(tenant, waiting, self._line.weight)) + 1
         at_full_rate = self.supply.seconds_at_full_rate(scope.rates, ahead)
         until_next = max(scope.next_at - time.monotonic(), 0.0)
         return max(until_next + at_full_rate, ahead * scope.cadence.seconds)

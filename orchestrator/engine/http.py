@@ -45,7 +45,7 @@ from orchestrator.engine.http_connections import Connector, Protocol, is_stale
 from orchestrator.engine.http_head import Header, HeadWriter
 from orchestrator.engine.tls import TlsContext
 from orchestrator.engine.tokens import TokenDesk
-from orchestrator.errors import InDoubt, InvalidSetting, NoCredential, NotLanded, NotSent
+from orchestrator.errors import HeldUp, InDoubt, InvalidSetting, NoCredential, NotLanded, NotSent
 from orchestrator.ports import AttemptContext
 
 LARGEST_TOKEN_ANSWER = 256 * 1024
@@ -132,7 +132,7 @@ class HttpTransport:
                 # It says that nothing was done, so repeating it is safe whatever the request does.
                 credential = await _in_time(source.instead_of(credential), source, ends_at)
                 seconds, renewals = _left(ends_at), renewals + 1
-                again = await client.send(base, request, credential, seconds, context.may_leave)
+                again = await client.send(base, request, credential, seconds, context.may_go_on)
                 response = replace(again, renewals=renewals)
         except (NotLanded, InDoubt) as error:
             error.reason = said_of_renewals(error.reason, renewals)
@@ -208,6 +208,7 @@ class _Client:
         self.credentials = ApiCredentials(config, auth, tokens, self._ask) if auth else None
         self._tls = TlsContext(tls) if tls else None
         self._known_route: _Route | None = None
+        self._unused: list[tuple[_Route, Connection]] = []  # made for requests that came too late
         self._connector = Connector(config)
         self._connecting = aiohttp.ClientTimeout(sock_connect=config.connect_seconds)
 
@@ -263,6 +264,8 @@ class _Client:
     async def aclose(self) -> None:
         if self.credentials is not None:
             await self.credentials.aclose()
+        for _, connection in self._unused:
+            connection.close()
         await self._connector.close()
 
     # --- what goes out ------------------------------------------------------------------------
@@ -284,17 +287,32 @@ class _Client:
         return route.head.write(method, target, headers, len(request.body)) + request.body
 
     async def _connection(self, route: _Route, may_leave: Callable[[], bool]) -> Connection:
-        """A connection on which the request may leave now."""
+        """A connection on which the request may leave now. Raises HeldUp.
+
+        A new one is kept for the next call, which may need as long to make one, and be too late.
+        """
         while True:
-            connection = await self._connector.connect(route.request, [], self._connecting)
+            connection = self._made_in_vain(route)
+            if connection is None:
+                connection = await self._connector.connect(route.request, [], self._connecting)
             if is_stale(connection):
                 connection.close()  # what it got while idle is no answer to a request of ours
                 continue
             if may_leave():
                 return connection
-            connection.release()
-            why = f"{self.config.name}: this process was held up before the request could leave"
-            raise NotSent(why, retryable=True)
+            if self.config.keep_alive_seconds:
+                connection.release()
+            else:
+                self._unused.append((route, connection))
+            raise HeldUp(self.config.name)
+
+    def _made_in_vain(self, route: _Route) -> Connection | None:
+        while self._unused:
+            known, connection = self._unused.pop()
+            if known is route:
+                return connection
+            connection.close()
+        return None
 
     # --- what comes back ----------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from orchestrator.ports import (
     LinkWrite,
     NewWait,
     Pause,
+    Permit,
     RunRecord,
     RunWrite,
     Signals,
@@ -239,14 +240,18 @@ class Standing:
         if self._journal and (self.saga.status is not self._told or self.saga != self.durable):
             self.audit(f"run.{self.saga.status}", None, {})
 
-    def context(self, at: At) -> AttemptContext:
-        run = self.ledger.run
+    def context(self, at: At, permit: Permit) -> AttemptContext:
+        """Of a request on this permit. An unkeyed one only leaves if nobody has the run by now."""
+        run, unkeyed = self.ledger.run, self.saga.call(*at).effects is Effects.UNKEYED
+
+        def may_leave() -> bool:
+            return permit.fresh and (not unkeyed or self._is_ours())
+
         context = AttemptContext(
             run_id=run.id, step_id=self.step_id(at), direction=at[1],
-            attempt=self.saga.link(*at).attempts, tenant=run.tenant,
+            attempt=self.saga.link(*at).attempts, tenant=run.tenant, may_leave=may_leave,
         )  # fmt: skip
-        unkeyed = self.saga.call(*at).effects is Effects.UNKEYED
-        return msgspec.structs.replace(context, may_leave=self._is_ours) if unkeyed else context
+        return msgspec.structs.replace(context, may_go_on=self._is_ours) if unkeyed else context
 
     def _is_ours(self) -> bool:
         """Nobody can have taken the run over yet, so an unkeyed request may leave."""

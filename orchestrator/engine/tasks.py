@@ -16,7 +16,7 @@ import orjson
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.plan import Effects
 from orchestrator.definitions.tasks import Task, TaskContext, TaskRegistry
-from orchestrator.errors import InDoubt, NotLanded, StepError
+from orchestrator.errors import HeldUp, InDoubt, NotLanded, StepError
 from orchestrator.ports import AttemptContext
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
@@ -52,7 +52,7 @@ class TaskTransport:
         seconds = timeout_seconds or task.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
         begun = time.monotonic()
         if not context.may_leave():
-            raise NotLanded(f"task {task.name}: this process was held up before it", retryable=True)
+            raise HeldUp(f"task {task.name}")
         call = self._in_loop if task.name in self._async_names else self._in_thread
         result = await call(task, arguments, seconds)
         return Response(

@@ -30,7 +30,11 @@ class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     may_leave: Callable[[], bool] = _always
     """Asked when the request is about to leave, with nothing to wait for in between. False: this
-    process was held up and may have lost the run; the transport raises NotLanded (retryable)."""
+    process was held up, and its permit is over or it may have lost the run; the transport raises
+    HeldUp."""
+    may_go_on: Callable[[], bool] = _always
+    """The same without the permit, which is for one request: asked before another one of the same
+    attempt, with a new credential."""
 
 
 class Transport(Protocol):
@@ -47,8 +51,8 @@ class Transport(Protocol):
         """The complete answer, whatever its status.
 
         Raises NotLanded when the request certainly did not leave (DNS, refused, TLS), as NotSent
-        when that is this process's doing (credential, egress, it may not any more), InDoubt when
-        it may have left (timeout, reset, truncated answer).
+        when that is this process's doing (credential, egress), HeldUp when it came too late,
+        InDoubt when it may have left (timeout, reset, truncated answer).
         """
 
 
@@ -119,7 +123,10 @@ class Gate(Protocol):
         """A permit if nothing makes it wait, without waiting and without I/O."""
 
     def turns_away(self, visit: Visit, *, patience_seconds: float) -> GateBusy | None:
-        """What `enter` would raise at once: the wait is longer than patience. Without I/O."""
+        """What `enter` would raise at once: the wait is longer than patience. Without I/O.
+
+        None: it is expected to come within a moment, once it has written its intent down.
+        """
 
     async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
         """Wait in turn for a permit. Raises GateBusy when it would take longer than patience.

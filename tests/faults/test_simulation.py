@@ -119,16 +119,16 @@ def test_a_failing_seed_prints_its_story_and_how_to_see_it_again(
 
 
 def test_an_error_that_the_engine_only_logs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    send, sent = RunDriver._send, 0
+    take, taken = RunDriver._take_answer, 0
 
-    async def sometimes_broken(self: RunDriver, *args: Any) -> Any:
-        nonlocal sent
-        sent += 1
-        if sent == 5:
+    def sometimes_broken(self: RunDriver, *args: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        if taken == 5:
             raise ZeroDivisionError
-        return await send(self, *args)
+        return take(self, *args)
 
-    monkeypatch.setattr(RunDriver, "_send", sometimes_broken)
+    monkeypatch.setattr(RunDriver, "_take_answer", sometimes_broken)
     result = simulate(4, runs=20)
     assert "errors" in result.broken
     assert "ZeroDivisionError" in result.report()

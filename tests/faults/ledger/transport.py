@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator import crashpoints
 from orchestrator.core.exchange import FrozenRequest, Response
-from orchestrator.errors import InDoubt, NotLanded
+from orchestrator.errors import HeldUp, InDoubt, NotLanded
 from orchestrator.ports import AttemptContext, hop_id_of
 from tests.faults.ledger.desk import Desk, Point, Visit
 from tests.faults.workload import KEY_HEADER
@@ -47,7 +47,7 @@ class LedgerTransport:
         if self.away:
             raise NotLanded(f"{api}: no connection before the request could leave", retryable=True)
         if not context.may_leave():
-            raise NotLanded(f"{api}: this process was held up before sending", retryable=True)
+            raise HeldUp(api)
         exchange = _Exchange(api, context, self.worker, timeout_seconds or _DEFAULT_TIMEOUT_SECONDS)
         visit = self.desk.take(
             request.method, request.target, request.body, key=_key(request),

@@ -11,17 +11,20 @@ from msgspec.structs import replace
 
 from orchestrator.core import events as e
 from orchestrator.core.exchange import FrozenRequest, Judgement, Outcome
+from orchestrator.core.plan import Call
 from orchestrator.core.saga import Decision, current
 from orchestrator.core.states import TIMED
 from orchestrator.engine import ending
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.driver import RunDriver
+from orchestrator.engine.entering import Entrance
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.ledger import At, Ledger
+from orchestrator.engine.permits import Permitted
 from orchestrator.engine.process import WorkerProcess
 from orchestrator.engine.standing import Standing, give_back
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Hint, Signals
+from orchestrator.ports import Hint, Signals, Visit
 from tests.faults.mutants.patching import replaced, strike, wrapped
 from tests.faults.mutants.planting import World, planted
 
@@ -32,7 +35,7 @@ from tests.faults.mutants.planting import World, planted
 def intent_skipped() -> Iterator[None]:
     """A request leaves before the intent of it is committed."""
 
-    async def begin(self: RunDriver, at: At, request: FrozenRequest) -> None:
+    async def begin(self: Entrance, at: At, request: FrozenRequest) -> None:
         flush = self._run.flush
 
         async def later(**_: Any) -> None:
@@ -44,8 +47,8 @@ def intent_skipped() -> Iterator[None]:
         finally:
             self._run.flush = flush
 
-    original = RunDriver._begin
-    with replaced(RunDriver, "_begin", begin):
+    original = Entrance._begin
+    with replaced(Entrance, "_begin", begin):
         yield
 
 
@@ -53,15 +56,21 @@ def intent_skipped() -> Iterator[None]:
 def outcome_before_the_request() -> Iterator[None]:
     """A step is recorded as landed before its request has left."""
 
-    async def send(self: RunDriver, at: At, request: FrozenRequest, permit: Any) -> Decision:
+    async def exchange(
+        self: RunDriver, at: At, call: Call, request: FrozenRequest, visit: Visit, permitted: Any,
+        **more: Any,
+    ) -> Any:  # fmt: skip
+        if more or not isinstance(permitted, Permitted):
+            return await original(self, at, call, request, visit, permitted, **more)
         strike()
         believed = Judgement(outcome=Outcome.LANDED, outputs={"id": "?"})
         decision = self._settle(at, e.Landed(), believed)
         await self._run.flush()
-        await self._asked(at, self._run.saga.call(*at), request, permit)
+        await self._asked(at, call, request, permitted.permit)
         return decision
 
-    with replaced(RunDriver, "_send", send):
+    original = RunDriver._exchange
+    with replaced(RunDriver, "_exchange", exchange):
         yield
 
 
@@ -347,9 +356,9 @@ def publishing_first() -> Iterator[None]:
     async def hop_away(self: RunDriver) -> Decision | None:
         at, run = current(self._run.saga), self._run.ledger.run
         if at is not None:
-            self._withdraw(at)
+            self._entrance.withdraw(at)
         if self._run.saga.status in TIMED:
-            return await self._sleep()
+            return await self._sleep(self._until())
         strike()
         hint = Hint.at(self._run.saga, run_id=run.id, epoch=run.epoch, lane=run.lane)
         await self._deps.outbox.submit(hint)

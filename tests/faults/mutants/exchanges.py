@@ -14,6 +14,7 @@ from orchestrator.definitions.program import Program
 from orchestrator.engine import answering, driver
 from orchestrator.engine.driver import RunDriver
 from orchestrator.engine.ledger import At
+from orchestrator.ports import Permit
 from tests.faults.mutants.patching import replaced, strike, wrapped
 from tests.faults.mutants.planting import World, planted
 from tests.faults.simulation.api import TOKEN
@@ -69,10 +70,11 @@ def two_compensations_at_once() -> Iterator[None]:
     """While an undo is under way the next one is asked for too."""
 
     async def asked(self: RunDriver, at: At, *args: Any, **more: Any) -> Any:
+        *_, permit = args
         following = _next_undo(self, at)
         if following is not None:
             strike()
-            task = asyncio.ensure_future(_undo_silently(self, following))
+            task = asyncio.ensure_future(_undo_silently(self, following, permit))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await original(self, at, *args, **more)
 
@@ -93,11 +95,11 @@ def _next_undo(self: RunDriver, at: At) -> At | None:
     return None
 
 
-async def _undo_silently(self: RunDriver, at: At) -> None:
+async def _undo_silently(self: RunDriver, at: At, permit: Permit) -> None:
     request = self._program.prepare(*at, self._run.facts)
     assert isinstance(request, FrozenRequest), "the workload's undos have no condition"
     call = self._run.saga.call(*at)
-    context = self._run.context(at)
+    context = self._run.context(at, permit)
     await self._deps.transport(request).send(
         call.api, request, context, timeout_seconds=call.timeout_seconds
     )

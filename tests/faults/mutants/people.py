@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestrator.core import deciding
 from orchestrator.core import events as e
 from orchestrator.core.saga import Decision, Saga
-from orchestrator.engine.driver import RunDriver
+from orchestrator.engine.entering import Entrance
 from orchestrator.service.escalations import Escalations
 from tests.faults.mutants.patching import replaced, sql, strike, wrapped
 from tests.faults.mutants.planting import World, planted
@@ -65,8 +65,8 @@ def stop_taken_for_undo() -> Iterator[None]:
 def intent_not_withdrawn() -> Iterator[None]:
     """An intent whose request the gate did not admit stands as if it had left."""
 
-    def nothing(_: RunDriver, __: Any) -> None:
+    def nothing(_: Entrance, __: Any) -> None:
         strike()
 
-    with replaced(RunDriver, "_withdraw", nothing):
+    with replaced(Entrance, "withdraw", nothing):
         yield

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator import crashpoints
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.crashpoints import Crash, Reached
-from orchestrator.errors import InDoubt, NotLanded
+from orchestrator.errors import HeldUp, InDoubt
 from orchestrator.ports import AttemptContext
 from tests.faults.ledger.desk import Desk
 from tests.faults.simulation.loop import Life
@@ -42,7 +42,7 @@ class ApiLink:
     ) -> Response:
         """See Transport."""
         if not context.may_leave():
-            raise NotLanded(f"{api}: this process was held up", retryable=True)
+            raise HeldUp(api)
         call = _Call(self._sender, context, self._loop.create_future(), self._loop.time())
         self._loop.call_later(WAY_SECONDS, self._arrive, request, call, context=self._loop.nowhere)
         timer = self._loop.call_later(timeout_seconds or 30.0, call.give_up)

@@ -1,4 +1,4 @@
-"""A gate that turns everybody away as often as a test says, and lets them in after that."""
+"""Gates that turn everybody away, or let them in too late, as often as a test says."""
 
 from __future__ import annotations
 
@@ -32,3 +32,38 @@ class OpenPermit:
     def release(self, seen: Seen | None = None) -> None: ...
 
     def hand_back(self) -> None: ...
+
+
+class LateGate(BusyGate):
+    """Implements Gate: the first permits are over before the request can leave on them."""
+
+    def __init__(self, *, lates: int) -> None:
+        super().__init__(0)
+        self.lates = lates
+        self.given: list[NotedPermit] = []
+
+    def try_enter(self, visit: Visit) -> Permit | None:
+        permit = NotedPermit()
+        self.given.append(permit)
+        return permit
+
+    def on_send(self, _: str) -> None:
+        """For `Shop`: a request is on its way out."""
+        if len(self.given) <= self.lates:
+            self.given[-1].fresh = False
+
+
+class NotedPermit(OpenPermit):
+    """Implements Permit, and notes how it ends."""
+
+    def __init__(self) -> None:
+        self.fresh = True
+        self.ends: list[str] = []
+
+    def release(self, seen: Seen | None = None) -> None:
+        if not self.ends:
+            self.ends.append("released")
+
+    def hand_back(self) -> None:
+        if not self.ends:
+            self.ends.append("handed back")

@@ -14,9 +14,10 @@ from orchestrator.core.retry import RetryPolicy
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import FINAL, Direction, RunStatus
 from orchestrator.definitions.program import Program
+from orchestrator.engine import driver
 from orchestrator.errors import NotLanded, NotSent
 from orchestrator.ports import GateBusy, Permit, Seen, Visit
-from tests.integration.engine.busy_gate import BusyGate, OpenPermit
+from tests.integration.engine.busy_gate import BusyGate, LateGate, OpenPermit
 from tests.integration.engine.checking import check, outcome
 from tests.integration.engine.house import LIMITS, House, dying_at
 from tests.integration.engine.world import Fate, Kind, shop_plan
@@ -257,6 +258,40 @@ async def test_a_stale_permit_is_exchanged(house: House) -> None:
     assert (await house.settle(run_id, recoveries=False)).status is RunStatus.SUCCEEDED
     assert len(given) == 4
     assert len(house.shop.sent) == 2
+    await check(house, run_id)
+
+
+@pytest.mark.parametrize("kind", [KEYED, UNKEYED])
+async def test_a_call_that_is_held_up_on_its_way_out_asks_the_gate_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, kind: tuple[Kind, Kind]
+) -> None:
+    """Not an attempt: its permit is over when it has a connection, and so goes back."""
+    gate = LateGate(lates=2)
+    monkeypatch.setattr(house.shop, "on_send", gate.on_send)
+    house.gate = gate
+    run_id = await house.submit(shop_plan([kind]))
+    assert (await house.settle(run_id, recoveries=False)).status is RunStatus.SUCCEEDED
+    assert [permit.ends for permit in gate.given] == [
+        ["handed back"],
+        ["handed back"],
+        ["released"],
+    ]
+    assert [record.number for record in await house.store.attempts(run_id)] == [1]
+    await check(house, run_id)
+
+
+async def test_a_process_that_is_held_up_again_and_again_gives_the_run_up_for_a_while(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = LateGate(lates=driver.MOST_HELD_UP)
+    monkeypatch.setattr(house.shop, "on_send", gate.on_send)
+    house.gate = gate
+    run_id = await house.submit(shop_plan([KEYED]))
+    await house.work()
+    assert (await house.store.run(run_id)).status is RunStatus.PARKED
+    assert [permit.ends for permit in gate.given[:-1]] == [["handed back"]] * driver.MOST_HELD_UP
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    assert len(house.shop.sent) == 1
     await check(house, run_id)
 
 

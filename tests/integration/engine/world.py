@@ -24,7 +24,7 @@ from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.plan import Call, Compensation, Effects, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
-from orchestrator.errors import InDoubt, NotLanded
+from orchestrator.errors import HeldUp, InDoubt, NotLanded
 from orchestrator.ports import AttemptContext
 
 API = "shop"
@@ -97,7 +97,7 @@ class Shop:
         if waiting is not None:
             await waiting
         if not context.may_leave():
-            raise NotLanded("held up", retryable=True)
+            raise HeldUp(api)
         with self._lock:
             return self._answer(order, name, request)
 

@@ -19,7 +19,7 @@ from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.auth import Auth, Static
 from orchestrator.engine.http import HttpTransport
 from orchestrator.engine.secret import Secret
-from orchestrator.errors import InDoubt, NoCredential, NotLanded, NotSent
+from orchestrator.errors import HeldUp, InDoubt, NoCredential, NotLanded, NotSent
 from orchestrator.ports import AttemptContext
 from tests.integration.gate.raw_server import RawServer, body, raw_server, says
 
@@ -261,13 +261,17 @@ async def test_forbidden_addresses_are_not_connected_to(host: str) -> None:
         assert server.connections == 0
 
 
-async def test_a_process_that_was_held_up_sends_nothing() -> None:
+@pytest.mark.parametrize("keep_alive_seconds", [10.0, 0.0])
+async def test_a_process_that_was_held_up_sends_nothing_and_keeps_the_connection(
+    keep_alive_seconds: float,
+) -> None:
     late = msgspec.structs.replace(CONTEXT, may_leave=lambda: False)
-    async with raw_server(says(body(b"{}"))) as server, http(server.url) as transport:
-        with pytest.raises(NotLanded, match="held up before the request could leave") as error:
-            await transport.send("api", PUT, late, timeout_seconds=None)
+    config = replace(LOOPBACK, keep_alive_seconds=keep_alive_seconds)
+    async with raw_server(says(body(b"{}"))) as server, http(server.url, config) as transport:
+        for _ in range(2):
+            with pytest.raises(HeldUp, match="held up before the request could leave"):
+                await transport.send("api", PUT, late, timeout_seconds=None)
         await send(transport)
-    assert error.value.retryable
     assert (len(server.requests), server.connections) == (1, 1)
 
 

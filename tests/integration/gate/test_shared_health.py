@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from orchestrator.coordination.api_health import RedisHealth
 from orchestrator.coordination.connect import connect
 from orchestrator.core.health import (
+    CALM_SECONDS,
     CUT,
+    FIRST_CUT,
     PROBE_SECONDS,
     RAMP_FROM,
     BreakerState,
@@ -208,14 +210,27 @@ async def test_what_was_seen_in_another_episode_does_not_count(server: Server) -
 async def test_the_pace_is_cut_once_a_second_and_rises_again(server: Server) -> None:
     first, second = server.process("a"), server.process("b")
     await server.at(BEGIN)
-    assert (await report(first, News(throttled=True))).pace == CUT
+    assert (await report(first, News(throttled=True))).pace == FIRST_CUT
     found = await report(second, News(throttled=True))
-    assert (found.pace, found.cuts) == (CUT, 1)
+    assert (found.pace, found.cuts) == (FIRST_CUT, 1)
     await server.at(BEGIN + SECOND)
+    found = await report(second, News(throttled=True))
+    assert (found.pace, found.cuts) == (pytest.approx(CUT), 2)
+    await server.at(BEGIN + 2 * SECOND)
     found = await report(second, News(throttled=True))
     assert found.pace == pytest.approx((CUT + 0.02) * CUT)
     await server.at(BEGIN + 60 * SECOND)
     assert (await report(first)).pace == 1.0
+
+
+async def test_refused_calls_are_few_or_the_first_of_many(server: Server) -> None:
+    """Those of one moment, a while apart, cost next to nothing; the next second tells."""
+    process = server.process("a")
+    for turn in range(3):
+        await server.at(BEGIN + turn * int(CALM_SECONDS) * SECOND)
+        assert (await report(process, News(throttled=True))).pace == FIRST_CUT
+    await server.at(BEGIN + (2 * int(CALM_SECONDS) + 9) * SECOND)
+    assert (await report(process, News(throttled=True))).pace == CUT
 
 
 async def test_a_pause_is_for_all_and_has_a_limit(server: Server) -> None:

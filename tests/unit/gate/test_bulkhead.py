@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import RedisLimits
+from orchestrator.engine import gate_coming
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
-from orchestrator.ports import Permit, Visit
+from orchestrator.ports import GateBusy, Permit, Visit
 
 PATIENCE = 60.0
 SLOW, OTHER = Visit(api="slow"), Visit(api="other")
@@ -84,3 +87,47 @@ async def test_there_is_room_again_when_some_have_gone(gate: SharedGate) -> None
     await asyncio.sleep(0)
     assert not turned_away(gate, SLOW)
     await stop(waiting)
+
+
+async def test_those_who_come_at_once_are_told_before_they_have_come(gate: SharedGate) -> None:
+    """They write their intents down first, and would have to take them back."""
+    waiting = await in_line(gate, SLOW, 1)
+    coming = [Visit(api="slow", run_id=f"r-{number}") for number in range(20)]
+    told = [turned_away(gate, visit) for visit in coming]
+    assert told == [False] * 10 + [True] * 10
+    for visit in coming[:10]:
+        waiting += await in_line(gate, visit, 1)
+    assert turned_away(gate, coming[-1])
+    await stop(waiting)
+
+
+async def test_who_does_not_come_is_not_counted_for_long(
+    gate: SharedGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = await in_line(gate, SLOW, 1)
+    monkeypatch.setattr(gate_coming, "COMING_SECONDS", 0.0)
+    for number in range(20):
+        assert not turned_away(gate, Visit(api="slow", run_id=f"r-{number}"))
+    await stop(waiting)
+
+
+@pytest.mark.parametrize("patience", [PATIENCE, 0.001], ids=["at once", "while it waits"])
+async def test_who_is_turned_away_leaves_no_garbage(gate: SharedGate, patience: float) -> None:
+    """An error that is kept in the frame that raised it is a cycle, with all of its run's state."""
+    waiting = await in_line(gate, SLOW, 11 if patience == PATIENCE else 1)
+    with without_garbage_collection():
+        for _ in range(10):
+            with pytest.raises(GateBusy):
+                await gate.enter(SLOW, patience_seconds=patience)
+        assert gc.collect() == 0
+    await stop(waiting)
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
