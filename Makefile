@@ -36,6 +36,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/state_diagram.py --check
 	$(BIN)/python docs/check_rules.py --check
+	$(BIN)/python docs/metrics_page.py --check
 
 format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff format .

@@ -144,6 +144,11 @@ class Settings(BaseSettings):
     link_key: str = ""
     """Reference (env:NAME, file:/path, command:…) to the secret that signs links to approvals; none
     can be made without."""
+    metrics_address: str = "127.0.0.1"
+    """Where each worker process serves its metrics to Prometheus."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """There; the next worker of the machine takes the next free one. None: workers count nothing
+    and listen nowhere. What is read from the tables, `orchestrator api` serves at /metrics."""
     flower_address: str = "127.0.0.1"
     flower_port: int = Field(default=5555, ge=0, le=65535)
     flower_basic_auth: str = ""

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ from orchestrator.service.urgency import Urgency
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
+from orchestrator.wiring_metrics import WorkerMetrics
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.flower import is_flower, prepare_flower
@@ -158,7 +159,7 @@ def _runtime(settings: Settings, app: OrchestratorApp, registry: TaskRegistry) -
     crashpoints.install_from_environment()
 
     async def build(worker_id: str) -> Parts:
-        return await _build_parts(settings, app, registry, worker_id)
+        return await _build_parts(settings, app, registry, worker_id, metrics)
 
     runtime = EngineRuntime(
         build,
@@ -169,12 +170,17 @@ def _runtime(settings: Settings, app: OrchestratorApp, registry: TaskRegistry) -
             version=version(),
         ),
     )
+    metrics = WorkerMetrics(settings, active_runs=lambda: runtime.in_hand)
     runtime.count_reserved_with(app.reserved_hops)
     return runtime
 
 
 async def _build_parts(
-    settings: Settings, app: OrchestratorApp, registry: TaskRegistry, worker_id: str
+    settings: Settings,
+    app: OrchestratorApp,
+    registry: TaskRegistry,
+    worker_id: str,
+    metrics: WorkerMetrics,
 ) -> Parts:
     from orchestrator.engine.http import HttpTransport  # noqa: PLC0415 -- only workers need its client
 
@@ -199,10 +205,12 @@ async def _build_parts(
         RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate)), apis,
         RedisHealth(redis, holder_id=worker_id, where=without_secrets(gate)),
         recall=Recaller(store, redeliverer), most_waiting=settings.concurrency * 9 // 10,
+        meter=metrics.meter,
     )  # fmt: skip
-    journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT)
-    waits = Batcher(store.await_answers, name="waits", largest=LARGEST_COMMIT)
-    outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH)
+    meter = metrics.meter
+    journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT, meter=meter)
+    waits = Batcher(store.await_answers, name="waits", largest=LARGEST_COMMIT, meter=meter)
+    outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH, meter=meter)
     escalations = Escalations(store, dead_letters, programs, redeliverer, **about_people(settings))
     jobs = JobWorker(store, publisher, redeliverer, dead_letters, escalation_jobs(escalations))
     recovery = Recovery(
@@ -212,7 +220,7 @@ async def _build_parts(
             dead_after=settings.dead_after_seconds,
             lost_after=settings.lost_hint_seconds,
         ),
-        jobs=jobs,
+        jobs=jobs, meter=meter,
     )  # fmt: skip
     pauses = Pauses()
     pause_watch = PauseWatch(
@@ -226,10 +234,12 @@ async def _build_parts(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
         clock=DatabaseClock(), limits=_limits(settings), new_id=new_id, readiness=http,
-        pauses=pauses,
+        pauses=pauses, meter=meter,
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip
+
+    metrics.serve()
 
     async def republish(redeliveries: Sequence[Redelivery]) -> None:
         await redeliverer.publish(redeliveries)
@@ -237,7 +247,7 @@ async def _build_parts(
     async def close() -> None:
         async with AsyncExitStack() as stack:  # closes the rest although one of them fails
             for end in (store.close, redis.aclose, publisher.close, dead_letters.close,
-                        http.aclose, tasks.aclose, gate_of_process.aclose,
+                        http.aclose, tasks.aclose, gate_of_process.aclose, metrics.aclose,
                         *(sender.aclose for sender in senders.values())):  # fmt: skip
                 stack.push_async_callback(end)
 
@@ -249,6 +259,7 @@ async def _build_parts(
         background=[
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
+            partial(metrics.watch, gate_of_process.snapshot),
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,
     )  # fmt: skip

@@ -42,6 +42,7 @@ from orchestrator.service.escalations import Escalations
 from orchestrator.service.jobs import Jobs
 from orchestrator.service.links import Links
 from orchestrator.service.many_runs import ManyRuns
+from orchestrator.service.measuring import Measuring
 from orchestrator.service.pausing import Pausing
 from orchestrator.service.queues import Queues
 from orchestrator.service.redelivery import Redeliverer
@@ -103,6 +104,7 @@ class Services:
     agents: Agents
     waiting: Waiting
     links: Links
+    measuring: Measuring
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +227,9 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(workflows, submitter, runs, FullTextSearch()),
         escalations=escalations,
+        measuring=Measuring(
+            store, broker.inspector, queues, escalations.urgency, now=time.monotonic
+        ),
         briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
         jobs=Jobs(store, broker.publisher, escalation_jobs(escalations), new_id=new_id),
         queues=queues,

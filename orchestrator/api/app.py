@@ -14,6 +14,7 @@ from orchestrator.api import (
     escalations,
     jobs,
     links,
+    metrics,
     pauses,
     problems,
     runs,
@@ -61,7 +62,7 @@ def make_app(
     )  # fmt: skip
     app.state.wants_keys = wants_keys
     problems.install(app)
-    for module in (workflows, runs, pauses, approvals, links, escalations, jobs, system):
+    for module in (workflows, runs, pauses, approvals, links, escalations, jobs, system, metrics):
         app.include_router(module.router, max_body_size=largest)
     app.add_middleware(AnnouncedSize, most=largest, streamed=["/v1/runs:bulk"])
     if not wants_keys:

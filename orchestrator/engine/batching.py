@@ -7,6 +7,7 @@ nothing, under heavy load it grows to what the database or broker can take.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -14,6 +15,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from orchestrator.errors import Unavailable
+from orchestrator.ports.metering import UNMETERED, Meter
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -43,11 +45,13 @@ class Batcher(Generic[Item, Answer]):
         name: str,
         largest: int,
         abandonable: bool = False,
+        meter: Meter = UNMETERED,
     ) -> None:
         self._perform = perform
         self._name = name
         self._abandonable = abandonable
         self._largest = largest
+        self._meter = meter
         self._waiting: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
         self._task: asyncio.Task[None] | None = None
 
@@ -99,11 +103,17 @@ class Batcher(Generic[Item, Answer]):
             if self._abandonable:
                 batch = [pair for pair in batch if not pair[1].cancelled()]
             try:
-                return batch, await self._perform([item for item, _ in batch]) if batch else []
+                return batch, await self._timed(batch) if batch else []
             except Unavailable as error:
                 log.warning("batch.postponed", batch=self._name, items=len(batch), why=str(error))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _timed(self, batch: _Batch[Item, Answer]) -> Sequence[Answer]:
+        begun_at = time.monotonic()
+        answers = await self._perform([item for item, _ in batch])
+        self._meter.batched(self._name, len(batch), time.monotonic() - begun_at)
+        return answers
 
 
 def _fail(future: asyncio.Future[Answer], error: Exception) -> None:

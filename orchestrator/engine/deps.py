@@ -23,6 +23,7 @@ from orchestrator.ports import (
     StepEvents,
     Transport,
 )
+from orchestrator.ports.metering import UNMETERED, Meter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +58,7 @@ class Deps:
     jitter: Callable[[], float] = random.random
     readiness: Readiness | None = None  # of calls over HTTP
     pauses: Pauses = field(default_factory=Pauses)
+    meter: Meter = UNMETERED
 
     def transport(self, request: FrozenRequest) -> Transport:
         """The transport for this kind of request."""

@@ -146,7 +146,7 @@ class RunDriver:
                 await escalate(command, self._run, self._shown, self._deps)
                 return None
             case Finish():
-                await finish(command, self._run, self._shown, self._program)
+                await finish(command, self._run, self._shown, self._program, self._deps)
                 return None
             case Hold():
                 return await self._sleep("paused")
@@ -340,6 +340,7 @@ class RunDriver:
             ),
         )  # fmt: skip
         self._run.ledger.progressed()
+        self._run.meter_settled(at, link)
         self._run.audit_outcome(at, judgement, decision)
         accepted = not isinstance(event, e.Landed) or event.accepted
         self._shown.settled(at, self._run.saga, accepted=accepted, reason=reason)

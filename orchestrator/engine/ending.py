@@ -29,16 +29,26 @@ async def escalate(command: Escalate, run: Standing, shown: Showing, deps: Deps)
     run.audit("run.escalated", None, {"reason": command.reason, "detail": command.detail})
     shown.end(StepEnd.FAILED, command.detail)
     await run.flush(release=True, escalation=escalation)
+    _meter_ended(run, deps)
     log.warning("run.escalated", run=run.ledger.run.id, reason=command.reason)
     await _announce(escalation, run, deps)
 
 
-async def finish(command: Finish, run: Standing, shown: Showing, program: Program) -> None:
+async def finish(
+    command: Finish, run: Standing, shown: Showing, program: Program, deps: Deps
+) -> None:
     """Record the end, with the workflow's outputs when it succeeded."""
     outputs = _outputs(run, program) if command.status is RunStatus.SUCCEEDED else None
     run.audit(f"run.{command.status}", None, {"cause": run.saga.cause})
     shown.end(StepEnd.REVOKED, run.saga.cause)
     await run.flush(release=True, outputs=outputs)
+    _meter_ended(run, deps)
+
+
+def _meter_ended(run: Standing, deps: Deps) -> None:
+    record = run.ledger.run
+    seconds = (run.decided_at - record.created_at).total_seconds()
+    deps.meter.ended(record.workflow, run.saga.status, max(seconds, 0.0))
 
 
 async def _announce(escalation: NewEscalation, run: Standing, deps: Deps) -> None:

@@ -22,6 +22,7 @@ who wait keep their places. An API that is held admits nobody: who waits is told
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate_queue import ApiQueue, Recall
 from orchestrator.ports import GateBusy, Permit, SharedHealth, SharedLimits, Visit
+from orchestrator.ports.metering import UNMETERED, Meter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,8 +72,9 @@ class SharedGate:
         *,
         recall: Recall = _comes_by_itself,
         most_waiting: int = NO_BULKHEAD,
+        meter: Meter = UNMETERED,
     ) -> None:
-        self._shared, self._health = shared, health
+        self._shared, self._health, self._meter = shared, health, meter
         self._most_waiting = most_waiting
         self._book = ApiBook.of(apis)
         self._book.subscribe(self._changed)
@@ -88,6 +91,8 @@ class SharedGate:
         busy = queue.turns_away(visit, patience_seconds, crowded=self._crowded_by(queue))
         if busy is None:
             queue.expect(visit)
+        else:
+            self._meter.parked(visit.api)
         return busy
 
     async def enter(self, visit: Visit, *, patience_seconds: float) -> Permit:
@@ -98,11 +103,19 @@ class SharedGate:
             return permit
         busy = queue.turns_away(visit, patience_seconds, crowded=self._crowded_by(queue))
         if busy is not None:
+            self._meter.parked(visit.api)
             try:
                 raise busy
             finally:
                 del busy  # its traceback has this frame, and a cycle is only found by a search
-        return await queue.enter(visit, patience_seconds)
+        came_at = time.monotonic()
+        try:
+            permit = await queue.enter(visit, patience_seconds)
+        except GateBusy:
+            self._meter.parked(visit.api)
+            raise
+        self._meter.passed_gate(visit.api, time.monotonic() - came_at)
+        return permit
 
     def snapshot(self) -> dict[str, GateState]:
         """Every API that this process has used."""

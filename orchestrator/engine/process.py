@@ -101,6 +101,11 @@ class WorkerProcess:
         """Tell how many hints the process has prefetched and not taken up yet."""
         self._reserved = reserved
 
+    @property
+    def in_hand(self) -> int:
+        """How many runs. Any thread may ask."""
+        return len(self._drivers)
+
     def active(self) -> list[ActiveRun]:
         """The runs in hand. A copy, so that any thread may look."""
         return [driver.activity for driver in list(self._drivers.values())]
@@ -112,8 +117,9 @@ class WorkerProcess:
         self._name = name
         parts = self._parts = await self._build(self._worker_id)
         self._claims: Batcher[tuple[str, int], ClaimedRun | None] = Batcher(
-            self._claim, name="claims", largest=LARGEST_CLAIM, abandonable=True
-        )
+            self._claim, name="claims", largest=LARGEST_CLAIM, abandonable=True,
+            meter=parts.deps.meter,
+        )  # fmt: skip
         parts.deps.pauses.on_change = self._heed_pauses
         await self._join()
         for work in parts.background:
@@ -255,8 +261,17 @@ class WorkerProcess:
         by_id = {record.run.id: record for record in claimed}
         await self._hold_paused([hint for hint in fresh if hint[0] not in by_id])
         self._epochs.update((record.run.id, record.run.epoch) for record in claimed)
+        self._meter_claims(claimed)
         # A hint that came twice in one batch is answered once.
         return [by_id.pop(run_id, None) for run_id, _ in hints]
+
+    def _meter_claims(self, claimed: Sequence[ClaimedRun]) -> None:
+        deps = self.parts.deps
+        now = deps.clock.now()
+        for run in (record.run for record in claimed):
+            if run.published_at is not None:
+                seconds = max((now - run.published_at).total_seconds(), 0.0)
+                deps.meter.claimed(run.lane, run.direction, seconds)
 
     async def _hold_paused(self, refused: Sequence[tuple[str, int]]) -> None:
         """Those of them that were refused for a pause need no message until it is over."""

@@ -68,6 +68,11 @@ class EngineRuntime:
         """Take a hop up; returns at once."""
         self._loop.call_soon_threadsafe(self._process.take, hop, done)
 
+    @property
+    def in_hand(self) -> int:
+        """How many runs. Any thread may ask."""
+        return self._process.in_hand
+
     def active(self) -> list[ActiveRun]:
         """The runs in hand. A copy, so that any thread may look."""
         return self._process.active()

@@ -20,7 +20,7 @@ from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts, FrozenRequest, Judgement, Outcome
 from orchestrator.core.plan import Call, Effects, Plan
 from orchestrator.core.saga import Decision, Link, Saga, current, stops_waiting
-from orchestrator.core.states import ASLEEP, Direction, RunStatus
+from orchestrator.core.states import ASLEEP, DONE, STUCK, Direction, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer, action_taken
 from orchestrator.engine.deps import Deps
@@ -179,7 +179,11 @@ class Standing:
 
     def note_attempt(self, at: At, kind: str, answer: Answer, judgement: Judgement) -> None:
         """Keep what an attempt brought; `judgement` is what counts of its answer."""
-        response = answer.response
+        response, call = answer.response, self.saga.call(*at)
+        self._deps.meter.attempted(
+            call.api, at[1], judgement.outcome, None if response is None else response.status,
+            answer.seconds,
+        )  # fmt: skip
         self.ledger.attempt(
             AttemptRecord(
                 id=self._deps.new_id(), step=at[0], direction=at[1],
@@ -190,6 +194,15 @@ class Standing:
                 worker=self._deps.worker_id,
             )
         )  # fmt: skip
+
+    def meter_settled(self, at: At, link: Link) -> None:
+        """Count a link that has come to its end."""
+        if link.status in DONE or link.status in STUCK:
+            begun_at = link.first_started_at or self.decided_at
+            seconds = (self.decided_at - begun_at).total_seconds()
+            self._deps.meter.settled(
+                self.ledger.run.workflow, self.step_id(at), at[1], link.status, max(seconds, 0.0)
+            )
 
     def note_all_links(self) -> None:
         """Take over what the core has changed besides the link at hand.

@@ -31,6 +31,7 @@ from orchestrator.ports import (
     WorkerLocks,
     queue_names,
 )
+from orchestrator.ports.metering import UNMETERED, Meter
 from orchestrator.service.escalations import reconcile_dead_letters
 from orchestrator.service.jobs import JobWorker
 from orchestrator.service.redelivery import Redeliverer
@@ -66,11 +67,12 @@ class Recovery:
         *,
         jobs: JobWorker | None = None,
         jitter: Callable[[], float] = random.random,
+        meter: Meter = UNMETERED,
     ) -> None:
         self._store, self._locks, self._jobs = store, locks, jobs
         self._publisher, self._redeliverer = publisher, redeliverer
         self._dead_letters, self._times = dead_letters, times
-        self._jitter = jitter
+        self._jitter, self._meter = jitter, meter
 
     async def run_quick_passes(self) -> None:
         """Death and due waits, until cancelled."""
@@ -115,6 +117,7 @@ class Recovery:
             )
             if found:
                 log.warning("runs.recovered", runs=len(found))
+            self._meter.recovered("dead", len(found))
             await self._redeliverer.publish(found)
             if len(found) < LARGEST_PASS:
                 return
@@ -123,6 +126,7 @@ class Recovery:
         while True:
             due = await self._store.take_due(limit=LARGEST_PASS)
             await self._redeliverer.publish(due)
+            self._meter.recovered("due", len(due))
             if len(due) < LARGEST_PASS:
                 return
 
@@ -136,6 +140,7 @@ class Recovery:
         if lost:
             log.warning("hints.lost", runs=len(lost))
         await self._redeliverer.publish(lost)
+        self._meter.recovered("lost", len(lost))
 
     async def _missing_hints(self) -> int:
         """Due, unowned runs minus the messages that stand for them, summed over all queues."""

@@ -8,6 +8,7 @@ from orchestrator.store.access import Access
 from orchestrator.store.apis import Apis
 from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.claiming import Claiming
+from orchestrator.store.counting import Counting
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.escalations import Escalations
 from orchestrator.store.jobs import Jobs
@@ -53,6 +54,10 @@ class SqlStore:
         self.progress = runs.progress
         self.runs = runs.runs
         self.count_by_status = runs.count_by_status
+
+        counting = Counting(shared)
+        self.count_unfinished = counting.count_unfinished
+        self.count_open_escalations = counting.count_open_escalations
 
         escalations = Escalations(shared, journal)
         self.escalation = escalations.escalation

@@ -139,6 +139,25 @@ async def test_workers_queues_workflows_and_health(face: Face, ada: httpx.AsyncC
     assert (await anybody.get("/health/ready")).json() == {"status": "ok"}
 
 
+async def test_metrics_show_how_the_deployment_stands(face: Face) -> None:
+    await face.stuck()
+    await face.accepted()
+    bound = await face.asker(Role.ADMIN, tenant="acme")
+    assert (await bound.get("/metrics")).status_code == 403
+    assert (await face.client().get("/metrics")).status_code == 401
+    viewer = await face.asker(Role.VIEWER)
+    answer = await viewer.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    lines = answer.text.splitlines()
+    assert 'orchestrator_runs{status="pending",workflow="payments"} 1.0' in lines
+    assert 'orchestrator_escalations_open{age="15m",reason="in_doubt"} 1.0' in lines
+    assert 'orchestrator_queue_due_runs{queue="default.forward"} 1.0' in lines
+    assert "orchestrator_database_up 1.0" in lines
+    assert "orchestrator_broker_up 1.0" in lines
+    await face.accepted()
+    assert (await viewer.get("/metrics")).text == answer.text  # within KEPT_SECONDS
+
+
 async def test_a_bulk_act_is_a_job(face: Face, ada: httpx.AsyncClient) -> None:
     stuck = [(await face.stuck())[0] for _ in range(3)]
     await ada.post(f"/v1/escalations/{stuck[0]}/claim")

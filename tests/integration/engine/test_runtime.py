@@ -87,8 +87,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def started(house: House, **options: Any) -> Iterator[Process]:
-    process = Process(house, **options)
+def started(house: House, *, kind: type[Process] = Process, **options: Any) -> Iterator[Process]:
+    process = kind(house, **options)
     process.runtime.start(name="w1")
     try:
         yield process

@@ -16,6 +16,7 @@ CHECKS = {
     "types": [BIN / "mypy"],
     "arrows": [BIN / "lint-imports", "--no-cache"],
     "diagrams": [sys.executable, "docs/state_diagram.py", "--check"],
+    "metrics": [sys.executable, "docs/metrics_page.py", "--check"],
 }
 
 
