@@ -30,6 +30,7 @@ from orchestrator.engine.api_files import ApiFolder
 from orchestrator.engine.api_watch import ApiWatch
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.clock import DatabaseClock
+from orchestrator.engine.counted_limits import CountedLimits
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
@@ -201,8 +202,9 @@ async def _build_parts(
     tasks = TaskTransport(registry, threads=settings.plain_task_threads)
     publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
     redeliverer = Redeliverer(publisher, programs)
+    limits = RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate))
     gate_of_process = SharedGate(
-        RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate)), apis,
+        CountedLimits(limits, store), apis,
         RedisHealth(redis, holder_id=worker_id, where=without_secrets(gate)),
         recall=Recaller(store, redeliverer), most_waiting=settings.concurrency * 9 // 10,
         meter=metrics.meter,

@@ -27,9 +27,13 @@ until nobody has asked with it for two seconds. One list of moments serves all r
 rate counts what was let in before it. Of what the list does not reach back to, all may have come at
 its newest moment, which may cost a window.
 
-**Lost memory.** See `generation.lua`. After a wipe no rate is used for a full window and no lease
-grows for TTL_SECONDS; live holders say what they hold when they renew. At the first use ever
-(nobody remembers another generation) SETTLE_SECONDS must do, in which every live holder renews.
+**Lost memory.** See `generation.lua`. After a wipe no lease grows for TTL_SECONDS; live holders say
+what they hold when they renew. Rates of up to SHORT_SECONDS are not used for a full window. For
+longer ones start times are counted, and no more are given than an *advance* allows that was written
+to the database before (`ports.advances`): so what may be in a window is known there, to a tenth of
+the rate, and the list is filled with it. Without advances all windows are waited for. At the first
+use ever (nobody remembers another generation) SETTLE_SECONDS must do, in which every live holder
+renews; if the database remembers requests, it was a wipe.
 A server clock that is set (seen by `ServerClock`, or by reservations in its far future) counts as
 a wipe.
 """
@@ -39,7 +43,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -51,6 +55,7 @@ from redis.exceptions import RedisError
 from orchestrator.coordination.clock import ServerClock
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Lease, Rate, RatedPart, Reservation, TenantWaiting
+from orchestrator.ports.advances import Counted, Known
 
 TTL_SECONDS = 4.0
 MARGIN_SECONDS = 0.5
@@ -58,6 +63,7 @@ RENEW_SECONDS = 0.5
 SETTLE_SECONDS = 1.0  # > RENEW_SECONDS
 TURN_SECONDS = 1.0  # how long a slot that does not divide evenly stays with one process
 HORIZON_SECONDS = 0.2  # how far ahead start times are handed out
+SHORT_SECONDS = 10.0  # after a loss of memory windows of at most so long are waited for
 MILLION = 1_000_000
 
 
@@ -80,7 +86,7 @@ class _Known:
 
 @dataclass(slots=True)
 class RedisLimits:
-    """Implements SharedLimits. One for each process, used by one event loop."""
+    """Implements CountingLimits. One for each process, used by one event loop."""
 
     redis: Redis
     holder_id: str
@@ -124,13 +130,16 @@ class RedisLimits:
         unused: Sequence[int] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
+        advances: Mapping[str, Known] | None = None,
     ) -> Reservation:
-        """See SharedLimits."""
+        """See CountingLimits."""
         books = [_book(rates, spacing_seconds, closest_seconds)]
         books += [_book(part.rates, part.spacing_seconds) for part in parts]
         keys = [self._key(api, "", name) for name in ("queue", "pace", "crowd")]
-        for scope in ("", *(part.key for part in parts)):
-            keys += [self._key(api, scope, "latest"), self._key(api, scope, "log")]
+        for scope, book in zip(("", *(part.key for part in parts)), books, strict=True):
+            keys += [self._key(api, scope, name) for name in ("latest", "log", "counted")]
+            if advances is not None:
+                self._add_advance(book, advances.get(scope, Known()))
         args: list[int | str] = [
             _us(SETTLE_SECONDS), waiting, count, _us(HORIZON_SECONDS), _us(headroom_seconds),
             _json(books), "" if wanted is None else _json(wanted),
@@ -146,7 +155,18 @@ class RedisLimits:
             share=int(answer[3]) / MILLION,
             waiting_elsewhere=int(answer[4]),
             tenants_here=tuple(int(part) / MILLION for part in answer[9]),
+            counted=tuple(map(_counted, answer[10])),
         )
+
+    @staticmethod
+    def _add_advance(book: dict[str, Any], known: Known) -> None:
+        rates = [Rate(amount=amount, seconds=window / 1e6) for amount, window in book["rates"]]
+        book |= {
+            "advance": advance_of(rates), "upto": known.upto, "ago": _us(known.ago_seconds),
+        }  # fmt: skip
+        if known.past is not None:
+            moments = [[_us(age), count] for age, count in known.past.moments if count]
+            book["past"] = {"total": known.past.total, "moments": moments}
 
     async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
         """See SharedLimits."""
@@ -234,7 +254,25 @@ def _book(
     """Rates as the script reads them."""
     closest = spacing_seconds if closest_seconds is None else closest_seconds
     limits = [[rate.amount, _us(rate.seconds)] for rate in rates]
-    return {"pace": _us(spacing_seconds), "closest": _us(closest), "rates": limits}
+    return {
+        "pace": _us(spacing_seconds), "closest": _us(closest), "rates": limits,
+        "advance": 0, "upto": 0, "ago": 0,
+    }  # fmt: skip
+
+
+def advance_of(rates: Sequence[Rate]) -> int:
+    """How many start times one advance allows: a tenth of the smallest amount that holds for
+    longer than SHORT_SECONDS; 0 where none does.
+    """
+    amounts = [rate.amount for rate in rates if rate.seconds > SHORT_SECONDS]
+    return max(min(amounts) // 10, 1) if amounts else 0
+
+
+def _counted(answer: Sequence[Any]) -> Counted | None:
+    if not answer:
+        return None
+    total, upto, wanted = map(int, answer)
+    return Counted(None if total < 0 else total, upto, wanted)
 
 
 def _json(value: Any) -> str:

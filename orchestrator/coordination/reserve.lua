@@ -11,16 +11,20 @@
 --       crowd (hash: "w:<holder>" -> what it has waiting of each tenant, "t:<tenant>" -> the sum over
 --       all of them, "e:<holder>" -> "<entitled> <credit> <given>", "given" -> start times so far),
 --       then for the API and for each part latest (list) and log (hash: "last" -> the newest of the list; "lost" -> the newest that the
---       list lost; "<amount>:<window>" -> until when that rate is in force)
+--       list lost; "<amount>:<window>" -> until when that rate is in force) and counted (hash: "since" -> generation,
+--       "total" -> start times so far, "upto" -> how many there may be, "until" -> so long)
 -- ARGV: holder, known, new_id, distrust, settle, waiting, count, horizon, headroom,
---       pace and rates as {"pace": 0, "closest": 0, "rates": [[amount, window], …]} of the API and of
+--       pace and rates as {"pace": 0, "closest": 0, "rates": [[amount, window], …], "advance": how
+--       many start times one allows, 0: they are not counted, "upto": what is written, "ago": since
+--       when, "past": {"total": 0, "moments": [[age, number], …]}} of the API and of
 --       each part in one list, and the parts of each request, from 0, as [[0, 1], [], …] ('' where there are none),
 --       what this process has waiting as [[tenant, number, weight], …] ('' where it does not say so),
 --       then the marks of those that are given back
 --       (durations in microseconds; pace 0: none; closest: the pace while less was used than wanted)
 -- Answers: now, generation, next_at, share, waiting elsewhere, the start times, for each of them
 --       the number of its request, for each part its next_at, the mark of each start time (0: none),
---       of each tenant that was named the part that waits here (parts and shares in millionths)
+--       of each tenant that was named the part that waits here (parts and shares in millionths),
+--       of the API and of each part [total (-1: unknown), upto, upto wanted (0: none)] or []
 --
 -- A start's mark is its moment in the API's list; no two are the same, so a call that is repeated
 -- gives nothing back twice. What is given back was not used and counts no more, but in its parts:
@@ -43,6 +47,8 @@ local KEPT = 10000 -- moments of an API, for rates that are added later
 local KEPT_FOR = 86400000000 -- at least a day
 local MILLION = 1000000
 local USUAL = 16 -- start times in half the horizon, where they are not spaced
+local SHORT = 10000000 -- longer windows are counted; see limits.py
+local UNWRITTEN = 1000000 -- for so long start times are out of sight that no advance allows
 local AHEAD = 50000 -- so far a part may hold up the API's own start times; no process lives closer
 local holder, settle, waiting = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
 local count, horizon, headroom = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -84,7 +90,8 @@ end
 local function open(number, limits)
   local part = number > 1
   local book = {
-    list = KEYS[2 * number + 3], log = KEYS[2 * number + 4], part = part, pace = limits.pace,
+    list = KEYS[3 * number + 2], log = KEYS[3 * number + 3], counted = KEYS[3 * number + 4],
+    part = part, pace = limits.pace, advance = limits.advance, upto = 0, good_until = 0,
     closest = limits.closest, rates = {}, theirs = {}, theirs_until = 0, last = 0, lost = 0,
     last_start = 0, even = 0, shortest = math.huge,
     most = part and 1 or KEPT, longest = part and 0 or KEPT_FOR,
@@ -102,8 +109,9 @@ local function open(number, limits)
   return book
 end
 
+local asked = cjson.decode(ARGV[10])
 local books = {}
-for number, limits in ipairs(cjson.decode(ARGV[10])) do books[number] = open(number, limits) end
+for number, limits in ipairs(asked) do books[number] = open(number, limits) end
 local api = books[1]
 
 for _, book in ipairs(books) do
@@ -114,6 +122,67 @@ for _, book in ipairs(books) do
     book.last, book.lost, book.length, book.last_start, book.even = 0, 0, 0, 0, 0
   end
 end
+
+local function longest_counted(book)
+  local longest = 0
+  for _, rate in ipairs(book.rates) do longest = math.max(longest, rate.window) end
+  return longest
+end
+
+-- Fill the list with what was let out before, each as late as it can have been. What is in it
+-- already was so since the loss.
+local function fill(book, moments)
+  local skip, longest, last, known = 0, longest_counted(book), 0, false
+  local present = redis.call('LRANGE', book.list, 0, -1)
+  for _, rate in ipairs(book.rates) do skip = math.min(skip, -rate.amount) end
+  for _, each in ipairs(moments) do skip = skip + each[2] end
+  redis.call('DEL', book.list)
+  for _, each in ipairs(moments) do
+    local moment, count = now - each[1] + horizon + LARGEST, each[2]
+    local useless = math.min(math.max(skip, 0), count) -- more than any rate asks for
+    if moment + longest <= now then useless = count end
+    if useless > 0 then book.lost = math.max(book.lost, moment) end
+    skip, known = skip - useless, known or useless < count
+    for _ = useless + 1, count do
+      last = math.max(last + 1, moment)
+      redis.call('RPUSH', book.list, text(last))
+    end
+  end
+  for _, moment in ipairs(present) do
+    last = math.max(last + 1, tonumber(moment))
+    redis.call('RPUSH', book.list, text(last))
+  end
+  book.last, book.length = math.max(book.last, last), redis.call('LLEN', book.list)
+  return known
+end
+
+local function learn(book, past)
+  book.total = past.total
+  if book.length > 0 and not wiped then -- nothing was lost; it was not counted before
+    book.total = book.total + book.length
+  elseif fill(book, past.moments) and not wiped then -- nobody is left who could have told
+    id, born, wiped = renew_generation(KEYS[1], id, born, true)
+  end
+  book.upto = book.total
+end
+
+local function count_on(book, limits)
+  local known = redis.call('HMGET', book.counted, 'since', 'total', 'upto', 'until')
+  if known[1] == id then
+    book.total, book.upto = tonumber(known[2]), tonumber(known[3])
+    book.good_until = tonumber(known[4])
+  elseif book.advance > 0 and limits.past then
+    learn(book, limits.past)
+  end
+  if book.total and limits.upto > 0 and limits.upto >= book.upto then
+    -- Well within the window that an advance is good for: this call was under way for a while.
+    local good_until = now - limits.ago + longest_counted(book) * 3 / 4
+    if limits.upto == book.upto then good_until = math.max(good_until, book.good_until) end
+    book.upto, book.good_until = limits.upto, good_until
+  end
+end
+
+for number, book in ipairs(books) do count_on(book, asked[number]) end
 
 local FIRST_MARK = 13
 local taken_back = 0
@@ -142,7 +211,9 @@ local function after(book, start, limits)
     local nth = nth_last(book, rate.amount)
     if nth then start = math.max(start, nth + rate.window + 1) end
     -- What was forgotten may have been reserved up to the horizon, with the largest headroom.
-    if wiped then start = math.max(start, born + horizon + LARGEST + rate.window + 1) end
+    if wiped and not (book.total and rate.window > SHORT) then
+      start = math.max(start, born + horizon + LARGEST + rate.window + 1)
+    end
   end
   return math.ceil(start)
 end
@@ -154,8 +225,14 @@ local function paced(book, start)
   return math.ceil(math.max(start, book.last_start + book.closest, even))
 end
 
+local function may_go_on(book) -- as far as is written
+  return book.total and book.total < book.upto and now < book.good_until
+end
+
 local function allowed(book) -- by its own rates
-  return after(book, math.max(now, born + settle), book.rates)
+  local start = after(book, math.max(now, born + settle), book.rates)
+  if book.advance > 0 and not may_go_on(book) then start = math.max(start, now + UNWRITTEN) end
+  return start
 end
 
 local function earliest(book) -- as its own rates have it, and as all have it
@@ -177,6 +254,7 @@ local function record(book, start)
   -- Ascending, also when processes' headrooms differ.
   book.last = math.max(book.last + 1, start + headroom)
   book.last_start = math.max(book.last_start, start)
+  if book.total then book.total = book.total + 1 end
   if not book.part then
     book.even = math.max(book.even, was_wanted and start - book.shortest or start) + book.pace
     was_wanted = true
@@ -197,6 +275,21 @@ local function close(book)
     redis.call('HSET', KEYS[3], 'start', text(book.last_start), 'even', text(book.even))
   end
   if book.part then redis.call('PEXPIRE', book.log, kept_for + LARGEST / 1000) end
+  if book.total then
+    redis.call('HSET', book.counted, 'since', id, 'total', text(book.total),
+      'upto', text(book.upto), 'until', text(book.good_until))
+    -- Not sooner than what the latest advance allows is too old to matter.
+    if book.part then redis.call('PEXPIRE', book.counted, 2 * kept_for) end
+  end
+end
+
+local function standing(book) -- of its counter
+  if book.advance == 0 then return {} end
+  if not book.total then return { '-1', '0', '0' } end
+  local due = book.total + math.floor(book.advance / 2) >= book.upto
+    or now + longest_counted(book) / 4 >= book.good_until
+  local upto = may_go_on(book) and book.upto or book.total
+  return { text(book.total), text(upto), due and text(book.total + book.advance) or '0' }
 end
 
 local function waits_no_more(name, tenants)
@@ -339,5 +432,10 @@ if rated then
   ahead = math.min(math.max(ahead, start - now), horizon)
 end
 for number = 2, #books do parts_next_at[number - 1] = text(next_at(books[number], ahead)) end
-for _, book in ipairs(books) do close(book) end
+local counted = {}
+for number, book in ipairs(books) do
+  close(book)
+  counted[number] = standing(book)
+end
+answer[11] = counted
 return answer

@@ -67,6 +67,7 @@ from orchestrator.ports.jobs import (
 )
 from orchestrator.ports.outside import (
     AttemptContext,
+    CountingLimits,
     DeadLetterQueue,
     Gate,
     GateBusy,
@@ -159,6 +160,7 @@ __all__ = [
     "BrokerFacts",
     "BrokerInspector",
     "ClaimedRun",
+    "CountingLimits",
     "CredentialFact",
     "CredentialFacts",
     "CredentialInspector",

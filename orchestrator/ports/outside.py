@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.core.exchange import FrozenRequest, Outcome, Response
 from orchestrator.core.health import Health, HealthRules, News
 from orchestrator.core.states import Direction
+from orchestrator.ports.advances import Counted, Known
 from orchestrator.ports.hints import Hint
 from orchestrator.ports.records import EscalationRecord
 
@@ -182,6 +183,8 @@ class Reservation:
     waiting_elsewhere: int  # requests that wait in the other processes
     tenants_here: tuple[float, ...] = ()  # of each tenant of `crowd`, the part that waits here
     parts_next_at: tuple[float, ...] = ()  # as `next_at`, for each of the parts
+    counted: tuple[Counted | None, ...] = ()
+    """Of the API and of each of the parts, where they are counted."""
 
 
 class SharedLimits(Protocol):
@@ -232,6 +235,33 @@ class SharedLimits(Protocol):
 
     async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
         """Give this process's slots back; those in use run out by themselves."""
+
+
+class CountingLimits(SharedLimits, Protocol):
+    """Limits that count what rates of long windows let out, as far as that is written down."""
+
+    async def reserve(
+        self,
+        api: str,
+        *,
+        rates: Sequence[Rate],
+        count: int,
+        waiting: int,
+        headroom_seconds: float,
+        spacing_seconds: float,
+        closest_seconds: float,
+        crowd: Sequence[TenantWaiting] = (),
+        unused: Sequence[int] = (),
+        parts: Sequence[RatedPart] = (),
+        wanted: Sequence[Sequence[int]] | None = None,
+        advances: Mapping[str, Known] | None = None,
+    ) -> Reservation:
+        """As there. `advances`: what is known of them and was not said before, by part.
+
+        No rate of a long window gives more than they allow; `counted` asks for more of them in
+        time. After a loss of memory the windows are filled with the past, as soon as it is told.
+        None: nothing is written down, and after a loss of memory a whole window goes by.
+        """
 
 
 class SharedHealth(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.store.acceptances import Acceptances
 from orchestrator.store.accepting import Accepting
 from orchestrator.store.access import Access
+from orchestrator.store.advances import Advances
 from orchestrator.store.apis import Apis
 from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.claiming import Claiming
@@ -116,6 +117,9 @@ class SqlStore:
         self.api_overrides = apis.api_overrides
         self.change_api = apis.change_api
         self.api_changes = apis.api_changes
+
+        advances = Advances(shared)
+        self.write_advances, self.advances = advances.write_advances, advances.advances
 
         access = Access(shared)
         self.add_key = access.add_key

@@ -19,6 +19,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     signals        one row per signal that was sent to a run; numbered by run without gaps
     acceptances    one row per derived compensation that a person has accepted; append-only
     notices        one row per escalation and target that is to be told of it
+    advances       how many requests APIs were let have: one row for some hundredths of a rate
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
 
@@ -353,6 +354,17 @@ notices = Table(
     Column("told_at", INSTANT),
     Column("error", Text, nullable=False),
     _partial("notices_untold", "due_at", where="told_at IS NULL"),
+    sqlite_with_rowid=False,
+)
+
+advances = Table(
+    "advances",
+    metadata,
+    Column("api", ID, primary_key=True),
+    Column("part", ID, primary_key=True),
+    Column("total", BigInteger, primary_key=True),
+    Column("upto", BigInteger, nullable=False),
+    Column("written_at", INSTANT, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -7,7 +7,7 @@ way to it, and every answer comes at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -22,6 +22,7 @@ from orchestrator.coordination.limits import (
 )
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Lease, Rate, RatedPart, Reservation, TenantWaiting
+from orchestrator.ports.advances import Known
 from tests.faults.memory.crowd import Crowd
 from tests.faults.memory.reserving import Book, Generation, Reserving, us
 
@@ -104,7 +105,7 @@ class LimitServer:
 
 
 class MemoryLimits:
-    """Implements ports.SharedLimits; one for each process. `monotonic` is the process's clock."""
+    """Implements ports.CountingLimits; one for each process. `monotonic` is the process's clock."""
 
     def __init__(
         self, server: LimitServer, *, holder_id: str, monotonic: Callable[[], float]
@@ -165,8 +166,9 @@ class MemoryLimits:
         unused: Sequence[int] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
+        advances: Mapping[str, Known] | None = None,
     ) -> Reservation:
-        """See SharedLimits."""
+        """See CountingLimits."""
         known = self._known.setdefault(api, _Known()).generation
         found, now, _ = self._call(api)
         limits = [
@@ -176,7 +178,8 @@ class MemoryLimits:
         keys = ["", *(part.key for part in parts)]
         asking = Reserving(now=now, headroom=us(headroom_seconds), generation=found.generation)
         asking.books = [
-            asking.opened(found.books, key, *book) for key, book in zip(keys, limits, strict=True)
+            asking.opened(found.books, key, *book, counted=advances is not None)
+            for key, book in zip(keys, limits, strict=True)
         ]
         for book in asking.books:
             if book.kept.last > now + asking.horizon + _FAR:
@@ -185,6 +188,8 @@ class MemoryLimits:
                 book.kept.last = book.kept.lost = book.kept.last_start = book.kept.even = 0
                 asking.generation = found.generation = self._server.generation(now, wiped=True)
                 self._known[api].generation = found.generation.id
+        for key, book in zip(keys, asking.books, strict=True):
+            book.count_on((advances or {}).get(key))
         taken_back = 0
         if found.generation.id == known:
             taken_back = asking.books[0].take_back(unused)
@@ -197,6 +202,7 @@ class MemoryLimits:
         for book in asking.books:
             book.close()
         return Reservation(
+            counted=tuple(book.standing() for book in asking.books),
             starts=tuple(self._own(start) for start in asking.starts), given=tuple(asking.given),
             marks=tuple(asking.marks),
             next_at=self._own(asking.next_at), share=math.floor(turn.share * MILLION) / MILLION,

@@ -9,12 +9,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.coordination.limits import HORIZON_SECONDS, MILLION, SETTLE_SECONDS
+from orchestrator.coordination.limits import (
+    HORIZON_SECONDS,
+    MILLION,
+    SETTLE_SECONDS,
+    SHORT_SECONDS,
+    advance_of,
+)
 from orchestrator.ports import Rate
+from orchestrator.ports.advances import Counted, Known, Past
 from tests.faults.memory.crowd import PRESENT, Turn
 
 _LARGEST = 1_000_000  # no process asks for more headroom than a second
 _AHEAD = 50_000  # so far a part may hold up the API's own start times
+_UNWRITTEN = 1_000_000  # for so long start times are out of sight that no advance allows
 _KEPT = 10_000  # moments, for rates that are added later
 USUAL = 16  # start times in half the horizon, where they are not spaced
 _KEPT_FOR = 86_400_000_000  # at least a day
@@ -27,6 +35,17 @@ class Generation:
     id: int
     born: int  # microseconds
     wiped: bool
+
+
+@dataclass(kw_only=True, slots=True)
+class Counter:
+    """How many start times there were."""
+
+    since: int = 0  # generation
+    total: int = 0
+    upto: int = 0
+    good_until: int = 0
+    expires: float = math.inf
 
 
 @dataclass(kw_only=True, slots=True)
@@ -43,6 +62,7 @@ class Book:
     rates: dict[tuple[int, int], int] = field(default_factory=dict)
     """By rate (amount, window): until when it is in force."""
     log_expires: float = math.inf  # of the rest
+    counted: Counter = field(default_factory=Counter)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,6 +75,7 @@ class OpenBook:
     closest: int
     is_part: bool
     asking: Reserving
+    advance: int = 0  # how many start times one allows; 0: they are not counted
     theirs: list[tuple[int, int]] = field(default_factory=list)  # others that are in force
     theirs_until: int = 0
     last_start: int = 0  # of a part, as far as it is known
@@ -77,6 +98,77 @@ class OpenBook:
         if not kept.latest:
             kept.lost = max(kept.lost, kept.last)
         self.last_start = max(kept.last - self.asking.headroom, 0)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the counter is to be trusted."""
+        counter = self.kept.counted
+        return counter.since == self.asking.generation.id and counter.expires > self.asking.now
+
+    @property
+    def _longest(self) -> int:
+        return max((window for _, window in self.own), default=0)
+
+    @property
+    def _may_go_on(self) -> bool:
+        counter = self.kept.counted
+        written = counter.total < counter.upto and self.asking.now < counter.good_until
+        return self.is_counted and written
+
+    def count_on(self, known: Known | None) -> None:
+        """Learn what is written."""
+        if known is None:
+            return
+        if not self.is_counted and self.advance and known.past is not None:
+            self._learn(known.past)
+        counter = self.kept.counted
+        if self.is_counted and known.upto > 0 and known.upto >= counter.upto:
+            good_until = self.asking.now - us(known.ago_seconds) + self._longest * 3 // 4
+            if known.upto == counter.upto:
+                good_until = max(good_until, counter.good_until)
+            counter.upto, counter.good_until = known.upto, good_until
+
+    def _learn(self, past: Past) -> None:
+        generation, total = self.asking.generation, past.total
+        if self.kept.latest and not generation.wiped:
+            total += len(self.kept.latest)
+        elif self._fill(past) and not generation.wiped:
+            generation.wiped = True
+        self.kept.counted = Counter(since=generation.id, total=total, upto=total)
+
+    def _fill(self, past: Past) -> bool:
+        """What was let out before, each as late as it can have been; whether any matters."""
+        kept, asking, known = self.kept, self.asking, False
+        most = max((amount for amount, _ in self.own), default=0)
+        skip = sum(number for _, number in past.moments) - most
+        filled: list[int] = []
+        for age, number in past.moments:
+            moment = asking.now - us(age) + asking.horizon + _LARGEST
+            useless = min(max(skip, 0), number)
+            if moment + self._longest <= asking.now:
+                useless = number
+            if useless > 0:
+                kept.lost = max(kept.lost, moment)
+            skip, known = skip - useless, known or useless < number
+            for _ in range(number - useless):
+                filled.append(max([moment, *(last + 1 for last in filled[-1:])]))
+        for moment in kept.latest:
+            filled.append(max([moment, *(last + 1 for last in filled[-1:])]))
+        kept.latest, kept.expires = filled, asking.now + 1
+        kept.last = max([kept.last, *filled[-1:]])
+        return known
+
+    def standing(self) -> Counted | None:
+        """Of its counter."""
+        if not self.advance:
+            return None
+        if not self.is_counted:
+            return Counted(None, 0, 0)
+        counter, now = self.kept.counted, self.asking.now
+        due = counter.total + self.advance // 2 >= counter.upto
+        due = due or now + self._longest / 4 >= counter.good_until
+        upto = counter.upto if self._may_go_on else counter.total
+        return Counted(counter.total, upto, counter.total + self.advance if due else 0)
 
     def take_back(self, marks: Sequence[int]) -> int:
         """Nothing was sent on these; how many of them were there."""
@@ -107,7 +199,10 @@ class OpenBook:
     def _allowed(self) -> int:
         asking = self.asking
         start = max(asking.now, asking.generation.born + us(SETTLE_SECONDS))
-        return self._after(start, self.own)
+        start = self._after(start, self.own)
+        return (
+            max(start, asking.now + _UNWRITTEN) if self.advance and not self._may_go_on else start
+        )
 
     def next_at(self, ahead: int) -> int:
         """Before that it has nothing to give."""
@@ -121,6 +216,7 @@ class OpenBook:
         kept, asking = self.kept, self.asking
         kept.last = max(kept.last + 1, start + asking.headroom)
         kept.latest.append(kept.last)
+        kept.counted.total += self.is_counted
         if self.is_part:
             self.last_start = max(self.last_start, start)
             return
@@ -140,6 +236,8 @@ class OpenBook:
         longest = max([0 if self.is_part else _KEPT_FOR, *(window for _, window in kept.rates)])
         kept.expires = asking.now + longest + asking.horizon + asking.headroom + 1_000_000
         kept.log_expires = kept.expires + _LARGEST if self.is_part else math.inf
+        if self.is_part:  # not sooner than what the latest advance allows is too old to matter
+            kept.counted.expires = asking.now + 2 * (kept.expires - asking.now)
 
     def _nth_last(self, amount: int) -> int | None:
         """The newest of those that must lie a full window back."""
@@ -153,7 +251,7 @@ class OpenBook:
             nth = self._nth_last(amount)
             if nth is not None:
                 start = max(start, nth + window + 1)
-            if generation.wiped:
+            if generation.wiped and not (self.is_counted and window > us(SHORT_SECONDS)):
                 forgotten = generation.born + self.asking.horizon + _LARGEST
                 start = max(start, forgotten + window + 1)
         return start
@@ -177,13 +275,14 @@ class Reserving:
 
     def opened(
         self, books: dict[str, Book], key: str, rates: Sequence[Rate], spacing_seconds: float,
-        closest_seconds: float,
+        closest_seconds: float, *, counted: bool,
     ) -> OpenBook:  # fmt: skip
         """One of the API's books, read."""
         own = [(rate.amount, us(rate.seconds)) for rate in rates]
         book = OpenBook(
             kept=books.setdefault(key, Book()), own=own, spacing=us(spacing_seconds),
             closest=us(closest_seconds), is_part=bool(key), asking=self,
+            advance=advance_of(rates) if counted else 0,
         )  # fmt: skip
         book.read_log()
         return book

@@ -18,8 +18,10 @@ import uvloop
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.engine.apis import ApiFile
+from orchestrator.engine.counted_limits import CountedLimits
 from orchestrator.engine.gate import SharedGate
-from orchestrator.ports import GateBusy, Visit
+from orchestrator.ports import GateBusy, SharedLimits, Visit
+from orchestrator.store import open_store
 
 
 async def hammer(
@@ -35,15 +37,21 @@ async def hammer(
     call_seconds: float = 0.01,
     stall_seconds: float = 0.0,
     rules: Mapping[str, Any] | None = None,
+    database: str | None = None,
 ) -> dict[str, Any]:
     """`runs` tasks call over and over for `seconds`; each call takes `call_seconds` at the API.
 
-    `recorders`: one for each tenant, which take turns among the tasks; `rules` as in a file.
+    `recorders`: one for each tenant, which take turns among the tasks; `rules` as in a file. With a
+    `database` what long windows let out is written down there.
     """
     tenants = list((recorders or {"default": recorder}).items())
     data = {"rate": rate, "concurrency": concurrency, "rules": dict(rules or {})}
     config = ApiFile(name="api", data=data).config()
-    gate = SharedGate(RedisLimits(connect(url), holder_id=holder), {"api": config})
+    limits: SharedLimits = RedisLimits(connect(url), holder_id=holder)
+    store = None if database is None else open_store(database)
+    if store is not None:
+        limits = CountedLimits(RedisLimits(connect(url), holder_id=holder), store)
+    gate = SharedGate(limits, {"api": config})
     counts = {"calls": 0, "busy": 0}
     end = time.monotonic() + seconds
     waits: list[float] = []
@@ -83,6 +91,8 @@ async def hammer(
         "headroom": gate._queue("api").supply._headroom, "cpu": time.process_time() - cpu,
     }  # fmt: skip
     await gate.aclose()
+    if store is not None:
+        await store.close()
     waits.sort()
     return {**counts, **state, "longest_wait": waits[-1] if waits else None, "holder": holder}
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 import redis
 
+from orchestrator.store import migrate
 from tests.integration.gate.processes import (
     hammering,
     most_in_a_window,
@@ -94,6 +96,25 @@ def test_a_wipe_in_the_middle_breaks_nothing(valkey_url: str, tmp_path: Path) ->
     assert most_in_a_window(events, 1.0) <= RATE
     assert most_in_flight(events) <= 10
     assert rate(events, after=wiped_at + 1.5) > 0.5 * RATE  # it goes on by itself
+
+
+def test_a_wipe_takes_nothing_of_an_hour_but_a_tenth(valkey_url: str, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'orchestrator.db'}"
+    asyncio.run(migrate(database))
+    limits = {"rate": f"{RATE}/second; 700/hour", "seconds": 8, "database": database}
+    with recording(tmp_path / "events") as recorder:
+        tasks = [task(valkey_url, recorder.port, n, **limits) for n in range(2)]
+        with hammering(*tasks) as processes, redis.Redis.from_url(valkey_url) as client:
+            time.sleep(2.5)
+            client.flushall()
+            wiped_at = time.monotonic()
+            for process in processes:
+                result(process)
+        events = recorder.end()
+    assert most_in_a_window(events, 1.0) <= RATE
+    begun = [event.at for event in events if event.begins]
+    assert sum(at > wiped_at + 1.5 for at in begun) >= 50  # it goes on by itself
+    assert 700 - 70 - 1 <= len(begun) <= 700
 
 
 def test_a_process_that_stalls_sends_nothing_late(valkey_url: str, tmp_path: Path) -> None:
