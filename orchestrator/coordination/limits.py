@@ -261,8 +261,8 @@ def _book(
 
 
 def advance_of(rates: Sequence[Rate]) -> int:
-    """How many start times one advance allows: a tenth of the smallest amount that holds for
-    longer than SHORT_SECONDS; 0 where none does.
+    """How many start times one advance allows at most: a tenth of the smallest amount of those that
+    hold for longer than SHORT_SECONDS; 0 where none does.
     """
     amounts = [rate.amount for rate in rates if rate.seconds > SHORT_SECONDS]
     return max(min(amounts) // 10, 1) if amounts else 0

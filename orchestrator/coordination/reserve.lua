@@ -12,10 +12,11 @@
 --       all of them, "e:<holder>" -> "<entitled> <credit> <given>", "given" -> start times so far),
 --       then for the API and for each part latest (list) and log (hash: "last" -> the newest of the list; "lost" -> the newest that the
 --       list lost; "<amount>:<window>" -> until when that rate is in force) and counted (hash: "since" -> generation,
---       "total" -> start times so far, "upto" -> how many there may be, "until" -> so long)
+--       "total" -> start times so far, "upto" -> how many there may be, "until" -> so long;
+--       "from", "at" -> how many there were, and when, as that was learnt)
 -- ARGV: holder, known, new_id, distrust, settle, waiting, count, horizon, headroom,
 --       pace and rates as {"pace": 0, "closest": 0, "rates": [[amount, window], …], "advance": how
---       many start times one allows, 0: they are not counted, "upto": what is written, "ago": since
+--       many start times one allows at most, 0: they are not counted, "upto": what is written, "ago": since
 --       when, "past": {"total": 0, "moments": [[age, number], …]}} of the API and of
 --       each part in one list, and the parts of each request, from 0, as [[0, 1], [], …] ('' where there are none),
 --       what this process has waiting as [[tenant, number, weight], …] ('' where it does not say so),
@@ -48,6 +49,8 @@ local KEPT_FOR = 86400000000 -- at least a day
 local MILLION = 1000000
 local USUAL = 16 -- start times in half the horizon, where they are not spaced
 local SHORT = 10000000 -- longer windows are counted; see limits.py
+local ADVANCED = 6000000 -- an advance is to last for about so long
+local LEAST_ADVANCE = 1 / 20 -- of the largest
 local UNWRITTEN = 1000000 -- for so long start times are out of sight that no advance allows
 local AHEAD = 50000 -- so far a part may hold up the API's own start times; no process lives closer
 local holder, settle, waiting = ARGV[1], tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -92,6 +95,7 @@ local function open(number, limits)
   local book = {
     list = KEYS[3 * number + 2], log = KEYS[3 * number + 3], counted = KEYS[3 * number + 4],
     part = part, pace = limits.pace, advance = limits.advance, upto = 0, good_until = 0,
+    from = 0, at = 0,
     closest = limits.closest, rates = {}, theirs = {}, theirs_until = 0, last = 0, lost = 0,
     last_start = 0, even = 0, shortest = math.huge,
     most = part and 1 or KEPT, longest = part and 0 or KEPT_FOR,
@@ -163,21 +167,25 @@ local function learn(book, past)
   elseif fill(book, past.moments) and not wiped then -- nobody is left who could have told
     id, born, wiped = renew_generation(KEYS[1], id, born, true)
   end
-  book.upto = book.total
+  book.upto, book.from, book.at = book.total, book.total, now
 end
 
 local function count_on(book, limits)
-  local known = redis.call('HMGET', book.counted, 'since', 'total', 'upto', 'until')
+  local known = redis.call('HMGET', book.counted, 'since', 'total', 'upto', 'until', 'from', 'at')
   if known[1] == id then
     book.total, book.upto = tonumber(known[2]), tonumber(known[3])
-    book.good_until = tonumber(known[4])
+    book.good_until, book.from, book.at = tonumber(known[4]), tonumber(known[5]), tonumber(known[6])
   elseif book.advance > 0 and limits.past then
     learn(book, limits.past)
   end
   if book.total and limits.upto > 0 and limits.upto >= book.upto then
     -- Well within the window that an advance is good for: this call was under way for a while.
     local good_until = now - limits.ago + longest_counted(book) * 3 / 4
-    if limits.upto == book.upto then good_until = math.max(good_until, book.good_until) end
+    if limits.upto > book.upto then
+      book.from, book.at = book.total, now
+    else
+      good_until = math.max(good_until, book.good_until)
+    end
     book.upto, book.good_until = limits.upto, good_until
   end
 end
@@ -277,19 +285,25 @@ local function close(book)
   if book.part then redis.call('PEXPIRE', book.log, kept_for + LARGEST / 1000) end
   if book.total then
     redis.call('HSET', book.counted, 'since', id, 'total', text(book.total),
-      'upto', text(book.upto), 'until', text(book.good_until))
+      'upto', text(book.upto), 'until', text(book.good_until), 'from', text(book.from),
+      'at', text(book.at))
     -- Not sooner than what the latest advance allows is too old to matter.
     if book.part then redis.call('PEXPIRE', book.counted, 2 * kept_for) end
   end
 end
 
+local function next_advance(book) -- by how fast the present one is used up
+  local lately = math.ceil((book.total - book.from) * ADVANCED / math.max(now - book.at, 1))
+  return math.max(math.min(lately, book.advance), math.ceil(book.advance * LEAST_ADVANCE))
+end
+
 local function standing(book) -- of its counter
   if book.advance == 0 then return {} end
   if not book.total then return { '-1', '0', '0' } end
-  local due = book.total + math.floor(book.advance / 2) >= book.upto
+  local due = book.upto - book.total <= math.floor((book.upto - book.from) / 2)
     or now + longest_counted(book) / 4 >= book.good_until
   local upto = may_go_on(book) and book.upto or book.total
-  return { text(book.total), text(upto), due and text(book.total + book.advance) or '0' }
+  return { text(book.total), text(upto), due and text(book.total + next_advance(book)) or '0' }
 end
 
 local function waits_no_more(name, tenants)

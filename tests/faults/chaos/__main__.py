@@ -32,7 +32,7 @@ from tests.faults.workload import seeds
 
 BAD = 0.2
 LATENCY_SECONDS = (0.0, 0.4)
-LIMITS = Limits(rate=800, concurrency=150)
+LIMITS = Limits(rate=800, hourly=200_000, concurrency=150)
 SETTINGS = {"concurrency": 1000}  # a survivor has room for the runs of the other
 EXIT_INTERRUPTED = 130
 

@@ -36,13 +36,22 @@ class Limits:
     """Of the API, as workers know them and the ledger enforces them."""
 
     rate: int | None = None  # requests in any second
+    hourly: int | None = None
     concurrency: int | None = None  # in flight at once
 
     def enforced(self) -> tuple[Limit, ...]:
         """As the ledger counts them."""
-        rates = () if self.rate is None else (Limit(amount=self.rate, seconds=1.0),)
+        rates = [Limit(amount=amount, seconds=seconds) for amount, seconds, _ in self._rates()]
         slots = () if self.concurrency is None else (Limit(amount=self.concurrency),)
         return (*rates, *slots)
+
+    def configured(self) -> str | None:
+        """The rates as a worker's file has them."""
+        return "; ".join(f"{amount}/{name}" for amount, _, name in self._rates()) or None
+
+    def _rates(self) -> list[tuple[int, float, str]]:
+        both = ((self.rate, 1.0, "second"), (self.hourly, 3600.0, "hour"))
+        return [(amount, seconds, name) for amount, seconds, name in both if amount is not None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +206,7 @@ def _settings(
 def _write_config(folder: Path, scene: Scene, ledger: LedgerProcess) -> None:
     (folder / "apis").mkdir(parents=True)
     limits = scene.limits
-    rate = None if limits.rate is None else f"{limits.rate}/second"
+    rate = limits.configured()
     text = ledger.config(rate=rate, concurrency=limits.concurrency, connections=scene.connections)
     (folder / "apis" / f"{API}.yaml").write_text(text)
 

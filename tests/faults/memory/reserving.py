@@ -22,6 +22,8 @@ from tests.faults.memory.crowd import PRESENT, Turn
 
 _LARGEST = 1_000_000  # no process asks for more headroom than a second
 _AHEAD = 50_000  # so far a part may hold up the API's own start times
+_ADVANCED = 6_000_000  # an advance is to last for about so long
+_LEAST_ADVANCE = 1 / 20  # of the largest
 _UNWRITTEN = 1_000_000  # for so long start times are out of sight that no advance allows
 _KEPT = 10_000  # moments, for rates that are added later
 USUAL = 16  # start times in half the horizon, where they are not spaced
@@ -45,6 +47,8 @@ class Counter:
     total: int = 0
     upto: int = 0
     good_until: int = 0
+    begun: int = 0  # the total when `upto` was learnt
+    at: int = 0
     expires: float = math.inf
 
 
@@ -124,7 +128,9 @@ class OpenBook:
         counter = self.kept.counted
         if self.is_counted and known.upto > 0 and known.upto >= counter.upto:
             good_until = self.asking.now - us(known.ago_seconds) + self._longest * 3 // 4
-            if known.upto == counter.upto:
+            if known.upto > counter.upto:
+                counter.begun, counter.at = counter.total, self.asking.now
+            else:
                 good_until = max(good_until, counter.good_until)
             counter.upto, counter.good_until = known.upto, good_until
 
@@ -134,7 +140,9 @@ class OpenBook:
             total += len(self.kept.latest)
         elif self._fill(past) and not generation.wiped:
             generation.wiped = True
-        self.kept.counted = Counter(since=generation.id, total=total, upto=total)
+        self.kept.counted = Counter(
+            since=generation.id, total=total, upto=total, begun=total, at=self.asking.now
+        )
 
     def _fill(self, past: Past) -> bool:
         """What was let out before, each as late as it can have been; whether any matters."""
@@ -165,10 +173,17 @@ class OpenBook:
         if not self.is_counted:
             return Counted(None, 0, 0)
         counter, now = self.kept.counted, self.asking.now
-        due = counter.total + self.advance // 2 >= counter.upto
+        due = counter.upto - counter.total <= (counter.upto - counter.begun) // 2
         due = due or now + self._longest / 4 >= counter.good_until
         upto = counter.upto if self._may_go_on else counter.total
-        return Counted(counter.total, upto, counter.total + self.advance if due else 0)
+        return Counted(counter.total, upto, counter.total + self._next_advance() if due else 0)
+
+    def _next_advance(self) -> int:
+        """By how fast the present one is used up."""
+        counter = self.kept.counted
+        seconds = max(self.asking.now - counter.at, 1)
+        lately = math.ceil((counter.total - counter.begun) * _ADVANCED / seconds)
+        return max(min(lately, self.advance), math.ceil(self.advance * _LEAST_ADVANCE))
 
     def take_back(self, marks: Sequence[int]) -> int:
         """Nothing was sent on these; how many of them were there."""

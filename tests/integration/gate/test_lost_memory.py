@@ -76,12 +76,14 @@ async def world(server: Server) -> World:
     return made
 
 
-async def use(world: World, calls: int, rate: str = HOURLY) -> None:
+async def use(
+    world: World, calls: int, rate: str = HOURLY, *, each: int = 10, apart: int = SECOND * 21 // 20
+) -> None:
     """So many requests leave."""
     left = calls
     while left:
-        await world.later(SECOND * 21 // 20)
-        got, _ = await world.ask(min(left, 10), rate)
+        await world.later(apart)
+        got, _ = await world.ask(min(left, each), rate)
         left -= len(got)
 
 
@@ -119,13 +121,27 @@ async def test_after_a_wipe_the_hour_has_what_was_left_of_it_but_for_a_tenth(wor
     assert 400 - 60 <= given <= 400
 
 
+async def test_a_server_that_forgets_again_and_again_does_not_use_up_the_hour(
+    world: World,
+) -> None:
+    await use(world, 20)
+    for _ in range(20):
+        await world.server.flush()
+        await world.ask(1, HOURLY)
+        await world.later(4 * SECOND)
+        assert len((await world.ask(1, HOURLY))[0]) == 1
+    await world.later(4 * SECOND)
+    await use(world, 400)
+
+
 async def test_after_an_hour_all_of_it_is_there_again(world: World) -> None:
-    await use(world, 600)
+    rate, often = "100/5 second; 600/hour", {"each": 100, "apart": 6 * SECOND}
+    await use(world, 600, rate, **often)
     await world.server.flush()
     await world.later(1800 * SECOND)
-    assert (await world.ask(10, HOURLY))[0] == []
+    assert (await world.ask(10, rate))[0] == []
     await world.later(1802 * SECOND)
-    await use(world, 550)
+    await use(world, 550, rate, **often)
 
 
 async def test_who_comes_after_the_loss_finds_parts_as_they_were(world: World) -> None:
