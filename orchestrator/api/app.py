@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -21,6 +20,7 @@ from orchestrator.api import (
     system,
     workflows,
 )
+from orchestrator.api.describing import describe
 from orchestrator.api.guard import AnnouncedSize, LocalOnly
 from orchestrator.wiring_services import Services
 
@@ -67,26 +67,5 @@ def make_app(
     app.add_middleware(AnnouncedSize, most=largest, streamed=["/v1/runs:bulk"])
     if not wants_keys:
         app.add_middleware(LocalOnly, names=LOOPBACK_NAMES)
-    _describe(app)
+    describe(app, without_database=system.WITHOUT_DATABASE)
     return app
-
-
-def _describe(app: FastAPI) -> None:
-    """The OpenAPI document speaks of our problem documents, not of FastAPI's own errors."""
-    made = app.openapi
-
-    def described() -> dict[str, Any]:
-        if app.openapi_schema is not None:
-            return app.openapi_schema
-        document = made()
-        schemas = document["components"]["schemas"]
-        shape = problems.ProblemDocument.model_json_schema(
-            ref_template="#/components/schemas/{model}"
-        )
-        schemas.update(shape.pop("$defs"))
-        schemas["ProblemDocument"] = shape
-        for gone in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(gone, None)
-        return document
-
-    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend it

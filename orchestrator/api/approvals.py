@@ -26,7 +26,7 @@ from orchestrator.ports import Asks, Decision, Role, WaitRecord
 from orchestrator.service.principal import Principal
 from orchestrator.wiring_services import Services
 
-router = APIRouter(prefix="/v1", tags=["approvals"], responses=documented(400, 401, 403, 422, 503))
+router = APIRouter(prefix="/v1", tags=["approvals"])
 
 SignalKey = Annotated[
     str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.api.problems import PreconditionFailed, PreconditionRequired
@@ -57,6 +57,9 @@ Tenant = Annotated[
 ]
 
 
+IfMatch = Annotated[str | None, Header(description="The ETag of what this is based on, if any.")]
+
+
 def hidden(what: str, known: str) -> NotFound:
     """The answer to who asks for what belongs to another tenant: as if it were not there."""
     problem = Problem(place=what, found=known, wanted=f"the whole id of a {what.lower()}")
@@ -71,6 +74,16 @@ def require_match(given: str | None, tag: str, what: str) -> set[str]:
     if given is None:
         problem = Problem(place="header If-Match", found="nothing", wanted=f"the ETag of {what}")
         raise PreconditionRequired("say what this was decided on", problems=[problem])
+    return _matched(given, tag, what)
+
+
+def check_match(given: str | None, tag: str, what: str) -> None:
+    """The same where a tag may be left out: who acts twice is told so anyway."""
+    if given is not None:
+        _matched(given, tag, what)
+
+
+def _matched(given: str, tag: str, what: str) -> set[str]:
     tags = {each.strip() for each in given.split(",")}
     if tag not in tags and "*" not in tags:
         problem = Problem(place="header If-Match", found=given[:200], wanted=tag)

@@ -28,9 +28,7 @@ from orchestrator.service.escalations import Act
 from orchestrator.service.principal import Principal
 from orchestrator.wiring_services import Services
 
-router = APIRouter(
-    prefix="/v1/escalations", tags=["escalations"], responses=documented(400, 401, 403, 422, 503)
-)
+router = APIRouter(prefix="/v1/escalations", tags=["escalations"])
 
 _DECISION = documented(404, 409, 412, 428)
 Word = Annotated[str | None, Query(max_length=200, pattern=TEXT)]

@@ -16,7 +16,7 @@ from orchestrator.ports import JobItemState, JobOrder, JobRecord, Role
 from orchestrator.service.principal import Principal
 from orchestrator.wiring_services import Services
 
-router = APIRouter(prefix="/v1", tags=["jobs"], responses=documented(400, 401, 403, 422, 503))
+router = APIRouter(prefix="/v1", tags=["jobs"])
 
 JobId = Annotated[str, Path(pattern=UUID, description="A job's id.")]
 IdempotencyKey = Annotated[

@@ -17,9 +17,7 @@ from orchestrator.service.pausing import Scope
 from orchestrator.service.principal import Principal
 from orchestrator.wiring_services import Services
 
-router = APIRouter(
-    prefix="/v1/pauses", tags=["pauses"], responses=documented(400, 401, 403, 422, 503)
-)
+router = APIRouter(prefix="/v1/pauses", tags=["pauses"])
 
 PauseId = Annotated[str, Path(pattern=UUID, description="A pause's id.")]
 

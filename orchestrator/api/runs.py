@@ -30,7 +30,7 @@ from orchestrator.ports import Role, RunFilter, RunRecord
 from orchestrator.service.rerunning import Rerun
 from orchestrator.wiring_services import Services
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"], responses=documented(400, 401, 403, 422, 503))
+router = APIRouter(prefix="/v1/runs", tags=["runs"])
 
 LONGEST_WAIT = 60.0
 KEEP_ALIVE = 15.0
@@ -88,7 +88,7 @@ WaitSeconds = Annotated[
     status_code=201,
     responses={
         200: {"description": "The key was used before, for this run", "model": shapes.Submitted},
-        **documented(404, 409, 429),
+        **documented(404, 409),
     },
 )
 async def submit_run(
@@ -121,7 +121,7 @@ async def submit_run(
             "`{line, problem}`",
             "content": {bulk.MEDIA_TYPE: {"schema": {"type": "string"}}},
         },
-        **documented(413, 415),
+        **documented(415),
     },
     openapi_extra={
         "requestBody": {

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Response
+from fastapi import APIRouter, Path, Response
 
 from orchestrator.api import reading, shapes
-from orchestrator.api.asking import TEXT, Asker, Use, require_match
+from orchestrator.api.asking import TEXT, Asker, IfMatch, Use, check_match
 from orchestrator.api.problems import documented
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import Role
 from orchestrator.service.principal import Principal
 
-router = APIRouter(responses=documented(503))
+router = APIRouter()
 
-_ALL = documented(401, 403, 422)
-_CHANGE = documented(400, 401, 403, 404, 409, 412, 422)
+_CHANGE = documented(404, 409, 412)
+WITHOUT_DATABASE = frozenset({"isAlive"})
 ApiName = Annotated[str, Path(max_length=200, pattern=TEXT, description="As in config/apis.")]
-IfMatch = Annotated[str | None, Header(description="The ETag that the change is based on.")]
 
 
-@router.get("/v1/me", operation_id="showMe", tags=["access"], responses=documented(401))
+@router.get("/v1/me", operation_id="showMe", tags=["access"])
 async def show_me(who: Asker) -> shapes.Me:
     """Whom the request's key stands for."""
     return shapes.Me(name=who.name, role=who.role, tenant=who.tenant)
 
 
-@router.get("/v1/apis", operation_id="listApis", tags=["apis"], responses=_ALL)
+@router.get("/v1/apis", operation_id="listApis", tags=["apis"])
 async def list_apis(who: Asker, services: Use) -> shapes.Page[shapes.ApiShape]:
     """Every API that has a file, was changed, or is called by a published workflow."""
     _operates(who, Role.VIEWER)
@@ -35,10 +34,7 @@ async def list_apis(who: Asker, services: Use) -> shapes.Page[shapes.ApiShape]:
     return shapes.Page(items=[reading.api(each) for each in found.apis])
 
 
-@router.get(
-    "/v1/apis/{api}", operation_id="showApi", tags=["apis"],
-    responses={**_ALL, **documented(404)},
-)  # fmt: skip
+@router.get("/v1/apis/{api}", operation_id="showApi", tags=["apis"], responses=documented(404))
 async def show_api(api: ApiName, who: Asker, services: Use, response: Response) -> shapes.ApiShape:
     """One: what holds, where each value comes from, and what was changed."""
     _operates(who, Role.VIEWER)
@@ -56,7 +52,7 @@ async def change_api(
     if bool(wish.set) == bool(wish.reset):
         problem = Problem(place="body /", found="both or none", wanted="either `set` or `reset`")
         raise InvalidInput("the change is not clear", problems=[problem])
-    await _require_match(api, if_match, services)
+    await _check_match(api, if_match, services)
     if wish.set:
         found = await services.apis.set(api, wish.set, by=who.name, reason=wish.reason)
     else:
@@ -65,22 +61,26 @@ async def change_api(
 
 
 @router.post("/v1/apis/{api}/hold", operation_id="holdApi", tags=["apis"], responses=_CHANGE)
-async def hold_api(api: ApiName, wish: shapes.Decide, who: Asker, services: Use) -> shapes.ApiShape:
+async def hold_api(
+    api: ApiName, wish: shapes.Decide, who: Asker, services: Use, if_match: IfMatch = None
+) -> shapes.ApiShape:
     """Let nothing leave for it; runs that need it park and do not fail."""
     _operates(who, Role.OPERATOR)
+    await _check_match(api, if_match, services)
     return reading.api(await services.apis.hold(api, by=who.name, reason=wish.reason))
 
 
 @router.post("/v1/apis/{api}/release", operation_id="releaseApi", tags=["apis"], responses=_CHANGE)
 async def release_api(
-    api: ApiName, wish: shapes.Decide, who: Asker, services: Use
+    api: ApiName, wish: shapes.Decide, who: Asker, services: Use, if_match: IfMatch = None
 ) -> shapes.ApiShape:
     """End a hold; parked runs come back."""
     _operates(who, Role.OPERATOR)
+    await _check_match(api, if_match, services)
     return reading.api(await services.apis.release(api, by=who.name, reason=wish.reason))
 
 
-@router.get("/v1/workers", operation_id="listWorkers", tags=["workers"], responses=_ALL)
+@router.get("/v1/workers", operation_id="listWorkers", tags=["workers"])
 async def list_workers(who: Asker, services: Use) -> shapes.Page[shapes.WorkerShape]:
     """Worker processes with their heartbeats."""
     _operates(who, Role.VIEWER)
@@ -88,7 +88,7 @@ async def list_workers(who: Asker, services: Use) -> shapes.Page[shapes.WorkerSh
     return shapes.Page(items=[shapes.WorkerShape.model_validate(each) for each in found])
 
 
-@router.get("/v1/queues", operation_id="listQueues", tags=["workers"], responses=_ALL)
+@router.get("/v1/queues", operation_id="listQueues", tags=["workers"])
 async def list_queues(who: Asker, services: Use) -> shapes.Page[shapes.QueueShape]:
     """Messages on the broker beside runs in the table."""
     _operates(who, Role.VIEWER)
@@ -109,10 +109,9 @@ async def is_ready(services: Use) -> shapes.Health:
     return shapes.Health(status="ok")
 
 
-async def _require_match(api: str, given: str | None, services: Use) -> None:
+async def _check_match(api: str, given: str | None, services: Use) -> None:
     if given is not None:
-        tag = reading.api_tag(await services.apis.show(api))
-        require_match(given, tag, f"the API {api}")
+        check_match(given, reading.api_tag(await services.apis.show(api)), f"the API {api}")
 
 
 def _operates(who: Principal, role: Role) -> None:

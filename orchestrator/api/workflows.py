@@ -12,7 +12,7 @@ from orchestrator.api.asking import TEXT, Asker, Use
 from orchestrator.api.problems import documented
 from orchestrator.ports import Role
 
-router = APIRouter(prefix="/v1/workflows", tags=["workflows"], responses=documented(401, 503))
+router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
 
 Name = Annotated[str, Path(max_length=200, pattern=TEXT, description="The workflow's name.")]
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -26,7 +26,7 @@ async def list_workflows(who: Asker, services: Use) -> shapes.Page[shapes.Workfl
     return shapes.Page(items=[reading.workflow_summary(each) for each in found])
 
 
-@router.get("/{name}", operation_id="showWorkflow", responses=documented(404, 422))
+@router.get("/{name}", operation_id="showWorkflow", responses=documented(404))
 async def show_workflow(
     name: Name,
     who: Asker,
@@ -40,7 +40,7 @@ async def show_workflow(
     return reading.workflow_detail(await services.workflows.show(name, version))
 
 
-@router.get("/{name}/versions", operation_id="listVersions", responses=documented(404, 422))
+@router.get("/{name}/versions", operation_id="listVersions", responses=documented(404))
 async def list_versions(
     name: Name, who: Asker, services: Use
 ) -> shapes.Page[shapes.WorkflowSummary]:
@@ -55,7 +55,7 @@ async def list_versions(
     "/{name}/versions/{version}/document",
     operation_id="showDocument",
     response_class=PlainTextResponse,
-    responses=documented(404, 422),
+    responses=documented(404),
 )
 async def show_document(name: Name, version: Version, who: Asker, services: Use) -> str:
     """The document as it was published."""

@@ -33,6 +33,7 @@ from orchestrator.ports import (
 from orchestrator.settings import Settings
 from orchestrator.store import SqlStore, open_store
 from orchestrator.wiring_services import Services, open_services
+from tests.integration.api.documented import Documented, Promises, documented
 from tests.store.making import AT, ME, new_id, registered
 
 ROOT = Path(__file__).parents[3]
@@ -150,13 +151,15 @@ async def face_of(settings: Settings, *, wants_keys: bool) -> AsyncIterator[Face
         )
         store = open_store(settings.database, pool_size=2)
         clients: list[httpx.AsyncClient] = []
+        promises = Promises(app.openapi())
 
         def client(key: str | None = None, **headers: str) -> httpx.AsyncClient:
             if key is not None:
                 headers["authorization"] = f"Bearer {key}"
             made = httpx.AsyncClient(
-                transport=httpx.ASGITransport(app), base_url="http://localhost", headers=headers
-            )
+                transport=httpx.ASGITransport(app), base_url="http://localhost", headers=headers,
+                event_hooks={"response": [promises.check]},
+            )  # fmt: skip
             clients.append(made)
             return made
 
@@ -181,3 +184,16 @@ async def open_face(settings: Settings) -> AsyncIterator[Face]:
     """One that does not."""
     async with face_of(settings, wants_keys=False) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def openapi() -> list[Documented]:
+    """All operations of the document, without anything behind them."""
+
+    @asynccontextmanager
+    async def never() -> AsyncIterator[Services]:
+        raise AssertionError("nothing is asked")
+        yield
+
+    app = make_app(never, version="1", wants_keys=True, max_input_bytes=10_000)
+    return documented(app.openapi())
