@@ -98,6 +98,8 @@ class Standing:
         if found is None:
             raise StaleOwner(write.run_id, write.epoch)
         self._committed(write, found.signals)
+        if not found.wait.is_open:  # given back, it goes on at once
+            self.durable = replace(write.saga, wake_at=found.wait.closed_at)
         if crashpoints.hook is not None:
             await self.reach("after_commit")
         return found

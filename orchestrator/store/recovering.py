@@ -48,9 +48,13 @@ class Recovering(Part):
             f" (SELECT b.id FROM {dead} AS b) ORDER BY id LIMIT :most {{skip_locked}}"
         )
         # What waits for a later time needs no hint now: `take_due` gives it when its time has come.
+        # A wish to cancel does not wait: whom it was told to is dead.
+        waits = f"{TIMED} AND cancel_wish IS NULL AND wake_at > {{now}}"
         self._free = self._sql(
             "UPDATE runs SET owner = NULL, epoch = epoch + 1, audit_seq = audit_seq + 1,"
-            f" published_at = CASE WHEN {TIMED} AND wake_at > {{now}} THEN NULL ELSE {{now}} END"
+            f" wake_at = CASE WHEN {TIMED} AND cancel_wish IS NOT NULL THEN {{now}}"
+            " ELSE wake_at END,"
+            f" published_at = CASE WHEN {waits} THEN NULL ELSE {{now}} END"
             f" WHERE id IN (SELECT b.id FROM {dead} AS b)"
             f" RETURNING {redelivery}, runs.published_at, runs.status, runs.audit_seq"
         )

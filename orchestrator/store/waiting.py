@@ -348,9 +348,13 @@ def _wait_row(wait: NewWait, time: Callable[[datetime | None], Any]) -> tuple[An
 
 
 def _sleeping(write: RunWrite, wait: WaitRecord) -> RunWrite:
-    """The write as it is to be applied: no release where the wait is over, and no oversleeping."""
+    """The write as it is to be applied: no release where the wait is over, and no oversleeping.
+
+    Whoever has the answer in hand may die with it, so its run is due.
+    """
     if not wait.is_open:
-        return replace(write, release=False)
+        due = changed(write.saga, wake_at=wait.closed_at)
+        return replace(write, saga=due, release=False)
     times = [at for at in (write.saga.wake_at, wait.expires_at, wait.remind_at) if at is not None]
     return replace(write, saga=changed(write.saga, wake_at=min(times)))
 

@@ -20,9 +20,14 @@ from orchestrator.core.plan import Call, Compensation, Effects, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.core.states import RunStatus
+from orchestrator.definitions.waiting import APPROVAL, SIGNAL, wait_call
 
 API = "ledger"
 KEY_HEADER = "Idempotency-Key"
+PAID = "paid"
+"""The signal that steps of the kind `told` wait for."""
+SHORT, WITHOUT_END = 3.0, 3000.0
+"""Seconds that a step waits for an answer."""
 
 # Faults of the network and of the API are bounded by link, so that patience always wins.
 PATIENT = RetryPolicy(
@@ -38,12 +43,24 @@ class Kind(StrEnum):
     VERIFIED = "verified"  # it does not, but one can ask whether it is done
     UNKEYED = "unkeyed"  # neither
     READ = "read"  # no effect
+    TOLD = "told"  # it waits for the signal `paid`; "refused for good": nobody sends it
+    APPROVED = "approved"  # it waits for a person's decision; "refused for good": it is rejected
 
     @property
     def effects(self) -> Effects:
         """As the plan says it."""
         plain = {Kind.KEYED: Effects.KEYED, Kind.READ: Effects.NONE}
         return plain.get(self, Effects.UNKEYED)
+
+    @property
+    def asks(self) -> bool:
+        """It calls nothing and waits for somebody's answer."""
+        return self in (Kind.TOLD, Kind.APPROVED)
+
+    @property
+    def changes(self) -> bool:
+        """It has an effect at the API."""
+        return self is not Kind.READ and not self.asks
 
     @property
     def route(self) -> str:
@@ -66,15 +83,25 @@ class Shape:
         if self.pivot is not None:
             made[self.pivot] = replace(made[self.pivot], pivot=True)
         schema = {"type": "object", "properties": {"run": {"type": "string"}}, "required": ["run"]}
-        return with_digest(Plan(workflow=self.name, steps=tuple(made), inputs_schema=schema))
+        return with_digest(
+            Plan(
+                workflow=self.name, steps=tuple(made), inputs_schema=schema, waits=self.asks
+            )
+        )  # fmt: skip
 
     def undoable(self, step: int) -> bool:
         """Whether a compensation with an effect belongs to a step that has one."""
         forward, undo = self.steps[step]
-        return forward is not Kind.READ and undo is not None
+        return forward.changes and undo is not None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a step of it waits for somebody's answer."""
+        return any(forward.asks for forward, _ in self.steps)
 
 
 K, V, U, R = Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED, Kind.READ
+T, A = Kind.TOLD, Kind.APPROVED
 
 SHAPES = (
     Shape(name="all-keyed", steps=((K, K),) * 5),
@@ -88,7 +115,14 @@ SHAPES = (
     Shape(name="no-way-back", steps=((K, None), (K, K), (V, None))),
     Shape(name="pivot", steps=((K, K), (V, K), (K, None), (K, None)), pivot=2),
 )
-BY_NAME = {shape.name: shape for shape in SHAPES}
+ASKING = (
+    Shape(name="approved", steps=((K, K), (A, None), (K, K))),
+    Shape(name="told", steps=((K, K), (T, None), (K, K))),
+    Shape(name="told-twice", steps=((T, None), (V, K), (T, None), (K, K))),
+)
+"""Somebody has to answer their runs (`tests/faults/simulation/answering.py`)."""
+EVERY = (*SHAPES, *ASKING)
+BY_NAME = {shape.name: shape for shape in EVERY}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +135,15 @@ class RunSeed:
     @property
     def inputs(self) -> dict[str, Any]:
         """What it is submitted with."""
-        return {"run": self.name}
+        return {"run": self.name, **dict(self._patience())}
+
+    def _patience(self) -> Iterator[tuple[str, float]]:
+        """Seconds that its waits last: without end, but where nobody is going to answer."""
+        unanswered = refusals(self.name).forward
+        for index, (forward, _) in enumerate(self.shape.steps):
+            if forward.asks:
+                is_short = forward is Kind.TOLD and index == unanswered
+                yield f"patience_{index + 1}", SHORT if is_short else WITHOUT_END
 
     @property
     def expected(self) -> RunStatus:
@@ -153,7 +195,10 @@ def seeds(seed: int, count: int, *, shapes: Sequence[Shape] = SHAPES) -> Iterato
 
 
 def _step(step: str, workflow: str, forward: Kind, undo: Kind | None) -> PlanStep:
-    call = _call(f"{workflow}.{step}", step, "POST", forward)
+    label = f"{workflow}.{step}"
+    if forward.asks:
+        return PlanStep(id=step, call=_ask(label, step, forward))
+    call = _call(label, step, "POST", forward)
     if undo is None:
         return PlanStep(id=step, call=call, no_compensation_reason="nothing to undo")
     back = _call(f"{workflow}.{step}.undo", step, "DELETE", undo)
@@ -177,6 +222,13 @@ def _call(label: str, step: str, method: str, kind: Kind) -> Call:
         label=label, api=API, effects=kind.effects, template=template, retry=PATIENT,
         verify=verify, timeout_seconds=3.0,
     )  # fmt: skip
+
+
+def _ask(label: str, step: str, kind: Kind) -> Call:
+    until: dict[str, Any] = {"timeout": f"$inputs.patience_{step[1:]}"}
+    if kind is Kind.TOLD:
+        return wait_call(SIGNAL, label, {"signal": PAID, **until})
+    return wait_call(APPROVAL, label, {"message": "May it go on?", **until})
 
 
 def _verify(label: str, step: str, method: str) -> Call:

@@ -27,7 +27,7 @@ from orchestrator.ports import (
     WaitRecord,
 )
 from tests.store.backends import Backend
-from tests.store.making import AT, ME, accepted, audit, claimed, new_id, write
+from tests.store.making import AT, ME, YOU, accepted, audit, claimed, new_id, registered, write
 
 
 def wait(run: ClaimedRun, **changes: Any) -> NewWait:
@@ -204,6 +204,23 @@ async def test_a_wish_to_cancel_keeps_the_run_with_its_owner(store: Store) -> No
     found = await sleep(store, run, wait(run))
     assert found.signals.cancel is CancelMode.UNDO
     assert (await store.run(run.run.id)).owner == ME
+
+
+@pytest.mark.parametrize("by", ["an answer", "a wish to cancel"])
+async def test_who_dies_with_what_a_run_waits_for_leaves_it_to_go_on_at_once(
+    store: Store, by: str
+) -> None:
+    """Its owner was told of it by the commit that would have let the run sleep, and nobody else."""
+    (run,) = await claimed(store)
+    if by == "an answer":
+        await send(store, run.run.id)
+    else:
+        await store.request_cancel(run.run.id, mode=CancelMode.UNDO, reason="no", by="ada")
+    await sleep(store, run, wait(run))
+    (found,) = await store.recover_dead(dead_after_seconds=1000, also_dead=[ME], limit=9)
+    assert found.run_id == run.run.id
+    await registered(store, YOU)
+    assert len(await store.claim([(found.run_id, found.epoch)], owner=YOU)) == 1
 
 
 async def test_a_run_wakes_when_its_wait_wants_it(store: Store) -> None:

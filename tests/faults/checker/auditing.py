@@ -30,7 +30,10 @@ from tests.faults.checker.tables import AuditRow
 SAME_CLOCK = 0.1
 """Seconds by which a worker's own times may go back: it corrects its clock by the database's."""
 _FINAL_KINDS = {f"run.{status}" for status in FINAL}
-_WISHES = {"run.cancel_requested", "run.pause_requested"}
+_WISHES = {
+    "run.cancel_requested", "run.pause_requested", "signal.received", "approval.decided",
+}  # fmt: skip
+"""What others write into a run's audit while its owner may be about to commit."""
 _NOTES = {
     "run.accepted", "run.recovered", "run.given_back", "run.paused", "run.resumed", *_WISHES,
 }  # fmt: skip
@@ -168,7 +171,7 @@ def _statuses(story: Story, link: LinkStory, last: AuditRow | None) -> set[str]:
             if letter.reason == "poisoned"
             or (letter.step, letter.direction) == (link.step, link.direction)
         }
-    return {"pending"} if word == "withdrawn" else {word}
+    return {"pending"} if word in ("withdrawn", "asked") else {word}
 
 
 _UNTOLD = {"pending", "not_needed"}
@@ -179,10 +182,10 @@ _AFTER_ACTS = {"resolved": "resolved", "skipped": "skipped", "retried": "pending
 
 
 def _times(audit: Sequence[AuditRow]) -> Iterator[str]:
-    """No record is older than the one before; only a wish may come between two of its owner's.
+    """No record is older than the one before; only what others write may come between two.
 
-    A record tells when something happened and is numbered when it is committed, so a wish to cancel
-    that is written down in between is younger than what its owner commits next.
+    A record tells when something happened and is numbered when it is committed, so what others
+    write down in between is younger than what its owner commits next.
     """
     told = [record for record in audit if record.kind not in _WISHES]
     for before, after in pairwise(told):

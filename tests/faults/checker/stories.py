@@ -52,7 +52,12 @@ class LinkStory:
     @property
     def has_effect(self) -> bool:
         """Whether this link changes anything when it is performed."""
-        return self.kind is not None and self.kind is not Kind.READ
+        return self.kind is not None and self.kind.changes
+
+    @property
+    def asks(self) -> bool:
+        """Whether it waits for somebody's answer and calls nothing."""
+        return self.kind is not None and self.kind.asks
 
     @property
     def may_not_be_repeated(self) -> bool:

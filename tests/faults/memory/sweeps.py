@@ -69,8 +69,10 @@ def free_runs_of(
 
 
 def _free(database: MemoryDatabase, row: RunRow, now: datetime, why: str) -> None:
-    """What waits for a later time needs no hint now: it gets one when its time has come."""
+    """What waits for a later time needs no hint now, unless it is to be cancelled."""
     data = {"from": row.owner, "why": why}
+    if row.status in TIMED and row.cancel_wish is not None:
+        row.wake_at = now
     waits = row.status in TIMED and row.wake_at is not None and row.wake_at > now
     row.owner = None
     row.epoch += 1

@@ -52,7 +52,8 @@ def _await(database: MemoryDatabase, given: Awaiting) -> Awaited | None:
         times = [at for at in (write.saga.wake_at, wait.expires_at, wait.remind_at) if at]
         write = msgspec.structs.replace(write, saga=replace(write.saga, wake_at=min(times)))
     else:
-        write = msgspec.structs.replace(write, release=False)
+        due = replace(write.saga, wake_at=wait.closed_at)
+        write = msgspec.structs.replace(write, saga=due, release=False)
     (signals,) = journal.record(database, [write])
     assert signals is not None, "the guard was checked above"
     return Awaited(wait=record, signals=signals)

@@ -23,7 +23,7 @@ from tests.faults.simulation.loop import Life, Process
 from tests.faults.simulation.run import Result, simulate
 from tests.faults.simulation.small_parts import LockLink
 from tests.faults.simulation.weather import CALM, ROUGH
-from tests.faults.workload import BY_NAME, SHAPES, Kind, RunSeed, Shape
+from tests.faults.workload import BY_NAME, EVERY, Kind, RunSeed, Shape
 
 PATIENCE_SECONDS = 90.0  # after the storm: a fault that loses runs need not be watched for longer
 
@@ -79,7 +79,7 @@ def _with_many_cancels() -> Iterator[None]:
 
 @contextmanager
 def _with_pivots() -> Iterator[None]:
-    def pivots(seed: int, count: int) -> Iterator[RunSeed]:
+    def pivots(seed: int, count: int, **_: Any) -> Iterator[RunSeed]:
         return seeds(seed, count, shapes=[BY_NAME["pivot"]])
 
     seeds = run.seeds
@@ -142,14 +142,14 @@ def _is_second(name: str) -> bool:
 def _with_versions() -> Iterator[None]:
     """Every other run is one of a second version, with keys where the first has none."""
 
-    def both(seed: int, count: int) -> Iterator[RunSeed]:
-        for made in seeds(seed, count):
+    def both(seed: int, count: int, **how: Any) -> Iterator[RunSeed]:
+        for made in seeds(seed, count, **how):
             yield replace(made, shape=_second(made.shape)) if _is_second(made.name) else made
 
     async def opened(house: House) -> None:
         await original(house)
         store = house.backing.view()
-        for shape in SHAPES:
+        for shape in EVERY:
             await store.publish(_second(shape).plan, document="", by="simulation")
 
     async def submit(self: Submitter, wanted: Sequence[Submission]) -> Any:

@@ -25,6 +25,7 @@ from tests.faults.ledger.limits import Limit, Limits
 from tests.faults.ledger.writing import MemoryWriter
 from tests.faults.memory.health import HealthServer
 from tests.faults.memory.limits import LimitServer
+from tests.faults.simulation.answering import Answering
 from tests.faults.simulation.api import TOKEN
 from tests.faults.simulation.backing import Backing
 from tests.faults.simulation.broker import Broker
@@ -33,7 +34,7 @@ from tests.faults.simulation.ids import EPOCH, Ids
 from tests.faults.simulation.loop import PROCESS, Life, Process, VirtualLoop
 from tests.faults.simulation.weather import Weather
 from tests.faults.simulation.worker import LIMITS, Worker
-from tests.faults.workload import API, SHAPES, RunSeed, Shape
+from tests.faults.workload import API, EVERY, RunSeed, Shape
 
 REDIS_BEGAN = 1e6
 """Seconds: its clock is nobody else's."""
@@ -54,7 +55,8 @@ class Options:
     inline: EngineLimits = LIMITS
     trace: bool = False
     latency: tuple[float, float] = API_LATENCY
-    shapes: Sequence[Shape] = SHAPES
+    shapes: Sequence[Shape] = EVERY
+    answered: bool = True  # somebody answers the runs that wait for it
     rate_per_second: int | None = None  # of the API
     at_once: int | None = None
 
@@ -107,7 +109,8 @@ class House:
         self.run_ids: dict[str, str] = {}  # by name
         self.deaths = self.freezes = self.crashes = 0
         self.happens_at_point: Callable[[Reached, Process], Awaitable[None] | None] | None = None
-        self.on_acknowledged: Callable[[str], None] | None = None
+        self.on_acknowledged: list[Callable[[RunSeed, str], None]] = []
+        self.answering = Answering(self) if options.answered else None
         self._numbers = iter(range(1, 1_000_000))
         self._open = True
 
@@ -259,8 +262,8 @@ class House:
         self.note("accepted", run_id, seed.name, seed.shape.name)
         self.acknowledged.add(seed.name)
         self.run_ids[seed.name] = run_id
-        if self.on_acknowledged is not None:
-            self.on_acknowledged(run_id)
+        for call in self.on_acknowledged:
+            call(seed, run_id)
 
 
 def _config(options: Options) -> ApiConfig:

@@ -44,6 +44,8 @@ async def judge(
             Violation(invariant=REPLAY, run=name, detail=detail)
             for detail in await replay_differs(store, run_id)
         ]
+    if house.answering is not None:
+        found += await house.answering.broken(store)
     listed, wanted = sorted(house.broker.letters), await store.open_unclaimed()
     if listed != wanted:
         detail = f"{len(listed)} messages on the dead-letter queue, {len(wanted)} open escalations"

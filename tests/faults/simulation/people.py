@@ -21,6 +21,7 @@ from tests.faults.ledger.book import DO, PLAIN, UNDO, Asked
 from tests.faults.simulation.broker import BrokerLink
 from tests.faults.simulation.house import House
 from tests.faults.simulation.loop import Process
+from tests.faults.workload import RunSeed
 
 LOOKS_EVERY = (0.5, 3.0)
 LOOKS_AFTER_SECONDS = 6.0  # longer than the API takes for anything
@@ -39,7 +40,7 @@ class People:
     def __init__(self, house: House) -> None:
         self._house = house
         self._book = house.desk.book
-        house.on_acknowledged = self._may_cancel
+        house.on_acknowledged.append(self._may_cancel)
         self.acts = self.cancels = self.pauses = 0
 
     def come(self) -> None:
@@ -52,7 +53,7 @@ class People:
 
     # --- cancels ----------------------------------------------------------------------------------
 
-    def _may_cancel(self, run_id: str) -> None:
+    def _may_cancel(self, _: RunSeed, run_id: str) -> None:
         chance = self._house.chance
         if chance.randrange(CANCELS_EVERY_NTH) == 0:
             mode = CancelMode.UNDO if chance.randrange(STOPS_EVERY_NTH) else CancelMode.STOP

@@ -36,7 +36,7 @@ from tests.faults.simulation.quiet import quiet
 from tests.faults.simulation.telling import timeline
 from tests.faults.simulation.weather import Rates, drawn
 from tests.faults.simulation.worker import LIMITS
-from tests.faults.workload import seeds
+from tests.faults.workload import EVERY, seeds
 
 StoreKind = Literal["memory", "sqlite"]
 SUBMITTING_SECONDS = 20.0
@@ -176,7 +176,7 @@ class _Play:
         storm_seconds: float, errors: list[str], *, people: bool, told: bool,
     ) -> None:  # fmt: skip
         self._seed, self._runs, self._loop = seed, runs, loop
-        self._seeds = list(seeds(seed, runs))
+        self._seeds = list(seeds(seed, runs, shapes=EVERY))
         self._chance = random.Random(f"play {seed}")
         self._rates = rates or drawn(self._chance)
         self._storm_seconds, self._errors = storm_seconds, errors
