@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import uuid_utils
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 
-from orchestrator.api import reading, shapes
+from orchestrator.api import reading, shapes, wait_shapes
 from orchestrator.api.asking import (
     TEXT,
     UUID,
@@ -24,6 +25,7 @@ from orchestrator.api.runs import Run
 from orchestrator.errors import NotFound
 from orchestrator.ports import Asks, Decision, Role, WaitRecord
 from orchestrator.service.principal import Principal
+from orchestrator.service.waiting import check_role
 from orchestrator.wiring_services import Services
 
 router = APIRouter(prefix="/v1", tags=["approvals"])
@@ -52,7 +54,7 @@ async def list_approvals(
     tenant: Tenant = None,
     cursor: Cursor = None,
     limit: Limit = 50,
-) -> shapes.Page[shapes.ApprovalShape]:
+) -> shapes.Page[wait_shapes.ApprovalShape]:
     """A page of what people are asked, oldest first."""
     who.require(Role.VIEWER)
     found = await services.waiting.approvals(
@@ -65,7 +67,7 @@ async def list_approvals(
 @router.get("/approvals/{approval_id}", operation_id="showApproval", responses=documented(404))
 async def show_approval(
     approval_id: ApprovalId, who: Asker, services: Use, response: Response
-) -> shapes.ApprovalShape:
+) -> wait_shapes.ApprovalShape:
     """One, with what is asked and shown. Its ETag says what a decision was based on."""
     return _answer(await _visible(approval_id, who, services, Role.VIEWER), response)
 
@@ -77,7 +79,7 @@ async def show_approval(
 )
 async def decide_approval(
     approval_id: ApprovalId,
-    wish: shapes.DecideApproval,
+    wish: wait_shapes.DecideApproval,
     who: Asker,
     services: Use,
     response: Response,
@@ -85,7 +87,7 @@ async def decide_approval(
         str | None,
         Header(description="The ETag of what this was decided on; * for whatever it is by now."),
     ] = None,
-) -> shapes.ApprovalShape:
+) -> wait_shapes.ApprovalShape:
     """Approve or reject. Of those who decide at once one wins; the others hear who did."""
     record = await _visible(approval_id, who, services, Role.OPERATOR)
     require_match(if_match, reading.approval_tag(record), "the approval")
@@ -94,6 +96,26 @@ async def decide_approval(
         data=wish.data, role=who.role,
     )  # fmt: skip
     return _answer(decided, response)
+
+
+@router.post(
+    "/approvals/{approval_id}/links",
+    operation_id="linkApproval",
+    status_code=201,
+    responses=documented(404, 409),
+)
+async def link_approval(
+    approval_id: ApprovalId, wish: wait_shapes.MakeLink, who: Asker, services: Use
+) -> wait_shapes.LinkMade:
+    """An address at which one person decides, without a key; for who may decide.
+
+    The decision bears both names: of whom it is for, and of who made it.
+    """
+    record = await _visible(approval_id, who, services, Role.OPERATOR)
+    check_role(record, who.role, who.name)
+    name = f"{wish.name.strip()} (by a link of {who.name})"
+    url = await services.links.make(record.id, name=name, lives=timedelta(hours=wish.hours))
+    return wait_shapes.LinkMade(url=url)
 
 
 @router.post(
@@ -110,7 +132,7 @@ async def send_signal(
     services: Use,
     data: Annotated[dict[str, Any], Body(description="What it says: what the step gives.")],
     idempotency_key: SignalKey = None,
-) -> shapes.SignalShape:
+) -> wait_shapes.SignalShape:
     """Tell a run that something has happened. One that does not wait for it yet keeps it.
 
     The same name and key is the same signal, however often it is sent.
@@ -120,20 +142,20 @@ async def send_signal(
         via="rest",
     )  # fmt: skip
     signal = receipt.signal
-    return shapes.SignalShape(
+    return wait_shapes.SignalShape(
         run_id=run.id, number=signal.number, name=signal.name, key=signal.key,
         repeated=receipt.repeated, answers=signal.wait_id,
     )  # fmt: skip
 
 
 @router.get("/runs/{run_id}/waits", operation_id="listWaits", responses=documented(404))
-async def list_waits(run: Run, services: Use) -> shapes.Page[shapes.WaitShape]:
+async def list_waits(run: Run, services: Use) -> shapes.Page[wait_shapes.WaitShape]:
     """What it waits, or has waited, for, oldest first."""
     found = await services.waiting.waits_of(run.id)
     return shapes.Page(items=[reading.wait(each) for each in found], next=None)
 
 
-def _answer(record: WaitRecord, response: Response) -> shapes.ApprovalShape:
+def _answer(record: WaitRecord, response: Response) -> wait_shapes.ApprovalShape:
     response.headers["ETag"] = reading.approval_tag(record)
     return reading.approval(record)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -10,7 +9,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from orchestrator.api.asking import TEXT, UUID, Asker, Tenant, Use, hidden
 from orchestrator.api.problems import documented
-from orchestrator.api.shapes import Decide, Page, Shape
+from orchestrator.api.shapes import Decide, Page
+from orchestrator.api.wait_shapes import PauseShape
 from orchestrator.errors import NotFound
 from orchestrator.ports import Pause, Role
 from orchestrator.service.pausing import Scope
@@ -45,23 +45,6 @@ class PauseWish(Decide):
         if [self.run_id is not None, many, self.everything].count(True) != 1:
             raise ValueError("either run_id, or workflow and tenant or one of them, or everything")
         return self
-
-
-class PauseShape(Shape):
-    """A pause. While `ended_at` is null and `until` has not come, it holds."""
-
-    id: str
-    run_id: str | None
-    workflow: str | None
-    tenant: str | None
-    also_undoing: bool
-    by: str
-    reason: str
-    since: datetime
-    until: datetime | None
-    ended_at: datetime | None
-    ended_by: str | None
-    ending_reason: str | None
 
 
 @router.get("", operation_id="listPauses")

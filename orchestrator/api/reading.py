@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from orchestrator.api import shapes
+from orchestrator.api import shapes, wait_shapes
 from orchestrator.ports import EscalationRecord, Role, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.service.apis import ApiView
 from orchestrator.service.runs import ChainLink, RunView
@@ -93,15 +93,15 @@ def escalation_tag(record: EscalationRecord) -> str:
     return '"open"' if claimed is None else f'"claimed-{int(claimed.timestamp() * 1_000_000)}"'
 
 
-def wait(record: WaitRecord) -> shapes.WaitShape:
+def wait(record: WaitRecord) -> wait_shapes.WaitShape:
     """What a run waits, or has waited, for."""
-    return shapes.WaitShape.model_validate(record)
+    return wait_shapes.WaitShape.model_validate(record)
 
 
-def approval(record: WaitRecord) -> shapes.ApprovalShape:
+def approval(record: WaitRecord) -> wait_shapes.ApprovalShape:
     """What a person is asked."""
     asked = record.asked
-    return shapes.ApprovalShape(
+    return wait_shapes.ApprovalShape(
         **wait(record).model_dump(), workflow=record.workflow, tenant=record.tenant,
         message=str(asked.get("message", "")), show=asked.get("show", {}),
         roles=asked.get("roles") or [Role.APPROVER],

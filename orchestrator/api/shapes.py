@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import Outcome
 from orchestrator.core.plan import Effects
+from orchestrator.core.saga import EscalationReason
 from orchestrator.core.severity import Severity
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
-from orchestrator.ports import Asks, Decision, Role, WaitOutcome
+from orchestrator.ports import Role
+from orchestrator.ports.apis import ApiChangeKind
 
 T = TypeVar("T")
 _RUN = "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10"
@@ -244,7 +246,7 @@ class EscalationShape(Shape):
     run_id: str
     workflow: str
     tenant: str
-    reason: str
+    reason: EscalationReason
     detail: str
     api: str | None = Field(description="Of the stuck link; null: none is, or it is not known.")
     step_id: str | None
@@ -358,69 +360,11 @@ class Decided(Shape):
 # --- APIs, workers, queues ------------------------------------------------------------------------
 
 
-class WaitShape(Shape):
-    """An answer that a run waits, or has waited, for."""
-
-    id: str
-    run_id: str
-    step_id: str
-    attempt: int
-    asks: Asks
-    signal: str | None = Field(description="The name of the signal; null for an approval.")
-    opened_at: datetime
-    expires_at: datetime | None
-    reminders: int
-    closed_at: datetime | None
-    outcome: WaitOutcome | None = Field(description="null while an answer still counts.")
-    answer: dict[str, Any] | None
-    closed_by: str | None
-    via: str | None
-
-
-class ApprovalShape(WaitShape):
-    """What a person is asked."""
-
-    workflow: str
-    tenant: str
-    message: str
-    show: dict[str, Any]
-    roles: list[str] = Field(description="Who may decide, and whoever may do all that these may.")
-
-
-class DecideApproval(BaseModel):
-    """An answer to what is asked."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"decision": "approved", "reason": "within budget"}]},
-    )
-
-    decision: Decision
-    reason: str = Field(
-        default="", max_length=2000, pattern=r"^[^\x00]*$",
-        description="Why; wanted where it is rejected.",
-    )  # fmt: skip
-    data: dict[str, Any] = Field(
-        default_factory=dict, description="Goes to the run with the decision."
-    )
-
-
-class SignalShape(Shape):
-    """What became of a signal."""
-
-    run_id: str
-    number: int = Field(description="In order of arrival at this run.")
-    name: str
-    key: str
-    repeated: bool = Field(description="It was there already, and nothing has changed.")
-    answers: str | None = Field(description="The wait that it answered; null: it is kept.")
-
-
 class ApiChangeShape(Shape):
     """A change that somebody made while workers ran."""
 
     version: int
-    kind: str
+    kind: ApiChangeKind
     at: datetime
     by: str
     reason: str
@@ -445,6 +389,10 @@ class ApiShape(Shape):
     held: ApiChangeShape | None
     fields: list[ApiFieldShape]
     changes: list[ApiChangeShape]
+
+    def value(self, name: str) -> Any:
+        """What holds of a field; None when it is set nowhere."""
+        return next((each.value for each in self.fields if each.name == name), None)
 
 
 class ChangeApi(BaseModel):

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import uuid_utils
 
-from orchestrator.api import job_shapes, shapes
+from orchestrator.api import job_shapes, shapes, wait_shapes
 from orchestrator.client.requests import Request, only
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import RunStatus
@@ -168,9 +168,208 @@ def decide(
     )  # fmt: skip
 
 
+def briefing(escalation_id: str) -> Request[shapes.BriefingShape]:
+    """Where to look, and what each choice would lead to."""
+    return _look(shapes.BriefingShape, "escalations", escalation_id, "briefing")
+
+
+def claim(escalation_id: str) -> Request[shapes.EscalationShape]:
+    """Take it."""
+    return _act(shapes.EscalationShape, "escalations", escalation_id, "claim")
+
+
+def assign(escalation_id: str, *, to: str) -> Request[shapes.EscalationShape]:
+    """Give it to somebody, whoever has it now."""
+    return _act(shapes.EscalationShape, "escalations", escalation_id, "assign", to=to)
+
+
+def comment(escalation_id: str, *, text: str) -> Request[list[shapes.CommentShape]]:
+    """Add a remark; all of them."""
+    return _act(list[shapes.CommentShape], "escalations", escalation_id, "comments", text=text)
+
+
+def release(escalation_id: str) -> Request[shapes.EscalationShape]:
+    """Give it back to the queue."""
+    return _act(shapes.EscalationShape, "escalations", escalation_id, "release")
+
+
+def count_escalations(where: Mapping[str, Any]) -> Request[job_shapes.Fit]:
+    """How many open ones fit."""
+    asked = _act(job_shapes.Fit, "escalations:count", where=dict(where))
+    return replace(asked, repeatable=True)
+
+
+def act_on_escalations(
+    act: str, where: Mapping[str, Any], *, reason: str, key: str | None = None, **more: Any
+) -> Request[job_shapes.JobShape]:
+    """Act on all that fit, as a job. Without a key one is made: sent again it is the same job."""
+    wish = {"act": act, "where": dict(where), "reason": reason, **more}
+    return _keyed(_act(job_shapes.JobShape, "escalations:bulk", **wish), key)
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+def jobs(
+    *, tenant: str | None = None, cursor: str | None = None, limit: int = 50
+) -> Request[shapes.Page[job_shapes.JobShape]]:
+    """A page of jobs, newest first."""
+    shape = shapes.Page[job_shapes.JobShape]
+    return _look(shape, "jobs", tenant=tenant, cursor=cursor, limit=limit)
+
+
 def job(job_id: str) -> Request[job_shapes.JobShape]:
     """An act on many things, and how far it has come."""
-    return Request(method="GET", path=f"/v1/jobs/{_safe(job_id)}", read=only(job_shapes.JobShape))
+    return _look(job_shapes.JobShape, "jobs", job_id)
+
+
+def job_items(
+    job_id: str, *, state: str | None = None, cursor: str | None = None, limit: int = 100
+) -> Request[shapes.Page[job_shapes.JobItemShape]]:
+    """What came of its things."""
+    shape = shapes.Page[job_shapes.JobItemShape]
+    return _look(shape, "jobs", job_id, "items", state=state, cursor=cursor, limit=limit)
+
+
+def order_job(job_id: str, order: str, *, reason: str) -> Request[job_shapes.JobShape]:
+    """`pause`, `resume` or `cancel` it."""
+    return _act(job_shapes.JobShape, "jobs", job_id, order, reason=reason)
+
+
+# --- approvals and signals ------------------------------------------------------------------------
+
+
+def approvals(
+    *,
+    state: str = "open",
+    tenant: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Request[shapes.Page[wait_shapes.ApprovalShape]]:
+    """A page of what people are asked, oldest first."""
+    shape = shapes.Page[wait_shapes.ApprovalShape]
+    return _look(shape, "approvals", state=state, tenant=tenant, cursor=cursor, limit=limit)
+
+
+def approval(approval_id: str) -> Request[Tagged[wait_shapes.ApprovalShape]]:
+    """One, with the tag that a decision on it carries."""
+    return Request(
+        method="GET", path=f"/v1/approvals/{_safe(approval_id)}",
+        read=_tagged(only(wait_shapes.ApprovalShape)),
+    )  # fmt: skip
+
+
+def decide_approval(
+    approval_id: str,
+    decision: str,
+    *,
+    tag: str,
+    reason: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> Request[wait_shapes.ApprovalShape]:
+    """`approved` or `rejected`, on what was read with this tag."""
+    said = {"decision": decision, "reason": reason, "data": dict(data or {})}
+    asked = _act(wait_shapes.ApprovalShape, "approvals", approval_id, "decide", **said)
+    return replace(asked, headers={"If-Match": tag})
+
+
+def link_approval(
+    approval_id: str, *, name: str, hours: float = 72.0
+) -> Request[wait_shapes.LinkMade]:
+    """An address at which one person decides, without a key."""
+    asked = _act(wait_shapes.LinkMade, "approvals", approval_id, "links", name=name, hours=hours)
+    return replace(asked, repeatable=True)
+
+
+def signal(
+    run_id: str, name: str, data: Mapping[str, Any] | None = None, *, key: str | None = None
+) -> Request[wait_shapes.SignalShape]:
+    """Tell a run that something has happened. Without a key one is made."""
+    asked = _act(wait_shapes.SignalShape, "runs", run_id, "signals", name)
+    return _keyed(replace(asked, body=dict(data or {})), key)
+
+
+def waits(run_id: str) -> Request[shapes.Page[wait_shapes.WaitShape]]:
+    """What a run waits, or has waited, for."""
+    return _look(shapes.Page[wait_shapes.WaitShape], "runs", run_id, "waits")
+
+
+# --- pauses and reruns ----------------------------------------------------------------------------
+
+
+def pauses(
+    *, state: str = "active", tenant: str | None = None
+) -> Request[shapes.Page[wait_shapes.PauseShape]]:
+    """What is paused."""
+    return _look(shapes.Page[wait_shapes.PauseShape], "pauses", state=state, tenant=tenant)
+
+
+def pause(*, reason: str, **what: Any) -> Request[wait_shapes.PauseShape]:
+    """`run_id`, `workflow`, `tenant` or `everything`, `also_undoing`, `seconds`."""
+    return _act(wait_shapes.PauseShape, "pauses", reason=reason, **_given(**what))
+
+
+def resume(pause_id: str, *, reason: str) -> Request[wait_shapes.PauseShape]:
+    """End a pause."""
+    return _act(wait_shapes.PauseShape, "pauses", pause_id, "resume", reason=reason)
+
+
+def rerun(
+    run_id: str, step: str, *, reason: str, key: str | None = None, **more: Any
+) -> Request[shapes.Submitted]:
+    """A new run from a step of an ended one on. Without a key one is made."""
+    return _keyed(
+        _act(shapes.Submitted, "runs", run_id, "rerun", step=step, reason=reason, **more), key
+    )
+
+
+# --- APIs, workers, queues ------------------------------------------------------------------------
+
+
+def apis() -> Request[shapes.Page[shapes.ApiShape]]:
+    """How all APIs may be used."""
+    return _look(shapes.Page[shapes.ApiShape], "apis")
+
+
+def api(name: str) -> Request[Tagged[shapes.ApiShape]]:
+    """How one may be used, with the tag that a change of it may carry."""
+    return Request(
+        method="GET", path=f"/v1/apis/{_safe(name)}", read=_tagged(only(shapes.ApiShape))
+    )
+
+
+def change_api(
+    name: str,
+    *,
+    reason: str,
+    set: Mapping[str, Any] | None = None,  # noqa: A002 - the field's name in the document
+    reset: Collection[str] = (),
+    tag: str | None = None,
+) -> Request[shapes.ApiShape]:
+    """Override fields of its file, or take overrides back; with a tag only if it is as then."""
+    body = {"set": dict(set)} if set else {"reset": list(reset)}
+    asked = _act(shapes.ApiShape, "apis", name, **body, reason=reason)
+    return replace(asked, method="PATCH", headers={} if tag is None else {"If-Match": tag})
+
+
+def hold_api(name: str, *, reason: str) -> Request[shapes.ApiShape]:
+    """Let nothing leave for it."""
+    return _act(shapes.ApiShape, "apis", name, "hold", reason=reason)
+
+
+def release_api(name: str, *, reason: str) -> Request[shapes.ApiShape]:
+    """End a hold."""
+    return _act(shapes.ApiShape, "apis", name, "release", reason=reason)
+
+
+def workers() -> Request[shapes.Page[shapes.WorkerShape]]:
+    """Worker processes with their heartbeats."""
+    return _look(shapes.Page[shapes.WorkerShape], "workers")
+
+
+def queues() -> Request[shapes.Page[shapes.QueueShape]]:
+    """Messages on the broker beside runs in the table."""
+    return _look(shapes.Page[shapes.QueueShape], "queues")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -180,6 +379,30 @@ def after(request: Request[shapes.Page[T]], cursor: str) -> Request[shapes.Page[
     """The same list, from this cursor on."""
     name = "after" if "after" in request.params else "cursor"
     return replace(request, params={**request.params, name: cursor})
+
+
+def _look(shape: type[T], *path: str, **params: Any) -> Request[T]:
+    return Request(
+        method="GET", path=_path(path), read=only(shape), params=_given(**params)
+    )  # fmt: skip
+
+
+def _act(shape: type[T], *path: str, **body: Any) -> Request[T]:
+    """Something that is not to be done twice by mistake."""
+    return Request(
+        method="POST", path=_path(path), read=only(shape), body=body or None, repeatable=False
+    )
+
+
+def _keyed(request: Request[T], key: str | None) -> Request[T]:
+    """The same under a key, so that sending it again does no more."""
+    key = key or str(uuid_utils.uuid7())
+    return replace(request, headers={"Idempotency-Key": key}, repeatable=True)
+
+
+def _path(parts: Collection[str]) -> str:
+    first, *rest = parts  # the first is ours, and may hold a colon
+    return "/".join(["/v1", first, *map(_safe, rest)])
 
 
 def _tagged(read: Callable[[httpx.Response], T]) -> Callable[[httpx.Response], Tagged[T]]:

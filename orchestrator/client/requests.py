@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator import errors
 from orchestrator.core.retry import RetryPolicy
@@ -48,12 +48,13 @@ class Request(Generic[T]):
         return made.content, {"content-type": "application/json", **self.headers}
 
 
-def only(shape: type[BaseModel] | Any) -> Callable[[httpx.Response], Any]:
+def only(shape: Any) -> Callable[[httpx.Response], Any]:
     """Reads a body of this shape."""
+    reader: TypeAdapter[Any] = TypeAdapter(shape)
 
     def read(response: httpx.Response) -> Any:
         try:
-            return shape.model_validate_json(response.content)
+            return reader.validate_json(response.content)
         except ValidationError as error:
             why = f"its answer is not as documented: {error.errors()[0]['msg']}"
             raise errors.Unavailable("orchestrator", _place(response), why) from error

@@ -91,7 +91,7 @@ class Waiting:
         approval wants another role; Conflict that says who was faster, or why it is too late.
         """
         self._check_decision(decision, reason, data or {})
-        _check_role(await self._store.wait(wait_id), role, by)
+        check_role(await self._store.wait(wait_id), role, by)
         wait, redelivery = await self._store.decide(
             wait_id, decision, by=by, via=via, reason=reason, data=data or {}
         )
@@ -132,7 +132,7 @@ class Waiting:
         return [Problem(place="data", found=f"{size} bytes", wanted=f"at most {most} bytes")]
 
 
-def _check_role(wait: WaitRecord, role: Role, by: str) -> None:
+def check_role(wait: WaitRecord, role: Role, by: str) -> None:
     """Raises NotAllowed unless it is one of those that may decide, or may do all that one may."""
     wanted = [Role(name) for name in wait.asked.get("roles", ())] or [Role.APPROVER]
     if not any(role.covers(each) for each in wanted):

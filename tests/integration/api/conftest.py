@@ -130,9 +130,11 @@ def migrated_deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(migrated_deployment: Path, tmp_path: Path, valkey_url: str) -> Settings:
+    key = tmp_path / "link-key"
+    key.write_text("k" * 32)
     return Settings(
         config_dir=migrated_deployment / "config", state_dir=tmp_path, broker_url=valkey_url,
-        max_input_bytes=10_000,
+        max_input_bytes=10_000, link_key=f"file:{key}", public_url="http://localhost",
     )  # fmt: skip
 
 

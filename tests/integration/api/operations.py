@@ -305,6 +305,10 @@ OPERATIONS: dict[str, Operation] = {
     "decideApproval": Operation(
         least=OPERATOR, provoked={200: approval(YES), 409: approval(YES, decided=True)}
     ),
+    "linkApproval": Operation(
+        least=OPERATOR,
+        provoked={201: approval({"name": "Ada"}), 409: approval({"name": "Ada"}, decided=True)},
+    ),
     "sendSignal": Operation(
         least=SUBMITTER, provoked={202: run({"n": 1}), 409: run({"n": 1}, ended=True)}
     ),

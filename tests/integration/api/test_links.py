@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
 from orchestrator.errors import Conflict, InvalidInput, InvalidSetting
+from orchestrator.ports import Role
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Face, face_of
 
 YES = {"decision": "approved", "reason": "fine"}
-
-
-@pytest.fixture
-async def face(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Face]:
-    monkeypatch.setenv("LINK_KEY", "k" * 32)
-    signed = settings.model_copy(
-        update={"link_key": "env:LINK_KEY", "public_url": "http://localhost"}
-    )
-    async with face_of(signed, wants_keys=True) as made:
-        yield made
 
 
 async def link(face: Face, wait_id: str, hours: float = 1.0) -> str:
@@ -88,8 +78,25 @@ async def test_what_cannot_be_linked_is_said(face: Face) -> None:
 
 
 async def test_without_a_key_there_are_no_links(settings: Settings) -> None:
-    async with face_of(settings, wants_keys=True) as plain:
+    without = settings.model_copy(update={"link_key": ""})
+    async with face_of(without, wants_keys=True) as plain:
         wait = await plain.asking()
+        boss = await plain.asker(Role.ADMIN)
+        said = await boss.post(f"/v1/approvals/{wait.id}/links", json={"name": "Ada"})
+        assert (said.status_code, said.json()["problems"][0]["place"]) == (422, "setting link_key")
         with pytest.raises(InvalidSetting, match="link_key"):
             await link(plain, wait.id)
         assert (await plain.client().get("/approve/a.b")).status_code == 404
+
+
+async def test_who_may_decide_makes_links_over_rest(face: Face) -> None:
+    wait = await face.asking(asked={"message": "pay?", "roles": ["approver"]})
+    operator, bob = await face.asker(Role.OPERATOR), await face.asker(Role.APPROVER)
+    url, wish = f"/v1/approvals/{wait.id}/links", {"name": "Ada Lovelace", "hours": 1}
+    assert (await operator.post(url, json=wish)).status_code == 403
+    made = await bob.post(url, json=wish)
+    assert made.status_code == 201
+    assert (await face.client().post(made.json()["url"], data=YES)).status_code == 200
+    decided = await bob.get(f"/v1/approvals/{wait.id}")
+    assert decided.json()["closed_by"] == "Ada Lovelace (by a link of ada)"
+    assert (await bob.post(url, json=wish)).status_code == 409
