@@ -53,6 +53,7 @@ from orchestrator.ports import (
 from orchestrator.ports.notices import NoticeSender
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
+from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.jobs import JobWorker
 from orchestrator.service.notifying import Notifier
 from orchestrator.service.recovery import Recovery, RecoveryTimes
@@ -213,7 +214,10 @@ async def _build_parts(
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT, meter=meter)
     waits = Batcher(store.await_answers, name="waits", largest=LARGEST_COMMIT, meter=meter)
     outbox = Batcher(_publishing(publisher), name="hints", largest=LARGEST_PUBLISH, meter=meter)
-    escalations = Escalations(store, dead_letters, programs, redeliverer, **about_people(settings))
+    escalations = Escalations(
+        store, dead_letters, programs, redeliverer, **about_people(settings),
+        four_eyes=FourEyes(store, programs, new_id=new_id),
+    )  # fmt: skip
     jobs = JobWorker(store, publisher, redeliverer, dead_letters, escalation_jobs(escalations))
     recovery = Recovery(
         store, locks, publisher, redeliverer, dead_letters,
@@ -222,7 +226,7 @@ async def _build_parts(
             dead_after=settings.dead_after_seconds,
             lost_after=settings.lost_hint_seconds,
         ),
-        jobs=jobs, meter=meter,
+        jobs=jobs, proposals=store, meter=meter,
     )  # fmt: skip
     pauses = Pauses()
     pause_watch = PauseWatch(

@@ -39,11 +39,13 @@ from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
+from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.jobs import Jobs
 from orchestrator.service.links import Links
 from orchestrator.service.many_runs import ManyRuns
 from orchestrator.service.measuring import Measuring
 from orchestrator.service.pausing import Pausing
+from orchestrator.service.proposals import Proposals
 from orchestrator.service.queues import Queues
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
@@ -103,6 +105,7 @@ class Services:
     accepting: Accepting
     agents: Agents
     waiting: Waiting
+    proposals: Proposals
     links: Links
     measuring: Measuring
 
@@ -212,12 +215,16 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
             max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
         ),
     )  # fmt: skip
-    waiting = Waiting(store, redeliverer, max_data_bytes=settings.max_output_bytes)
+    four_eyes = FourEyes(store, programs, new_id=new_id)
+    waiting = Waiting(
+        store, redeliverer, max_data_bytes=settings.max_output_bytes, four_eyes=four_eyes
+    )
     runs = Runs(store, programs, redeliverer)
     pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(
-        store, broker.dead_letters, programs, redeliverer, **about_people(settings)
-    )
+        store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
+        **about_people(settings),
+    )  # fmt: skip
     return Services(
         workflows=workflows,
         submitter=submitter,
@@ -251,6 +258,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         workers=store,
         accepting=Accepting(store),
         waiting=waiting,
+        proposals=Proposals(store, store, escalations, waiting),
         links=Links(
             store, waiting, key=_link_key(settings.link_key), public_url=settings.public_address
         ),

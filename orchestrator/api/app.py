@@ -16,6 +16,7 @@ from orchestrator.api import (
     metrics,
     pauses,
     problems,
+    proposals,
     runs,
     system,
     workflows,
@@ -62,7 +63,10 @@ def make_app(
     )  # fmt: skip
     app.state.wants_keys = wants_keys
     problems.install(app)
-    for module in (workflows, runs, pauses, approvals, links, escalations, jobs, system, metrics):
+    routes = (
+        workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, metrics,
+    )  # fmt: skip
+    for module in routes:
         app.include_router(module.router, max_body_size=largest)
     app.add_middleware(AnnouncedSize, most=largest, streamed=["/v1/runs:bulk"])
     if not wants_keys:

@@ -88,7 +88,10 @@ async def decide_approval(
         Header(description="The ETag of what this was decided on; * for whatever it is by now."),
     ] = None,
 ) -> wait_shapes.ApprovalShape:
-    """Approve or reject. Of those who decide at once one wins; the others hear who did."""
+    """Approve or reject. Of those who decide at once one wins; the others hear who did.
+
+    Where two have to approve, it is open after the first approval, which is among the proposals.
+    """
     record = await _visible(approval_id, who, services, Role.OPERATOR)
     require_match(if_match, reading.approval_tag(record), "the approval")
     decided = await services.waiting.decide(

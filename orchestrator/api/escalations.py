@@ -30,7 +30,10 @@ from orchestrator.wiring_services import Services
 
 router = APIRouter(prefix="/v1/escalations", tags=["escalations"])
 
-_DECISION = documented(404, 409, 412, 428)
+_DECISION: dict[int | str, dict[str, Any]] = {
+    202: {"model": shapes.Decided, "description": "Proposed: a second person has to confirm it."},
+    **documented(404, 409, 412, 428),
+}
 Word = Annotated[str | None, Query(max_length=200, pattern=TEXT)]
 
 
@@ -134,6 +137,7 @@ class Deciding:
     record: EscalationRecord
     who: Principal
     services: Services
+    response: Response
     whatever_it_is: bool  # by now; else only on what has just been compared
 
     async def on(
@@ -148,18 +152,23 @@ class Deciding:
         act = Act(
             resolution=resolution, event=event, by=self.who.name, reason=wish.reason,
             seen=None if self.whatever_it_is else self.record, outputs=outputs,
-            corrections=corrections,
+            corrections=corrections, via="rest",
         )  # fmt: skip
-        status = await self.services.escalations.act(self.record.id, act)
+        settled = await self.services.escalations.decide(self.record.id, act)
+        proposal = settled.proposal
+        if proposal is not None:
+            self.response.status_code = 202
         return shapes.Decided(
-            escalation_id=self.record.id, run_id=self.record.run_id, run_status=status
-        )
+            escalation_id=self.record.id, run_id=self.record.run_id, run_status=settled.status,
+            proposal_id=None if proposal is None else proposal.id,
+        )  # fmt: skip
 
 
 async def deciding(
     escalation_id: EscalationId,
     who: Asker,
     services: Use,
+    response: Response,
     if_match: Annotated[
         str | None,
         Header(description="The ETag of what this was decided on; * for whatever it is by now."),
@@ -168,7 +177,7 @@ async def deciding(
     """Raises NotAllowed, NotFound, PreconditionRequired or PreconditionFailed."""
     record = await _visible(escalation_id, who, services, Role.OPERATOR)
     given = require_match(if_match, reading.escalation_tag(record), "the escalation")
-    return Deciding(record, who, services, "*" in given)
+    return Deciding(record, who, services, response, "*" in given)
 
 
 Decision = Annotated[Deciding, Depends(deciding)]

@@ -121,6 +121,7 @@ class JobShape(Shape):
     state: JobState
     total: int
     done: int
+    proposed: int = Field(description="Of those that are done: a second person has to confirm.")
     refused: int
     pending: int
     created_at: datetime

@@ -355,6 +355,10 @@ class Decided(Shape):
     escalation_id: str
     run_id: str
     run_status: RunStatus
+    proposal_id: str | None = Field(
+        default=None,
+        description="Nothing was done yet: a second person has to confirm this (status 202).",
+    )
 
 
 # --- APIs, workers, queues ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.text import Text
 
 from orchestrator.cli.draw_waits import draw_approval, draw_approvals
@@ -93,4 +94,6 @@ def _decide(
     found = with_services(
         lambda s: s.waiting.decide(approval, decision, by=who, via="cli", reason=reason, data=given)
     )
-    answer(found, lambda: draw_approval(found), as_json=as_json)
+    first = "approved once: a second person has to approve it as well"
+    drawn = [draw_approval(found), *([Text(first, style="yellow")] if found.is_open else [])]
+    answer(found, lambda: Group(*drawn), as_json=as_json)

@@ -43,7 +43,7 @@ def draw_job(job: JobRecord, items: Sequence[JobItemRecord]) -> RenderableType:
         ("on", where or "all that are open"),
         ("by", f"{job.by}, {clock(job.created_at)}: {job.reason}"),
         ("state", _state(job)),
-        ("done", f"{job.done:,} of {job.total:,}; {job.refused:,} refused"),
+        ("done", f"{job.done:,} of {job.total:,}; {job.refused:,} refused{_proposed(job)}"),
     ]
     rows += [
         (str(told["order"]), f"{told['by']}, {told['at']}: {told['reason']}") for told in job.orders
@@ -56,6 +56,10 @@ def draw_job(job: JobRecord, items: Sequence[JobItemRecord]) -> RenderableType:
     for item in items:
         drawn.add_row(short(item.item), item.state.value, Text(item.outcome))
     return Group(grid, Padding(drawn, (1, 0, 0, 0)))
+
+
+def _proposed(job: JobRecord) -> str:
+    return f"; {job.proposed:,} of the done are proposals to confirm" if job.proposed else ""
 
 
 def _state(job: JobRecord) -> Text:

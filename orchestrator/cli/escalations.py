@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec.structs import replace
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli import remote
@@ -17,6 +17,7 @@ from orchestrator.cli.input import parse_object
 from orchestrator.cli.jobs import Detach, DryRun, Many, Where, Yes, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
+from orchestrator.core import events
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import EscalationFilter
@@ -25,7 +26,7 @@ from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from orchestrator.ports import EscalationRecord
-    from orchestrator.service.escalations import Escalations
+    from orchestrator.service.escalations import Act
     from orchestrator.wiring_services import Services
 
 app = typer.Typer(help="Runs that need a person: take one, decide, say why.", no_args_is_help=True)
@@ -173,7 +174,7 @@ def retry(
         return
     _act(
         escalations,
-        lambda desk, known: desk.retry(known, by=who, reason=reason, corrections=given),
+        _deed("retried", events.Retried(), who, reason, corrections=given),
         as_json,
     )
 
@@ -212,9 +213,7 @@ def resolve(
         return
     _act(
         escalations,
-        lambda desk, known: desk.resolve(
-            known, by=who, reason=reason, landed=not without_effect, outputs=given
-        ),
+        _deed("resolved", events.Resolved(landed=not without_effect), who, reason, outputs=given),
         as_json,
     )
 
@@ -237,7 +236,8 @@ def skip(
         many = Many(where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach)
         act_on_many("escalations.skip", many, by=who, reason=reason, as_json=as_json)
         return
-    _act(escalations, lambda desk, known: desk.skip(known, by=who, reason=reason), as_json)
+    act = _deed("skipped", events.Skipped(), who, reason)
+    _act(escalations, act, as_json)
 
 
 @app.command("abandon")
@@ -258,18 +258,25 @@ def abandon(
         many = Many(where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach)
         act_on_many("escalations.abandon", many, by=who, reason=reason, as_json=as_json)
         return
-    _act(escalations, lambda desk, known: desk.abandon(known, by=who, reason=reason), as_json)
+    act = _deed("abandoned", events.Abandoned(), who, reason)
+    _act(escalations, act, as_json)
 
 
-def _act(
-    ids: list[str], act: Callable[[Escalations, str], Awaitable[RunStatus]], as_json: bool
-) -> None:
+def _deed(resolution: str, event: events.Event, by: str, reason: str, **given: Any) -> Act:
+    from orchestrator.service.escalations import Act
+
+    return Act(resolution=resolution, event=event, by=by, reason=reason, via="cli", **given)
+
+
+def _act(ids: list[str], act: Act, as_json: bool) -> None:
     """Act on each in turn; the first that is refused ends it, what was done before stays done."""
-    done: dict[str, RunStatus] = {}
+    done: dict[str, str] = {}
 
     async def act_on_all(services: Services) -> None:
         for known in ids:
-            done[known] = await act(services.escalations, known)
+            settled = await services.escalations.decide(known, act)
+            proposal = settled.proposal
+            done[known] = settled.status if proposal is None else f"proposed: {proposal.id}"
 
     try:
         with_services(act_on_all)
@@ -278,8 +285,12 @@ def _act(
             answer(done, lambda: _draw_done(done), as_json=as_json)
 
 
-def _draw_done(done: Mapping[str, RunStatus]) -> RenderableType:
+def _draw_done(done: Mapping[str, str]) -> RenderableType:
     drawn = table("escalation", "the run is now")
     for known, status in done.items():
-        drawn.add_row(known, run_status(status))
-    return drawn
+        proposed = status.startswith("proposed")
+        drawn.add_row(known, status if proposed else run_status(RunStatus(status)))
+    if not any(status.startswith("proposed") for status in done.values()):
+        return drawn
+    how = Text("a second person confirms it: orchestrator proposals confirm ID", style="dim")
+    return Group(drawn, how)

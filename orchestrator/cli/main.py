@@ -21,6 +21,7 @@ from orchestrator.cli import (
     escalations,
     jobs,
     keys,
+    proposals,
     retention,
     runs,
     workflows,
@@ -57,6 +58,7 @@ app.add_typer(workflows.app, name="workflows")
 app.add_typer(escalations.app, name="escalations")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(proposals.app, name="proposals")
 app.add_typer(apis.app, name="apis")
 app.add_typer(keys.app, name="keys")
 app.add_typer(retention.app, name="retention")

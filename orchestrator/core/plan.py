@@ -118,6 +118,9 @@ class Plan:
     # plan, and so does not run it straight on.
     jumps: bool = False
     waits: bool = False  # a step waits for an answer; left out of all others, as `jumps` is
+    # Of which runs a decision needs a second person; read by definitions/ only. Left out of all
+    # others, so that a release that would let one person decide cannot read the plan.
+    four_eyes: Mapping[str, Any] = field(default_factory=dict)
     max_visits: int = MAX_VISITS  # of all steps together; a run that wants more turns back
 
     @property

@@ -111,8 +111,8 @@ class Api:
 class ApiWorkflow:
     """A workflow over APIs in the making. Immutable: each `step` gives a new one.
 
-    `inputs`, `outputs`, `deadline` and `lane` as of `Workflow`; `extra` has any other field of a
-    workflow in a document (`x-owner`, `parameters`, …).
+    `inputs`, `outputs`, `deadline`, `lane` and `four_eyes` as of `Workflow`; `extra` has any other
+    field of a workflow in a document (`x-owner`, `parameters`, …).
     """
 
     name: str
@@ -121,6 +121,7 @@ class ApiWorkflow:
     title: str = ""
     deadline: float | None = None
     lane: str | None = None
+    four_eyes: bool | Mapping[str, Any] | None = None
     extra: Mapping[str, Any] | None = None
     steps: tuple[Mapping[str, Any], ...] = ()
     apis: tuple[Api, ...] = ()
@@ -232,7 +233,8 @@ def _workflow(workflow: ApiWorkflow) -> dict[str, Any]:
     schema = inputs_schema_of(workflow.inputs)
     return _said({
         "workflowId": workflow.name, "summary": workflow.title or None, "inputs": schema,
-        "x-deadline": workflow.deadline, "x-lane": workflow.lane, **(workflow.extra or {}),
+        "x-deadline": workflow.deadline, "x-lane": workflow.lane,
+        "x-four-eyes": workflow.four_eyes, **(workflow.extra or {}),
         "steps": [dict(step) for step in workflow.steps], "outputs": dict(workflow.outputs or {}),
     })  # fmt: skip
 

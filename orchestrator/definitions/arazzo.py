@@ -6,8 +6,10 @@ Everything that is not supported is refused with its place, never passed over in
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.core.plan import MAX_VISITS, Plan
 from orchestrator.definitions.actions import lead_elsewhere
@@ -17,6 +19,7 @@ from orchestrator.definitions.arazzo_library import Library
 from orchestrator.definitions.arazzo_steps import Origins
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import Document
+from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.problems import Findings, pointer
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.definitions.validation import Place
@@ -26,7 +29,7 @@ LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 _WORKFLOW = {
     "workflowId", "summary", "description", "inputs", "steps", "outputs", "parameters",
     "successActions", "failureActions", "dependsOn", "x-deadline", "x-lane", "x-max-visits",
-    "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
+    "x-four-eyes", "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
 }  # fmt: skip
 
 
@@ -87,7 +90,7 @@ class _WorkflowReader:
             waits=any(step.call.is_wait for step in steps),
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
-            max_visits=self._max_visits(),
+            max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),
         )  # fmt: skip
         return ReadWorkflow(plan, origins.place, pointer(at.path))
 
@@ -96,6 +99,15 @@ class _WorkflowReader:
         if not LANE.fullmatch(lane):
             self._at.child("x-lane", lane).bad("a name of small letters, digits, - and _")
         return lane
+
+    def _four_eyes(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        at = self._at.get("x-four-eyes")
+        if at is None:
+            return {}
+        problems = list(rule_problems(at.value, schema))
+        for path, found, wanted in problems:
+            replace(at, path=(*at.path, *path)).bad(wanted, found=found)
+        return {} if problems else rule_of(at.value)
 
     def _max_visits(self) -> int:
         most = self._at.number("x-max-visits", least=1, whole=True)

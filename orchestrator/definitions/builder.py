@@ -24,6 +24,7 @@ from orchestrator.core.plan import Call, Compensation, CompensationKind, Plan, P
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.definitions.expressions import FIRST_OF, OPTIONAL
+from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.inputs import declared_inputs, schema_problems
 from orchestrator.definitions.problems import Findings, Path, pointer
 from orchestrator.definitions.signatures import Parameter, schema_of
@@ -109,6 +110,7 @@ class Workflow:
 
     `inputs` is a mapping of names to types (all required), a TypedDict, a dataclass, or a JSON
     schema. `outputs` maps names to runtime expressions. `deadline` in seconds from submission.
+    `four_eyes`: decisions need a second person, of all runs or `{"when": CONDITION, "hours": N}`.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Workflow:
     title: str = ""
     deadline: float | None = None
     lane: str = "default"
+    four_eyes: bool | Mapping[str, Any] = False
     steps: tuple[Step | Wait, ...] = ()
 
     def step(self, function: Function | Step, **options: Any) -> Workflow:
@@ -223,9 +226,13 @@ class _Builder:
             for path, found, wanted in schema_problems(self._schema):
                 self._bad(f", inputs {pointer(path)}", found, wanted)
         steps = tuple(plan_step for item in workflow.steps for plan_step in self._step(item))
+        schema = self._inputs_schema()
+        for path, found, wanted in rule_problems(workflow.four_eyes, schema):
+            self._bad(f", four_eyes {pointer(path)}", found, wanted)
         return Plan(
             workflow=workflow.name, steps=steps, title=workflow.title, lane=workflow.lane,
-            inputs_schema=self._inputs_schema(), outputs=dict(workflow.outputs or {}),
+            inputs_schema=schema, outputs=dict(workflow.outputs or {}),
+            four_eyes=rule_of(workflow.four_eyes),
             deadline_seconds=workflow.deadline,
             waits=any(step.call.is_wait for step in steps),
         )  # fmt: skip

@@ -22,6 +22,7 @@ from orchestrator.definitions.answers import AnswerRules, resolved
 from orchestrator.definitions.criteria import Criterion, parse_criterion
 from orchestrator.definitions.encoding import refused
 from orchestrator.definitions.expressions import compile_value
+from orchestrator.definitions.four_eyes import FourEyes
 from orchestrator.definitions.inputs import InputsSchema
 from orchestrator.definitions.local import LocalStep
 from orchestrator.definitions.requests import RequestMaker, request_maker
@@ -70,6 +71,7 @@ class Program:
             () if step.compensation is None else tuple(map(compile_call, step.compensation.calls))
             for step in plan.steps
         ]
+        self.four_eyes = FourEyes(plan.four_eyes)
         self._inputs = InputsSchema(plan.inputs_schema)
         self._outputs = {
             name: compile_value(value, ("outputs", name)) for name, value in plan.outputs.items()

@@ -101,6 +101,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     touched_at: datetime  # when it last got on, or a message for it was given
     ended_at: datetime | None
     orders: Sequence[Mapping[str, Any]]  # what people wanted of it since: at, by, order, reason
+    proposed: int = 0  # of those that are done: a second person has to confirm them
 
     @property
     def pending(self) -> int:

@@ -38,15 +38,18 @@ class EscalationJob:
             raise InvalidInput("the act cannot be told this", problems=problems)
 
     async def act(self, job: JobRecord, item: str) -> Aftermath:
-        """Close it and let its run go on. Raises Conflict, JobHeld, NotFound."""
+        """Close it and let its run go on, or propose that under the rule of four eyes.
+
+        Raises Conflict, JobHeld, NotFound.
+        """
         seen = await self.escalations.show(item)
         _require_free(seen, job)
         act = Act(
             resolution=self.resolution, event=self.event(job.arguments), by=job.by,
-            reason=job.reason, seen=seen,
+            reason=job.reason, seen=seen, via="job",
         )  # fmt: skip
         settled = await self.escalations.settle(item, act, job_id=job.id)
-        return Aftermath(wake=settled.wake, closed=settled.escalation_id)
+        return Aftermath(wake=settled.wake, closed=settled.closed)
 
 
 def escalation_jobs(escalations: Escalations) -> Mapping[str, JobKind]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,20 +22,26 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, IllegalTransition, InvalidInput, NotFound, Problem
 from orchestrator.ports import (
     OPEN_ONES,
+    PROPOSED,
+    ActWrite,
     AuditRecord,
     ClaimedRun,
+    Confirmation,
     DeadLetterQueue,
     EscalationFilter,
     EscalationRecord,
     EscalationStore,
     JobItem,
     LinkWrite,
+    Proposal,
     Redelivery,
     RunWrite,
     Store,
+    Subject,
     hop_ids,
 )
 from orchestrator.service.correcting import corrected
+from orchestrator.service.four_eyes import FourEyes, Wish
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.urgency import Urgency
 
@@ -53,6 +59,13 @@ class Act:
     seen: EscalationRecord | None = None  # what it was decided on: refused when that has changed
     outputs: Mapping[str, Any] | None = None  # what a resolved forward step gave
     corrections: Mapping[str, Any] | None = None  # of a retried request's body, by JSON pointer
+    confirmed: Confirmation | None = None  # by a second person, of what the first has proposed
+    via: str = ""  # "cli", "rest", "console", "job"
+
+    @property
+    def wants_four_eyes(self) -> bool:
+        """Whether the rule is about it: all but the same call once more."""
+        return not isinstance(self.event, e.Retried) or bool(self.corrections)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,9 +81,15 @@ class Comment:
 class Settled:
     """An escalation that was acted on, and what is left to do about it."""
 
-    escalation_id: str  # its message has to go
-    status: RunStatus
+    escalation_id: str
+    status: RunStatus  # the run's now
     wake: Redelivery | None  # for the run, unless it has ended
+    proposal: Proposal | None = None  # nothing was done yet: a second person has to confirm it
+
+    @property
+    def closed(self) -> str | None:
+        """The escalation whose message has to go."""
+        return self.escalation_id if self.proposal is None else None
 
 
 class Escalations:
@@ -86,7 +105,9 @@ class Escalations:
         max_output_bytes: int = 1024 * 1024,
         urgency: Urgency | None = None,
         claim_seconds: float | None = None,
+        four_eyes: FourEyes | None = None,
     ) -> None:
+        self._four_eyes = four_eyes or FourEyes(None, programs, new_id=str)
         self._store, self._dead_letters = store, dead_letters
         self._programs, self._redeliverer = programs, redeliverer
         self._max_output_bytes, self._claim_seconds = max_output_bytes, claim_seconds
@@ -201,12 +222,24 @@ class Escalations:
         return await self.act(escalation_id, act)
 
     async def act(self, escalation_id: str, act: Act) -> RunStatus:
-        """Close it by this act. Raises Conflict, InvalidInput, NotFound."""
+        """As `decide`, for who only asks what the run is now: `escalated` when it is proposed."""
+        return (await self.decide(escalation_id, act)).status
+
+    async def decide(self, escalation_id: str, act: Act) -> Settled:
+        """Close it by this act, or propose that where a second person is needed.
+
+        Raises Conflict, InvalidInput, NotFound.
+        """
         settled = await self.settle(escalation_id, act)
-        await self._dead_letters.remove([settled.escalation_id])
+        if settled.closed is not None:
+            await self._dead_letters.remove([settled.closed])
         if settled.wake is not None:
             await self._redeliverer.publish([settled.wake])
-        return settled.status
+        return settled
+
+    async def confirm(self, proposal: Proposal, confirmation: Confirmation) -> Settled:
+        """Do what somebody has proposed. Raises Conflict, NotFound."""
+        return await self.decide(proposal.subject_id, confirmed_act(proposal, confirmation))
 
     async def settle(self, escalation_id: str, act: Act, *, job_id: str | None = None) -> Settled:
         """Close it by this act in the table alone, for a job if one is given.
@@ -223,23 +256,40 @@ class Escalations:
             self._check_outputs(act, before, program)
         now = await self._store.now()
         decision = self._decide(before, act, escalation, now)
-        await self._store.act(
-            escalation.id,
-            self._write(claimed, before, decision, act, now),
-            expected_epoch=claimed.run.epoch,
-            resolution=act.resolution,
-            by=act.by,
-            reason=act.reason,
-            seen=act.seen,
-            item=None
-            if job_id is None
-            else JobItem(job_id=job_id, item=escalation.id, outcome=decision.saga.status),
-        )
+        write = self._write(claimed, before, decision, act, now)
+        if (
+            act.confirmed is None
+            and act.wants_four_eyes
+            and await self._four_eyes.holds(claimed.run)
+        ):
+            wish = proposed_act(act, escalation.id)
+            proposal = await self._four_eyes.propose(
+                claimed.run, wish, item=_item(job_id, escalation.id, PROPOSED)
+            )
+            return Settled(
+                escalation_id=escalation.id, status=claimed.run.status, wake=None, proposal=proposal
+            )
+        await self._close(
+            escalation.id, write, claimed.run.epoch, act,
+            _item(job_id, escalation.id, decision.saga.status),
+        )  # fmt: skip
         ended = isinstance(decision.command, Finish)
         return Settled(
             escalation_id=escalation.id, status=decision.saga.status,
             wake=None if ended else _wake_up(claimed, decision.saga),
         )  # fmt: skip
+
+    async def _close(
+        self, known: str, write: RunWrite, epoch: int, act: Act, item: JobItem | None
+    ) -> None:
+        said = {"resolution": act.resolution, "by": act.by, "reason": act.reason}
+        if act.confirmed is None:
+            await self._store.act(
+                known, write, expected_epoch=epoch, seen=act.seen, item=item, **said
+            )
+            return
+        closing = ActWrite(escalation_id=known, write=write, expected_epoch=epoch, **said)
+        await self._four_eyes.act(act.confirmed, closing, item=item)
 
     def _check_outputs(self, act: Act, saga: Saga, program: Program) -> None:
         """Raises InvalidInput unless they are outputs of the forward step that is stuck."""
@@ -293,6 +343,8 @@ class Escalations:
             "reason": act.reason, "run": decision.saga.status,
             "events": [journal.entry(act.event, now, decision.command)],
         }  # fmt: skip
+        if act.confirmed is not None:
+            data["confirmed_by"] = act.confirmed.by
         if at is not None:
             data["step"] = before.plan_step(at[0]).id
         if isinstance(act.event, e.Resolved):
@@ -330,6 +382,41 @@ class Escalations:
             withdraws=stops_waiting(decision.saga),
             hinted=not isinstance(decision.command, Finish),
         )
+
+
+_EVENTS: Mapping[str, Callable[[Mapping[str, Any]], e.Event]] = {
+    "retried": lambda _: e.Retried(),
+    "resolved": lambda given: e.Resolved(landed=given["landed"]),
+    "skipped": lambda _: e.Skipped(),
+    "abandoned": lambda _: e.Abandoned(),
+}
+
+
+def proposed_act(act: Act, escalation_id: str) -> Wish:
+    """As it is kept until it is confirmed."""
+    given = {
+        "landed": act.event.landed if isinstance(act.event, e.Resolved) else None,
+        "outputs": act.outputs, "corrections": act.corrections,
+    }  # fmt: skip
+    return Wish(
+        subject=Subject.ESCALATION, subject_id=escalation_id, act=act.resolution,
+        arguments={name: value for name, value in given.items() if value is not None},
+        reason=act.reason, by=act.by, via=act.via,
+    )  # fmt: skip
+
+
+def confirmed_act(proposal: Proposal, confirmation: Confirmation) -> Act:
+    """Inverse of `proposed_act`, with the second person's word."""
+    given = proposal.arguments
+    return Act(
+        resolution=proposal.act, event=_EVENTS[proposal.act](given), by=proposal.proposed_by,
+        reason=proposal.reason, outputs=given.get("outputs"), corrections=given.get("corrections"),
+        confirmed=confirmation, via=proposal.via,
+    )  # fmt: skip
+
+
+def _item(job_id: str | None, escalation_id: str, outcome: str) -> JobItem | None:
+    return None if job_id is None else JobItem(job_id=job_id, item=escalation_id, outcome=outcome)
 
 
 async def reconcile_dead_letters(store: EscalationStore, queue: DeadLetterQueue) -> None:

@@ -6,7 +6,8 @@
 * **Lost hints**: a message can vanish while every worker is well (reset, eviction, flush, purge).
   Runs that are due, unowned and silent for T seconds are published again, but never more than
   the queues' own lengths say are missing, so that a long backlog is not doubled.
-* **Dead letters**: claims that have ended are given back, and the broker's queue is made equal to
+* **Dead letters**: claims that have ended are given back, proposals of which the time is over are
+  closed, and the broker's queue is made equal to
   the open, unclaimed escalations.
 * **Jobs**: running ones that nothing was heard of are woken.
 
@@ -26,6 +27,7 @@ from orchestrator.errors import Unavailable
 from orchestrator.ports import (
     DeadLetterQueue,
     HintPublisher,
+    ProposalStore,
     QueueCounts,
     Store,
     WorkerLocks,
@@ -66,10 +68,12 @@ class Recovery:
         times: RecoveryTimes,
         *,
         jobs: JobWorker | None = None,
+        proposals: ProposalStore | None = None,
         jitter: Callable[[], float] = random.random,
         meter: Meter = UNMETERED,
     ) -> None:
         self._store, self._locks, self._jobs = store, locks, jobs
+        self._proposals = proposals
         self._publisher, self._redeliverer = publisher, redeliverer
         self._dead_letters, self._times = dead_letters, times
         self._jitter, self._meter = jitter, meter
@@ -93,6 +97,8 @@ class Recovery:
         ended = await self._store.release_expired_claims()
         if ended:
             log.info("claims.ended", escalations=[each.id for each in ended])
+        if self._proposals is not None and (lapsed := await self._proposals.lapse_proposals()):
+            log.info("proposals.lapsed", proposals=lapsed)
         await reconcile_dead_letters(self._store, self._dead_letters)
         if self._jobs is not None:
             await self._jobs.sweep(silent_seconds=self._times.lost_after)

@@ -8,17 +8,22 @@ from typing import Any
 
 import orjson
 
-from orchestrator.errors import InvalidInput, NotAllowed, Problem
+from orchestrator.errors import Conflict, InvalidInput, NotAllowed, Problem
 from orchestrator.ports import (
+    Confirmation,
     Decision,
     NewSignal,
+    Proposal,
     Redelivery,
     Role,
+    RunRecord,
     SignalReceipt,
     SignalRecord,
     Store,
+    Subject,
     WaitRecord,
 )
+from orchestrator.service.four_eyes import FourEyes, Wish
 from orchestrator.service.redelivery import Redeliverer
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
@@ -29,9 +34,16 @@ LONGEST_REASON = 2_000
 class Waiting:
     """Waits of runs, for those who answer. `via` says by which way: "cli", "rest", …"""
 
-    def __init__(self, store: Store, redeliverer: Redeliverer, *, max_data_bytes: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        redeliverer: Redeliverer,
+        *,
+        max_data_bytes: int,
+        four_eyes: FourEyes,
+    ) -> None:
         self._store, self._redeliverer = store, redeliverer
-        self._max_data_bytes = max_data_bytes
+        self._max_data_bytes, self._four_eyes = max_data_bytes, four_eyes
 
     async def send_signal(
         self, run_id: str, name: str, *, key: str, data: Mapping[str, Any], by: str, via: str
@@ -87,16 +99,57 @@ class Waiting:
     ) -> WaitRecord:
         """Approve or reject; a rejection says why. `data` goes to the run with the decision.
 
-        `role` is what who decides may do. Raises NotFound, InvalidInput; NotAllowed where the
+        Where two have to approve, the first approval is kept as a proposal and the wait stays open;
+        that of another person confirms it. One rejection is enough. `role` is what who decides may
+        do. Raises NotFound, InvalidInput; NotAllowed where the
         approval wants another role; Conflict that says who was faster, or why it is too late.
         """
         self._check_decision(decision, reason, data or {})
-        check_role(await self._store.wait(wait_id), role, by)
+        found = await self._store.wait(wait_id)
+        check_role(found, role, by)
+        run = await self._store.run(found.run_id)
+        if decision is Decision.APPROVED and await self._four_eyes.holds(run):
+            wish = Wish(
+                subject=Subject.APPROVAL, subject_id=found.id, act=decision,
+                arguments={"data": dict(data or {})}, reason=reason, by=by, via=via,
+            )  # fmt: skip
+            return await self._approve_by_two(run, found, wish)
         wait, redelivery = await self._store.decide(
             wait_id, decision, by=by, via=via, reason=reason, data=data or {}
         )
         await self._wake(redelivery)
         return wait
+
+    async def confirm(
+        self, proposal: Proposal, confirmation: Confirmation, *, role: Role = Role.ADMIN
+    ) -> WaitRecord:
+        """Approve as the second person. Raises as `decide` does."""
+        check_role(await self._store.wait(proposal.subject_id), role, confirmation.by)
+        wait, redelivery = await self._four_eyes.decide(
+            confirmation, proposal.subject_id, Decision.APPROVED, proposal.arguments["data"]
+        )
+        await self._wake(redelivery)
+        return wait
+
+    async def _approve_by_two(self, run: RunRecord, wait: WaitRecord, wish: Wish) -> WaitRecord:
+        first = await self._four_eyes.open_on(run.id, wait.id)
+        if first is None:
+            await self._four_eyes.propose(run, wish)
+            return await self._store.wait(wait.id)
+        if wish.arguments["data"] and wish.arguments != first.arguments:
+            problem = Problem(
+                place="data", found="other data than that of the first approval",
+                wanted=f"what {first.proposed_by} has approved, or nothing",
+            )  # fmt: skip
+            raise Conflict("two persons approve the same or nothing", problems=[problem])
+        confirmation = Confirmation(
+            proposal_id=first.id, by=wish.by, reason=wish.reason, via=wish.via
+        )
+        decided, redelivery = await self._four_eyes.decide(
+            confirmation, wait.id, Decision.APPROVED, first.arguments["data"]
+        )
+        await self._wake(redelivery)
+        return decided
 
     async def _wake(self, redelivery: Redelivery | None) -> None:
         if redelivery is not None:

@@ -10,6 +10,7 @@ from orchestrator.core.states import RunStatus
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import (
     OPEN_ONES,
+    ActWrite,
     ClaimedRun,
     EscalationFilter,
     EscalationRecord,
@@ -224,30 +225,43 @@ class Escalations(Part):
         JobHeld, NotFound.
         """
 
-        async def work(tx: Tx) -> None:
-            status, owner, epoch, audit_seq = await self._locked_run(tx, escalation_id)
-            before = await self._record(tx, escalation_id)
-            if seen is not None and before != seen:
-                raise _moved_on(before, "as it was when it was read")
-            closed = await tx.change(
-                self._close, id=escalation_id, resolution=resolution, by=codec.storable(by),
-                reason=codec.storable(reason),
-            )  # fmt: skip
-            if not closed:
-                raise _moved_on(before, "open")
-            if before.run_id != write.run_id:
-                raise _moved_on(before, f"an escalation of run {write.run_id}")
-            numbered = _numbered(write, audit_seq)
-            row = (*writes.run_row(numbered, self._dialect), expected_epoch)
-            if not await tx.apply(self._apply, [row]):
-                raise _run_moved_on(write.run_id, status, owner, epoch, expected_epoch)
-            await self._journal.write_details(tx, [numbered])
-            if item is not None:
-                await self._marks.mark(tx, item, JobItemState.DONE)
-            if write.withdraws:
-                await tx.apply(self._withdraw, [(write.run_id,)])
+        act = ActWrite(
+            escalation_id=escalation_id, write=write, expected_epoch=expected_epoch,
+            resolution=resolution, by=by, reason=reason,
+        )  # fmt: skip
+        await self._db.write(lambda tx: self.act_in(tx, act, seen=seen, item=item))
 
-        await self._db.write(work)
+    async def act_in(
+        self,
+        tx: Tx,
+        act: ActWrite,
+        *,
+        seen: EscalationRecord | None = None,
+        item: JobItem | None = None,
+    ) -> None:
+        """The same within a transaction, for who has something else to write in it."""
+        write, expected_epoch = act.write, act.expected_epoch
+        status, owner, epoch, audit_seq = await self._locked_run(tx, act.escalation_id)
+        before = await self._record(tx, act.escalation_id)
+        if seen is not None and before != seen:
+            raise _moved_on(before, "as it was when it was read")
+        closed = await tx.change(
+            self._close, id=act.escalation_id, resolution=act.resolution,
+            by=codec.storable(act.by), reason=codec.storable(act.reason),
+        )  # fmt: skip
+        if not closed:
+            raise _moved_on(before, "open")
+        if before.run_id != write.run_id:
+            raise _moved_on(before, f"an escalation of run {write.run_id}")
+        numbered = _numbered(write, audit_seq)
+        row = (*writes.run_row(numbered, self._dialect), expected_epoch)
+        if not await tx.apply(self._apply, [row]):
+            raise _run_moved_on(write.run_id, status, owner, epoch, expected_epoch)
+        await self._journal.write_details(tx, [numbered])
+        if item is not None:
+            await self._marks.mark(tx, item, JobItemState.DONE)
+        if write.withdraws:
+            await tx.apply(self._withdraw, [(write.run_id,)])
 
     async def _locked_run(self, tx: Tx, escalation_id: str) -> Any:
         row = await tx.row(self._lock_run, id=escalation_id)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from orchestrator.errors import Conflict, JobHeld, NotFound, Problem
 from orchestrator.ports import (
+    PROPOSED,
     EscalationFilter,
     JobItem,
     JobItemRecord,
@@ -49,6 +50,7 @@ class Marks(Part):
         # Both counts in one statement, so that there is one guard.
         self._job = self._sql(
             "UPDATE jobs SET done = done + :done, refused = refused + :refused,"
+            " proposed = proposed + :proposed,"
             f" touched_at = {{now}} WHERE id = :job_id AND {_RUNS}"
         )
         self._found = self._sql(
@@ -64,7 +66,11 @@ class Marks(Part):
             outcome=codec.storable(item.outcome),
         )  # fmt: skip
         if not marked or not await tx.change(
-            self._job, job_id=item.job_id, done=int(done), refused=int(not done)
+            self._job,
+            job_id=item.job_id,
+            done=int(done),
+            refused=int(not done),
+            proposed=int(done and item.outcome == PROPOSED),
         ):
             raise _held(item, await tx.row(self._found, job_id=item.job_id, item=item.item))
 

@@ -31,11 +31,14 @@ from orchestrator.ports import (
     JobRecord,
     JobState,
     LinkRecord,
+    Proposal,
+    ProposalOutcome,
     Redelivery,
     Role,
     RunRecord,
     SignalRecord,
     StepRecord,
+    Subject,
     WaitOutcome,
     WaitRecord,
     WorkerRecord,
@@ -67,7 +70,7 @@ ESCALATION = (
 )
 JOB = (
     "id, kind, tenant, chosen, arguments, wanted_by, reason, state, turn, total, done, refused,"
-    " created_at, touched_at, ended_at, orders"
+    " created_at, touched_at, ended_at, orders, proposed"
 )
 JOB_ITEM = "item, state, outcome, at"
 WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
@@ -81,6 +84,11 @@ WAIT = (
     "w.id, w.run_id, runs.workflow, runs.tenant, w.step, w.attempt, w.step_id, w.asks, w.signal,"
     " w.asked, w.opened_at, w.expires_at, w.remind_at, w.reminders, w.closed_at, w.outcome,"
     " COALESCE(w.answer, s.data), COALESCE(w.closed_by, s.sent_by), COALESCE(w.via, s.via)"
+)
+PROPOSAL = (
+    "p.id, p.run_id, runs.workflow, runs.tenant, p.subject, p.subject_id, p.act, p.arguments,"
+    " p.reason, p.proposed_by, p.via, p.proposed_at, p.expires_at, p.closed_at, p.outcome,"
+    " p.closed_by, p.closing_reason"
 )
 SIGNAL = "run_id, number, name, key, data, sent_at, sent_by, via, wait_id"
 WORKER = "id, name, pid, started_at, heartbeat_at, active_runs, reserved, version"
@@ -189,7 +197,7 @@ def job_of(row: Sequence[Any]) -> JobRecord:
         id=row[0], kind=row[1], tenant=row[2], where=load(row[3]), arguments=load(row[4]),
         by=row[5], reason=row[6], state=JobState(row[7]), turn=row[8], total=row[9], done=row[10],
         refused=row[11], created_at=instant(row[12]), touched_at=instant(row[13]),
-        ended_at=instant_optional(row[14]), orders=tuple(load(row[15])),
+        ended_at=instant_optional(row[14]), orders=tuple(load(row[15])), proposed=row[16],
     )  # fmt: skip
 
 
@@ -265,6 +273,18 @@ def wait_of(row: Sequence[Any]) -> WaitRecord:
         closed_at=instant_optional(row[14]),
         outcome=None if row[15] is None else WaitOutcome(row[15]),
         answer=load_optional(row[16]), closed_by=row[17], via=row[18],
+    )  # fmt: skip
+
+
+def proposal_of(row: Sequence[Any]) -> Proposal:
+    """From the columns PROPOSAL."""
+    return Proposal(
+        id=row[0], run_id=row[1], workflow=row[2], tenant=row[3], subject=Subject(row[4]),
+        subject_id=row[5], act=row[6], arguments=load(row[7]), reason=row[8], proposed_by=row[9],
+        via=row[10], proposed_at=instant(row[11]), expires_at=instant(row[12]),
+        closed_at=instant_optional(row[13]),
+        outcome=None if row[14] is None else ProposalOutcome(row[14]), closed_by=row[15],
+        closing_reason=row[16],
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from orchestrator.store.journal import Journal
 from orchestrator.store.notices import Notices
 from orchestrator.store.part import Shared
 from orchestrator.store.pausing import Pausing
+from orchestrator.store.proposals import Proposals
 from orchestrator.store.recovering import Recovering
 from orchestrator.store.rerunning import Rerunning
 from orchestrator.store.retention import Retention
@@ -27,7 +28,7 @@ from orchestrator.store.workflows import Workflows
 
 
 class SqlStore:
-    """Implements ports.Store and ports.AccessStore. Belongs to one event loop, the first one."""
+    """Implements ports.Store, AccessStore, ProposalStore. Belongs to one event loop, the first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -93,6 +94,13 @@ class SqlStore:
         self.waits_of = waiting.waits_of
         self.approvals = waiting.approvals
         self.decide = waiting.decide
+
+        proposals = Proposals(shared, escalations, waiting)
+        self.propose, self.proposal = proposals.propose, proposals.proposal
+        self.proposals, self.refuse_proposal = proposals.proposals, proposals.refuse_proposal
+        self.confirm_act = proposals.confirm_act
+        self.confirm_decision = proposals.confirm_decision
+        self.lapse_proposals = proposals.lapse_proposals
 
         notices = Notices(shared)
         self.add_notices = notices.add_notices

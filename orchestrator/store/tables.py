@@ -291,6 +291,29 @@ waits = Table(
     _partial("waits_open_approvals", "id", where=ASKING),
 )
 
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("run_id", ID, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("proposed_by", Text, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("proposed_at", INSTANT, nullable=False),
+    Column("expires_at", INSTANT, nullable=False),
+    Column("closed_at", INSTANT),
+    Column("outcome", Text),
+    Column("closed_by", Text),
+    Column("closing_reason", Text),
+    Index("proposals_run", "run_id"),
+    _partial("proposals_one_open", "run_id", "subject_id", where=OPEN, unique=True),
+    _partial("proposals_open", "id", where=OPEN),
+)
+
 signals = Table(
     "signals",
     metadata,
@@ -384,6 +407,7 @@ jobs = Table(
     Column("total", Integer, nullable=False),
     Column("done", Integer, nullable=False),
     Column("refused", Integer, nullable=False),
+    Column("proposed", Integer, nullable=False, server_default="0"),  # of those that are done
     Column("created_at", INSTANT, nullable=False),
     Column("touched_at", INSTANT, nullable=False),
     Column("ended_at", INSTANT),

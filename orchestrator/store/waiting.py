@@ -228,32 +228,48 @@ class Waiting(Part):
         data: Mapping[str, Any],
     ) -> tuple[WaitRecord, Redelivery | None]:
         """Answer an approval. See the port."""
+        return await self._db.write(
+            lambda tx: self.decide_in(
+                tx, wait_id, decision, by=by, via=via, reason=reason, data=data
+            )
+        )
 
-        async def work(tx: Tx) -> tuple[WaitRecord, Redelivery | None]:
-            before = rows.wait_of(await self._find.find(tx, wait_id))
-            run = await self._locked(tx, before.run_id)
-            before = rows.wait_of(await tx.row(self._exact, id=before.id))
-            late, now = await tx.row(self._is_late, id=before.id)
-            _check_undecided(before, run, late=bool(late))
-            answer = {
-                "decision": decision, "by": by, "via": via, "reason": reason, "data": data,
-                "at": codec.instant(now).isoformat(),
-            }  # fmt: skip
-            await tx.change(
-                self._decide, id=before.id, outcome=str(decision), answer=codec.dump(answer),
-                by=codec.storable(by), via=via,
-            )  # fmt: skip
-            await self._notes.note(
-                tx, before.run_id, "approval.decided", by=by,
-                data={
-                    "wait": before.id, "step": before.step_id, "decision": decision,
-                    "reason": reason, "via": via,
-                },
-            )  # fmt: skip
-            redelivery = await self._woken(tx, before.run_id)
-            return rows.wait_of(await tx.row(self._exact, id=before.id)), redelivery
-
-        return await self._db.write(work)
+    async def decide_in(
+        self,
+        tx: Tx,
+        wait_id: str,
+        decision: Decision,
+        *,
+        by: str,
+        via: str,
+        reason: str,
+        data: Mapping[str, Any],
+        confirmed_by: str | None = None,
+    ) -> tuple[WaitRecord, Redelivery | None]:
+        """The same within a transaction; a second person's word goes to the run as well."""
+        before = rows.wait_of(await self._find.find(tx, wait_id))
+        run = await self._locked(tx, before.run_id)
+        before = rows.wait_of(await tx.row(self._exact, id=before.id))
+        late, now = await tx.row(self._is_late, id=before.id)
+        _check_undecided(before, run, late=bool(late))
+        second = {} if confirmed_by is None else {"confirmed_by": confirmed_by}
+        answer = {
+            "decision": decision, "by": by, "via": via, "reason": reason, "data": data,
+            "at": codec.instant(now).isoformat(), **second,
+        }  # fmt: skip
+        await tx.change(
+            self._decide, id=before.id, outcome=str(decision), answer=codec.dump(answer),
+            by=codec.storable(by), via=via,
+        )  # fmt: skip
+        await self._notes.note(
+            tx, before.run_id, "approval.decided", by=by,
+            data={
+                "wait": before.id, "step": before.step_id, "decision": decision,
+                "reason": reason, "via": via, **second,
+            },
+        )  # fmt: skip
+        redelivery = await self._woken(tx, before.run_id)
+        return rows.wait_of(await tx.row(self._exact, id=before.id)), redelivery
 
     async def _locked(self, tx: Tx, run_id: str) -> Any:
         row = await tx.row(self._run, run_id=run_id)

@@ -9,15 +9,25 @@ operation's form (400, 401, 403, 404, 412, 413, 422, 428, 429, 503) are provoked
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+from orchestrator.core.exchange import FrozenRequest
+from orchestrator.core.plan_json import with_digest
 from orchestrator.core.saga import Link
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
-from orchestrator.ports import EscalationFilter, JobOrder, LinkWrite, NewEscalation, Role
+from orchestrator.ports import (
+    EscalationFilter,
+    JobOrder,
+    LinkWrite,
+    NewEscalation,
+    NewProposal,
+    Role,
+    Subject,
+)
 from orchestrator.service.pausing import Scope
 from tests.integration.api.conftest import INPUTS, Face
 from tests.integration.api.documented import Documented
@@ -29,7 +39,7 @@ LINES = {"content-type": "application/x-ndjson"}
 NOBODY = "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10"
 OURS = "acme"
 """The tenant of all that is arranged."""
-KINDS = frozenset({"run_id", "escalation_id", "job_id", "approval_id", "pause_id"})
+KINDS = frozenset({"run_id", "escalation_id", "job_id", "approval_id", "pause_id", "proposal_id"})
 """Parts of paths that name a thing which belongs to a tenant."""
 
 
@@ -99,9 +109,31 @@ def escalation(
     return arrange
 
 
-def stuck_undo(body: Any) -> Arrange:
+async def under_four_eyes(face: Face) -> dict[str, Any]:
+    """What a run of a workflow with the rule is accepted with."""
+    plan = with_digest(replace(face.version.plan, four_eyes={"hours": 1}))
+    version, _ = await face.store.publish(plan, document="d", by="root")
+    return {"workflow_id": version.id, "version": version.version, "tenant": OURS}
+
+
+def proposal(body: Any = None, *, refused: bool = False) -> Arrange:
     async def arrange(face: Face) -> Ask:
-        taken = await face.claimed(await face.accepted(tenant=OURS))
+        known, run_id = await face.stuck(tenant=OURS)
+        made = await face.store.propose(NewProposal(
+            id=new_id(), run_id=run_id, subject=Subject.ESCALATION, subject_id=known,
+            act="abandoned", arguments={}, reason="x", by="bob", via="cli", seconds=60,
+        ))  # fmt: skip
+        if refused:
+            await face.services.proposals.refuse(made.id, by="bob", reason="x")
+        return Ask(ids={"proposal_id": made.id}, body=body)
+
+    return arrange
+
+
+def stuck_undo(body: Any, *, guarded: bool = False) -> Arrange:
+    async def arrange(face: Face) -> Ask:
+        of = await under_four_eyes(face) if guarded else {"tenant": OURS}
+        taken = await face.claimed(await face.accepted(**of))
         opened = NewEscalation(
             id=new_id(), reason="compensation_failed", detail="refused", step=0,
             direction=Direction.BACKWARD, context={},
@@ -109,6 +141,7 @@ def stuck_undo(body: Any) -> Arrange:
         undo = LinkWrite(
             step=0, direction=Direction.BACKWARD, finished_at=AT,
             link=Link(status=LinkStatus.FAILED, attempts=1, first_started_at=AT),
+            request=FrozenRequest(method="POST", target="/x", body=b'{"amount":9}'),
         )  # fmt: skip
         await face.write(
             taken, status=RunStatus.ESCALATED, direction=Direction.BACKWARD, release=True,
@@ -329,16 +362,40 @@ OPERATIONS: dict[str, Operation] = {
         least=OPERATOR, provoked={200: escalation(claimed=True), 409: escalation()}
     ),
     "retry": Operation(
-        least=OPERATOR, provoked={200: escalation(WHY), 409: escalation(WHY, closed=True)}
+        least=OPERATOR, provoked={
+            200: escalation(WHY), 409: escalation(WHY, closed=True),
+            202: stuck_undo({"corrections": {"/amount": 8}, **WHY}, guarded=True),
+        },
     ),
     "resolve": Operation(
-        least=OPERATOR, provoked={200: stuck_undo(WHY), 409: escalation(WHY, closed=True)}
+        least=OPERATOR,
+        provoked={
+            200: stuck_undo(WHY), 202: stuck_undo(WHY, guarded=True),
+            409: escalation(WHY, closed=True),
+        },
     ),
     "skip": Operation(
-        least=OPERATOR, provoked={200: stuck_undo(WHY), 409: escalation(WHY, closed=True)}
+        least=OPERATOR,
+        provoked={
+            200: stuck_undo(WHY), 202: stuck_undo(WHY, guarded=True),
+            409: escalation(WHY, closed=True),
+        },
     ),
     "abandon": Operation(
-        least=OPERATOR, provoked={200: escalation(WHY), 409: escalation(WHY, closed=True)}
+        least=OPERATOR,
+        provoked={
+            200: escalation(WHY), 202: stuck_undo(WHY, guarded=True),
+            409: escalation(WHY, closed=True),
+        },
+    ),
+    # proposals
+    "listProposals": Operation(least=VIEWER, provoked={200: plain()}),
+    "showProposal": Operation(least=VIEWER, provoked={200: proposal()}),
+    "confirmProposal": Operation(
+        least=OPERATOR, provoked={200: proposal({}), 409: proposal({}, refused=True)}
+    ),
+    "refuseProposal": Operation(
+        least=OPERATOR, provoked={200: proposal(WHY), 409: proposal(WHY, refused=True)}
     ),
     "countEscalations": Operation(
         least=VIEWER, provoked={200: plain(body={"where": {"api": "none"}})}

@@ -36,7 +36,8 @@ async def test_claim_decide_and_be_told(face: Face, ada: httpx.AsyncClient) -> N
     assert (await ada.post(f"{url}/abandon", json={"reason": " "}, headers=now)).status_code == 422
     done = await ada.post(f"{url}/abandon", json=WHY, headers=now)
     assert done.json() == {
-        "escalation_id": escalation_id, "run_id": run_id, "run_status": "abandoned"
+        "escalation_id": escalation_id, "run_id": run_id, "run_status": "abandoned",
+        "proposal_id": None,
     }  # fmt: skip
     closed = (await ada.get(url)).json()
     assert (closed["closed_by"], closed["closing_reason"]) == ("ada", WHY["reason"])

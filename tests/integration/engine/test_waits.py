@@ -15,6 +15,7 @@ from orchestrator.crashpoints import Reached
 from orchestrator.definitions.waiting import APPROVAL, SIGNAL, wait_call
 from orchestrator.errors import Conflict
 from orchestrator.ports import Decision, RunRecord, WaitOutcome
+from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.waiting import Waiting
 from tests.integration.engine.checking import check
 from tests.integration.engine.house import House, dying_at
@@ -43,7 +44,8 @@ def waiting_plan(
 
 
 def desk(house: House) -> Waiting:
-    return Waiting(house.store, house.redeliverer, max_data_bytes=1000)
+    four_eyes = FourEyes(None, house.programs, new_id=str)
+    return Waiting(house.store, house.redeliverer, max_data_bytes=1000, four_eyes=four_eyes)
 
 
 async def send(house: House, run_id: str, key: str = "k", **changes: Any) -> Any:
