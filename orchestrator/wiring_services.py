@@ -37,6 +37,7 @@ from orchestrator.service.briefing import Briefings
 from orchestrator.service.checking import Checking
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
+from orchestrator.service.editing import Editing
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
@@ -106,6 +107,7 @@ class Services:
     agents: Agents
     waiting: Waiting
     proposals: Proposals
+    editing: Editing
     links: Links
     measuring: Measuring
 
@@ -220,6 +222,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         store, redeliverer, max_data_bytes=settings.max_output_bytes, four_eyes=four_eyes
     )
     runs = Runs(store, programs, redeliverer)
+    editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
     pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(
         store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
@@ -258,7 +261,8 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         workers=store,
         accepting=Accepting(store),
         waiting=waiting,
-        proposals=Proposals(store, store, escalations, waiting),
+        editing=editing,
+        proposals=Proposals(store, store, escalations, waiting, editing),
         links=Links(
             store, waiting, key=_link_key(settings.link_key), public_url=settings.public_address
         ),

@@ -57,3 +57,23 @@ class ConfirmedShape(Shape):
 
     proposal: ProposalShape
     run_status: RunStatus
+
+
+class EditWish(BaseModel):
+    """Other values for what a step sends."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"step": "ship", "set": {"address": "7 Elm St"}, "reason": "they moved"}]
+        },
+    )
+
+    step: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")
+    set: dict[str, Any] = Field(
+        min_length=1, max_length=100,
+        description="By name of a parameter or of a field, or by JSON pointer into the payload.",
+    )  # fmt: skip
+    reason: str = Field(
+        min_length=1, max_length=2000, pattern=r"\S", description="Why; kept in the audit."
+    )

@@ -22,6 +22,7 @@ from orchestrator.api.asking import (
     hidden,
 )
 from orchestrator.api.problems import documented
+from orchestrator.api.proposal_shapes import EditWish, ProposalShape
 from orchestrator.api.wishes import submission_of
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
@@ -319,6 +320,21 @@ async def rerun_run(
     if accepted.repeated:
         response.status_code = 200
     return shapes.Submitted(run_id=accepted.run_id, repeated=accepted.repeated)
+
+
+@router.post(
+    "/{run_id}/edit",
+    operation_id="editRun",
+    status_code=202,
+    responses=documented(404, 409),
+    dependencies=[Depends(operator)],
+)
+async def edit_run(run: Run, wish: EditWish, who: Asker, services: Use) -> ProposalShape:
+    """Propose other values for a step that has not begun; an approver has to confirm them."""
+    proposal = await services.editing.propose(
+        run.id, wish.step, wish.set, by=who.name, reason=wish.reason, via="rest"
+    )
+    return ProposalShape.model_validate(proposal)
 
 
 async def settled(services: Services, run: RunRecord, seconds: float) -> RunRecord:

@@ -149,6 +149,9 @@ class RunDetail(RunSummary):
 
     inputs: dict[str, Any]
     outputs: dict[str, Any] | None
+    edits: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Values that steps send instead, by step and name."
+    )
 
 
 class AttemptShape(Shape):

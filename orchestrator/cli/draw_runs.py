@@ -99,6 +99,10 @@ def _facts(view: RunView) -> RenderableType:
         rows.append(("goes on", clock(run.wake_at)))
     if run.cause:
         rows.append(("cause", run.cause))
+    rows += [
+        (f"edited {step}", ", ".join(f"{name}={value!r}" for name, value in values.items()))
+        for step, values in run.edits.items()
+    ]
     if pause is not None:
         until = "" if pause.until is None else f", until {clock(pause.until)}"
         why = f"{pause.scope}, by {pause.by} since {clock(pause.since)}{until}: {pause.reason}"

@@ -29,12 +29,18 @@ class RunLine:
 def parse_inputs(pairs: Sequence[str], document: str | None) -> dict[str, Any]:
     """Inputs from `--inputs JSON` with `--input k=v` on top. Raises InvalidInput."""
     inputs = _object("--inputs", document) if document is not None else {}
+    return {**inputs, **parse_assignments("--input", pairs)}
+
+
+def parse_assignments(place: str, pairs: Sequence[str]) -> dict[str, Any]:
+    """Values from `name=value`, where value is JSON or plain text. Raises InvalidInput."""
+    found = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise _refuse("--input", repr(pair), "name=value, where value is JSON or plain text")
-        inputs[name] = _value(text)
-    return inputs
+            raise _refuse(place, repr(pair), "name=value, where value is JSON or plain text")
+        found[name] = _value(text)
+    return found
 
 
 def parse_object(place: str, text: str) -> dict[str, Any]:

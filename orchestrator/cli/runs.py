@@ -16,9 +16,10 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli import pauses, remote
+from orchestrator.cli.draw_proposals import draw_proposal
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
 from orchestrator.cli.draw_waits import draw_signal
-from orchestrator.cli.input import parse_object
+from orchestrator.cli.input import parse_assignments, parse_object
 from orchestrator.cli.many_runs import DryRun, Where, act_on_runs, require_one_of
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import current_user, with_client, with_services
@@ -188,6 +189,31 @@ def rerun(
 
     record = with_services(act)
     answer(record, lambda: draw_runs([record]), as_json=as_json)
+
+
+@app.command("edit")
+def edit(
+    run: RunId,
+    *,
+    step: Annotated[str, typer.Option(help="The step; it must not have begun.")],
+    values: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A parameter, a field of the payload, or a JSON pointer into it; JSON or text.",
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
+    by: Annotated[str, typer.Option(help="Who proposes it; default: you.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Propose other values for a step; a second person confirms: orchestrator proposals confirm."""
+    given, who = parse_assignments("--set", values), by or current_user()
+    made = with_services(
+        lambda s: s.editing.propose(run, step, given, by=who, reason=reason, via="cli")
+    )
+    answer(made, lambda: draw_proposal(made), as_json=as_json)
 
 
 pauses.add_to(app)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from orchestrator.core.plan import Plan
 from orchestrator.definitions.program import Program
+from orchestrator.definitions.step_edits import Edits, edited_program
 
 
 class Programs:
@@ -15,6 +16,14 @@ class Programs:
         self._load = load
         self._programs: dict[str, Program] = {}
         self._base_urls: dict[str, str] = {}  # asked for at every call, so kept
+
+    async def of_run(self, workflow_id: str, edits: Edits) -> Program:
+        """As the run shall be driven: with the values that people have given steps of it.
+
+        Raises NotFound when no such version is stored.
+        """
+        program = await self.get(workflow_id)
+        return edited_program(program, edits) if edits else program
 
     async def get(self, workflow_id: str) -> Program:
         """Raises NotFound when no such version is stored."""

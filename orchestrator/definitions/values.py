@@ -62,3 +62,14 @@ def _index(token: str | int) -> int | None:
     if isinstance(token, int):
         return token
     return int(token) if _INDEX.fullmatch(token) else None
+
+
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (bool, "true or false"), ((int, float), "a number"), (str, "a text"), (Mapping, "an object"),
+    ((list, tuple), "an array"),
+)  # fmt: skip
+
+
+def json_kind(value: Any) -> str:
+    """What a JSON value is, in words; integers and other numbers are one kind."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")

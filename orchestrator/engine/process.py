@@ -241,7 +241,7 @@ class WorkerProcess:
         try:
             if crashpoints.hook is not None:
                 await self._reach("after_claim", hop, claimed.run.id)
-            program = await parts.programs.get(claimed.run.workflow_id)
+            program = await parts.programs.of_run(claimed.run.workflow_id, claimed.run.edits)
             return RunDriver(claimed, hop, program, parts.deps)
         except Exception as error:
             # Another version of this program may be able to read the plan: nobody is to blame.

@@ -36,6 +36,7 @@ from orchestrator.ports.database import (
     WorkerStore,
     WorkflowStore,
 )
+from orchestrator.ports.editing import not_begun
 from orchestrator.ports.hints import (
     COMPENSATE_TASK,
     DEAD_LETTER_QUEUE,
@@ -262,6 +263,7 @@ __all__ = [
     "hop_ids_at",
     "is_urgent",
     "job_hint",
+    "not_begun",
     "queue_name",
     "queue_names",
     "scope_of",

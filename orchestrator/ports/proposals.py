@@ -11,7 +11,7 @@ import msgspec
 
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.jobs import JobItem
-from orchestrator.ports.records import RunWrite
+from orchestrator.ports.records import RunRecord, RunWrite
 from orchestrator.ports.waiting import Decision, WaitRecord
 
 PROPOSED = "proposed"
@@ -147,6 +147,15 @@ class ProposalStore(Protocol):
     ) -> tuple[WaitRecord, Redelivery | None]:
         """Close the proposal and decide, as `WaitStore.decide` does, in one transaction. Raises
         as `confirm_act` and `decide` do."""
+
+    async def confirm_edit(
+        self, confirmation: Confirmation, run_id: str, step: str, values: Mapping[str, Any]
+    ) -> RunRecord:
+        """Close the proposal and let the step send these values, in one transaction, audited.
+
+        Whoever claims the run finds them. Raises Conflict as `confirm_act` does, and when the step
+        has begun, the run does not go forward, or a worker has it in hand.
+        """
 
     async def lapse_proposals(self, *, limit: int = 100) -> list[str]:
         """Close those whose time is over, or whose subject is settled, audited. Their ids."""

@@ -121,6 +121,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None  # first claim
     settled_at: datetime | None  # final or escalated
     audit_seq: int  # number of its latest audit record
+    edits: Mapping[str, Mapping[str, Any]] = {}  # step -> name -> value, instead of the plan's
     path: Path | None = None  # its way through the plan once it has left the straight one
 
 

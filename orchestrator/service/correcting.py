@@ -13,13 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.core.exchange import FrozenRequest
+from orchestrator.definitions.values import json_kind
 from orchestrator.errors import InvalidInput, Problem
 
 _MISSING: Any = object()
-_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (bool, "true or false"), ((int, float), "a number"), (str, "a text"), (dict, "an object"),
-    (list, "an array"),
-)  # fmt: skip
 
 
 def corrected(request: FrozenRequest, changes: Mapping[str, Any]) -> FrozenRequest:
@@ -65,8 +62,8 @@ def _put(body: Any, pointer: str, value: Any) -> Problem | None:
         old = _at(place, last)
     if old is _MISSING:
         return Problem(place=f"body {pointer}", found="nothing there", wanted="a value to replace")
-    if old is not None and _kind(old) != _kind(value):
-        return Problem(place=f"body {pointer}", found=_kind(value), wanted=_kind(old))
+    if old is not None and json_kind(old) != json_kind(value):
+        return Problem(place=f"body {pointer}", found=json_kind(value), wanted=json_kind(old))
     place[int(last) if isinstance(place, list) else last] = value
     return None
 
@@ -81,7 +78,3 @@ def _at(place: Any, part: str) -> Any:
 
 def _name(part: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
-
-
-def _kind(value: Any) -> str:
-    return next((name for kind, name in _KINDS if isinstance(value, kind)), "null")

@@ -16,6 +16,7 @@ from orchestrator.ports import (
     RunStore,
     Subject,
 )
+from orchestrator.service.editing import MAY_CONFIRM, Editing
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.waiting import Waiting
 
@@ -39,9 +40,11 @@ class Proposals:
         runs: RunStore,
         escalations: Escalations,
         waiting: Waiting,
+        editing: Editing,
     ) -> None:
         self._store, self._runs = store, runs
         self._escalations, self._waiting = escalations, waiting
+        self._editing = editing
 
     async def list(self, which: ProposalFilter | None = None) -> Sequence[Proposal]:
         """Those that the filter names, oldest first; without one all that are open."""
@@ -70,6 +73,9 @@ class Proposals:
         confirmation = Confirmation(proposal_id=proposal.id, by=by, reason=reason.strip(), via=via)
         if proposal.subject is Subject.APPROVAL:
             await self._waiting.confirm(proposal, confirmation, role=role)
+        elif proposal.subject is Subject.EDIT:
+            _require(role, MAY_CONFIRM, by)
+            await self._editing.confirm(proposal, confirmation)
         else:
             _require(role, Role.OPERATOR, by)
             await self._escalations.confirm(proposal, confirmation)

@@ -10,6 +10,7 @@ from orchestrator.store.apis import Apis
 from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.counting import Counting
+from orchestrator.store.editing import Editing
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.escalations import Escalations
 from orchestrator.store.jobs import Jobs
@@ -100,6 +101,7 @@ class SqlStore:
         self.proposals, self.refuse_proposal = proposals.proposals, proposals.refuse_proposal
         self.confirm_act = proposals.confirm_act
         self.confirm_decision = proposals.confirm_decision
+        self.confirm_edit = Editing(shared, proposals).confirm_edit
         self.lapse_proposals = proposals.lapse_proposals
 
         notices = Notices(shared)

@@ -177,6 +177,7 @@ runs = Table(
     # without knowing of them, so this is added to its numbers.
     Column("audit_shift", Integer, nullable=False, server_default="0"),
     Column("write_number", Integer, nullable=False, server_default="0"),
+    Column("edits", Text),  # step -> name -> value, for steps that had not begun
     Column("path", Text),  # its way through the plan once it has left the straight one
     UniqueConstraint("tenant", "idempotency_key"),
     _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),

@@ -276,6 +276,8 @@ VIEWER, SUBMITTER, OPERATOR, ADMIN = Role.VIEWER, Role.SUBMITTER, Role.OPERATOR,
 TO_APIS = {"of_all_tenants": True}
 CHANGE = {"set": {"concurrency": 3}, **WHY}
 
+EDIT = {"step": "deposit", "set": {"amount": 70}, **WHY}
+
 OPERATIONS: dict[str, Operation] = {
     "isAlive": Operation(least=None, provoked={200: plain()}),
     "isReady": Operation(least=None, provoked={200: plain()}),
@@ -320,6 +322,9 @@ OPERATIONS: dict[str, Operation] = {
         provoked={
             201: rerun(twice=False), 200: rerun(twice=True), 409: run({"step": "deposit", **WHY})
         },
+    ),
+    "editRun": Operation(
+        least=OPERATOR, provoked={202: run(EDIT), 409: run(EDIT, ended=True)}
     ),
     # pauses
     "listPauses": Operation(least=VIEWER, provoked={200: plain()}),

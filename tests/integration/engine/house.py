@@ -151,7 +151,7 @@ class Worker:
         claimed = await self.store.claim([(hint.run_id, hint.epoch)], owner=self.id)
         if not claimed:
             return None
-        program = await self.programs.get(claimed[0].run.workflow_id)
+        program = await self.programs.of_run(claimed[0].run.workflow_id, claimed[0].run.edits)
         hop = Hop(
             hop_id=hint.hop_id, parent_hop_id=hint.parent_hop_id, label=hint.label, task=hint.task,
             queue=hint.queue, runs=((hint.run_id, hint.epoch),),

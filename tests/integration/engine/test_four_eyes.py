@@ -22,6 +22,7 @@ from orchestrator.ports import (
     Subject,
     WaitOutcome,
 )
+from orchestrator.service.editing import Editing
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
@@ -49,7 +50,12 @@ class Desk:
         self.waiting = Waiting(
             house.store, house.redeliverer, max_data_bytes=1000, four_eyes=four_eyes
         )
-        self.proposals = Proposals(house.store, house.store, self.escalations, self.waiting)
+        self.editing = Editing(
+            house.store, house.store, house.programs, four_eyes, max_bytes=10_000
+        )
+        self.proposals = Proposals(
+            house.store, house.store, self.escalations, self.waiting, self.editing
+        )
 
     async def stuck(self, plan: Plan, order: str = "o-1") -> str:
         """An escalation: the second step may have happened."""
