@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from fastapi import Request, Response
 from nicegui import ui
 
+from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
-from orchestrator.console.frame import frame, live, moment, tell, to_login
-from orchestrator.console.runs import cell, head
-from orchestrator.errors import OrchestratorError
-from orchestrator.ports import Role
-from orchestrator.service.apis import ApiView
+from orchestrator.console.frame import frame, heading, moment, shown, to_login
+from orchestrator.console.tables import cell, row, table
+from orchestrator.service.apis import ApiOverview, ApiView
+from orchestrator.service.principal import Principal
 
 
 def register(desk: Desk) -> None:
@@ -35,66 +33,60 @@ def register(desk: Desk) -> None:
 
 
 async def _all(visitor: Visitor) -> None:
-    @ui.refreshable
-    async def content() -> None:
-        await visitor.principal()
-        found = await visitor.services.apis.overview()
+    again: Again
+
+    async def look() -> None:
+        await again()
+
+    def show(found: ApiOverview) -> None:
         for problem in found.problems:
             ui.label(str(problem)).classes("text-negative")
         if not found.apis:
             ui.label("No API is known: no file in config/apis, no published workflow.")
         for each in found.apis:
-            word = "hold" if each.held is None else "release"
-            _card(each, word, partial(_ask, visitor, each.api, word, content.refresh))
+            _card(visitor, each, look)
 
-    await content()
-    live(content.refresh, every=5.0)
+    again = await shown(visitor.services.apis.overview, show, every=5.0)
 
 
-def _card(view: ApiView, word: str, ask: Callable[[], None]) -> None:
+def _card(visitor: Visitor, view: ApiView, again: Again) -> None:
+    word = "hold" if view.held is None else "release"
     with ui.card().classes("w-full"):
         with ui.row().classes("items-center gap-4 w-full"):
-            ui.label(view.api).classes("text-h6")
+            heading(view.api)
             if view.held is not None:
                 ui.badge("held", color="negative")
                 ui.label(f"by {view.held.by} since {moment(view.held.at)}: {view.held.reason}")
             ui.space()
             looks = "outline color=negative" if word == "hold" else "outline"
-            ui.button(f"{word.capitalize()}…", on_click=ask).props(looks)
-        with ui.element("table").classes("text-left"):
-            head("Field", "Value", "From")
-            with ui.element("tbody"):
-                for field in view.fields:
-                    if field.origin != "default":
-                        with ui.element("tr"):
-                            cell(field.name)
-                            cell(str(field.value))
-                            cell(field.origin)
+            question = _question(visitor, view.api, word)
+            ui.button(
+                f"{word.capitalize()}…", on_click=partial(ask, visitor, question, again)
+            ).props(looks)
+        with table("Field", "Value", "From", of=f"How {view.api} may be used"):
+            for field in view.fields:
+                if field.origin != "default":
+                    with row():
+                        cell(field.name)
+                        cell(str(field.value))
+                        cell(field.origin)
         for change in view.changes[:5]:
             told = f"{moment(change.at)} {change.kind} by {change.by}: {change.reason}"
             ui.label(told).classes("text-caption")
 
 
-def _ask(visitor: Visitor, api: str, word: str, again: Callable[[], Any]) -> None:
-    """For a reason; then it is done."""
-    with ui.dialog() as dialog, ui.card():
-        ui.label(f"{word.capitalize()} {api}").classes("text-h6")
-        reason = ui.input("Why (kept with the change)").classes("w-80")
+def _question(visitor: Visitor, api: str, word: str) -> Question:
+    apis = visitor.services.apis
 
-        async def act() -> None:
-            apis = visitor.services.apis
-            try:
-                who = await visitor.principal(Role.OPERATOR)
-                change = apis.hold if word == "hold" else apis.release
-                await change(api, by=who.name, reason=reason.value)
-            except OrchestratorError as error:
-                tell(error)
-                return
-            dialog.close()
-            await again()
+    async def act(who: Principal, reason: str) -> str:
+        who.require_all_tenants()
+        change = apis.hold if word == "hold" else apis.release
+        await change(api, by=who.name, reason=reason)
+        return f"{api} is held." if word == "hold" else f"{api} is released."
 
-        with ui.row():
-            button = ui.button(word.capitalize(), on_click=act)
-            button.bind_enabled_from(reason, "value", backward=lambda text: bool(text.strip()))
-            ui.button("Back", on_click=dialog.close).props("flat")
-    dialog.open()
+    return Question(
+        title=f"{word.capitalize()} {api}", verb=word.capitalize(), does=act, grave=word == "hold",
+        label="Why (kept with the change)",
+        means="Nothing leaves for it; runs that need it park and come back by themselves."
+        if word == "hold" else "Runs that wait for it go on.",
+    )  # fmt: skip

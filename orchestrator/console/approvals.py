@@ -8,8 +8,8 @@ from fastapi import Request, Response
 from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
-from orchestrator.console.frame import ago, frame, live, moment, tell, to_login, verbatim
-from orchestrator.console.runs import cell, head
+from orchestrator.console.frame import ago, frame, moment, shown, tell, to_login, verbatim
+from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.ports import Asks, Decision, Role, WaitRecord
 from orchestrator.telemetry.plain import plain
@@ -41,33 +41,34 @@ def register(desk: Desk) -> None:
 
 
 async def _list(visitor: Visitor, after: str | None) -> None:
-    @ui.refreshable
-    async def content() -> None:
+    async def read() -> list[tuple[str, ...]]:
         who = await visitor.principal()
         found = await visitor.services.waiting.approvals(
             tenant=who.tenant, after=after, limit=PAGE + 1
         )
         now = await visitor.services.runs.now()
-        if not found:
+        return [
+            (
+                each.id, _message(each)[:120], each.workflow, each.step_id, each.tenant,
+                ago(each.opened_at, now), moment(each.expires_at), _state(each),
+            )
+            for each in found
+        ]  # fmt: skip
+
+    def show(rows: list[tuple[str, ...]]) -> None:
+        if not rows:
             ui.label("Nobody is asked anything.")
             return
-        with ui.element("table").classes("w-full text-left"):
-            head(*COLUMNS)
-            with ui.element("tbody"):
-                for each in found[:PAGE]:
-                    with ui.element("tr"):
-                        with ui.element("td"):
-                            ui.link(each.id[-12:], f"/approvals/{each.id}").classes("mono")
-                        for text in (
-                            _message(each)[:120], each.workflow, each.step_id, each.tenant,
-                            ago(each.opened_at, now), moment(each.expires_at), _state(each),
-                        ):  # fmt: skip
-                            cell(text)
-        if len(found) > PAGE:
-            ui.link("More", f"/approvals?after={found[PAGE - 1].id}")
+        with table(*COLUMNS, of="Approvals"):
+            for known, *rest in rows[:PAGE]:
+                with row():
+                    link_cell(known[-12:], f"/approvals/{known}")
+                    for text in rest:
+                        cell(text)
+        if len(rows) > PAGE:
+            ui.link("More", f"/approvals?after={rows[PAGE - 1][0]}")
 
-    await content()
-    live(content.refresh)
+    await shown(read, show)
 
 
 async def _one(visitor: Visitor, approval_id: str) -> None:

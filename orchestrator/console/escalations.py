@@ -1,223 +1,290 @@
-"""The inbox of what needs a person, and one of them with the ways out."""
+"""One escalation: what is known, what each choice leads to, and the choices."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from nicegui import ui
 
+from orchestrator.console.asking import Again, Question, ask, attempt, object_of
+from orchestrator.console.corrections import Corrections
 from orchestrator.console.desk import Desk, Visitor
-from orchestrator.console.frame import ago, frame, live, moment, tell, to_login, verbatim
-from orchestrator.console.runs import cell, head
+from orchestrator.console.frame import frame, heading, keyed, moment, shown, to_login, verbatim
+from orchestrator.console.tables import cell, row, table
 from orchestrator.core import events
-from orchestrator.errors import NotFound, OrchestratorError
-from orchestrator.ports import EscalationFilter, EscalationRecord, Role
-from orchestrator.service.briefing import Briefing
+from orchestrator.core.states import Direction
+from orchestrator.errors import NotFound
+from orchestrator.ports import EscalationRecord
+from orchestrator.service.briefing import Briefing, Choice
 from orchestrator.service.escalations import Act
+from orchestrator.service.principal import Principal
 from orchestrator.telemetry.plain import plain
 
-PAGE = 100
-COLUMNS = (
-    "Escalation", "Severity", "Due", "Workflow", "Step", "Why", "Tenant", "Opened", "With"
-)  # fmt: skip
-Again = Callable[[], Awaitable[None]]
-CHOICES: Sequence[tuple[str, str, str, events.Event]] = (
-    ("Retry", "retried", "Try the stuck call again, with the same key and bytes.",
-     events.Retried()),
-    ("It is done", "resolved", "You vouch that the call is done; the rest goes on.",
-     events.Resolved(landed=True)),
-    ("It did nothing", "resolved", "You vouch that the call certainly did nothing.",
-     events.Resolved(landed=False)),
-    ("Skip", "skipped", "Leave the stuck undo's effect standing; the remaining undos go on.",
-     events.Skipped()),
-    ("Abandon", "abandoned", "End the run where it is. Final.", events.Abandoned()),
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """A way out, as people see it."""
+
+    choice: str  # its name in the briefing
+    resolution: str
+    event: events.Event
+    key: str
+    verb: str
+    means: str
+    grave: bool = False
+
+    def named(self, record: EscalationRecord) -> str:
+        """On its button: a retry is called after what is tried again."""
+        if self.choice != "retry":
+            return self.verb
+        if record.step_id is None:
+            return "Let it go on"
+        going = record.direction is Direction.FORWARD
+        return f"Restart {record.step_id}" if going else f"Retry the undo of {record.step_id}"
+
+
+WAYS: Sequence[Way] = (
+    Way(choice="retry", resolution="retried", event=events.Retried(), key="r", verb="Retry",
+        means="The stuck call again, with the same key and bytes."),
+    Way(choice="resolve", resolution="resolved", event=events.Resolved(landed=True), key="d",
+        verb="It is done",
+        means="You vouch that the call is done: by hand, or you have seen it. The rest goes on."),
+    Way(choice="resolve without effect", resolution="resolved", key="n", verb="It did nothing",
+        event=events.Resolved(landed=False),
+        means="You vouch that the call certainly did nothing."),
+    Way(choice="skip", resolution="skipped", event=events.Skipped(), key="s", verb="Skip",
+        means="The stuck undo's effect is left standing; the remaining undos go on."),
+    Way(choice="abandon", resolution="abandoned", event=events.Abandoned(), key="x",
+        verb="Abandon", means="The run ends where it is. Final.", grave=True),
 )  # fmt: skip
 
 
 def register(desk: Desk) -> None:
-    """The inbox, and one escalation."""
-
-    @ui.page("/escalations")
-    async def escalations(request: Request, after: str = "") -> Response | None:
-        visitor = await desk.visitor(request)
-        if visitor is None:
-            return to_login()
-        who = await visitor.principal()
-        with frame("Escalations", who):
-            await _inbox(visitor, after or None)
-        return None
+    """The page of one."""
 
     @ui.page("/escalations/{escalation_id}")
     async def escalation(request: Request, escalation_id: str) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:
             return to_login()
-        who = await visitor.principal()
-        with frame(f"Escalation {escalation_id[-12:]}", who):
-            await _one(visitor, escalation_id)
+        with frame(f"Escalation {escalation_id[-12:]}", await visitor.principal()):
+            await _Page(visitor, escalation_id).draw()
         return None
 
 
-async def _inbox(visitor: Visitor, after: str | None) -> None:
-    @ui.refreshable
-    async def content() -> None:
-        who = await visitor.principal()
-        found = await visitor.services.escalations.list(
-            EscalationFilter(tenant=who.tenant, after=after, limit=PAGE + 1)
-        )
-        now, urgency = await visitor.services.runs.now(), visitor.services.escalations.urgency
-        if not found:
-            ui.label("Nothing needs a person.")
-            return
-        with ui.element("table").classes("w-full text-left"):
-            head(*COLUMNS)
-            with ui.element("tbody"):
-                for each in found[:PAGE]:
-                    with ui.element("tr"):
-                        with ui.element("td"):
-                            ui.link(each.id[-12:], f"/escalations/{each.id}").classes("mono")
-                        cell(str(urgency.severity(each)))
-                        due = urgency.due_at(each)
-                        cell(f"overdue since {moment(due)}" if due <= now else moment(due))
-                        cell(each.workflow)
-                        cell(f"{each.step_id or '-'} ({each.direction})")
-                        cell(f"{each.reason}: {each.detail[:120]}")
-                        cell(each.tenant)
-                        cell(ago(each.opened_at, now))
-                        cell(each.claimed_by or "nobody")
-        if len(found) > PAGE:
-            ui.link("Newer", f"/escalations?after={found[PAGE - 1].id}")
+class _Page:
+    """One escalation as somebody sees it."""
 
-    await content()
-    live(content.refresh)
+    def __init__(self, visitor: Visitor, escalation_id: str) -> None:
+        self._visitor, self._id = visitor, escalation_id
+        self._again: Again
 
+    async def draw(self) -> None:
+        self._again = await shown(self._read, self._show)
 
-async def _one(visitor: Visitor, escalation_id: str) -> None:
-    async def read() -> Briefing:
-        who = await visitor.principal()
-        record = await visitor.services.escalations.show(escalation_id)
+    async def _read(self) -> Briefing:
+        who = await self._visitor.principal()
+        record = await self._visitor.services.escalations.show(self._id)
         if not who.sees(record.tenant):
-            raise NotFound(f"no such escalation: {escalation_id}")
-        return await visitor.services.briefings.of(record.id)
+            raise NotFound(f"no such escalation: {self._id}")
+        return await self._visitor.services.briefings.of(record.id)
 
-    @ui.refreshable
-    async def content(told: Briefing) -> None:
+    def _show(self, told: Briefing) -> None:
         record = told.escalation
         ui.label(f"{record.reason}: {record.detail}").classes("text-h6 text-negative")
         with ui.row().classes("items-center gap-4"):
             ui.label(f"{record.workflow}, step {record.step_id or '-'}, going {record.direction}")
-            ui.link("The run", f"/runs/{record.run_id}")
+            ui.link("The run", f"/runs/{record.run_id}").props('aria-keyshortcuts="o"')
             ui.label(
                 f"opened {moment(record.opened_at)}, {told.severity}, due {moment(told.due_at)}"
             )
-        if record.closed_at is not None:
+            if told.similar:
+                ui.link(f"{told.similar:,} more like it", _alike(record))
+        if record.closed_at is None:
+            self._claiming(record)
+            self._choices(told)
+        else:
             ui.label(
                 f"{record.resolution} by {record.closed_by} at {moment(record.closed_at)}: "
                 f"{record.closing_reason}"
-            )
-        else:
-            _claiming(visitor, record, again)
-            _choices(visitor, record, again)
-            _foreseen(told)
-        _remarks(visitor, told, again)
+            ).classes("text-bold")
+        self._remarks(told)
         if told.look is not None:
-            ui.label("Where to look").classes("text-h6")
-            verbatim(told.look)
-        ui.label("What is known").classes("text-h6")
-        verbatim(json.dumps(plain(record.context), indent=2))
+            _where_to_look(told.look)
+        _known(record)
 
-    async def again() -> None:
-        await content.refresh(await read())
+    def _claiming(self, record: EscalationRecord) -> None:
+        desk = self._visitor.services.escalations
 
-    try:
-        told = await read()
-    except OrchestratorError as error:
-        ui.label(str(error))
-        return
-    await content(told)
+        async def claim() -> None:
+            await attempt(self._visitor, lambda who: desk.claim(record.id, by=who.name))
+            await self._again()
 
+        async def release() -> None:
+            await attempt(self._visitor, lambda who: desk.release(record.id, by=who.name))
+            await self._again()
 
-def _remarks(visitor: Visitor, told: Briefing, again: Again) -> None:
-    ui.label("Remarks").classes("text-h6")
-    for remark in told.comments:
-        ui.label(f"{remark.by}, {moment(remark.at)}: {remark.text}")
-    text = ui.input("A remark, for those who come after you").classes("w-full max-w-3xl")
-
-    async def add() -> None:
-        try:
-            who = await visitor.principal(Role.OPERATOR)
-            desk = visitor.services.escalations
-            await desk.comment(told.escalation.id, text.value, by=who.name)
-        except OrchestratorError as error:
-            tell(error)
-        await again()
-
-    ui.button("Add", on_click=add).props("outline")
-
-
-def _foreseen(told: Briefing) -> None:
-    ui.label("What follows, if each call goes well").classes("text-h6")
-    with ui.element("table").classes("w-full text-left"):
-        head("Choice", "Calls", "The run ends", "Stands then")
-        with ui.element("tbody"):
-            for choice in told.choices:
-                if choice.refused is not None:
-                    continue
-                with ui.element("tr"):
-                    cell(choice.name)
-                    cell(" → ".join(link.label for link in choice.links) or "none")
-                    cell(str(choice.status))
-                    cell(", ".join(choice.standing) or "nothing")
-    if told.similar:
-        ui.label(f"{told.similar:,} more like it are open.")
-
-
-def _claiming(visitor: Visitor, record: EscalationRecord, again: Again) -> None:
-    desk = visitor.services.escalations
-
-    async def attempt(act: Callable[[str], Awaitable[object]]) -> None:
-        try:
-            who = await visitor.principal(Role.OPERATOR)
-            await act(who.name)
-        except OrchestratorError as error:
-            tell(error)
-        await again()
-
-    async def claim() -> None:
-        await attempt(lambda who: desk.claim(record.id, by=who))
-
-    async def release() -> None:
-        await attempt(lambda who: desk.release(record.id, by=who))
-
-    with ui.row().classes("items-center gap-4"):
-        if record.claimed_by is None:
-            ui.button("Take it", on_click=claim)
-        else:
-            ui.label(f"with {record.claimed_by} since {moment(record.claimed_at)}")
-            ui.button("Give it back", on_click=release).props("outline")
-
-
-def _choices(visitor: Visitor, record: EscalationRecord, again: Again) -> None:
-    reason = ui.input("Why, and the evidence (kept in the audit)").classes("w-full max-w-3xl")
-
-    async def decide(resolution: str, event: events.Event) -> None:
-        try:
-            who = await visitor.principal(Role.OPERATOR)
-            act = Act(
-                resolution=resolution, event=event, by=who.name, reason=reason.value, seen=record
+        with ui.row().classes("items-center gap-4"):
+            if record.claimed_by is None:
+                keyed(ui.button("Take it", on_click=claim), "c")
+            else:
+                until = f", until {moment(record.claimed_until)}" if record.claimed_until else ""
+                ui.label(f"with {record.claimed_by} since {moment(record.claimed_at)}{until}")
+                keyed(ui.button("Give it back", on_click=release).props("outline"), "c")
+            keyed(ui.button("Give it to…", on_click=lambda: self._assign(record)), "g").props(
+                "outline"
             )
-            status = await visitor.services.escalations.act(record.id, act)
-            ui.notify(f"The run is {status} now.", type="positive")
-        except OrchestratorError as error:
-            tell(error)
-        await again()
 
-    with ui.row().classes("gap-2"):
-        for name, resolution, means, event in CHOICES:
-            button = ui.button(name, on_click=partial(decide, resolution, event)).props("outline")
-            button.bind_enabled_from(reason, "value", backward=lambda text: bool(text.strip()))
-            with button:
-                ui.tooltip(means)
+    def _assign(self, record: EscalationRecord) -> None:
+        desk = self._visitor.services.escalations
+
+        async def give(who: Principal, to: str) -> str:
+            given = await desk.assign(record.id, to=to, by=who.name)
+            return f"It is with {given.claimed_by} now."
+
+        ask(self._visitor, Question(
+            title="Give it to somebody", verb="Give it", does=give, label="To whom",
+            means="Whoever has it now. Their name as it stands in their key or token.",
+        ), self._again)  # fmt: skip
+
+    def _choices(self, told: Briefing) -> None:
+        heading("What can be done")
+        by_name = {each.name: each for each in told.choices}
+        with table("Choice", "Calls that follow", "The run ends", "Stands then", of="Choices"):
+            for way in WAYS:
+                choice = by_name.get(way.choice)
+                if choice is not None:
+                    with row():
+                        self._choice(told.escalation, way, choice)
+        ui.label("If each call goes well.").classes("text-caption")
+
+    def _choice(self, record: EscalationRecord, way: Way, choice: Choice) -> None:
+        with ui.element("td"):
+            button = keyed(
+                ui.button(
+                    way.named(record) + "…", on_click=partial(self._decide, record, way, choice)
+                ),
+                way.key,
+            ).props("outline no-wrap")
+            if way.grave:
+                button.props("color=negative")
+            if choice.refused is not None:
+                button.disable()
+        if choice.refused is not None:
+            for text in ("does not apply as it stands", "", ""):
+                cell(text)
+            return
+        cell(_calls(choice))
+        cell(str(choice.status))
+        cell(", ".join(choice.standing) or "nothing")
+
+    def _decide(self, record: EscalationRecord, way: Way, choice: Choice) -> None:
+        more = _More(record, way, choice)
+
+        async def act(who: Principal, reason: str) -> str:
+            status = await self._visitor.services.escalations.act(record.id, Act(
+                resolution=way.resolution, event=way.event, by=who.name, reason=reason,
+                seen=record, outputs=more.outputs(), corrections=more.corrections(),
+            ))  # fmt: skip
+            return f"The run is {status} now."
+
+        ask(self._visitor, Question(
+            title=way.named(record), verb=way.named(record), does=act, means=way.means,
+            more=more.draw, grave=way.grave, label="Why, and the evidence (kept in the audit)",
+        ), self._again)  # fmt: skip
+
+    def _remarks(self, told: Briefing) -> None:
+        desk, record = self._visitor.services.escalations, told.escalation
+
+        async def remark(who: Principal, text: str) -> str:
+            await desk.comment(record.id, text, by=who.name)
+            return "It stands in the audit."
+
+        heading("Remarks")
+        for each in told.comments:
+            ui.label(f"{each.by}, {moment(each.at)}: {each.text}")
+        question = Question(
+            title="Remark", verb="Add it", does=remark, label="For those who come after you"
+        )
+        with ui.row():
+            button = ui.button(
+                "Remark…", on_click=lambda: ask(self._visitor, question, self._again)
+            )
+            keyed(button.props("outline"), "m")
+
+
+class _More:
+    """What else can be said with a choice."""
+
+    def __init__(self, record: EscalationRecord, way: Way, choice: Choice) -> None:
+        self._choice = choice
+        retried = way.choice == "retry"
+        self._corrections = Corrections(record.context) if retried else None
+        self._gives = way.choice == "resolve" and record.direction is Direction.FORWARD
+        self._outputs: ui.textarea | None = None
+
+    def draw(self) -> None:
+        choice = self._choice
+        stands = ", ".join(choice.standing) or "nothing"
+        ui.label(f"Then: {_calls(choice)}. The run ends {choice.status}; what stands: {stands}.")
+        if self._corrections is not None:
+            self._corrections.draw()
+        if self._gives:
+            self._outputs = ui.textarea(
+                "What the step gave, as JSON, by the names that it declares (empty: nothing)"
+            ).classes("w-full mono")
+
+    def outputs(self) -> Any:
+        """Raises InvalidInput."""
+        return None if self._outputs is None else object_of(self._outputs.value or "", "outputs")
+
+    def corrections(self) -> Any:
+        """Raises InvalidInput."""
+        return None if self._corrections is None else self._corrections.changed()
+
+
+def _calls(choice: Choice) -> str:
+    return " → ".join(link.label for link in choice.links) or "no call"
+
+
+def _alike(record: EscalationRecord) -> str:
+    conditions = [f"workflow='{record.workflow}'", f"reason={record.reason}"]
+    if record.step_id is not None:
+        conditions.append(f"step='{record.step_id}'")
+    conditions.append(f"tenant='{record.tenant}'")
+    return f"/escalations?{urlencode({'where': ' and '.join(conditions)})}"
+
+
+def _where_to_look(command: str) -> None:
+    heading("Where to look")
+    with ui.row().classes("items-center gap-2 w-full no-wrap"):
+        with ui.element("div").classes("col overflow-hidden"):
+            verbatim(command)
+        button = ui.button(icon="content_copy").props('flat round aria-label="Copy the command"')
+        button.on("click", js_handler=f"() => navigator.clipboard.writeText({json.dumps(command)})")
+
+
+def _known(record: EscalationRecord) -> None:
+    heading("What is known")
+    context = record.context
+    facts = (
+        ("Why it turned back", context.get("cause")),
+        ("Done, and standing", ", ".join(each["step"] for each in context.get("standing", ()))),
+        ("Undone", ", ".join(context.get("undone", ()))),
+        ("Unknown", ", ".join(context.get("unknown", ()))),
+        ("Still to be undone", ", ".join(context.get("would_undo", ()))),
+    )
+    with table(of="What is known"):
+        for name, text in facts:
+            if text:
+                with row():
+                    cell(name, wraps=False)
+                    cell(text)
+    with ui.expansion("Everything, as JSON").classes("w-full"):
+        verbatim(json.dumps(plain(context), indent=2))

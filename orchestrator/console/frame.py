@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from importlib.resources import files
+from typing import TypeVar
 
 from fastapi import Response
 from fastapi.responses import RedirectResponse
@@ -13,6 +15,7 @@ from nicegui import ui
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.service.principal import LOCAL, Principal
 
+T = TypeVar("T")
 ROOT = "/console"
 """Where it is mounted. Links are relative to it: NiceGUI puts it in front of them."""
 PAGES = (
@@ -20,6 +23,8 @@ PAGES = (
     ("Runs", "/runs"),
     ("Escalations", "/escalations"),
     ("Approvals", "/approvals"),
+    ("Jobs", "/jobs"),
+    ("Pauses", "/pauses"),
     ("APIs", "/apis"),
     ("Workflows", "/workflows"),
 )
@@ -31,50 +36,64 @@ COLOURS = {
 }  # fmt: skip
 """Of statuses; dark enough for white text on them (WCAG AA)."""
 EVERY_SECONDS = 2.0
-_STYLE = """
-<style>
-  .nicegui-content { max-width: 1400px; margin: 0 auto; width: 100%; }
-  a:focus-visible, button:focus-visible { outline: 3px solid #f9a825; outline-offset: 2px; }
-  .mono { font-family: ui-monospace, monospace; font-size: .85em; }
-  main td, main th { padding: 4px 12px 4px 0; border-bottom: 1px solid rgba(128,128,128,.25); }
-  main a.nicegui-link { color: #14508c; }
-  .body--dark main a.nicegui-link { color: #9cc4f0; }
-  .body--dark main .text-negative { color: #ff8a80 !important; }
-  main table { border-collapse: collapse; }
-  .bar { height: 14px; border-radius: 3px; min-width: 2px; position: relative; }
-</style>
-"""
+DARK_COOKIE = "orchestrator_dark"
+_HERE = files(__package__)
+_HEAD = (
+    f"<style>{(_HERE / 'page.css').read_text()}</style>"
+    f"<script>{(_HERE / 'page.js').read_text()}</script>"
+)
 
 
-def dress(title: str) -> ui.dark_mode:
-    """Title, colours and style of a page; dark or light as the system has it."""
+def dress(title: str) -> None:
+    """Title, colours and style of a page; dark or light as was chosen, or as the system is."""
     ui.page_title(f"{title} · Orchestrator")
-    ui.add_head_html(_STYLE)
+    ui.add_head_html(_HEAD)
     ui.colors(primary="#1f5a96", positive="#2b6b30", negative="#b3261e")
-    return ui.dark_mode(value=None)
+    chosen = ui.context.client.request.cookies.get(DARK_COOKIE, "")
+    ui.dark_mode(value={"yes": True, "no": False}.get(chosen))
 
 
 @contextmanager
 def frame(title: str, who: Principal) -> Iterator[None]:
     """A page: its header, and its content inside of the `with`."""
-    dark = dress(title)
+    dress(title)
     with ui.header().classes("items-center gap-4 q-py-sm"):
         ui.link("Orchestrator", "/").classes("text-white text-bold no-underline")
         with ui.element("nav").props('aria-label="Pages"').classes("row gap-4"):
-            for name, target in PAGES:
+            for number, (name, target) in enumerate(PAGES, start=1):
                 link = ui.link(name, target).classes("text-white no-underline")
+                link.props(f"aria-keyshortcuts={number}")
                 if name == title:
                     link.props('aria-current="page"').classes("text-bold underline")
         ui.space()
         ui.label(f"{who.name} ({who.role})").classes("text-white")
         if who is not LOCAL:
             ui.link("Log out", "/logout").classes("text-white")
-        ui.button(icon="contrast", on_click=dark.toggle).props(
-            'flat round color=white aria-label="Dark or light"'
-        )
-    with ui.element("main").classes("w-full column gap-4"):
+        _in_header("keyboard", "Keys of this page", "consolePage.help()", key="?")
+        _in_header("contrast", "Dark or light", "consolePage.dark()", key="t")
+    with ui.element("div").classes("w-full column gap-4"):
         ui.label(title).classes("text-h5").props('role="heading" aria-level="1"')
         yield
+
+
+def _in_header(icon: str, does: str, script: str, *, key: str) -> None:
+    button = ui.button(icon=icon).props(
+        f'flat round dense color=white aria-label="{does}" aria-keyshortcuts="{key}"'
+    )
+    button.on("click", js_handler=f"() => {script}")
+
+
+def heading(text: str) -> None:
+    """Of a part of a page."""
+    ui.label(text).classes("text-h6").props('role="heading" aria-level="2"')
+
+
+def keyed(button: ui.button, key: str) -> ui.button:
+    """The button with a key of its own, which stands on it."""
+    button.props(f'aria-keyshortcuts="{key}"')
+    with button:
+        ui.html(key, tag="kbd", sanitize=False).props('aria-hidden="true"')
+    return button
 
 
 def badge(status: str) -> None:
@@ -128,6 +147,42 @@ def live(refresh: Callable[[], Awaitable[None]], *, every: float = EVERY_SECONDS
             told = True
 
     ui.timer(every, again)
+
+
+async def shown(
+    read: Callable[[], Awaitable[T]],
+    show: Callable[[T], None],
+    *,
+    by: Callable[[T], object] = lambda found: found,
+    every: float = EVERY_SECONDS,
+) -> Callable[[], Awaitable[None]]:
+    """Show what is read, and again whenever it has changed: what is being used does not move.
+
+    `by`: what a change is told by. Gives back what looks at once. What cannot be read at all is
+    said in its place.
+    """
+    last: object = None
+
+    @ui.refreshable
+    def content(found: T) -> None:
+        show(found)
+
+    async def look() -> None:
+        nonlocal last
+        found = await read()
+        if by(found) != last:
+            last = by(found)
+            content.refresh(found)
+
+    try:
+        found = await read()
+    except OrchestratorError as error:
+        ui.label(str(error))
+        return look
+    last = by(found)
+    content(found)
+    live(look, every=every)
+    return look
 
 
 def to_login() -> Response:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from fastapi import Request, Response
 from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
-from orchestrator.console.frame import COLOURS, ago, frame, live, to_login
+from orchestrator.console.frame import COLOURS, ago, frame, heading, shown, to_login
+from orchestrator.console.tables import cell, row, table
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Unavailable
 
@@ -33,23 +36,34 @@ def register(desk: Desk) -> None:
         return None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whole:
+    """All that the page shows."""
+
+    counts: Mapping[RunStatus, int]
+    workers: list[dict[str, object]]
+    queues: list[dict[str, object]] | str  # or why they cannot be seen
+
+
 async def _whole(visitor: Visitor) -> None:
-    @ui.refreshable
-    async def content() -> None:
+    async def read() -> Whole:
         await visitor.principal()
-        await _runs(visitor)
+        now = await visitor.services.runs.now()
+        return Whole(
+            counts=await visitor.services.runs.count_by_status(since=now - WATCHED),
+            workers=await _workers(visitor, now), queues=await _queues(visitor),
+        )  # fmt: skip
+
+    def show(found: Whole) -> None:
+        _runs(found.counts)
         with ui.row().classes("w-full gap-4 items-stretch"):
-            await _workers(visitor)
-            await _queues(visitor)
+            _card("Workers", found.workers, "No worker is up: runs are accepted and wait")
+            _card("Queues", found.queues, "No queue is known")
 
-    await content()
-    live(content.refresh)
+    await shown(read, show)
 
 
-async def _runs(visitor: Visitor) -> None:
-    services = visitor.services
-    now = await services.runs.now()
-    counts = await services.runs.count_by_status(since=now - WATCHED)
+def _runs(counts: Mapping[RunStatus, int]) -> None:
     with ui.row().classes("w-full gap-2"):
         for status in RunStatus:
             number = counts.get(status, 0)
@@ -58,7 +72,7 @@ async def _runs(visitor: Visitor) -> None:
                 ui.card().classes("q-pa-sm items-center").style("min-width: 6.6rem"),
             ):
                 colour = COLOURS[status] if number else "grey-7"
-                ui.label(f"{number:,}").classes(f"text-h5 text-{colour}")
+                ui.label(f"{number:,}").classes(f"count text-h5 text-{colour}")
                 ui.label(status).classes("text-caption").style("color: inherit")
     ended = sum(counts.get(each, 0) for each in (RunStatus.SUCCEEDED, RunStatus.COMPENSATED))
     if ended:
@@ -72,46 +86,43 @@ async def _runs(visitor: Visitor) -> None:
         )
 
 
-async def _workers(visitor: Visitor) -> None:
-    found = await visitor.services.workers.workers()
-    now = await visitor.services.runs.now()
-    rows = [
+def _card(title: str, rows: list[dict[str, object]] | str, empty: str) -> None:
+    with ui.card().classes("col").style("min-width: min(100%, 24rem)"):
+        heading(title)
+        if isinstance(rows, str):
+            ui.label(rows).classes("text-negative")
+        elif not rows:
+            ui.label(empty)
+        else:
+            with table(*rows[0], of=title):
+                for each in rows:
+                    with row():
+                        for value in each.values():
+                            cell(str(value))
+
+
+async def _workers(visitor: Visitor, now: datetime) -> list[dict[str, object]]:
+    return [
         {
             "name": each.name, "runs": each.active_runs, "reserved": each.reserved,
             "seen": ago(each.heartbeat_at, now), "version": each.version,
         }
-        for each in found
+        for each in await visitor.services.workers.workers()
     ]  # fmt: skip
-    with ui.card().classes("col"):
-        ui.label("Workers").classes("text-h6")
-        ui.table(rows=rows, columns=_columns("name", "runs", "reserved", "seen", "version")).props(
-            'dense flat no-data-label="No worker is up: runs are accepted and wait"'
-        ).classes("w-full")
 
 
-async def _queues(visitor: Visitor) -> None:
+async def _queues(visitor: Visitor) -> list[dict[str, object]] | str:
     try:
         found = await visitor.services.queues.overview()
     except Unavailable as error:  # runs are shown all the same
-        with ui.card().classes("col"):
-            ui.label("Queues").classes("text-h6")
-            ui.label(str(error)).classes("text-negative")
-        return
-    rows = [
+        return str(error)
+    return [
         {
             "queue": each.name, "messages": each.messages, "due": each.due, "owned": each.owned,
             "parked": each.parked, "oldest": _seconds(each.oldest_due_seconds),
         }
         for each in found
     ]  # fmt: skip
-    with ui.card().classes("col"):
-        ui.label("Queues").classes("text-h6")
-        columns = _columns("queue", "messages", "due", "owned", "parked", "oldest")
-        ui.table(rows=rows, columns=columns).props("dense flat").classes("w-full")
-
-
-def _columns(*names: str) -> list[dict[str, str]]:
-    return [{"name": each, "label": each, "field": each, "align": "left"} for each in names]
 
 
 def _seconds(seconds: float | None) -> str:

@@ -10,40 +10,75 @@ from fastapi import FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from nicegui import ui
 
-from orchestrator.console import apis, approvals, escalations, overview, runs, workflows
+from orchestrator.console import (
+    apis,
+    approvals,
+    escalations,
+    inbox,
+    jobs,
+    overview,
+    pauses,
+    run,
+    runs,
+    workflows,
+)
 from orchestrator.console.desk import COOKIE, Desk
 from orchestrator.console.frame import ROOT, dress, to_login
-from orchestrator.errors import NotAuthenticated
+from orchestrator.errors import NotAllowed, NotAuthenticated, Unavailable
 from orchestrator.wiring_services import Services
+
+LONGEST = 16_384
+LONGEST_KEPT = 3_800
+"""Browsers keep no longer cookie than 4,096 bytes with its name."""
+WRONG = {
+    "key": "No such key, or it has expired or was revoked; a token may be somebody else's.",
+    "role": "The token is good, but gives no role or no tenant here.",
+    "provider": "The identity provider does not answer: its keys are not known yet. Use a key.",
+    "long": f"Longer than the {LONGEST_KEPT:,} characters that a browser keeps. Use a key.",
+}
 
 
 def add_console(app: FastAPI, services: Callable[[], Services], *, wants_keys: bool) -> None:
     """Serve it under /console. Once in a process: NiceGUI keeps pages for all of it."""
     desk = Desk(services, wants_keys)
-    for module in (overview, runs, escalations, approvals, apis, workflows):
+    for module in (
+        overview,
+        runs,
+        run,
+        inbox,
+        escalations,
+        approvals,
+        jobs,
+        pauses,
+        apis,
+        workflows,
+    ):
         module.register(desk)
-    _add_login(app, desk)
+    _add_login()
+    add_entry(app, desk)
     ui.run_with(
         app, mount_path=ROOT, title="Orchestrator", language="en-US", dark=None,
         show_welcome_message=False, storage_secret=secrets.token_hex(16),
     )  # fmt: skip
 
 
-def _add_login(app: FastAPI, desk: Desk) -> None:
+def _add_login() -> None:
     @ui.page("/login")
-    async def login(wrong: bool = False) -> None:
+    async def login(wrong: str = "") -> None:
         dress("Log in")
-        with ui.element("main").classes("w-full column items-center q-mt-xl gap-4"):
+        with ui.element("div").classes("w-full column items-center q-mt-xl gap-4"):
             ui.label("Orchestrator").classes("text-h5").props('role="heading" aria-level="1"')
             with (
                 ui.element("form")
                 .props(f'method="post" action="{ROOT}-login"')
                 .classes("column gap-4")
             ):
-                ui.input("Key", password=True).props('name="key" autofocus').classes("w-80")
+                field = ui.input("Key, or an identity provider's token", password=True)
+                field.props('name="key" autofocus').classes("w-80")
                 ui.button("Log in").props('type="submit"')
             if wrong:
-                ui.label("No such key, or it has expired or was revoked.").classes("text-negative")
+                told = WRONG.get(wrong, WRONG["key"])
+                ui.label(told).classes("text-negative").props('role="alert"')
 
     @ui.page("/logout")
     async def leave() -> Response:
@@ -51,20 +86,38 @@ def _add_login(app: FastAPI, desk: Desk) -> None:
         answer.delete_cookie(COOKIE)
         return answer
 
+
+def add_entry(app: FastAPI, desk: Desk) -> None:
+    """What the form is sent to, and the way from the root."""
+
     @app.post(f"{ROOT}-login", include_in_schema=False)
     async def enter(
-        request: Request, key: Annotated[str, Form(max_length=200)]
+        request: Request, key: Annotated[str, Form(max_length=LONGEST)]
     ) -> RedirectResponse:
-        try:
-            await desk.services().access.authenticate(key)
-        except NotAuthenticated:
-            return RedirectResponse(f"{ROOT}/login?wrong=true", 303)
+        wrong = await _wrong(desk, key.strip())
+        if wrong:
+            return RedirectResponse(f"{ROOT}/login?wrong={wrong}", 303)
         answer = RedirectResponse(f"{ROOT}/", 303)
         # Of this browser's session, out of reach of scripts, and never sent by other sites' pages.
         safe = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=safe)
+        answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=safe)
         return answer
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:
         return RedirectResponse(f"{ROOT}/")
+
+
+async def _wrong(desk: Desk, key: str) -> str:
+    """What is wrong with a key or token, as WRONG names it; empty: nothing."""
+    if len(key) > LONGEST_KEPT:
+        return "long"
+    try:
+        await desk.services().access.authenticate(key)
+    except NotAuthenticated:
+        return "key"
+    except NotAllowed:
+        return "role"
+    except Unavailable:
+        return "provider"
+    return ""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from fastapi import Request, Response
 from nicegui import ui
 
-from orchestrator.console.desk import Desk
-from orchestrator.console.frame import frame, moment, to_login, verbatim
+from orchestrator.console.asking import Again
+from orchestrator.console.desk import Desk, Visitor
+from orchestrator.console.frame import frame, keyed, moment, shown, to_login, verbatim
 from orchestrator.console.graph import draw_plan
-from orchestrator.console.runs import cell, head
+from orchestrator.console.pauses import active_pauses, ask_to_pause, resume_button
+from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.plan import Effects, PlanStep
 from orchestrator.errors import OrchestratorError
+from orchestrator.ports import Pause
+from orchestrator.service.pausing import Scope
 
 
 def register(desk: Desk) -> None:
@@ -26,22 +30,20 @@ def register(desk: Desk) -> None:
             if not found:
                 ui.label("Nothing is published: orchestrator workflows publish FILE")
                 return None
-            with ui.element("table").classes("w-full text-left"):
-                head("Workflow", "Version", "Steps", "Undone", "Title", "Published (UTC)", "By")
-                with ui.element("tbody"):
-                    for each in found:
-                        steps = each.plan.steps
-                        effects = [s for s in steps if s.call.effects is not Effects.NONE]
-                        covered = sum(s.compensation is not None for s in effects)
-                        with ui.element("tr"):
-                            with ui.element("td"):
-                                ui.link(each.workflow, f"/workflows/{each.workflow}")
-                            cell(str(each.version))
-                            cell(str(len(steps)))
-                            cell(f"{covered} of {len(effects)} effects")
-                            cell(each.plan.title)
-                            cell(moment(each.published_at))
-                            cell(each.published_by)
+            columns = ("Workflow", "Version", "Steps", "Undone", "Title", "Published (UTC)", "By")
+            with table(*columns, of="Workflows"):
+                for each in found:
+                    steps = each.plan.steps
+                    effects = [s for s in steps if s.call.effects is not Effects.NONE]
+                    covered = sum(s.compensation is not None for s in effects)
+                    with row():
+                        link_cell(each.workflow, f"/workflows/{each.workflow}")
+                        cell(str(each.version))
+                        cell(str(len(steps)))
+                        cell(f"{covered} of {len(effects)} effects")
+                        cell(each.plan.title)
+                        cell(moment(each.published_at), wraps=False)
+                        cell(each.published_by)
         return None
 
     @ui.page("/workflows/{name}")
@@ -56,21 +58,45 @@ def register(desk: Desk) -> None:
                 ui.label(str(error))
                 return None
             ui.label(f"Version {found.version}: {found.plan.title}")
-            ui.link("Its runs", f"/runs?workflow={name}")
+            await _standing(visitor, name)
             draw_plan(found.plan)
-            with ui.element("table").classes("w-full text-left"):
-                head("Step", "Calls", "API", "Effects", "Undone by")
-                with ui.element("tbody"):
-                    for step in found.plan.steps:
-                        with ui.element("tr"):
-                            cell(step.id + (" (pivot)" if step.pivot else ""))
-                            cell(step.call.label)
-                            cell(step.call.api)
-                            cell(step.call.effects)
-                            cell(_undone_by(step))
+            with table("Step", "Calls", "API", "Effects", "Undone by", of="Steps"):
+                for step in found.plan.steps:
+                    with row():
+                        cell(step.id + (" (pivot)" if step.pivot else ""))
+                        cell(step.call.label)
+                        cell(step.call.api)
+                        cell(step.call.effects)
+                        cell(_undone_by(step))
             with ui.expansion("Document").classes("w-full"):
                 verbatim(found.document)
         return None
+
+
+async def _standing(visitor: Visitor, name: str) -> None:
+    """Its runs, and whether they may begin anything."""
+    again: Again
+
+    async def look() -> None:
+        await again()
+
+    async def read() -> list[Pause]:
+        return [each for each in await active_pauses(visitor) if each.workflow in (None, name)]
+
+    def show(pauses: list[Pause]) -> None:
+        with ui.row().classes("items-center gap-4"):
+            ui.link("Its runs", f"/runs?workflow={name}").props('aria-keyshortcuts="o"')
+            for each in pauses:
+                if each.run_id is None:
+                    ui.label(f"a pause of {each.scope}: {each.reason} ({each.by})")
+                    resume_button(visitor, each, look)
+            if not any(each.workflow == name and each.tenant is None for each in pauses):
+                button = ui.button(
+                    "Pause…", on_click=lambda: ask_to_pause(visitor, Scope(workflow=name), look)
+                )
+                keyed(button.props("outline dense").classes("q-px-sm"), "p")
+
+    again = await shown(read, show)
 
 
 def _undone_by(step: PlanStep) -> str:

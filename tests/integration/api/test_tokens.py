@@ -17,8 +17,11 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fastapi import FastAPI
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from orchestrator.console.desk import COOKIE, Desk
+from orchestrator.console.pages import add_entry
 from orchestrator.engine.fetching import MOST_BYTES, fetch
 from orchestrator.errors import InvalidSetting, NotAuthenticated, Unavailable
 from orchestrator.ports import Role
@@ -277,3 +280,22 @@ def test_settings_that_would_let_the_wrong_people_in(changes: dict[str, Any], pl
     with pytest.raises(InvalidSetting) as refused:
         token_rules(Settings(**{**good, **changes}))
     assert place in [each.place for each in refused.value.problems]
+
+
+async def test_a_token_opens_the_console_and_what_is_wrong_is_told(
+    tokens_face: Face, issuer: Issuer
+) -> None:
+    app = FastAPI()
+    add_entry(app, Desk(lambda: tokens_face.services, wants_keys=True))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        for shown, leads_to in (
+            (issuer.token(), "/console/"),
+            (f" {await tokens_face.key(Role.VIEWER)} ", "/console/"),
+            (issuer.token(key=OTHER), "/console/login?wrong=key"),
+            (issuer.token(roles=["stranger"]), "/console/login?wrong=role"),
+            (issuer.token(more="x" * 4_000), "/console/login?wrong=long"),
+        ):
+            answer = await client.post("/console-login", data={"key": shown})
+            assert answer.headers["location"] == leads_to
+            assert (COOKIE in answer.cookies) == (leads_to == "/console/")

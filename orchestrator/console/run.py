@@ -1,0 +1,167 @@
+"""One run: its steps in time, its audit, its attempts, its graph, and what can be done about it."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import partial
+
+from fastapi import Request, Response
+from nicegui import ui
+
+from orchestrator.console.asking import Again
+from orchestrator.console.desk import Desk, Visitor
+from orchestrator.console.frame import COLOURS, badge, frame, moment, shown, to_login, verbatim
+from orchestrator.console.graph import draw_run
+from orchestrator.console.run_acts import draw_acts
+from orchestrator.console.tables import cell, row, table
+from orchestrator.core.states import SETTLED, Direction
+from orchestrator.errors import NotFound
+from orchestrator.service.runs import ChainLink, RunView
+from orchestrator.telemetry.plain import plain
+
+TABS = ("Audit", "Attempts", "Graph", "JSON")
+
+
+def register(desk: Desk) -> None:
+    """The page of one."""
+
+    @ui.page("/runs/{run_id}")
+    async def run(request: Request, run_id: str) -> Response | None:
+        visitor = await desk.visitor(request)
+        if visitor is None:
+            return to_login()
+        with frame(f"Run {run_id[-12:]}", await visitor.principal()):
+            await _one(visitor, run_id)
+        return None
+
+
+async def _one(visitor: Visitor, run_id: str) -> None:
+    again: Again
+    tab = {"value": TABS[0]}  # stays chosen when the page is drawn anew
+
+    async def read() -> RunView:
+        who = await visitor.principal()
+        view = await visitor.services.runs.show(run_id)
+        if not who.sees(view.run.tenant):
+            raise NotFound(f"no such run: {run_id}")
+        return view
+
+    async def look() -> None:
+        await again()
+
+    again = await shown(
+        read, partial(_show, visitor, look, tab),
+        by=lambda view: (view.run.status, view.run.audit_seq, view.stopped_by),
+    )  # fmt: skip
+
+
+def _show(visitor: Visitor, again: Again, tab: dict[str, str], view: RunView) -> None:
+    _facts(visitor, view, again)
+    _timeline(view)
+    with ui.tabs().classes("w-full").bind_value(tab, "value") as tabs:
+        for name in TABS:
+            ui.tab(name)
+    with ui.tab_panels(tabs, value=tab["value"]).classes("w-full"):
+        for name, draw in zip(TABS, (_audit, _attempts, draw_run, _json), strict=True):
+            with ui.tab_panel(name):
+                draw(view)
+
+
+def _json(view: RunView) -> None:
+    verbatim(json.dumps(plain(view), indent=2))
+
+
+def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
+    run = view.run
+    with ui.row().classes("items-center gap-4"):
+        badge(run.status)
+        ui.label(f"{run.workflow} v{run.version}")
+        ui.label(f"tenant {run.tenant}")
+        ui.label(f"by {run.actor}")
+        ui.label(f"accepted {moment(run.created_at)}")
+        if run.wake_at is not None and run.status not in SETTLED:
+            ui.label(f"waits until {moment(run.wake_at)}")
+        draw_acts(visitor, view, again)
+    if run.cause:
+        ui.label(run.cause).classes("text-negative")
+    ui.label(run.id).classes("mono")
+    for each in view.escalations:
+        if each.closed_at is None:
+            ui.link(f"Escalation: {each.reason} · {each.detail}", f"/escalations/{each.id}").props(
+                'aria-keyshortcuts="e"'
+            )
+
+
+def _timeline(view: RunView) -> None:
+    links = [each for each in (*view.forward, *view.backward) if each.record.started_at]
+    rest = [each for each in view.forward if not each.record.started_at]
+    begin = min((_begin(each) for each in links), default=view.run.created_at)
+    end = max((_end(each, view.now) for each in links), default=view.now)
+    whole = max((end - begin).total_seconds(), 1e-6)
+    with table("Step", "Does", "Status", "From begin", "Took", of="Steps in time"):
+        for each in links:
+            _row(each, begin, whole, view.now)
+        for each in rest:
+            with row():
+                cell(each.step_id)
+                cell(each.label)
+                with ui.element("td"):
+                    badge(each.record.link.status)
+                cell("")
+                cell("")
+
+
+def _row(link: ChainLink, begin: datetime, whole: float, now: datetime) -> None:
+    start = (_begin(link) - begin).total_seconds()
+    took = (_end(link, now) - _begin(link)).total_seconds()
+    undo = link.direction is Direction.BACKWARD
+    with row():
+        again = f" (visit {link.iteration + 1})" if link.iteration else ""
+        cell(("↩ " if undo else "") + link.step_id + again, wraps=False)
+        cell(link.label + (f" · {link.record.error}" if link.record.error else ""))
+        with ui.element("td"):
+            badge(link.record.link.status)
+        with ui.element("td").style("width: 40%"):
+            colour = COLOURS.get(link.record.link.status, "grey-7")
+            left, width = 100 * start / whole, max(0.5, 100 * took / whole)
+            ui.element("div").classes(f"bar bg-{colour}").style(
+                f"margin-left: {min(left, 99.5):.2f}%; width: {min(width, 100 - left):.2f}%"
+            ).props('aria-hidden="true"')
+        cell(f"{took:.3f} s", wraps=False)
+
+
+def _begin(link: ChainLink) -> datetime:
+    assert link.record.started_at is not None
+    return link.record.started_at
+
+
+def _end(link: ChainLink, now: datetime) -> datetime:
+    return link.record.finished_at or now
+
+
+def _audit(view: RunView) -> None:
+    with table("#", "When (UTC)", "What", "By", "More", of="Audit"):
+        for each in view.audit:
+            with row():
+                cell(str(each.seq))
+                cell(f"{moment(each.at)}.{each.at.microsecond // 1000:03d}", wraps=False)
+                cell(each.kind)
+                cell(each.actor[-12:] if len(each.actor) == 36 else each.actor)
+                more = {k: v for k, v in each.data.items() if k != "events"}
+                cell(json.dumps(plain(more))[:300] if more else "")
+
+
+def _attempts(view: RunView) -> None:
+    columns = ("Step", "Try", "Outcome", "Reason", "Status", "Began (UTC)", "Took")
+    with table(*columns, of="Attempts"):
+        for link in (*view.forward, *view.backward):
+            for each in link.attempts:
+                with row():
+                    cell(link.step_id)
+                    cell(f"{each.kind} {each.number}")
+                    cell(each.outcome)
+                    cell(each.reason[:200])
+                    cell(str(each.status_code or ""))
+                    cell(moment(each.started_at), wraps=False)
+                    cell(f"{(each.finished_at - each.started_at).total_seconds():.3f} s")
