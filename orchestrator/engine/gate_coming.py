@@ -7,7 +7,7 @@ find the line as short as the first did, and most would have to take their inten
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.engine.gate_kinds import Kind
 from orchestrator.ports import Visit
@@ -16,8 +16,7 @@ COMING_SECONDS = 1.0
 """Who has not come by then does not: it was cancelled, or its process has other worries."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Expected:
+class _Expected(NamedTuple):
     tenant: str
     undo: bool
     kind: Kind

@@ -173,7 +173,8 @@ class ApiQueue:
 
     def expect(self, visit: Visit) -> None:
         """It was not turned away, and has something to do before it enters."""
-        self._coming.expect(visit, self._kinds.of(visit), now=time.monotonic())
+        if self.demand.waiting or self._config.limited:
+            self._coming.expect(visit, self._kinds.of(visit), now=time.monotonic())
 
     def _turned_away_seconds(self, kind: Kind) -> float | None:
         """How long at least all of a kind have to stay away; None: they have not."""
@@ -354,7 +355,7 @@ class ApiQueue:
         Who comes new does not go before those of its tenant who were told to come back.
         """
         closed = max(self.health.closed_seconds, self._kinds.of(visit).closed_seconds)
-        if not self.waiting:
+        if not self.demand.waiting:
             return max(self.supply.wait_seconds(0), closed)
         wait = max(self._wait_of(visit), closed)
         if visit.parked or visit.undo:
