@@ -22,6 +22,7 @@ class EscalationAct(StrEnum):
     """What to do about each."""
 
     RETRY = "retry"
+    CONFIRM = "confirm"  # what somebody else has proposed about each
     RESOLVE = "resolve"
     SKIP = "skip"
     ABANDON = "abandon"

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.text import Text
 
 from orchestrator.cli.draw_proposals import draw_proposal, draw_proposals
+from orchestrator.cli.jobs import Detach, DryRun, Many, Where, Yes, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.ports import ProposalFilter
@@ -51,14 +52,31 @@ def show(proposal: ProposalId, *, as_json: JsonFlag = False) -> None:
 
 @app.command("confirm")
 def confirm(
-    proposal: ProposalId,
+    proposal: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Its id, or the last 6 digits or more."),
+    ] = None,
     *,
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit. Of many it is needed.")] = "",
+    where: Where = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
     by: By = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Do it, as the second person. Who proposed it cannot."""
+    """Do it, as the second person. Who proposed it cannot.
+
+    With --where: all that is proposed about the escalations that fit, as a job.
+    """
     who = by or current_user()
+    if where or proposal is None:
+        many = Many(
+            where=where, ids=[proposal] if proposal else None, dry_run=dry_run, yes=yes,
+            detach=detach,
+        )  # fmt: skip
+        act_on_many("escalations.confirm", many, by=who, reason=reason, as_json=as_json)
+        return
     found = with_services(lambda s: s.proposals.confirm(proposal, by=who, via="cli", reason=reason))
     answer(
         found,

@@ -52,6 +52,27 @@ class EscalationJob:
         return Aftermath(wake=settled.wake, closed=settled.closed)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfirmingJob:
+    """Implements JobKind: a second person confirms what is proposed about each escalation."""
+
+    escalations: Escalations
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Raises InvalidInput: it cannot be told anything."""
+        if arguments:
+            problem = Problem(place="arguments", found=str(dict(arguments)), wanted="none")
+            raise InvalidInput("the act cannot be told this", problems=[problem])
+
+    async def act(self, job: JobRecord, item: str) -> Aftermath:
+        """Do what is proposed. Raises Conflict, JobHeld, NotFound."""
+        _require_free(await self.escalations.show(item), job)
+        settled = await self.escalations.settle_proposed(
+            item, by=job.by, reason=job.reason, job_id=job.id
+        )
+        return Aftermath(wake=settled.wake, closed=settled.closed)
+
+
 def escalation_jobs(escalations: Escalations) -> Mapping[str, JobKind]:
     """The kinds, by their names: `escalations.retry` and so on."""
 
@@ -64,6 +85,7 @@ def escalation_jobs(escalations: Escalations) -> Mapping[str, JobKind]:
 
     return {
         "escalations.retry": kind("retried", lambda _: e.Retried()),
+        "escalations.confirm": ConfirmingJob(escalations=escalations),
         "escalations.skip": kind("skipped", lambda _: e.Skipped()),
         "escalations.abandon": kind("abandoned", lambda _: e.Abandoned()),
         "escalations.resolve": kind(

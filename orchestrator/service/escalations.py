@@ -241,6 +241,23 @@ class Escalations:
         """Do what somebody has proposed. Raises Conflict, NotFound."""
         return await self.decide(proposal.subject_id, confirmed_act(proposal, confirmation))
 
+    async def settle_proposed(
+        self, escalation_id: str, *, by: str, reason: str, job_id: str
+    ) -> Settled:
+        """Do what is proposed about it now, as the second person, for a job.
+
+        Raises Conflict where nothing is, or as `ProposalStore.confirm_act` does.
+        """
+        record = await self._store.escalation(escalation_id)
+        proposal = await self._four_eyes.open_on(record.run_id, record.id)
+        if proposal is None:
+            problem = Problem(
+                place=f"escalation {record.id}", found="nothing proposed", wanted="a proposal"
+            )
+            raise Conflict("there is nothing to confirm", problems=[problem])
+        said = Confirmation(proposal_id=proposal.id, by=by, reason=reason, via="job")
+        return await self.settle(record.id, confirmed_act(proposal, said), job_id=job_id)
+
     async def settle(self, escalation_id: str, act: Act, *, job_id: str | None = None) -> Settled:
         """Close it by this act in the table alone, for a job if one is given.
 

@@ -140,9 +140,16 @@ async def test_a_job_proposes(house: House) -> None:
     assert outcomes.count(PROPOSED) == 2
     proposals = await desk.proposals.list()
     assert [(each.proposed_by, each.via) for each in proposals] == [("ada", "job")] * 2
+    own = await jobs.start("escalations.confirm", which, by="ada", reason="sure")
+    await worker.work(own.id, own.turn)
+    assert (await jobs.show(own.id)).refused == 2, "nobody confirms their own, in bulk neither"
+    second = await jobs.start("escalations.confirm", which, by="bob", reason="it is closed")
+    await worker.work(second.id, second.turn)
+    over = await jobs.show(second.id)
+    assert (over.done, over.proposed, over.refused) == (2, 0, 0)
     for each in proposals:
-        confirmed = await desk.proposals.confirm(each.id, by="bob", via="cli")
-        assert confirmed.run_status is RunStatus.ABANDONED
+        assert (await house.store.run(each.run_id)).status is RunStatus.ABANDONED
+        assert (await desk.proposals.show(each.id)).closed_by == "bob"
 
 
 async def test_two_approve(house: House) -> None:
