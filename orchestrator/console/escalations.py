@@ -16,11 +16,12 @@ from orchestrator.console.asking import Again, Question, ask, attempt, object_of
 from orchestrator.console.corrections import Corrections
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, moment, shown, to_login, verbatim
+from orchestrator.console.proposals import draw_proposals
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core import events
 from orchestrator.core.states import Direction
 from orchestrator.errors import NotFound
-from orchestrator.ports import EscalationRecord
+from orchestrator.ports import EscalationRecord, ProposalFilter
 from orchestrator.service.briefing import Briefing, Choice
 from orchestrator.service.escalations import Act
 from orchestrator.service.principal import Principal
@@ -86,6 +87,7 @@ class _Page:
         self._again: Again
 
     async def draw(self) -> None:
+        await draw_proposals(self._visitor, ProposalFilter(subject_id=self._id))
         self._again = await shown(self._read, self._show)
 
     async def _read(self) -> Briefing:
@@ -188,11 +190,13 @@ class _Page:
         more = _More(record, way, choice)
 
         async def act(who: Principal, reason: str) -> str:
-            status = await self._visitor.services.escalations.act(record.id, Act(
+            settled = await self._visitor.services.escalations.decide(record.id, Act(
                 resolution=way.resolution, event=way.event, by=who.name, reason=reason,
-                seen=record, outputs=more.outputs(), corrections=more.corrections(),
+                seen=record, outputs=more.outputs(), corrections=more.corrections(), via="console",
             ))  # fmt: skip
-            return f"The run is {status} now."
+            if settled.proposal is not None:
+                return "It is proposed: a second person has to confirm it."
+            return f"The run is {settled.status} now."
 
         ask(self._visitor, Question(
             title=way.named(record), verb=way.named(record), does=act, means=way.means,

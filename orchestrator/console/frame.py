@@ -23,6 +23,7 @@ PAGES = (
     ("Runs", "/runs"),
     ("Escalations", "/escalations"),
     ("Approvals", "/approvals"),
+    ("Proposals", "/proposals"),
     ("Jobs", "/jobs"),
     ("Pauses", "/pauses"),
     ("APIs", "/apis"),

@@ -20,7 +20,8 @@ from tests.conftest import skip_or_fail
 
 pytestmark = pytest.mark.slow
 PAGES = (
-    "/", "/runs", "/escalations", "/approvals", "/jobs", "/pauses", "/apis", "/workflows", "/login",
+    "/", "/runs", "/escalations", "/approvals", "/proposals", "/jobs", "/pauses", "/apis",
+    "/workflows", "/login",
 )  # fmt: skip
 SERIOUS = {"serious", "critical"}
 
@@ -82,13 +83,15 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def stuck(running: Deployment, name: str, *, workflow: str = "notes") -> dict[str, str]:
+def stuck(
+    running: Deployment, name: str, *, workflow: str = "notes", verdict: str = "bad"
+) -> dict[str, str]:
     """An escalation: a run that turns back while its undo is jammed; of `delivery`, one that
     goes forward."""
     folder = running.notes / name
     folder.mkdir()
     (folder / "jammed").touch()
-    wish = [f"folder={folder}", "verdict=bad"]
+    wish = [f"folder={folder}", f"verdict={verdict}"]
     inputs = [part for each in wish for part in ("--input", each)]
     view = running.run("submit", workflow, "--wait", "--json", *inputs).data
     (found,) = [each for each in view["escalations"] if each["closed_at"] is None]
@@ -392,6 +395,34 @@ def test_with_keys_one_logs_in_and_may_what_the_key_may(
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
     page.goto(f"{locked_console}/runs")
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
+
+
+def test_a_second_person_confirms_what_the_first_proposed(
+    running: Deployment, locked_console: str, browser: Browser
+) -> None:
+    found = stuck(running, "eyes", workflow="delivery", verdict="poor")
+    pages = {}
+    for name in ("ada", "bob"):
+        key = running.ask("keys", "create", name, "--role", "operator")["key"]
+        pages[name] = browser.new_page()
+        pages[name].goto(f"{locked_console}/login")
+        pages[name].get_by_label("Key").fill(key)
+        pages[name].get_by_role("button", name="Log in").click()
+        expect(pages[name].get_by_text(f"{name} (operator)")).to_be_visible()
+    pages["ada"].goto(f"{locked_console}/escalations/{found['id']}")
+    decide(pages["ada"], "Abandon", "nobody wants it any more")
+    expect(pages["ada"].get_by_text("a second person has to confirm it")).to_be_visible()
+    assert status_of(running, found["run"]) == "escalated"
+    for name, answer in (("ada", "found ada"), ("bob", "The run is abandoned now")):
+        page = pages[name]
+        page.goto(f"{locked_console}/proposals")
+        expect(page.get_by_role("row", name="nobody wants it")).to_be_visible()
+        page.get_by_role("button", name="Confirm").click()
+        page.get_by_label("Why (kept in the audit)").fill("so it is")
+        page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        expect(page.get_by_text(answer)).to_be_visible()
+        page.close()
+    assert status_of(running, found["run"]) == "abandoned"
 
 
 def test_strangers_reach_neither_a_page_nor_its_socket(console: str) -> None:
