@@ -78,6 +78,9 @@ def _told(error: RefusedError) -> Response:
 
 
 def _decided(wait: WaitRecord) -> str:
+    if wait.is_open:
+        why = "Two persons have to approve: it is approved when another one has done so as well."
+        return f"<h1>Your approval is kept</h1><p>{_message(wait)}</p><p>{why}</p>"
     by = f" by {html.escape(wait.closed_by)}" if wait.closed_by else ""
     at = "" if wait.closed_at is None else f", {wait.closed_at:%Y-%m-%d %H:%M} UTC"
     return f"<h1>It is {wait.outcome}{by}</h1><p>{_message(wait)}{at}</p>"

@@ -11,12 +11,13 @@ from orchestrator.errors import Conflict, InvalidInput, InvalidSetting
 from orchestrator.ports import Role
 from orchestrator.settings import Settings
 from tests.integration.api.conftest import Face, face_of
+from tests.integration.api.operations import under_four_eyes
 
 YES = {"decision": "approved", "reason": "fine"}
 
 
-async def link(face: Face, wait_id: str, hours: float = 1.0) -> str:
-    return await face.services.links.make(wait_id, name="Ada <ada@x>", lives=timedelta(hours=hours))
+async def link(face: Face, wait_id: str, hours: float = 1.0, name: str = "Ada <ada@x>") -> str:
+    return await face.services.links.make(wait_id, name=name, lives=timedelta(hours=hours))
 
 
 async def test_a_link_decides_once_and_then_says_who_did(face: Face) -> None:
@@ -100,3 +101,17 @@ async def test_who_may_decide_makes_links_over_rest(face: Face) -> None:
     decided = await bob.get(f"/v1/approvals/{wait.id}")
     assert decided.json()["closed_by"] == "Ada Lovelace (by a link of ada)"
     assert (await bob.post(url, json=wish)).status_code == 409
+
+
+async def test_where_two_approve_each_has_a_link(face: Face) -> None:
+    of = await under_four_eyes(face)
+    wait = await face.asking(**of)
+    anybody, first = face.client(), await link(face, wait.id)
+    kept = await anybody.post(first, data=YES)
+    assert (kept.status_code, "Your approval is kept" in kept.text) == (200, True)
+    assert (await anybody.post(first, data=YES)).status_code == 409
+    (waits,) = await face.services.proposals.list()
+    assert (waits.proposed_by, waits.via) == ("Ada <ada@x>", "link")
+    other = await link(face, wait.id, name="Bob")
+    done = await anybody.post(other, data=YES)
+    assert (done.status_code, "It is approved by Ada" in done.text) == (200, True)

@@ -100,6 +100,15 @@ async def test_a_run_in_somebodys_hands_is_to_be_paused_first(house: House) -> N
 
 
 async def test_an_edit_races_a_claim(house: House) -> None:
+    await race(house)
+
+
+@pytest.mark.postgres
+async def test_an_edit_races_a_claim_on_a_server(postgres_house: House) -> None:
+    await race(postgres_house)
+
+
+async def race(house: House) -> None:
     """Either the claim has the values, or nobody was told that it would."""
     run_id = await waiting(house)
     desk = Desk(house)
