@@ -76,5 +76,6 @@ if now < born + (wiped and ttl or settle) then
 end
 redis.call('HSET', KEYS[2], holder,
   text(allowance) .. ' ' .. text(wanted) .. ' ' .. text(now + ttl) .. ' ' .. text(told))
-redis.call('PEXPIRE', KEYS[2], math.ceil(ttl / 500))
+local kept = math.ceil(ttl / 500) -- somebody who has left may hold slots for longer
+if redis.call('PTTL', KEYS[2]) < kept then redis.call('PEXPIRE', KEYS[2], kept) end
 return { text(now), id, allowance, share, turns and turn - now % turn or 0 }

@@ -168,10 +168,15 @@ class RedisLimits:
             moments = [[_us(age), count] for age, count in known.past.moments if count]
             book["past"] = {"total": known.past.total, "moments": moments}
 
-    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
+    async def leave(
+        self, api: str, *, in_use: int = 0, scope: str = "", seconds: float = 0.0
+    ) -> None:
         """See SharedLimits."""
         if in_use:
-            await self._renew(api, scope, limit=in_use, wanted=in_use, held=in_use, told=0)
+            lasts = max(TTL_SECONDS, seconds)
+            await self._renew(
+                api, scope, limit=in_use, wanted=in_use, held=in_use, told=0, lasts=lasts
+            )
             return
         try:
             await self.redis.hdel(self._key(api, scope, "holders"), self.holder_id)
@@ -189,11 +194,19 @@ class RedisLimits:
             await pipe.execute()
 
     async def _renew(
-        self, api: str, scope: str, *, limit: int, wanted: int, held: int, told: int
+        self,
+        api: str,
+        scope: str,
+        *,
+        limit: int,
+        wanted: int,
+        held: int,
+        told: int,
+        lasts: float = TTL_SECONDS,
     ) -> tuple[float, list[Any]]:
         right = self._known.setdefault(api, _Known()).rights.setdefault(scope, _Right())
         args: list[int | str] = [
-            limit, wanted, held, _us(TTL_SECONDS), _us(SETTLE_SECONDS), _us(TURN_SECONDS),
+            limit, wanted, held, _us(lasts), _us(SETTLE_SECONDS), _us(TURN_SECONDS),
             right.slots, right.expires, told,
         ]  # fmt: skip
         sent, answer = await self._call(self._lease, api, [self._key(api, scope, "holders")], args)

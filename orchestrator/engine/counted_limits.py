@@ -40,9 +40,11 @@ class CountedLimits:
         """See SharedLimits."""
         return await self._shared.lease(api, limit=limit, wanted=wanted, held=held, scope=scope)
 
-    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
+    async def leave(
+        self, api: str, *, in_use: int = 0, scope: str = "", seconds: float = 0.0
+    ) -> None:
         """See SharedLimits."""
-        await self._shared.leave(api, in_use=in_use, scope=scope)
+        await self._shared.leave(api, in_use=in_use, scope=scope, seconds=seconds)
 
     async def reserve(
         self,

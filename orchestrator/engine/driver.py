@@ -293,6 +293,7 @@ class RunDriver:
             )  # fmt: skip
 
         seen: Seen | None = None
+        begun = self._deps.clock.monotonic()
         self._is_calling = True
         try:
             if crashpoints.hook is not None:
@@ -305,6 +306,10 @@ class RunDriver:
             return answer
         except HeldUp:
             permit.hand_back()
+            raise
+        except asyncio.CancelledError:
+            seconds = self._deps.clock.monotonic() - begun
+            permit.give_up(after_seconds=seconds, timeout_seconds=call.timeout_seconds)
             raise
         finally:
             self._is_calling = False

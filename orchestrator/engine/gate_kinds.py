@@ -171,6 +171,11 @@ class Kind:
         for scope in self.scopes:
             scope.demand.took()
 
+    def gave_up(self, seconds: float) -> None:
+        """One that left may be at the API for so much longer."""
+        for scope in self.scopes:
+            scope.demand.gave_up(seconds)
+
     def released(self) -> None:
         """It does not hold its slots any more."""
         for scope in self.scopes:

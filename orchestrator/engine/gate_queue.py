@@ -24,7 +24,7 @@ from orchestrator.engine.gate_health import GateHealth
 from orchestrator.engine.gate_kinds import Kind, Kinds, ScopeUse
 from orchestrator.engine.gate_line import FairLine, Waiter, share_of, turns_ahead
 from orchestrator.engine.gate_parked import SOONEST_SECONDS
-from orchestrator.engine.gate_side import Ticket
+from orchestrator.engine.gate_permit import QueuePermit, Tickets
 from orchestrator.engine.gate_slots import Demand
 from orchestrator.engine.gate_starts import Start
 from orchestrator.engine.gate_supply import EARLY_SECONDS, Supply
@@ -39,43 +39,6 @@ HELD_SECONDS = (30.0, 60.0)  # so long, at random, do those stay away who meet a
 
 Recall = Callable[[Sequence[str]], Awaitable[None]]
 """Brings parked runs back before their time; by run id."""
-
-
-Tickets = tuple[tuple[GateHealth, Ticket | None], ...]
-"""The API's, then those of the scopes that have breakers of their own."""
-
-
-class QueuePermit:
-    """Leave to send one request. Implements Permit."""
-
-    __slots__ = ("_queue", "_released", "_tickets", "handed_at", "kind", "start")
-
-    def __init__(self, queue: ApiQueue, start: Start, kind: Kind, tickets: Tickets) -> None:
-        self._queue, self._tickets, self.kind = queue, tickets, kind
-        self._released = False
-        self.start = start
-        self.handed_at = time.monotonic()
-
-    @property
-    def fresh(self) -> bool:
-        """Whether the request may still leave on it."""
-        if self._queue.held:
-            return False
-        if time.monotonic() > self.start.good_until:
-            return False
-        return self._queue.supply.still_holds(self.handed_at, self.kind)
-
-    def release(self, seen: Seen | None = None) -> None:
-        """See Permit."""
-        if not self._released:
-            self._released = True
-            self._queue.released(self.kind, self._tickets, seen)
-
-    def hand_back(self) -> None:
-        """See Permit."""
-        if not self._released:
-            self._queue.supply.give_back(self.start, self.kind)
-            self.release()
 
 
 class ApiQueue:
@@ -244,17 +207,34 @@ class ApiQueue:
         for waiter in list(self._line.upcoming(is_of, self.demand.waiting)):
             self._give_up(waiter)
 
+    def given_up(
+        self, kind: Kind, tickets: Tickets, after_seconds: float, timeout_seconds: float | None
+    ) -> None:
+        """A call is not waited for any more; what it holds is free when its time is over."""
+        left = max((timeout_seconds or self._config.total_seconds) - after_seconds, 0.0)
+        self.demand.gave_up(left)
+        kind.gave_up(left)
+        self._tell(tickets, None)
+        asyncio.get_running_loop().call_later(left, self._free, kind)
+
     def released(self, kind: Kind, tickets: Tickets, seen: Seen | None) -> None:
         """A permit was given back."""
+        self._tell(tickets, seen)
+        self._free(kind)
+
+    def _free(self, kind: Kind) -> None:
         self.demand.in_use -= 1
         kind.released()
+        if not self._closed:
+            self._serve()
+
+    def _tell(self, tickets: Tickets, seen: Seen | None) -> None:
         (health, ticket), *of_scopes = tickets
         # An answer to a call that is judged for itself says nothing of the other ones.
         apart = bool(of_scopes) and seen is not None and seen.response is not None
         health.released(ticket, seen, judged=not apart)
         for health, ticket in of_scopes:
             health.released(ticket, seen, advised=False)
-        self._serve()
 
     def _judge(self, scope: Scope) -> GateHealth | None:
         """How a part of the API stands by itself."""

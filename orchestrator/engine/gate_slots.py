@@ -20,11 +20,16 @@ class Demand:
     peak: int = 0  # most of them since the lease was renewed
     waiting: int = 0
     used_at: float = 0.0  # time.monotonic() of the latest permit
+    given_up_until: float = 0.0  # until then a call may be at the API that nobody waits for
 
     @property
     def is_busy(self) -> bool:
         """Whether anybody waits or is at the API."""
         return bool(self.waiting or self.in_use)
+
+    def gave_up(self, seconds: float) -> None:
+        """A call may be at the API for so much longer, and nobody says when it is over."""
+        self.given_up_until = max(self.given_up_until, time.monotonic() + seconds)
 
     def took(self) -> None:
         """A request may leave."""
@@ -101,6 +106,8 @@ class Slots:
     async def leave(self, shared: SharedLimits) -> None:
         """Give back all but what is in use; the lease of that runs out. Raises Unavailable."""
         self._lease = None
+        demand = self._demand
         await shared.leave(
-            self._api, in_use=0 if self.limit is None else self._demand.in_use, scope=self._scope
-        )
+            self._api, in_use=0 if self.limit is None else demand.in_use, scope=self._scope,
+            seconds=max(demand.given_up_until - time.monotonic(), 0.0),
+        )  # fmt: skip

@@ -84,6 +84,12 @@ class Permit(Protocol):
         Safe to call twice.
         """
 
+    def give_up(self, *, after_seconds: float, timeout_seconds: float | None) -> None:
+        """Nobody waits for the answer any more. The API may be at it until the call's time is over
+        (None: the API's own): its slot stays taken so long, less what has gone by. Safe after the
+        others, and twice.
+        """
+
     def hand_back(self) -> None:
         """Give slot and place in the rate back: nothing was sent. Safe after either, and twice."""
 
@@ -233,8 +239,12 @@ class SharedLimits(Protocol):
         allow, start times are only `closest_seconds` apart. May be repeated with the same marks.
         """
 
-    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
-        """Give this process's slots back; those in use run out by themselves."""
+    async def leave(
+        self, api: str, *, in_use: int = 0, scope: str = "", seconds: float = 0.0
+    ) -> None:
+        """Give this process's slots back; those in use run out by themselves, in `seconds` or as
+        long as a lease lasts.
+        """
 
 
 class CountingLimits(SharedLimits, Protocol):

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from orchestrator.engine.apis import ApiConfig
+from orchestrator.engine.apis import ApiConfig, ApiFile
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_supply import IDLE_SECONDS
 from orchestrator.engine.rates import parse_rates
@@ -39,6 +39,39 @@ def test_a_call_may_last_longer_than_the_pump_stays_without_being_asked() -> Non
     except TooLong:
         pytest.fail("the pump spins, and no time passes")
     loop.close()
+
+
+@pytest.mark.parametrize(("timeout", "lasts"), [(5.0, 5.0), (None, 20.0)])
+def test_a_call_that_is_given_up_holds_its_slots_until_its_time_is_over(
+    timeout: float | None, lasts: float
+) -> None:
+    file = {
+        "concurrency": 2,
+        "timeouts": {"total": 20},
+        "rules": {"each": {"per": "tenant", "concurrency": 2}},
+    }
+
+    async def calls() -> float:
+        gate = SharedGate(limits, {"api": ApiFile(name="api", data=file).config()})
+        given_up, _ = [await gate.enter(VISIT, patience_seconds=10.0) for _ in range(2)]
+        begun = loop.time()
+        await asyncio.sleep(1.0)
+        given_up.give_up(after_seconds=1.0, timeout_seconds=timeout)
+        given_up.release()
+        given_up.hand_back()
+        await gate.enter(VISIT, patience_seconds=60.0)
+        free_after = loop.time() - begun
+        await gate.aclose()
+        return free_after
+
+    loop = VirtualLoop()
+    limits = MemoryLimits(
+        LimitServer(lambda: 1e6 + loop.time()), holder_id="one", monotonic=loop.time
+    )
+    with quiet(1), time_limit(10.0):
+        free_after = loop.run_until_complete(calls())
+    loop.close()
+    assert free_after == pytest.approx(lasts, abs=0.001)
 
 
 AMOUNT, WINDOW = 1000, 10.0

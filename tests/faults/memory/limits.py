@@ -121,8 +121,9 @@ class MemoryLimits:
         return self._lease(api, scope, limit=limit, wanted=wanted, held=held, told=limit)
 
     def _lease(
-        self, api: str, scope: str, *, limit: int, wanted: int, held: int, told: int
-    ) -> Lease:
+        self, api: str, scope: str, *, limit: int, wanted: int, held: int, told: int,
+        lasts: float = TTL_SECONDS,
+    ) -> Lease:  # fmt: skip
         """`told`: the limit for the others; 0: it is leaving."""
         found, now, sent = self._call(api)
         holders = found.holders.setdefault(scope, {})
@@ -143,7 +144,7 @@ class MemoryLimits:
         right.slots = max(min(allowance, share), 0)
         right.expires = now + us(TTL_SECONDS)
         holders[self._holder] = _Holder(
-            allowance=allowance, wanted=wanted, expires=now + us(TTL_SECONDS), limit=told
+            allowance=allowance, wanted=wanted, expires=now + us(lasts), limit=told
         )
         turn = us(TURN_SECONDS)
         review = (turn - now % turn) / 1e6 if turns else RENEW_SECONDS
@@ -211,10 +212,13 @@ class MemoryLimits:
             parts_next_at=tuple(self._own(each) for each in next_of_parts),
         )  # fmt: skip
 
-    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
+    async def leave(
+        self, api: str, *, in_use: int = 0, scope: str = "", seconds: float = 0.0
+    ) -> None:
         """See SharedLimits."""
         if in_use:
-            self._lease(api, scope, limit=in_use, wanted=in_use, held=in_use, told=0)
+            lasts = max(TTL_SECONDS, seconds)
+            self._lease(api, scope, limit=in_use, wanted=in_use, held=in_use, told=0, lasts=lasts)
             return
         self._check()
         self._server.leave(api, scope, self._holder)

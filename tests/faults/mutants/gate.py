@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_kinds import Kind
-from orchestrator.engine.gate_queue import QueuePermit
+from orchestrator.engine.gate_permit import QueuePermit
 from orchestrator.engine.gate_starts import ALWAYS, Start
 from orchestrator.engine.gate_supply import Supply
 from orchestrator.ports import Seen, Visit

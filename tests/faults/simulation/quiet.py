@@ -19,6 +19,7 @@ from orchestrator.engine import (
     gate_cadence,
     gate_health,
     gate_kinds,
+    gate_permit,
     gate_queue,
     gate_slots,
     gate_supply,
@@ -27,7 +28,7 @@ from orchestrator.errors import Unavailable
 
 PLANNED = (Crash, Unavailable)
 _GATE: tuple[Any, ...] = (
-    gate_cadence, gate_health, gate_kinds, gate_queue, gate_slots, gate_supply,
+    gate_cadence, gate_health, gate_kinds, gate_permit, gate_queue, gate_slots, gate_supply,
 )  # fmt: skip
 _BEGAN = 1_700_000_000.0  # UNIX time at which every simulation begins
 

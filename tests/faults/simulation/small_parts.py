@@ -76,10 +76,12 @@ class LimitLink:
             unused=unused, parts=parts, wanted=wanted,
         )  # fmt: skip
 
-    async def leave(self, api: str, *, in_use: int = 0, scope: str = "") -> None:
+    async def leave(
+        self, api: str, *, in_use: int = 0, scope: str = "", seconds: float = 0.0
+    ) -> None:
         """See SharedLimits."""
         await self._broker.arrive()
-        await self._limits.leave(api, in_use=in_use, scope=scope)
+        await self._limits.leave(api, in_use=in_use, scope=scope, seconds=seconds)
 
 
 class HealthLink:

@@ -31,6 +31,8 @@ class OpenPermit:
 
     def release(self, seen: Seen | None = None) -> None: ...
 
+    def give_up(self, *, after_seconds: float, timeout_seconds: float | None) -> None: ...
+
     def hand_back(self) -> None: ...
 
 
@@ -63,6 +65,10 @@ class NotedPermit(OpenPermit):
     def release(self, seen: Seen | None = None) -> None:
         if not self.ends:
             self.ends.append("released")
+
+    def give_up(self, *, after_seconds: float, timeout_seconds: float | None) -> None:
+        if not self.ends:
+            self.ends.append("given up")
 
     def hand_back(self) -> None:
         if not self.ends:

@@ -74,5 +74,8 @@ class _Permit:
         self._gate.inside -= self._held
         self._held = False
 
+    def give_up(self, *, after_seconds: float, timeout_seconds: float | None) -> None:
+        self.release()
+
     def hand_back(self) -> None:
         self.release()

@@ -94,6 +94,9 @@ class _Reporting:
     def release(self, seen: Seen | None = None) -> None:
         self._told.append(seen)
 
+    def give_up(self, *, after_seconds: float, timeout_seconds: float | None) -> None:
+        raise AssertionError("nobody gives these calls up")
+
     def hand_back(self) -> None:
         raise AssertionError("nothing keeps these calls from being made")
 

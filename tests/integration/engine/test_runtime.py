@@ -19,6 +19,7 @@ from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.ports import Hint, Hop, Redelivery, RunWrite, Store
 from orchestrator.store import open_store, open_worker_locks
+from tests.integration.engine.busy_gate import LateGate
 from tests.integration.engine.checking import check
 from tests.integration.engine.house import House, Worker, new_id
 from tests.integration.engine.world import Kind, shop_plan
@@ -45,7 +46,8 @@ class Process:
 
     async def _build(self, worker_id: str) -> Parts:
         store = open_store(self.house.url)
-        worker = Worker(store, self.house.shop, self.house.broker, limits=self.house.limits)
+        house = self.house
+        worker = Worker(store, house.shop, house.broker, limits=house.limits, gate=house.gate)
 
         async def republish(found: Sequence[Redelivery]) -> None:
             await self.house.redeliverer.publish(found)
@@ -197,6 +199,7 @@ async def test_an_outcome_that_waits_for_its_commit_outlives_its_driver(house: H
 
 async def test_declared_dead_it_drops_its_runs_and_joins_again(house: House) -> None:
     """It was silent for too long: others have its runs, and it goes on under a new id."""
+    house.gate = gate = LateGate(lates=0)
     run_id = await house.submit(shop_plan([KEYED] * 2))
     held = Held(house)
     with started(house) as process:
@@ -207,6 +210,7 @@ async def test_declared_dead_it_drops_its_runs_and_joins_again(house: House) -> 
         await house.redeliverer.publish(found)
         await until(lambda: process.runtime.worker_id != before)
         await until(lambda: process.runtime.active() == [])
+        assert gate.given[0].ends == ["given up"], "the API may still be at it"
         async with asyncio.timeout(WAIT_SECONDS):  # until it is in the table again
             while [worker.id for worker in await house.store.workers()] == [before]:  # noqa: ASYNC110 -- nobody tells
                 await asyncio.sleep(0.01)

@@ -80,6 +80,23 @@ async def test_who_leaves_gives_its_slots_back(server: Server) -> None:
     assert await slots(second, wanted=10) == 10
 
 
+async def test_who_leaves_calls_behind_keeps_their_slots_for_as_long_as_they_may_last(
+    server: Server,
+) -> None:
+    first, second = server.process("a"), server.process("b")
+    await server.at(BEGIN)
+    await slots(first, wanted=10)
+    begin = BEGIN + 2 * SECOND
+    await server.at(begin)
+    assert await slots(first, wanted=10) == 10
+    await first.leave("api", in_use=3, seconds=20.0)
+    for second_of_it in range(2, 20, 3):
+        await server.at(begin + second_of_it * SECOND)
+        assert await slots(second, wanted=10) == 7
+    await server.at(begin + 20 * SECOND)
+    assert await slots(second, wanted=10) == 10
+
+
 async def test_a_dead_holders_slots_are_free_when_its_lease_is_over(server: Server) -> None:
     first, second = server.process("a"), server.process("b")
     await server.at(BEGIN)
