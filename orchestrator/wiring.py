@@ -51,9 +51,9 @@ from orchestrator.ports import (
     Store,
 )
 from orchestrator.ports.notices import NoticeSender
-from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
+from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import JobWorker
 from orchestrator.service.notifying import Notifier
 from orchestrator.service.recovery import Recovery, RecoveryTimes
@@ -218,7 +218,8 @@ async def _build_parts(
         store, dead_letters, programs, redeliverer, **about_people(settings),
         four_eyes=FourEyes(store, programs, new_id=new_id),
     )  # fmt: skip
-    jobs = JobWorker(store, publisher, redeliverer, dead_letters, escalation_jobs(escalations))
+    kinds = job_kinds(store, programs, publisher, redeliverer, escalations, new_id=new_id)
+    jobs = JobWorker(store, publisher, redeliverer, dead_letters, kinds)
     recovery = Recovery(
         store, locks, publisher, redeliverer, dead_letters,
         RecoveryTimes(

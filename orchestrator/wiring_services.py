@@ -38,12 +38,11 @@ from orchestrator.service.checking import Checking
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.editing import Editing
-from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
+from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import Jobs
 from orchestrator.service.links import Links
-from orchestrator.service.many_runs import ManyRuns
 from orchestrator.service.measuring import Measuring
 from orchestrator.service.pausing import Pausing
 from orchestrator.service.proposals import Proposals
@@ -92,7 +91,6 @@ class Services:
     runs: Runs
     pausing: Pausing
     rerunning: Rerunning
-    many_runs: ManyRuns
     escalations: Escalations
     briefings: Briefings
     jobs: Jobs
@@ -228,12 +226,12 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
         **about_people(settings),
     )  # fmt: skip
+    kinds = job_kinds(store, programs, broker.publisher, redeliverer, escalations, new_id=new_id)
     return Services(
         workflows=workflows,
         submitter=submitter,
         runs=runs,
         pausing=pausing,
-        many_runs=ManyRuns(runs, pausing),
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(workflows, submitter, runs, FullTextSearch()),
         escalations=escalations,
@@ -241,7 +239,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
             store, broker.inspector, queues, escalations.urgency, now=time.monotonic
         ),
         briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
-        jobs=Jobs(store, broker.publisher, escalation_jobs(escalations), new_id=new_id),
+        jobs=Jobs(store, broker.publisher, kinds, new_id=new_id),
         queues=queues,
         doctor=Doctor(
             store, broker.inspector, queues, database=address_of(settings.database),

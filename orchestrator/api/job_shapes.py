@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from orchestrator.api.asking import TEXT, UUID
+from orchestrator.api.moments import Moment
 from orchestrator.api.shapes import Decide, Shape
+from orchestrator.core.events import CancelMode
 from orchestrator.core.saga import EscalationReason
-from orchestrator.ports import EscalationFilter, JobItemState, JobState
+from orchestrator.core.states import RunStatus
+from orchestrator.ports import EscalationFilter, JobItemState, JobState, RunFilter
 
 _LONGEST_AGE = 3_153_600_000.0  # seconds in a hundred years
 Word = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=TEXT)]
@@ -55,13 +65,41 @@ class EscalationWhere(BaseModel):
         return EscalationFilter(**{**given, "tenant": tenant})
 
 
-def _not_empty(where: EscalationWhere) -> EscalationWhere:
+class RunWhere(BaseModel):
+    """Which runs: all conditions have to hold. At least one is needed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ids: list[Id] | None = Field(default=None, min_length=1, max_length=10_000)
+    status: list[RunStatus] | None = Field(default=None, min_length=1, description="Any of these.")
+    workflow: Word | None = None
+    tenant: Word | None = None
+    since: Moment = Field(default=None, description="Accepted then or later.")
+    until: Moment = Field(default=None, description="Accepted before.")
+    older_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=_LONGEST_AGE)
+    younger_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=_LONGEST_AGE)
+
+    def filter_of(self, tenant: str | None) -> RunFilter:
+        """As the services take it, for this tenant alone if one is given."""
+        given = self.model_dump(exclude_none=True)
+        if "ids" in given:
+            given["ids"] = tuple(given["ids"])
+        if "status" in given:
+            given["status"] = frozenset(given["status"])
+        return RunFilter(**{**given, "tenant": tenant})
+
+
+W = TypeVar("W", EscalationWhere, RunWhere)
+
+
+def _not_empty(where: W) -> W:
     if not where.model_fields_set:
         raise ValueError("at least one condition")
     return where
 
 
 Where = Annotated[EscalationWhere, AfterValidator(_not_empty)]
+RunsWhere = Annotated[RunWhere, AfterValidator(_not_empty)]
 
 
 class CountMany(BaseModel):
@@ -98,6 +136,92 @@ class ActOnMany(Decide):
         default=None, strict=True,
         description="With `resolve`; false: the calls certainly did nothing.",
     )  # fmt: skip
+
+
+class RunAct(StrEnum):
+    """What to do about each."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RERUN = "rerun"
+
+
+class CountRuns(BaseModel):
+    """An act and a filter to try."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"act": "cancel", "where": {"workflow": "checkout"}}]},
+    )
+
+    act: RunAct
+    where: RunsWhere
+
+
+class ActOnRuns(Decide):
+    """An act on all runs that fit. What belongs to another act is refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "act": "cancel",
+                    "where": {"workflow": "checkout", "younger_than_seconds": 600.0},
+                    "reason": "wrong prices",
+                }
+            ]
+        },
+    )
+
+    act: RunAct
+    where: RunsWhere
+    mode: CancelMode | None = Field(
+        default=None,
+        description="With `cancel`: `stop` leaves what is done; it takes an admin's key.",
+    )
+    also_undoing: bool | None = Field(
+        default=None, strict=True, description="With `pause`: runs that turn back stop as well."
+    )
+    seconds: float | None = Field(
+        default=None, strict=True, gt=0, le=315_360_000,
+        description="With `pause`: each ends by itself after these.",
+    )  # fmt: skip
+    step: str | None = Field(
+        default=None, min_length=1, max_length=200, pattern=TEXT,
+        description="With `rerun`, where it is needed: to begin with.",
+    )  # fmt: skip
+    version: int | None = Field(
+        default=None, strict=True, ge=1, le=2**31 - 1,
+        description="With `rerun`; null: the one that each run followed.",
+    )  # fmt: skip
+    repeat_effects: bool | None = Field(
+        default=None, strict=True,
+        description="With `rerun`: what stands from there on may come a second time.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _fits_its_act(self) -> ActOnRuns:
+        odd = sorted(self.arguments().keys() - _TOLD[self.act])
+        if odd:
+            raise ValueError(f"{self.act} takes no {', '.join(odd)}")
+        if self.act is RunAct.RERUN and self.step is None:
+            raise ValueError("rerun needs a step")
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """As the job keeps them."""
+        names = set().union(*_TOLD.values())
+        return self.model_dump(mode="json", include=names, exclude_none=True)
+
+
+_TOLD = {
+    RunAct.CANCEL: {"mode"},
+    RunAct.PAUSE: {"also_undoing", "seconds"},
+    RunAct.RESUME: set(),
+    RunAct.RERUN: {"step", "version", "repeat_effects"},
+}
 
 
 class JobOrderShape(Shape):

@@ -1,4 +1,4 @@
-"""`/v1/jobs`, and the acts on many escalations that become jobs."""
+"""`/v1/jobs`, and the acts on many escalations and runs that become jobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from orchestrator.api import job_shapes as shapes
 from orchestrator.api.asking import TEXT, UUID, Asker, Cursor, Limit, Tenant, Use, hidden
 from orchestrator.api.problems import documented
 from orchestrator.api.shapes import Decide, Page
+from orchestrator.core.events import CancelMode
 from orchestrator.errors import NotFound
 from orchestrator.ports import JobItemState, JobOrder, JobRecord, Role
 from orchestrator.service.principal import Principal
@@ -33,7 +34,7 @@ async def count_escalations(wish: shapes.CountMany, who: Asker, services: Use) -
     """How many open escalations a bulk act with this filter would be done on now."""
     who.require(Role.VIEWER)
     which = wish.where.filter_of(who.tenant_of(wish.where.tenant))
-    return shapes.Fit(fit=await services.jobs.count(which))
+    return shapes.Fit(fit=await services.jobs.count("escalations.retry", which))
 
 
 @router.post(
@@ -58,6 +59,46 @@ async def act_on_escalations(
         by=who.name,
         reason=wish.reason,
         arguments={} if wish.landed is None else {"landed": wish.landed},
+        key=idempotency_key,
+    )
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return shapes.JobShape.model_validate(job)
+
+
+@router.post("/runs:count", operation_id="countRunsToActOn", tags=["runs"])
+async def count_runs(wish: shapes.CountRuns, who: Asker, services: Use) -> shapes.Fit:
+    """How many runs an act with this filter would be done on now."""
+    who.require(Role.VIEWER)
+    which = wish.where.filter_of(who.tenant_of(wish.where.tenant))
+    return shapes.Fit(fit=await services.jobs.count(f"runs.{wish.act}", which))
+
+
+@router.post(
+    "/runs:act",
+    operation_id="actOnRuns",
+    status_code=202,
+    tags=["runs"],
+    responses=documented(404, 409),
+)
+async def act_on_runs(
+    wish: shapes.ActOnRuns,
+    who: Asker,
+    services: Use,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> shapes.JobShape:
+    """Act on all runs that fit now, as a job that workers carry out, each exactly once.
+
+    `cancel` and `pause` reach runs that are going, `resume` those that are paused by themselves,
+    `rerun` those that have ended; others that the filter fits are not meant.
+    """
+    who.require(Role.ADMIN if wish.mode is CancelMode.STOP else Role.OPERATOR)
+    job = await services.jobs.start(
+        f"runs.{wish.act}",
+        wish.where.filter_of(who.tenant_of(wish.where.tenant)),
+        by=who.name,
+        reason=wish.reason,
+        arguments=wish.arguments(),
         key=idempotency_key,
     )
     response.headers["Location"] = f"/v1/jobs/{job.id}"

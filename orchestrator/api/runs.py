@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import AwareDatetime, BeforeValidator
 
 from orchestrator.api import bulk, reading, shapes
 from orchestrator.api.asking import (
@@ -21,6 +20,7 @@ from orchestrator.api.asking import (
     Use,
     hidden,
 )
+from orchestrator.api.moments import Moment
 from orchestrator.api.problems import documented
 from orchestrator.api.proposal_shapes import EditWish, ProposalShape
 from orchestrator.api.wishes import submission_of
@@ -67,14 +67,6 @@ async def operator(who: Asker) -> None:
 Run = Annotated[RunRecord, Depends(visible_run)]
 
 
-def _as_rfc3339_has_it(given: object) -> object:
-    """Pydantic would take numbers for seconds since 1970."""
-    if isinstance(given, str) and not given[:5].endswith("-"):
-        raise ValueError("a time as RFC 3339 has it: 2026-01-31T12:00:00Z")
-    return given
-
-
-Moment = Annotated[AwareDatetime | None, BeforeValidator(_as_rfc3339_has_it)]
 WaitSeconds = Annotated[
     float, Query(ge=0, le=LONGEST_WAIT, description="Answer when it has settled, or after these.")
 ]

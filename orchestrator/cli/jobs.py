@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +15,12 @@ from orchestrator.cli.draw_jobs import draw_job, draw_jobs
 from orchestrator.cli.output import JsonFlag, answer, stderr
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.ports import JobItemState, JobOrder, JobRecord, JobState
-from orchestrator.service.where import escalations_where
+from orchestrator.ports import JobItemState, JobOrder, JobRecord, JobState, Which
+from orchestrator.service.where import escalations_where, runs_where
 from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
-    from orchestrator.ports import EscalationFilter, JobItemRecord
+    from orchestrator.ports import JobItemRecord
     from orchestrator.wiring_services import Services
 
 app = typer.Typer(
@@ -41,6 +41,15 @@ Where = Annotated[
         help="All that fit: 'api=payments and reason=in_doubt and age>30m and detail~timeout'.",
     ),
 ]
+RunsWhere = Annotated[
+    str,
+    typer.Option(
+        "--where",
+        metavar="FILTER",
+        help="All that fit: 'workflow=checkout and tenant=acme and status=waiting,parked and"
+        " age>1h'.",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="With --where: say how many fit, and do nothing.")
 ]
@@ -55,11 +64,22 @@ class Many:
     """What somebody typed about an act on all that fit a filter."""
 
     where: str
-    ids: Sequence[str] | None
+    ids: Sequence[str] | None = None
     dry_run: bool
     yes: bool
     detach: bool
+    about: Callable[[str], Which] = escalations_where  # reads the filter
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def about_runs(
+    where: str, run: str | None, *, dry_run: bool, yes: bool, detach: bool, **arguments: Any
+) -> Many:
+    """What somebody typed about all runs that fit."""
+    return Many(
+        where=where, ids=None if run is None else [run], dry_run=dry_run, yes=yes, detach=detach,
+        about=runs_where, arguments=arguments,
+    )  # fmt: skip
 
 
 def act_on_many(kind: str, many: Many, *, by: str, reason: str, as_json: bool) -> None:
@@ -68,9 +88,9 @@ def act_on_many(kind: str, many: Many, *, by: str, reason: str, as_json: bool) -
         found = "both" if many.ids else "neither"
         problem = Problem(place="ID or --where", found=found, wanted="one of them")
         raise InvalidInput("which ones?", problems=[problem])
-    which = escalations_where(many.where)
+    which = many.about(many.where)
     if many.dry_run or not (many.yes or as_json):
-        fit = with_services(lambda services: services.jobs.count(which))
+        fit = with_services(lambda services: services.jobs.count(kind, which))
         if many.dry_run:
             answer({"fit": fit}, lambda: Text(f"{fit:,} fit"), as_json=as_json)
             return
@@ -80,7 +100,7 @@ def act_on_many(kind: str, many: Many, *, by: str, reason: str, as_json: bool) -
 
 
 async def _start(
-    services: Services, kind: str, which: EscalationFilter, many: Many, by: str, reason: str
+    services: Services, kind: str, which: Which, many: Many, by: str, reason: str
 ) -> JobRecord:
     job = await services.jobs.start(
         kind, which, by=by, reason=reason, arguments=dict(many.arguments)

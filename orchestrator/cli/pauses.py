@@ -9,11 +9,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.draw_common import moment, short, table
-from orchestrator.cli.many_runs import DryRun, Where, act_on_runs
+from orchestrator.cli.jobs import Detach, DryRun, RunsWhere, Yes, about_runs, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.cli.spans import span_of
-from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import Pause
 from orchestrator.settings import load_settings
@@ -52,8 +51,10 @@ def pause(
     tenant: Tenant = None,
     api: Api = None,
     everything: All = False,
-    where: Where = "",
+    where: RunsWhere = "",
     dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
     reason: Annotated[str, typer.Option(help="Why; kept with the pause.")],
     lasting: Annotated[
         str, typer.Option("--for", help="It ends by itself after 30m, 2h, 1d; default: never.")
@@ -73,13 +74,9 @@ def pause(
     seconds = span_of(lasting, place="--for").total_seconds() if lasting else None
     if where:
         _alone("--where", run, workflow, tenant, everything)
-        act_on_runs(
-            where,
-            lambda many, which: many.pause(
-                which, reason=reason, by=who, also_undoing=also_undoing, seconds=seconds
-            ),
-            dry_run=dry_run, as_json=as_json,
-        )  # fmt: skip
+        told = {"also_undoing": also_undoing} | ({} if seconds is None else {"seconds": seconds})
+        many = about_runs(where, None, dry_run=dry_run, yes=yes, detach=detach, **told)
+        act_on_many("runs.pause", many, by=who, reason=reason, as_json=as_json)
         return
     scope = _scope(run, workflow, tenant, everything)
     made = with_services(
@@ -97,8 +94,10 @@ def resume(
     tenant: Tenant = None,
     api: Api = None,
     everything: All = False,
-    where: Where = "",
+    where: RunsWhere = "",
     dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
     reason: Annotated[str, typer.Option(help="Why; kept with the pause.")] = "",
     by: By = "",
     as_json: JsonFlag = False,
@@ -112,10 +111,8 @@ def resume(
         return
     if where:
         _alone("--where", run, workflow, tenant, everything)
-        act_on_runs(
-            where, lambda many, which: many.resume(which, reason=reason, by=who),
-            dry_run=dry_run, as_json=as_json, among=frozenset({RunStatus.PAUSED}),
-        )  # fmt: skip
+        many = about_runs(where, None, dry_run=dry_run, yes=yes, detach=detach)
+        act_on_many("runs.resume", many, by=who, reason=reason, as_json=as_json)
         return
     scope = _scope(run, workflow, tenant, everything)
 

@@ -65,10 +65,11 @@ def list_runs(client: Client, which: RunFilter) -> list[shapes.RunSummary]:
     """Runs, newest first."""
     from orchestrator.client import ask
 
+    most = _PAGE if which.limit is None else min(which.limit, _PAGE)
     asked = ask.runs(
         status=which.status or (), workflow=which.workflow, tenant=which.tenant,
         since=which.since, until=which.until, cursor=which.before,
-        limit=min(which.limit, _PAGE),
+        limit=most,
     )  # fmt: skip
     return list(islice(client.pages(asked), which.limit))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 import uuid_utils
+from msgspec.structs import replace
 from rich.console import Group
 from rich.live import Live
 from rich.text import Text
@@ -20,12 +21,13 @@ from orchestrator.cli.draw_proposals import draw_proposal
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
 from orchestrator.cli.draw_waits import draw_signal
 from orchestrator.cli.input import parse_assignments, parse_object
-from orchestrator.cli.many_runs import DryRun, Where, act_on_runs, require_one_of
+from orchestrator.cli.jobs import Detach, DryRun, RunsWhere, Yes, about_runs, act_on_many
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import current_user, with_client, with_services
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.ports import RunFilter, RunRecord
+from orchestrator.service.where import runs_where
 from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ def list_runs(
     status: Annotated[list[RunStatus] | None, typer.Option(help="Only these; repeatable.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    where: RunsWhere = "",
     before: Annotated[
         str | None, typer.Option(help="Older than this run id: the next page.")
     ] = None,
@@ -55,16 +58,19 @@ def list_runs(
     as_json: JsonFlag = False,
 ) -> None:
     """Runs, newest first."""
-    which = RunFilter(
-        status=frozenset(status) if status else None,
-        workflow=workflow,
-        tenant=tenant,
-        before=before,
-        limit=limit,
+    given = {
+        "status": frozenset(status) if status else None,
+        "workflow": workflow,
+        "tenant": tenant,
+    }
+    typed = {name: value for name, value in given.items() if value is not None}
+    # What an option says counts before what the filter says of the same.
+    which = replace(
+        runs_where(where) if where else RunFilter(), **typed, before=before, limit=limit
     )
     found = with_services(
         lambda services: services.runs.list(which),
-        remote=lambda client: remote.list_runs(client, which),
+        remote=None if where else lambda client: remote.list_runs(client, which),
     )
     answer(found, lambda: draw_runs(found), as_json=as_json)
 
@@ -111,8 +117,10 @@ def watch(
 def cancel(
     run: MaybeRun = None,
     *,
-    where: Where = "",
+    where: RunsWhere = "",
     dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
     reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
     stop: Annotated[
         bool, typer.Option("--stop", help="Leave what is done as it is; the run ends abandoned.")
@@ -124,11 +132,8 @@ def cancel(
     mode = CancelMode.STOP if stop else CancelMode.UNDO
     who = by or current_user()
     if run is None or where:
-        require_one_of(run, where)
-        act_on_runs(
-            where, lambda many, which: many.cancel(which, mode=mode, reason=reason, by=who),
-            dry_run=dry_run, as_json=as_json,
-        )  # fmt: skip
+        many = about_runs(where, run, dry_run=dry_run, yes=yes, detach=detach, mode=str(mode))
+        act_on_many("runs.cancel", many, by=who, reason=reason, as_json=as_json)
         return
     record = with_services(
         lambda s: s.runs.cancel(run, mode=mode, reason=reason, by=who),
@@ -163,8 +168,12 @@ def signal(
 
 @app.command("rerun")
 def rerun(
-    run: RunId,
+    run: MaybeRun = None,
     *,
+    where: RunsWhere = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    detach: Detach = False,
     step: Annotated[str, typer.Option("--from", help="The step to begin with.")],
     reason: Annotated[str, typer.Option(help="Why; kept in the audit of both runs.")],
     version: Annotated[
@@ -176,11 +185,18 @@ def rerun(
     by: Annotated[str, typer.Option(help="Who asks; default: you.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """A new run from a step on; it takes over what an ended one did before it."""
+    """A new run from a step on, of a run or of all that fit; it takes over what they did before."""
     from orchestrator.service.rerunning import Rerun
 
+    who = by or current_user()
+    if run is None or where:
+        told = {"step": step, "repeat_effects": repeat_effects}
+        told |= {} if version is None else {"version": version}
+        many = about_runs(where, run, dry_run=dry_run, yes=yes, detach=detach, **told)
+        act_on_many("runs.rerun", many, by=who, reason=reason, as_json=as_json)
+        return
     wish = Rerun(
-        run_id=run, step=step, by=by or current_user(), reason=reason, version=version,
+        run_id=run, step=step, by=who, reason=reason, version=version,
         repeat_effects=repeat_effects,
     )  # fmt: skip
 

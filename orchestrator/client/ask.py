@@ -207,6 +207,20 @@ def act_on_escalations(
     return _keyed(_act(job_shapes.JobShape, "escalations:bulk", **wish), key)
 
 
+def count_runs_to_act_on(act: str, where: Mapping[str, Any]) -> Request[job_shapes.Fit]:
+    """How many runs an act would be done on."""
+    asked = _act(job_shapes.Fit, "runs:count", act=act, where=dict(where))
+    return replace(asked, repeatable=True)
+
+
+def act_on_runs(
+    act: str, where: Mapping[str, Any], *, reason: str, key: str | None = None, **more: Any
+) -> Request[job_shapes.JobShape]:
+    """Act on all runs that fit, as a job. Without a key one is made: again it is the same job."""
+    wish = {"act": act, "where": dict(where), "reason": reason, **more}
+    return _keyed(_act(job_shapes.JobShape, "runs:act", **wish), key)
+
+
 # --- jobs -----------------------------------------------------------------------------------------
 
 

@@ -126,11 +126,11 @@ async def _bulk(visitor: Visitor, wanted: EscalationFilter) -> None:
                 if each.grave:
                     button.props("color=negative")
 
-    await shown(partial(visitor.services.jobs.count, wanted), show)
+    await shown(partial(visitor.services.jobs.count, "escalations.retry", wanted), show)
 
 
 async def _ask(visitor: Visitor, wanted: EscalationFilter, bulk: Bulk) -> None:
-    fit = await visitor.services.jobs.count(wanted)
+    fit = await visitor.services.jobs.count(bulk.kind, wanted)
 
     async def start(who: Principal, reason: str) -> str:
         job = await visitor.services.jobs.start(

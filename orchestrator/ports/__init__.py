@@ -55,6 +55,7 @@ from orchestrator.ports.hints import (
     queue_names,
 )
 from orchestrator.ports.jobs import (
+    MOST_THINGS,
     OPEN_ONES,
     EscalationFilter,
     JobItem,
@@ -65,6 +66,7 @@ from orchestrator.ports.jobs import (
     JobState,
     JobStore,
     NewJob,
+    Which,
 )
 from orchestrator.ports.outside import (
     AttemptContext,
@@ -146,6 +148,7 @@ __all__ = [
     "HOLD",
     "JOB_TASK",
     "MAINTENANCE_QUEUE",
+    "MOST_THINGS",
     "OPEN_ONES",
     "PAUSED",
     "PROPOSED",
@@ -252,6 +255,7 @@ __all__ = [
     "WaitOutcome",
     "WaitRecord",
     "WaitStore",
+    "Which",
     "WorkerLocks",
     "WorkerRecord",
     "WorkerStore",

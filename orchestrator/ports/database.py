@@ -68,10 +68,11 @@ class RunStore(Protocol):
         answered with the existing id; with another, Conflict, and nothing of the batch is written.
         """
 
-    async def accept_rerun(self, new: NewRerun) -> Accepted:
+    async def accept_rerun(self, new: NewRerun, *, item: JobItem | None = None) -> Accepted:
         """Insert a run that stands where its saga does, with its links; audited with both runs.
 
-        Answers a key that is known, and raises, as `accept` does.
+        Answers a key that is known, and raises, as `accept` does. With `item`, it is done for a job
+        in the same transaction, once, unless the key was known. Raises JobHeld.
         """
 
     async def backlog(self, most: int) -> Mapping[str, int]:
@@ -132,12 +133,13 @@ class RunStore(Protocol):
         """
 
     async def request_cancel(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str, item: JobItem | None = None
     ) -> Redelivery | None:
         """Write the wish (audited) and, if nobody owns the run, make it due at once.
 
-        Returns what to publish, or None when its owner will see the signal. Raises Conflict for
-        a settled run, NotFound.
+        Returns what to publish, or None when its owner will see the signal. With `item`, it is done
+        for a job in the same transaction, once. Raises Conflict for a settled run, JobHeld,
+        NotFound.
         """
 
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from orchestrator.ports.records import RunFilter
+
 
 class EscalationFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which escalations; None means any. Oldest first; `after` is the cursor (an id)."""
@@ -34,6 +36,13 @@ class EscalationFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
 OPEN_ONES = EscalationFilter()
 """The oldest open escalations."""
+
+
+Which = EscalationFilter | RunFilter
+"""What names the things of a job."""
+
+MOST_THINGS = 100_000
+"""Of one job. They are chosen in one transaction, which must not hold up anybody for long."""
 
 
 class JobState(StrEnum):
@@ -73,7 +82,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """An act on many things. Which ones is settled when it is accepted."""
 
     id: str
-    kind: str  # "escalations.retry" …
+    kind: str  # "escalations.retry", "runs.cancel" …
     tenant: str | None  # the only one that it may reach; None: all
     where: Mapping[str, Any]  # the filter, as it was given
     arguments: Mapping[str, Any]  # of the act
@@ -121,13 +130,14 @@ class JobItemRecord(msgspec.Struct, frozen=True, kw_only=True):
 class JobStore(Protocol):
     """The part of the database that knows jobs."""
 
-    async def count_escalations(self, which: EscalationFilter) -> int:
+    async def count_things(self, which: Which) -> int:
         """How many the filter names, whatever its limit says."""
 
-    async def add_job(self, new: NewJob, items: EscalationFilter) -> JobRecord:
+    async def add_job(self, new: NewJob, items: Which) -> JobRecord:
         """Accept it with the things that the filter names now, in one transaction.
 
-        A (tenant, key) that exists is answered with its job. Raises NotFound when nothing fits.
+        A (tenant, key) that exists is answered with its job. Raises NotFound when nothing fits,
+        InvalidInput when more do than MOST_THINGS.
         """
 
     async def job(self, job_id: str) -> JobRecord:

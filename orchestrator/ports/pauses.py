@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from orchestrator.ports.hints import Redelivery
+from orchestrator.ports.jobs import JobItem
 
 PAUSED, RESUMED = "run.paused", "run.resumed"
 """Audit kinds."""
@@ -78,21 +79,24 @@ class PauseStore(Protocol):
     millions costs nothing when it is made. One that waits for its time does so until then.
     """
 
-    async def pause(self, new: NewPause) -> Pause:
+    async def pause(self, new: NewPause, *, item: JobItem | None = None) -> Pause:
         """Make it. No run that it stops can be claimed any more when this is answered.
 
         A single run that nobody has in hand is `paused` at once; otherwise its owner gives it up
-        at its next boundary. Raises Conflict when the same is paused already, or the run has
-        settled; NotFound.
+        at its next boundary. With `item`, it is done for a job in the same transaction, once.
+        Raises Conflict when the same is paused already, or the run has settled; JobHeld; NotFound.
         """
 
     async def pauses(self, *, active_only: bool = True, limit: int = 10_000) -> list[Pause]:
         """Newest first. Active: neither ended nor past its time."""
 
-    async def end_pause(self, pause_id: str, *, by: str, reason: str) -> Pause:
+    async def end_pause(
+        self, pause_id: str, *, by: str, reason: str, item: JobItem | None = None
+    ) -> Pause:
         """End it. Runs that nothing else stops go on with `release_paused`.
 
-        Raises Conflict when it has ended, naming who ended it; NotFound.
+        With `item`, it is done for a job in the same transaction, once. Raises Conflict when it has
+        ended, naming who ended it; JobHeld; NotFound.
         """
 
     async def hold_paused(self, hints: Sequence[tuple[str, int]]) -> list[str]:

@@ -287,19 +287,22 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     oldest_due_seconds: float | None
 
 
-class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs to list; None means any. Newest first; `before` is the cursor (a run id).
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which runs; None means any. Newest first; `before` is the cursor (a run id).
 
     Times are those of acceptance, to the millisecond: from `since` on, before `until`.
     """
 
     status: frozenset[RunStatus] | None = None
+    ids: tuple[str, ...] | None = None
     workflow: str | None = None
     tenant: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    older_than_seconds: float | None = None  # since acceptance, by the database's clock
+    younger_than_seconds: float | None = None
     before: str | None = None
-    limit: int = 50
+    limit: int | None = 50  # None: all
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -90,7 +90,7 @@ class Briefings:
             workflow=record.workflow, step=record.step_id, reason=record.reason,
             tenant=record.tenant,
         )  # fmt: skip
-        count = await self._store.count_escalations(alike)
+        count = await self._store.count_things(alike)
         ids = [each.id for each in await self._store.escalations(alike) if each.id != record.id]
         return replace(
             told, similar=count - 1,

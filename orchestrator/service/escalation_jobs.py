@@ -10,9 +10,9 @@ import msgspec
 
 from orchestrator.core import events as e
 from orchestrator.errors import Conflict, InvalidInput, Problem
-from orchestrator.ports import EscalationFilter, EscalationRecord, JobRecord
+from orchestrator.ports import EscalationFilter, EscalationRecord, JobRecord, Which
 from orchestrator.service.escalations import Act, Escalations
-from orchestrator.service.jobs import Aftermath, JobKind
+from orchestrator.service.jobs import Aftermath, JobKind, require_arguments
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,16 +26,11 @@ class EscalationJob:
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raises InvalidInput for what the act cannot be told."""
-        problems = [
-            Problem(
-                place=f"argument {name}", found=repr(value),
-                wanted=self.takes[name].__name__ if name in self.takes else "no such argument",
-            )
-            for name, value in arguments.items()
-            if not isinstance(value, self.takes.get(name, ()))
-        ]  # fmt: skip
-        if problems:
-            raise InvalidInput("the act cannot be told this", problems=problems)
+        require_arguments(arguments, self.takes)
+
+    def chosen(self, which: Which) -> EscalationFilter:
+        """See `_free_ones`."""
+        return _free_ones(which)
 
     async def act(self, job: JobRecord, item: str) -> Aftermath:
         """Close it and let its run go on, or propose that under the rule of four eyes.
@@ -60,9 +55,11 @@ class ConfirmingJob:
 
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raises InvalidInput: it cannot be told anything."""
-        if arguments:
-            problem = Problem(place="arguments", found=str(dict(arguments)), wanted="none")
-            raise InvalidInput("the act cannot be told this", problems=[problem])
+        require_arguments(arguments, {})
+
+    def chosen(self, which: Which) -> EscalationFilter:
+        """See `_free_ones`."""
+        return _free_ones(which)
 
     async def act(self, job: JobRecord, item: str) -> Aftermath:
         """Do what is proposed. Raises Conflict, JobHeld, NotFound."""
@@ -92,6 +89,21 @@ def escalation_jobs(escalations: Escalations) -> Mapping[str, JobKind]:
             "resolved", lambda given: e.Resolved(landed=given.get("landed", True)), landed=bool
         ),
     }
+
+
+def _free_ones(which: Which) -> EscalationFilter:
+    """All that fit and are open; what somebody has taken only when the filter says whose.
+
+    Raises InvalidInput for a filter that would also choose closed ones.
+    """
+    assert isinstance(which, EscalationFilter), which
+    if not which.open_only:
+        problem = Problem(place="where", found="closed ones as well", wanted="open ones")
+        raise InvalidInput("only open escalations can be acted on", problems=[problem])
+    free = which.claimed is None and which.claimed_by is None
+    return msgspec.structs.replace(
+        which, claimed=False if free else which.claimed, limit=None, after=None
+    )
 
 
 def _require_free(seen: EscalationRecord, job: JobRecord) -> None:

@@ -32,7 +32,6 @@ from orchestrator.errors import (
 from orchestrator.ports import (
     MAINTENANCE_QUEUE,
     DeadLetterQueue,
-    EscalationFilter,
     HintPublisher,
     JobItem,
     JobItemRecord,
@@ -43,6 +42,7 @@ from orchestrator.ports import (
     JobStore,
     NewJob,
     Redelivery,
+    Which,
     job_hint,
 )
 from orchestrator.service.escalations import require_reason
@@ -69,6 +69,9 @@ class JobKind(Protocol):
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raises InvalidInput for what the act cannot be told."""
 
+    def chosen(self, which: Which) -> Which:
+        """Of what the filter names, all that can be acted on so. Raises InvalidInput."""
+
     async def act(self, job: JobRecord, item: str) -> Aftermath:
         """Act, and mark the item done in the same transaction.
 
@@ -91,14 +94,14 @@ class Jobs:
         self._store, self._publisher, self._kinds = store, publisher, kinds
         self._new_id = new_id
 
-    async def count(self, which: EscalationFilter) -> int:
-        """How many a job on this would act on now."""
-        return await self._store.count_escalations(_chosen(which))
+    async def count(self, kind: str, which: Which) -> int:
+        """How many a job of this kind would act on now."""
+        return await self._store.count_things(self._kinds[kind].chosen(which))
 
     async def start(
         self,
         kind: str,
-        which: EscalationFilter,
+        which: Which,
         *,
         by: str,
         reason: str,
@@ -107,16 +110,16 @@ class Jobs:
     ) -> JobRecord:
         """Accept a job and wake a worker for it.
 
-        Acts on those that nobody has claimed, unless the filter says whose. A key that was used
-        before is answered with its job. Raises InvalidInput, NotFound (nothing fits), Conflict.
+        A key that was used before is answered with its job. Raises InvalidInput, NotFound (nothing
+        fits), Conflict.
         """
         require_reason(reason)
         self._kinds[kind].check(arguments or {})
-        chosen = _chosen(which)
+        chosen = self._kinds[kind].chosen(which)
         job = await self._store.add_job(
             NewJob(
                 id=self._new_id(), kind=kind, tenant=which.tenant,
-                where=msgspec.to_builtins(chosen), arguments=dict(arguments or {}), by=by,
+                where=_told(chosen), arguments=dict(arguments or {}), by=by,
                 reason=reason, key=key,
             ),
             chosen,
@@ -233,6 +236,28 @@ class JobWorker:
         await _reach("after_publish", job_id)
 
 
+def require_arguments(
+    given: Mapping[str, Any], takes: Mapping[str, type], *, needed: Sequence[str] = ()
+) -> None:
+    """Raises InvalidInput for arguments of an act that it does not take, or lacks."""
+    problems = [
+        Problem(
+            place=f"argument {name}", found=repr(value),
+            wanted=takes[name].__name__ if name in takes else "no such argument",
+        )
+        for name, value in given.items()
+        # A truth is an int to Python.
+        if not isinstance(value, takes.get(name, ()))
+        or (isinstance(value, bool) and takes[name] is not bool)
+    ]  # fmt: skip
+    problems += [
+        Problem(place=f"argument {name}", found="nothing", wanted=takes[name].__name__)
+        for name in needed if name not in given
+    ]  # fmt: skip
+    if problems:
+        raise InvalidInput("the act cannot be told this", problems=problems)
+
+
 async def wake(publisher: HintPublisher, jobs: Sequence[JobRecord]) -> None:
     """Call for the next batch of those that run. While the broker is away, the sweep does later."""
     hints = [job_hint(job.id, job.turn, job.kind) for job in jobs if job.state is JobState.RUNNING]
@@ -242,18 +267,10 @@ async def wake(publisher: HintPublisher, jobs: Sequence[JobRecord]) -> None:
         log.warning("jobs.postponed", jobs=len(hints), why=str(error))
 
 
-def _chosen(which: EscalationFilter) -> EscalationFilter:
-    """What a job acts on: all that fit, and what somebody has taken only when it is asked for.
-
-    Raises InvalidInput for a filter that would also choose closed ones.
-    """
-    if not which.open_only:
-        problem = Problem(place="where", found="closed ones as well", wanted="open ones")
-        raise InvalidInput("only open escalations can be acted on", problems=[problem])
-    free = which.claimed is None and which.claimed_by is None
-    return msgspec.structs.replace(
-        which, claimed=False if free else which.claimed, limit=None, after=None
-    )
+def _told(which: Which) -> Mapping[str, Any]:
+    """The filter as it is kept: read back, the same filter is the same, in every process."""
+    told: Mapping[str, Any] = msgspec.json.decode(msgspec.json.encode(which, order="deterministic"))
+    return told
 
 
 async def _reach(point: str, job_id: str) -> None:

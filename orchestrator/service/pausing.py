@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import InvalidInput, NotFound, Problem
-from orchestrator.ports import NewPause, Pause, Store, scope_of
+from orchestrator.ports import JobItem, NewPause, Pause, Store, scope_of
 from orchestrator.service.redelivery import Redeliverer
 
 AT_ONCE = 500
@@ -52,11 +52,13 @@ class Pausing:
         reason: str,
         also_undoing: bool = False,
         seconds: float | None = None,
+        item: JobItem | None = None,
     ) -> Pause:
         """Let what is meant begin nothing; calls in flight end and are recorded.
 
-        `seconds`: it ends by itself after these. Raises Conflict when exactly this is paused, or
-        the run has settled; NotFound; InvalidInput without a reason.
+        `seconds`: it ends by itself after these. With `item`, it is done for a job in the same
+        transaction, once. Raises Conflict when exactly this is paused, or the run has settled;
+        JobHeld; NotFound; InvalidInput without a reason.
         """
         if not reason.strip():
             problem = Problem(place="reason", found="nothing", wanted="why, for the record")
@@ -67,7 +69,8 @@ class Pausing:
                 id=self._new_id(), by=by, reason=reason.strip(), run_id=scope.run_id,
                 workflow=scope.workflow, tenant=scope.tenant, also_undoing=also_undoing,
                 seconds=seconds,
-            )
+            ),
+            item=item,
         )  # fmt: skip
 
     async def list(self, *, active_only: bool = True, limit: int = 500) -> Sequence[Pause]:
@@ -103,6 +106,14 @@ class Pausing:
         ended = await self._store.end_pause(pause_id, by=by, reason=reason)
         await self._redeliverer.publish(await self._store.release_paused(limit=AT_ONCE))
         return ended
+
+    async def resume_run(self, run_id: str, *, by: str, reason: str, item: JobItem) -> Pause:
+        """End the pause of one run alone, for a job. Workers let it go on within a second or so.
+
+        Raises Conflict, JobHeld, NotFound.
+        """
+        pause = await self.find(Scope(run_id=run_id))
+        return await self._store.end_pause(pause.id, by=by, reason=reason, item=item)
 
     async def _known(self, scope: Scope) -> Scope:
         """With the run's whole id. Raises NotFound for a run or workflow that there is not."""

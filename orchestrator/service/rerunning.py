@@ -31,6 +31,7 @@ from orchestrator.ports import (
     ClaimedRun,
     Hint,
     HintPublisher,
+    JobItem,
     LinkWrite,
     NewRerun,
     NewRun,
@@ -73,8 +74,11 @@ class Rerunning:
         self._store, self._programs = store, programs
         self._publisher, self._new_id = publisher, new_id
 
-    async def rerun(self, wish: Rerun) -> Accepted:
-        """Accept the new run. Raises Conflict that names every reason against it, NotFound."""
+    async def rerun(self, wish: Rerun, *, job_id: str | None = None) -> Accepted:
+        """Accept the new run; for a job, if one is given, in one transaction with its mark.
+
+        Raises Conflict that names every reason against it, JobHeld, NotFound.
+        """
         old = await self._store.run(wish.run_id)
         steps = await self._store.steps(old.id)
         before = (await self._programs.get(old.workflow_id)).plan
@@ -105,7 +109,9 @@ class Rerunning:
                     tenant=old.tenant, actor=wish.by, lane=program.plan.lane,
                     priority=old.priority, deadline_seconds=program.plan.deadline_seconds,
                 ),
-            )
+            ),
+            item=None if job_id is None
+            else JobItem(job_id=job_id, item=old.id, outcome=f"run {run_id}"),
         )  # fmt: skip
         if not accepted.repeated:
             hint = Hint.at(new, run_id=run_id, epoch=0, lane=program.plan.lane)

@@ -17,8 +17,10 @@ from orchestrator.ports import (
     AuditRecord,
     ClaimedRun,
     EscalationRecord,
+    JobItem,
     LinkRecord,
     Pause,
+    Redelivery,
     RunFilter,
     RunRecord,
     StepRecord,
@@ -125,6 +127,19 @@ class Runs:
         self, run_id: str, *, mode: CancelMode = CancelMode.UNDO, reason: str, by: str
     ) -> RunRecord:
         """Ask for the end of a run. Raises Conflict when it is settled or past its pivot."""
+        redelivery = await self.wish_end(run_id, mode=mode, reason=reason, by=by)
+        if redelivery is not None:
+            await self._redeliverer.publish([redelivery])
+        return await self._store.run(run_id)
+
+    async def wish_end(
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str, item: JobItem | None = None
+    ) -> Redelivery | None:
+        """Write the wish to cancel in the table alone, for a job if one is given.
+
+        The wake-up, if one is answered, is the caller's; a sweep sees to it otherwise. Raises
+        Conflict, JobHeld, NotFound.
+        """
         run = await self._store.run(run_id)
         plan = (await self._programs.get(run.workflow_id)).plan
         saga = ClaimedRun(run=run, steps=await self._store.steps(run.id)).saga(plan)
@@ -138,10 +153,7 @@ class Runs:
                     )
                 ],
             )  # fmt: skip
-        redelivery = await self._store.request_cancel(run.id, mode=mode, reason=reason, by=by)
-        if redelivery is not None:
-            await self._redeliverer.publish([redelivery])
-        return await self._store.run(run.id)
+        return await self._store.request_cancel(run.id, mode=mode, reason=reason, by=by, item=item)
 
 
 def _kind(call: Call) -> str:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core.saga import EscalationReason
+from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.ports import EscalationFilter
+from orchestrator.ports import EscalationFilter, RunFilter
 
 _CONDITION = re.compile(
     r"""\s*(?P<field>[a-z_]+)\s*(?P<sign>[=~<>])\s*(?:'(?P<s>[^']*)'|"(?P<d>[^"]*)"|(?P<w>[^\s'"]+))"""
@@ -96,6 +97,11 @@ def escalations_where(text: str, *, place: str = "--where") -> EscalationFilter:
     return EscalationFilter(**given)
 
 
+def runs_where(text: str, *, place: str = "--where") -> RunFilter:
+    """The filter of runs that somebody typed. Raises InvalidInput."""
+    return RunFilter(**arguments_of(parse_where(text, place=place), RUN_FIELDS, place=place))
+
+
 def text_of(condition: Condition) -> str:
     """Its value as it is."""
     if not condition.value:
@@ -124,6 +130,22 @@ def _reason_of(condition: Condition) -> str:
         raise ValueError("one of " + ", ".join(EscalationReason))
     return condition.value
 
+
+def _status_of(condition: Condition) -> frozenset[RunStatus]:
+    try:
+        return frozenset(RunStatus(name.strip()) for name in condition.value.split(","))
+    except ValueError:
+        raise ValueError(f"one or more, with commas between: {', '.join(RunStatus)}") from None
+
+
+RUN_FIELDS: Fields = {
+    ("workflow", "="): ("workflow", text_of),
+    ("tenant", "="): ("tenant", text_of),
+    ("status", "="): ("status", _status_of),
+    ("age", ">"): ("older_than_seconds", age_of),
+    ("age", "<"): ("younger_than_seconds", age_of),
+}
+"""What a filter of runs may say; the age is the time since a run was accepted."""
 
 ESCALATION_FIELDS: Fields = {
     ("api", "="): ("api", text_of),

@@ -7,9 +7,10 @@ from typing import Any
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import RESUMED, Redelivery
+from orchestrator.ports import RESUMED, JobItem, JobItemState, Redelivery
 from orchestrator.store import codec, rows
 from orchestrator.store.codec import instant
+from orchestrator.store.jobs import Marks
 from orchestrator.store.notes import Notes, resumed_data
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import STOPPED, TIMED
@@ -23,7 +24,7 @@ class Cancelling(Part):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
-        self._notes = Notes(shared)
+        self._notes, self._marks = Notes(shared), Marks(shared)
         self._look = self._sql(
             f"SELECT {rows.redelivery(self._dialect)}, runs.owner, runs.status, {{now}}"
             " FROM runs WHERE id = :run_id {for_update}"
@@ -42,12 +43,12 @@ class Cancelling(Part):
         )
 
     async def request_cancel(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str, item: JobItem | None = None
     ) -> Redelivery | None:
         """Write the wish (audited) and, if nobody owns the run, make it due at once.
 
         Returns what to publish, or None when its owner will see the signal, or a pause stops it
-        although it is to turn back. Raises Conflict for a settled run, NotFound.
+        although it is to turn back. Raises Conflict for a settled run, JobHeld, NotFound.
         """
 
         async def work(tx: Tx) -> Redelivery | None:
@@ -58,6 +59,8 @@ class Cancelling(Part):
             )
             data = {"mode": mode, "reason": reason}
             await self._notes.note(tx, run_id, "run.cancel_requested", by=by, data=data)
+            if item is not None:
+                await self._marks.mark(tx, item, JobItemState.DONE)
             if row[_OWNER] is not None:
                 return None
             if row[_STATUS] == RunStatus.PAUSED:

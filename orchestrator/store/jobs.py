@@ -10,8 +10,11 @@ Locks are taken in one order: a run, its escalation, the item, its job.
 
 from __future__ import annotations
 
-from orchestrator.errors import Conflict, JobHeld, NotFound, Problem
+from typing import Any
+
+from orchestrator.errors import Conflict, InvalidInput, JobHeld, NotFound, Problem
 from orchestrator.ports import (
+    MOST_THINGS,
     PROPOSED,
     EscalationFilter,
     JobItem,
@@ -21,9 +24,11 @@ from orchestrator.ports import (
     JobRecord,
     JobState,
     NewJob,
+    Which,
 )
 from orchestrator.store import codec, rows
 from orchestrator.store.choosing import FROM_ESCALATIONS, escalations_chosen
+from orchestrator.store.choosing_runs import bounded, has_ages, runs_chosen
 from orchestrator.store.finding import Finder
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
@@ -34,6 +39,7 @@ _WANTED = {
     JobOrder.CANCEL: (JobState.CANCELLED, frozenset({JobState.RUNNING, JobState.PAUSED})),
 }
 """What an order leads to, and from where."""
+_ALL = 2**31 - 1
 _ENDED = frozenset({JobState.CANCELLED, JobState.DONE})
 _RUNS = "state = 'running'"
 
@@ -81,6 +87,7 @@ class Jobs(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._marks = Marks(shared)
+        self._now = self._sql("SELECT {now}")
         job = f"SELECT {rows.JOB} FROM jobs"
         self._find = Finder(
             self._dialect, what="job", select=job, table="jobs", column="id", unfinished=[_RUNS]
@@ -121,11 +128,27 @@ class Jobs(Part):
 
     # --- look -------------------------------------------------------------------------------------
 
-    async def count_escalations(self, which: EscalationFilter) -> int:
+    async def count_things(self, which: Which) -> int:
         """How many the filter names, whatever its limit says."""
-        chosen, parameters = escalations_chosen(which, self._dialect)
-        count = self._sql(f"SELECT count(*) {FROM_ESCALATIONS} WHERE {chosen}")
-        return int((await self._db.row(count, **parameters))[0])
+
+        async def work(tx: Tx) -> int:
+            ids, parameters = await self._ids(tx, which)
+            count = self._sql(f"SELECT count(*) FROM ({ids}) AS chosen")
+            return int((await tx.row(count, **parameters, most=_ALL))[0])
+
+        return await self._db.read(work)
+
+    async def _ids(self, tx: Tx, which: Which) -> tuple[str, dict[str, Any]]:
+        """A statement for the `id` of each of `:most` that the filter names, and its parameters."""
+        if isinstance(which, EscalationFilter):
+            chosen, parameters = escalations_chosen(which, self._dialect)
+            ids = f"SELECT e.id AS id {FROM_ESCALATIONS} WHERE {chosen} ORDER BY e.id LIMIT :most"
+        else:
+            if has_ages(which):
+                which = bounded(which, codec.instant((await tx.row(self._now))[0]))
+            chosen, parameters = runs_chosen(which, self._dialect)
+            ids = f"SELECT runs.id AS id {chosen} ORDER BY runs.id DESC LIMIT :most"
+        return ids, parameters
 
     async def job(self, job_id: str) -> JobRecord:
         """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
@@ -157,17 +180,12 @@ class Jobs(Part):
 
     # --- accept and order -------------------------------------------------------------------------
 
-    async def add_job(self, new: NewJob, items: EscalationFilter) -> JobRecord:
+    async def add_job(self, new: NewJob, items: Which) -> JobRecord:
         """Accept it with the things that the filter names now, in one transaction.
 
-        A (tenant, key) that exists is answered with its job. Raises NotFound when nothing fits.
+        A (tenant, key) that exists is answered with its job. Raises NotFound when nothing fits,
+        InvalidInput when more do than MOST_THINGS.
         """
-        chosen, parameters = escalations_chosen(items, self._dialect)
-        freeze = self._sql(
-            "INSERT INTO job_items (job_id, item, state) SELECT :job_id, e.id, 'pending'"
-            f" {FROM_ESCALATIONS} WHERE {chosen} ORDER BY e.id LIMIT :most"
-        )
-
         key = None if new.key is None else codec.dump([new.tenant, new.key])
 
         async def work(tx: Tx) -> JobRecord:
@@ -179,13 +197,24 @@ class Jobs(Part):
             ):  # fmt: skip
                 known = await tx.row(self._by_key, key=key)
                 return _the_same(rows.job_of(known), new)
-            most = 2**31 - 1 if items.limit is None else items.limit
-            total = await tx.change(freeze, **parameters, job_id=new.id, most=most)
+            total = await self._freeze(tx, new, items)
             if not total:
                 raise _nothing_fits(new)
+            if total > MOST_THINGS:
+                raise _too_many()
             return rows.job_of(await tx.row(self._total, id=new.id, total=total))
 
         return await self._db.write(work)
+
+    async def _freeze(self, tx: Tx, new: NewJob, items: Which) -> int:
+        ids, parameters = await self._ids(tx, items)
+        freeze = self._sql(
+            "INSERT INTO job_items (job_id, item, state)"
+            f" SELECT :job_id, chosen.id, 'pending' FROM ({ids}) AS chosen"
+        )
+        wanted = _ALL if items.limit is None else max(items.limit, 0)
+        most = min(wanted, MOST_THINGS + 1)
+        return await tx.change(freeze, **parameters, job_id=new.id, most=most)
 
     async def order_job(self, job_id: str, order: JobOrder, *, by: str, reason: str) -> JobRecord:
         """Pause, resume or cancel it, and keep who wanted that.
@@ -257,6 +286,13 @@ def _the_same(known: JobRecord, new: NewJob) -> JobRecord:
 def _nothing_fits(new: NewJob) -> NotFound:
     problem = Problem(place="where", found=str(dict(new.where)), wanted="what fits one at least")
     return NotFound("nothing fits the filter", problems=[problem])
+
+
+def _too_many() -> InvalidInput:
+    problem = Problem(
+        place="where", found=f"more than {MOST_THINGS:,}", wanted=f"at most {MOST_THINGS:,}"
+    )
+    return InvalidInput("the filter fits too many for one job", problems=[problem])
 
 
 def _not_now(job: JobRecord, order: JobOrder, wanted: frozenset[JobState]) -> Conflict:

@@ -12,9 +12,18 @@ from typing import Any
 
 from orchestrator.core.states import SETTLED, Direction
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import PAUSED, RESUMED, NewPause, Pause, Redelivery
+from orchestrator.ports import (
+    PAUSED,
+    RESUMED,
+    JobItem,
+    JobItemState,
+    NewPause,
+    Pause,
+    Redelivery,
+)
 from orchestrator.store import codec, rows
 from orchestrator.store.codec import instant, instant_optional, storable
+from orchestrator.store.jobs import Marks
 from orchestrator.store.notes import Notes, paused_data, resumed_data
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import AT_REST, HOLDS, IN_FORCE, STOPPED, UNDER_WAY
@@ -32,7 +41,7 @@ class Pausing(Part):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
-        self._notes = Notes(shared)
+        self._notes, self._marks = Notes(shared), Marks(shared)
         self._run = self._sql(
             "SELECT workflow, tenant, status, owner FROM runs WHERE id = :run_id {for_update}"
         )
@@ -79,11 +88,11 @@ class Pausing(Part):
 
     # --- pauses -----------------------------------------------------------------------------------
 
-    async def pause(self, new: NewPause) -> Pause:
+    async def pause(self, new: NewPause, *, item: JobItem | None = None) -> Pause:
         """Make it. No run that it stops can be claimed any more when this is answered."""
-        return await self._db.write(lambda tx: self._pause(tx, new))
+        return await self._db.write(lambda tx: self._pause(tx, new, item))
 
-    async def _pause(self, tx: Tx, new: NewPause) -> Pause:
+    async def _pause(self, tx: Tx, new: NewPause, item: JobItem | None) -> Pause:
         await tx.change(self._end_overdue, by="engine", reason=_BY_TIME)
         run = None if new.run_id is None else await self._going_run(tx, new.run_id)
         workflow, tenant = (new.workflow, new.tenant) if run is None else (run[0], run[1])
@@ -98,6 +107,8 @@ class Pausing(Part):
         made = pause_of(row)
         if run is not None:
             await self._stop_one(tx, made, owned=run[3] is not None)
+        if item is not None:
+            await self._marks.mark(tx, item, JobItemState.DONE)
         return made
 
     async def _going_run(self, tx: Tx, run_id: str) -> Any:
@@ -125,8 +136,10 @@ class Pausing(Part):
         asked = self._active if active_only else self._all
         return [pause_of(row) for row in await self._db.rows(asked, most=limit)]
 
-    async def end_pause(self, pause_id: str, *, by: str, reason: str) -> Pause:
-        """End it. Raises Conflict when it has ended, NotFound."""
+    async def end_pause(
+        self, pause_id: str, *, by: str, reason: str, item: JobItem | None = None
+    ) -> Pause:
+        """End it. Raises Conflict when it has ended, JobHeld, NotFound."""
 
         async def work(tx: Tx) -> Pause:
             said = {"id": pause_id, "by": storable(by), "reason": storable(reason)}
@@ -136,6 +149,8 @@ class Pausing(Part):
                 if found is None:
                     raise not_found("pause", pause_id, "the id of a pause")
                 raise _ended_already(pause_of(found))
+            if item is not None:
+                await self._marks.mark(tx, item, JobItemState.DONE)
             return pause_of(row)
 
         return await self._db.write(work)

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from orchestrator.core.saga import current
-from orchestrator.ports import Accepted, NewRerun, RunWrite, hop_ids_at
+from orchestrator.ports import (
+    Accepted,
+    JobItem,
+    JobItemState,
+    NewRerun,
+    RunWrite,
+    hop_ids_at,
+)
 from orchestrator.store import writes
 from orchestrator.store.accepting import Accepting
+from orchestrator.store.jobs import Marks
 from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
@@ -19,18 +27,18 @@ class Rerunning(Part):
 
     def __init__(self, shared: Shared, accepting: Accepting) -> None:
         super().__init__(shared)
-        self._accepting, self._notes = accepting, Notes(shared)
+        self._accepting, self._notes, self._marks = accepting, Notes(shared), Marks(shared)
         self._links = writes.LINKS.bulk(self._dialect)
         self._stand = self._sql(
             "UPDATE runs SET status = :status, step = :step, hop_id = :hop_id,"
             " parent_hop_id = :parent_hop_id WHERE id = :run_id"
         )
 
-    async def accept_rerun(self, new: NewRerun) -> Accepted:
+    async def accept_rerun(self, new: NewRerun, *, item: JobItem | None = None) -> Accepted:
         """Insert a run that stands where its saga does, with its links. See RunStore."""
-        return await self._db.write(lambda tx: self._accept(tx, new))
+        return await self._db.write(lambda tx: self._accept(tx, new, item))
 
-    async def _accept(self, tx: Tx, new: NewRerun) -> Accepted:
+    async def _accept(self, tx: Tx, new: NewRerun, item: JobItem | None) -> Accepted:
         (accepted,) = await self._accepting.accept_in(tx, [new.run])
         if accepted.repeated:
             return accepted
@@ -46,4 +54,6 @@ class Rerunning(Part):
         of, become = {"run": new.of, **told}, {"run": run_id, **told}
         await self._notes.note(tx, run_id, RERUN_OF, by=new.by, data=of)
         await self._notes.note(tx, new.of, RERUN_AS, by=new.by, data=become)
+        if item is not None:
+            await self._marks.mark(tx, item, JobItemState.DONE)
         return accepted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
 
 from orchestrator.core import states
@@ -16,16 +16,15 @@ from orchestrator.ports import (
     StepRecord,
 )
 from orchestrator.store import rows
+from orchestrator.store.choosing_runs import MOVING, bounded, has_ages, most_of, runs_chosen
 from orchestrator.store.codec import dump_batch, instant
 from orchestrator.store.finding import Finder
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.partitions import first_id
-from orchestrator.store.tables import ANNOUNCED, AT_REST, OWNED, SLEEPING, UNDER_WAY
+from orchestrator.store.tables import AT_REST
 from orchestrator.store.transactions import Tx
 
 MOST_RECORDS = 2**31 - 1
-_UNDER_WAY = (ANNOUNCED, SLEEPING, f"{OWNED} AND {UNDER_WAY}")
-"""Where a run that is due or waits may stand, each with its index; see `tables`."""
 _HELD = (RunStatus.ESCALATED, RunStatus.PAUSED)
 _ENDED = ", ".join(f"'{status}'" for status in sorted(states.FINAL))
 
@@ -39,7 +38,7 @@ class Runs(Part):
         self._find = Finder(
             self._dialect, what="run", select=f"SELECT {rows.RUN} FROM runs", table="runs",
             column="runs.id",
-            unfinished=[*_UNDER_WAY, *(f"{AT_REST} AND standing = '{held}'" for held in _HELD)],
+            unfinished=[*MOVING, *(f"{AT_REST} AND standing = '{held}'" for held in _HELD)],
         )  # fmt: skip
         self._version_of = self._sql("SELECT workflow_id, path FROM runs WHERE id = :run_id")
         self._links = self._sql(f"SELECT {rows.LINK} FROM run_steps WHERE run_id = :run_id")
@@ -56,7 +55,7 @@ class Runs(Part):
         )
         under_way = " UNION ALL ".join(
             f"SELECT status, count(*) AS number FROM runs WHERE {some} GROUP BY status"
-            for some in _UNDER_WAY
+            for some in MOVING
         )
         held = ", ".join(f"'{status}'" for status in _HELD)
         at_rest = f"SELECT standing, count(*) FROM runs WHERE {AT_REST}"
@@ -110,13 +109,11 @@ class Runs(Part):
 
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """A page of runs, newest first."""
-        conditions, parameters = _conditions(which)
-        source = _source(which, conditions)
-        page = self._sql(
-            f"SELECT {rows.RUN} FROM {source} WHERE {' AND '.join(['true', *conditions])}"
-            " ORDER BY runs.id DESC LIMIT :most"
-        )
-        found = await self._db.rows(page, **parameters, most=max(which.limit, 0))
+        if has_ages(which):
+            which = bounded(which, await self.now())
+        chosen, parameters = runs_chosen(which, self._dialect)
+        page = self._sql(f"SELECT {rows.RUN} {chosen} ORDER BY runs.id DESC LIMIT :most")
+        found = await self._db.rows(page, **parameters, most=most_of(which))
         return [rows.run_of(row) for row in found]
 
     async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
@@ -124,53 +121,3 @@ class Runs(Part):
         first = "" if since is None else first_id(since)
         found = await self._db.rows(self._counts, first=first)
         return {RunStatus(row[0]): int(row[1]) for row in found}
-
-
-def _conditions(which: RunFilter) -> tuple[list[str], dict[str, str]]:
-    """Conditions for what the filter names, its statuses aside, and their parameters."""
-    wanted = {"workflow": which.workflow, "tenant": which.tenant}
-    parameters = {name: value for name, value in wanted.items() if value is not None}
-    conditions = [f"runs.{name} = :{name}" for name in parameters]
-    bounds = {
-        "before": ("<", which.before),
-        "since": (">=", None if which.since is None else first_id(which.since)),
-        "until": ("<", None if which.until is None else first_id(which.until)),
-    }
-    for name, (compared, bound) in bounds.items():
-        if bound is not None:
-            conditions.append(f"runs.id {compared} :{name}")
-            parameters[name] = bound
-    return conditions, parameters
-
-
-def _source(which: RunFilter, conditions: Sequence[str]) -> str:
-    """Where the rows come from. Ids come from an index alone, so that no plan looks for the few
-    runs of a tenant or workflow in the rows of all others."""
-    if which.status is not None:
-        return _of_statuses(which.status, conditions)
-    if which.tenant is None and which.workflow is None:
-        return "runs"
-    ids = (
-        f"SELECT id FROM (SELECT id FROM runs WHERE {' AND '.join(conditions)}"
-        " ORDER BY id DESC LIMIT :most) AS newest"
-    )
-    return f"(SELECT * FROM runs WHERE id IN ({ids})) AS runs"
-
-
-def _of_statuses(statuses: Collection[RunStatus], conditions: Sequence[str]) -> str:
-    """Runs of these statuses, as a source of rows: the newest of each, found by an index."""
-    more = "".join(f" AND {condition}" for condition in conditions)
-    at_rest = sorted(status for status in statuses if status not in states.DUE | states.TIMED)
-    parts = [(f"{AT_REST} AND standing = '{status}'", "id") for status in at_rest]
-    moving = ", ".join(f"'{status}'" for status in sorted(set(statuses) - set(at_rest)))
-    if moving:
-        # Sorted by what no index has, so that no plan goes through all runs in order of their ids.
-        parts += [(f"{some} AND status IN ({moving})", "id || ''") for some in _UNDER_WAY]
-    newest = " UNION ALL ".join(
-        "SELECT id FROM (SELECT id FROM runs"
-        f" WHERE {part}{more} ORDER BY {order} DESC LIMIT :most) AS part{n}"
-        for n, (part, order) in enumerate(parts)
-    )
-    return (
-        f"(SELECT * FROM runs WHERE id IN ({newest or 'SELECT id FROM runs WHERE false'})) AS runs"
-    )

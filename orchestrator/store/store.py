@@ -76,7 +76,7 @@ class SqlStore:
         self.escalated_run = escalations.escalated_run
 
         jobs = Jobs(shared)
-        self.count_escalations = jobs.count_escalations
+        self.count_things = jobs.count_things
         self.add_job = jobs.add_job
         self.job = jobs.job
         self.jobs = jobs.jobs

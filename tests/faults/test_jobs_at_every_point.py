@@ -26,8 +26,8 @@ from orchestrator.ports import (
     RunWrite,
 )
 from orchestrator.service import jobs as service
-from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
+from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import Jobs, JobWorker
 from orchestrator.service.redelivery import Redeliverer
 from tests.faults.memory.store import MemoryStore, Moment
@@ -114,7 +114,8 @@ class Office:
 
         programs = Programs(load)
         redeliverer = Redeliverer(broker, programs)
-        kinds = escalation_jobs(Escalations(store, broker, programs, redeliverer))
+        escalations = Escalations(store, broker, programs, redeliverer)
+        kinds = job_kinds(store, programs, broker, redeliverer, escalations, new_id=new_id)
         worker = JobWorker(store, broker, redeliverer, broker, kinds, monotonic=lambda: 0.0)
         return Jobs(store, broker, kinds, new_id=new_id), worker
 

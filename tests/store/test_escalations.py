@@ -333,7 +333,7 @@ async def test_what_is_due_first_comes_first(store: Store) -> None:
         which = EscalationFilter(due_seconds=seconds, overdue=overdue)
         assert len(await store.escalations(which)) == found
     at_once = EscalationFilter(due_seconds={"compensation_failed": -1.0}, overdue=True)
-    assert await store.count_escalations(at_once) == 3
+    assert await store.count_things(at_once) == 3
     never = EscalationFilter(due_seconds={}, overdue=True, order_by_due=True)
     assert await store.escalations(never) == []
     other = EscalationFilter(due_seconds={"poisoned": 1.0}, overdue=False, order_by_due=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from orchestrator.core.events import CancelMode
+from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction, RunStatus
-from orchestrator.errors import Conflict, JobHeld, NotFound
+from orchestrator.errors import Conflict, InvalidInput, JobHeld, NotFound
 from orchestrator.ports import (
     ClaimedRun,
     EscalationFilter,
@@ -19,10 +23,13 @@ from orchestrator.ports import (
     JobRecord,
     JobState,
     NewJob,
+    NewPause,
+    NewRerun,
+    RunFilter,
     Store,
 )
 from tests.store.backends import Backend
-from tests.store.making import audit, escalated, new_id, write
+from tests.store.making import audit, escalated, new_id, new_run, published, write
 
 ALL = EscalationFilter(limit=None)
 
@@ -88,7 +95,7 @@ async def test_filters(store: Store) -> None:
         (EscalationFilter(younger_than_seconds=-1), 0),
         (EscalationFilter(tenant="default", after=first), 1),
     ]:
-        assert await store.count_escalations(which) == wanted, which
+        assert await store.count_things(which) == wanted, which
         assert len(await store.escalations(which)) == wanted, which
 
 
@@ -225,3 +232,104 @@ async def test_silent_jobs_are_found_once(store: Store, other: Store) -> None:
     assert [each.id for each in found] == [job.id]
     assert await other.take_silent_jobs(silent_seconds=60) == []
     assert await store.take_silent_jobs(silent_seconds=-1, limit=0) == []
+
+
+async def runs_of(store: Store, many: int = 3, **changes: Any) -> list[str]:
+    version = await published(store)
+    made = [new_run(version, **changes) for _ in range(many)]
+    await store.accept(made)
+    return [each.id for each in made]
+
+
+async def test_runs_are_chosen_when_a_job_is_accepted(store: Store) -> None:
+    ids, others = await runs_of(store), await runs_of(store, 2, tenant="acme")
+    pending = frozenset({RunStatus.PENDING})
+    for which, wanted in [
+        (RunFilter(limit=None), 5),
+        (RunFilter(limit=1), 5),
+        (RunFilter(status=pending), 5),
+        (RunFilter(status=frozenset()), 0),
+        (RunFilter(status=frozenset({RunStatus.ESCALATED, RunStatus.PARKED})), 0),
+        (RunFilter(ids=(ids[0], others[1], "no")), 2),
+        (RunFilter(ids=(ids[0], others[1]), tenant="acme", status=pending), 1),
+        (RunFilter(ids=()), 0),
+        (RunFilter(tenant="acme", workflow="order"), 2),
+        (RunFilter(older_than_seconds=3600), 0),
+        (RunFilter(older_than_seconds=-3600), 5),
+        (RunFilter(younger_than_seconds=3600, status=pending), 5),
+        (RunFilter(younger_than_seconds=-3600), 0),
+    ]:
+        assert await store.count_things(which) == wanted, which
+        assert len(await store.runs(replace(which, limit=None))) == wanted, which
+
+    made = await store.add_job(new_job(kind="runs.pause"), RunFilter(status=pending, limit=None))
+    await runs_of(store, 2)
+    assert made.total == 5
+    assert [each.item for each in await store.job_items(made.id)] == sorted([*ids, *others])
+    newest = await store.add_job(new_job(kind="runs.pause"), RunFilter(tenant="default", limit=1))
+    assert newest.total == 1
+
+
+async def test_a_job_is_on_so_many_at_most(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("orchestrator.store.jobs", "tests.faults.memory.jobs"):
+        monkeypatch.setattr(f"{module}.MOST_THINGS", 2)
+    ids = await runs_of(store, 3)
+    with pytest.raises(InvalidInput, match="more than 2"):
+        await store.add_job(new_job(), RunFilter(limit=None))
+    assert await store.jobs() == []
+    assert (await store.add_job(new_job(), RunFilter(ids=tuple(ids[:2])))).total == 2
+
+
+RunAct = Callable[[Store, str, JobItem], Awaitable[object]]
+
+
+def _pause(store: Store, run_id: str, item: JobItem) -> Awaitable[object]:
+    return store.pause(NewPause(id=new_id(), by="ada", reason="r", run_id=run_id), item=item)
+
+
+def _cancel(store: Store, run_id: str, item: JobItem) -> Awaitable[object]:
+    return store.request_cancel(run_id, mode=CancelMode.UNDO, reason="r", by="ada", item=item)
+
+
+async def _end_pause(store: Store, run_id: str, item: JobItem) -> object:
+    for each in await store.pauses():
+        if each.run_id == run_id:
+            return await store.end_pause(each.id, by="ada", reason="r", item=item)
+    made = await store.pause(NewPause(id=new_id(), by="ada", reason="r", run_id=run_id))
+    return await store.end_pause(made.id, by="ada", reason="r", item=item)
+
+
+async def _rerun(store: Store, run_id: str, item: JobItem) -> object:
+    old = await store.run(run_id)
+    version = await store.workflow(old.workflow)
+    wish = NewRerun(
+        run=new_run(version), of=run_id, step="s1", by="ada", reason="r", links=(),
+        saga=dataclasses.replace(Saga.new(version.plan), status=RunStatus.RUNNING),
+    )  # fmt: skip
+    return await store.accept_rerun(wish, item=item)
+
+
+@pytest.mark.parametrize("act", [_pause, _cancel, _end_pause, _rerun])
+async def test_an_act_on_a_run_and_its_item_are_one(store: Store, act: RunAct) -> None:
+    ids = await runs_of(store)
+    job = await store.add_job(new_job(kind="runs.some"), RunFilter(limit=None))
+    items = [JobItem(job_id=job.id, item=known, outcome="so") for known in ids]
+    await act(store, ids[0], items[0])
+    found = await store.job_items(job.id, state=JobItemState.DONE)
+    assert [(each.item, each.outcome) for each in found] == [(ids[0], "so")]
+    # Whatever asks again for the same thing changes nothing: not the run, and no other one.
+    await store.refuse_item(items[1])
+    before = [await store.audit(known) for known in ids], len(await store.runs(RunFilter()))
+    pauses = [each for each in await store.pauses() if each.run_id == ids[0]]
+    with pytest.raises((JobHeld, Conflict)):
+        await act(store, ids[0], items[0])
+    if act is not _end_pause:  # which makes a pause first
+        with pytest.raises(JobHeld):
+            await act(store, ids[1], items[1])
+        await store.order_job(job.id, JobOrder.PAUSE, by="bob", reason="wait")
+        with pytest.raises(JobHeld, match="paused"):
+            await act(store, ids[2], items[2])
+        after = [await store.audit(known) for known in ids], len(await store.runs(RunFilter()))
+        assert after == before
+        assert [each for each in await store.pauses() if each.run_id == ids[0]] == pauses
+    assert (await store.job(job.id)).done == 1

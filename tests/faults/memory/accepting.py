@@ -11,9 +11,19 @@ from typing import Any
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import DUE, SETTLED, TIMED, Direction, RunStatus
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import RESUMED, Accepted, NewRun, Pause, Redelivery, hop_id_of
+from orchestrator.ports import (
+    RESUMED,
+    Accepted,
+    JobItem,
+    JobItemState,
+    NewRun,
+    Pause,
+    Redelivery,
+    hop_id_of,
+)
 from orchestrator.store.codec import dump, storable
 from orchestrator.store.notes import resumed_data
+from tests.faults.memory import jobs
 from tests.faults.memory.records import conflict, not_found, redelivery_of
 from tests.faults.memory.tables import AuditRow, MemoryDatabase, RunRow
 
@@ -200,8 +210,9 @@ def note(row: RunRow, kind: str, *, by: str, data: Mapping[str, Any], now: datet
 
 
 def request_cancel(
-    database: MemoryDatabase, run_id: str, *, mode: CancelMode, reason: str, by: str
-) -> Redelivery | None:
+    database: MemoryDatabase, run_id: str, *, mode: CancelMode, reason: str, by: str,
+    item: JobItem | None = None,
+) -> Redelivery | None:  # fmt: skip
     """What to publish, or None when an owner will see the wish. Raises Conflict, NotFound."""
     row = database.runs.get(run_id)
     if row is None:
@@ -211,6 +222,8 @@ def request_cancel(
             "the run cannot be cancelled any more", place=f"run {run_id}",
             found=f"status {row.status}", wanted="a run that is still going",
         )  # fmt: skip
+    if item is not None:
+        jobs.mark(database, item, JobItemState.DONE)
     now = database.clock()
     row.cancel_wish, row.cancel_reason = mode, storable(reason)
     note(row, "run.cancel_requested", by=by, data={"mode": mode, "reason": reason}, now=now)

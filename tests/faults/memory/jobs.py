@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from orchestrator.errors import JobHeld, NotFound, Problem
+from orchestrator.errors import InvalidInput, JobHeld, NotFound, Problem
 from orchestrator.ports import (
+    MOST_THINGS,
     JobItem,
     JobItemRecord,
     JobItemState,
@@ -38,6 +39,11 @@ def add(database: MemoryDatabase, new: NewJob, items: Sequence[str]) -> JobRecor
             place="where", found=str(dict(new.where)), wanted="what fits one at least"
         )
         raise NotFound("nothing fits the filter", problems=[problem])
+    if len(items) > MOST_THINGS:
+        problem = Problem(
+            place="where", found=f"more than {MOST_THINGS:,}", wanted=f"at most {MOST_THINGS:,}"
+        )
+        raise InvalidInput("the filter fits too many for one job", problems=[problem])
     now = database.clock()
     job = JobRecord(
         id=new.id, kind=new.kind, tenant=new.tenant, where=load(dump(new.where)),

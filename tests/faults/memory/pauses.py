@@ -8,9 +8,18 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from orchestrator.core.states import SETTLED, Direction, RunStatus
-from orchestrator.ports import PAUSED, RESUMED, NewPause, Pause, Redelivery
+from orchestrator.ports import (
+    PAUSED,
+    RESUMED,
+    JobItem,
+    JobItemState,
+    NewPause,
+    Pause,
+    Redelivery,
+)
 from orchestrator.store.codec import storable
 from orchestrator.store.notes import paused_data, resumed_data
+from tests.faults.memory import jobs
 from tests.faults.memory.accepting import active_pauses, note, stopping
 from tests.faults.memory.passing import Passing
 from tests.faults.memory.records import conflict, not_found, redelivery_of
@@ -20,9 +29,9 @@ from tests.faults.memory.tables import HINTED, MemoryDatabase, RunRow
 class MemoryPauses(Passing):
     """Implements ports.PauseStore."""
 
-    async def pause(self, new: NewPause) -> Pause:
+    async def pause(self, new: NewPause, *, item: JobItem | None = None) -> Pause:
         """See PauseStore."""
-        return await self._pass("pause", lambda: _pause(self.database, new))
+        return await self._pass("pause", lambda: _pause(self.database, new, item))
 
     async def pauses(self, *, active_only: bool = True, limit: int = 10_000) -> list[Pause]:
         """See PauseStore."""
@@ -30,10 +39,12 @@ class MemoryPauses(Passing):
             "pauses", lambda: _pauses(self.database, active_only=active_only, limit=limit)
         )
 
-    async def end_pause(self, pause_id: str, *, by: str, reason: str) -> Pause:
+    async def end_pause(
+        self, pause_id: str, *, by: str, reason: str, item: JobItem | None = None
+    ) -> Pause:
         """See PauseStore."""
         return await self._pass(
-            "end_pause", lambda: _end_pause(self.database, pause_id, by=by, reason=reason)
+            "end_pause", lambda: _end_pause(self.database, pause_id, by, reason, item)
         )
 
     async def hold_paused(self, hints: Sequence[tuple[str, int]]) -> list[str]:
@@ -47,7 +58,7 @@ class MemoryPauses(Passing):
         )
 
 
-def _pause(database: MemoryDatabase, new: NewPause) -> Pause:
+def _pause(database: MemoryDatabase, new: NewPause, item: JobItem | None) -> Pause:
     """Make it; a single run that nobody has stops at once."""
     now = database.clock()
     _end_overdue(database, now)
@@ -65,6 +76,8 @@ def _pause(database: MemoryDatabase, new: NewPause) -> Pause:
                 "it is paused already", place=each.scope, wanted="what is not paused",
                 found=f"paused by {each.by} since {each.since.isoformat()}: {each.reason}",
             )  # fmt: skip
+    if item is not None:
+        jobs.mark(database, item, JobItemState.DONE)
     database.pauses.append(made)
     if row is not None and row.owner is not None:
         data = {"pause": made.id, "reason": made.reason}
@@ -96,7 +109,9 @@ def _pauses(database: MemoryDatabase, *, active_only: bool, limit: int) -> list[
     return found[:limit]
 
 
-def _end_pause(database: MemoryDatabase, pause_id: str, *, by: str, reason: str) -> Pause:
+def _end_pause(
+    database: MemoryDatabase, pause_id: str, by: str, reason: str, item: JobItem | None
+) -> Pause:
     """Raises Conflict when it has ended, NotFound."""
     for place, each in enumerate(database.pauses):
         if each.id != pause_id:
@@ -107,6 +122,8 @@ def _end_pause(database: MemoryDatabase, pause_id: str, *, by: str, reason: str)
                 "the pause has ended", place=f"pause {pause_id}", found=found,
                 wanted="a pause that holds",
             )  # fmt: skip
+        if item is not None:
+            jobs.mark(database, item, JobItemState.DONE)
         ended = replace(
             each, ended_at=database.clock(), ended_by=storable(by), ending_reason=storable(reason)
         )

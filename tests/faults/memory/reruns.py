@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from orchestrator.core.saga import current
-from orchestrator.ports import Accepted, NewRerun, RunWrite, hop_ids_at
+from orchestrator.ports import (
+    Accepted,
+    JobItem,
+    JobItemState,
+    NewRerun,
+    RunWrite,
+    hop_ids_at,
+)
 from orchestrator.store.rerunning import RERUN_AS, RERUN_OF
-from tests.faults.memory import accepting
+from tests.faults.memory import accepting, jobs
 from tests.faults.memory.accepting import note
 from tests.faults.memory.journal import write_details
 from tests.faults.memory.passing import Passing
@@ -16,15 +23,18 @@ from tests.faults.memory.tables import MemoryDatabase
 class MemoryReruns(Passing):
     """The rerunning part of ports.RunStore."""
 
-    async def accept_rerun(self, new: NewRerun) -> Accepted:
+    async def accept_rerun(self, new: NewRerun, *, item: JobItem | None = None) -> Accepted:
         """See RunStore."""
-        return await self._pass("accept_rerun", lambda: _accept(self.database, new))
+        return await self._pass("accept_rerun", lambda: _accept(self.database, new, item))
 
 
-def _accept(database: MemoryDatabase, new: NewRerun) -> Accepted:
+def _accept(database: MemoryDatabase, new: NewRerun, item: JobItem | None) -> Accepted:
     old = database.runs.get(new.of)
     if old is None:
         raise not_found("run", new.of, "the whole id of a run")
+    known = (new.run.tenant, new.run.idempotency_key) in database.run_by_key
+    if item is not None and not known:
+        jobs.mark(database, item, JobItemState.DONE)
     (accepted,) = accepting.accept(database, [new.run])
     if accepted.repeated:
         return accepted

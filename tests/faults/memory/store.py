@@ -10,7 +10,9 @@ import itertools
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Plan
@@ -45,6 +47,7 @@ from orchestrator.ports import (
     RunWrite,
     Signals,
     StepRecord,
+    Which,
     WorkerRecord,
     WorkflowVersion,
 )
@@ -151,13 +154,13 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
         return await self._pass("record", lambda: journal.record(self.database, writes))
 
     async def request_cancel(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str
+        self, run_id: str, *, mode: CancelMode, reason: str, by: str, item: JobItem | None = None
     ) -> Redelivery | None:
         """See RunStore."""
         return await self._pass(
             "request_cancel",
             lambda: accepting.request_cancel(
-                self.database, run_id, mode=mode, reason=reason, by=by
+                self.database, run_id, mode=mode, reason=reason, by=by, item=item
             ),
         )
 
@@ -346,19 +349,20 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
 
     # --- jobs -------------------------------------------------------------------------------------
 
-    async def count_escalations(self, which: EscalationFilter) -> int:
+    async def count_things(self, which: Which) -> int:
+        """See JobStore."""
+        return await self._pass("count_things", lambda: len(self._things(which)))
+
+    async def add_job(self, new: NewJob, items: Which) -> JobRecord:
         """See JobStore."""
         return await self._pass(
-            "count_escalations", lambda: len(letters.chosen(self.database, which))
+            "add_job", lambda: jobs.add(self.database, new, self._things(items)[: items.limit])
         )
 
-    async def add_job(self, new: NewJob, items: EscalationFilter) -> JobRecord:
-        """See JobStore."""
-        return await self._pass("add_job", lambda: self._add_job(new, items))
-
-    def _add_job(self, new: NewJob, items: EscalationFilter) -> JobRecord:
-        found = letters.chosen(self.database, items)[: items.limit]
-        return jobs.add(self.database, new, [each.id for each in found])
+    def _things(self, which: Which) -> list[str]:
+        if isinstance(which, EscalationFilter):
+            return [each.id for each in letters.chosen(self.database, which)]
+        return [row.id for row in _page(self.database, replace(which, limit=None))]
 
     async def job(self, job_id: str) -> JobRecord:
         """See JobStore."""
@@ -510,23 +514,27 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
 
 def _page(database: MemoryDatabase, which: RunFilter) -> list[RunRow]:
     """Rows that the filter names, newest first."""
-    ids = database.run_ids()
+    ids, now = database.run_ids(), database.clock()
     end = len(ids) if which.before is None else bisect_left(ids, which.before)
     found: list[RunRow] = []
     for place in range(end - 1, -1, -1):
-        if len(found) >= which.limit:
+        if which.limit is not None and len(found) >= which.limit:
             break
         row = database.runs[ids[place]]
-        if _fits(row, which):
+        if _fits(row, which, now):
             found.append(row)
     return found
 
 
-def _fits(row: RunRow, which: RunFilter) -> bool:
+def _fits(row: RunRow, which: RunFilter, now: datetime) -> bool:
+    older, younger = which.older_than_seconds, which.younger_than_seconds
     return (
         (which.status is None or row.status in which.status)
         and which.workflow in (None, row.workflow)
         and which.tenant in (None, row.tenant)
         and (which.since is None or row.id >= first_id(which.since))
         and (which.until is None or row.id < first_id(which.until))
+        and (which.ids is None or row.id in which.ids)
+        and (older is None or row.id < first_id(now - timedelta(seconds=older)))
+        and (younger is None or row.id >= first_id(now - timedelta(seconds=younger)))
     )

@@ -198,6 +198,21 @@ def bulk(**more: Any) -> Arrange:
     return arrange
 
 
+def many_runs(*, key: str | None = None) -> Arrange:
+    """With a key: one that was used for another act."""
+
+    async def arrange(face: Face) -> Ask:
+        where = {"ids": [await face.accepted(tenant=OURS)]}
+        headers = {} if key is None else {"idempotency-key": key}
+        if key is not None:
+            client = await face.asker(Role.ADMIN)
+            wish = {"act": "pause", "where": where, **WHY}
+            await client.post("/v1/runs:act", json=wish, headers=headers)
+        return Ask(body={"act": "cancel", "where": where, **WHY}, headers=headers)
+
+    return arrange
+
+
 def held(body: Any, *, is_held: bool) -> Arrange:
     async def arrange(face: Face) -> Ask:
         now = (await face.services.apis.show("kinto")).held is not None
@@ -325,6 +340,17 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "editRun": Operation(
         least=OPERATOR, provoked={202: run(EDIT), 409: run(EDIT, ended=True)}
+    ),
+    "countRunsToActOn": Operation(
+        least=VIEWER, provoked={200: plain(body={"act": "cancel", "where": {"workflow": "none"}})}
+    ),
+    "actOnRuns": Operation(
+        least=OPERATOR,
+        provoked={
+            202: many_runs(), 409: many_runs(key="used"),
+            404: plain(body={"act": "cancel", "where": {"workflow": "none"}, **WHY}),
+        },
+        elsewhere=404,
     ),
     # pauses
     "listPauses": Operation(least=VIEWER, provoked={200: plain()}),

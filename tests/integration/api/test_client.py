@@ -109,3 +109,11 @@ async def test_escalations_and_jobs(face: Face, client: AsyncClient) -> None:
     seen = await client(ask.escalation(known))
     done = await client(ask.decide(known, "abandon", reason="seen", tag=seen.tag))
     assert done.run_status == "abandoned"
+
+
+async def test_many_runs(face: Face, client: AsyncClient) -> None:
+    where = {"ids": [await face.accepted()]}
+    assert (await client(ask.count_runs_to_act_on("pause", where))).fit == 1
+    made = await client(ask.act_on_runs("pause", where, reason="look", key="k", seconds=60.0))
+    again = await client(ask.act_on_runs("pause", where, reason="look", key="k", seconds=60.0))
+    assert (made, made.kind, made.total) == (again, "runs.pause", 1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from orchestrator.core.events import CancelMode
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput
-from orchestrator.ports import Role
+from orchestrator.ports import JobItemState, Role, RunFilter
+from orchestrator.service.jobs import JobWorker
 from orchestrator.service.pausing import Scope
 from tests.integration.api.conftest import Face
 
@@ -59,41 +59,99 @@ async def test_a_rerun_is_a_run_of_its_own(face: Face, ada: httpx.AsyncClient) -
     assert (await ada.post(url, json={"step": "nope", "reason": "again"})).status_code == 404
 
 
-async def test_the_same_on_all_that_fit(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.service.many_runs.PAGE", 2)
+async def _carried_out(face: Face, job_id: str) -> None:
+    """As a worker would."""
+    services = face.services
+    worker = JobWorker(
+        face.store, services.jobs._publisher, services.escalations._redeliverer,
+        services.escalations._dead_letters, services.jobs._kinds,
+    )  # fmt: skip
+    await worker.work(job_id, 0)
+
+
+async def test_the_same_on_all_that_fit(face: Face, ada: httpx.AsyncClient) -> None:
     theirs = await face.accepted(tenant="zeta")
     ours = [await face.accepted(tenant="acme") for _ in range(5)]
     taken = await face.claimed(ours[0])
     await face.write(taken, status=RunStatus.SUCCEEDED, release=True)
-    many = face.services.many_runs
-    which = await many.chosen("tenant=acme and status=pending,succeeded and age<1h")
-    assert await many.count(which) == 4
-    why = {"reason": "look", "by": "ada"}
-    paused = [each async for each in many.pause(which, also_undoing=False, seconds=None, **why)]
-    assert [each.run.id for each in paused] == ours[:0:-1]
-    assert [each async for each in many.pause(which, also_undoing=False, seconds=None, **why)] == []
-    held = await many.chosen("tenant=acme", among=frozenset({RunStatus.PAUSED}))
-    resumed = [each async for each in many.resume(held, **why)]
-    assert (len(resumed), {each.refused for each in resumed}) == (4, {""})
-    going = await many.chosen("tenant=acme")
-    mode = CancelMode.UNDO
-    assert len([each async for each in many.cancel(going, mode=mode, **why)]) == 4
+    where = {"tenant": "acme", "status": ["pending", "succeeded"], "younger_than_seconds": 3600.0}
+    for act, wanted in (("pause", 4), ("rerun", 1), ("resume", 0)):
+        counted = await ada.post("/v1/runs:count", json={"act": act, "where": where})
+        assert counted.json() == {"fit": wanted}
+
+    async def do(act: str, where: dict[str, object], **told: object) -> dict[str, object]:
+        wish = {"act": act, "where": where, "reason": "look", **told}
+        made = await ada.post("/v1/runs:act", json=wish, headers={"idempotency-key": act})
+        assert made.status_code == 202, made.text
+        again = await ada.post("/v1/runs:act", json=wish, headers={"idempotency-key": act})
+        assert again.json()["id"] == made.json()["id"]
+        await _carried_out(face, made.json()["id"])
+        done: dict[str, object] = (await ada.get(made.headers["location"])).json()
+        return done
+
+    paused = await do("pause", where, seconds=60.0)
+    assert (paused["state"], paused["done"], paused["refused"]) == ("done", 4, 0)
+    resumed = await do("resume", {"tenant": "acme"})
+    assert (resumed["done"], resumed["kind"]) == (4, "runs.resume")
+    cancelled = await do("cancel", {"ids": ours[1:3], "tenant": "acme"}, mode="undo")
+    assert cancelled["done"] == 2
+    first = face.version.plan.steps[0].id
+    rerun = await do("rerun", {"tenant": "acme"}, step=first, repeat_effects=True)
+    assert rerun["done"] == 1
+    (item,) = (await ada.get(f"/v1/jobs/{rerun['id']}/items")).json()["items"]
+    new = item["outcome"].removeprefix("run ")
+    assert (await ada.get(f"/v1/runs/{new}")).json()["status"] == "running"
     assert (await face.store.run(theirs)).status is RunStatus.PENDING
-    with pytest.raises(InvalidInput, match="one or more, with commas between"):
-        await many.chosen("status=lost")
-    with pytest.raises(InvalidInput, match="one of workflow=, tenant=, status=, age>, age<"):
-        await many.chosen("step=s1")
 
 
-async def test_what_cannot_be_done_for_one_holds_up_no_other(face: Face) -> None:
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"act": "cancel", "where": {}},
+        {"act": "cancel", "where": {"status": ["lost"]}},
+        {"act": "cancel", "where": {"tenant": "acme"}, "seconds": 3.0},
+        {"act": "rerun", "where": {"tenant": "acme"}},
+        {"act": "pause", "where": {"since": 12345}},
+    ],
+)
+async def test_what_an_act_on_many_cannot_be_told(
+    face: Face, ada: httpx.AsyncClient, wish: dict[str, object]
+) -> None:
+    await face.accepted(tenant="acme")
+    answer = await ada.post("/v1/runs:act", json={**wish, "reason": "look"})
+    assert answer.status_code == 422, answer.text
+    assert (await ada.get("/v1/jobs")).json()["items"] == []
+
+
+async def test_who_may_act_on_many(face: Face, ada: httpx.AsyncClient) -> None:
+    await face.accepted(tenant="acme")
+    wish = {"act": "cancel", "where": {"tenant": "acme"}, "reason": "look", "mode": "stop"}
+    assert (await ada.post("/v1/runs:act", json=wish)).status_code == 403
+    admin, other = await face.asker(Role.ADMIN), await face.asker(Role.OPERATOR, tenant="zeta")
+    assert (await admin.post("/v1/runs:act", json=wish)).status_code == 202
+    mine = {**wish, "mode": "undo", "where": {"status": ["pending"]}}
+    assert (await other.post("/v1/runs:act", json=wish | {"mode": "undo"})).status_code == 403
+    assert (await other.post("/v1/runs:act", json=mine)).status_code == 404
+    assert (await other.get("/v1/jobs")).json()["items"] == []
+
+
+async def test_what_cannot_be_done_for_one_holds_up_no_other(
+    face: Face, ada: httpx.AsyncClient
+) -> None:
     first, last = await face.accepted(tenant="acme"), await face.accepted(tenant="acme")
     why = {"reason": "look", "by": "ada"}
+    jobs = face.services.jobs
+    job = await jobs.start("runs.pause", RunFilter(tenant="acme"), **why)
     await face.services.pausing.pause(Scope(run_id=last), **why)
-    many = face.services.many_runs
-    which = await many.chosen("tenant=acme")
-    done = [each async for each in many.pause(which, also_undoing=False, seconds=None, **why)]
-    assert [(each.run.id, bool(each.refused)) for each in done] == [(last, True), (first, False)]
-    assert "paused by ada since" in done[0].refused
+    await _carried_out(face, job.id)
+    (refused,) = await jobs.items(job.id, state=JobItemState.REFUSED)
+    assert refused.item == last
+    assert "paused by ada since" in refused.outcome
+    assert (await jobs.show(job.id)).done == 1
     shown = await face.services.runs.show(first)
     assert shown.stopped_by is not None
     assert shown.stopped_by.run_id == first
+    with pytest.raises(InvalidInput, match="argument mode"):
+        await jobs.start("runs.cancel", RunFilter(), arguments={"mode": "gently"}, **why)
+    with pytest.raises(InvalidInput, match="argument step"):
+        await jobs.start("runs.rerun", RunFilter(), arguments={"version": True}, **why)

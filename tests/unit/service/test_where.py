@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput
-from orchestrator.ports import EscalationFilter
-from orchestrator.service.where import escalations_where, parse_where
+from orchestrator.ports import EscalationFilter, RunFilter
+from orchestrator.service.where import escalations_where, parse_where, runs_where
 
 
 def test_a_filter() -> None:
@@ -46,6 +47,18 @@ def test_what_cannot_be_read_is_named_with_its_place(text: str, place: str, want
     (problem,) = refused.value.problems
     assert place in problem.place
     assert wanted in problem.wanted
+
+
+def test_a_filter_of_runs() -> None:
+    text = "workflow=checkout and tenant=acme and status=waiting,parked and age>1h and age<2d"
+    assert runs_where(text) == RunFilter(
+        workflow="checkout", tenant="acme", older_than_seconds=3600, younger_than_seconds=172_800,
+        status=frozenset({RunStatus.WAITING, RunStatus.PARKED}),
+    )  # fmt: skip
+    with pytest.raises(InvalidInput, match="one or more, with commas between"):
+        runs_where("status=lost")
+    with pytest.raises(InvalidInput, match="one of workflow=, tenant="):
+        runs_where("step=s1")
 
 
 def test_all_that_is_wrong_is_named_at_once() -> None:
