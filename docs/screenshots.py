@@ -37,6 +37,8 @@ def main(folder: Path) -> None:
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        phone = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
+        _take(phone, folder, "phone", "escalations")
         _take_all(browser.new_page(viewport={"width": 1280, "height": 800}), folder)
         browser.close()
 
@@ -52,9 +54,23 @@ def _take_all(page: Page, folder: Path) -> None:
     page.goto(f"{CONSOLE}/escalations")
     page.locator("td a").first.click()
     _shoot(page, folder, "escalation", whole=True)
+    page.keyboard.press("?")
+    _shoot(page, folder, "keys")
+    page.keyboard.press("Escape")
     page.goto(f"{CONSOLE}/workflows")
     page.locator("td a").first.click()
     _shoot(page, folder, "workflow")
+    _take_job(page, folder)
+
+
+def _take_job(page: Page, folder: Path) -> None:
+    """What is left is skipped, all at once; it goes last."""
+    page.goto(f"{CONSOLE}/escalations")
+    page.get_by_role("button", name="Skip all").click()
+    page.get_by_label("Why, and the evidence").fill("the drill is over")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/**")
+    _shoot(page, folder, "job")
 
 
 def _take(page: Page, folder: Path, name: str, path: str) -> None:

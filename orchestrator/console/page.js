@@ -5,8 +5,8 @@
 (() => {
   "use strict";
   const EVERYWHERE = [
-    ["j, k", "next and previous row"], ["Enter", "open it"],
-    ["Esc", "close what is open"], ["Ctrl Enter", "do what a dialog asks about"],
+    ["j, k", "next and previous row"], ["Enter", "open it; in a dialog: do it"],
+    ["Esc", "close what is open"],
   ];
 
   const shown = (el) => el.getClientRects().length > 0;
@@ -68,7 +68,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat && event.key.length > 1) return;
     const left = event.target.closest(".q-dialog");
     if (writes(event.target) && !(left && leaves(left))) return;
-    if (document.getElementById("keys")) return;
+    if (document.querySelector("#keys[open]")) return;
     if (press(event.key)) event.preventDefault();
   });
 

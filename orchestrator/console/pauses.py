@@ -62,7 +62,8 @@ async def _all(visitor: Visitor, who: Principal) -> None:
 
     workflows = [each.workflow for each in await visitor.services.workflows.list()]
     choose = partial(_choose, visitor, who, sorted(set(workflows)), look)
-    keyed(ui.button("Pause…", on_click=choose), "p")
+    with ui.row():
+        keyed(ui.button("Pause…", on_click=choose), "p")
     again = await shown(read, lambda found: _show(visitor, look, *found))
 
 
