@@ -40,6 +40,7 @@ from orchestrator.service.doctor import Doctor
 from orchestrator.service.editing import Editing
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
+from orchestrator.service.impact import Impacts
 from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import Jobs
 from orchestrator.service.links import Links
@@ -108,6 +109,7 @@ class Services:
     editing: Editing
     links: Links
     measuring: Measuring
+    impacts: Impacts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,6 +229,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         **about_people(settings),
     )  # fmt: skip
     kinds = job_kinds(store, programs, broker.publisher, redeliverer, escalations, new_id=new_id)
+    apis = Apis(store, read_files)
     return Services(
         workflows=workflows,
         submitter=submitter,
@@ -251,7 +254,8 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
             ),
         ),
         retention=Retention(store),
-        apis=Apis(store, read_files),
+        apis=apis,
+        impacts=Impacts(store, apis),
         access=Access(
             store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)
         ),

@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from orchestrator.api import (
     approvals,
     escalations,
+    impact,
     jobs,
     links,
     metrics,
@@ -64,7 +65,8 @@ def make_app(
     app.state.wants_keys = wants_keys
     problems.install(app)
     routes = (
-        workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, metrics,
+        workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
+        metrics,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

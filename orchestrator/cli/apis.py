@@ -9,9 +9,12 @@ import typer
 import yaml
 
 from orchestrator.cli.draw_apis import draw_api, draw_apis, draw_change
+from orchestrator.cli.draw_impact import draw_impact
 from orchestrator.cli.output import JsonFlag, answer, print_json
 from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.spans import span_of
 from orchestrator.errors import InvalidInput, Problem
+from orchestrator.service.impact import LONGEST_OUTAGE_SECONDS
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
@@ -86,6 +89,22 @@ def release(name: Name, *, reason: Reason, by: By = "", as_json: JsonFlag = Fals
     """End a hold; parked runs come back at once, the last of them within a minute."""
     who = by or current_user()
     _change(lambda apis: apis.release(name, by=who, reason=reason), as_json)
+
+
+@app.command("impact")
+def impact(
+    name: Name,
+    *,
+    outage: Annotated[str, typer.Option(help="What if it is away so long: 45s, 30m, 2h.")] = "1h",
+    as_json: JsonFlag = False,
+) -> None:
+    """Which runs wait for it, will need it, have used it, and would undo through it."""
+    seconds = span_of(outage, place="option --outage").total_seconds()
+    if not 0 < seconds <= LONGEST_OUTAGE_SECONDS:
+        problem = Problem(place="option --outage", found=outage, wanted="more than 0, up to 365d")
+        raise InvalidInput("the outage is not a possible one", problems=[problem])
+    found = with_services(lambda services: services.impacts.of(name, outage_seconds=seconds))
+    answer(found, lambda: draw_impact(found), as_json=as_json)
 
 
 @app.command("schema")

@@ -100,6 +100,12 @@ def check(context: typer.Context) -> None:
     _become("tests.bench.check", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def impact(context: typer.Context) -> None:
+    """How soon the blast radius of an API is told among 100,000 active runs."""
+    _become("tests.bench.impact", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

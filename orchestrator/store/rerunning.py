@@ -31,7 +31,7 @@ class Rerunning(Part):
         self._links = writes.LINKS.bulk(self._dialect)
         self._stand = self._sql(
             "UPDATE runs SET status = :status, step = :step, hop_id = :hop_id,"
-            " parent_hop_id = :parent_hop_id WHERE id = :run_id"
+            " parent_hop_id = :parent_hop_id, is_rerun = true WHERE id = :run_id"
         )
 
     async def accept_rerun(self, new: NewRerun, *, item: JobItem | None = None) -> Accepted:

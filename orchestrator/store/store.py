@@ -23,6 +23,7 @@ from orchestrator.store.recovering import Recovering
 from orchestrator.store.rerunning import Rerunning
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
+from orchestrator.store.standings import Standings
 from orchestrator.store.waiting import Waiting
 from orchestrator.store.workers import POOL_SIZE, Workers
 from orchestrator.store.workflows import Workflows
@@ -61,6 +62,8 @@ class SqlStore:
         counting = Counting(shared)
         self.count_unfinished = counting.count_unfinished
         self.count_open_escalations = counting.count_open_escalations
+
+        self.run_groups = Standings(shared).run_groups
 
         escalations = Escalations(shared, journal)
         self.escalation = escalations.escalation

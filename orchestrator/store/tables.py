@@ -61,6 +61,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -82,6 +83,9 @@ TIMED = "status IN ('waiting', 'parked')"
 STANDING = (
     f"CASE WHEN {DUE} THEN 'due' WHEN {TIMED} THEN 'timed' ELSE status END"  # which the rest keep
 )
+UNENDED = "standing NOT IN ('succeeded', 'compensated', 'abandoned')"
+ASIDE = "(direction = 'backward' OR path IS NOT NULL OR is_rerun)"
+"""Where a run stands is told by its links alone, not by its row: see `standings`."""
 UNDER_WAY = "standing IN ('due', 'timed')"
 AT_REST = "standing NOT IN ('due', 'timed')"
 ANNOUNCED = f"owner IS NULL AND published_at IS NOT NULL AND {UNDER_WAY}"
@@ -179,9 +183,12 @@ runs = Table(
     Column("write_number", Integer, nullable=False, server_default="0"),
     Column("edits", Text),  # step -> name -> value, for steps that had not begun
     Column("path", Text),  # its way through the plan once it has left the straight one
+    # Its first steps were taken over from another run, whose they may be to undo.
+    Column("is_rerun", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("tenant", "idempotency_key"),
     _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
     _partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),
+    _partial("runs_aside", "id", where=f"{ASIDE} AND {UNENDED}"),
     _partial("runs_owned", "owner", "lane", "direction", where=OWNED),
     _partial("runs_by_standing", "standing", "id", "workflow", "tenant", where=AT_REST),
     Index("runs_by_tenant", "tenant", "id", "workflow"),

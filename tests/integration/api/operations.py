@@ -458,6 +458,10 @@ OPERATIONS: dict[str, Operation] = {
         least=VIEWER, of_all_tenants=True,
         provoked={200: plain(ids={"api": "kinto"}), 404: plain(ids={"api": "nothing"})},
     ),
+    "showImpact": Operation(
+        least=VIEWER, of_all_tenants=True,
+        provoked={200: plain(ids={"api": "stripe"}), 404: plain(ids={"api": "nothing"})},
+    ),
     "changeApi": Operation(
         least=ADMIN, of_all_tenants=True,
         provoked={

@@ -140,6 +140,23 @@ async def test_workers_queues_workflows_and_health(face: Face, ada: httpx.AsyncC
     assert (await anybody.get("/health/ready")).json() == {"status": "ok"}
 
 
+async def test_the_blast_radius_of_an_api(face: Face) -> None:
+    await face.stuck()
+    await face.accepted()
+    viewer = await face.asker(Role.VIEWER)
+    found = (await viewer.get("/v1/apis/stripe/impact", params={"outage_seconds": 60})).json()
+    assert (found["active"], found["outage_seconds"]) == (2, 60)
+    assert found["total"]["affected"] == found["by_workflow"]["payments"]["affected"] == 2
+    assert found["by_tenant"].keys() == {"default"}
+    assert found["total"]["waiting"] >= 1
+    assert (await viewer.get("/v1/apis/kinto/impact")).json()["total"]["affected"] == 0
+    assert (await viewer.get("/v1/apis/nope/impact")).status_code == 404
+    wrong = await viewer.get("/v1/apis/stripe/impact", params={"outage_seconds": -1})
+    assert wrong.status_code == 422
+    bound = await face.asker(Role.ADMIN, tenant="acme")
+    assert (await bound.get("/v1/apis/stripe/impact")).status_code == 403
+
+
 async def test_metrics_show_how_the_deployment_stands(face: Face) -> None:
     await face.stuck()
     await face.accepted()
