@@ -100,7 +100,7 @@ def stuck(
 
 def barriers(page: Page, *, besides: str = "") -> list[str]:
     """What keeps somebody out of the page as it is now, once nothing moves in it."""
-    page.evaluate("Promise.all(document.getAnimations().map((each) => each.finished))")
+    page.evaluate("Promise.allSettled(document.getAnimations().map((each) => each.finished))")
     return [
         f"{page.url}: {each['id']}: {each['nodes'][0]['html'][:200]}"
         for each in Axe().run(page).response["violations"]
