@@ -22,6 +22,7 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict
 from orchestrator.ports import AuditRecord, EscalationRecord, Hint, RunRecord, WaitRecord
 from orchestrator.service.escalations import Escalations
+from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.links import Links
 from orchestrator.service.pausing import Pausing
 from orchestrator.service.redelivery import Redeliverer
@@ -64,7 +65,8 @@ class Desk:
         wakes = Redeliverer(broker, programs)
         self.escalations = Escalations(self.store, broker, programs, wakes)
         self.runs = Runs(self.store, programs, wakes)
-        self.waiting = Waiting(self.store, wakes, max_data_bytes=10_000)
+        alone = FourEyes(None, programs, new_id=house.new_id)
+        self.waiting = Waiting(self.store, wakes, max_data_bytes=10_000, four_eyes=alone)
         self.links = Links(self.store, self.waiting, key=LINK_KEY, public_url="http://localhost")
         self.pausing = Pausing(self.store, wakes, new_id=house.new_id)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.core.states import FINAL
 from orchestrator.errors import Conflict, NotFound, Unavailable
 from orchestrator.ports import Asks, Decision, Store, WaitRecord
+from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.waiting import Waiting
 from tests.faults.checker.invariants import Violation
@@ -62,8 +63,10 @@ class Answering:
         house = self._house
         store = house.backing.view(house.weather, house.loop)
         link = BrokerLink(house.broker, house.weather, house.loop)
-        wakes = Redeliverer(link, house.programs_of(store))
-        return store, Waiting(store, wakes, max_data_bytes=MAX_DATA_BYTES)
+        programs = house.programs_of(store)
+        alone = FourEyes(None, programs, new_id=house.new_id)
+        wakes = Redeliverer(link, programs)
+        return store, Waiting(store, wakes, max_data_bytes=MAX_DATA_BYTES, four_eyes=alone)
 
     # --- those who answer -------------------------------------------------------------------------
 
