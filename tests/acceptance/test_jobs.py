@@ -31,14 +31,13 @@ MANY = 500
 class Shaky:
     """A deployment whose processes are killed without warning, and started again."""
 
-    def __init__(self, deployment: Deployment, stack: ExitStack) -> None:
+    def __init__(self, deployment: Deployment, stack: ExitStack, database_url: str) -> None:
         self.deployment, self._stack = deployment, stack
         self._state, self._port = deployment.folder / "broker", free_port()
         self._start_broker()
         deployment.env["ORCHESTRATOR_BROKER_URL"] = self._broker.spec.address
         deployment.env["ORCHESTRATOR_LOST_HINT_SECONDS"] = "1"
-        self.database = deployment.folder / "runs.db"
-        deployment.env["ORCHESTRATOR_DATABASE_URL"] = f"sqlite:///{self.database}"
+        self.database_url = deployment.env["ORCHESTRATOR_DATABASE_URL"] = database_url
         self.workers = [self._start("worker", "-n", f"w{n}") for n in range(2)]
         self._stack.callback(lambda: stop_all([self._broker]))
 
@@ -83,10 +82,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture
-def shaky(deployment: Deployment) -> Iterator[Shaky]:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def shaky(request: pytest.FixtureRequest, deployment: Deployment) -> Iterator[Shaky]:
+    url = f"sqlite:///{deployment.folder / 'runs.db'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("migrated_postgres_dsn")
     with ExitStack() as stack:
-        yield Shaky(deployment, stack)
+        yield Shaky(deployment, stack, url)
 
 
 def ask_for(url: str, wish: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +130,7 @@ async def _progress(store: SqlStore, job_id: str, least: int) -> None:
 @pytest.mark.timeout(240)
 async def test_each_of_500_is_handled_once_whatever_dies(shaky: Shaky) -> None:
     folder = escalate_many(shaky)
-    store = open_store(f"sqlite:///{shaky.database}")
+    store = open_store(shaky.database_url)
     await _until(store, "escalations", RunStatus.ESCALATED, MANY)
     (folder / "jammed").unlink()
 
