@@ -73,6 +73,12 @@ class ScopeUse:
         return most is not None and self.demand.waiting + self.coming.total() >= most
 
     @property
+    def is_long(self) -> bool:
+        """Whether half as many do."""
+        most = self.scope.rule.waiting
+        return most is not None and 2 * self.demand.waiting >= most
+
+    @property
     def unused_at(self) -> float:
         """When it is not needed any more, unless somebody comes: never while it is ill."""
         if self.health is not None and self.health.state is not BreakerState.CLOSED:
@@ -117,6 +123,11 @@ class Kind:
     def is_full(self) -> bool:
         """Whether as many wait in one of its scopes as may."""
         return any(scope.is_full for scope in self.scopes)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether half as many do."""
+        return any(scope.is_long for scope in self.scopes)
 
     @property
     def healths(self) -> list[GateHealth]:

@@ -74,9 +74,14 @@ class ApiQueue:
 
     @property
     def waiting(self) -> int:
-        """Those in line, and those who are about to join it."""
+        """Those in line, and those who are about to join one that is long."""
         self._coming.forget_missing(now=time.monotonic())
         return self.demand.waiting + len(self._coming)
+
+    @property
+    def _is_long(self) -> bool:
+        """Whether half of the room is taken. Before that, who comes may not have to wait at all."""
+        return 2 * self.demand.waiting >= self._most_waiting
 
     @property
     def held(self) -> bool:
@@ -136,8 +141,9 @@ class ApiQueue:
 
     def expect(self, visit: Visit) -> None:
         """It was not turned away, and has something to do before it enters."""
-        if self.demand.waiting or self._config.limited:
-            self._coming.expect(visit, self._kinds.of(visit), now=time.monotonic())
+        kind = self._kinds.of(visit)
+        if self._is_long or kind.is_long:
+            self._coming.expect(visit, kind, now=time.monotonic())
 
     def _turned_away_seconds(self, kind: Kind) -> float | None:
         """How long at least all of a kind have to stay away; None: they have not."""

@@ -91,20 +91,27 @@ async def test_there_is_room_again_when_some_have_gone(gate: SharedGate) -> None
 
 async def test_those_who_come_at_once_are_told_before_they_have_come(gate: SharedGate) -> None:
     """They write their intents down first, and would have to take them back."""
-    waiting = await in_line(gate, SLOW, 2)
+    waiting = await in_line(gate, SLOW, 6)
     coming = [Visit(api="slow", run_id=f"r-{number}") for number in range(20)]
     told = [turned_away(gate, visit) for visit in coming]
-    assert told == [False] * 9 + [True] * 11
-    for visit in coming[:9]:
+    assert told == [False] * 5 + [True] * 15
+    for visit in coming[:5]:
         waiting += await in_line(gate, visit, 1)
     assert turned_away(gate, coming[-1])
+    await stop(waiting)
+
+
+async def test_while_the_line_is_short_all_may_come(gate: SharedGate) -> None:
+    waiting = await in_line(gate, SLOW, 2)
+    for number in range(20):
+        assert not turned_away(gate, Visit(api="slow", run_id=f"r-{number}"))
     await stop(waiting)
 
 
 async def test_who_does_not_come_is_not_counted_for_long(
     gate: SharedGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = await in_line(gate, SLOW, 2)
+    waiting = await in_line(gate, SLOW, 6)
     monkeypatch.setattr(gate_coming, "COMING_SECONDS", 0.0)
     for number in range(20):
         assert not turned_away(gate, Visit(api="slow", run_id=f"r-{number}"))
