@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     # What is kept
     retention_days: float = Field(default=0, ge=0)
     """Finished runs are deleted so long after they settled; 0: never."""
+    audit_checkpoint_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """Between two checkpoints over the chains of audit, of all workers together; 0: none."""
+    audit_key: str = ""
+    """Reference (env:NAME, file:/path, command:…) to the Ed25519 key that signs them (`orchestrator
+    audit new-key` makes one); empty: they are not signed."""
 
     # Limits on input
     max_pending_runs: int = Field(default=1_000_000, ge=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
 from importlib import metadata
@@ -50,7 +50,9 @@ from orchestrator.ports import (
     SharedTokens,
     Store,
 )
+from orchestrator.ports.auditing import CheckpointSigner
 from orchestrator.ports.notices import NoticeSender
+from orchestrator.service.auditing import Checkpoints
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.job_kinds import job_kinds
@@ -267,9 +269,28 @@ async def _build_parts(
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
             partial(metrics.watch, gate_of_process.snapshot),
+            *_checkpoints(settings, store),
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,
     )  # fmt: skip
+
+
+def _checkpoints(
+    settings: Settings, store: SqlStore
+) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """The pass that makes them, unless there shall be none. Raises InvalidSetting for its key."""
+    every = settings.audit_checkpoint_seconds
+    passes = Checkpoints(store, checkpoint_signer(settings), every_seconds=every)
+    return [passes.run_passes] if every else []
+
+
+def checkpoint_signer(settings: Settings) -> CheckpointSigner | None:
+    """None where no key is named. Raises InvalidSetting."""
+    if not settings.audit_key:
+        return None
+    from orchestrator.engine.signing import signer_of  # noqa: PLC0415 - loads cryptography
+
+    return signer_of(settings.audit_key)
 
 
 def _token_desk(settings: Settings, store: SharedTokens) -> TokenDesk:

@@ -33,6 +33,7 @@ from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
 from orchestrator.service.agents import Agents
 from orchestrator.service.apis import Apis
+from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.briefing import Briefings
 from orchestrator.service.checking import Checking
 from orchestrator.service.deriving import Accepting
@@ -65,6 +66,7 @@ from orchestrator.telemetry.redact import address_of
 from orchestrator.wiring import (
     about_people,
     broker_url,
+    checkpoint_signer,
     demanded,
     deployment_tasks,
     new_id,
@@ -110,6 +112,8 @@ class Services:
     links: Links
     measuring: Measuring
     impacts: Impacts
+    auditing: Auditing
+    checkpoints: Checkpoints
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,6 +258,10 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
             ),
         ),
         retention=Retention(store),
+        auditing=Auditing(store),
+        checkpoints=Checkpoints(
+            store, checkpoint_signer(settings), every_seconds=settings.audit_checkpoint_seconds
+        ),
         apis=apis,
         impacts=Impacts(store, apis),
         access=Access(

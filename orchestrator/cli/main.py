@@ -17,6 +17,7 @@ import typer
 from orchestrator.cli import (
     apis,
     approvals,
+    audit,
     bench,
     escalations,
     jobs,
@@ -62,6 +63,7 @@ app.add_typer(proposals.app, name="proposals")
 app.add_typer(apis.app, name="apis")
 app.add_typer(keys.app, name="keys")
 app.add_typer(retention.app, name="retention")
+app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import text
 
+from orchestrator.core import chain
 from orchestrator.core.states import Direction
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import Accepted, NewRun, hop_id_of
-from orchestrator.store import codec
+from orchestrator.store import codec, writes
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.tables import ANNOUNCED
 from orchestrator.store.transactions import Tx
@@ -29,8 +30,10 @@ _COLUMNS = {
     "inputs": "text",
     "hop_id": "text",
     "deadline_seconds": "real",
+    "said": "text",  # the content of its first audit record, in hex
 }
-_COPIED = ", ".join(name for name in _COLUMNS if name != "deadline_seconds")
+_COPIED = ", ".join(name for name in _COLUMNS if name not in ("deadline_seconds", "said"))
+ACCEPTED = "run.accepted"
 MOST_CONFLICTS_SHOWN = 10
 _MANY = 50
 """From so many on a round trip more costs less than the ids of all rows in an answer."""
@@ -46,19 +49,20 @@ class Accepting(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         deadline = self._dialect.later("{now}", "b.deadline_seconds")
+        head = self._dialect.link_after("NULL", "b.id", self._dialect.entry_now("b.said"))
         insert = (
             f"INSERT INTO runs ({_COPIED}, status, direction, step, epoch, claims, published_at,"
-            " created_at, deadline_at, audit_seq)"
+            " created_at, deadline_at, audit_seq, audit_head)"
             f" SELECT {', '.join('b.' + name for name in _COPIED.split(', '))},"
-            f" 'pending', 'forward', 0, 0, 0, {{now}}, {{now}}, {deadline}, 1"
+            f" 'pending', 'forward', 0, 0, 0, {{now}}, {{now}}, {deadline}, 1, {head}"
         )
         if_new = "ON CONFLICT DO NOTHING"
         with_audit = self._dialect.batch({**_COLUMNS, "accepted": "text"})
         self._insert_one = self._sql(
             f"WITH b AS MATERIALIZED (SELECT * FROM {with_audit} AS given),"
-            f" new AS ({insert} FROM b WHERE true {if_new} RETURNING runs.id),"
-            " noted AS (INSERT INTO audit (run_id, seq, at, kind, actor, data)"
-            " SELECT b.id, 1, {now}, 'run.accepted', b.actor, b.accepted"
+            f" new AS ({insert} FROM b WHERE true {if_new} RETURNING runs.id, runs.audit_head),"
+            " noted AS (INSERT INTO audit (run_id, seq, at, kind, actor, data, chain)"
+            f" SELECT b.id, 1, {{now}}, '{ACCEPTED}', b.actor, b.accepted, new.audit_head"
             " FROM b JOIN new ON new.id = b.id)"
             " SELECT id FROM new"
         )
@@ -69,8 +73,8 @@ class Accepting(Part):
         self._insert_all = self._dialect.bulk(_COLUMNS, insert, tail=if_new)
         self._insert_audit = self._dialect.bulk(
             {"run_id": "text", "actor": "text", "data": "text"},
-            "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
-            " SELECT b.run_id, 1, {now}, 'run.accepted', b.actor, b.data",
+            "INSERT INTO audit (run_id, seq, at, kind, actor, data, chain)"
+            f" SELECT b.run_id, 1, {{now}}, '{ACCEPTED}', b.actor, b.data, {writes.HEAD}",
         )
         self._backlog = self._sql(
             "SELECT tenant, count(*) FROM"
@@ -108,7 +112,8 @@ class Accepting(Part):
         """In one round trip, where it is not there yet and its version is known (PostgreSQL)."""
         if self._dialect.is_sqlite or self._shared.known_plans([run.workflow_id]) is None:
             return False
-        batch = codec.dump_batch([(*_row(run), _accepted(run))])
+        told = _accepted(run)
+        batch = codec.dump_batch([(*_row(run, told), told)])
         return bool(await self._db.write_rows(self._insert_one, batch=batch))
 
     async def accept_in(self, tx: Tx, runs: Sequence[NewRun]) -> list[Accepted]:
@@ -116,8 +121,9 @@ class Accepting(Part):
         await self._shared.plans(tx, {run.workflow_id for run in runs})
         # In order of keys, so that two overlapping submits wait for each other instead of both.
         ordered = sorted(runs, key=lambda run: (run.tenant, run.idempotency_key))
-        new = await self._insert_new(tx, [_row(run) for run in ordered])
-        audited = [(run.id, run.actor, _accepted(run)) for run in runs if run.id in new]
+        told = {run.id: _accepted(run) for run in runs}
+        new = await self._insert_new(tx, [_row(run, told[run.id]) for run in ordered])
+        audited = [(r.id, codec.storable(r.actor), told[r.id]) for r in runs if r.id in new]
         await tx.apply(self._insert_audit, audited)
         if len(new) == len(runs):
             return [Accepted(run_id=run.id, repeated=False) for run in runs]
@@ -153,11 +159,13 @@ class Accepting(Part):
         return answers
 
 
-def _row(run: NewRun) -> tuple[Any, ...]:
+def _row(run: NewRun, told: str) -> tuple[Any, ...]:
+    actor = codec.storable(run.actor)
     return (
-        run.id, run.workflow_id, run.workflow, run.version, run.tenant, run.actor, run.lane,
+        run.id, run.workflow_id, run.workflow, run.version, run.tenant, actor, run.lane,
         run.priority, run.idempotency_key, run.inputs_digest, codec.dump(run.inputs),
         hop_id_of(run.id, (0, Direction.FORWARD)), run.deadline_seconds,
+        chain.content(ACCEPTED, actor, told).hex(),
     )  # fmt: skip
 
 

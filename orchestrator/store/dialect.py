@@ -31,6 +31,8 @@ class Dialect:
     each: str  # a JSON array as rows with a column `value`
     shift: str
     types: Mapping[str, str]
+    chained: str  # the next link of an audit's chain, see core/chain
+    entry: str  # of what is written now
     begin_reading: str  # on one snapshot
     begin_writing: str
 
@@ -69,6 +71,14 @@ class Dialect:
         """The time `seconds` (an expression; negative: earlier) after `start`."""
         return self.shift.format(start=start, seconds=seconds)
 
+    def link_after(self, head: str, run_id: str, entries: str) -> str:
+        """The chain's link after `head` (NULL: none yet); `entries` in hex."""
+        return self.chained.format(head=head, run_id=run_id, entries=entries)
+
+    def entry_now(self, said: str) -> str:
+        """In hex: the entry of a record that is written now and whose content is `said` in hex."""
+        return self.entry.format(said=said)
+
     def _pick(self, place: int, name: str, kind: str) -> str:
         value = f"(value->>{place})"
         return f"CAST({value} AS {kind}) AS {name}" if kind else f"{value} AS {name}"
@@ -97,9 +107,12 @@ SQLITE = Dialect(
         "for_key_share": "",
         "unsynced": "true",
         "few": "true",
+        "no_bytes": "x''",
     },
     each="json_each({})",
     shift="({start} + CAST({seconds} * 1000000 AS INTEGER))",
+    chained="audit_link({head}, {run_id}, {entries})",  # functions of ours: see engine
+    entry="audit_entry({{now}}, {said})",
     types={"text": "", "int": "", "time": "", "bool": "", "real": ""},
     begin_reading="BEGIN",
     begin_writing="BEGIN IMMEDIATE",
@@ -119,11 +132,16 @@ POSTGRESQL = Dialect(
         # True of all rows of a batch, and taken for rare: so each run is looked up by its key. Else
         # a plan that was made while the table was small would go through all of it for ever.
         "few": "b.run_id = b.run_id || ''",
+        "no_bytes": "CAST('' AS bytea)",
         # True, and from here on this transaction's commit does not wait for the disk.
         "unsynced": "set_config('synchronous_commit', 'off', true) = 'off'",
     },
     each="jsonb_array_elements(CAST({} AS jsonb))",
     shift="({start} + {seconds} * interval '1 second')",
+    chained=("sha256(COALESCE({head}, convert_to({run_id}, 'UTF8')) || decode({entries}, 'hex'))"),
+    entry=(
+        "(encode(int8send(CAST(extract(epoch FROM {{now}}) * 1000000 AS bigint)), 'hex') || {said})"
+    ),
     types={
         "text": "text",
         "int": "bigint",

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from orchestrator.core import chain
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.store.dialect import DIALECTS, Dialect
 from orchestrator.store.failures import Repeatable, address, translated
@@ -268,6 +269,8 @@ def _on_connect(dialect: Dialect) -> Callable[[Any, Any], None]:
     settings = _SQLITE_SETTINGS if dialect.is_sqlite else (_POSTGRESQL_SETTINGS,)
 
     def prepare(dbapi_connection: Any, _record: Any) -> None:
+        if dialect.is_sqlite:
+            _add_functions(dbapi_connection)
         cursor = dbapi_connection.cursor()
         for setting in settings:
             cursor.execute(setting)
@@ -276,6 +279,20 @@ def _on_connect(dialect: Dialect) -> Callable[[Any, Any], None]:
             dbapi_connection.commit()
 
     return prepare
+
+
+def _add_functions(dbapi_connection: Any) -> None:
+    """What PostgreSQL has by itself: the hashing of an audit's chain."""
+    dbapi_connection.create_function("audit_link", 3, _link, deterministic=True)
+    dbapi_connection.create_function("audit_entry", 2, _entry, deterministic=True)
+
+
+def _link(head: bytes | None, run_id: str, entries: str) -> bytes:
+    return chain.link(head, run_id, bytes.fromhex(entries))
+
+
+def _entry(at: int, said: str) -> str:
+    return chain.entry(at, bytes.fromhex(said)).hex()
 
 
 def _begin_sqlite(connection: Any) -> None:

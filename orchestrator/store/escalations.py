@@ -80,6 +80,7 @@ class Escalations(Part):
         self._apply = self._dialect.bulk(
             {**writes.RUN_COLUMNS, "expected": "int"},
             f"UPDATE runs SET {writes.SET_RUN}, epoch = b.epoch,"
+            f" audit_head = {writes.next_head(self._dialect)},"
             " settled_at = CASE WHEN b.settled THEN {now} END,"
             " audit_seq = COALESCE(b.last_seq, runs.audit_seq)",
             where="runs.id = b.run_id AND runs.status = 'escalated' AND runs.owner IS NULL"
@@ -254,10 +255,11 @@ class Escalations(Part):
         if before.run_id != write.run_id:
             raise _moved_on(before, f"an escalation of run {write.run_id}")
         numbered = _numbered(write, audit_seq)
-        row = (*writes.run_row(numbered, self._dialect), expected_epoch)
+        told = writes.told(numbered, self._dialect)
+        row = (*writes.run_row(numbered, self._dialect, told.entries), expected_epoch)
         if not await tx.apply(self._apply, [row]):
             raise _run_moved_on(write.run_id, status, owner, epoch, expected_epoch)
-        await self._journal.write_details(tx, [numbered])
+        await self._journal.write_details(tx, [numbered], told.rows)
         if item is not None:
             await self._marks.mark(tx, item, JobItemState.DONE)
         if write.withdraws:

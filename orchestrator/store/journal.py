@@ -19,6 +19,7 @@ from orchestrator.ports import RunWrite, Signals
 from orchestrator.store import codec, writes
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
+from orchestrator.store.writes import Told
 
 _NOTHING = Signals()
 # COALESCE keeps the planner from the index of owners: statistics of a full queue say that hardly
@@ -32,7 +33,9 @@ _UPDATE = (
     " settled_at = CASE WHEN b.settled THEN COALESCE(runs.settled_at, {now}) END,"
     " audit_seq = CASE WHEN b.last_seq + runs.audit_shift > runs.audit_seq"
     " THEN b.last_seq + runs.audit_shift ELSE runs.audit_seq END"
+    ", audit_head = {head}"
 )
+_REPEATED = "runs.write_number = b.write_number"
 _ANSWER = "runs.id, runs.cancel_wish, runs.cancel_reason, runs.audit_shift"
 _FRESH = "{before} < b.write_number AS fresh"
 """False: the same batch again, whose answer was lost. What it adds is there already."""
@@ -53,7 +56,9 @@ class Journal(Part):
         self._accepted = self._sql(
             f"SELECT {_ANSWER}, {fresh} FROM {guarded} AS b JOIN runs ON {GUARD}"
         )
-        self._update = dialect.bulk(writes.RUN_COLUMNS, _UPDATE, where=GUARD)
+        head = writes.next_head(dialect, unless=_REPEATED)
+        self._set = _UPDATE.replace("{head}", head)
+        self._update = dialect.bulk(writes.RUN_COLUMNS, self._set, where=GUARD)
         self._withdraw = writes.WITHDRAWAL.bulk(dialect)
         self._whole = self._whole_batch()
 
@@ -77,12 +82,14 @@ class Journal(Part):
         """The same in a transaction of the caller's."""
         return await self._record(tx, given, list(_waves(given)))
 
-    async def write_details(self, tx: Tx, taken: Sequence[RunWrite]) -> None:
-        """Links, attempts, audit and escalations of accepted writes."""
+    async def write_details(
+        self, tx: Tx, taken: Sequence[RunWrite], told: Sequence[Sequence[Any]]
+    ) -> None:
+        """Links, attempts and escalations of accepted writes, and their audit's rows."""
         dialect = self._dialect
         await tx.apply(self._links, [r for w in taken for r in writes.link_rows(w, dialect)])
         await tx.apply(self._attempts, [r for w in taken for r in writes.attempt_rows(w, dialect)])
-        await tx.apply(self._audit, [r for w in taken for r in writes.audit_rows(w, dialect)])
+        await tx.apply(self._audit, told)
         await tx.apply(self._escalations, [r for w in taken for r in writes.escalation_rows(w)])
 
     async def _record(
@@ -101,12 +108,15 @@ class Journal(Part):
         """The accepted ones' answers by run id."""
         if not self._dialect.is_sqlite:
             return {row[0]: row for row in await tx.rows(self._whole, **self._parameters(given))}
-        rows = [writes.run_row(write, self._dialect) for write in given]
+        told = {write.run_id: writes.told(write, self._dialect) for write in given}
+        rows = [writes.run_row(w, self._dialect, told[w.run_id].entries) for w in given]
         guards = codec.dump_batch([row[: len(writes.GUARD)] for row in rows])
         accepted = {row[0]: row for row in await tx.rows(self._accepted, batch=guards)}
         await tx.apply(self._update, [row for row in rows if row[0] in accepted])
         taken = [write for write in given if write.run_id in accepted]
-        await self.write_details(tx, [_to_be_added(w, accepted[w.run_id]) for w in taken])
+        added = [_to_be_added(write, accepted[write.run_id]) for write in taken]
+        new = [row for w in taken for row in _numbered(told[w.run_id], accepted[w.run_id])]
+        await self.write_details(tx, added, new)
         refusing = {write.run_id for write in taken if write.refuses_cancel}
         return {i: (i, None, "") if i in refusing else row for i, row in accepted.items()}
 
@@ -121,28 +131,34 @@ class Journal(Part):
             "SELECT b.*, runs.write_number AS before FROM runs"
             f" JOIN b ON {GUARD} ORDER BY runs.id {{for_update_of_runs}}"
         )
-        update = f"{_UPDATE} FROM held AS b WHERE {GUARD}"
+        update = f"{self._set} FROM held AS b WHERE {GUARD}"
         parts = [f"b AS MATERIALIZED ({given})", f"held AS MATERIALIZED ({held})"]
         fresh = _FRESH.format(before="b.before")
-        parts.append(f"accepted AS ({update} RETURNING {_ANSWER}, {fresh})")
+        parts.append(f"accepted AS ({update} RETURNING {_ANSWER}, {fresh}, runs.audit_head)")
         for name, insert in _DETAILS.items():
             head = re.sub(r"\bb\.seq\b", "b.seq + accepted.audit_shift", insert.head)
+            head = head.replace(writes.HEAD, "accepted.audit_head")
             once = "" if insert.tail else "AND accepted.fresh"
             parts.append(
                 f"{name} AS ({head} FROM {batch(insert.columns, name)} AS b, accepted"
                 f" WHERE accepted.id = b.run_id {once} {insert.tail})"
             )
-        return self._sql(f"WITH {', '.join(parts)} SELECT * FROM accepted")
+        told = "id, cancel_wish, cancel_reason, audit_shift, fresh"
+        return self._sql(f"WITH {', '.join(parts)} SELECT {told} FROM accepted")
 
     def _parameters(self, given: Sequence[RunWrite]) -> dict[str, str]:
         dialect, dump = self._dialect, codec.dump_batch
+        told = [writes.told(write, dialect) for write in given]
         return {
-            "runs": dump([writes.run_row(w, dialect) for w in given]),
+            "runs": dump([
+                writes.run_row(write, dialect, each.entries)
+                for write, each in zip(given, told, strict=True)
+            ]),
             "new_links": dump([r for w in given for r in writes.link_rows(w, dialect)]),
             "new_attempts": dump([r for w in given for r in writes.attempt_rows(w, dialect)]),
-            "new_audit": dump([r for w in given for r in writes.audit_rows(w, dialect)]),
+            "new_audit": dump([row for each in told for row in each.rows]),
             "new_escalations": dump([r for w in given for r in writes.escalation_rows(w)]),
-        }
+        }  # fmt: skip
 
 
 _DETAILS = {
@@ -154,13 +170,17 @@ _DETAILS = {
 
 
 def _to_be_added(write: RunWrite, accepted: Sequence[Any]) -> RunWrite:
-    """What is not there yet, numbered on by the audit records that others wrote since the claim."""
+    """What is not there yet."""
+    *_, fresh = accepted
+    return write if fresh else replace(write, attempts=())
+
+
+def _numbered(told: Told, accepted: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Rows not there yet, numbered on by the records that others wrote since the claim."""
     *_, shift, fresh = accepted
     if not fresh:
-        return replace(write, attempts=(), audit=())
-    if not shift:
-        return write
-    return replace(write, audit=tuple(replace(r, seq=r.seq + shift) for r in write.audit))
+        return ()
+    return told.rows if not shift else [(r[0], r[1] + shift, *r[2:]) for r in told.rows]
 
 
 def _signals(row: Sequence[Any] | None) -> Signals | None:

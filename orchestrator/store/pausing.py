@@ -80,11 +80,6 @@ class Pausing(Part):
             f" AND owner IS NULL AND NOT {STOPPED} ORDER BY id LIMIT :most {{skip_locked}})"
             f" RETURNING {rows.redelivery(self._dialect)}, audit_seq, wake_at, {{now}}"
         )
-        self._note = self._dialect.bulk(
-            {"run_id": "text", "seq": "int", "kind": "text", "actor": "text", "data": "text"},
-            "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
-            " SELECT b.run_id, b.seq, {now}, b.kind, b.actor, b.data",
-        )
 
     # --- pauses -----------------------------------------------------------------------------------
 
@@ -175,8 +170,8 @@ class Pausing(Part):
                 each for each in active
                 if each.stops(run_id=run_id, workflow=workflow, tenant=tenant, undoing=undoing)
             )  # fmt: skip
-            notes.append((run_id, seq, PAUSED, why.by, codec.dump(paused_data(why, instant(now)))))
-        await tx.apply(self._note, notes)
+            notes.append((run_id, seq, PAUSED, why.by, paused_data(why, instant(now))))
+        await self._notes.note_numbered(tx, notes)
         return [row[0] for row in stopped]
 
     async def release_paused(self, *, limit: int = 500) -> list[Redelivery]:
@@ -189,8 +184,8 @@ class Pausing(Part):
         notes = []
         for row in found:
             data = resumed_data(instant_optional(row[_WAKE]), instant(row[_NOW]))
-            notes.append((row[0], row[_SEQ], RESUMED, "engine", codec.dump(data)))
-        await tx.apply(self._note, notes)
+            notes.append((row[0], row[_SEQ], RESUMED, "engine", data))
+        await self._notes.note_numbered(tx, notes)
         return [rows.redelivery_of(row, "resumed") for row in found if row[_WAKE] is None]
 
 

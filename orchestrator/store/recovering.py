@@ -13,6 +13,7 @@ from orchestrator.core import states
 from orchestrator.core.states import Direction
 from orchestrator.ports import QueueCounts, Redelivery
 from orchestrator.store import codec, rows
+from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.tables import ANNOUNCED, OWNED, SLEEPING, TIMED
 from orchestrator.store.transactions import Tx
@@ -58,11 +59,7 @@ class Recovering(Part):
             f" WHERE id IN (SELECT b.id FROM {dead} AS b)"
             f" RETURNING {redelivery}, runs.published_at, runs.status, runs.audit_seq"
         )
-        self._note = self._dialect.bulk(
-            {"run_id": "text", "seq": "int", "data": "text"},
-            "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
-            f" SELECT b.run_id, b.seq, {{now}}, '{RECOVERED}', 'engine', b.data",
-        )
+        self._notes = Notes(shared)
         self._bury = self._sql(
             f"DELETE FROM workers WHERE id IN (SELECT b.id FROM {dead} AS b)"
             " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.owner = workers.id)"
@@ -149,8 +146,9 @@ class Recovering(Part):
         owners = {row[0]: row[1] for row in await tx.rows(self._owned, batch=batch, most=most)}
         ids = codec.dump_batch([(run_id,) for run_id in owners])
         freed = await tx.rows(self._free, batch=ids) if owners else ()
-        await tx.apply(self._note, [
-            (row[0], row[11], codec.dump({"from": owners[row[0]], "why": why})) for row in freed
+        await self._notes.note_numbered(tx, [
+            (row[0], row[11], RECOVERED, "engine", {"from": owners[row[0]], "why": why})
+            for row in freed
         ])  # fmt: skip
         await tx.change(self._bury, batch=batch)
         return [

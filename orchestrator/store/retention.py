@@ -60,6 +60,12 @@ class Retention(Part):
             ]
         }  # fmt: skip
 
+        self._prove = self._sql(
+            "INSERT INTO audit_deletions (run_id, seq, head, at)"
+            " SELECT runs.id, audit_seq, COALESCE(audit_head, {no_bytes}), {now} FROM runs"
+            f" WHERE id IN (SELECT b.id FROM {self._dialect.batch({'id': 'text'})} AS b)"
+        )
+
     async def make_partitions(self) -> list[str]:
         """Partitions for the weeks to come, where missing; their names. Repeatable."""
         return await self._partitions.make()
@@ -132,6 +138,7 @@ class Retention(Part):
 
     async def _delete_runs(self, tx: Tx, batch: str) -> Retired:
         whole = self._dialect.is_sqlite
+        await tx.change(self._prove, batch=batch)
         counts = {
             name: await tx.change(statement, batch=batch)
             for name, statement in self._delete.items()

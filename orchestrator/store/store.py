@@ -7,6 +7,7 @@ from orchestrator.store.accepting import Accepting
 from orchestrator.store.access import Access
 from orchestrator.store.advances import Advances
 from orchestrator.store.apis import Apis
+from orchestrator.store.auditing import Auditing
 from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.counting import Counting
@@ -147,6 +148,12 @@ class SqlStore:
         self.pause, self.end_pause = pausing.pause, pausing.end_pause
         self.pauses = pausing.pauses
         self.hold_paused, self.release_paused = pausing.hold_paused, pausing.release_paused
+
+        auditing = Auditing(shared)
+        self.story, self.stories = auditing.story, auditing.stories
+        self.checkpoints = auditing.checkpoints
+        self.checkpoint_content = auditing.checkpoint_content
+        self.make_checkpoint = auditing.make_checkpoint
 
         retention = Retention(shared)
         self.make_partitions = retention.make_partitions

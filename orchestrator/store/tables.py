@@ -9,6 +9,9 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     run_steps    one row per link (position, direction) that something has happened to
     attempts     one row per finished attempt; append-only
     audit        one row per thing that happened; append-only, numbered by run without gaps
+    audit_checkpoints  one row per signed statement of how far the chains of audit had come
+    audit_anchors      one row per run whose chain had changed until such a checkpoint
+    audit_deletions    one row per run that was deleted because it was old
     escalations  the dead letters; at most one open per run
     workers      one row per worker process, with its heartbeat
     api_overrides  one row per API that was ever changed at run time: what holds instead of its file
@@ -57,6 +60,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -185,6 +189,7 @@ runs = Table(
     Column("path", Text),  # its way through the plan once it has left the straight one
     # Its first steps were taken over from another run, whose they may be to undo.
     Column("is_rerun", Boolean, nullable=False, server_default=false()),
+    Column("audit_head", LargeBinary),  # of its audit's chain, see core/chain
     UniqueConstraint("tenant", "idempotency_key"),
     _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
     _partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),
@@ -244,8 +249,49 @@ audit = Table(
     Column("kind", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("data", Text, nullable=False),
+    Column("chain", LargeBinary),  # NULL: older than the chain
     sqlite_with_rowid=False,
     postgresql_partition_by=BY_RUN,
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", INSTANT, nullable=False),
+    Column("upto", ID, nullable=False),  # ids of runs up to here are covered by it or one before
+    Column("heads", Integer, nullable=False),
+    Column("deletions", Integer, nullable=False),
+    Column("content", Text, nullable=False),  # over the heads and deletions that are its own
+    Column("previous", Text, nullable=False),  # digest of the one before
+    Column("digest", Text, nullable=False),
+    Column("key_id", Text),
+    Column("signature", LargeBinary),
+)
+
+audit_anchors = Table(
+    "audit_anchors",
+    metadata,
+    Column("run_id", ID, primary_key=True),
+    Column("checkpoint", Integer, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("open", Boolean, nullable=False),  # the run's newest, and more may be told of the run
+    Index("audit_anchors_checkpoint", "checkpoint", "run_id"),
+    _partial("audit_anchors_open", "run_id", where="open"),
+    sqlite_with_rowid=False,
+)
+
+audit_deletions = Table(
+    "audit_deletions",
+    metadata,
+    Column("run_id", ID, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("at", INSTANT, nullable=False),
+    Column("checkpoint", Integer),  # NULL: of none yet
+    Index("audit_deletions_checkpoint", "checkpoint", "run_id"),
+    sqlite_with_rowid=False,
 )
 
 escalations = Table(

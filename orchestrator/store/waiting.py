@@ -127,7 +127,9 @@ class Waiting(Part):
         return await self._db.write(lambda tx: self._await_in(tx, given))
 
     async def _await_in(self, tx: Tx, given: Sequence[Awaiting]) -> list[Awaited | None]:
-        guards = [writes.run_row(each.write, self._dialect)[: len(writes.GUARD)] for each in given]
+        guards = [
+            writes.run_row(each.write, self._dialect, "")[: len(writes.GUARD)] for each in given
+        ]
         held = {row[0] for row in await tx.rows(self._hold, batch=codec.dump_batch(guards))}
         ours = [each for each in given if each.wait.run_id in held]
         if not ours:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from orchestrator.core import chain
 from orchestrator.core.saga import current
 from orchestrator.core.states import ASLEEP, SETTLED, Direction
 from orchestrator.ports import LinkWrite, RunWrite, hop_ids_at
@@ -41,6 +42,7 @@ RUN_COLUMNS = {
     "settled": "bool",
     "last_seq": "int",
     "path": "text",
+    "entries": "text",
 }
 GUARD = ("run_id", "owner", "epoch", "write_number")
 """The first of RUN_COLUMNS: whoever writes must be the owner at this epoch, and not come late."""
@@ -73,7 +75,7 @@ ATTEMPT_COLUMNS = {
     "finished_at": "time",
     "worker": "text",
 }
-AUDIT_COLUMNS = {
+_RECORD = {
     "run_id": "text",
     "seq": "int",
     "at": "time",
@@ -81,6 +83,8 @@ AUDIT_COLUMNS = {
     "actor": "text",
     "data": "text",
 }
+AUDIT_COLUMNS = {**_RECORD, "closes": "bool"}
+"""`closes`: the last of its write, which keeps the link."""
 ESCALATION_COLUMNS = {
     "id": "text",
     "run_id": "text",
@@ -110,6 +114,13 @@ SET_RUN = (
     " outputs = COALESCE(b.outputs, runs.outputs), path = COALESCE(b.path, runs.path)"
 )
 """A run's row from its batch row `b`; epoch, settled_at and audit_seq are the caller's."""
+
+
+def next_head(dialect: Dialect, unless: str = "") -> str:
+    """For `SET audit_head`: what it is after batch row `b`; `unless` a condition holds."""
+    after = dialect.link_after("runs.audit_head", "runs.id", "b.entries")
+    silent = f"b.entries = ''{unless and f' OR {unless}'}"
+    return f"CASE WHEN {silent} THEN runs.audit_head ELSE {after} END"
 
 
 _UPSERT_LINK = ", ".join(
@@ -161,7 +172,12 @@ LINKS = Insert(
 )
 """Links as they are now; a payload or time that is NULL stays as it was."""
 ATTEMPTS = Insert(columns=ATTEMPT_COLUMNS, head=_into("attempts", ATTEMPT_COLUMNS))
-AUDIT = Insert(columns=AUDIT_COLUMNS, head=_into("audit", AUDIT_COLUMNS))
+HEAD = "(SELECT runs.audit_head FROM runs WHERE runs.id = b.run_id)"
+AUDIT = Insert(
+    columns=AUDIT_COLUMNS,
+    head=_into("audit", _RECORD, chain=f"CASE WHEN b.closes THEN {HEAD} ELSE {{no_bytes}} END"),
+)
+"""Records of runs whose heads have been moved on already."""
 ESCALATIONS = Insert(
     columns=ESCALATION_COLUMNS,
     head=_into("escalations", ESCALATION_COLUMNS, opened_at="{now}"),
@@ -179,8 +195,8 @@ WITHDRAWAL = Update(
 # --- rows of a batch ------------------------------------------------------------------------------
 
 
-def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
-    """In order of RUN_COLUMNS."""
+def run_row(write: RunWrite, dialect: Dialect, entries: str) -> tuple[Any, ...]:
+    """In order of RUN_COLUMNS; `entries` are those of its audit, in hex."""
     saga, time = write.saga, dialect.time
     at = current(saga)
     settled = saga.status in SETTLED
@@ -191,7 +207,7 @@ def run_row(write: RunWrite, dialect: Dialect) -> tuple[Any, ...]:
         write.progressed, write.release or settled, write.release and saga.status in ASLEEP,
         write.refuses_cancel, *_hop_ids(write, at), write.hinted,
         codec.dump_optional(write.outputs), settled, write.audit[-1].seq if write.audit else None,
-        None if saga.path.is_straight else rows.path_text(saga.path),
+        None if saga.path.is_straight else rows.path_text(saga.path), entries,
     )  # fmt: skip
 
 
@@ -225,13 +241,28 @@ def attempt_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]
         )  # fmt: skip
 
 
-def audit_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:
-    """In order of AUDIT_COLUMNS."""
-    for record in write.audit:
-        yield (
-            write.run_id, record.seq, dialect.time(record.at), record.kind, record.actor,
-            codec.dump(record.data),
-        )  # fmt: skip
+class Told(NamedTuple):
+    """The audit of one write: rows in order of AUDIT_COLUMNS, and their entries in hex."""
+
+    rows: list[tuple[Any, ...]]
+    entries: str
+
+
+_TELLS_NOTHING = Told([], "")
+
+
+def told(write: RunWrite, dialect: Dialect) -> Told:
+    """Its audit as it is stored, and as it goes into the run's chain."""
+    if not write.audit:
+        return _TELLS_NOTHING
+    found, entries, last = [], b"", len(write.audit) - 1
+    for place, record in enumerate(write.audit):
+        kind, actor, data = record.kind, storable(record.actor), codec.dump(record.data)
+        entries += chain.entry(codec.micros(record.at), chain.content(kind, actor, data))
+        found.append((
+            write.run_id, record.seq, dialect.time(record.at), kind, actor, data, place == last,
+        ))  # fmt: skip
+    return Told(found, entries.hex())
 
 
 def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:

@@ -125,7 +125,8 @@ async def test_what_is_there_stays_when_tables_are_parted(empty_url: str) -> Non
     database = open_database(empty_url)
     for table, rows in before.items():
         found = await database.rows(text(f"SELECT * FROM {table} ORDER BY 1, 2"))
-        assert [tuple(row) for row in found] == rows
+        # Columns that came later are behind those that were there.
+        assert [tuple(row)[: len(rows[0])] for row in found] == rows
     standing = await database.rows(text("SELECT status, standing FROM runs ORDER BY status"))
     await database.close()
     assert [tuple(row) for row in standing] == [

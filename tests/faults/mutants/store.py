@@ -275,9 +275,9 @@ def notes_of_others_not_counted() -> Iterator[None]:
 def escalation_written_twice() -> Iterator[None]:
     """A run that stops opens two escalations."""
 
-    async def details(self: Journal, tx: Any, taken: Sequence[Any]) -> None:
+    async def details(self: Journal, tx: Any, taken: Sequence[Any], told: Sequence[Any]) -> None:
         await tx.change(text("DROP INDEX IF EXISTS escalations_one_open"))
-        await original(self, tx, taken)
+        await original(self, tx, taken, told)
 
     def twice(write: Any) -> Iterator[Any]:
         for row in rows(write):

@@ -1,0 +1,194 @@
+"""`orchestrator audit …`: whether the audit is as it was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
+from orchestrator.cli.session import with_services
+from orchestrator.errors import InvalidInput, Problem
+from orchestrator.settings import load_settings
+
+if TYPE_CHECKING:
+    from orchestrator.engine.signing import TrustedKeys
+    from orchestrator.ports.auditing import Checkpoint
+    from orchestrator.service.auditing import Kept, Verification
+    from orchestrator.wiring_services import Services
+
+app = typer.Typer(help="Verify that the audit is as it was written.", no_args_is_help=True)
+
+_KEPT = re.compile(r"(?P<number>[0-9]+):(?P<digest>[0-9a-f]{64})")
+PublicKeys = Annotated[
+    list[Path] | None,
+    typer.Option("--public-key", help="A key whose signatures count (PEM). Repeatable."),
+]
+
+
+@app.callback()
+def audit() -> None:
+    """Verify that the audit is as it was written."""
+
+
+@app.command("verify")
+def verify(
+    *,
+    run: Annotated[str, typer.Argument(help="A run; default: all, with the checkpoints.")] = "",
+    public_key: PublicKeys = None,
+    kept: Annotated[
+        list[str] | None,
+        typer.Option(help="NUMBER:DIGEST of a checkpoint that you kept elsewhere. Repeatable."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Find what was changed, left out, put elsewhere or cut off; exit code 1 if there is such."""
+    wanted = [_kept(text) for text in kept or ()]
+    keys = _trusted(public_key or ())
+    found = with_services(lambda services: _verify(services, run, keys, wanted))
+    value = _as_value(found)
+    answer(value, lambda: _draw(found), as_json=as_json)
+    if not found.whole:
+        raise typer.Exit(EXIT_UNEXPECTED)
+
+
+async def _verify(
+    services: Services, run: str, keys: TrustedKeys, kept: Sequence[Kept]
+) -> Verification:
+    if run:
+        return await services.auditing.verify_run((await services.runs.get(run)).id)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} runs"), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=True) as bar:
+        task = bar.add_task("verify", total=None)
+        return await services.auditing.verify(
+            keys, kept=kept, seen=lambda runs: bar.update(task, completed=runs)
+        )
+
+
+@app.command("checkpoint")
+def checkpoint(
+    *,
+    everything: Annotated[
+        bool, typer.Option(help="Look for uncovered runs among all, not only the new ones.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a checkpoint now, beside those that workers make, and print it to be kept elsewhere."""
+    made = with_services(lambda services: services.checkpoints.make(everything=everything))
+    if made is None:
+        answer(None, lambda: Text("a worker is just making one"), as_json=as_json)
+        return
+    answer(_checkpoint_value(made), lambda: Text(_told(made)), as_json=as_json)
+
+
+@app.command("new-key")
+def new_key(
+    file: Annotated[Path, typer.Argument(help="Where the private key goes; FILE.pub: the other.")],
+) -> None:
+    """Make a key pair for the checkpoints; name the private one in `audit_key` as file:/path."""
+    from orchestrator.engine.signing import new_key_pair
+
+    private, public = new_key_pair()
+    beside = file.with_name(file.name + ".pub")
+    for path, pem, mode in ((file, private, 0o600), (beside, public, 0o644)):
+        try:
+            path.touch(mode=mode, exist_ok=False)
+        except FileExistsError:
+            problem = Problem(place=str(path), found="a file", wanted="a name that is free")
+            raise InvalidInput("no key was made", problems=[problem]) from None
+        path.write_bytes(pem)
+    typer.echo(f"{file}: the private key; workers need it, nobody else\n{beside}: for auditors")
+
+
+def _kept(text: str) -> Kept:
+    from orchestrator.service.auditing import Kept
+
+    match = _KEPT.fullmatch(text)
+    if match is None:
+        wanted = "NUMBER:DIGEST, as `orchestrator audit checkpoint` prints them"
+        problem = Problem(place="--kept", found=text, wanted=wanted)
+        raise InvalidInput("that is no checkpoint", problems=[problem])
+    return Kept(number=int(match["number"]), digest=match["digest"])
+
+
+def _trusted(files: Sequence[Path]) -> TrustedKeys:
+    """The keys of these files, and the configured one."""
+    from orchestrator.engine.signing import TrustedKeys, public_key_of, signer_of
+
+    keys = []
+    for path in files:
+        try:
+            pem = path.read_bytes()
+        except OSError as error:
+            problem = Problem(
+                place=f"--public-key {path}", found=str(error.strerror), wanted="a file with a key"
+            )
+            raise InvalidInput("the key cannot be read", problems=[problem]) from None
+        keys.append(public_key_of(pem, place=f"--public-key {path}"))
+    reference = load_settings().audit_key
+    if reference and not files:
+        keys.append(signer_of(reference).public_key)
+    return TrustedKeys(keys)
+
+
+def _checkpoint_value(made: Checkpoint) -> dict[str, Any]:
+    return {
+        "number": made.number, "digest": made.digest, "heads": made.heads,
+        "deletions": made.deletions, "key_id": made.key_id,
+    }  # fmt: skip
+
+
+def _told(made: Checkpoint) -> str:
+    signed = f"signed with {made.key_id}" if made.key_id else "not signed (setting audit_key)"
+    return (
+        f"{made.number}:{made.digest}\n{made.heads:,} runs, {made.deletions:,} deletions, {signed}"
+    )
+
+
+def _as_value(found: Verification) -> dict[str, Any]:
+    last = found.last_checkpoint
+    return {
+        "whole": found.whole, "runs": found.runs, "records": found.records,
+        "older_records": found.older_records, "deleted_runs": found.deleted_runs,
+        "uncovered_runs": found.uncovered_runs, "checkpoints": found.checkpoints,
+        "unsigned_checkpoints": found.unsigned_checkpoints,
+        "last_checkpoint": None if last is None else _checkpoint_value(last),
+        "broken": found.broken,
+        "breaches": [
+            {"place": each.place, "seq": each.seq, "what": each.what} for each in found.breaches
+        ],
+    }  # fmt: skip
+
+
+def _draw(found: Verification) -> Table:
+    drawn = Table.grid(padding=(0, 2))
+    drawn.add_row(f"{found.records:,} records", f"of {found.runs:,} runs")
+    if found.deleted_runs:
+        drawn.add_row(f"{found.deleted_runs:,} runs", "deleted by retention, with proof")
+    if found.checkpoints:
+        drawn.add_row(f"{found.checkpoints:,} checkpoints", "agree" if found.whole else "")
+    if found.unsigned_checkpoints:
+        drawn.add_row(
+            f"{found.unsigned_checkpoints:,} checkpoints",
+            "without a signature of a key known here: whoever can write to the database can make"
+            " them anew",
+        )
+    if found.uncovered_runs:
+        drawn.add_row(f"{found.uncovered_runs:,} runs", "not covered by a checkpoint yet")
+    if found.older_records:
+        drawn.add_row(
+            f"{found.older_records:,} records", "older than the chains: nothing is known of them"
+        )
+    for each in found.breaches:
+        at = "" if each.seq is None else f", record {each.seq}"
+        drawn.add_row(Text("broken", style="bold red"), Text(f"{each.place}{at}: {each.what}"))
+    if found.broken > len(found.breaches):
+        drawn.add_row("", f"and {found.broken - len(found.breaches):,} more")
+    drawn.add_row(Text("whole", style="green") if found.whole else "", "")
+    return drawn
