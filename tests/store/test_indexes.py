@@ -10,12 +10,12 @@ from sqlalchemy import TextClause, text
 from orchestrator.core.states import RunStatus
 from orchestrator.ports import RunFilter
 from orchestrator.store import codec, open_store
+from orchestrator.store.choosing_runs import runs_chosen
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.journal import Journal
 from orchestrator.store.part import Shared
 from orchestrator.store.recovering import Recovering
-from orchestrator.store.runs import _conditions, _source
 from tests.store.making import accepted, begun, claimed, landed, waiting, write
 
 PARAMETERS = {"most": 10, "seconds": 5.0, "batch": codec.dump_batch([("a", 0, False)])}
@@ -117,12 +117,8 @@ LISTS: tuple[dict[str, Any], ...] = (
 async def test_a_list_never_goes_through_the_rows_of_others(database: Database) -> None:
     explain = "EXPLAIN QUERY PLAN " if database.dialect.is_sqlite else "EXPLAIN "
     for which in LISTS:
-        conditions, named = _conditions(RunFilter(**which))
-        source = _source(RunFilter(**which), conditions)
-        asked = text(
-            f"{explain} SELECT runs.id FROM {source} WHERE {' AND '.join(conditions) or 'true'}"
-            " ORDER BY runs.id DESC LIMIT :most"
-        )
+        chosen, named = runs_chosen(RunFilter(**which), database.dialect)
+        asked = text(f"{explain} SELECT runs.id {chosen} ORDER BY runs.id DESC LIMIT :most")
         rows = await database.rows(asked, most=50, **named)
         plan = "\n".join(str(row[-1]) for row in rows)
         assert "runs_by_" in plan, plan
