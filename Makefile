@@ -24,7 +24,7 @@ test: setup ## run all tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 ui-test: setup ## the tests of the console in a real browser (Chromium)
-	@$(BIN)/python -m pytest -q tests/acceptance/test_console.py $(ARGS)
+	@$(BIN)/python -m pytest -q tests/acceptance/console $(ARGS)
 
 screenshots: setup ## pictures of the console for docs/images, from a running demo
 	@$(BIN)/python docs/screenshots.py $(ARGS)

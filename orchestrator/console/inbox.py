@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlencode
 
@@ -11,7 +9,7 @@ import msgspec
 from fastapi import Request, Response
 from nicegui import ui
 
-from orchestrator.console.asking import Question, ask
+from orchestrator.console.bulk import Bulk, bulk_button
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import ago, frame, moment, shown, to_login
 from orchestrator.console.tables import cell, link_cell, row, table
@@ -25,27 +23,14 @@ COLUMNS = (
     "Escalation", "Severity", "Due", "Workflow", "Step", "Why", "Tenant", "Opened", "With"
 )  # fmt: skip
 EXAMPLE = "api=payments and reason=compensation_failed and age>30m and detail~'time out'"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bulk:
-    """An act on many, as people see it."""
-
-    kind: str
-    verb: str
-    means: str
-    arguments: Mapping[str, bool]
-    grave: bool = False
-
-
 BULKS = (
-    Bulk(kind="escalations.retry", verb="Retry all", arguments={},
+    Bulk(kind="escalations.retry", verb="Retry all",
          means="Each stuck call is made again, with the same key and bytes."),
-    Bulk(kind="escalations.resolve", verb="All are done", arguments={"landed": True},
+    Bulk(kind="escalations.resolve", verb="All are done", asks=lambda: lambda: {"landed": True},
          means="You vouch that each stuck call is done; the rest of each run goes on."),
-    Bulk(kind="escalations.skip", verb="Skip all", arguments={},
+    Bulk(kind="escalations.skip", verb="Skip all",
          means="Each stuck undo's effect is left standing; the remaining undos go on."),
-    Bulk(kind="escalations.abandon", verb="Abandon all", arguments={}, grave=True,
+    Bulk(kind="escalations.abandon", verb="Abandon all", grave=True,
          means="Each run ends where it is. Final."),
 )  # fmt: skip
 
@@ -121,28 +106,9 @@ async def _bulk(visitor: Visitor, wanted: EscalationFilter) -> None:
             free = wanted.claimed is None and wanted.claimed_by is None
             ui.label(f"{fit:,} {'that nobody has taken' if free else 'like this'}:")
             for each in BULKS:
-                button = ui.button(each.verb + "…", on_click=partial(_ask, visitor, wanted, each))
-                button.props("outline dense no-wrap").classes("q-px-sm")
-                if each.grave:
-                    button.props("color=negative")
+                bulk_button(visitor, wanted, each)
 
     await shown(partial(visitor.services.jobs.count, "escalations.retry", wanted), show)
-
-
-async def _ask(visitor: Visitor, wanted: EscalationFilter, bulk: Bulk) -> None:
-    fit = await visitor.services.jobs.count(bulk.kind, wanted)
-
-    async def start(who: Principal, reason: str) -> str:
-        job = await visitor.services.jobs.start(
-            bulk.kind, wanted, by=who.name, reason=reason, arguments=bulk.arguments
-        )
-        ui.navigate.to(f"/jobs/{job.id}")
-        return f"{job.total:,} are seen to."
-
-    ask(visitor, Question(
-        title=f"{bulk.verb}: {fit:,}", verb=f"{bulk.verb} ({fit:,})", means=bulk.means, does=start,
-        grave=bulk.grave, label="Why, and the evidence (kept in the audit of each)",
-    ))  # fmt: skip
 
 
 async def _list(

@@ -109,7 +109,7 @@ def resume_button(visitor: Visitor, pause: Pause, again: Again) -> ui.button:
 
 def ask_to_pause(visitor: Visitor, scope: Scope, again: Again) -> None:
     """Pause exactly this."""
-    more = _Terms()
+    more = Terms()
 
     async def pause(who: Principal, reason: str) -> str:
         return await _pause(visitor, scope, more, who, reason)
@@ -121,7 +121,7 @@ def ask_to_pause(visitor: Visitor, scope: Scope, again: Again) -> None:
 
 def _choose(visitor: Visitor, who: Principal, workflows: Sequence[str], again: Again) -> None:
     """Pause what is chosen in the dialog."""
-    terms, chosen = _Terms(), _What(who, workflows)
+    terms, chosen = Terms(), _What(who, workflows)
 
     async def pause(who: Principal, reason: str) -> str:
         return await _pause(visitor, chosen.scope(who), terms, who, reason)
@@ -135,7 +135,7 @@ def _choose(visitor: Visitor, who: Principal, workflows: Sequence[str], again: A
     ), again)  # fmt: skip
 
 
-async def _pause(visitor: Visitor, scope: Scope, terms: _Terms, who: Principal, reason: str) -> str:
+async def _pause(visitor: Visitor, scope: Scope, terms: Terms, who: Principal, reason: str) -> str:
     made = await visitor.services.pausing.pause(
         scope, by=who.name, reason=reason, also_undoing=terms.also_undoing, seconds=terms.seconds()
     )
@@ -170,17 +170,20 @@ class _What:
         return Scope(workflow=workflow, tenant=who.tenant_of(tenant))
 
 
-class _Terms:
+class Terms:
     """For how long, and whether undos stop as well."""
 
     def draw(self) -> None:
+        """Their fields, in a dialog."""
         self._hours = ui.number("Hours, then it goes on by itself (empty: until resumed)", min=0)
         self._hours.classes("w-full")
         self._undoing = ui.checkbox("Runs that turn back stop as well")
 
     @property
     def also_undoing(self) -> bool:
+        """Whether runs that turn back stop."""
         return bool(self._undoing.value)
 
     def seconds(self) -> float | None:
+        """None: until it is resumed."""
         return float(self._hours.value) * 3600 if self._hours.value else None

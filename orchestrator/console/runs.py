@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
+from msgspec.structs import replace
 from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import badge, frame, moment, shown, to_login
+from orchestrator.console.runs_bulk import draw_bulk
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.states import RunStatus
+from orchestrator.errors import NotAllowed
 from orchestrator.ports import RunFilter, RunRecord
+from orchestrator.service.principal import Principal
 
 PAGE = 50
 AGES = {"": "at any time", "1": "in the last hour", "24": "in the last day", "168": "in a week"}
@@ -41,6 +44,19 @@ class Wanted:
     def statuses(self) -> list[RunStatus]:
         """Those that there are."""
         return [RunStatus(each) for each in self.status.split(",") if each in set(RunStatus)]
+
+    @property
+    def names_some(self) -> bool:
+        """Whether they leave any runs out."""
+        return bool(self.statuses or self.workflow or self.tenant or self.hours)
+
+    def filter_of(self, who: Principal) -> RunFilter:
+        """The runs that somebody means by them. Raises NotAllowed."""
+        return RunFilter(
+            status=frozenset(self.statuses) or None, workflow=self.workflow or None,
+            tenant=who.tenant_of(self.tenant or None),
+            younger_than_seconds=int(self.hours) * 3600.0 if self.hours else None,
+        )  # fmt: skip
 
     def address(self, *, before: str = "") -> str:
         """Of the page that shows these."""
@@ -70,7 +86,14 @@ def register(desk: Desk) -> None:
         with frame("Runs", who):
             _views(wanted)
             _filters(wanted, bound=who.tenant is not None)
-            await _list(visitor, wanted, before)
+            try:
+                which = wanted.filter_of(who)
+            except NotAllowed as error:
+                ui.label(str(error)).classes("text-negative")
+                return None
+            if wanted.names_some:
+                await draw_bulk(visitor, which)
+            await _list(visitor, wanted, which, before)
         return None
 
 
@@ -136,17 +159,12 @@ def _filters(wanted: Wanted, *, bound: bool) -> None:
         ui.button("Show", on_click=go)
 
 
-async def _list(visitor: Visitor, wanted: Wanted, before: str) -> None:
+async def _list(visitor: Visitor, wanted: Wanted, which: RunFilter, before: str) -> None:
+    page = replace(which, before=before or None, limit=PAGE + 1)
+
     async def read() -> list[RunRecord]:
-        who = await visitor.principal()
-        since = None
-        if wanted.hours:
-            since = await visitor.services.runs.now() - timedelta(hours=int(wanted.hours))
-        return await visitor.services.runs.list(RunFilter(
-            status=frozenset(wanted.statuses) or None, workflow=wanted.workflow or None,
-            tenant=who.tenant or wanted.tenant or None, since=since, before=before or None,
-            limit=PAGE + 1,
-        ))  # fmt: skip
+        await visitor.principal()
+        return await visitor.services.runs.list(page)
 
     def show(found: list[RunRecord]) -> None:
         _table(found[:PAGE])

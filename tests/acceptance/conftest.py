@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,14 @@ def make_deployment(folder: Path) -> Deployment:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A deployment that is up, with the notes workflow published."""
-    deployment = make_deployment(tmp_path_factory.mktemp("running") / "deployment")
+    with up(tmp_path_factory.mktemp("running")) as deployment:
+        yield deployment
+
+
+@contextmanager
+def up(folder: Path) -> Iterator[Deployment]:
+    """A deployment in a folder, its servers and one worker, with its workflows published."""
+    deployment = make_deployment(folder / "deployment")
     process = deployment.start("up", "--workers", "1", "--json")
     try:
         assert process.stdout is not None

@@ -1,0 +1,89 @@
+"""All pages: who gets in, whom they keep out, and how they look."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.acceptance.conftest import Deployment
+from tests.acceptance.console.browsing import barriers, stuck
+
+pytestmark = pytest.mark.slow
+PAGES = (
+    "/", "/runs", "/escalations", "/approvals", "/proposals", "/jobs", "/pauses", "/apis",
+    "/workflows", "/login",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_no_serious_barrier_on_any_page(
+    running: Deployment,
+    console: str,
+    browser: Browser,
+    scheme: Literal["light", "dark"],
+    width: int,
+) -> None:
+    found = running.ask("escalations", "list")
+    one = found[0] if found else stuck(running, "barriers")
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page, run_id = context.new_page(), one.get("run_id", one.get("run"))
+    seen: list[str] = []
+    for path in (*PAGES, f"/runs/{run_id}", f"/escalations/{one['id']}", "/workflows/notes"):
+        page.goto(f"{console}{path}")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        seen += barriers(page)
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            seen.append(f"{path}: wider than {width} pixels")
+    context.close()
+    assert seen == []
+
+
+def test_dark_or_light_is_remembered(console: str, page: Page) -> None:
+    page.goto(f"{console}/jobs")
+    expect(page.locator("body")).to_have_class(re.compile("body--light"))
+    page.get_by_role("button", name="Dark or light").click()
+    expect(page.locator("body")).to_have_class(re.compile("body--dark"))
+    page.goto(f"{console}/pauses")
+    expect(page.locator("body")).to_have_class(re.compile("body--dark"))
+
+
+def test_with_keys_one_logs_in_and_may_what_the_key_may(
+    running: Deployment, locked_console: str, page: Page
+) -> None:
+    key = running.ask("keys", "create", "vera", "--role", "viewer")["key"]
+    found = stuck(running, "locked")
+    page.goto(f"{locked_console}/runs")
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    assert found["run"][-12:] not in page.content()
+    page.get_by_label("Key").fill("ork_no_such_key")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("No such key")).to_be_visible()
+    page.get_by_label("Key").fill(key)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("vera (viewer)")).to_be_visible()
+    assert all(cookie["httpOnly"] for cookie in page.context.cookies() if cookie["value"] == key)
+
+    page.goto(f"{locked_console}/escalations/{found['id']}")
+    page.get_by_role("button", name="Take it").click()
+    expect(page.get_by_text("the key's role does not allow this")).to_be_visible()
+    assert running.ask("escalations", "show", found["id"])["claimed_by"] is None
+    page.get_by_role("link", name="Log out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    page.goto(f"{locked_console}/runs")
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+
+
+def test_strangers_reach_neither_a_page_nor_its_socket(console: str) -> None:
+    """A page of another site in the operator's browser: it may send, and a socket would answer."""
+    upgrade = {
+        "connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }  # fmt: skip
+    socket = f"{console}/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
+    stranger = {"origin": "https://evil.example"}
+    assert httpx.get(f"{console}/", headers=stranger).status_code == 403
+    assert httpx.get(socket, headers=upgrade | stranger).status_code == 403

@@ -1,0 +1,135 @@
+"""Runs in a real browser: found, watched, held, ended and begun again, one by one and in bulk."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.acceptance.conftest import Deployment, wait_until
+from tests.acceptance.console.browsing import barriers
+
+pytestmark = pytest.mark.slow
+
+
+def test_runs_are_paused_resumed_and_run_again(
+    running: Deployment, console: str, page: Page
+) -> None:
+    folder = running.notes / "paused"
+    folder.mkdir()
+    page.goto(f"{console}/workflows/notes")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_label("Why (kept in the audit)").fill("the notes are counted")
+    page.get_by_role("dialog").get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("a pause of workflow notes")).to_be_visible()
+    run_id = running.ask("submit", "notes", "--input", f"folder={folder}")["run_id"]
+    page.goto(f"{console}/runs/{run_id}")
+    expect(page.get_by_text("stopped by a pause of workflow notes")).to_be_visible()
+    page.get_by_role("link", name="Pauses").last.click()
+    page.get_by_role("button", name="Resume").click()
+    page.get_by_label("Why (kept in the audit)").fill("counted")
+    page.get_by_role("dialog").get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("Nothing is paused.")).to_be_visible()
+
+    page.goto(f"{console}/runs/{run_id}")
+    page.get_by_role("button", name="Run again from").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Why (kept in the audit)").fill("once more")
+    dialog.get_by_role("button", name="Run again").click()
+    expect(page.get_by_text("an effect of the old run that stands")).to_be_visible()
+    page.get_by_role("button", name="Run again from").click()
+    dialog.get_by_role("checkbox").click()
+    dialog.get_by_label("Why (kept in the audit)").fill("once more")
+    dialog.get_by_role("button", name="Run again").click()
+    expect(page.get_by_text("run.rerun_of").or_(page.get_by_text(run_id)).first).to_be_visible()
+    page.wait_for_url(lambda url: "/runs/" in url and not url.endswith(run_id))
+
+
+def test_a_view_is_kept_and_forgotten(console: str, page: Page) -> None:
+    page.goto(f"{console}/runs?status=abandoned")
+    page.keyboard.press("v")
+    page.get_by_label("Name").fill("Given up")
+    page.keyboard.press("Enter")
+    page.goto(f"{console}/runs")
+    page.get_by_role("link", name="Given up").click()
+    page.wait_for_url("**/runs?status=abandoned")
+    page.get_by_role("button", name="Forget the view Given up").click()
+    expect(page.get_by_role("link", name="Given up")).to_have_count(0)
+
+
+def test_a_person_answers_what_a_run_asks(running: Deployment, console: str, page: Page) -> None:
+    folder = running.notes / "asked"
+    folder.mkdir()
+    run_id = running.ask("submit", "permission", "--input", f"folder={folder}")["run_id"]
+    running.ask("runs", "signal", run_id, "asked", "--data", '{"name": "n"}')
+    page.goto(f"{console}/approvals")
+    page.get_by_role("row", name="Keep n?").get_by_role("link").click()
+    assert barriers(page) == []
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text("wanted why it is rejected")).to_be_visible()
+    page.get_by_label("Why (wanted where you reject)").fill("not now")
+    page.get_by_role("button", name="Reject").click()
+    expect(page.get_by_text("rejected by local")).to_be_visible()
+    wait_until(lambda: not (folder / "n").exists(), "its undo")
+
+
+def test_a_run_is_found_and_watched_while_it_ends(
+    running: Deployment, console: str, page: Page
+) -> None:
+    folder = running.notes / "watched"
+    folder.mkdir()
+    (folder / "hold").touch()
+    made = running.ask("submit", "notes", "--input", f"folder={folder}")
+    page.goto(f"{console}/runs?status=running")
+    page.get_by_label("Id of a run, or its end").fill(made["run_id"][-8:])
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("write_note").or_(page.get_by_text("first")).first).to_be_visible()
+    (folder / "hold").unlink()
+    expect(page.get_by_text("succeeded").first).to_be_visible()
+
+
+def done_with_all(page: Page, address: str, verb: str, reason: str) -> None:
+    """Act on all six runs that a page shows, and see the job to its end."""
+    page.goto(address)
+    page.get_by_role("button", name=verb).click()
+    dialog = page.get_by_role("dialog", name=f"{verb}: 6")
+    dialog.get_by_label("Why, and the evidence").fill(reason)
+    if verb == "Run all again from":
+        dialog.get_by_text("may come a second time").click()
+    assert barriers(page, besides="color-contrast") == []  # of the shade behind the dialog
+    dialog.get_by_role("button", name=f"{verb} (6)").click()
+    page.wait_for_url("**/jobs/**")
+    expect(page.get_by_role("status").get_by_text("6 of 6 done")).to_be_visible()
+
+
+def test_all_that_fit_are_paused_resumed_run_again_and_cancelled(
+    running: Deployment, console: str, page: Page
+) -> None:
+    folder, herd = running.notes / "herd", f"{console}/runs?tenant=herd&workflow=notes"
+    folder.mkdir()
+    (folder / "hold").touch()
+    lines = running.folder / "herd.jsonl"
+    lines.write_text(f'{{"inputs": {{"folder": "{folder}"}}}}\n' * 6)
+    running.ask("submit", "notes", "--file", lines, "--tenant", "herd")
+
+    def count(status: str) -> int:
+        where = f"tenant=herd and status={status}"
+        return len(running.ask("runs", "list", "--where", where))
+
+    page.goto(f"{console}/runs")
+    expect(page.get_by_role("link", name="All", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel all")).to_have_count(0)  # all means a filter
+    done_with_all(page, herd, "Pause all", "the drawer is being counted")
+    (folder / "hold").unlink()
+    wait_until(lambda: count("paused") == 6, "their pauses")
+    page.goto(f"{herd}&status=paused")
+    expect(page.get_by_role("button", name="Resume all")).to_be_visible()
+    expect(page.get_by_role("button", name="Pause all")).to_have_count(0)
+    done_with_all(page, f"{herd}&status=paused", "Resume all", "it is counted")
+    wait_until(lambda: count("succeeded") == 6, "their ends")
+    (folder / "hold").touch()
+    done_with_all(page, herd, "Run all again from", "the notes are lost")
+    expect(page.get_by_text("runs.rerun")).to_be_visible()
+    done_with_all(page, f"{herd}&status=running,pending", "Cancel all", "they were found")
+    (folder / "hold").unlink()
+    wait_until(lambda: count("compensated") == 6, "their undos")
+    assert count("succeeded") == 6
