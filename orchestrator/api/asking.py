@@ -51,6 +51,11 @@ EscalationId = Annotated[str, Path(pattern=UUID, description="An escalation's id
 Limit = Annotated[int, Query(ge=1, le=500, description="Things on a page.")]
 Cursor = Annotated[str | None, Query(pattern=UUID, description="`next` of the page before.")]
 TEXT = r"^[^\x00]*$"
+LONGEST_AGE = 3_153_600_000.0  # seconds in a hundred years
+Age = Annotated[
+    float | None,
+    Query(ge=0, le=LONGEST_AGE, description="Seconds since then, on the database's clock."),
+]
 Tenant = Annotated[
     str | None,
     Query(max_length=200, pattern=TEXT, description="Of this tenant alone; a key may be bound."),

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from orchestrator.api import reading, shapes
 from orchestrator.api.asking import (
     TEXT,
+    Age,
     Asker,
     Cursor,
     EscalationId,
@@ -48,7 +49,13 @@ async def list_escalations(
     api: Annotated[
         str | None, Query(max_length=200, pattern=TEXT, description="Of the stuck link.")
     ] = None,
+    step: Word = None,
     reason: EscalationReason | None = None,
+    detail: Annotated[
+        str | None, Query(max_length=500, pattern=TEXT, description="Is somewhere in it.")
+    ] = None,
+    older_than_seconds: Age = None,
+    younger_than_seconds: Age = None,
     claimed: Annotated[bool | None, Query(description="Whether somebody has taken it.")] = None,
     claimed_by: Word = None,
     overdue: Annotated[
@@ -61,8 +68,9 @@ async def list_escalations(
     who.require(Role.VIEWER)
     found = await services.escalations.list(EscalationFilter(
         open_only=state == "open", tenant=who.tenant_of(tenant), workflow=workflow, api=api,
-        reason=reason, claimed=claimed, claimed_by=claimed_by, overdue=overdue,
-        after=cursor, limit=limit + 1,
+        step=step, reason=reason, detail=detail, claimed=claimed, claimed_by=claimed_by,
+        older_than_seconds=older_than_seconds, younger_than_seconds=younger_than_seconds,
+        overdue=overdue, after=cursor, limit=limit + 1,
     ))  # fmt: skip
     page = [reading.escalation(each, services.escalations.urgency) for each in found[:limit]]
     return shapes.Page(items=page, next=page[-1].id if len(found) > limit else None)

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.api.asking import TEXT, UUID
+from orchestrator.api.asking import LONGEST_AGE, TEXT, UUID
 from orchestrator.api.moments import Moment
 from orchestrator.api.shapes import Decide, Shape
 from orchestrator.core.events import CancelMode
@@ -23,7 +23,6 @@ from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import RunStatus
 from orchestrator.ports import EscalationFilter, JobItemState, JobState, RunFilter
 
-_LONGEST_AGE = 3_153_600_000.0  # seconds in a hundred years
 Word = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=TEXT)]
 Id = Annotated[str, StringConstraints(pattern=UUID)]
 
@@ -54,8 +53,8 @@ class EscalationWhere(BaseModel):
         default=None, strict=True, description="null: only what nobody has taken."
     )
     claimed_by: Word | None = None
-    older_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=_LONGEST_AGE)
-    younger_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=_LONGEST_AGE)
+    older_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=LONGEST_AGE)
+    younger_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=LONGEST_AGE)
 
     def filter_of(self, tenant: str | None) -> EscalationFilter:
         """As the services take it, for this tenant alone if one is given."""
@@ -76,8 +75,8 @@ class RunWhere(BaseModel):
     tenant: Word | None = None
     since: Moment = Field(default=None, description="Accepted then or later.")
     until: Moment = Field(default=None, description="Accepted before.")
-    older_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=_LONGEST_AGE)
-    younger_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=_LONGEST_AGE)
+    older_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=LONGEST_AGE)
+    younger_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=LONGEST_AGE)
 
     def filter_of(self, tenant: str | None) -> RunFilter:
         """As the services take it, for this tenant alone if one is given."""

@@ -12,6 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from orchestrator.api import bulk, reading, shapes
 from orchestrator.api.asking import (
     TEXT,
+    Age,
     Asker,
     Cursor,
     Limit,
@@ -171,6 +172,8 @@ async def list_runs(
     tenant: Tenant = None,
     since: Annotated[Moment, Query(description="Accepted then or later.")] = None,
     until: Annotated[Moment, Query(description="Accepted before.")] = None,
+    older_than_seconds: Age = None,
+    younger_than_seconds: Age = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> shapes.Page[shapes.RunSummary]:
@@ -179,6 +182,7 @@ async def list_runs(
     found = await services.runs.list(RunFilter(
         status=frozenset(status) if status else None, workflow=workflow,
         tenant=who.tenant_of(tenant), since=since, until=until, before=cursor, limit=limit + 1,
+        older_than_seconds=older_than_seconds, younger_than_seconds=younger_than_seconds,
     ))  # fmt: skip
     page = [reading.run_summary(each) for each in found[:limit]]
     return shapes.Page(items=page, next=page[-1].id if len(found) > limit else None)

@@ -13,6 +13,7 @@ from orchestrator.core.plan import Effects
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.severity import Severity
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
+from orchestrator.errors import Problem
 from orchestrator.ports import Role
 from orchestrator.ports.apis import ApiChangeKind
 
@@ -400,6 +401,11 @@ class ApiShape(Shape):
     def value(self, name: str) -> Any:
         """What holds of a field; None when it is set nowhere."""
         return next((each.value for each in self.fields if each.name == name), None)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Those of its files are told beside them alone."""
+        return ()
 
 
 class ChangeApi(BaseModel):

@@ -10,15 +10,17 @@ import yaml
 
 from orchestrator.cli.draw_apis import draw_api, draw_apis, draw_change
 from orchestrator.cli.draw_impact import draw_impact
+from orchestrator.cli.elsewhere import Remote, listed, sent
 from orchestrator.cli.output import JsonFlag, answer, print_json
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import acting, with_services
 from orchestrator.cli.spans import span_of
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.service.impact import LONGEST_OUTAGE_SECONDS
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
-    from orchestrator.service.apis import Apis, ApiView
+    from orchestrator.client import Client
+    from orchestrator.service.apis import ApiOverview, Apis, ApiView
 
 app = typer.Typer(
     help="How APIs may be used: look, change it while workers run, stop one.", no_args_is_help=True
@@ -43,14 +45,14 @@ By = Annotated[str, typer.Option(help="Who acts; default: you.")]
 @app.command("list")
 def list_apis(*, as_json: JsonFlag = False) -> None:
     """Every API that has a file, was changed, or is called by a published workflow."""
-    found = with_services(lambda services: services.apis.overview())
+    found = with_services(lambda services: services.apis.overview(), remote=_overview)
     answer(found, lambda: draw_apis(found), as_json=as_json)
 
 
 @app.command("show")
 def show(name: Name, *, as_json: JsonFlag = False) -> None:
     """One: what holds, where each value comes from, and what was changed."""
-    _show(lambda apis: apis.show(name), as_json)
+    _show(lambda apis: apis.show(name), sent("api", name), as_json)
 
 
 @app.command("set")
@@ -59,8 +61,11 @@ def set_fields(
 ) -> None:
     """Override fields of its file, in all workers, within seconds; until `reset`."""
     values = _values(changes)
-    who = by or current_user()
-    _change(lambda apis: apis.set(name, values, by=who, reason=reason), as_json)
+    who = acting(by)
+    _change(
+        lambda apis: apis.set(name, values, by=who, reason=reason),
+        sent("change_api", name, set=values, reason=reason), as_json,
+    )  # fmt: skip
 
 
 @app.command("reset")
@@ -73,22 +78,31 @@ def reset(
     as_json: JsonFlag = False,
 ) -> None:
     """Take overrides back; what the file says holds again."""
-    who = by or current_user()
-    _change(lambda apis: apis.reset(name, fields or (), by=who, reason=reason), as_json)
+    who = acting(by)
+    _change(
+        lambda apis: apis.reset(name, fields or (), by=who, reason=reason),
+        lambda client: _reset(client, name, fields, reason), as_json,
+    )  # fmt: skip
 
 
 @app.command("hold")
 def hold(name: Name, *, reason: Reason, by: By = "", as_json: JsonFlag = False) -> None:
     """Let nothing leave for it, undos neither; runs that need it park and do not fail."""
-    who = by or current_user()
-    _change(lambda apis: apis.hold(name, by=who, reason=reason), as_json)
+    who = acting(by)
+    _change(
+        lambda apis: apis.hold(name, by=who, reason=reason),
+        sent("hold_api", name, reason=reason), as_json,
+    )  # fmt: skip
 
 
 @app.command("release")
 def release(name: Name, *, reason: Reason, by: By = "", as_json: JsonFlag = False) -> None:
     """End a hold; parked runs come back at once, the last of them within a minute."""
-    who = by or current_user()
-    _change(lambda apis: apis.release(name, by=who, reason=reason), as_json)
+    who = acting(by)
+    _change(
+        lambda apis: apis.release(name, by=who, reason=reason),
+        sent("release_api", name, reason=reason), as_json,
+    )  # fmt: skip
 
 
 @app.command("impact")
@@ -103,7 +117,10 @@ def impact(
     if not 0 < seconds <= LONGEST_OUTAGE_SECONDS:
         problem = Problem(place="option --outage", found=outage, wanted="more than 0, up to 365d")
         raise InvalidInput("the outage is not a possible one", problems=[problem])
-    found = with_services(lambda services: services.impacts.of(name, outage_seconds=seconds))
+    found = with_services(
+        lambda services: services.impacts.of(name, outage_seconds=seconds),
+        remote=sent("impact", name, outage_seconds=seconds),
+    )
     answer(found, lambda: draw_impact(found), as_json=as_json)
 
 
@@ -115,14 +132,26 @@ def schema() -> None:
     print_json(api_schema())
 
 
-def _change(act: Callable[[Apis], Awaitable[ApiView]], as_json: bool) -> None:
+def _overview(client: Client) -> ApiOverview:
+    from orchestrator.service.apis import ApiOverview
+
+    return ApiOverview(apis=tuple(listed("apis")(client)), problems=())
+
+
+def _reset(client: Client, name: str, fields: Sequence[str] | None, reason: str) -> Any:
+    """Those alone, else all that are overridden."""
+    changed = [each.name for each in sent("api", name)(client).fields if each.change is not None]
+    return sent("change_api", name, reset=fields or changed, reason=reason)(client)
+
+
+def _change(act: Callable[[Apis], Awaitable[ApiView]], remote: Remote, as_json: bool) -> None:
     seconds = load_settings().api_reload_seconds
-    found = with_services(lambda services: act(services.apis))
+    found = with_services(lambda services: act(services.apis), remote=remote)
     answer(found, lambda: draw_change(found, within_seconds=seconds), as_json=as_json)
 
 
-def _show(act: Callable[[Apis], Awaitable[ApiView]], as_json: bool) -> None:
-    found = with_services(lambda services: act(services.apis))
+def _show(act: Callable[[Apis], Awaitable[ApiView]], remote: Remote, as_json: bool) -> None:
+    found = with_services(lambda services: act(services.apis), remote=remote)
     answer(found, lambda: draw_api(found), as_json=as_json)
 
 

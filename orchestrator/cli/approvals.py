@@ -10,9 +10,10 @@ from rich.console import Group
 from rich.text import Text
 
 from orchestrator.cli.draw_waits import draw_approval, draw_approvals
+from orchestrator.cli.elsewhere import listed, on
 from orchestrator.cli.input import parse_object
 from orchestrator.cli.output import JsonFlag, answer
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import acting, with_services
 from orchestrator.ports import Decision
 
 app = typer.Typer(help="What runs ask people: look, approve, reject.", no_args_is_help=True)
@@ -34,8 +35,12 @@ def list_approvals(
     as_json: JsonFlag = False,
 ) -> None:
     """Open approvals, oldest first."""
+    state = "all" if closed else "open"
     found = with_services(
-        lambda s: s.waiting.approvals(open_only=not closed, tenant=tenant, after=after, limit=limit)
+        lambda s: s.waiting.approvals(
+            open_only=not closed, tenant=tenant, after=after, limit=limit
+        ),
+        remote=listed("approvals", state=state, tenant=tenant, cursor=after, limit=limit),
     )
     answer(found, lambda: draw_approvals(found), as_json=as_json)
 
@@ -43,7 +48,10 @@ def list_approvals(
 @app.command("show")
 def show(approval: ApprovalId, *, as_json: JsonFlag = False) -> None:
     """What is asked, and what is shown beside it."""
-    found = with_services(lambda services: services.waiting.approval(approval))
+    found = with_services(
+        lambda services: services.waiting.approval(approval),
+        remote=on("approval", approval, "approval"),
+    )
     answer(found, lambda: draw_approval(found), as_json=as_json)
 
 
@@ -83,17 +91,36 @@ def link(
 ) -> None:
     """An address at which one person decides, without a key. Once used it only says who decided."""
     lives = timedelta(hours=hours)
-    url = with_services(lambda s: s.links.make(approval, name=name, lives=lives))
+    url = with_services(
+        lambda s: s.links.make(approval, name=name, lives=lives),
+        remote=lambda client: (
+            on("approval", approval, "link_approval", name=name, hours=hours)(client).url
+        ),
+    )
     answer({"url": url}, lambda: Text(url, overflow="fold", no_wrap=False), as_json=as_json)
 
 
 def _decide(
     approval: str, decision: Decision, reason: str, data: str, by: str, as_json: bool
 ) -> None:
-    given, who = parse_object("--data", data), by or current_user()
+    given, who = parse_object("--data", data), acting(by)
     found = with_services(
-        lambda s: s.waiting.decide(approval, decision, by=who, via="cli", reason=reason, data=given)
+        lambda s: s.waiting.decide(
+            approval, decision, by=who, via="cli", reason=reason, data=given
+        ),
+        remote=on(
+            "approval",
+            approval,
+            "decide_approval",
+            str(decision),
+            decides=True,
+            reason=reason,
+            data=given,
+        ),
     )
     first = "approved once: a second person has to approve it as well"
-    drawn = [draw_approval(found), *([Text(first, style="yellow")] if found.is_open else [])]
+    drawn = [
+        draw_approval(found),
+        *([Text(first, style="yellow")] if found.outcome is None else []),
+    ]
     answer(found, lambda: Group(*drawn), as_json=as_json)

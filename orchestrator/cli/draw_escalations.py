@@ -71,7 +71,7 @@ def draw_escalation(item: EscalationRecord, briefing: Briefing | None = None) ->
     else:
         parts.append(_choices(item))
     if briefing is not None and briefing.choices:
-        parts += [_foreseen(briefing), _similar(briefing)]
+        parts += [_foreseen(briefing), _similar(item, briefing)]
     return Group(*parts)
 
 
@@ -117,10 +117,9 @@ def _foreseen(briefing: Briefing) -> RenderableType:
     return Padding(drawn, (1, 0, 0, 0))
 
 
-def _similar(briefing: Briefing) -> RenderableType:
+def _similar(like: EscalationRecord, briefing: Briefing) -> RenderableType:
     if not briefing.similar:
         return Text("no other one like it is open", style="dim")
-    like = briefing.escalation
     where = f"workflow={like.workflow} and reason={like.reason.value}"
     where += f" and step={like.step_id}" if like.step_id else ""
     return Text(f"{briefing.similar:,} more like it are open: --where '{where}'", style="yellow")

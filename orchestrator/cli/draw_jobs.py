@@ -11,6 +11,7 @@ from rich.text import Text
 
 from orchestrator.cli.draw_common import clock, moment, short, table
 from orchestrator.ports import JobItemRecord, JobRecord, JobState
+from orchestrator.telemetry.plain import plain
 
 _STYLES = {
     JobState.RUNNING: "cyan", JobState.PAUSED: "yellow", JobState.CANCELLED: "red",
@@ -46,7 +47,8 @@ def draw_job(job: JobRecord, items: Sequence[JobItemRecord]) -> RenderableType:
         ("done", f"{job.done:,} of {job.total:,}; {job.refused:,} refused{_proposed(job)}"),
     ]
     rows += [
-        (str(told["order"]), f"{told['by']}, {told['at']}: {told['reason']}") for told in job.orders
+        (str(told["order"]), f"{told['by']}, {told['at']}: {told['reason']}")
+        for told in plain(job.orders)
     ]
     for name, value in rows:
         grid.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))

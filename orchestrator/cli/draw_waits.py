@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import orjson
 from rich.console import Group, RenderableType
@@ -11,14 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.draw_common import clock, moment, short, table
-from orchestrator.ports import SignalReceipt, WaitRecord
+from orchestrator.ports import SignalReceipt, SignalRecord, WaitRecord
 from orchestrator.telemetry.plain import plain
 
+if TYPE_CHECKING:
+    from orchestrator.api.wait_shapes import SignalShape
 
-def draw_signal(receipt: SignalReceipt) -> RenderableType:
+
+def draw_signal(receipt: SignalReceipt | SignalShape) -> RenderableType:
     """What became of it."""
-    signal = receipt.signal
-    what = "is the answer that the run waited for" if signal.wait_id else "is kept for the run"
+    if isinstance(receipt, SignalReceipt):
+        signal: SignalRecord | SignalShape = receipt.signal
+        wait_id = receipt.signal.wait_id
+    else:
+        signal, wait_id = receipt, receipt.answers
+    what = "is the answer that the run waited for" if wait_id else "is kept for the run"
     again = " (it was sent before; nothing has changed)" if receipt.repeated else ""
     return Text(f"signal {signal.name} number {signal.number} of run {signal.run_id} {what}{again}")
 

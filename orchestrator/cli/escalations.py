@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,10 +13,11 @@ from rich.text import Text
 from orchestrator.cli import remote
 from orchestrator.cli.draw_common import run_status, table
 from orchestrator.cli.draw_escalations import draw_escalation, draw_escalations
+from orchestrator.cli.elsewhere import Remote, claim_next, on, sent
 from orchestrator.cli.input import parse_object
 from orchestrator.cli.jobs import Detach, DryRun, Many, Where, Yes, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import acting, with_services
 from orchestrator.core import events
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
@@ -25,7 +26,9 @@ from orchestrator.service.where import escalations_where
 from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
+    from orchestrator.client import Client
     from orchestrator.ports import EscalationRecord
+    from orchestrator.service.briefing import Briefing
     from orchestrator.service.escalations import Act
     from orchestrator.wiring_services import Services
 
@@ -63,9 +66,7 @@ def list_escalations(
     )
     found = with_services(
         lambda s: s.escalations.list(which),
-        remote=None if where or by_due else lambda client: remote.list_escalations(
-            client, closed=closed, overdue=overdue, limit=limit
-        ),
+        remote=None if by_due else lambda client: remote.list_escalations(client, which),
     )  # fmt: skip
     answer(found, lambda: draw_escalations(found), as_json=as_json)
 
@@ -73,10 +74,20 @@ def list_escalations(
 @app.command("show")
 def show(escalation: EscalationId, *, as_json: JsonFlag = False) -> None:
     """One, with all that is known, where to look, and what each choice leads to."""
-    found = with_services(lambda services: services.briefings.of(escalation))
-    told = plain(found)
-    value = {**told.pop("escalation"), **told}
-    answer(value, lambda: draw_escalation(found.escalation, found), as_json=as_json)
+
+    async def look(services: Services) -> tuple[EscalationRecord, Briefing]:
+        told = await services.briefings.of(escalation)
+        return told.escalation, told
+
+    def elsewhere(client: Client) -> Any:
+        found = on("escalation", escalation, "escalation")(client)
+        return found, sent("briefing", found.id)(client)
+
+    found, told = with_services(look, remote=elsewhere)
+    more = plain(told)
+    more.pop("escalation", None)
+    value = {**plain(found), **more}
+    answer(value, lambda: draw_escalation(found, told), as_json=as_json)
 
 
 @app.command("claim")
@@ -88,7 +99,7 @@ def claim(
     as_json: JsonFlag = False,
 ) -> None:
     """Take one for yourself; it leaves the dead-letter queue."""
-    who = by or current_user()
+    who = acting(by)
     if (escalation is None) != take_next:
         problem = Problem(place="claim", found=str(escalation), wanted="either an ID or --next")
         raise InvalidInput("which one?", problems=[problem])
@@ -98,7 +109,9 @@ def claim(
             return await services.escalations.claim_next(by=who)
         return await services.escalations.claim(escalation, by=who)
 
-    found = with_services(take)
+    found = with_services(
+        take, remote=claim_next if escalation is None else on("escalation", escalation, "claim")
+    )
     answer(
         found,
         lambda: draw_escalation(found) if found else Text("the queue is empty", style="dim"),
@@ -115,8 +128,11 @@ def assign(
     as_json: JsonFlag = False,
 ) -> None:
     """Give one to somebody, whoever has it now."""
-    who = by or current_user()
-    found = with_services(lambda s: s.escalations.assign(escalation, to=to, by=who))
+    who = acting(by)
+    found = with_services(
+        lambda s: s.escalations.assign(escalation, to=to, by=who),
+        remote=on("escalation", escalation, "assign", to=to),
+    )
     answer(found, lambda: draw_escalations([found]), as_json=as_json)
 
 
@@ -129,16 +145,22 @@ def comment(
     as_json: JsonFlag = False,
 ) -> None:
     """Add a remark, for those who come after you; kept in the audit."""
-    who = by or current_user()
-    found = with_services(lambda s: s.escalations.comment(escalation, text, by=who))
+    who = acting(by)
+    found = with_services(
+        lambda s: s.escalations.comment(escalation, text, by=who),
+        remote=on("escalation", escalation, "comment", text=text),
+    )
     answer(found, lambda: Text(f"{len(found)} remarks"), as_json=as_json)
 
 
 @app.command("release")
 def release(escalation: EscalationId, *, by: By = "", as_json: JsonFlag = False) -> None:
     """Give one back; it returns to the dead-letter queue."""
-    who = by or current_user()
-    found = with_services(lambda services: services.escalations.release(escalation, by=who))
+    who = acting(by)
+    found = with_services(
+        lambda services: services.escalations.release(escalation, by=who),
+        remote=on("escalation", escalation, "release"),
+    )
     answer(found, lambda: draw_escalations([found]), as_json=as_json)
 
 
@@ -163,7 +185,7 @@ def retry(
     as_json: JsonFlag = False,
 ) -> None:
     """Try the stuck call again, with the same key and bytes."""
-    who = by or current_user()
+    who = acting(by)
     given = parse_object("--correct", corrections) if corrections else None
     if given is not None and (where or len(escalations or ()) != 1):
         problem = Problem(place="--correct", found="more than one", wanted="one ID")
@@ -175,6 +197,7 @@ def retry(
     _act(
         escalations,
         _deed("retried", events.Retried(), who, reason, corrections=given),
+        _elsewhere("retry", reason, **({} if given is None else {"corrections": given})),
         as_json,
     )
 
@@ -199,7 +222,7 @@ def resolve(
     as_json: JsonFlag = False,
 ) -> None:
     """You vouch that the stuck call is done (by hand, or seen to be); the rest goes on."""
-    who = by or current_user()
+    who = acting(by)
     given = parse_object("--outputs", outputs) if outputs else None
     if given is not None and (where or len(escalations or ()) != 1):
         problem = Problem(place="--outputs", found="more than one", wanted="one ID")
@@ -214,6 +237,7 @@ def resolve(
     _act(
         escalations,
         _deed("resolved", events.Resolved(landed=not without_effect), who, reason, outputs=given),
+        _elsewhere("resolve", reason, landed=not without_effect, outputs=given),
         as_json,
     )
 
@@ -231,13 +255,13 @@ def skip(
     as_json: JsonFlag = False,
 ) -> None:
     """Leave the stuck undo's effect standing; the remaining undos go on."""
-    who = by or current_user()
+    who = acting(by)
     if where or not escalations:
         many = Many(where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach)
         act_on_many("escalations.skip", many, by=who, reason=reason, as_json=as_json)
         return
     act = _deed("skipped", events.Skipped(), who, reason)
-    _act(escalations, act, as_json)
+    _act(escalations, act, _elsewhere("skip", reason), as_json)
 
 
 @app.command("abandon")
@@ -253,13 +277,13 @@ def abandon(
     as_json: JsonFlag = False,
 ) -> None:
     """End the run where it is. Final."""
-    who = by or current_user()
+    who = acting(by)
     if where or not escalations:
         many = Many(where=where, ids=escalations, dry_run=dry_run, yes=yes, detach=detach)
         act_on_many("escalations.abandon", many, by=who, reason=reason, as_json=as_json)
         return
     act = _deed("abandoned", events.Abandoned(), who, reason)
-    _act(escalations, act, as_json)
+    _act(escalations, act, _elsewhere("abandon", reason), as_json)
 
 
 def _deed(resolution: str, event: events.Event, by: str, reason: str, **given: Any) -> Act:
@@ -268,7 +292,14 @@ def _deed(resolution: str, event: events.Event, by: str, reason: str, **given: A
     return Act(resolution=resolution, event=event, by=by, reason=reason, via="cli", **given)
 
 
-def _act(ids: list[str], act: Act, as_json: bool) -> None:
+def _elsewhere(act: str, reason: str, **more: Any) -> Callable[[str], Remote]:
+    """Decide on one, as it is when it is read."""
+    return lambda known: on(
+        "escalation", known, "decide", act, decides=True, reason=reason, **more
+    )  # fmt: skip
+
+
+def _act(ids: list[str], act: Act, remote_act: Callable[[str], Remote], as_json: bool) -> None:
     """Act on each in turn; the first that is refused ends it, what was done before stays done."""
     done: dict[str, str] = {}
 
@@ -278,8 +309,14 @@ def _act(ids: list[str], act: Act, as_json: bool) -> None:
             proposal = settled.proposal
             done[known] = settled.status if proposal is None else f"proposed: {proposal.id}"
 
+    def act_on_all_elsewhere(client: Client) -> None:
+        for known in ids:
+            settled = remote_act(known)(client)
+            proposal = settled.proposal_id
+            done[known] = settled.run_status if proposal is None else f"proposed: {proposal}"
+
     try:
-        with_services(act_on_all)
+        with_services(act_on_all, remote=act_on_all_elsewhere)
     finally:
         if done or not ids:
             answer(done, lambda: _draw_done(done), as_json=as_json)

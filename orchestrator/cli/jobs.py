@@ -12,14 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from orchestrator.cli.draw_jobs import draw_job, draw_jobs
+from orchestrator.cli.elsewhere import counted, ended, listed, on, started
 from orchestrator.cli.output import JsonFlag, answer, stderr
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import acting, with_services
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import JobItemState, JobOrder, JobRecord, JobState, Which
 from orchestrator.service.where import escalations_where, runs_where
 from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
+    from orchestrator.client import Client
     from orchestrator.ports import JobItemRecord
     from orchestrator.wiring_services import Services
 
@@ -90,12 +92,17 @@ def act_on_many(kind: str, many: Many, *, by: str, reason: str, as_json: bool) -
         raise InvalidInput("which ones?", problems=[problem])
     which = many.about(many.where)
     if many.dry_run or not (many.yes or as_json):
-        fit = with_services(lambda services: services.jobs.count(kind, which))
+        fit = with_services(
+            lambda services: services.jobs.count(kind, which), remote=counted(kind, which)
+        )
         if many.dry_run:
             answer({"fit": fit}, lambda: Text(f"{fit:,} fit"), as_json=as_json)
             return
         typer.confirm(f"{kind} on {fit:,}?", abort=True, err=True)
-    job = with_services(lambda services: _start(services, kind, which, many, by, reason))
+    job = with_services(
+        lambda services: _start(services, kind, which, many, by, reason),
+        remote=lambda client: _start_elsewhere(client, kind, which, many, reason),
+    )
     answer(job, lambda: draw_job(job, ()), as_json=as_json)
 
 
@@ -108,10 +115,27 @@ async def _start(
     return job if many.detach else await _follow(services, job)
 
 
+def _start_elsewhere(client: Client, kind: str, which: Which, many: Many, reason: str) -> Any:
+    job = started(kind, which, reason=reason, arguments=many.arguments)(client)
+    return job if many.detach else _follow_elsewhere(client, job)
+
+
+def _follow_elsewhere(client: Client, job: Any) -> Any:
+    with _progress() as bar:
+        shown = bar.add_task(f"job {job.id[-12:]}", total=job.total)
+        return ended(
+            client, job, look=lambda now: bar.update(shown, completed=now.done + now.refused)
+        )
+
+
+def _progress() -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    return Progress(*columns, TimeElapsedColumn(), console=stderr, transient=True)
+
+
 async def _follow(services: Services, job: JobRecord) -> JobRecord:
     """The job once it is over or held. Interrupted, it goes on without us."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeElapsedColumn(), console=stderr, transient=True) as bar:
+    with _progress() as bar:
         shown = bar.add_task(f"job {job.id[-12:]}", total=job.total)
         while job.state in _UNDER_WAY:
             bar.update(shown, completed=job.done + job.refused)
@@ -130,7 +154,10 @@ def list_jobs(
     as_json: JsonFlag = False,
 ) -> None:
     """Jobs, newest first."""
-    found = with_services(lambda services: services.jobs.list(before=before, limit=limit))
+    found = with_services(
+        lambda services: services.jobs.list(before=before, limit=limit),
+        remote=listed("jobs", cursor=before, limit=limit),
+    )
     answer(found, lambda: draw_jobs(found), as_json=as_json)
 
 
@@ -153,7 +180,12 @@ def show(
         )
         return found, items
 
-    found, items = with_services(read)
+    def elsewhere(client: Client) -> Any:
+        found = on("job", job, "job")(client)
+        wanted = str(state or JobItemState.REFUSED)
+        return found, listed("job_items", found.id, state=wanted, limit=limit)(client)
+
+    found, items = with_services(read, remote=elsewhere)
     value = {**plain(found), "items": plain(items)}
     answer(value, lambda: draw_job(found, items), as_json=as_json)
 
@@ -165,7 +197,10 @@ def watch(job: JobId, *, as_json: JsonFlag = False) -> None:
     async def follow(services: Services) -> JobRecord:
         return await _follow(services, await services.jobs.show(job))
 
-    found = with_services(follow)
+    found = with_services(
+        follow,
+        remote=lambda client: _follow_elsewhere(client, on("job", job, "job")(client)),
+    )
     answer(found, lambda: draw_job(found, ()), as_json=as_json)
 
 
@@ -188,6 +223,9 @@ def cancel(job: JobId, *, reason: Reason, by: By = "", as_json: JsonFlag = False
 
 
 def _order(job: str, order: JobOrder, reason: str, by: str, as_json: bool) -> None:
-    who = by or current_user()
-    found = with_services(lambda s: s.jobs.order(job, order, by=who, reason=reason))
+    who = acting(by)
+    found = with_services(
+        lambda s: s.jobs.order(job, order, by=who, reason=reason),
+        remote=on("job", job, "order_job", str(order), reason=reason),
+    )
     answer(found, lambda: draw_job(found, ()), as_json=as_json)

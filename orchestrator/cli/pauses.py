@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.draw_common import moment, short, table
+from orchestrator.cli.elsewhere import Remote, listed, paused, resumed, sent
 from orchestrator.cli.jobs import Detach, DryRun, RunsWhere, Yes, about_runs, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import acting, with_services
 from orchestrator.cli.spans import span_of
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import Pause
@@ -21,6 +22,7 @@ from orchestrator.telemetry.plain import plain
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from orchestrator.client import Client
     from orchestrator.service.apis import ApiView
     from orchestrator.service.pausing import Scope
     from orchestrator.wiring_services import Services
@@ -66,10 +68,13 @@ def pause(
     as_json: JsonFlag = False,
 ) -> None:
     """Let runs begin nothing: calls in flight end and are recorded, undoing goes on."""
-    who = by or current_user()
+    who = acting(by)
     if api is not None:
         _alone("--api", run, workflow, tenant, everything, lasting, also_undoing)
-        _hold(api, as_json, lambda services: services.apis.hold(api, by=who, reason=reason))
+        _hold(
+            as_json, lambda services: services.apis.hold(api, by=who, reason=reason),
+            sent("hold_api", api, reason=reason),
+        )  # fmt: skip
         return
     seconds = span_of(lasting, place="--for").total_seconds() if lasting else None
     if where:
@@ -82,7 +87,8 @@ def pause(
     made = with_services(
         lambda services: services.pausing.pause(
             scope, by=who, reason=reason, also_undoing=also_undoing, seconds=seconds
-        )
+        ),
+        remote=paused(scope, reason=reason, also_undoing=also_undoing, seconds=seconds),
     )
     answer(made, lambda: _draw(made), as_json=as_json)
 
@@ -103,11 +109,14 @@ def resume(
     as_json: JsonFlag = False,
 ) -> None:
     """End a pause; what no other pause stops goes on, some hundred runs a second."""
-    who = by or current_user()
+    who = acting(by)
     if api is not None:
         _alone("--api", run, workflow, tenant, everything)
         why = reason or "over"
-        _hold(api, as_json, lambda services: services.apis.release(api, by=who, reason=why))
+        _hold(
+            as_json, lambda services: services.apis.release(api, by=who, reason=why),
+            sent("release_api", api, reason=why),
+        )  # fmt: skip
         return
     if where:
         _alone("--where", run, workflow, tenant, everything)
@@ -120,7 +129,7 @@ def resume(
         found = await services.pausing.find(scope)
         return await services.pausing.resume(found.id, by=who, reason=reason)
 
-    ended = with_services(act)
+    ended = with_services(act, remote=resumed(scope, reason=reason))
     answer(ended, lambda: _draw(ended), as_json=as_json)
 
 
@@ -136,7 +145,12 @@ def list_pauses(
         held = [api for api in overview.apis if api.held is not None]
         return await services.pausing.list(active_only=not ended), held
 
-    pauses, held = with_services(look)
+    def elsewhere(client: Client) -> Any:
+        state = "all" if ended else "active"
+        held = [api for api in listed("apis")(client) if api.held is not None]
+        return listed("pauses", state=state)(client), held
+
+    pauses, held = with_services(look, remote=elsewhere)
     value = {"pauses": plain(pauses), "held_apis": [plain(api.held) for api in held]}
     answer(value, lambda: _draw_all(pauses, held), as_json=as_json)
 
@@ -159,11 +173,11 @@ def _alone(name: str, *others: object) -> None:
         raise InvalidInput("it is not clear what is meant", problems=[problem])
 
 
-def _hold(api: str, as_json: bool, act: Callable[[Services], Awaitable[ApiView]]) -> None:
+def _hold(as_json: bool, act: Callable[[Services], Awaitable[ApiView]], remote: Remote) -> None:
     from orchestrator.cli.draw_apis import draw_change
 
     seconds = load_settings().api_reload_seconds
-    found = with_services(act)
+    found = with_services(act, remote=remote)
     answer(found, lambda: draw_change(found, within_seconds=seconds), as_json=as_json)
 
 

@@ -9,9 +9,10 @@ from rich.console import Group
 from rich.text import Text
 
 from orchestrator.cli.draw_proposals import draw_proposal, draw_proposals
+from orchestrator.cli.elsewhere import listed, on
 from orchestrator.cli.jobs import Detach, DryRun, Many, Where, Yes, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import acting, with_services
 from orchestrator.ports import ProposalFilter
 
 app = typer.Typer(
@@ -39,14 +40,21 @@ def list_proposals(
     which = ProposalFilter(
         open_only=not closed, tenant=tenant, run_id=run, after=after, limit=limit
     )
-    found = with_services(lambda s: s.proposals.list(which))
+    state = "all" if closed else "open"
+    found = with_services(
+        lambda s: s.proposals.list(which),
+        remote=listed("proposals", state=state, tenant=tenant, run=run, cursor=after, limit=limit),
+    )
     answer(found, lambda: draw_proposals(found), as_json=as_json)
 
 
 @app.command("show")
 def show(proposal: ProposalId, *, as_json: JsonFlag = False) -> None:
     """What is wanted, by whom, and why."""
-    found = with_services(lambda services: services.proposals.show(proposal))
+    found = with_services(
+        lambda services: services.proposals.show(proposal),
+        remote=on("proposal", proposal, "proposal"),
+    )
     answer(found, lambda: draw_proposal(found), as_json=as_json)
 
 
@@ -69,7 +77,7 @@ def confirm(
 
     With --where: all that is proposed about the escalations that fit, as a job.
     """
-    who = by or current_user()
+    who = acting(by)
     if where or proposal is None:
         many = Many(
             where=where, ids=[proposal] if proposal else None, dry_run=dry_run, yes=yes,
@@ -77,7 +85,10 @@ def confirm(
         )  # fmt: skip
         act_on_many("escalations.confirm", many, by=who, reason=reason, as_json=as_json)
         return
-    found = with_services(lambda s: s.proposals.confirm(proposal, by=who, via="cli", reason=reason))
+    found = with_services(
+        lambda s: s.proposals.confirm(proposal, by=who, via="cli", reason=reason),
+        remote=on("proposal", proposal, "confirm", decides=True, reason=reason),
+    )
     answer(
         found,
         lambda: Group(draw_proposal(found.proposal), Text(f"the run is {found.run_status} now")),
@@ -94,6 +105,9 @@ def refuse(
     as_json: JsonFlag = False,
 ) -> None:
     """Close it; nothing is done. Who proposed it may take it back so."""
-    who = by or current_user()
-    found = with_services(lambda s: s.proposals.refuse(proposal, by=who, reason=reason))
+    who = acting(by)
+    found = with_services(
+        lambda s: s.proposals.refuse(proposal, by=who, reason=reason),
+        remote=on("proposal", proposal, "refuse", decides=True, reason=reason),
+    )
     answer(found, lambda: draw_proposal(found), as_json=as_json)

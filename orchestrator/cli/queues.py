@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 
 from orchestrator.cli.draw_common import duration, table
+from orchestrator.cli.elsewhere import listed
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import with_services
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def queues(*, as_json: JsonFlag = False) -> None:
     """Messages on the broker beside runs in the table, queue by queue."""
-    found = with_services(lambda services: services.queues.overview())
+    found = with_services(lambda services: services.queues.overview(), remote=listed("queues"))
     answer(found, lambda: _draw(found), as_json=as_json)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.api import shapes
     from orchestrator.client import Client
     from orchestrator.core.events import CancelMode
-    from orchestrator.ports import RunFilter
+    from orchestrator.ports import EscalationFilter, RunFilter
     from orchestrator.service.submitting import Submission
 
 URL, KEY = "ORCHESTRATOR_URL", "ORCHESTRATOR_KEY"
@@ -55,8 +55,8 @@ def not_from_elsewhere(url: str) -> InvalidInput:
     """The error of a command that needs the deployment's own database."""
     problem = Problem(
         place="option --url", found=url,
-        wanted="submit, runs list, runs show, runs cancel or escalations list; others work beside"
-        " the database alone",
+        wanted="submit, runs, escalations, approvals, proposals, jobs, apis or queues; `watch`,"
+        " `--by-due`, and what reads files or keys, work beside the database alone",
     )  # fmt: skip
     return InvalidInput("this command does not go over the network", problems=[problem])
 
@@ -68,8 +68,9 @@ def list_runs(client: Client, which: RunFilter) -> list[shapes.RunSummary]:
     most = _PAGE if which.limit is None else min(which.limit, _PAGE)
     asked = ask.runs(
         status=which.status or (), workflow=which.workflow, tenant=which.tenant,
-        since=which.since, until=which.until, cursor=which.before,
-        limit=most,
+        since=which.since, until=which.until, cursor=which.before, limit=most,
+        older_than_seconds=which.older_than_seconds,
+        younger_than_seconds=which.younger_than_seconds,
     )  # fmt: skip
     return list(islice(client.pages(asked), which.limit))
 
@@ -160,13 +161,17 @@ def _tenant(wish: Submission) -> str | None:
     return None if wish.tenant == "default" else wish.tenant
 
 
-def list_escalations(
-    client: Client, *, closed: bool, overdue: bool, limit: int
-) -> list[shapes.EscalationShape]:
-    """Open ones, or all."""
+def list_escalations(client: Client, which: EscalationFilter) -> list[shapes.EscalationShape]:
+    """Those that fit, oldest first."""
     from orchestrator.client import ask
 
-    asked = ask.escalations(
-        state="all" if closed else "open", overdue=overdue or None, limit=min(limit, _PAGE)
-    )
-    return list(islice(client.pages(asked), limit))
+    most = _PAGE if which.limit is None else min(which.limit, _PAGE)
+    where = {name: getattr(which, name) for name in _OF_ESCALATIONS}
+    asked = ask.escalations(state="open" if which.open_only else "all", limit=most, **where)
+    return list(islice(client.pages(asked), which.limit))
+
+
+_OF_ESCALATIONS = (
+    "tenant", "workflow", "api", "step", "reason", "detail", "claimed", "claimed_by", "overdue",
+    "older_than_seconds", "younger_than_seconds",
+)  # fmt: skip

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -20,10 +20,11 @@ from orchestrator.cli import pauses, remote
 from orchestrator.cli.draw_proposals import draw_proposal
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
 from orchestrator.cli.draw_waits import draw_signal
+from orchestrator.cli.elsewhere import on, sent
 from orchestrator.cli.input import parse_assignments, parse_object
 from orchestrator.cli.jobs import Detach, DryRun, RunsWhere, Yes, about_runs, act_on_many
 from orchestrator.cli.output import JsonFlag, answer, stdout
-from orchestrator.cli.session import current_user, with_client, with_services
+from orchestrator.cli.session import acting, with_client, with_services
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.ports import RunFilter, RunRecord
@@ -31,6 +32,7 @@ from orchestrator.service.where import runs_where
 from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
+    from orchestrator.client import Client
     from orchestrator.service.runs import RunView
     from orchestrator.wiring_services import Services
 
@@ -70,7 +72,7 @@ def list_runs(
     )
     found = with_services(
         lambda services: services.runs.list(which),
-        remote=None if where else lambda client: remote.list_runs(client, which),
+        remote=lambda client: remote.list_runs(client, which),
     )
     answer(found, lambda: draw_runs(found), as_json=as_json)
 
@@ -130,7 +132,7 @@ def cancel(
 ) -> None:
     """Ask a run, or all that fit, to end: undo what was done (or, with --stop, leave it)."""
     mode = CancelMode.STOP if stop else CancelMode.UNDO
-    who = by or current_user()
+    who = acting(by)
     if run is None or where:
         many = about_runs(where, run, dry_run=dry_run, yes=yes, detach=detach, mode=str(mode))
         act_on_many("runs.cancel", many, by=who, reason=reason, as_json=as_json)
@@ -157,11 +159,12 @@ def signal(
     as_json: JsonFlag = False,
 ) -> None:
     """Tell a run that something has happened. One that does not wait for it yet keeps it."""
-    given, who = parse_object("--data", data), by or current_user()
+    given, who = parse_object("--data", data), acting(by)
     receipt = with_services(
         lambda s: s.waiting.send_signal(
             run, name, key=key or str(uuid_utils.uuid7()), data=given, by=who, via="cli"
-        )
+        ),
+        remote=on("run", run, "signal", name, given, key=key),
     )
     answer(receipt, lambda: draw_signal(receipt), as_json=as_json)
 
@@ -188,7 +191,7 @@ def rerun(
     """A new run from a step on, of a run or of all that fit; it takes over what they did before."""
     from orchestrator.service.rerunning import Rerun
 
-    who = by or current_user()
+    who = acting(by)
     if run is None or where:
         told = {"step": step, "repeat_effects": repeat_effects}
         told |= {} if version is None else {"version": version}
@@ -203,7 +206,14 @@ def rerun(
     async def act(services: Services) -> RunRecord:
         return await services.runs.get((await services.rerunning.rerun(wish)).run_id)
 
-    record = with_services(act)
+    def elsewhere(client: Client) -> Any:
+        made = on(
+            "run", run, "rerun", step, reason=reason, version=version,
+            repeat_effects=repeat_effects,
+        )(client)  # fmt: skip
+        return sent("run", made.run_id)(client)
+
+    record = with_services(act, remote=elsewhere)
     answer(record, lambda: draw_runs([record]), as_json=as_json)
 
 
@@ -225,9 +235,10 @@ def edit(
     as_json: JsonFlag = False,
 ) -> None:
     """Propose other values for a step; a second person confirms: orchestrator proposals confirm."""
-    given, who = parse_assignments("--set", values), by or current_user()
+    given, who = parse_assignments("--set", values), acting(by)
     made = with_services(
-        lambda s: s.editing.propose(run, step, given, by=who, reason=reason, via="cli")
+        lambda s: s.editing.propose(run, step, given, by=who, reason=reason, via="cli"),
+        remote=on("run", run, "edit", step, given, reason=reason),
     )
     answer(made, lambda: draw_proposal(made), as_json=as_json)
 

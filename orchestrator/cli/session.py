@@ -7,6 +7,7 @@ import getpass
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar, overload
 
+from orchestrator.cli.elsewhere import refuse_by
 from orchestrator.cli.remote import chosen_url, not_from_elsewhere, open_client
 from orchestrator.settings import load_settings
 
@@ -53,6 +54,12 @@ def with_client(use: Callable[[Client], R]) -> R:
     """Use the REST face of the deployment that is elsewhere."""
     with open_client(chosen_url()) as client:
         return use(client)
+
+
+def acting(by: str) -> str:
+    """Who acts: whom the option `--by` names, else you. Raises InvalidInput elsewhere."""
+    refuse_by(by)
+    return by or current_user()
 
 
 def current_user() -> str:

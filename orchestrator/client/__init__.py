@@ -11,8 +11,8 @@ an `AsyncClient`. Answers are the shapes of the REST face, errors those of `orch
 """
 
 from orchestrator.client import ask
-from orchestrator.client.ask import Tagged
 from orchestrator.client.clients import AsyncClient, Client
+from orchestrator.client.making import Tagged
 from orchestrator.client.requests import Request
 
 __all__ = ["AsyncClient", "Client", "Request", "Tagged", "ask"]

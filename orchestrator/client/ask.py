@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
-from urllib.parse import quote
+from typing import Any, TypeVar
 
-import httpx
 import uuid_utils
 
-from orchestrator.api import job_shapes, shapes, wait_shapes
+from orchestrator.api import job_shapes, proposal_shapes, shapes, wait_shapes
+from orchestrator.api.impact import ImpactShape
+from orchestrator.client.making import Tagged
+from orchestrator.client.making import act as _act
+from orchestrator.client.making import given as _given
+from orchestrator.client.making import keyed as _keyed
+from orchestrator.client.making import look as _look
+from orchestrator.client.making import moment as _moment
+from orchestrator.client.making import safe as _safe
+from orchestrator.client.making import tagged as _tagged
 from orchestrator.client.requests import Request, only
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import RunStatus
@@ -19,14 +26,6 @@ from orchestrator.core.states import RunStatus
 T = TypeVar("T")
 LONGEST_WAIT = 30.0
 """Seconds of one long poll; the server allows 60."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tagged(Generic[T]):
-    """A thing with its entity tag, which a decision on it carries."""
-
-    value: T
-    tag: str
 
 
 def me() -> Request[shapes.Me]:
@@ -90,13 +89,14 @@ def runs(
     until: datetime | None = None,
     cursor: str | None = None,
     limit: int = 50,
+    **more: Any,
 ) -> Request[shapes.Page[shapes.RunSummary]]:
-    """A page of runs, newest first."""
+    """A page of runs, newest first. `more`: parameters as the REST face documents them."""
     return Request(
         method="GET", path="/v1/runs", read=only(shapes.Page[shapes.RunSummary]),
         params=_given(
             status=[str(each) for each in status] or None, workflow=workflow, tenant=tenant,
-            since=_moment(since), until=_moment(until), cursor=cursor, limit=limit,
+            since=_moment(since), until=_moment(until), cursor=cursor, limit=limit, **more,
         ),
     )  # fmt: skip
 
@@ -337,6 +337,48 @@ def rerun(
     )
 
 
+# --- proposals and edits --------------------------------------------------------------------------
+
+
+def proposals(
+    *, state: str = "open", cursor: str | None = None, limit: int = 50, **where: Any
+) -> Request[shapes.Page[proposal_shapes.ProposalShape]]:
+    """A page of what waits for a second person. `where`: as the REST face documents it."""
+    shape = shapes.Page[proposal_shapes.ProposalShape]
+    return _look(shape, "proposals", state=state, cursor=cursor, limit=limit, **where)
+
+
+def proposal(proposal_id: str) -> Request[Tagged[proposal_shapes.ProposalShape]]:
+    """One, with the tag that a decision on it carries."""
+    return Request(
+        method="GET", path=f"/v1/proposals/{_safe(proposal_id)}",
+        read=_tagged(only(proposal_shapes.ProposalShape)),
+    )  # fmt: skip
+
+
+def confirm(
+    proposal_id: str, *, tag: str, reason: str = ""
+) -> Request[proposal_shapes.ConfirmedShape]:
+    """Do it, as the second person."""
+    shape = proposal_shapes.ConfirmedShape
+    asked = _act(shape, "proposals", proposal_id, "confirm", reason=reason)
+    return replace(asked, headers={"If-Match": tag})
+
+
+def refuse(proposal_id: str, *, tag: str, reason: str) -> Request[proposal_shapes.ProposalShape]:
+    """Close it; nothing is done."""
+    asked = _act(proposal_shapes.ProposalShape, "proposals", proposal_id, "refuse", reason=reason)
+    return replace(asked, headers={"If-Match": tag})
+
+
+def edit(
+    run_id: str, step: str, values: Mapping[str, Any], *, reason: str
+) -> Request[proposal_shapes.ProposalShape]:
+    """Propose other values for a step that has not begun."""
+    wish = {"step": step, "set": dict(values), "reason": reason}
+    return _act(proposal_shapes.ProposalShape, "runs", run_id, "edit", **wish)
+
+
 # --- APIs, workers, queues ------------------------------------------------------------------------
 
 
@@ -350,6 +392,11 @@ def api(name: str) -> Request[Tagged[shapes.ApiShape]]:
     return Request(
         method="GET", path=f"/v1/apis/{_safe(name)}", read=_tagged(only(shapes.ApiShape))
     )
+
+
+def impact(name: str, *, outage_seconds: float | None = None) -> Request[ImpactShape]:
+    """Which runs it touches, and what if it is away for so long."""
+    return _look(ImpactShape, "apis", name, "impact", outage_seconds=outage_seconds)
 
 
 def change_api(
@@ -393,44 +440,3 @@ def after(request: Request[shapes.Page[T]], cursor: str) -> Request[shapes.Page[
     """The same list, from this cursor on."""
     name = "after" if "after" in request.params else "cursor"
     return replace(request, params={**request.params, name: cursor})
-
-
-def _look(shape: type[T], *path: str, **params: Any) -> Request[T]:
-    return Request(
-        method="GET", path=_path(path), read=only(shape), params=_given(**params)
-    )  # fmt: skip
-
-
-def _act(shape: type[T], *path: str, **body: Any) -> Request[T]:
-    """Something that is not to be done twice by mistake."""
-    return Request(
-        method="POST", path=_path(path), read=only(shape), body=body or None, repeatable=False
-    )
-
-
-def _keyed(request: Request[T], key: str | None) -> Request[T]:
-    """The same under a key, so that sending it again does no more."""
-    key = key or str(uuid_utils.uuid7())
-    return replace(request, headers={"Idempotency-Key": key}, repeatable=True)
-
-
-def _path(parts: Collection[str]) -> str:
-    first, *rest = parts  # the first is ours, and may hold a colon
-    return "/".join(["/v1", first, *map(_safe, rest)])
-
-
-def _tagged(read: Callable[[httpx.Response], T]) -> Callable[[httpx.Response], Tagged[T]]:
-    return lambda response: Tagged(value=read(response), tag=response.headers["etag"])
-
-
-def _safe(part: str) -> str:
-    """As one segment of a path, whatever is in it."""
-    return quote(part, safe="")
-
-
-def _moment(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
-
-
-def _given(**params: Any) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if value is not None}
