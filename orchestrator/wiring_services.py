@@ -40,6 +40,7 @@ from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.editing import Editing
 from orchestrator.service.escalations import Escalations
+from orchestrator.service.explaining import Explaining
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.impact import Impacts
 from orchestrator.service.job_kinds import job_kinds
@@ -113,6 +114,7 @@ class Services:
     measuring: Measuring
     impacts: Impacts
     auditing: Auditing
+    explaining: Explaining
     checkpoints: Checkpoints
 
 
@@ -259,6 +261,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
         retention=Retention(store),
         auditing=Auditing(store),
+        explaining=Explaining(store),
         checkpoints=Checkpoints(
             store, checkpoint_signer(settings), every_seconds=settings.audit_checkpoint_seconds
         ),

@@ -1,4 +1,4 @@
-"""`orchestrator audit …`: whether the audit is as it was written."""
+"""`orchestrator audit …`: what happened to a run, and whether that is as it was written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from orchestrator.service.auditing import Kept, Verification
     from orchestrator.wiring_services import Services
 
-app = typer.Typer(help="Verify that the audit is as it was written.", no_args_is_help=True)
+app = typer.Typer(
+    help="Tell a run's story from its audit; verify that it is as it was written.",
+    no_args_is_help=True,
+)
 
 _KEPT = re.compile(r"(?P<number>[0-9]+):(?P<digest>[0-9a-f]{64})")
 PublicKeys = Annotated[
@@ -34,7 +37,7 @@ PublicKeys = Annotated[
 
 @app.callback()
 def audit() -> None:
-    """Verify that the audit is as it was written."""
+    """Tell a run's story from its audit; verify that it is as it was written."""
 
 
 @app.command("verify")
@@ -69,6 +72,19 @@ async def _verify(
         return await services.auditing.verify(
             keys, kept=kept, seen=lambda runs: bar.update(task, completed=runs)
         )
+
+
+@app.command("explain")
+def explain(
+    *,
+    run: Annotated[str, typer.Argument(help="The run; the beginning of its id is enough.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell what happened to a run in plain words, with times and evidence."""
+    from orchestrator.cli.draw_story import draw_story, story_value
+
+    found = with_services(lambda services: services.explaining.explain(run))
+    answer(story_value(found), lambda: draw_story(found), as_json=as_json)
 
 
 @app.command("checkpoint")

@@ -106,6 +106,12 @@ def impact(context: typer.Context) -> None:
     _become("tests.bench.impact", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def explain(context: typer.Context) -> None:
+    """Whether the stories of a thousand runs tell of exactly the calls that a server has seen."""
+    _become("tests.bench.explain", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ from orchestrator.core.saga import Decision
 from orchestrator.core.states import Direction, LinkStatus
 from orchestrator.engine.deps import Deps
 from orchestrator.errors import HeldUp, InDoubt, NoCredential, NotLanded, NotSent
-from orchestrator.ports import AttemptContext, Seen
+from orchestrator.ports import AttemptContext, Seen, Trail
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +42,7 @@ class Answer:
     response: Response | None
     started_at: datetime
     seconds: float
+    trail: Trail = field(default_factory=Trail)  # of a request that was sent
     of_api: bool = True  # whether it shows how the API is; not where this process was the reason
 
     def seen(self) -> Seen | None:
@@ -83,7 +84,7 @@ async def ask(
         judgement = Judgement(outcome=Outcome.UNKNOWN, reason=reason)
     return Answer(
         judgement=judgement, response=response, started_at=started_at,
-        seconds=deps.clock.monotonic() - begun, of_api=of_api,
+        seconds=deps.clock.monotonic() - begun, trail=context.trail, of_api=of_api,
     )  # fmt: skip
 
 

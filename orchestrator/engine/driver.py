@@ -196,7 +196,7 @@ class RunDriver:
             return answer
         if crashpoints.hook is not None:
             await self._run.reach("after_answer")
-        return self._take_answer(at, answer, "call")
+        return self._take_answer(at, answer, "call", request)
 
     def _prepared(self, at: At) -> FrozenRequest | Decision:
         """The frozen request of an earlier attempt, or a new one; else what follows without one."""
@@ -229,7 +229,8 @@ class RunDriver:
         found = await until_answered(at, request, self._run, self._shown, self._deps)
         if not isinstance(found, WaitRecord):
             return found
-        return self._take_answer(at, answered(at, request, found, self._run, self._program), "wait")
+        answer = answered(at, request, found, self._run, self._program)
+        return self._take_answer(at, answer, "wait", request)
 
     def _stop_before_sending(self, permit: Permit) -> None:
         """It may have waited for its turn since it was last asked whether it is paused."""
@@ -257,7 +258,7 @@ class RunDriver:
         if not isinstance(answer, Answer):
             return answer
         judgement = of_verification(answer.judgement, answer.response)
-        return self._take_answer(at, replace(answer, judgement=judgement), "verify")
+        return self._take_answer(at, replace(answer, judgement=judgement), "verify", request)
 
     async def _exchange(
         self, at: At, call: Call, request: FrozenRequest, visit: Visit,
@@ -315,11 +316,11 @@ class RunDriver:
             self._is_calling = False
             permit.release(seen)
 
-    def _take_answer(self, at: At, answer: Answer, kind: str) -> Decision:
+    def _take_answer(self, at: At, answer: Answer, kind: str, request: FrozenRequest) -> Decision:
         judgement = within(answer.judgement, at[1], self._deps.limits.max_output_bytes)
         if answer.response is None:
             judgement = self._without_answer(at, judgement)
-        self._run.note_attempt(at, kind, answer, judgement)
+        self._run.note_attempt(at, kind, answer, judgement, request)
         return self._settled(at, judgement)
 
     def _without_answer(self, at: At, judgement: Judgement) -> Judgement:

@@ -85,13 +85,17 @@ class Entrance:
 
     async def _turn(self, at: At, visit: Visit) -> Permit:
         """A permit on which the request may leave now. Raises GateBusy."""
-        while True:
-            patience = self._run.patience_seconds(at)
-            entering = self._deps.gate.enter(visit, patience_seconds=patience)
-            permit = await self._waits.until(entering)
-            if permit.fresh:
-                return permit
-            permit.hand_back()  # this process was held up since it was let in
+        begun = self._deps.clock.monotonic()
+        try:
+            while True:
+                patience = self._run.patience_seconds(at)
+                entering = self._deps.gate.enter(visit, patience_seconds=patience)
+                permit = await self._waits.until(entering)
+                if permit.fresh:
+                    return permit
+                permit.hand_back()  # this process was held up since it was let in
+        finally:
+            self._run.waited_seconds += self._deps.clock.monotonic() - begun
 
     def park(self, at: At, busy: GateBusy) -> Decision:
         """Until the API may have it, or until it is too late if that is sooner."""
@@ -112,7 +116,7 @@ class Entrance:
                 started_at=self._run.decided_at if first else None,
             ),
         )  # fmt: skip
-        self._run.audit("begun", at, {"attempt": link.attempts})
+        self._run.audit_intent(at, link.attempts, request)
         await self._run.flush()
         if crashpoints.hook is not None:
             await self._run.reach("after_intent")

@@ -113,18 +113,21 @@ class HttpTransport:
         base = client.config.base_url or self._base_url(api)
         if base is None:
             raise NotSent(f"{api}: no base URL is known in this worker", retryable=True)
+        trail = context.trail
+        trail.base, may_leave = base, trail.counting(context.may_leave)
         if client.credentials is None:
-            return await client.send(base, request, None, timeout_seconds, context.may_leave)
+            return await client.send(base, request, None, timeout_seconds, may_leave)
         source = client.credentials.of(context.tenant, request.security)
         if source is None:
-            return await client.send(base, request, None, timeout_seconds, context.may_leave)
+            return await client.send(base, request, None, timeout_seconds, may_leave)
+        trail.credential = source.name
         ends_at = time.monotonic() + (timeout_seconds or client.config.total_seconds)
         credential = source.now()
         if credential is None:
             credential = await _in_time(source.get(), source, ends_at)
             timeout_seconds = _left(ends_at)
-        response = await client.send(base, request, credential, timeout_seconds, context.may_leave)
-        renewals = 0
+        response = await client.send(base, request, credential, timeout_seconds, may_leave)
+        renewals, may_go_on = 0, trail.counting(context.may_go_on)
         try:
             while response.status == _UNAUTHORIZED:
                 if renewals == MOST_RENEWALS:
@@ -132,7 +135,7 @@ class HttpTransport:
                 # It says that nothing was done, so repeating it is safe whatever the request does.
                 credential = await _in_time(source.instead_of(credential), source, ends_at)
                 seconds, renewals = _left(ends_at), renewals + 1
-                again = await client.send(base, request, credential, seconds, context.may_go_on)
+                again = await client.send(base, request, credential, seconds, may_go_on)
                 response = replace(again, renewals=renewals)
         except (NotLanded, InDoubt) as error:
             error.reason = said_of_renewals(error.reason, renewals)

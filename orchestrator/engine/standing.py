@@ -15,7 +15,7 @@ import msgspec
 
 from orchestrator import crashpoints
 from orchestrator.core import events as e
-from orchestrator.core import journal
+from orchestrator.core import evidence, journal
 from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts, FrozenRequest, Judgement, Outcome
 from orchestrator.core.plan import Call, Effects, Plan
@@ -62,6 +62,9 @@ class Standing:
         self._refuses_cancel = False  # the next write says so
         self._journal: list[dict[str, Any]] = []  # decided on since the last audit record
         self._told = self.saga.status  # by the audit
+        self._told_requests: set[At] = set()  # since the claim, by the records of their intents
+        self._call: dict[str, Any] | None = None  # for the audit of the outcome at hand
+        self.waited_seconds = 0.0  # before the gate since the last attempt
         self._noted = self.saga  # whose links the ledger has
 
     def apply(self, event: e.Event) -> Decision:
@@ -179,9 +182,15 @@ class Standing:
             outputs={**facts.outputs, self.step_id(at): outputs},
         )  # fmt: skip
 
-    def note_attempt(self, at: At, kind: str, answer: Answer, judgement: Judgement) -> None:
+    def note_attempt(
+        self, at: At, kind: str, answer: Answer, judgement: Judgement, request: FrozenRequest
+    ) -> None:
         """Keep what an attempt brought; `judgement` is what counts of its answer."""
         response, call = answer.response, self.saga.call(*at)
+        if kind != "wait":
+            self._call = self._evidence(answer)
+            if kind == "verify":
+                self._call |= {"verify": True, "request": evidence.of_request(request)}
         self._deps.meter.attempted(
             call.api, at[1], judgement.outcome, None if response is None else response.status,
             answer.seconds,
@@ -196,6 +205,21 @@ class Standing:
                 worker=self._deps.worker_id,
             )
         )  # fmt: skip
+
+    def _evidence(self, answer: Answer) -> dict[str, Any]:
+        trail, waited, self.waited_seconds = answer.trail, self.waited_seconds, 0.0
+        return evidence.of_answer(
+            answer.response, sent=trail.requests, seconds=answer.seconds, base=trail.base,
+            credential=trail.credential, waited=waited,
+        )  # fmt: skip
+
+    def audit_intent(self, at: At, attempt: int, request: FrozenRequest) -> None:
+        """That an attempt begins; with its request, unless this owner has told of it before."""
+        data: dict[str, Any] = {"attempt": attempt}
+        if at not in self._told_requests:
+            self._told_requests.add(at)
+            data["request"] = evidence.of_request(request)
+        self.audit("begun", at, data)
 
     def meter_settled(self, at: At, link: Link) -> None:
         """Count a link that has come to its end."""
@@ -242,6 +266,8 @@ class Standing:
         """How an attempt at a link ended, and the action of its author that was followed then."""
         status = self.saga.link(*at).status
         data: dict[str, Any] = {"reason": judgement.reason, "run": self.saga.status}
+        if self._call is not None:
+            data["call"], self._call = self._call, None
         action = action_taken(judgement, decision, status)
         if action is not None:
             data["action"] = action

@@ -87,6 +87,7 @@ from orchestrator.ports.outside import (
     StepEnd,
     StepEvents,
     TenantWaiting,
+    Trail,
     Transport,
     Visit,
 )
@@ -249,6 +250,7 @@ __all__ = [
     "Store",
     "Subject",
     "TenantWaiting",
+    "Trail",
     "Transport",
     "Turn",
     "Visit",

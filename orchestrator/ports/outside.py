@@ -21,6 +21,24 @@ def _always() -> bool:
     return True
 
 
+class Trail(msgspec.Struct):
+    """What a transport says of one attempt's way, whatever comes of it; for the audit."""
+
+    base: str = ""  # URL below which the request went; "" for what goes over no network
+    credential: str = ""  # name of the configuration entry, never the secret
+    requests: int = 0  # that may have left: more than one after a 401
+
+    def counting(self, may_leave: Callable[[], bool]) -> Callable[[], bool]:
+        """The same question; a yes counts as a request that leaves."""
+
+        def asked() -> bool:
+            leaves = may_leave()
+            self.requests += leaves
+            return leaves
+
+        return asked
+
+
 class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     """Who sends: for headers, logs and Python functions; and a last look before it leaves."""
 
@@ -36,6 +54,8 @@ class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     may_go_on: Callable[[], bool] = _always
     """The same without the permit, which is for one request: asked before another one of the same
     attempt, with a new credential."""
+    trail: Trail = msgspec.field(default_factory=Trail)
+    """Filled in on the way."""
 
 
 class Transport(Protocol):

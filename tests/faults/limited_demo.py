@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import sqlite3
 import subprocess
@@ -57,6 +58,11 @@ class Recorded:
         self._process.communicate(timeout=END_SECONDS)
         lines = (line.split() for line in self._path.read_text().splitlines())
         return [Event(at=float(at), begins=sign == "+", connection=int(n)) for at, sign, n in lines]
+
+    def calls(self) -> list[tuple[str, str, str, int]]:
+        """Once it has ended: method, target, digest of the body and status of all it passed on."""
+        text = Path(f"{self._path}.calls").read_text()
+        return [tuple(json.loads(line)) for line in text.splitlines()]
 
     def kill(self) -> None:
         """End it whatever has happened."""

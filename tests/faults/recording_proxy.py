@@ -4,13 +4,16 @@
 on to the upstream on loopback, holds each answer back for the delay (until SIGUSR1: from then on
 for none), and writes "<monotonic> <+ or -> <number>" lines to the file when it is ended with
 SIGTERM. A request begins with its first byte and ends when its answer starts on its way to the
-client, or is lost.
+client, or is lost. Beside it, in "<file>.calls", it writes a JSON array for each whole answer:
+method, target, SHA-256 of the request's body ("" for none), status.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import os
 import signal
 import sys
@@ -30,6 +33,7 @@ class Proxy:
         self._upstream_port, self._delay = upstream_port, delay_seconds
         self._requests = 0
         self.lines: list[str] = []
+        self.calls: list[str] = []
 
     def hurry(self) -> None:
         """Hold no answer back any more."""
@@ -62,8 +66,10 @@ class Proxy:
         self._note("+", number)
         try:
             head = first + await reader.readuntil(END_OF_HEAD)
-            upstream.write(head + await _body(reader, head))
+            body = await _body(reader, head)
+            upstream.write(head + body)
             answer = await _answer(answers, bodiless=head.startswith(b"HEAD "))
+            self.calls.append(_told(head, body, answer))
             await asyncio.sleep(self._delay)
         finally:
             self._note("-", number)
@@ -75,10 +81,19 @@ class Proxy:
         self.lines.append(f"{time.monotonic():.6f} {sign} {number}\n")
 
 
+def _told(head: bytes, body: bytes, answer: bytes) -> str:
+    method, target, _ = head.split(b" ", 2)
+    digest = hashlib.sha256(body).hexdigest() if body else ""
+    return json.dumps([method.decode(), target.decode(), digest, _status(answer)]) + "\n"
+
+
+def _status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
 async def _answer(reader: asyncio.StreamReader, *, bodiless: bool) -> bytes:
     head = await reader.readuntil(END_OF_HEAD)
-    status = int(head.split(b" ", 2)[1])
-    if bodiless or status in (204, 304):
+    if bodiless or _status(head) in (204, 304):
         return head
     return head + await _body(reader, head)
 
@@ -112,6 +127,7 @@ async def main(upstream_port: int, path: Path, delay_seconds: float) -> None:
     print(server.sockets[0].getsockname()[1], flush=True)
     await ended.wait()
     await asyncio.to_thread(path.write_text, "".join(proxy.lines))
+    await asyncio.to_thread(Path(f"{path}.calls").write_text, "".join(proxy.calls))
     os._exit(0)  # connections may still be open
 
 

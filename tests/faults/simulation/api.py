@@ -41,7 +41,8 @@ class ApiLink:
         timeout_seconds: float | None,
     ) -> Response:
         """See Transport."""
-        if not context.may_leave():
+        context.trail.base = "http://ledger"
+        if not context.trail.counting(context.may_leave)():
             raise HeldUp(api)
         call = _Call(self._sender, context, self._loop.create_future(), self._loop.time())
         self._loop.call_later(WAY_SECONDS, self._arrive, request, call, context=self._loop.nowhere)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from orchestrator.core import journal
@@ -13,11 +14,14 @@ from orchestrator.errors import IllegalTransition
 from orchestrator.ports import AuditRecord, ClaimedRun, RunFilter, Store
 from tests.faults.checker.invariants import Verdict, Violation, check
 from tests.faults.checker.tables import tables_of
+from tests.faults.ledger.records import Request
 from tests.faults.simulation.api import TOKEN
 from tests.faults.simulation.house import House
+from tests.faults.simulation.narrating import untold
 from tests.faults.workload import RunSeed
 
 REPLAY = "replay"
+UNTOLD = "untold"
 DEAD_LETTERS = "dead_letters"
 LOOP = "loop"
 ERRORS = "errors"
@@ -43,6 +47,14 @@ async def judge(
         found += [
             Violation(invariant=REPLAY, run=name, detail=detail)
             for detail in await replay_differs(store, run_id)
+        ]
+    seen: defaultdict[str, list[Request]] = defaultdict(list)
+    for request in house.writer.records().requests:
+        seen[request.run].append(request)
+    for name, run_id in ids.items():
+        found += [
+            Violation(invariant=UNTOLD, run=name, detail=detail)
+            for detail in untold(await store.audit(run_id), seen[name])
         ]
     if house.answering is not None:
         found += await house.answering.broken(store)
