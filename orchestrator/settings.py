@@ -23,7 +23,7 @@ CONFIG_DIR_VARIABLE = "ORCHESTRATOR_CONFIG_DIR"
 
 
 class NotificationTarget(BaseModel):
-    """Somebody who is told of escalations."""
+    """Somebody who is told of escalations and approvals."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,6 +34,9 @@ class NotificationTarget(BaseModel):
     secret: str = ""
     """Reference to the key that signs a webhook; empty: it is not signed."""
     allow_private_addresses: bool = False
+    decides_as: str = Field(default="", max_length=200)
+    """Notices of approvals bear a link with which whoever is told decides, under this name; empty:
+    no link. Wants `link_key` and `public_url`."""
 
 
 class Settings(BaseSettings):

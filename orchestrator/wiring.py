@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
@@ -39,7 +38,6 @@ from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.sealing import sealer_of
-from orchestrator.engine.secret import Secret
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.engine.tokens import Sharing, TokenDesk
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
@@ -51,13 +49,11 @@ from orchestrator.ports import (
     Store,
 )
 from orchestrator.ports.auditing import CheckpointSigner
-from orchestrator.ports.notices import NoticeSender
 from orchestrator.service.auditing import Checkpoints
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import JobWorker
-from orchestrator.service.notifying import Notifier
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Recaller, Redeliverer
 from orchestrator.service.retention import Upkeep
@@ -66,6 +62,7 @@ from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.wiring_metrics import WorkerMetrics
+from orchestrator.wiring_notices import notifier_of
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.flower import is_flower, prepare_flower
@@ -237,8 +234,7 @@ async def _build_parts(
     )
     await pause_watch.look()
     upkeep = Upkeep(store, keep_for=settings.keep_for)
-    senders = _senders(settings)
-    notifier = Notifier(store, senders, escalations.urgency)
+    notifier = notifier_of(settings, store, escalations.urgency)
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
@@ -257,7 +253,7 @@ async def _build_parts(
         async with AsyncExitStack() as stack:  # closes the rest although one of them fails
             for end in (store.close, redis.aclose, publisher.close, dead_letters.close,
                         http.aclose, tasks.aclose, gate_of_process.aclose, metrics.aclose,
-                        *(sender.aclose for sender in senders.values())):  # fmt: skip
+                        notifier.aclose):  # fmt: skip
                 stack.push_async_callback(end)
 
     async def open_heartbeat_store() -> Store:
@@ -334,25 +330,6 @@ def _publishing(
         return [None] * len(hints)
 
     return publish
-
-
-def _senders(settings: Settings) -> dict[str, NoticeSender]:
-    """By target. Raises InvalidSetting for what cannot be read, and for a name given twice."""
-    senders: dict[str, NoticeSender] = {}
-    if settings.notifications:
-        from orchestrator.engine.notices import sender_for  # noqa: PLC0415 -- as above
-    for target in settings.notifications:
-        if target.name in senders:
-            problem = Problem(
-                place="setting notifications", found=f"{target.name} twice", wanted="other names"
-            )
-            raise InvalidSetting("a target's name has to be its own", problems=[problem])
-        senders[target.name] = sender_for(
-            target.name, Secret(reference=target.url).read(),
-            Secret(reference=target.secret).read() if target.secret else None,
-            allow_private_addresses=target.allow_private_addresses, wall_seconds=time.time,
-        )  # fmt: skip
-    return senders
 
 
 def about_people(settings: Settings) -> Mapping[str, Any]:

@@ -21,8 +21,7 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.engine.api_credentials import lacking
 from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.inspecting import ConfiguredCredentials
-from orchestrator.engine.secret import Secret, checked_reference
-from orchestrator.errors import InvalidSetting, Problem
+from orchestrator.errors import InvalidSetting
 from orchestrator.ports import (
     BrokerInspector,
     DeadLetterQueue,
@@ -74,6 +73,7 @@ from orchestrator.wiring import (
     plan_loader,
     read_api_files,
 )
+from orchestrator.wiring_notices import link_signer
 from orchestrator.wiring_tokens import open_tokens
 from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import make_app
@@ -276,26 +276,13 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         waiting=waiting,
         editing=editing,
         proposals=Proposals(store, store, escalations, waiting, editing),
-        links=Links(
-            store, waiting, key=_link_key(settings.link_key), public_url=settings.public_address
-        ),
+        links=Links(store, waiting, link_signer(settings)),
     )  # fmt: skip
 
 
 def _base_url_of(settings: Settings, api: str) -> str | None:
     """Where an API is by its configuration, which may have changed since the last question."""
     return config_of(read_api_files(settings.config_dir / "apis").configs({}), api).base_url
-
-
-def _link_key(reference: str) -> str:
-    """The secret that signs links; nothing where none is named. Raises InvalidSetting."""
-    if not reference:
-        return ""
-    try:
-        return Secret(reference=checked_reference(reference)).read()
-    except ValueError as error:
-        problem = Problem(place="setting link_key", found="a text", wanted=str(error))
-        raise InvalidSetting("the settings are not valid", problems=[problem]) from None
 
 
 def wall_clock() -> datetime:

@@ -117,15 +117,31 @@ class AppriseSender:
 
     async def send(self, notice_id: str, body: Mapping[str, Any]) -> None:
         """Raises Untold. In a thread: apprise waits."""
-        told = body["data"]
-        title = f"{told['severity']}: {told['workflow']} needs a person ({told['reason']})"
-        lines = [f"{name}: {value}" for name, value in told.items() if value is not None]
-        taken = await asyncio.to_thread(self._desk.notify, title=title, body="\n".join(lines))
+        taken = await asyncio.to_thread(self._desk.notify, title=title_of(body), body=text_of(body))
         if not taken:
             raise Untold("apprise could not deliver it")
 
     async def aclose(self) -> None:
         """Nothing is kept open."""
+
+
+def title_of(body: Mapping[str, Any]) -> str:
+    """What it is about, in a line."""
+    told = body["data"]
+    if body["type"] == "escalation.opened":
+        return f"{told['severity']}: {told['workflow']} needs a person ({told['reason']})"
+    said = {"approval.asked": "asks", "approval.reminded": "still asks"}
+    return f"{told['workflow']} {said.get(body['type'], 'got no answer')}: {told['message']}"
+
+
+def text_of(body: Mapping[str, Any]) -> str:
+    """All that is told, a line each."""
+    told = body["data"].items()
+    return "\n".join(
+        f"{name}: {', '.join(value) if isinstance(value, list) else value}"
+        for name, value in told
+        if value not in (None, [])
+    )
 
 
 def sender_for(

@@ -1,41 +1,60 @@
-"""Word of escalations to the outside: once to each target."""
+"""Word of escalations and approvals to the outside: once of each occasion to each target."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
 
 from orchestrator.ports.records import EscalationRecord
+from orchestrator.ports.waiting import WaitRecord
+
+
+class Occasion(StrEnum):
+    """What there is to tell."""
+
+    OPENED = "opened"  # an escalation was
+    ASKED = "asked"  # a run asks for an approval
+    REMINDED = "reminded"  # it has waited for another while
+    EXPIRED = "expired"  # nobody answered in time
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """One escalation for one target."""
+    """One occasion for one target."""
 
-    escalation: EscalationRecord
+    about: EscalationRecord | WaitRecord
+    occasion: Occasion
+    number: int = 0  # of a reminder: the how manyth, 1-based
     target: str  # its name in the settings
     attempt: int  # 1-based
 
     @property
     def id(self) -> str:
         """The same with each attempt, so that who gets it twice can tell."""
-        return f"{self.escalation.id}.{self.target}"
+        told = {Occasion.OPENED: "", Occasion.REMINDED: f".reminded-{self.number}"}
+        return f"{self.about.id}{told.get(self.occasion, f'.{self.occasion}')}.{self.target}"
 
 
 class NoticeStore(Protocol):
     """The part of the database that knows who was told of what."""
 
     async def add_notices(self, targets: Sequence[str]) -> int:
-        """One for each open escalation of the last day and target that has none; how many."""
+        """One for each occasion and target that has none; how many.
+
+        Of escalations and approvals that are open and were opened in the last day, of the last
+        reminder of each open approval, and of approvals whose time ran out in the last day.
+        """
 
     async def take_notices(
         self, targets: Sequence[str], *, most_attempts: int, limit: int
     ) -> list[Notice]:
-        """Those that are due, for these targets, each to one caller.
+        """Those that are due, for these targets, each to one caller; `limit` of either kind.
 
         A taken one is due again after a while, twice as long with each attempt, unless the caller
-        says that it was told.
+        says that it was told. What somebody has dealt with meanwhile is not told any more, nor a
+        reminder after which there was another one.
         """
 
     async def note_told(self, notice: Notice) -> None:

@@ -8,7 +8,9 @@ once, so a link that was used says who decided and when, and so does every other
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
@@ -21,10 +23,10 @@ LONGEST_LIFE = timedelta(days=90)
 PATH = "/approve"
 
 
-class Links:
-    """Makes links and decides for those who follow them. Without a key there are none."""
+class LinkSigner:
+    """Makes and reads links. Without a key there are none."""
 
-    def __init__(self, store: Store, waiting: Waiting, *, key: str, public_url: str) -> None:
+    def __init__(self, *, key: str, public_url: str) -> None:
         """Raises InvalidSetting for a key that is too short to be one."""
         if key and len(key) < SHORTEST_KEY:
             problem = Problem(
@@ -32,7 +34,6 @@ class Links:
                 wanted=f"at least {SHORTEST_KEY}, from a random source",
             )  # fmt: skip
             raise InvalidSetting("the settings are not valid", problems=[problem])
-        self._store, self._waiting = store, waiting
         self._url = public_url.rstrip("/") + PATH
         self._signer = (
             URLSafeSerializer(
@@ -41,6 +42,37 @@ class Links:
             if key
             else None
         )
+
+    def address(self, wait_id: str, *, name: str, until: datetime) -> str:
+        """The address at which this person decides, until then. Raises InvalidSetting."""
+        told = {"wait": wait_id, "for": name, "until": int(until.timestamp())}
+        return f"{self._url}/{self._signed.dumps(told)}"
+
+    def read(self, token: str) -> Mapping[str, Any]:
+        """`wait`, `for` and `until`. Raises NotFound for what is no link of ours."""
+        try:
+            told: Mapping[str, Any] = self._signed.loads(token)
+        except BadSignature:
+            problem = Problem(place="link", found="another one", wanted="one as it was made here")
+            raise NotFound("no such link", problems=[problem]) from None
+        return told
+
+    @property
+    def _signed(self) -> URLSafeSerializer:
+        if self._signer is None:
+            problem = Problem(
+                place="setting link_key", found="nothing",
+                wanted="a reference to a secret: env:NAME, file:/path or command:…",
+            )  # fmt: skip
+            raise InvalidSetting("links to approvals are not set up", problems=[problem])
+        return self._signer
+
+
+class Links:
+    """Makes links for who asks, and decides for those who follow them."""
+
+    def __init__(self, store: Store, waiting: Waiting, signer: LinkSigner) -> None:
+        self._store, self._waiting, self._signer = store, waiting, signer
 
     async def make(self, wait_id: str, *, name: str, lives: timedelta) -> str:
         """The address to send to somebody, whose name the decision will bear.
@@ -61,19 +93,14 @@ class Links:
             )  # fmt: skip
             raise Conflict("the approval cannot be decided", problems=[problem])
         until = await self._store.now() + lives
-        told = {"wait": wait.id, "for": name.strip(), "until": int(until.timestamp())}
-        return f"{self._url}/{self._signed.dumps(told)}"
+        return self._signer.address(wait.id, name=name.strip(), until=until)
 
     async def read(self, token: str) -> tuple[WaitRecord, str, bool]:
         """The approval, whom the link is for, and whether it is still good.
 
         Raises NotFound for what is no link of ours.
         """
-        try:
-            told = self._signed.loads(token)
-        except BadSignature:
-            problem = Problem(place="link", found="another one", wanted="one as it was made here")
-            raise NotFound("no such link", problems=[problem]) from None
+        told = self._signer.read(token)
         wait = await self._waiting.approval(told["wait"])
         until = datetime.fromtimestamp(told["until"], UTC)
         return wait, told["for"], await self._store.now() < until
@@ -88,13 +115,3 @@ class Links:
             problem = Problem(place="link", found="one whose time is over", wanted="a new one")
             raise Conflict("the link is not good any more", problems=[problem])
         return await self._waiting.decide(wait.id, decision, by=name, via="link", reason=reason)
-
-    @property
-    def _signed(self) -> URLSafeSerializer:
-        if self._signer is None:
-            problem = Problem(
-                place="setting link_key", found="nothing",
-                wanted="a reference to a secret: env:NAME, file:/path or command:…",
-            )  # fmt: skip
-            raise InvalidSetting("links to approvals are not set up", problems=[problem])
-        return self._signer

@@ -1,16 +1,20 @@
-"""Tells targets outside of escalations: each of each, until it was taken."""
+"""Tells targets outside of escalations and approvals: each of each occasion, until it was taken."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
 from orchestrator.errors import Unavailable
-from orchestrator.ports.notices import Notice, NoticeSender, NoticeStore, Untold
+from orchestrator.ports import EscalationRecord, WaitRecord
+from orchestrator.ports.notices import Notice, NoticeSender, NoticeStore, Occasion, Untold
+from orchestrator.service.links import LONGEST_LIFE, LinkSigner
 from orchestrator.service.urgency import Urgency
 
 log = structlog.get_logger(__name__)
@@ -20,6 +24,28 @@ AT_ONCE = 20
 MOST_ATTEMPTS = 30
 """About a day."""
 LONGEST_DETAIL = 500
+LINK_LIFE = timedelta(hours=72)
+"""Of a link to an approval that waits for ever."""
+
+
+class Invitations:
+    """Where who is told of an approval can decide: a page, or a link where a target has a name."""
+
+    def __init__(
+        self, signer: LinkSigner, *, page: str | None, decides_as: Mapping[str, str]
+    ) -> None:
+        """`page`: the beginning of approvals' pages; None: not known. `decides_as`: by target."""
+        self._signer, self._page, self._decides_as = signer, page, decides_as
+
+    def of(self, wait: WaitRecord, target: str, *, at: datetime) -> Mapping[str, str]:
+        """The fields of a notice of this time that say so: always the same of the same notice."""
+        told = {} if self._page is None else {"page": f"{self._page}/{wait.id}"}
+        name = self._decides_as.get(target)
+        if name is not None and wait.is_open:
+            until = min(wait.expires_at or at + LINK_LIFE, at + LONGEST_LIFE)
+            told["link"] = self._signer.address(wait.id, name=name, until=until)
+            told["decides_as"] = name
+        return told
 
 
 class Notifier:
@@ -31,10 +57,11 @@ class Notifier:
         senders: Mapping[str, NoticeSender],
         urgency: Urgency,
         *,
+        invitations: Invitations | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store, self._senders, self._urgency = store, senders, urgency
-        self._jitter = jitter
+        self._invitations, self._jitter = invitations, jitter
 
     async def run_passes(self) -> None:
         """One pass after the other, until cancelled; nothing at all without targets."""
@@ -55,6 +82,12 @@ class Notifier:
         due = await self._store.take_notices(targets, most_attempts=MOST_ATTEMPTS, limit=AT_ONCE)
         await asyncio.gather(*(self._tell(notice) for notice in due))
 
+    async def aclose(self) -> None:
+        """Close what its senders keep open, all of them."""
+        async with AsyncExitStack() as stack:
+            for sender in self._senders.values():
+                stack.push_async_callback(sender.aclose)
+
     async def _tell(self, notice: Notice) -> None:
         try:
             await self._senders[notice.target].send(notice.id, self.body(notice))
@@ -67,7 +100,11 @@ class Notifier:
 
     def body(self, notice: Notice) -> Mapping[str, Any]:
         """What is told: enough to know whose it is, nothing of what the run holds."""
-        one = notice.escalation
+        if isinstance(notice.about, WaitRecord):
+            return self._of_approval(notice, notice.about)
+        return self._of_escalation(notice.about)
+
+    def _of_escalation(self, one: EscalationRecord) -> Mapping[str, Any]:
         return {
             "type": "escalation.opened",
             "timestamp": one.opened_at.isoformat(),
@@ -80,3 +117,29 @@ class Notifier:
                 "due_at": self._urgency.due_at(one).isoformat(),
             },
         }  # fmt: skip
+
+    def _of_approval(self, notice: Notice, one: WaitRecord) -> Mapping[str, Any]:
+        at = _time_of(notice.occasion, one)
+        invited = self._invitations.of(one, notice.target, at=at) if self._invitations else {}
+        return {
+            "type": f"approval.{notice.occasion}",
+            "timestamp": at.isoformat(),
+            "data": {
+                "id": one.id, "run_id": one.run_id, "workflow": one.workflow,
+                "tenant": one.tenant, "step": one.step_id,
+                "message": str(one.asked.get("message", ""))[:LONGEST_DETAIL],
+                "roles": list(one.asked.get("roles", ())), "reminders": notice.number,
+                "opened_at": one.opened_at.isoformat(),
+                "expires_at": None if one.expires_at is None else one.expires_at.isoformat(),
+                **invited,
+            },
+        }  # fmt: skip
+
+
+def _time_of(occasion: Occasion, one: WaitRecord) -> datetime:
+    """When it happened. Of reminders the last one counts, after which the next time was set."""
+    if occasion is Occasion.REMINDED and one.remind_at is not None:
+        return one.remind_at - timedelta(seconds=float(one.asked["remind"]))
+    if occasion is Occasion.EXPIRED and one.closed_at is not None:
+        return one.closed_at
+    return one.opened_at

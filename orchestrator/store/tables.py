@@ -22,6 +22,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     signals        one row per signal that was sent to a run; numbered by run without gaps
     acceptances    one row per derived compensation that a person has accepted; append-only
     notices        one row per escalation and target that is to be told of it
+    wait_notices   the same of approvals: one per wait, occasion and target
     advances       how many requests APIs were let have: one row for some hundredths of a rate
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
@@ -343,6 +344,7 @@ waits = Table(
     Column("via", Text),
     UniqueConstraint("run_id", "step", "attempt"),
     _partial("waits_open_approvals", "id", where=ASKING),
+    _partial("waits_expired", "closed_at", where="outcome = 'expired' AND asks = 'approval'"),
 )
 
 proposals = Table(
@@ -431,6 +433,21 @@ notices = Table(
     Column("told_at", INSTANT),
     Column("error", Text, nullable=False),
     _partial("notices_untold", "due_at", where="told_at IS NULL"),
+    sqlite_with_rowid=False,
+)
+
+wait_notices = Table(
+    "wait_notices",
+    metadata,
+    Column("wait_id", ID, ForeignKey("waits.id", ondelete="CASCADE"), primary_key=True),
+    Column("occasion", ID, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("target", ID, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", INSTANT, nullable=False),
+    Column("told_at", INSTANT),
+    Column("error", Text, nullable=False),
+    _partial("wait_notices_untold", "due_at", where="told_at IS NULL"),
     sqlite_with_rowid=False,
 )
 

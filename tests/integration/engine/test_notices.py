@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.notices import AppriseSender, WebhookSender, signature
+from orchestrator.engine.notices import AppriseSender, WebhookSender, signature, text_of, title_of
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports.notices import NoticeSender
 from orchestrator.service.notifying import Notifier
@@ -154,6 +154,19 @@ async def test_one_that_is_closed_before_is_not_told(house: House, receiver: Rec
     assert receiver.heard == []
 
 
+async def test_one_that_is_closed_before_it_is_told_again_is_not(
+    house: House, receiver: Receiver
+) -> None:
+    (known,) = await escalate(house, 1)
+    receiver.answers = [500]
+    async with notifiers(house, [webhook(receiver)]) as (notifier,):
+        await notifier.one_pass()
+        await house.escalations.abandon(known, by="ada", reason="r")
+        await due_again(house)
+        await notifier.one_pass()
+    assert len(receiver.heard) == 1
+
+
 async def test_private_addresses_are_for_who_asks(house: House, receiver: Receiver) -> None:
     await escalate(house, 1)
     async with notifiers(house, [webhook(receiver, private=False)]) as (notifier,):
@@ -175,6 +188,25 @@ async def test_apprise_tells_what_it_has_an_address_for(house: House, receiver: 
     assert path == "/chat"
     assert known in json.loads(body)["message"]
     assert "needs a person (in_doubt)" in json.loads(body)["title"]
+
+
+def test_what_a_chat_reads_of_an_approval() -> None:
+    told = {
+        "id": "w", "workflow": "order", "message": "Pay 7?", "roles": ["approver", "operator"],
+        "expires_at": None, "link": "https://x/approve/t",
+    }  # fmt: skip
+    titles = [
+        title_of({"type": f"approval.{occasion}", "data": told})
+        for occasion in ("asked", "reminded", "expired")
+    ]
+    assert titles == [
+        "order asks: Pay 7?",
+        "order still asks: Pay 7?",
+        "order got no answer: Pay 7?",
+    ]
+    assert text_of({"data": told}).splitlines()[3:] == [
+        "roles: approver, operator", "link: https://x/approve/t",
+    ]  # fmt: skip
 
 
 def test_an_address_that_nobody_knows() -> None:
