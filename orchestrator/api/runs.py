@@ -170,6 +170,9 @@ async def list_runs(
     status: Annotated[list[RunStatus] | None, Query(description="Any of these.")] = None,
     workflow: Annotated[str | None, Query(max_length=200, pattern=TEXT)] = None,
     tenant: Tenant = None,
+    rerun_of: Annotated[
+        str | None, Query(max_length=200, pattern=TEXT, description="Took over what this one did.")
+    ] = None,
     since: Annotated[Moment, Query(description="Accepted then or later.")] = None,
     until: Annotated[Moment, Query(description="Accepted before.")] = None,
     older_than_seconds: Age = None,
@@ -181,7 +184,8 @@ async def list_runs(
     who.require(Role.VIEWER)
     found = await services.runs.list(RunFilter(
         status=frozenset(status) if status else None, workflow=workflow,
-        tenant=who.tenant_of(tenant), since=since, until=until, before=cursor, limit=limit + 1,
+        tenant=who.tenant_of(tenant), rerun_of=rerun_of, since=since, until=until, before=cursor,
+        limit=limit + 1,
         older_than_seconds=older_than_seconds, younger_than_seconds=younger_than_seconds,
     ))  # fmt: skip
     page = [reading.run_summary(each) for each in found[:limit]]

@@ -143,6 +143,7 @@ class RunSummary(Shape):
     wake_at: datetime | None
     deadline_at: datetime | None
     audit_seq: int = Field(description="Number of its latest audit record.")
+    rerun_of: str | None = Field(description="The run whose first steps it took over.")
 
 
 class RunDetail(RunSummary):

@@ -85,6 +85,7 @@ def runs(
     status: Collection[RunStatus] = (),
     workflow: str | None = None,
     tenant: str | None = None,
+    rerun_of: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     cursor: str | None = None,
@@ -96,7 +97,8 @@ def runs(
         method="GET", path="/v1/runs", read=only(shapes.Page[shapes.RunSummary]),
         params=_given(
             status=[str(each) for each in status] or None, workflow=workflow, tenant=tenant,
-            since=_moment(since), until=_moment(until), cursor=cursor, limit=limit, **more,
+            rerun_of=rerun_of, since=_moment(since), until=_moment(until), cursor=cursor,
+            limit=limit, **more,
         ),
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from orchestrator.errors import NotFound
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.telemetry.plain import plain
 
+MOST_RELATIVES = 5
 TABS = ("Audit", "Attempts", "Graph", "JSON")
 
 
@@ -52,7 +53,10 @@ async def _one(visitor: Visitor, run_id: str) -> None:
 
     again = await shown(
         read, partial(_show, visitor, look, tab),
-        by=lambda view: (view.run.status, view.run.audit_seq, view.stopped_by),
+        by=lambda view: (
+            view.run.status, view.run.audit_seq, view.stopped_by,
+            [(each.id, each.status) for each in view.reruns],
+        ),
     )  # fmt: skip
 
 
@@ -86,11 +90,26 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
     if run.cause:
         ui.label(run.cause).classes("text-negative")
     ui.label(run.id).classes("mono")
+    _relatives(view)
     for each in view.escalations:
         if each.closed_at is None:
             ui.link(f"Escalation: {each.reason} · {each.detail}", f"/escalations/{each.id}").props(
                 'aria-keyshortcuts="e"'
             )
+
+
+def _relatives(view: RunView) -> None:
+    """The run whose first steps it took over, and those that took over its own."""
+    if view.run.rerun_of is not None:
+        ui.link(f"Rerun of {view.run.rerun_of[-12:]}", f"/runs/{view.run.rerun_of}")
+    if view.reruns:
+        with ui.row().classes("items-center gap-4"):
+            for each in view.reruns[:MOST_RELATIVES]:
+                with ui.row().classes("items-center gap-2"):
+                    ui.link(f"Run again as {each.id[-12:]}", f"/runs/{each.id}")
+                    badge(each.status)
+            if len(view.reruns) > MOST_RELATIVES:
+                ui.label("and others")
 
 
 def _timeline(view: RunView) -> None:

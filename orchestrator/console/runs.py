@@ -181,7 +181,10 @@ def _table(runs: Sequence[RunRecord]) -> None:
     if not runs:
         ui.label("No run is like this.")
         return
-    columns = ("Run", "Workflow", "Status", "Tenant", "Actor", "Accepted (UTC)", "Cause")
+    columns = ["Run", "Workflow", "Status", "Tenant", "Actor", "Accepted (UTC)", "Cause"]
+    has_reruns = any(each.rerun_of for each in runs)
+    if has_reruns:
+        columns.append("Rerun of")
     with table(*columns, of="Runs"):
         for each in runs:
             with row():
@@ -193,3 +196,12 @@ def _table(runs: Sequence[RunRecord]) -> None:
                 cell(each.actor)
                 cell(moment(each.created_at), wraps=False)
                 cell(each.cause[:120])
+                if has_reruns:
+                    _old_run(each)
+
+
+def _old_run(run: RunRecord) -> None:
+    if run.rerun_of is None:
+        cell("")
+    else:
+        link_cell(run.rerun_of[-12:], f"/runs/{run.rerun_of}")

@@ -123,6 +123,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     audit_seq: int  # number of its latest audit record
     edits: Mapping[str, Mapping[str, Any]] = {}  # step -> name -> value, instead of the plan's
     path: Path | None = None  # its way through the plan once it has left the straight one
+    rerun_of: str | None = None  # the run whose first steps it took over
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +298,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ids: tuple[str, ...] | None = None
     workflow: str | None = None
     tenant: str | None = None
+    rerun_of: str | None = None  # the whole id of a run: those that took over what it did
     since: datetime | None = None
     until: datetime | None = None
     older_than_seconds: float | None = None  # since acceptance, by the database's clock

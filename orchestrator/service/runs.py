@@ -9,7 +9,7 @@ from datetime import datetime
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.saga import Saga, undo_order
-from orchestrator.core.states import SETTLED, Direction, RunStatus
+from orchestrator.core.states import FINAL, SETTLED, Direction, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import (
@@ -27,6 +27,9 @@ from orchestrator.ports import (
     Store,
 )
 from orchestrator.service.redelivery import Redeliverer
+
+MOST_RERUNS = 100
+"""Of one run, that are shown with it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +60,7 @@ class RunView:
     escalations: tuple[EscalationRecord, ...]
     now: datetime  # the database's, to show ages
     stopped_by: Pause | None = None  # the pause that lets it begin nothing now
+    reruns: tuple[RunRecord, ...] = ()  # those that took over what it did, newest first
 
 
 class Runs:
@@ -113,7 +117,13 @@ class Runs:
             escalations=tuple(await self._store.escalations_of(run.id)),
             now=await self._store.now(),
             stopped_by=await self._stopping(run, saga),
+            reruns=await self._reruns(run),
         )
+
+    async def _reruns(self, run: RunRecord) -> tuple[RunRecord, ...]:
+        if run.status not in FINAL:
+            return ()  # only what has ended is run again
+        return tuple(await self._store.runs(RunFilter(rerun_of=run.id, limit=MOST_RERUNS)))
 
     async def _stopping(self, run: RunRecord, saga: Saga) -> Pause | None:
         if run.status in SETTLED:

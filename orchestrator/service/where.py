@@ -142,6 +142,7 @@ RUN_FIELDS: Fields = {
     ("workflow", "="): ("workflow", text_of),
     ("tenant", "="): ("tenant", text_of),
     ("status", "="): ("status", _status_of),
+    ("rerun_of", "="): ("rerun_of", text_of),
     ("age", ">"): ("older_than_seconds", age_of),
     ("age", "<"): ("younger_than_seconds", age_of),
 }

@@ -56,7 +56,9 @@ def runs_chosen(which: RunFilter, dialect: Dialect) -> tuple[str, dict[str, Any]
 
 def _conditions(which: RunFilter, dialect: Dialect) -> tuple[list[str], dict[str, Any]]:
     """Conditions for what the filter names, its statuses aside, and their parameters."""
-    wanted = {"workflow": which.workflow, "tenant": which.tenant}
+    wanted = {
+        "workflow": which.workflow, "tenant": which.tenant, "rerun_of": which.rerun_of
+    }  # fmt: skip
     parameters: dict[str, Any] = {
         name: codec.storable(value) for name, value in wanted.items() if value is not None
     }

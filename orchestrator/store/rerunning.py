@@ -31,7 +31,7 @@ class Rerunning(Part):
         self._links = writes.LINKS.bulk(self._dialect)
         self._stand = self._sql(
             "UPDATE runs SET status = :status, step = :step, hop_id = :hop_id,"
-            " parent_hop_id = :parent_hop_id, is_rerun = true WHERE id = :run_id"
+            " parent_hop_id = :parent_hop_id, rerun_of = :rerun_of WHERE id = :run_id"
         )
 
     async def accept_rerun(self, new: NewRerun, *, item: JobItem | None = None) -> Accepted:
@@ -46,7 +46,8 @@ class Rerunning(Part):
         hop_id, parent_hop_id = hop_ids_at(run_id, saga, at)
         await tx.change(
             self._stand, run_id=run_id, status=str(saga.status), hop_id=hop_id,
-            parent_hop_id=parent_hop_id, step=None if at is None else saga.path.steps[at[0]],
+            parent_hop_id=parent_hop_id, rerun_of=new.of,
+            step=None if at is None else saga.path.steps[at[0]],
         )  # fmt: skip
         write = RunWrite(run_id=run_id, owner="", epoch=0, saga=saga, links=new.links)
         await tx.apply(self._links, list(writes.link_rows(write, self._dialect)))

@@ -66,7 +66,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -89,7 +88,7 @@ STANDING = (
     f"CASE WHEN {DUE} THEN 'due' WHEN {TIMED} THEN 'timed' ELSE status END"  # which the rest keep
 )
 UNENDED = "standing NOT IN ('succeeded', 'compensated', 'abandoned')"
-ASIDE = "(direction = 'backward' OR path IS NOT NULL OR is_rerun)"
+ASIDE = "(direction = 'backward' OR path IS NOT NULL OR rerun_of IS NOT NULL)"
 """Where a run stands is told by its links alone, not by its row: see `standings`."""
 UNDER_WAY = "standing IN ('due', 'timed')"
 AT_REST = "standing NOT IN ('due', 'timed')"
@@ -188,13 +187,14 @@ runs = Table(
     Column("write_number", Integer, nullable=False, server_default="0"),
     Column("edits", Text),  # step -> name -> value, for steps that had not begun
     Column("path", Text),  # its way through the plan once it has left the straight one
-    # Its first steps were taken over from another run, whose they may be to undo.
-    Column("is_rerun", Boolean, nullable=False, server_default=false()),
+    # The run whose first steps it took over, and whose they may be to undo.
+    Column("rerun_of", ID),
     Column("audit_head", LargeBinary),  # of its audit's chain, see core/chain
     UniqueConstraint("tenant", "idempotency_key"),
     _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
     _partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),
     _partial("runs_aside", "id", where=f"{ASIDE} AND {UNENDED}"),
+    _partial("runs_reruns", "rerun_of", "id", where="rerun_of IS NOT NULL"),
     _partial("runs_owned", "owner", "lane", "direction", where=OWNED),
     _partial("runs_by_standing", "standing", "id", "workflow", "tenant", where=AT_REST),
     Index("runs_by_tenant", "tenant", "id", "workflow"),

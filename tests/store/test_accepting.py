@@ -221,6 +221,9 @@ async def test_a_rerun_stands_where_it_begins_and_both_runs_tell(store: Store) -
     assert taken.saga(plan()) == at_second
     assert taken.steps[0].forward.outputs == {"id": "o-1"}
     assert taken.run.hop_id == hop_id_of(run.id, (1, F))
+    assert (taken.run.rerun_of, old.run.rerun_of) == (old.run.id, None)
+    reruns = [await store.runs(RunFilter(rerun_of=each)) for each in (old.run.id, run.id)]
+    assert [[each.id for each in found] for found in reruns] == [[run.id], []]
     kinds = [each.kind for each in await store.audit(run.id)]
     assert kinds == ["run.accepted", "run.rerun_of"]
     assert (await store.audit(old.run.id))[-1].data == {

@@ -172,6 +172,22 @@ def _only_to(revision: str, upgrade: Any, config: Config, _head: str) -> None:
     upgrade(config, revision)
 
 
+async def _put_workflow(tx: Any, at: str) -> None:
+    await tx.change(text(
+        "INSERT INTO workflows (id, name, version, digest, plan, document, published_at,"
+        f" published_by) VALUES ('w', 'w', 1, 'd', '{{}}', '', {at}, 'me')"
+    ))  # fmt: skip
+
+
+async def _put_run(tx: Any, at: str, run_id: str, status: str) -> None:
+    await tx.change(text(
+        "INSERT INTO runs (id, workflow_id, workflow, version, tenant, actor, lane,"
+        " priority, idempotency_key, inputs_digest, inputs, status, direction, epoch,"
+        " claims, created_at, audit_seq) VALUES (:id, 'w', 'w', 1, 't', 'a', 'l', 0, :id,"
+        f" 'd', '{{}}', :status, 'forward', 0, 0, {at}, 1)"
+    ), id=run_id, status=status)  # fmt: skip
+
+
 async def _old_rows(url: str) -> dict[str, list[Any]]:
     """A run in each of four statuses, with records; ids of today, of long ago and of no time."""
     database = open_database(url)
@@ -182,17 +198,9 @@ async def _old_rows(url: str) -> dict[str, list[Any]]:
     }  # fmt: skip
 
     async def fill(tx: Any) -> None:
-        await tx.change(text(
-            "INSERT INTO workflows (id, name, version, digest, plan, document, published_at,"
-            f" published_by) VALUES ('w', 'w', 1, 'd', '{{}}', '', {at}, 'me')"
-        ))  # fmt: skip
+        await _put_workflow(tx, at)
         for run_id, status in ids.items():
-            await tx.change(text(
-                "INSERT INTO runs (id, workflow_id, workflow, version, tenant, actor, lane,"
-                " priority, idempotency_key, inputs_digest, inputs, status, direction, epoch,"
-                " claims, created_at, audit_seq) VALUES (:id, 'w', 'w', 1, 't', 'a', 'l', 0, :id,"
-                f" 'd', '{{}}', :status, 'forward', 0, 0, {at}, 1)"
-            ), id=run_id, status=status)  # fmt: skip
+            await _put_run(tx, at, run_id, status)
             for seq in (1, 2):
                 await tx.change(text(
                     "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
@@ -211,3 +219,26 @@ async def _old_rows(url: str) -> dict[str, list[Any]]:
         kept[table] = [tuple(row) for row in found]
     await database.close()
     return kept
+
+
+async def test_reruns_that_are_under_way_learn_whose_they_are(empty_url: str) -> None:
+    await _upgrade_to(empty_url, "0019")
+    database = open_database(empty_url)
+    at = database.dialect.words["now"]
+    ids = [new_id() for _ in range(3)]  # a run, its rerun, and a rerun whose audit is gone
+
+    async def fill(tx: Any) -> None:
+        await _put_workflow(tx, at)
+        for run_id in ids:
+            await _put_run(tx, at, run_id, "running")
+        await tx.change(text("UPDATE runs SET is_rerun = true WHERE id <> :id"), id=ids[0])
+        await tx.change(text(
+            "INSERT INTO audit (run_id, seq, at, kind, actor, data)"
+            f" VALUES (:id, 2, {at}, 'run.rerun_of', 'a', :data)"
+        ), id=ids[1], data=codec.dump({"run": ids[0]}))  # fmt: skip
+
+    await database.write(fill)
+    assert await migrate(empty_url) is True
+    found = await database.rows(text("SELECT rerun_of FROM runs ORDER BY id"))
+    await database.close()
+    assert [row[0] for row in found] == [None, ids[0], ""]  # the last one is a rerun still

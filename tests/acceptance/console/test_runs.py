@@ -42,6 +42,11 @@ def test_runs_are_paused_resumed_and_run_again(
     dialog.get_by_role("button", name="Run again").click()
     expect(page.get_by_text("run.rerun_of").or_(page.get_by_text(run_id)).first).to_be_visible()
     page.wait_for_url(lambda url: "/runs/" in url and not url.endswith(run_id))
+    new = page.url.rpartition("/")[2]
+    page.get_by_role("link", name=f"Rerun of {run_id[-12:]}").click()
+    expect(page.get_by_role("link", name=f"Run again as {new[-12:]}")).to_be_visible()
+    assert f"run again as  {new}" in running.run("runs", "show", run_id).out
+    assert f"rerun of  {run_id}" in running.run("runs", "show", new).out
 
 
 def test_a_view_is_kept_and_forgotten(console: str, page: Page) -> None:

@@ -42,6 +42,7 @@ def _accept(database: MemoryDatabase, new: NewRerun, item: JobItem | None) -> Ac
     row, at = database.runs[run_id], current(new.saga)
     row.status, row.step = saga.status, None if at is None else saga.path.steps[at[0]]
     row.hop_id, row.parent_hop_id = hop_ids_at(run_id, saga, at)
+    row.rerun_of = new.of
     database.shelve(row)
     write = RunWrite(run_id=run_id, owner="", epoch=0, saga=saga, links=new.links)
     write_details(database, row, write, now, shift=0)

@@ -535,6 +535,7 @@ def _fits(row: RunRow, which: RunFilter, now: datetime) -> bool:
         and (which.since is None or row.id >= first_id(which.since))
         and (which.until is None or row.id < first_id(which.until))
         and (which.ids is None or row.id in which.ids)
+        and which.rerun_of in (None, row.rerun_of)
         and (older is None or row.id < first_id(now - timedelta(seconds=older)))
         and (younger is None or row.id >= first_id(now - timedelta(seconds=younger)))
     )

@@ -140,6 +140,7 @@ class RunRow:
     audit_seq: int = 1
     write_number: int = 0  # of the owner's latest write since its claim
     audit_shift: int = 0  # audit records that others than the owner wrote since its claim
+    rerun_of: str | None = None
 
     links: dict[int, LinkRow] = field(default_factory=dict)  # by `place_of`
     attempts: dict[str, AttemptRecord] = field(default_factory=dict)

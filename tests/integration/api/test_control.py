@@ -56,6 +56,11 @@ async def test_a_rerun_is_a_run_of_its_own(face: Face, ada: httpx.AsyncClient) -
     made = await ada.post(url, json={"step": first, "reason": "again"})
     assert made.status_code == 201
     assert made.headers["location"] == f"/v1/runs/{made.json()['run_id']}"
+    new = (await ada.get(made.headers["location"])).json()
+    assert new["rerun_of"] == taken.run.id
+    listed = (await ada.get("/v1/runs", params={"rerun_of": taken.run.id})).json()["items"]
+    assert [each["id"] for each in listed] == [new["id"]]
+    assert [each.id for each in (await face.services.runs.show(taken.run.id)).reruns] == [new["id"]]
     assert (await ada.post(url, json={"step": "nope", "reason": "again"})).status_code == 404
 
 
