@@ -222,7 +222,7 @@ async def _old_rows(url: str) -> dict[str, list[Any]]:
 
 
 async def test_reruns_that_are_under_way_learn_whose_they_are(empty_url: str) -> None:
-    await _upgrade_to(empty_url, "0019")
+    await _upgrade_to(empty_url, "0020")
     database = open_database(empty_url)
     at = database.dialect.words["now"]
     ids = [new_id() for _ in range(3)]  # a run, its rerun, and a rerun whose audit is gone
