@@ -42,7 +42,8 @@ def run(
 ) -> None:
     """Delete succeeded, compensated and abandoned runs that settled so long ago, with all records.
 
-    Runs that are under way or escalated stay, however old they are.
+    Runs that are under way or escalated stay, however old they are. Jobs that ended so long ago go
+    as well.
     """
     age = _age_of(older_than)
     found = with_services(lambda services: _retire(services, age, dry_run))
@@ -83,6 +84,8 @@ def _draw(value: dict[str, Any]) -> Text:
     dropped = ", ".join(value["partitions"])
     lines = [f"{value['runs']:,} runs that settled {value['older_than_days']:g} days ago {says}"]
     lines += [f"with {counted}"] if counted else []
+    if value["jobs"]:
+        lines.append(f"and {value['jobs']:,} jobs that ended then")
     lines += [f"dropped: {dropped}"] if dropped and not value["dry_run"] else []
     lines += [f"would be dropped: {dropped}"] if dropped and value["dry_run"] else []
     return Text("\n".join(lines))

@@ -15,6 +15,8 @@ class Retired:
     attempts: int = 0
     audit: int = 0
     escalations: int = 0
+    jobs: int = 0
+    job_items: int = 0
     partitions: tuple[str, ...] = ()
 
     def __add__(self, other: Retired) -> Retired:
@@ -22,6 +24,7 @@ class Retired:
             runs=self.runs + other.runs, steps=self.steps + other.steps,
             attempts=self.attempts + other.attempts, audit=self.audit + other.audit,
             escalations=self.escalations + other.escalations,
+            jobs=self.jobs + other.jobs, job_items=self.job_items + other.job_items,
             partitions=self.partitions + other.partitions,
         )  # fmt: skip
 
@@ -43,6 +46,13 @@ class RetentionStore(Protocol):
         that no more are left. Runs that are not final are never touched.
         """
 
+    async def retire_jobs(self, *, older_than_seconds: float, limit: int = 5000) -> Retired:
+        """Delete what is kept of jobs that ended at least so long ago, in one transaction.
+
+        A job goes with the last of its things, of which `limit` go at most. Nothing retired: no
+        such job is left. Jobs that run or are paused are never touched.
+        """
+
     async def retire_partitions(self, *, older_than_seconds: float) -> Retired:
         """Give up attempts and audit of deleted runs, where a partition's time has passed.
 
@@ -52,4 +62,4 @@ class RetentionStore(Protocol):
         """
 
     async def count_expired(self, *, older_than_seconds: float) -> Retired:
-        """What the two would do now, as far as runs and partitions go; changes nothing."""
+        """What these would do now, as far as runs, jobs and partitions go; changes nothing."""

@@ -24,17 +24,17 @@ REST_SECONDS = 0.02
 
 
 class Retention:
-    """Deletes final runs that settled long ago. Everything else stays."""
+    """Deletes final runs and jobs that ended long ago. Everything else stays."""
 
     def __init__(self, store: RetentionStore) -> None:
         self._store = store
 
     async def expired(self, *, older_than: timedelta) -> Retired:
-        """What `retire` would delete now, as far as runs and partitions go."""
+        """What `retire` would delete now, as far as runs, jobs and partitions go."""
         return await self._store.count_expired(older_than_seconds=older_than.total_seconds())
 
     async def retire(self, *, older_than: timedelta, by: str, most: int | None = None) -> Retired:
-        """Delete final runs that settled at least so long ago, all or `most` of them.
+        """Delete final runs that settled at least so long ago, all or `most` of them; then jobs.
 
         May be cut off at any moment and made again, also by several at once. What went is logged,
         with who wanted it. Raises Unavailable.
@@ -46,6 +46,7 @@ class Retention:
             done += batch
             more = batch.runs == RUNS_AT_ONCE
             await asyncio.sleep(REST_SECONDS if more else 0)
+        done += await self._retire_jobs(seconds)
         if not more:  # else runs that keep partitions from being dropped go in the next pass
             done += await self._store.retire_partitions(older_than_seconds=seconds)
         if done:
@@ -53,6 +54,13 @@ class Retention:
                 "runs.retired", by=by, older_than_days=older_than / timedelta(days=1),
                 **{**asdict(done), "partitions": list(done.partitions)},
             )  # fmt: skip
+        return done
+
+    async def _retire_jobs(self, seconds: float) -> Retired:
+        done = Retired()
+        while batch := await self._store.retire_jobs(older_than_seconds=seconds):
+            done += batch
+            await asyncio.sleep(REST_SECONDS)
         return done
 
 

@@ -5,6 +5,9 @@ that goes on; rows that somebody else is deleting are skipped. What is not final
 escalation, is never looked at. A run goes with its links in one transaction of bounded size. Its
 attempts and audit go with it on SQLite; on PostgreSQL they stay, without their run, until the
 partition of their week can be dropped, which costs nothing however much is in it.
+
+A job that has ended is never written again either. Its things go first, a bounded number in each
+transaction, and the job with the last of them.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from orchestrator.store.transactions import Tx
 
 MOST_ROWS = 5000
 """Rows without a run that one transaction deletes from a partition."""
+MOST_JOBS = 50
+"""That one transaction looks at, however few things they have."""
 _FINAL = sorted(FINAL)
 
 
@@ -36,9 +41,10 @@ class Retention(Part):
         super().__init__(shared)
         self._partitions = Partitions(shared)
         self._clock = self._sql("SELECT {clock}")
+        seconds = "-CAST(:seconds AS {real})"
         old = (
             "runs.settled_at <= "
-            + self._dialect.later("{now}", "-CAST(:seconds AS {real})")
+            + self._dialect.later("{now}", seconds)
             + " AND NOT EXISTS (SELECT 1 FROM escalations AS e"
             " WHERE e.run_id = runs.id AND e.closed_at IS NULL)"
         )
@@ -66,6 +72,17 @@ class Retention(Part):
             f" WHERE id IN (SELECT b.id FROM {self._dialect.batch({'id': 'text'})} AS b)"
         )
 
+        over = f"id < :before AND ended_at <= {self._dialect.later('{now}', seconds)}"
+        self._old_jobs = self._sql(
+            f"SELECT id FROM jobs WHERE {over} ORDER BY id LIMIT :most {{skip_locked}}"
+        )
+        self._count_jobs = self._sql(f"SELECT count(*) FROM jobs WHERE {over}")
+        self._delete_items = self._sql(
+            "DELETE FROM job_items WHERE job_id = :job_id AND item IN (SELECT item FROM job_items"
+            " WHERE job_id = :job_id ORDER BY item LIMIT :most)"
+        )
+        self._delete_job = self._sql("DELETE FROM jobs WHERE id = :job_id")
+
     async def make_partitions(self) -> list[str]:
         """Partitions for the weeks to come, where missing; their names. Repeatable."""
         return await self._partitions.make()
@@ -86,6 +103,25 @@ class Retention(Part):
 
         return await self._db.write(work)
 
+    async def retire_jobs(self, *, older_than_seconds: float, limit: int = MOST_ROWS) -> Retired:
+        """Delete things of the oldest jobs that ended so long ago, and jobs that have none left."""
+        before = await self._first_id_to_keep(older_than_seconds)
+
+        async def work(tx: Tx) -> Retired:
+            done, left = Retired(), limit
+            for (job_id,) in await tx.rows(
+                self._old_jobs, before=before, seconds=older_than_seconds, most=MOST_JOBS
+            ):
+                items = await tx.change(self._delete_items, job_id=job_id, most=left)
+                left -= items
+                done += Retired(job_items=items)
+                if not left:  # there may be more of this one
+                    break
+                done += Retired(jobs=await tx.change(self._delete_job, job_id=job_id))
+            return done
+
+        return await self._db.write(work)
+
     async def retire_partitions(self, *, older_than_seconds: float) -> Retired:
         """Drop partitions that no kept run needs; delete rows without a run from the others."""
         done = Retired()
@@ -96,12 +132,13 @@ class Retention(Part):
         return done
 
     async def count_expired(self, *, older_than_seconds: float) -> Retired:
-        """What the two would do now, as far as runs and partitions go; changes nothing."""
+        """What these would do now, as far as runs, jobs and partitions go; changes nothing."""
         before, seconds = await self._first_id_to_keep(older_than_seconds), older_than_seconds
         runs = 0
         for status in _FINAL:
             parameters = {"status": str(status), "before": before, "seconds": seconds}
             runs += (await self._db.row(self._count, **parameters))[0]
+        jobs = (await self._db.row(self._count_jobs, before=before, seconds=seconds))[0]
         names = []
         async for partition in self._past(older_than_seconds):
             kept = await self._db.row(
@@ -110,7 +147,7 @@ class Retention(Part):
             )  # fmt: skip
             if kept[0] <= MOST_MOVED:
                 names.append(partition.name)
-        return Retired(runs=runs, partitions=tuple(names))
+        return Retired(runs=runs, jobs=jobs, partitions=tuple(names))
 
     async def _first_id_to_keep(self, older_than_seconds: float) -> str:
         """Whatever has settled so long ago was accepted before that, so its id is smaller."""

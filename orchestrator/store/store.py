@@ -158,6 +158,7 @@ class SqlStore:
         retention = Retention(shared)
         self.make_partitions = retention.make_partitions
         self.retire_runs = retention.retire_runs
+        self.retire_jobs = retention.retire_jobs
         self.retire_partitions = retention.retire_partitions
         self.count_expired = retention.count_expired
 

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.errors import NotFound
-from orchestrator.ports import ClaimedRun
+from orchestrator.ports import ClaimedRun, JobOrder, NewJob, RunFilter
 from orchestrator.ports.retention import Retired
 from orchestrator.service.retention import Retention, Upkeep
 from orchestrator.store import migrate, open_store, partitions
@@ -298,3 +298,47 @@ async def test_upkeep_makes_partitions_and_deletes_what_is_older_than_set(
     assert await left(database, "runs") == 1
     await Upkeep(store, keep_for=timedelta(days=99)).one_pass()
     assert await left(database, "runs") == 0
+
+
+async def job_that(
+    store: SqlStore, database: Database, runs: Sequence[str], *, ended_days_ago: float | None
+) -> str:
+    """A job on these runs that was accepted long ago, and has ended then if it has."""
+    which = RunFilter(ids=tuple(runs))
+    new = NewJob(
+        id=id_of(OLD_DAYS), kind="runs.cancel", tenant=None, where={}, arguments={}, by="me",
+        reason="why", key=None,
+    )  # fmt: skip
+    job = await store.add_job(new, which)
+    if ended_days_ago is not None:
+        await store.order_job(job.id, JobOrder.CANCEL, by="me", reason="enough")
+        at = database.dialect.later(database.dialect.words["now"], f"-{ended_days_ago * DAY}")
+        then = text(f"UPDATE jobs SET ended_at = {at} WHERE id = :id")
+        await database.write(lambda tx: tx.change(then, id=job.id))
+    return job.id
+
+
+async def test_old_jobs_go_with_their_things_a_bounded_number_at_once(
+    store: SqlStore, database: Database
+) -> None:
+    runs = [run.run.id for run in await claimed_of(store, 5, days_ago=1)]
+    old = [await job_that(store, database, runs, ended_days_ago=days) for days in (99, 98)]
+    young = await job_that(store, database, runs, ended_days_ago=80)
+    running = await job_that(store, database, runs, ended_days_ago=None)
+    assert (await Retention(store).expired(older_than=timedelta(days=90))).jobs == 2
+    steps = [await store.retire_jobs(older_than_seconds=90 * DAY, limit=4) for _ in range(4)]
+    assert [(each.jobs, each.job_items) for each in steps] == [(0, 4), (1, 4), (1, 2), (0, 0)]
+    assert await left(database, "job_items") == 10
+    assert {each.id for each in await store.jobs()} == {young, running}
+    for gone in old:
+        with pytest.raises(NotFound):
+            await store.job(gone)
+
+
+async def test_old_jobs_go_by_themselves_beside_runs(store: SqlStore, database: Database) -> None:
+    runs = await ended(store, database, RunStatus.SUCCEEDED, count=2)
+    await job_that(store, database, runs, ended_days_ago=99)
+    gone = await retire(store)
+    assert (gone.runs, gone.jobs, gone.job_items) == (2, 1, 2)
+    assert await left(database, "jobs") == 0
+    assert not await retire(store)
