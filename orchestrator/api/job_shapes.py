@@ -21,6 +21,7 @@ from orchestrator.api.shapes import Decide, Shape
 from orchestrator.core.events import CancelMode
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import RunStatus
+from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES
 from orchestrator.ports import EscalationFilter, JobItemState, JobState, RunFilter
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=TEXT)]
@@ -73,6 +74,9 @@ class RunWhere(BaseModel):
     status: list[RunStatus] | None = Field(default=None, min_length=1, description="Any of these.")
     workflow: Word | None = None
     tenant: Word | None = None
+    attributes: dict[str, str] | None = Field(
+        default=None, min_length=1, max_length=MOST_ATTRIBUTES, description="All have to hold."
+    )
     since: Moment = Field(default=None, description="Accepted then or later.")
     until: Moment = Field(default=None, description="Accepted before.")
     older_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=LONGEST_AGE)

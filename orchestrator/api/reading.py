@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import structs
 
 from orchestrator.api import shapes, wait_shapes
@@ -9,6 +11,7 @@ from orchestrator.ports import EscalationRecord, Role, RunRecord, WaitRecord, Wo
 from orchestrator.service.apis import ApiView
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.service.urgency import Urgency
+from orchestrator.wiring_services import Services
 
 
 def workflow_summary(version: WorkflowVersion) -> shapes.WorkflowSummary:
@@ -44,14 +47,17 @@ def _workflow_fields(version: WorkflowVersion) -> dict[str, object]:
     }  # fmt: skip
 
 
-def run_summary(run: RunRecord) -> shapes.RunSummary:
-    """A run without its payloads."""
-    return shapes.RunSummary.model_validate(run)
+async def run_summaries(services: Services, runs: Sequence[RunRecord]) -> list[shapes.RunSummary]:
+    """Runs without their payloads."""
+    known = await services.runs.attributes([run.id for run in runs])
+    told = ({**structs.asdict(run), "attributes": known.get(run.id, {})} for run in runs)
+    return [shapes.RunSummary.model_validate(each) for each in told]
 
 
-def run_detail(run: RunRecord) -> shapes.RunDetail:
+async def run_detail(services: Services, run: RunRecord) -> shapes.RunDetail:
     """A run with what went in and came out."""
-    return shapes.RunDetail.model_validate(run)
+    known = (await services.runs.attributes([run.id])).get(run.id, {})
+    return shapes.RunDetail.model_validate({**structs.asdict(run), "attributes": known})
 
 
 def run_tag(run: RunRecord) -> str:

@@ -27,6 +27,7 @@ from orchestrator.api.proposal_shapes import EditWish, ProposalShape
 from orchestrator.api.wishes import submission_of
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
+from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES, parse_pairs
 from orchestrator.errors import NotFound, Problem, RefusedError
 from orchestrator.ports import Role, RunFilter, RunRecord
 from orchestrator.service.rerunning import Rerun
@@ -66,6 +67,18 @@ async def operator(who: Asker) -> None:
 
 
 Run = Annotated[RunRecord, Depends(visible_run)]
+AttributesAre = Annotated[
+    list[str] | None,
+    Query(
+        max_length=MOST_ATTRIBUTES,
+        description="NAME=VALUE; of several, all have to hold.", examples=["customer=42"],
+    ),
+]  # fmt: skip
+
+
+def attributes_of(given: list[str] | None) -> dict[str, str] | None:
+    """As a filter takes them. Raises InvalidInput."""
+    return parse_pairs("query attribute", given) if given else None
 
 
 WaitSeconds = Annotated[
@@ -173,6 +186,7 @@ async def list_runs(
     rerun_of: Annotated[
         str | None, Query(max_length=200, pattern=TEXT, description="Took over what this one did.")
     ] = None,
+    attribute: AttributesAre = None,
     since: Annotated[Moment, Query(description="Accepted then or later.")] = None,
     until: Annotated[Moment, Query(description="Accepted before.")] = None,
     older_than_seconds: Age = None,
@@ -184,11 +198,11 @@ async def list_runs(
     who.require(Role.VIEWER)
     found = await services.runs.list(RunFilter(
         status=frozenset(status) if status else None, workflow=workflow,
-        tenant=who.tenant_of(tenant), rerun_of=rerun_of, since=since, until=until, before=cursor,
-        limit=limit + 1,
+        tenant=who.tenant_of(tenant), rerun_of=rerun_of, attributes=attributes_of(attribute),
+        since=since, until=until, before=cursor, limit=limit + 1,
         older_than_seconds=older_than_seconds, younger_than_seconds=younger_than_seconds,
     ))  # fmt: skip
-    page = [reading.run_summary(each) for each in found[:limit]]
+    page = await reading.run_summaries(services, found[:limit])
     return shapes.Page(items=page, next=page[-1].id if len(found) > limit else None)
 
 
@@ -220,7 +234,7 @@ async def show_run(
     response.headers["ETag"] = tag
     if if_none_match is not None and tag in if_none_match:
         response.status_code = 304
-    return reading.run_detail(run)
+    return await reading.run_detail(services, run)
 
 
 @router.get("/{run_id}/chain", operation_id="showChain", responses=documented(404))
@@ -266,7 +280,8 @@ async def follow_run(
             shape = shapes.AuditShape.model_validate(record)
             yield ServerSentEvent(data=shape, event="audit", id=str(seen))
         if run.status in SETTLED and seen >= run.audit_seq:
-            yield ServerSentEvent(data=reading.run_detail(run), event="settled", id=str(seen))
+            detail = await reading.run_detail(services, run)
+            yield ServerSentEvent(data=detail, event="settled", id=str(seen))
             return
         if await services.watch.changed(run.id, after=seen, seconds=KEEP_ALIVE) is None:
             yield ServerSentEvent(comment="still here")
@@ -286,9 +301,8 @@ async def cancel_run(run: Run, wish: shapes.Cancel, who: Asker, services: Use) -
     """Ask for its end. What was done is undone, unless `mode` is `stop`."""
     if wish.mode is CancelMode.STOP:
         who.require(Role.ADMIN)
-    return reading.run_detail(
-        await services.runs.cancel(run.id, mode=wish.mode, reason=wish.reason, by=who.name)
-    )
+    asked = await services.runs.cancel(run.id, mode=wish.mode, reason=wish.reason, by=who.name)
+    return await reading.run_detail(services, asked)
 
 
 @router.post(

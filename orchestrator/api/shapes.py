@@ -13,6 +13,7 @@ from orchestrator.core.plan import Effects
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.severity import Severity
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
+from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES
 from orchestrator.errors import Problem
 from orchestrator.ports import Role
 from orchestrator.ports.apis import ApiChangeKind
@@ -106,6 +107,10 @@ class Submit(BaseModel):
     actor: str | None = Field(default=None, max_length=200, description="On whose behalf.")
     priority: int = Field(default=0, ge=-1000, le=1000)
     deadline_seconds: float | None = Field(default=None, gt=0, le=315_360_000)
+    attributes: dict[str, str] = Field(
+        default_factory=dict, max_length=MOST_ATTRIBUTES,
+        description="By which the run is looked up, beside those that its workflow declares.",
+    )  # fmt: skip
 
 
 class SubmitLine(Submit):
@@ -144,6 +149,7 @@ class RunSummary(Shape):
     deadline_at: datetime | None
     audit_seq: int = Field(description="Number of its latest audit record.")
     rerun_of: str | None = Field(description="The run whose first steps it took over.")
+    attributes: dict[str, str] = Field(default_factory=dict)
 
 
 class RunDetail(RunSummary):

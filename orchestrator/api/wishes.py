@@ -16,4 +16,5 @@ def submission_of(wish: shapes.Submit, who: Principal, key: str | None) -> Submi
         workflow=wish.workflow, inputs=wish.inputs, version=wish.version, idempotency_key=key,
         tenant=tenant, actor=f"{wish.actor} via {who.name}" if wish.actor else who.name,
         priority=wish.priority, deadline_seconds=wish.deadline_seconds,
+        attributes=wish.attributes,
     )  # fmt: skip

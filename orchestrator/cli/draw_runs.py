@@ -99,6 +99,9 @@ def _facts(view: RunView) -> RenderableType:
         rows.append(("goes on", clock(run.wake_at)))
     if run.cause:
         rows.append(("cause", run.cause))
+    if view.attributes:
+        told = ", ".join(f"{name}={value}" for name, value in view.attributes.items())
+        rows.append(("attributes", told))
     if run.rerun_of is not None:
         rows.append(("rerun of", run.rerun_of))
     rows += [("run again as", f"{each.id}, {each.status}") for each in view.reruns]

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.errors import InvalidInput, NotFound, Problem
 
-_FIELDS = frozenset({"inputs", "idempotency_key", "tenant", "priority"})
+_FIELDS = frozenset({"inputs", "idempotency_key", "tenant", "priority", "attributes"})
 _KEY_DIGITS = 32
 
 
@@ -24,6 +24,7 @@ class RunLine:
     idempotency_key: str
     tenant: str | None = None
     priority: int | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def parse_inputs(pairs: Sequence[str], document: str | None) -> dict[str, Any]:
@@ -81,6 +82,7 @@ def _line(place: str, number: int, text: str, key_prefix: str) -> RunLine:
         idempotency_key=str(data.get("idempotency_key") or f"{key_prefix}{digest}-{number}"),
         tenant=_typed(place, data, "tenant", str),
         priority=_typed(place, data, "priority", int),
+        attributes=_typed(place, data, "attributes", dict) or {},
     )
 
 

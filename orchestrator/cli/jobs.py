@@ -49,7 +49,7 @@ RunsWhere = Annotated[
         "--where",
         metavar="FILTER",
         help="All that fit: 'workflow=checkout and tenant=acme and status=waiting,parked and"
-        " age>1h'.",
+        " age>1h and attribute.customer=42'.",
     ),
 ]
 DryRun = Annotated[

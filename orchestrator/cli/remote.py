@@ -68,6 +68,7 @@ def list_runs(client: Client, which: RunFilter) -> list[shapes.RunSummary]:
     most = _PAGE if which.limit is None else min(which.limit, _PAGE)
     asked = ask.runs(
         status=which.status or (), workflow=which.workflow, tenant=which.tenant,
+        attributes=which.attributes,
         rerun_of=which.rerun_of, since=which.since, until=which.until, cursor=which.before,
         limit=most, older_than_seconds=which.older_than_seconds,
         younger_than_seconds=which.younger_than_seconds,
@@ -126,7 +127,7 @@ def submit(client: Client, wish: Submission) -> shapes.Submitted:
     return client(ask.submit(
         wish.workflow, wish.inputs, key=wish.idempotency_key, version=wish.version,
         tenant=_tenant(wish), actor=wish.actor or None, priority=wish.priority,
-        deadline_seconds=wish.deadline_seconds,
+        deadline_seconds=wish.deadline_seconds, attributes=wish.attributes,
     ))  # fmt: skip
 
 
@@ -140,7 +141,7 @@ def submit_many(
         ask.submission(
             wish.workflow, wish.inputs, key=wish.idempotency_key, version=wish.version,
             tenant=_tenant(wish), actor=wish.actor or None, priority=wish.priority,
-            deadline_seconds=wish.deadline_seconds,
+            deadline_seconds=wish.deadline_seconds, attributes=dict(wish.attributes),
         )
         for wish in wishes
     )  # fmt: skip

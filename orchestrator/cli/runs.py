@@ -27,6 +27,7 @@ from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import acting, with_client, with_services
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
+from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.ports import RunFilter, RunRecord
 from orchestrator.service.where import runs_where
 from orchestrator.telemetry.plain import plain
@@ -52,6 +53,10 @@ def list_runs(
     status: Annotated[list[RunStatus] | None, typer.Option(help="Only these; repeatable.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only those that have it; repeatable."),
+    ] = None,
     where: RunsWhere = "",
     before: Annotated[
         str | None, typer.Option(help="Older than this run id: the next page.")
@@ -64,6 +69,7 @@ def list_runs(
         "status": frozenset(status) if status else None,
         "workflow": workflow,
         "tenant": tenant,
+        "attributes": parse_pairs("--attribute", attribute) if attribute else None,
     }
     typed = {name: value for name, value in given.items() if value is not None}
     # What an option says counts before what the filter says of the same.

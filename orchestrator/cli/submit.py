@@ -22,6 +22,7 @@ from orchestrator.cli.output import JsonFlag, answer, stderr
 from orchestrator.cli.runs import settled
 from orchestrator.cli.session import current_user, with_client, with_services
 from orchestrator.core.states import RunStatus
+from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def submit(
     file: Annotated[
         Path | None,
         typer.Option(
-            help='JSON Lines: {"inputs": {…}, "idempotency_key": …, "tenant": …, "priority": …}'
+            help='JSON Lines: {"inputs": {…}, "idempotency_key": …, "tenant": …, "priority": …,'
+            ' "attributes": {…}}'
         ),
     ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Default: the latest.")] = None,
@@ -70,6 +72,13 @@ def submit(
     priority: Annotated[int, typer.Option()] = 0,
     deadline: Annotated[
         float | None, typer.Option(min=0, help="Seconds until forward work stops.")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="By which the run is looked up; repeatable. With --file: of each line as well.",
+        ),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Until it settles; exit code 1 unless it succeeded.")
@@ -90,6 +99,7 @@ def submit(
         actor=actor or current_user(),
         priority=priority,
         deadline_seconds=deadline,
+        attributes=parse_pairs("--attribute", attribute or []),
     )
     if file is None:
         wish = replace(wish, inputs=parse_inputs(one or [], inputs))
@@ -188,6 +198,7 @@ def _of_line(wish: Submission, line: RunLine) -> Submission:
     return replace(
         wish,
         inputs=line.inputs,
+        attributes={**wish.attributes, **line.attributes},
         idempotency_key=line.idempotency_key,
         tenant=line.tenant if line.tenant is not None else wish.tenant,
         priority=line.priority if line.priority is not None else wish.priority,

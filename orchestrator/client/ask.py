@@ -57,11 +57,12 @@ def submit(
     actor: str | None = None,
     priority: int = 0,
     deadline_seconds: float | None = None,
+    attributes: Mapping[str, str] | None = None,
 ) -> Request[shapes.Submitted]:
     """Start a run. Without a key one is made, so that sending it again starts no second run."""
     wish = shapes.Submit(
         workflow=workflow, inputs=dict(inputs or {}), version=version, tenant=tenant, actor=actor,
-        priority=priority, deadline_seconds=deadline_seconds,
+        priority=priority, deadline_seconds=deadline_seconds, attributes=dict(attributes or {}),
     )  # fmt: skip
     return Request(
         method="POST", path="/v1/runs", read=only(shapes.Submitted),
@@ -86,6 +87,7 @@ def runs(
     workflow: str | None = None,
     tenant: str | None = None,
     rerun_of: str | None = None,
+    attributes: Mapping[str, str] | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     cursor: str | None = None,
@@ -97,6 +99,7 @@ def runs(
         method="GET", path="/v1/runs", read=only(shapes.Page[shapes.RunSummary]),
         params=_given(
             status=[str(each) for each in status] or None, workflow=workflow, tenant=tenant,
+            attribute=[f"{name}={value}" for name, value in (attributes or {}).items()] or None,
             rerun_of=rerun_of, since=_moment(since), until=_moment(until), cursor=cursor,
             limit=limit, **more,
         ),

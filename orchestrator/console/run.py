@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from functools import partial
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from nicegui import ui
@@ -90,6 +91,11 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
     if run.cause:
         ui.label(run.cause).classes("text-negative")
     ui.label(run.id).classes("mono")
+    if view.attributes:
+        with ui.row().classes("items-center gap-4"):
+            for name, value in view.attributes.items():
+                told = f"{name}={value}"
+                ui.link(told, f"/runs?{urlencode({'attribute': told})}")
     _relatives(view)
     for each in view.escalations:
         if each.closed_at is None:

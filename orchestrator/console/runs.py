@@ -16,7 +16,8 @@ from orchestrator.console.frame import badge, frame, moment, shown, to_login
 from orchestrator.console.runs_bulk import draw_bulk
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.states import RunStatus
-from orchestrator.errors import NotAllowed
+from orchestrator.definitions.attribute_texts import parse_pairs
+from orchestrator.errors import InvalidInput, NotAllowed
 from orchestrator.ports import RunFilter, RunRecord
 from orchestrator.service.principal import Principal
 
@@ -39,6 +40,7 @@ class Wanted:
     workflow: str = ""
     tenant: str = ""
     hours: str = ""
+    attribute: str = ""  # NAME=VALUE
 
     @property
     def statuses(self) -> list[RunStatus]:
@@ -48,21 +50,23 @@ class Wanted:
     @property
     def names_some(self) -> bool:
         """Whether they leave any runs out."""
-        return bool(self.statuses or self.workflow or self.tenant or self.hours)
+        told = (self.workflow, self.tenant, self.hours, self.attribute)
+        return bool(self.statuses) or any(told)
 
     def filter_of(self, who: Principal) -> RunFilter:
-        """The runs that somebody means by them. Raises NotAllowed."""
+        """The runs that somebody means by them. Raises InvalidInput, NotAllowed."""
         return RunFilter(
             status=frozenset(self.statuses) or None, workflow=self.workflow or None,
             tenant=who.tenant_of(self.tenant or None),
             younger_than_seconds=int(self.hours) * 3600.0 if self.hours else None,
+            attributes=parse_pairs("attribute", [self.attribute]) if self.attribute else None,
         )  # fmt: skip
 
     def address(self, *, before: str = "") -> str:
         """Of the page that shows these."""
         fields = {
             "status": self.status, "workflow": self.workflow, "tenant": self.tenant,
-            "hours": self.hours, "before": before,
+            "hours": self.hours, "attribute": self.attribute, "before": before,
         }  # fmt: skip
         told = urlencode({name: value for name, value in fields.items() if value}, safe=",")
         return f"/runs?{told}" if told else "/runs"
@@ -74,21 +78,22 @@ def register(desk: Desk) -> None:
     @ui.page("/runs")
     async def runs(
         request: Request, status: str = "", workflow: str = "", tenant: str = "", hours: str = "",
-        before: str = "",
+        attribute: str = "", before: str = "",
     ) -> Response | None:  # fmt: skip
         visitor = await desk.visitor(request)
         if visitor is None:
             return to_login()
         who = await visitor.principal()
         wanted = Wanted(
-            status=status, workflow=workflow, tenant=tenant, hours=hours if hours in AGES else ""
-        )
+            status=status, workflow=workflow, tenant=tenant, hours=hours if hours in AGES else "",
+            attribute=attribute,
+        )  # fmt: skip
         with frame("Runs", who):
             _views(wanted)
             _filters(wanted, bound=who.tenant is not None)
             try:
                 which = wanted.filter_of(who)
-            except NotAllowed as error:
+            except (InvalidInput, NotAllowed) as error:
                 ui.label(str(error)).classes("text-negative")
                 return None
             if wanted.names_some:
@@ -142,6 +147,8 @@ def _filters(wanted: Wanted, *, bound: bool) -> None:
         named.props('aria-keyshortcuts="/" aria-label="Workflow"')
         of = ui.input("Tenant", value=wanted.tenant).props("dense clearable")
         of.set_visibility(not bound)
+        with_one = ui.input("Attribute", value=wanted.attribute, placeholder="customer=42")
+        with_one.props("dense clearable")
         age = ui.select(AGES, value=wanted.hours, label="Accepted").props("dense")
         looked_up = ui.input("Id of a run, or its end").props("dense")
 
@@ -151,10 +158,10 @@ def _filters(wanted: Wanted, *, bound: bool) -> None:
                 return
             ui.navigate.to(Wanted(
                 status=",".join(chosen.value), workflow=named.value or "", tenant=of.value or "",
-                hours=age.value or "",
+                hours=age.value or "", attribute=with_one.value or "",
             ).address())  # fmt: skip
 
-        for field in (named, of, looked_up):
+        for field in (named, of, with_one, looked_up):
             field.on("keydown.enter", go)
         ui.button("Show", on_click=go)
 

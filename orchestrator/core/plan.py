@@ -121,6 +121,8 @@ class Plan:
     # Of which runs a decision needs a second person; read by definitions/ only. Left out of all
     # others, so that a release that would let one person decide cannot read the plan.
     four_eyes: Mapping[str, Any] = field(default_factory=dict)
+    # Name -> expression over the inputs: by what its runs are looked up; read by definitions/ only.
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     max_visits: int = MAX_VISITS  # of all steps together; a run that wants more turns back
 
     @property

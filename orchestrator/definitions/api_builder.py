@@ -111,8 +111,8 @@ class Api:
 class ApiWorkflow:
     """A workflow over APIs in the making. Immutable: each `step` gives a new one.
 
-    `inputs`, `outputs`, `deadline`, `lane` and `four_eyes` as of `Workflow`; `extra` has any other
-    field of a workflow in a document (`x-owner`, `parameters`, …).
+    `inputs`, `outputs`, `deadline`, `lane`, `four_eyes` and `attributes` as of `Workflow`; `extra`
+    has any other field of a workflow in a document (`x-owner`, `parameters`, …).
     """
 
     name: str
@@ -122,6 +122,7 @@ class ApiWorkflow:
     deadline: float | None = None
     lane: str | None = None
     four_eyes: bool | Mapping[str, Any] | None = None
+    attributes: Mapping[str, str] | None = None
     extra: Mapping[str, Any] | None = None
     steps: tuple[Mapping[str, Any], ...] = ()
     apis: tuple[Api, ...] = ()
@@ -234,7 +235,8 @@ def _workflow(workflow: ApiWorkflow) -> dict[str, Any]:
     return _said({
         "workflowId": workflow.name, "summary": workflow.title or None, "inputs": schema,
         "x-deadline": workflow.deadline, "x-lane": workflow.lane,
-        "x-four-eyes": workflow.four_eyes, **(workflow.extra or {}),
+        "x-four-eyes": workflow.four_eyes, "x-attributes": workflow.attributes,
+        **(workflow.extra or {}),
         "steps": [dict(step) for step in workflow.steps], "outputs": dict(workflow.outputs or {}),
     })  # fmt: skip
 

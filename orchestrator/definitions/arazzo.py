@@ -6,7 +6,7 @@ Everything that is not supported is refused with its place, never passed over in
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from orchestrator.definitions.arazzo_calls import CallReader
 from orchestrator.definitions.arazzo_chain import ChainReader
 from orchestrator.definitions.arazzo_library import Library
 from orchestrator.definitions.arazzo_steps import Origins
+from orchestrator.definitions.attributes import attribute_problems
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.problems import Findings, pointer
+from orchestrator.definitions.problems import Path as Inside
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.definitions.validation import Place
 
@@ -29,7 +31,7 @@ LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 _WORKFLOW = {
     "workflowId", "summary", "description", "inputs", "steps", "outputs", "parameters",
     "successActions", "failureActions", "dependsOn", "x-deadline", "x-lane", "x-max-visits",
-    "x-four-eyes", "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
+    "x-attributes", "x-four-eyes", "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
 }  # fmt: skip
 
 
@@ -91,6 +93,7 @@ class _WorkflowReader:
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),
+            attributes=self._attributes(found.schema),
         )  # fmt: skip
         return ReadWorkflow(plan, origins.place, pointer(at.path))
 
@@ -104,11 +107,22 @@ class _WorkflowReader:
         at = self._at.get("x-four-eyes")
         if at is None:
             return {}
-        problems = list(rule_problems(at.value, schema))
-        for path, found, wanted in problems:
-            replace(at, path=(*at.path, *path)).bad(wanted, found=found)
-        return {} if problems else rule_of(at.value)
+        return {} if _refused(at, rule_problems(at.value, schema)) else rule_of(at.value)
+
+    def _attributes(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        at = self._at.get("x-attributes")
+        if at is None or _refused(at, attribute_problems(at.value, schema)):
+            return {}
+        return dict(at.value)
 
     def _max_visits(self) -> int:
         most = self._at.number("x-max-visits", least=1, whole=True)
         return MAX_VISITS if most is None else int(most)
+
+
+def _refused(at: Cursor, problems: Iterable[tuple[Inside, str, str]]) -> bool:
+    """Whether something is wrong with an extension; each is said with its own place."""
+    found = list(problems)
+    for path, what, wanted in found:
+        replace(at, path=(*at.path, *path)).bad(wanted, found=what)
+    return bool(found)

@@ -23,6 +23,7 @@ from typing import Any
 from orchestrator.core.plan import Call, Compensation, CompensationKind, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
+from orchestrator.definitions.attributes import attribute_problems
 from orchestrator.definitions.expressions import FIRST_OF, OPTIONAL
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.inputs import declared_inputs, schema_problems
@@ -111,6 +112,7 @@ class Workflow:
     `inputs` is a mapping of names to types (all required), a TypedDict, a dataclass, or a JSON
     schema. `outputs` maps names to runtime expressions. `deadline` in seconds from submission.
     `four_eyes`: decisions need a second person, of all runs or `{"when": CONDITION, "hours": N}`.
+    `attributes`: by what its runs are looked up, `{"customer": "$inputs.customer_id"}`.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Workflow:
     deadline: float | None = None
     lane: str = "default"
     four_eyes: bool | Mapping[str, Any] = False
+    attributes: Mapping[str, str] | None = None
     steps: tuple[Step | Wait, ...] = ()
 
     def step(self, function: Function | Step, **options: Any) -> Workflow:
@@ -229,10 +232,12 @@ class _Builder:
         schema = self._inputs_schema()
         for path, found, wanted in rule_problems(workflow.four_eyes, schema):
             self._bad(f", four_eyes {pointer(path)}", found, wanted)
+        for path, found, wanted in attribute_problems(workflow.attributes or {}, schema):
+            self._bad(f", attributes {pointer(path)}", found, wanted)
         return Plan(
             workflow=workflow.name, steps=steps, title=workflow.title, lane=workflow.lane,
             inputs_schema=schema, outputs=dict(workflow.outputs or {}),
-            four_eyes=rule_of(workflow.four_eyes),
+            four_eyes=rule_of(workflow.four_eyes), attributes=dict(workflow.attributes or {}),
             deadline_seconds=workflow.deadline,
             waits=any(step.call.is_wait for step in steps),
         )  # fmt: skip

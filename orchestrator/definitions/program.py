@@ -19,6 +19,7 @@ from orchestrator.core.plan import Call, Plan
 from orchestrator.core.states import Direction
 from orchestrator.definitions.actions import Places
 from orchestrator.definitions.answers import AnswerRules, resolved
+from orchestrator.definitions.attributes import Attributes
 from orchestrator.definitions.criteria import Criterion, parse_criterion
 from orchestrator.definitions.encoding import refused
 from orchestrator.definitions.expressions import compile_value
@@ -72,6 +73,7 @@ class Program:
             for step in plan.steps
         ]
         self.four_eyes = FourEyes(plan.four_eyes)
+        self.attributes = Attributes(plan.attributes, plan.inputs_schema)
         self._inputs = InputsSchema(plan.inputs_schema)
         self._outputs = {
             name: compile_value(value, ("outputs", name)) for name, value in plan.outputs.items()

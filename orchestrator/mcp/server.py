@@ -44,6 +44,10 @@ Key = Annotated[
 Wait = Annotated[
     float, Field(description="Seconds to wait for the end before answering.", ge=0, le=60)
 ]
+Labels = Annotated[
+    dict[str, str] | None,
+    Field(description='Names and short texts by which people find the run: {"ticket": "T-7"}.'),
+]
 Run = Annotated[str, Field(description="The run, as execute gave it.", min_length=6, max_length=64)]
 
 _LOOKS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -70,13 +74,15 @@ def make_server(agents: Agents, actor: Actor, *, version: str) -> MCPServer:
 
     @server.tool(annotations=_ACTS)
     async def execute(
-        workflow: Name, inputs: Inputs, idempotency_key: Key, wait_seconds: Wait = 10.0
-    ) -> Standing:
+        workflow: Name, inputs: Inputs, idempotency_key: Key, wait_seconds: Wait = 10.0,
+        attributes: Labels = None,
+    ) -> Standing:  # fmt: skip
         """Have a workflow run, wait a while for its end, and say how it stands."""
         async with _told():
             return await agents.execute(
-                workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor
-            )
+                workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,
+                attributes=attributes,
+            )  # fmt: skip
 
     @server.tool(annotations=_LOOKS)
     async def status(run: Run, wait_seconds: Wait = 0.0) -> Standing:

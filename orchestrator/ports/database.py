@@ -125,6 +125,9 @@ class RunStore(Protocol):
     async def runs(self, which: RunFilter) -> list[RunRecord]:
         """A page of runs, newest first."""
 
+    async def attributes(self, run_ids: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        """Their attributes by name, of those runs that have some."""
+
     async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
         """Number of runs in each status that occurs.
 

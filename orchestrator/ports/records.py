@@ -49,6 +49,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     lane: str = "default"
     priority: int = 0
     deadline_seconds: float | None = None  # counted by the database from its own now
+    attributes: tuple[tuple[str, str], ...] = ()  # (name, value) in order of names
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -299,6 +300,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     workflow: str | None = None
     tenant: str | None = None
     rerun_of: str | None = None  # the whole id of a run: those that took over what it did
+    attributes: Mapping[str, str] | None = None  # each of these names has this value
     since: datetime | None = None
     until: datetime | None = None
     older_than_seconds: float | None = None  # since acceptance, by the database's clock

@@ -114,6 +114,7 @@ class Agents:
         key: str,
         wait_seconds: float,
         actor: Actor,
+        attributes: Mapping[str, str] | None = None,
     ) -> Standing:
         """Have a workflow run; the same key again is the same run. Waits a while for its end.
 
@@ -128,6 +129,7 @@ class Agents:
             idempotency_key=key,
             tenant=actor.tenant,
             actor=actor.name,
+            attributes=attributes or {},
         )
         (accepted,) = await self._submitter.submit([wish])
         view = await self._wait(accepted.run_id, wait_seconds)

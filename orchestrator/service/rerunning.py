@@ -99,6 +99,7 @@ class Rerunning:
             for i, state in enumerate(new.steps[:at])
         )
         run_id, inputs = self._new_id(), program.check_inputs(old.inputs)
+        known = (await self._store.attributes([old.id])).get(old.id, {})
         accepted = await self._store.accept_rerun(
             NewRerun(
                 of=old.id, step=wish.step, by=wish.by, reason=wish.reason, saga=new, links=links,
@@ -108,6 +109,7 @@ class Rerunning:
                     idempotency_key=f"rerun of {old.id}" if takes_over else wish.key or run_id,
                     tenant=old.tenant, actor=wish.by, lane=program.plan.lane,
                     priority=old.priority, deadline_seconds=program.plan.deadline_seconds,
+                    attributes=program.attributes.again(inputs, known),
                 ),
             ),
             item=None if job_id is None

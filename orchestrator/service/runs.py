@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from orchestrator.core.events import CancelMode
@@ -61,6 +61,7 @@ class RunView:
     now: datetime  # the database's, to show ages
     stopped_by: Pause | None = None  # the pause that lets it begin nothing now
     reruns: tuple[RunRecord, ...] = ()  # those that took over what it did, newest first
+    attributes: Mapping[str, str] = field(default_factory=dict)  # by which it is looked up
 
 
 class Runs:
@@ -78,6 +79,10 @@ class Runs:
     async def list(self, which: RunFilter) -> list[RunRecord]:
         """A page, newest first."""
         return await self._store.runs(which)
+
+    async def attributes(self, run_ids: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        """By name, of those of the runs that have some."""
+        return await self._store.attributes(run_ids)
 
     async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
         """How many runs are in each status; of final ones those accepted since then."""
@@ -118,6 +123,7 @@ class Runs:
             now=await self._store.now(),
             stopped_by=await self._stopping(run, saga),
             reruns=await self._reruns(run),
+            attributes=(await self._store.attributes([run.id])).get(run.id, {}),
         )
 
     async def _reruns(self, run: RunRecord) -> tuple[RunRecord, ...]:

@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction
+from orchestrator.definitions.attribute_texts import Pairs
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import InvalidInput, Problem, Unavailable
@@ -51,6 +52,7 @@ class Submission:
     actor: str = "unknown"
     priority: int = 0
     deadline_seconds: float | None = None  # None: the workflow's own
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # beside those of the workflow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +73,8 @@ class _Target:
         )  # fmt: skip
 
 
-_Checked: TypeAlias = tuple[Mapping[str, Any], str]
-"""A submission's inputs with their defaults, and their digest."""
+_Checked: TypeAlias = tuple[Mapping[str, Any], str, Pairs]
+"""A submission's inputs with their defaults, their digest, and the attributes of its run."""
 _Prepared: TypeAlias = tuple[NewRun, _Target]
 
 
@@ -121,9 +123,9 @@ class Submitter:
             """Made chunk by chunk: what lives for a moment costs the garbage collector nothing."""
             made: list[_Prepared] = []
             of_chunk = checked[start : start + len(chunk)]
-            for wish, (inputs, digest) in zip(chunk, of_chunk, strict=True):
+            for wish, found in zip(chunk, of_chunk, strict=True):
                 target = targets[wish.workflow, wish.version]
-                made.append((self._new_run(wish, target, inputs, digest), target))
+                made.append((self._new_run(wish, target, found), target))
             return made
 
         if len(submissions) <= LARGEST_INSERT:
@@ -180,15 +182,18 @@ class Submitter:
         text = _canonical(wish.inputs)
         if len(text) > self._max_input_bytes:
             raise self._too_large(place, wish, len(text))
-        inputs = _checked(target.program, place, wish)
+        try:
+            inputs = target.program.check_inputs(wish.inputs)
+            attributes = target.program.attributes.of(inputs, wish.attributes)
+        except InvalidInput as error:
+            raise _named(place, error) from None
         if inputs is not wish.inputs:  # defaults came in
             text = _canonical(inputs)
-        return inputs, hashlib.sha256(text).hexdigest()
+        return inputs, hashlib.sha256(text).hexdigest(), attributes
 
-    def _new_run(
-        self, wish: Submission, target: _Target, inputs: Mapping[str, Any], digest: str
-    ) -> NewRun:
+    def _new_run(self, wish: Submission, target: _Target, checked: _Checked) -> NewRun:
         version, plan = target.version, target.program.plan
+        inputs, digest, attributes = checked
         run_id, deadline = self._new_id(), wish.deadline_seconds
         return NewRun(
             id=run_id,
@@ -203,6 +208,7 @@ class Submitter:
             lane=plan.lane,
             priority=wish.priority,
             deadline_seconds=plan.deadline_seconds if deadline is None else deadline,
+            attributes=attributes,
         )
 
     def _too_large(self, place: int, wish: Submission, size: int) -> InvalidInput:
@@ -220,16 +226,12 @@ def _chunks(submissions: Sequence[Submission]) -> Iterator[tuple[int, Sequence[S
         yield start, submissions[start : start + LARGEST_INSERT]
 
 
-def _checked(program: Program, place: int, wish: Submission) -> Mapping[str, Any]:
-    """The inputs with their defaults. Raises InvalidInput naming the submission."""
-    try:
-        return program.check_inputs(wish.inputs)
-    except InvalidInput as error:
-        problems = [
-            replace(problem, place=f"submission {place}, {problem.place}")
-            for problem in error.problems
-        ]
-        raise InvalidInput(error.message, problems=problems) from None
+def _named(place: int, error: InvalidInput) -> InvalidInput:
+    """The same error; its places name the submission."""
+    problems = [
+        replace(problem, place=f"submission {place}, {problem.place}") for problem in error.problems
+    ]
+    return InvalidInput(error.message, problems=problems)
 
 
 _STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import RunStatus
+from orchestrator.definitions.attribute_texts import given_problems
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import EscalationFilter, RunFilter
 
 _CONDITION = re.compile(
-    r"""\s*(?P<field>[a-z_]+)\s*(?P<sign>[=~<>])\s*(?:'(?P<s>[^']*)'|"(?P<d>[^"]*)"|(?P<w>[^\s'"]+))"""
+    r"""\s*(?P<field>[a-z_][a-z0-9_.-]*)\s*(?P<sign>[=~<>])\s*(?:'(?P<s>[^']*)'|"(?P<d>[^"]*)"|(?P<w>[^\s'"]+))"""
 )
+_ATTRIBUTE = "attribute."
 _AND = re.compile(r"\s+and\s", re.IGNORECASE)
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -99,7 +101,33 @@ def escalations_where(text: str, *, place: str = "--where") -> EscalationFilter:
 
 def runs_where(text: str, *, place: str = "--where") -> RunFilter:
     """The filter of runs that somebody typed. Raises InvalidInput."""
-    return RunFilter(**arguments_of(parse_where(text, place=place), RUN_FIELDS, place=place))
+    conditions = parse_where(text, place=place)
+    named = [each for each in conditions if _is_attribute(each)]
+    others = [each for each in conditions if not _is_attribute(each)]
+    given = arguments_of(others, RUN_FIELDS, place=place)
+    if named:
+        given["attributes"] = _attributes_of(named, place)
+    return RunFilter(**given)
+
+
+def _is_attribute(condition: Condition) -> bool:
+    return condition.field.startswith(_ATTRIBUTE) and condition.sign == "="
+
+
+def _attributes_of(conditions: Sequence[Condition], place: str) -> dict[str, str]:
+    """Names and values of `attribute.NAME=VALUE`. Raises InvalidInput, naming all that is wrong."""
+    found: dict[str, str] = {}
+    problems: list[Problem] = []
+    for each in conditions:
+        name = each.field.removeprefix(_ATTRIBUTE)
+        where = f"{place}, character {each.character}"
+        if name in found:
+            problems.append(Problem(place=where, found=f"{each.field}= again", wanted="it once"))
+        problems += [replace(p, place=where) for p in given_problems({name: each.value})]
+        found[name] = each.value
+    if problems:
+        raise InvalidInput("the filter cannot be used", problems=problems)
+    return found
 
 
 def text_of(condition: Condition) -> str:
@@ -145,6 +173,7 @@ RUN_FIELDS: Fields = {
     ("rerun_of", "="): ("rerun_of", text_of),
     ("age", ">"): ("older_than_seconds", age_of),
     ("age", "<"): ("younger_than_seconds", age_of),
+    (f"{_ATTRIBUTE}NAME", "="): ("attributes", text_of),  # as the error names it
 }
 """What a filter of runs may say; the age is the time since a run was accepted."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from orchestrator.core.states import Direction
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import Accepted, NewRun, hop_id_of
 from orchestrator.store import codec, writes
+from orchestrator.store.attributes import INSERT as INSERT_ATTRIBUTES
+from orchestrator.store.attributes import PAIR, Attributes
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.tables import ANNOUNCED
 from orchestrator.store.transactions import Tx
@@ -48,6 +51,7 @@ class Accepting(Part):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
+        self._attributes = Attributes(shared)
         deadline = self._dialect.later("{now}", "b.deadline_seconds")
         head = self._dialect.link_after("NULL", "b.id", self._dialect.entry_now("b.said"))
         insert = (
@@ -58,12 +62,18 @@ class Accepting(Part):
         )
         if_new = "ON CONFLICT DO NOTHING"
         with_audit = self._dialect.batch({**_COLUMNS, "accepted": "text"})
-        self._insert_one = self._sql(
+        one = (
             f"WITH b AS MATERIALIZED (SELECT * FROM {with_audit} AS given),"
             f" new AS ({insert} FROM b WHERE true {if_new} RETURNING runs.id, runs.audit_head),"
             " noted AS (INSERT INTO audit (run_id, seq, at, kind, actor, data, chain)"
             f" SELECT b.id, 1, {{now}}, '{ACCEPTED}', b.actor, b.accepted, new.audit_head"
             " FROM b JOIN new ON new.id = b.id)"
+        )
+        self._insert_one = self._sql(f"{one} SELECT id FROM new")
+        self._insert_one_named = self._sql(
+            f"{one}, named AS ({INSERT_ATTRIBUTES} SELECT b.id, a.name, a.value, b.tenant"
+            f" FROM b JOIN new ON new.id = b.id CROSS JOIN"
+            f" {self._dialect.batch(PAIR, 'attributes')} AS a)"
             " SELECT id FROM new"
         )
         self._insert = self._sql(
@@ -114,7 +124,12 @@ class Accepting(Part):
             return False
         told = _accepted(run)
         batch = codec.dump_batch([(*_row(run, told), told)])
-        return bool(await self._db.write_rows(self._insert_one, batch=batch))
+        if not run.attributes:
+            return bool(await self._db.write_rows(self._insert_one, batch=batch))
+        named = codec.dump_batch(run.attributes)
+        return bool(
+            await self._db.write_rows(self._insert_one_named, batch=batch, attributes=named)
+        )
 
     async def accept_in(self, tx: Tx, runs: Sequence[NewRun]) -> list[Accepted]:
         """The same within a transaction."""
@@ -125,6 +140,7 @@ class Accepting(Part):
         new = await self._insert_new(tx, [_row(run, told[run.id]) for run in ordered])
         audited = [(r.id, codec.storable(r.actor), told[r.id]) for r in runs if r.id in new]
         await tx.apply(self._insert_audit, audited)
+        await self._attributes.insert_in(tx, [run for run in runs if run.id in new])
         if len(new) == len(runs):
             return [Accepted(run_id=run.id, repeated=False) for run in runs]
         return await self._answers(tx, runs, new)
@@ -170,13 +186,18 @@ def _row(run: NewRun, told: str) -> tuple[Any, ...]:
 
 
 def _accepted(run: NewRun) -> str:
-    return codec.dump(
-        {
-            "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
-            "idempotency_key": run.idempotency_key, "inputs_digest": run.inputs_digest,
-            "deadline_seconds": run.deadline_seconds,
-        }
-    )  # fmt: skip
+    told = {
+        "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
+        "idempotency_key": run.idempotency_key, "inputs_digest": run.inputs_digest,
+        "deadline_seconds": run.deadline_seconds,
+    }  # fmt: skip
+    return codec.dump(told | attributes_told(run.attributes) if run.attributes else told)
+
+
+def attributes_told(attributes: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What the audit says of them: names, since values may be what has to be erased one day."""
+    digest = hashlib.sha256(codec.dump(dict(attributes)).encode()).hexdigest()
+    return {"attributes": [name for name, _ in attributes], "attributes_digest": digest}
 
 
 def _conflict(run: NewRun, holder: Sequence[Any] | None) -> Problem:

@@ -49,48 +49,83 @@ def runs_chosen(which: RunFilter, dialect: Dialect) -> tuple[str, dict[str, Any]
 
     It is ordered and limited by whoever uses it, newest first and at most `:most`.
     """
-    conditions, parameters = _conditions(which, dialect)
-    source = _source(which, conditions)
-    return f"FROM {source} WHERE {' AND '.join(['true', *conditions])}", parameters
+    conditions = ["true", *_conditions(which, dialect)]
+    source, parameters = _source(which, dialect), _parameters(which, dialect)
+    return f"FROM {source} WHERE {' AND '.join(conditions)}", parameters
 
 
-def _conditions(which: RunFilter, dialect: Dialect) -> tuple[list[str], dict[str, Any]]:
-    """Conditions for what the filter names, its statuses aside, and their parameters."""
-    wanted = {
-        "workflow": which.workflow, "tenant": which.tenant, "rerun_of": which.rerun_of
+def _parameters(which: RunFilter, dialect: Dialect) -> dict[str, Any]:
+    """What the conditions refer to, by their names there."""
+    given = {
+        "workflow": which.workflow, "tenant": which.tenant, "rerun_of": which.rerun_of,
+        "before": which.before,
+        "since": None if which.since is None else first_id(which.since),
+        "until": None if which.until is None else first_id(which.until),
     }  # fmt: skip
     parameters: dict[str, Any] = {
-        name: codec.storable(value) for name, value in wanted.items() if value is not None
+        name: codec.storable(value) for name, value in given.items() if value is not None
     }
-    conditions = [f"runs.{name} = :{name}" for name in parameters]
-    bounds = {
-        "before": ("<", which.before),
-        "since": (">=", None if which.since is None else first_id(which.since)),
-        "until": ("<", None if which.until is None else first_id(which.until)),
-    }
-    for name, (compared, bound) in bounds.items():
-        if bound is not None:
-            conditions.append(f"runs.id {compared} :{name}")
-            parameters[name] = bound
     if which.ids is not None:
-        wanted_ids = dialect.batch({"id": "text"}, "ids")
-        conditions.append(f"runs.id IN (SELECT b.id FROM {wanted_ids} AS b)")
         parameters["ids"] = codec.dump_batch([(known,) for known in which.ids])
-    return conditions, parameters
+    for n, (name, value) in enumerate(_attributes(which)):
+        parameters |= {f"name{n}": codec.storable(name), f"value{n}": codec.storable(value)}
+    return parameters
 
 
-def _source(which: RunFilter, conditions: Sequence[str]) -> str:
+def _attributes(which: RunFilter) -> list[tuple[str, str]]:
+    return sorted((which.attributes or {}).items())
+
+
+def _conditions(
+    which: RunFilter, dialect: Dialect, *, run_id: str = "runs.id", tenant: str = "runs.tenant"
+) -> list[str]:
+    """For what the filter names, its statuses aside; over columns that say the same of a run."""
+    conditions = {
+        "workflow": (which.workflow, "runs.workflow = :workflow"),
+        "tenant": (which.tenant, f"{tenant} = :tenant"),
+        "rerun_of": (which.rerun_of, "runs.rerun_of = :rerun_of"),
+        "before": (which.before, f"{run_id} < :before"),
+        "since": (which.since, f"{run_id} >= :since"),
+        "until": (which.until, f"{run_id} < :until"),
+        "ids": (
+            which.ids,
+            f"{run_id} IN (SELECT b.id FROM {dialect.batch({'id': 'text'}, 'ids')} AS b)",
+        ),
+    }
+    within = "" if which.tenant is None else " AND a{0}.tenant = :tenant"
+    having = [
+        f"{run_id} IN (SELECT a{n}.run_id FROM run_attributes AS a{n}"
+        f" WHERE a{n}.name = :name{n} AND a{n}.value = :value{n}{within.format(n)})"
+        for n, _ in enumerate(_attributes(which))
+    ]
+    return [*(said for given, said in conditions.values() if given is not None), *having]
+
+
+def _source(which: RunFilter, dialect: Dialect) -> str:
     """Where the rows come from. Ids come from an index alone, so that no plan looks for the few
-    runs of a tenant or workflow in the rows of all others."""
+    runs of a tenant, a workflow or an attribute in the rows of all others."""
     if which.status is not None:
-        return _of_statuses(which.status, conditions)
-    if which.tenant is None and which.workflow is None:
+        return _of_statuses(which.status, _conditions(which, dialect))
+    if which.attributes:
+        ids = _by_attribute(which, dialect)
+    elif which.tenant is None and which.workflow is None:
         return "runs"
-    ids = (
-        f"SELECT id FROM (SELECT id FROM runs WHERE {' AND '.join(conditions)}"
-        " ORDER BY id DESC LIMIT :most) AS newest"
+    else:
+        ids = f"SELECT id FROM runs WHERE {' AND '.join(_conditions(which, dialect))} ORDER BY id"
+    newest = f"SELECT id FROM ({ids} DESC LIMIT :most) AS newest"
+    return f"(SELECT * FROM runs WHERE id IN ({newest})) AS runs"
+
+
+def _by_attribute(which: RunFilter, dialect: Dialect) -> str:
+    """Ids of runs by the first of the attributes: the index has those of a value in their order."""
+    conditions = _conditions(which, dialect, run_id="a.run_id", tenant="a.tenant")
+    alone = which.workflow is None and which.rerun_of is None
+    joined = "" if alone else " JOIN runs ON runs.id = a.run_id"
+    return (
+        f"SELECT a.run_id AS id FROM run_attributes AS a{joined}"
+        f" WHERE {' AND '.join(['a.value = :value0 AND a.name = :name0', *conditions])}"
+        " ORDER BY a.run_id"
     )
-    return f"(SELECT * FROM runs WHERE id IN ({ids})) AS runs"
 
 
 def _of_statuses(statuses: Collection[RunStatus], conditions: Sequence[str]) -> str:

@@ -60,7 +60,8 @@ class Retention(Part):
             name: self._sql(f"DELETE FROM {table} WHERE {key} IN (SELECT b.id FROM {ids} AS b)")
             for ids in [self._dialect.batch({"id": "text"})]
             for name, table, key in [
-                ("steps", "run_steps", "run_id"), ("attempts", "attempts", "run_id"),
+                ("attributes", "run_attributes", "run_id"), ("steps", "run_steps", "run_id"),
+                ("attempts", "attempts", "run_id"),
                 ("audit", "audit", "run_id"), ("escalations", "escalations", "run_id"),
                 ("runs", "runs", "id"),  # last: the escalations are tied to it
             ]

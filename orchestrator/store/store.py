@@ -7,6 +7,7 @@ from orchestrator.store.accepting import Accepting
 from orchestrator.store.access import Access
 from orchestrator.store.advances import Advances
 from orchestrator.store.apis import Apis
+from orchestrator.store.attributes import Attributes
 from orchestrator.store.auditing import Auditing
 from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.claiming import Claiming
@@ -58,6 +59,7 @@ class SqlStore:
         self.audit = runs.audit
         self.progress = runs.progress
         self.runs = runs.runs
+        self.attributes = Attributes(shared).attributes
         self.count_by_status = runs.count_by_status
 
         counting = Counting(shared)

@@ -6,6 +6,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
 
     workflows    one row per published version; immutable
     runs         one row per run: the saga's state, its owner and epoch. The truth
+    run_attributes  one row per attribute by which a run is looked up
     run_steps    one row per link (position, direction) that something has happened to
     attempts     one row per finished attempt; append-only
     audit        one row per thing that happened; append-only, numbered by run without gaps
@@ -27,10 +28,11 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
 
-Rows of run_steps, attempts and audit are only ever written by a statement that has just found and
-locked their run, so they carry no foreign key: checking it again for each row would take half the
-time of a commit. Nor do runs to their workflow version, which is asked for before they are accepted
-and which nobody deletes: PostgreSQL would look it up and lock it for each row. SQLite still does.
+Rows of run_attributes, run_steps, attempts and audit are only ever written by a statement that has
+just found and locked their run, so they carry no foreign key: checking it again for each row would
+take half the time of a commit. Nor do runs to their workflow version, which is asked for before
+they are accepted and which nobody deletes: PostgreSQL would look it up and lock it for each row.
+SQLite still does.
 
 Where an unowned run stands decides which partial index holds it:
 
@@ -42,9 +44,9 @@ No index knows `status`, which changes while a run is on its way: `standing`, wo
 stays `due` from pending over running to compensating, and PostgreSQL can then write the new row
 beside the old one without touching an index (a heap-only update).
 
-Lists go through `runs_by_standing`, `runs_by_tenant` and `runs_by_workflow`: what they hold beside
-the id is filtered within the index, however few of a million runs are wanted. It never changes, so
-a run on its way touches none of them.
+Lists go through `runs_by_standing`, `runs_by_tenant`, `runs_by_workflow` and
+`run_attributes_by_value`: what they hold beside the id is filtered within the index, however few of
+a million runs are wanted. It never changes, so a run on its way touches none of them.
 
 On PostgreSQL attempts and audit are partitioned by their run's id, that is by the time at which the
 run was accepted: see `partitions`.
@@ -200,6 +202,18 @@ runs = Table(
     Index("runs_by_tenant", "tenant", "id", "workflow"),
     Index("runs_by_workflow", "workflow", "id", "tenant"),
     postgresql_with=HOT,
+)
+
+run_attributes = Table(
+    "run_attributes",
+    metadata,
+    Column("run_id", ID, primary_key=True),
+    Column("name", ID, primary_key=True),
+    Column("value", ID, nullable=False),
+    Column("tenant", Text, nullable=False),
+    # Newest first of one value; `tenant` is compared within the index.
+    Index("run_attributes_by_value", "value", "name", "run_id", "tenant"),
+    sqlite_with_rowid=False,
 )
 
 run_steps = Table(

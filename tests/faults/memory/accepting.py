@@ -21,6 +21,7 @@ from orchestrator.ports import (
     Redelivery,
     hop_id_of,
 )
+from orchestrator.store.accepting import attributes_told
 from orchestrator.store.codec import dump, storable
 from orchestrator.store.notes import resumed_data
 from tests.faults.memory import jobs
@@ -111,13 +112,15 @@ def _new_row(run: NewRun, now: datetime) -> RunRow:
         idempotency_key=run.idempotency_key, inputs_digest=run.inputs_digest,
         inputs=dump(run.inputs), created_at=now, published_at=now,
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
-        hop_id=hop_id_of(run.id, (0, Direction.FORWARD)),
+        hop_id=hop_id_of(run.id, (0, Direction.FORWARD)), attributes=dict(run.attributes),
     )  # fmt: skip
-    accepted = {
+    accepted: dict[str, Any] = {
         "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
         "idempotency_key": run.idempotency_key, "inputs_digest": run.inputs_digest,
         "deadline_seconds": run.deadline_seconds,
     }  # fmt: skip
+    if run.attributes:
+        accepted |= attributes_told(run.attributes)
     row.audit[1] = AuditRow(1, now, "run.accepted", run.actor, dump(accepted))
     return row
 

@@ -226,6 +226,14 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
             "runs", lambda: [records.run_of(row) for row in _page(self.database, which)]
         )
 
+    async def attributes(self, run_ids: Collection[str]) -> Mapping[str, Mapping[str, str]]:
+        """See RunStore."""
+        known = self.database.runs
+        return await self._pass(
+            "attributes",
+            lambda: {i: known[i].attributes for i in run_ids if i in known and known[i].attributes},
+        )
+
     async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
         """See RunStore."""
         statuses = self.database.statuses
@@ -532,6 +540,7 @@ def _fits(row: RunRow, which: RunFilter, now: datetime) -> bool:
         (which.status is None or row.status in which.status)
         and which.workflow in (None, row.workflow)
         and which.tenant in (None, row.tenant)
+        and (which.attributes or {}).items() <= row.attributes.items()
         and (which.since is None or row.id >= first_id(which.since))
         and (which.until is None or row.id < first_id(which.until))
         and (which.ids is None or row.id in which.ids)

@@ -142,6 +142,7 @@ class RunRow:
     audit_shift: int = 0  # audit records that others than the owner wrote since its claim
     rerun_of: str | None = None
 
+    attributes: dict[str, str] = field(default_factory=dict)
     links: dict[int, LinkRow] = field(default_factory=dict)  # by `place_of`
     attempts: dict[str, AttemptRecord] = field(default_factory=dict)
     audit: dict[int, AuditRow] = field(default_factory=dict)

@@ -40,6 +40,36 @@ async def test_submit_look_and_submit_again(face: Face, ada: httpx.AsyncClient) 
     assert refused.json()["type"] == "/problems/conflict"
 
 
+async def test_runs_by_their_attributes(face: Face, ada: httpx.AsyncClient) -> None:
+    wish = {**WISH, "attributes": {"ticket": "T-7", "region": "eu"}}
+    run_id = (await ada.post("/v1/runs", json=wish)).json()["run_id"]
+    line = {**WISH, "attributes": {"region": "eu"}, "idempotency_key": "k-l"}
+    bad = {**WISH, "attributes": {"password": "x"}, "idempotency_key": "k-b"}
+    answer = await ada.post(
+        "/v1/runs:bulk", headers={"content-type": "application/x-ndjson"},
+        content="\n".join(map(json.dumps, (line, bad))),
+    )  # fmt: skip
+    told = [json.loads(each) for each in answer.text.splitlines()]
+    assert "attribute 'password'" in told[1]["problem"]["problems"][0]["place"]
+    other = told[0]["run_id"]
+
+    async def found(*pairs: str) -> list[tuple[str, dict[str, str]]]:
+        page = (await ada.get("/v1/runs", params={"attribute": list(pairs)})).json()
+        return [(each["id"], each["attributes"]) for each in page["items"]]
+
+    assert await found("region=eu") == [(other, {"region": "eu"}), (run_id, wish["attributes"])]
+    assert await found("region=eu", "ticket=T-7") == [(run_id, wish["attributes"])]
+    assert await found("region=us") == []
+    assert (await ada.get(f"/v1/runs/{run_id}")).json()["attributes"] == wish["attributes"]
+    refused = await ada.get("/v1/runs", params={"attribute": "region"})
+    assert refused.status_code == 422
+    assert "NAME=VALUE" in refused.text.upper()
+    counted = await ada.post(
+        "/v1/runs:count", json={"act": "cancel", "where": {"attributes": {"ticket": "T-7"}}}
+    )
+    assert counted.json() == {"fit": 1}
+
+
 async def test_an_agent_acts_through_its_key(ada: httpx.AsyncClient) -> None:
     made = await ada.post("/v1/runs", json={**WISH, "actor": "agent-7", "tenant": "acme"})
     shown = (await ada.get(f"/v1/runs/{made.json()['run_id']}")).json()

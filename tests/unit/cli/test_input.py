@@ -61,10 +61,11 @@ def test_the_same_file_gives_the_same_keys_and_each_line_its_own(tmp_path: Path)
     [
         ("nonsense", "line 1"),
         ("[1]", "JSON object"),
-        ({"input": {}}, "only idempotency_key, inputs"),
+        ({"input": {}}, "only attributes, idempotency_key, inputs"),
         ({"inputs": [1]}, "an object"),
         ({"inputs": {}, "priority": "high"}, "int"),
         ({"inputs": {}, "tenant": 3}, "str"),
+        ({"inputs": {}, "attributes": ["a"]}, "dict"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: object, wanted: str) -> None:

@@ -184,6 +184,12 @@ BAD_STEPS: dict[str, tuple[str, str, str, str]] = {
     ),
     "no steps": ("      []", "/steps", "0 steps", "1 to 500"),
     "steps of another type": ("      {a: 1}", "/steps", "{'a': 1}", "an array"),
+    "a misspelt input in an attribute": (
+        GET + "}\n    x-attributes: {thing: $inputs.idd}", "/x-attributes/thing", "$inputs.idd", "one of the inputs: id, note, tags",
+    ),
+    "a list as an attribute": (
+        GET + "}\n    x-attributes: {thing: $inputs.tags}", "/x-attributes/thing", "of type array", "a text or a number",
+    ),
     "an unknown lane": (GET + "}\n    x-lane: A B", "/x-lane", "A B", "small letters"),
     "a workflow output of nothing": (
         GET + "}\n    outputs: {x: $steps.a.outputs.x}", "/outputs/x", "$steps.a.outputs.x", "none",

@@ -104,6 +104,7 @@ async def test_search_describe_execute_status() -> None:
             "inputs": {"amount": 5},
             "idempotency_key": "k1",
             "wait_seconds": 0,
+            "attributes": {"ticket": "T-7"},
         }
         first = await ask(client, "execute", **wish)
         assert (first["status"], first["repeated"], first["done"]) == (
@@ -133,6 +134,8 @@ async def test_what_is_wrong_is_said_with_what_to_do() -> None:
         text = await refused(client, "execute", **wish | {"inputs": {"amount": "five"}})
         assert "amount" in text
         assert "Nothing was begun" in text
+        text = await refused(client, "execute", **wish | {"attributes": {"Ticket": "T-7"}})
+        assert "attribute 'Ticket'" in text
         assert "idempotency_key" in await refused(
             client, "execute", **wish | {"idempotency_key": " "}
         )

@@ -118,6 +118,20 @@ async def test_many_are_answered_in_their_order_and_each_is_woken_once(house: Ho
     assert len(house.hints()) == many
 
 
+async def test_runs_have_the_attributes_of_their_workflow_and_their_own(house: House) -> None:
+    labelled = replace(ORDER, name="labelled", attributes={"number": "$inputs.number"})
+    await house.store.publish(plan_of(labelled), document="", by="ada")
+    wish = Submission(workflow="labelled", inputs=INPUTS, attributes={"ticket": "T-7"})
+    answers = await house.submitter.submit([wish, Submission(workflow="order", inputs=INPUTS)])
+    ids = [each.run_id for each in answers]
+    assert await house.store.attributes(ids) == {ids[0]: {"number": "1", "ticket": "T-7"}}
+
+    with pytest.raises(InvalidInput) as refused:
+        await house.submitter.submit([wish, replace(wish, attributes={"Ticket": "T-8"})])
+    assert refused.value.problems[0].place == "submission 1, attribute 'Ticket'"
+    assert len(await house.store.runs(RunFilter())) == 2
+
+
 async def test_nothing_is_nothing(house: House) -> None:
     assert await house.submitter.submit([]) == []
 

@@ -21,6 +21,24 @@ def test_a_filter() -> None:
     )
 
 
+def test_runs_by_their_attributes() -> None:
+    text = "attribute.customer=42 and status=pending and attribute.cost-centre='a b'"
+    assert runs_where(text) == RunFilter(
+        attributes={"customer": "42", "cost-centre": "a b"}, status=frozenset({RunStatus.PENDING})
+    )
+    for wrong, place, wanted in (
+        ("attribute.a=1 and attribute.a=2", "character 19", "it once"),
+        ("attribute.=1", "character 1", "small letters"),
+        ("attribute.a=''", "character 1", "printable text"),
+        ("attribute.a~1", "character 1", "attribute.NAME="),
+        ("attribut.a=1", "character 1", "attribute.NAME="),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            runs_where(wrong)
+        (problem,) = refused.value.problems
+        assert (place in problem.place, wanted in problem.wanted) == (True, True), problem
+
+
 @pytest.mark.parametrize(
     ("text", "place", "wanted"),
     [
