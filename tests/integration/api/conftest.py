@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from tests.integration.api.documented import Documented, Promises, documented
 from tests.store.making import AT, ME, new_id, registered
 
 ROOT = Path(__file__).parents[3]
+WORKFLOW = "payments"
 INPUTS = {
     "order_id": "o-1", "email": "ada@example.org", "deposit": 100, "balance": 200,
     "deposit_source": "tok_visa", "balance_source": "tok_visa",
@@ -121,19 +124,27 @@ class Face:
 
 
 @pytest.fixture(scope="session")
-def migrated_deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the shipped configuration."""
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the shipped configuration, and a database in which a workflow is published."""
     folder = tmp_path_factory.mktemp("deployment")
     shutil.copytree(ROOT / "config", folder / "config")
+    asyncio.run(_publish(Settings(config_dir=folder / "config", state_dir=folder)))
     return folder
 
 
+async def _publish(settings: Settings) -> None:
+    async with open_services(settings) as services:
+        document = settings.config_dir / "workflows" / f"{WORKFLOW}.arazzo.yaml"
+        await services.workflows.publish(document, by="root")
+
+
 @pytest.fixture
-def settings(migrated_deployment: Path, tmp_path: Path, valkey_url: str) -> Settings:
+def settings(deployment: Path, tmp_path: Path, valkey_url: str) -> Settings:
+    shutil.copy(deployment / "orchestrator.db", tmp_path)
     key = tmp_path / "link-key"
     key.write_text("k" * 32)
     return Settings(
-        config_dir=migrated_deployment / "config", state_dir=tmp_path, broker_url=valkey_url,
+        config_dir=deployment / "config", state_dir=tmp_path, broker_url=valkey_url,
         max_input_bytes=10_000, link_key=f"file:{key}", public_url="http://localhost",
     )  # fmt: skip
 
@@ -141,8 +152,7 @@ def settings(migrated_deployment: Path, tmp_path: Path, valkey_url: str) -> Sett
 @asynccontextmanager
 async def face_of(settings: Settings, *, wants_keys: bool) -> AsyncIterator[Face]:
     async with open_services(settings) as services:
-        document = settings.config_dir / "workflows" / "payments.arazzo.yaml"
-        (published,) = await services.workflows.publish(document, by="root")
+        published = await services.workflows.show(WORKFLOW)
 
         @asynccontextmanager
         async def given() -> AsyncIterator[Services]:
@@ -153,7 +163,7 @@ async def face_of(settings: Settings, *, wants_keys: bool) -> AsyncIterator[Face
         )
         store = open_store(settings.database, pool_size=2)
         clients: list[httpx.AsyncClient] = []
-        promises = Promises(app.openapi())
+        promises = promises_of(wants_keys=wants_keys)
 
         def client(key: str | None = None, **headers: str) -> httpx.AsyncClient:
             if key is not None:
@@ -166,9 +176,7 @@ async def face_of(settings: Settings, *, wants_keys: bool) -> AsyncIterator[Face
             return made
 
         async with app.router.lifespan_context(app):
-            yield Face(
-                app=app, services=services, store=store, version=published.version, client=client
-            )
+            yield Face(app=app, services=services, store=store, version=published, client=client)
         for each in clients:
             await each.aclose()
         await store.close()
@@ -191,11 +199,22 @@ async def open_face(settings: Settings) -> AsyncIterator[Face]:
 @pytest.fixture(scope="session")
 def openapi() -> list[Documented]:
     """All operations of the document, without anything behind them."""
+    return documented(document_of(wants_keys=True))
+
+
+def promises_of(*, wants_keys: bool) -> Promises:
+    """What answers are held against."""
+    return Promises(document_of(wants_keys=wants_keys))
+
+
+@cache
+def document_of(*, wants_keys: bool) -> dict[str, Any]:
+    """The document of any such application: half of what one takes to begin is writing it."""
 
     @asynccontextmanager
     async def never() -> AsyncIterator[Services]:
         raise AssertionError("nothing is asked")
         yield
 
-    app = make_app(never, version="1", wants_keys=True, max_input_bytes=10_000)
-    return documented(app.openapi())
+    app = make_app(never, version="1", wants_keys=wants_keys, max_input_bytes=10_000)
+    return app.openapi()
