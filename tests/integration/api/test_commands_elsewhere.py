@@ -14,7 +14,7 @@ import typer
 import uvicorn
 from typer.testing import CliRunner
 
-from orchestrator.cli import apis, approvals, escalations, jobs, proposals, runs
+from orchestrator.cli import apis, approvals, escalations, jobs, output, proposals, runs
 from orchestrator.core.plan_json import with_digest
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from orchestrator.ports import Role
@@ -22,6 +22,12 @@ from tests.integration.api.conftest import Face
 
 Command = Callable[..., Any]
 WHY = ("--reason", "the shop is closed")
+
+
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The console was made when it was imported, as wide as whatever these tests run in."""
+    monkeypatch.setattr(output.stdout, "width", 200)
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def commands(address: str, key: str) -> Command:
     """Runs a command as whoever has the key; raises what it raises, else its answer."""
 
     async def run(app: typer.Typer, *given: str, drawn: bool = False) -> Any:
-        env = {"ORCHESTRATOR_URL": address, "ORCHESTRATOR_KEY": key, "COLUMNS": "200"}
+        env = {"ORCHESTRATOR_URL": address, "ORCHESTRATOR_KEY": key}
         words = [*given] if drawn else [*given, "--json"]
         done = await asyncio.to_thread(CliRunner().invoke, app, words, env=env)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
