@@ -31,8 +31,10 @@ from orchestrator.engine.gate_supply import EARLY_SECONDS, Supply
 from orchestrator.ports import GateBusy, Seen, SharedHealth, SharedLimits, Visit
 
 ENOUGH_SECONDS = 4.0  # so much work is to be in line, if there is as much parked
+QUICK_SECONDS = 0.5  # who waits less keeps no room from others
 RECALL_SECONDS = 0.5  # how often that is looked after
 MOST_RECALLED = 500  # at once
+MOST_LET_IN = 16  # at once: each has to leave before its start time is over, one after the other
 TIMER_SECONDS = 0.001  # a timer for less may find that no time has passed
 ILL_APART_SECONDS = 0.1  # so much later the next one of a tenant comes back to an ill API
 HELD_SECONDS = (30.0, 60.0)  # so long, at random, do those stay away who meet a held API
@@ -64,6 +66,7 @@ class ApiQueue:
             self._line,
         )  # fmt: skip
         self._coming = Coming()
+        self._let_in = 0  # have their turn, and have not come to run since
         self._recall = recall
         self._most_waiting = most_waiting
         self._recalling: asyncio.Task[None] | None = None
@@ -134,8 +137,10 @@ class ApiQueue:
         away = self._turned_away_seconds(kind)
         if away is not None:
             return GateBusy(self._come_back(visit, away))
-        full = (crowded and self._has_its_part(visit)) or (kind.is_full and not visit.undo)
-        if self._closed or full or self.expected_wait_seconds(visit) > patience_seconds:
+        wait = self.expected_wait_seconds(visit)
+        crowded = crowded and not self._is_quick(wait) and self._has_its_part(visit)
+        full = kind.is_full and not visit.undo
+        if self._closed or crowded or full or wait > patience_seconds:
             return GateBusy(self._come_back(visit))
         return None
 
@@ -150,6 +155,12 @@ class ApiQueue:
         healths = (self.health, *kind.healths)
         found = [health.turned_away_seconds() for health in healths]
         return max((seconds for seconds in found if seconds is not None), default=None)
+
+    def _is_quick(self, wait: float) -> bool:
+        """Whether the line moves so fast that who joins it is gone before others miss the room.
+        What is not known yet is not quick: an API that hangs has a line that does not move.
+        """
+        return self._cadence.seconds > 0.0 and wait < QUICK_SECONDS
 
     def _has_its_part(self, visit: Visit) -> bool:
         part = self._line.share_of(visit) * self._most_waiting
@@ -181,10 +192,13 @@ class ApiQueue:
         timer = loop.call_later(max(deadline - time.monotonic(), 0.0), self._give_up, waiter)
         self._serve()
         try:
-            return await turn
+            permit = await turn
+            self._came_to_run()
+            return permit
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 turn.result().hand_back()
+                self._came_to_run()
             raise
         finally:
             timer.cancel()
@@ -192,6 +206,11 @@ class ApiQueue:
             waiter.kind.left(visit.tenant)
             self._line.leave(waiter)
             del turn, waiter  # an error's traceback has this frame, which would have the error
+
+    def _came_to_run(self) -> None:
+        self._let_in -= 1
+        if not self._let_in:
+            self._serve()
 
     def _give_up(self, waiter: Waiter[QueuePermit, Kind]) -> None:
         if not waiter.gone:
@@ -258,13 +277,14 @@ class ApiQueue:
 
     def _serve(self) -> None:
         """Let in from the head of the queue as long as nothing makes it wait."""
-        while self.demand.waiting and self._may_serve():
+        while self.demand.waiting and self._let_in < MOST_LET_IN and self._may_serve():
             starts = self._usable_starts()
             waiter = self._line.next(starts)
             if waiter is None:
                 break
             kind = waiter.kind
             self._line.serve(waiter)
+            self._let_in += 1
             waiter.turn.set_result(self._admit(starts[kind], kind, waiter.visit))
             self._cadence.note(waiting=self.demand.waiting)
             for scope in kind.scopes:

@@ -20,6 +20,7 @@ from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate_kinds import Kind, Kinds, uncounted_until
 from orchestrator.engine.gate_slots import Demand, Slots
 from orchestrator.engine.gate_starts import ALWAYS, Start
+from orchestrator.engine.gate_use import Use
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Rate, RatedPart, SharedLimits, TenantWaiting
 
@@ -100,6 +101,7 @@ class Supply:
         self._next_at = 0.0
         self._last_at = 0.0  # the latest start time that was reserved
         self._asked_at = -math.inf
+        self._use = Use()
         self._unused: list[Start] = []  # to be given back
         self._share, self._elsewhere = 1.0, 0
         self._headroom = config.headroom_seconds
@@ -166,6 +168,7 @@ class Supply:
         """Use up what `next_start` answered."""
         if start is not ALWAYS:
             kind.starts.popleft()
+            self._use.note()
 
     def give_back(self, start: Start, kind: Kind) -> None:
         """A start time that was taken and not used: the next may have it, here or elsewhere."""
@@ -367,6 +370,9 @@ class Supply:
         for scope, next_at in zip(scopes, got.parts_next_at, strict=True):
             scope.next_at = next_at
         self._elsewhere = got.waiting_elsewhere
+        if count:
+            first_at = got.starts[0] if got.starts else None
+            self._use.learn(first_at, soon=time.monotonic() + headroom / 4)
         if crowd:
             self._share += SHARE_WEIGHT * (got.share - self._share)
         here = zip(crowd, got.tenants_here, strict=True)
@@ -383,7 +389,12 @@ class Supply:
         """
         spacing = self._spacing(self._config.rates)
         burst = math.ceil(RUNWAY_SECONDS / spacing) + 1 if spacing else BURST
-        most = int(min(self._demand.waiting, 2 * burst, self.slots(), self._pace.may_go()))
+        now, needed = time.monotonic(), self._demand.waiting
+        if spacing:
+            burst = min(burst, self._use.most(RUNWAY_SECONDS, self._headroom / 2, now))
+            if not self._config.rules:
+                needed += self._use.stock(self._headroom / 4, now)
+        most = int(min(needed, 2 * burst, self.slots(), self._pace.may_go()))
         if self._config.rules:
             in_hand, kinds = self._missing(most)
         elif self._config.rates:

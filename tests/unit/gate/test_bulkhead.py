@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import RedisLimits
-from orchestrator.engine import gate_coming
+from orchestrator.engine import gate_coming, gate_queue
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.ports import GateBusy, Permit, Visit
@@ -138,3 +138,31 @@ def without_garbage_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+async def test_who_comes_to_a_line_that_moves_fast_is_not_turned_away(gate: SharedGate) -> None:
+    """Hundreds that come at once to an API that takes them at once hold no room for long."""
+    waiting = await in_line(gate, SLOW, 11)
+    assert turned_away(gate, SLOW), "it is not known yet how fast it moves"
+    for task in waiting[:3]:
+        (await task).release()
+    waiting += await in_line(gate, SLOW, 10)
+    assert gate.snapshot()["slow"].waiting > 10
+    assert not turned_away(gate, SLOW)
+    await stop(waiting)
+
+
+async def test_no_more_are_let_in_at_once_than_can_leave_in_time() -> None:
+    nobody = RedisLimits(connect("redis://127.0.0.1:1/0"), holder_id="h")
+    most = 3 * gate_queue.MOST_LET_IN
+    gate = SharedGate(nobody, {"api": ApiConfig(name="api", connections=most)})
+    visit = Visit(api="api")
+    permits = [gate.try_enter(visit) for _ in range(most)]
+    waiting = await in_line(gate, visit, most)
+    for permit in permits:
+        assert permit is not None
+        permit.release()
+    assert gate.snapshot()["api"].in_use == gate_queue.MOST_LET_IN
+    await asyncio.gather(*waiting)
+    assert gate.snapshot()["api"].in_use == most, "and the others after them"
+    await gate.aclose()
