@@ -38,6 +38,7 @@ from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.sealing import sealer_of
+from orchestrator.engine.slo_file import read_slos
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.engine.tokens import Sharing, TokenDesk
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
@@ -57,6 +58,7 @@ from orchestrator.service.jobs import JobWorker
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Recaller, Redeliverer
 from orchestrator.service.retention import Upkeep
+from orchestrator.service.slos import SloWatch
 from orchestrator.service.urgency import Urgency
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
@@ -235,6 +237,7 @@ async def _build_parts(
     await pause_watch.look()
     upkeep = Upkeep(store, keep_for=settings.keep_for)
     notifier = notifier_of(settings, store, escalations.urgency)
+    slos = SloWatch(store, partial(read_slos, settings.config_dir), new_id=new_id)
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
@@ -264,7 +267,7 @@ async def _build_parts(
         background=[
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
-            partial(metrics.watch, gate_of_process.snapshot),
+            slos.run_passes, partial(metrics.watch, gate_of_process.snapshot),
             *_checkpoints(settings, store),
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,

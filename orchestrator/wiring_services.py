@@ -21,6 +21,7 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.engine.api_credentials import lacking
 from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.inspecting import ConfiguredCredentials
+from orchestrator.engine.slo_file import read_slos
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports import (
     BrokerInspector,
@@ -54,6 +55,7 @@ from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
 from orchestrator.service.rerunning import Rerunning
 from orchestrator.service.retention import Retention
 from orchestrator.service.runs import Runs
+from orchestrator.service.slos import Slos
 from orchestrator.service.submitting import Submitter
 from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
@@ -113,6 +115,7 @@ class Services:
     links: Links
     measuring: Measuring
     impacts: Impacts
+    slos: Slos
     auditing: Auditing
     explaining: Explaining
     checkpoints: Checkpoints
@@ -236,6 +239,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     )  # fmt: skip
     kinds = job_kinds(store, programs, broker.publisher, redeliverer, escalations, new_id=new_id)
     apis = Apis(store, read_files)
+    slos = Slos(store, partial(read_slos, settings.config_dir))
     return Services(
         workflows=workflows,
         submitter=submitter,
@@ -267,6 +271,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
         apis=apis,
         impacts=Impacts(store, apis),
+        slos=slos,
         access=Access(
             store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)
         ),

@@ -36,6 +36,7 @@ from orchestrator.cli.mcp import mcp
 from orchestrator.cli.output import exit_code_of, show_error
 from orchestrator.cli.queues import queues
 from orchestrator.cli.remote import choose_url
+from orchestrator.cli.slo import slo
 from orchestrator.cli.submit import submit
 from orchestrator.cli.up import up, worker
 from orchestrator.errors import OrchestratorError
@@ -52,7 +53,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (init, demo, up, worker, api, submit, queues, doctor, openapi, mcp):
+for command in (init, demo, up, worker, api, submit, queues, slo, doctor, openapi, mcp):
     app.command(no_args_is_help=False)(command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(workflows.app, name="workflows")

@@ -1,4 +1,4 @@
-"""Word of escalations and approvals to the outside: once of each occasion to each target."""
+"""Word of escalations, alarms, approvals to the outside: once of each occasion to each target."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any, Protocol
 import msgspec
 
 from orchestrator.ports.records import EscalationRecord
+from orchestrator.ports.slo import AlarmRecord
 from orchestrator.ports.waiting import WaitRecord
 
 
 class Occasion(StrEnum):
     """What there is to tell."""
 
-    OPENED = "opened"  # an escalation was
+    OPENED = "opened"  # an escalation or an alarm was
     ASKED = "asked"  # a run asks for an approval
     REMINDED = "reminded"  # it has waited for another while
     EXPIRED = "expired"  # nobody answered in time
@@ -24,7 +25,7 @@ class Occasion(StrEnum):
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One occasion for one target."""
 
-    about: EscalationRecord | WaitRecord
+    about: EscalationRecord | AlarmRecord | WaitRecord
     occasion: Occasion
     number: int = 0  # of a reminder: the how manyth, 1-based
     target: str  # its name in the settings
@@ -43,14 +44,14 @@ class NoticeStore(Protocol):
     async def add_notices(self, targets: Sequence[str]) -> int:
         """One for each occasion and target that has none; how many.
 
-        Of escalations and approvals that are open and were opened in the last day, of the last
+        Of escalations, alarms and approvals that are open and of the last day, of the last
         reminder of each open approval, and of approvals whose time ran out in the last day.
         """
 
     async def take_notices(
         self, targets: Sequence[str], *, most_attempts: int, limit: int
     ) -> list[Notice]:
-        """Those that are due, for these targets, each to one caller; `limit` of either kind.
+        """Those that are due, for these targets, each to one caller; `limit` of each kind.
 
         A taken one is due again after a while, twice as long with each attempt, unless the caller
         says that it was told. What somebody has dealt with meanwhile is not told any more, nor a

@@ -1,4 +1,4 @@
-"""Tells targets outside of escalations and approvals: each of each occasion, until it was taken."""
+"""Tells targets outside of escalations, alarms and approvals: each once, until it was taken."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import structlog
 from orchestrator.errors import Unavailable
 from orchestrator.ports import EscalationRecord, WaitRecord
 from orchestrator.ports.notices import Notice, NoticeSender, NoticeStore, Occasion, Untold
+from orchestrator.ports.slo import AlarmRecord
 from orchestrator.service.links import LONGEST_LIFE, LinkSigner
 from orchestrator.service.urgency import Urgency
 
@@ -102,6 +103,8 @@ class Notifier:
         """What is told: enough to know whose it is, nothing of what the run holds."""
         if isinstance(notice.about, WaitRecord):
             return self._of_approval(notice, notice.about)
+        if isinstance(notice.about, AlarmRecord):
+            return _of_alarm(notice.about)
         return self._of_escalation(notice.about)
 
     def _of_escalation(self, one: EscalationRecord) -> Mapping[str, Any]:
@@ -134,6 +137,18 @@ class Notifier:
                 **invited,
             },
         }  # fmt: skip
+
+
+def _of_alarm(alarm: AlarmRecord) -> Mapping[str, Any]:
+    return {
+        "type": "slo.alarm",
+        "timestamp": alarm.opened_at.isoformat(),
+        "data": {
+            "id": alarm.id, "workflow": alarm.workflow, "objective": alarm.kind,
+            "urgency": alarm.urgency, "target": alarm.target, "burn_rate": alarm.burn_rate,
+            "within_seconds": alarm.long_seconds, "bad": alarm.bad, "total": alarm.total,
+        },
+    }  # fmt: skip
 
 
 def _time_of(occasion: Occasion, one: WaitRecord) -> datetime:

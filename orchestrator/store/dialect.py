@@ -30,6 +30,7 @@ class Dialect:
     words: Mapping[str, str]
     each: str  # a JSON array as rows with a column `value`
     shift: str
+    since_1970: str
     types: Mapping[str, str]
     chained: str  # the next link of an audit's chain, see core/chain
     entry: str  # of what is written now
@@ -71,6 +72,10 @@ class Dialect:
         """The time `seconds` (an expression; negative: earlier) after `start`."""
         return self.shift.format(start=start, seconds=seconds)
 
+    def epoch_seconds(self, at: str) -> str:
+        """The time `at` as whole seconds since 1970, rounded down."""
+        return self.since_1970.format(at=at)
+
     def link_after(self, head: str, run_id: str, entries: str) -> str:
         """The chain's link after `head` (NULL: none yet); `entries` in hex."""
         return self.chained.format(head=head, run_id=run_id, entries=entries)
@@ -111,6 +116,7 @@ SQLITE = Dialect(
     },
     each="json_each({})",
     shift="({start} + CAST({seconds} * 1000000 AS INTEGER))",
+    since_1970="({at} / 1000000)",
     chained="audit_link({head}, {run_id}, {entries})",  # functions of ours: see engine
     entry="audit_entry({{now}}, {said})",
     types={"text": "", "int": "", "time": "", "bool": "", "real": ""},
@@ -138,6 +144,7 @@ POSTGRESQL = Dialect(
     },
     each="jsonb_array_elements(CAST({} AS jsonb))",
     shift="({start} + {seconds} * interval '1 second')",
+    since_1970="CAST(floor(extract(epoch FROM {at})) AS bigint)",
     chained=("sha256(COALESCE({head}, convert_to({run_id}, 'UTF8')) || decode({entries}, 'hex'))"),
     entry=(
         "(encode(int8send(CAST(extract(epoch FROM {{now}}) * 1000000 AS bigint)), 'hex') || {said})"

@@ -1,4 +1,4 @@
-"""Who was told of what. What is to be told are the rows of escalations and waits themselves."""
+"""Who was told of what. What is to be told are the rows of escalations, alarms and waits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.ports import EscalationRecord, WaitRecord
 from orchestrator.ports.notices import Notice, Occasion
+from orchestrator.ports.slo import AlarmRecord
 from orchestrator.store import codec, rows
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
@@ -16,6 +17,9 @@ FIRST_RETRY_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 3600.0
 _DAY = 86_400
 _OBSOLETE = "obsolete before it was told"
+
+
+About = EscalationRecord | AlarmRecord | WaitRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +31,7 @@ class _Kind:
     about: str  # table and alias
     occasions: tuple[tuple[tuple[str, ...], str], ...]  # the rest of the key, and of which rows
     read: str  # what it is about, by :id
-    record: Callable[[Any], EscalationRecord | WaitRecord]
+    record: Callable[[Any], About]
 
     def key_of(self, notice: Notice) -> dict[str, Any]:
         """The values of its columns."""
@@ -41,6 +45,12 @@ _ESCALATIONS = _Kind(
     read=f"SELECT {rows.ESCALATION} FROM escalations AS e JOIN runs ON runs.id = e.run_id"
     " WHERE e.id = :id",
     record=rows.escalation_of,
+)  # fmt: skip
+_ALARMS = _Kind(
+    table="alarm_notices", key=("alarm_id",), about="slo_alarms AS t",
+    occasions=(((), "t.closed_at IS NULL AND t.opened_at > {since}"),),
+    read=f"SELECT {rows.ALARM} FROM slo_alarms WHERE id = :id",
+    record=rows.alarm_of,
 )  # fmt: skip
 _OPEN = "t.closed_at IS NULL AND t.asks = 'approval'"
 _WAITS = _Kind(
@@ -65,15 +75,15 @@ class Notices(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._of_escalations = _Outbox(shared, _ESCALATIONS)
+        self._of_alarms = _Outbox(shared, _ALARMS)
         self._of_waits = _Outbox(shared, _WAITS)
+        self._boxes = (self._of_alarms, self._of_escalations, self._of_waits)
 
     async def add_notices(self, targets: Sequence[str]) -> int:
         """One for each occasion and target that has none; how many. See the port."""
 
         async def work(tx: Tx) -> int:
-            return await self._of_escalations.add(tx, targets) + await self._of_waits.add(
-                tx, targets
-            )
+            return sum([await box.add(tx, targets) for box in self._boxes])
 
         return await self._db.write(work)
 
@@ -83,7 +93,7 @@ class Notices(Part):
         """Those that are due, for these targets, each to one caller. See the port."""
         return [
             notice
-            for box in (self._of_escalations, self._of_waits)
+            for box in self._boxes
             for notice in await box.take(targets, most_attempts=most_attempts, limit=limit)
         ]
 
@@ -96,8 +106,10 @@ class Notices(Part):
         await self._box(notice).keep(notice, why)
 
     def _box(self, notice: Notice) -> _Outbox:
-        is_escalation = notice.occasion is Occasion.OPENED
-        return self._of_escalations if is_escalation else self._of_waits
+        if isinstance(notice.about, WaitRecord):
+            return self._of_waits
+        is_alarm = isinstance(notice.about, AlarmRecord)
+        return self._of_alarms if is_alarm else self._of_escalations
 
 
 class _Outbox(Part):
@@ -185,7 +197,7 @@ class _Outbox(Part):
         )
 
 
-def _notice(about: EscalationRecord | WaitRecord, known: Mapping[str, Any], attempt: int) -> Notice:
+def _notice(about: About, known: Mapping[str, Any], attempt: int) -> Notice:
     return Notice(
         about=about, occasion=Occasion(known.get("occasion", Occasion.OPENED)),
         number=known.get("number", 0), target=known["target"], attempt=attempt,

@@ -13,6 +13,7 @@ from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_from_json
 from orchestrator.core.saga import EscalationReason, Link
+from orchestrator.core.slo import ObjectiveKind, Urgency
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import (
     URGENT_WITHIN_SECONDS,
@@ -45,6 +46,7 @@ from orchestrator.ports import (
     WorkflowVersion,
     untouched_steps,
 )
+from orchestrator.ports.slo import AlarmRecord
 from orchestrator.store.codec import dump, instant, instant_optional, load, load_optional
 from orchestrator.store.dialect import Dialect
 
@@ -67,6 +69,10 @@ ESCALATION = (
     "e.id, e.run_id, runs.workflow, runs.tenant, e.reason, e.detail, e.step, e.step_id,"
     " e.direction, e.context, e.opened_at, e.claimed_by, e.claimed_at, e.closed_at, e.resolution,"
     " e.closed_by, e.closing_reason, e.api, e.claimed_until"
+)
+ALARM = (
+    "id, workflow, kind, urgency, target, long_seconds, bad, total, burn_rate, opened_at,"
+    " burning_at, closed_at"
 )
 JOB = (
     "id, kind, tenant, chosen, arguments, wanted_by, reason, state, turn, total, done, refused,"
@@ -189,6 +195,16 @@ def escalation_of(row: Sequence[Any]) -> EscalationRecord:
         claimed_at=instant_optional(row[12]), closed_at=instant_optional(row[13]),
         resolution=row[14], closed_by=row[15], closing_reason=row[16], api=row[17],
         claimed_until=instant_optional(row[18]),
+    )  # fmt: skip
+
+
+def alarm_of(row: Sequence[Any]) -> AlarmRecord:
+    """From the columns ALARM."""
+    return AlarmRecord(
+        id=row[0], workflow=row[1], kind=ObjectiveKind(row[2]), urgency=Urgency(row[3]),
+        target=row[4], long_seconds=row[5], bad=row[6], total=row[7], burn_rate=row[8],
+        opened_at=instant(row[9]), burning_at=instant(row[10]),
+        closed_at=instant_optional(row[11]),
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from orchestrator.store.recovering import Recovering
 from orchestrator.store.rerunning import Rerunning
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
+from orchestrator.store.slo import Slos
 from orchestrator.store.standings import Standings
 from orchestrator.store.waiting import Waiting
 from orchestrator.store.workers import POOL_SIZE, Workers
@@ -115,6 +116,12 @@ class SqlStore:
         self.take_notices = notices.take_notices
         self.note_told = notices.note_told
         self.note_untold = notices.note_untold
+
+        slos = Slos(shared)
+        self.workflow_names, self.count_events = slos.workflow_names, slos.count_events
+        self.event_counts, self.alarms = slos.event_counts, slos.alarms
+        self.open_alarms, self.touch_alarms = slos.open_alarms, slos.touch_alarms
+        self.close_alarms = slos.close_alarms
 
         recovering = Recovering(shared)
         workers = Workers(shared, recovering)

@@ -24,6 +24,10 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     acceptances    one row per derived compensation that a person has accepted; append-only
     notices        one row per escalation and target that is to be told of it
     wait_notices   the same of approvals: one per wait, occasion and target
+    slo_counts     good and bad events of an objective: one row per minute or hour that had any
+    slo_marks      one row per objective of a workflow: until when its events are counted
+    slo_alarms     one row per incident: an error budget that burned too fast
+    alarm_notices  one row per alarm and target that is to be told of it
     advances       how many requests APIs were let have: one row for some hundredths of a rate
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
@@ -199,6 +203,7 @@ runs = Table(
     _partial("runs_reruns", "rerun_of", "id", where="rerun_of IS NOT NULL"),
     _partial("runs_owned", "owner", "lane", "direction", where=OWNED),
     _partial("runs_by_standing", "standing", "id", "workflow", "tenant", where=AT_REST),
+    _partial("runs_settled", "settled_at", where="settled_at IS NOT NULL"),
     Index("runs_by_tenant", "tenant", "id", "workflow"),
     Index("runs_by_workflow", "workflow", "id", "tenant"),
     postgresql_with=HOT,
@@ -462,6 +467,58 @@ wait_notices = Table(
     Column("told_at", INSTANT),
     Column("error", Text, nullable=False),
     _partial("wait_notices_untold", "due_at", where="told_at IS NULL"),
+    sqlite_with_rowid=False,
+)
+
+slo_counts = Table(
+    "slo_counts",
+    metadata,
+    Column("workflow", ID, primary_key=True),
+    Column("objective", ID, primary_key=True),  # its kind, and its threshold where it has one
+    Column("span", Integer, primary_key=True),  # seconds: 60 or 3600
+    Column("start", BigInteger, primary_key=True),  # seconds since 1970
+    Column("good", BigInteger, nullable=False),
+    Column("bad", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+slo_marks = Table(
+    "slo_marks",
+    metadata,
+    Column("workflow", ID, primary_key=True),
+    Column("objective", ID, primary_key=True),
+    Column("counted_until", INSTANT, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+slo_alarms = Table(
+    "slo_alarms",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("workflow", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("urgency", Text, nullable=False),
+    Column("target", Float, nullable=False),
+    Column("long_seconds", Integer, nullable=False),
+    Column("bad", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("burn_rate", Float, nullable=False),
+    Column("opened_at", INSTANT, nullable=False),
+    Column("burning_at", INSTANT, nullable=False),
+    Column("closed_at", INSTANT),
+    _partial("slo_alarms_one_open", "workflow", "kind", "urgency", where=OPEN, unique=True),
+)
+
+alarm_notices = Table(
+    "alarm_notices",
+    metadata,
+    Column("alarm_id", ID, ForeignKey("slo_alarms.id", ondelete="CASCADE"), primary_key=True),
+    Column("target", ID, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", INSTANT, nullable=False),
+    Column("told_at", INSTANT),
+    Column("error", Text, nullable=False),
+    _partial("alarm_notices_untold", "due_at", where="told_at IS NULL"),
     sqlite_with_rowid=False,
 )
 
