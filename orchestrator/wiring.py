@@ -65,6 +65,7 @@ from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_stor
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.wiring_metrics import WorkerMetrics
 from orchestrator.wiring_notices import notifier_of
+from orchestrator.wiring_tracing import trace_teller, tracing_of
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.flower import is_flower, prepare_flower
@@ -242,12 +243,13 @@ async def _build_parts(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
         clock=DatabaseClock(), limits=_limits(settings), new_id=new_id, readiness=http,
-        pauses=pauses, meter=meter,
+        pauses=pauses, meter=meter, tracing=tracing_of(settings),
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip
 
     metrics.serve()
+    teller = trace_teller(settings, store, broker=str(app.conf.broker_url), version=version())
 
     async def republish(redeliveries: Sequence[Redelivery]) -> None:
         await redeliverer.publish(redeliveries)
@@ -256,6 +258,7 @@ async def _build_parts(
         async with AsyncExitStack() as stack:  # closes the rest although one of them fails
             for end in (store.close, redis.aclose, publisher.close, dead_letters.close,
                         http.aclose, tasks.aclose, gate_of_process.aclose, metrics.aclose,
+                        *(() if teller is None else (teller.aclose,)),
                         notifier.aclose):  # fmt: skip
                 stack.push_async_callback(end)
 
@@ -269,6 +272,7 @@ async def _build_parts(
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
             slos.run_passes, partial(metrics.watch, gate_of_process.snapshot),
             *_checkpoints(settings, store),
+            *([] if teller is None else [teller.run_passes]),
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,
     )  # fmt: skip

@@ -47,6 +47,13 @@ IdempotencyKey = Annotated[
         description="The same key with the same request is the same run; with another, 409.",
     ),
 ]  # fmt: skip
+Traceparent = Annotated[
+    str | None,
+    Header(
+        description="The trace within which the run is wanted (W3C Trace Context). What is none is"
+        " left out."
+    ),
+]
 
 
 async def visible_run(run_id: RunId, who: Asker, services: Use) -> RunRecord:
@@ -104,11 +111,13 @@ async def submit_run(
     services: Use,
     response: Response,
     idempotency_key: IdempotencyKey = None,
+    traceparent: Traceparent = None,
 ) -> shapes.Submitted:
     """Start one run. It is accepted for good when this is answered."""
     who.require(Role.SUBMITTER)
     try:
-        (accepted,) = await services.submitter.submit([submission_of(wish, who, idempotency_key)])
+        wanted = submission_of(wish, who, idempotency_key, traceparent)
+        (accepted,) = await services.submitter.submit([wanted])
     except RefusedError as error:
         raise _of_the_only_one(error) from error
     response.headers["Location"] = f"/v1/runs/{accepted.run_id}"

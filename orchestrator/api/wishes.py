@@ -9,7 +9,9 @@ from orchestrator.service.submitting import Submission
 DEFAULT_TENANT = "default"
 
 
-def submission_of(wish: shapes.Submit, who: Principal, key: str | None) -> Submission:
+def submission_of(
+    wish: shapes.Submit, who: Principal, key: str | None, traceparent: str | None = None
+) -> Submission:
     """The wish as the services take it, in the name of who asks. Raises NotAllowed."""
     tenant = who.tenant_of(wish.tenant) or DEFAULT_TENANT
     return Submission(
@@ -17,4 +19,5 @@ def submission_of(wish: shapes.Submit, who: Principal, key: str | None) -> Submi
         tenant=tenant, actor=f"{wish.actor} via {who.name}" if wish.actor else who.name,
         priority=wish.priority, deadline_seconds=wish.deadline_seconds,
         attributes=wish.attributes,
+        traceparent=traceparent,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -100,6 +101,8 @@ def submit(
         priority=priority,
         deadline_seconds=deadline,
         attributes=parse_pairs("--attribute", attribute or []),
+        # Where a caller that is traced leaves its context for the programs it starts.
+        traceparent=os.environ.get("TRACEPARENT"),
     )
     if file is None:
         wish = replace(wish, inputs=parse_inputs(one or [], inputs))

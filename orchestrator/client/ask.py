@@ -58,8 +58,12 @@ def submit(
     priority: int = 0,
     deadline_seconds: float | None = None,
     attributes: Mapping[str, str] | None = None,
+    traceparent: str | None = None,
 ) -> Request[shapes.Submitted]:
-    """Start a run. Without a key one is made, so that sending it again starts no second run."""
+    """Start a run. Without a key one is made, so that sending it again starts no second run.
+
+    `traceparent`: of the trace within which it is wanted (W3C Trace Context).
+    """
     wish = shapes.Submit(
         workflow=workflow, inputs=dict(inputs or {}), version=version, tenant=tenant, actor=actor,
         priority=priority, deadline_seconds=deadline_seconds, attributes=dict(attributes or {}),
@@ -67,7 +71,8 @@ def submit(
     return Request(
         method="POST", path="/v1/runs", read=only(shapes.Submitted),
         body=wish.model_dump(exclude_none=True),
-        headers={"Idempotency-Key": key or str(uuid_utils.uuid7())},
+        headers={"Idempotency-Key": key or str(uuid_utils.uuid7())}
+        | ({} if traceparent is None else {"traceparent": traceparent}),
     )  # fmt: skip
 
 

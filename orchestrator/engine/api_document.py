@@ -117,6 +117,7 @@ class ApiDocument(Strict):
     timeouts: TimeoutsFile = TimeoutsFile()
     keep_alive_seconds: Annotated[float, Field(ge=0, le=3600)] = 10.0
     headers: dict[HeaderName, HeaderText] = Field(default_factory=dict)
+    traceparent: bool = False
     auth: AuthFile | None = None
     tls: TlsFile | None = None
     max_response_bytes: Annotated[int, Field(ge=1)] = 4 * 1024 * 1024

@@ -79,6 +79,7 @@ class ApiConfig:
     total_seconds: float = 60.0  # from start to the answer's last byte
     keep_alive_seconds: float = 10.0  # idle time; below the server's own, so that we close first
     headers: tuple[tuple[str, str], ...] = ()  # added unless the request has them
+    traceparent: bool = False  # whether it is told which trace a call belongs to
     auth: Auth | None = None
     tls: Tls | None = None  # None: the system's authorities, and no certificate of ours
     max_response_bytes: int = 4 * 1024 * 1024
@@ -239,7 +240,8 @@ def _config(file: ApiDocument, *, default_name: str) -> ApiConfig:
         concurrency=file.concurrency, headroom_seconds=file.rate_headroom_seconds,
         connections=file.connections,
         connect_seconds=file.timeouts.connect, read_seconds=file.timeouts.read,
-        total_seconds=file.timeouts.total, keep_alive_seconds=file.keep_alive_seconds,
+        traceparent=file.traceparent, total_seconds=file.timeouts.total,
+        keep_alive_seconds=file.keep_alive_seconds,
         headers=tuple(file.headers.items()), auth=file.auth.auth() if file.auth else None,
         tls=file.tls.tls() if file.tls else None,
         max_response_bytes=file.max_response_bytes,

@@ -24,6 +24,7 @@ from orchestrator.ports import (
     Transport,
 )
 from orchestrator.ports.metering import UNMETERED, Meter
+from orchestrator.ports.tracing import Tracing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,7 @@ class Deps:
     readiness: Readiness | None = None  # of calls over HTTP
     pauses: Pauses = field(default_factory=Pauses)
     meter: Meter = UNMETERED
+    tracing: Tracing | None = None  # None: nobody wants traces
 
     def transport(self, request: FrozenRequest) -> Transport:
         """The transport for this kind of request."""

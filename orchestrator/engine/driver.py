@@ -112,6 +112,8 @@ class RunDriver:
     async def drive(self) -> None:
         """Run until there is nothing to do here. Raises StaleOwner when the run was taken over."""
         self._task = asyncio.current_task()
+        if self._run.trace is not None:
+            self._run.trace.bind()
         try:
             decision = self._take_up()
             while decision is not None:
@@ -300,7 +302,7 @@ class RunDriver:
             if crashpoints.hook is not None:
                 await self._run.reach("before_send")
             answer = await ask(
-                self._deps, call.api, request, self._run.context(at, permit), judge,
+                self._deps, call.api, request, self._run.context(at, permit, verify=verify), judge,
                 timeout_seconds=call.timeout_seconds,
             )  # fmt: skip
             seen = answer.seen()

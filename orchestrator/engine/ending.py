@@ -28,7 +28,7 @@ async def escalate(command: Escalate, run: Standing, shown: Showing, deps: Deps)
     escalation = new_escalation(command, run.saga, run.ledger.steps(run.saga), new_id=deps.new_id)
     run.audit("run.escalated", None, {"reason": command.reason, "detail": command.detail})
     shown.end(StepEnd.FAILED, command.detail)
-    await run.flush(release=True, escalation=escalation)
+    await run.flush(release=True, escalation=escalation, traced=run.is_traced)
     _meter_ended(run, deps)
     log.warning("run.escalated", run=run.ledger.run.id, reason=command.reason)
     await _announce(escalation, run, deps)
@@ -41,7 +41,7 @@ async def finish(
     outputs = _outputs(run, program) if command.status is RunStatus.SUCCEEDED else None
     run.audit(f"run.{command.status}", None, {"cause": run.saga.cause})
     shown.end(StepEnd.REVOKED, run.saga.cause)
-    await run.flush(release=True, outputs=outputs)
+    await run.flush(release=True, outputs=outputs, traced=run.is_traced)
     _meter_ended(run, deps)
 
 

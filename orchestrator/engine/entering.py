@@ -107,6 +107,7 @@ class Entrance:
         if crashpoints.hook is not None:
             await self._run.reach("before_intent")
         self._run.apply(e.Began())
+        self._run.begun_at = self._run.decided_at
         link = self._run.saga.link(*at)
         first = self._run.ledger.link(at).started_at is None
         self._run.ledger.change(

@@ -115,6 +115,7 @@ class Ledger:
         hinted: bool = False,
         refuses_cancel: bool = False,
         withdraws: bool = False,
+        traced: bool = False,
     ) -> RunWrite:
         """Everything uncommitted as one write; the ledger counts it as committed from here on."""
         self._writes += 1
@@ -134,6 +135,7 @@ class Ledger:
             hinted=hinted,
             refuses_cancel=refuses_cancel,
             withdraws=withdraws,
+            traced=traced,
         )
         self._changed, self._attempts, self._audit = {}, [], []
         self._progressed = False

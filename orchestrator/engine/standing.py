@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer, action_taken
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At, Ledger
+from orchestrator.engine.traces import RunTrace
 from orchestrator.errors import IllegalTransition, StaleOwner
 from orchestrator.ports import (
     PAUSED,
@@ -57,6 +59,8 @@ class Standing:
         self.durable_seq = claimed.run.audit_seq  # of the latest audit record that is committed
         self.facts = facts_of(claimed.run, claimed.steps)
         self.ledger = Ledger(claimed, worker_id=deps.worker_id)
+        self.begun_at = self.decided_at  # intent of the latest attempt
+        self.trace = None if deps.tracing is None else RunTrace(claimed.run, deps.tracing)
         self._deps = deps
         self._wish = Signals()
         self._refuses_cancel = False  # the next write says so
@@ -125,6 +129,11 @@ class Standing:
         self.durable = write.saga
         self.durable_seq = write.audit[-1].seq if write.audit else self.durable_seq
         self._wish, self._refuses_cancel = signals, False
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether a trace is told of the run, which has settled."""
+        return self.trace is not None and self.trace.keeps(self.saga.status)
 
     async def reach(self, point: str) -> None:
         """Come to a crash point."""
@@ -281,7 +290,7 @@ class Standing:
         if self._journal and (self.saga.status is not self._told or self.saga != self.durable):
             self.audit(f"run.{self.saga.status}", None, {})
 
-    def context(self, at: At, permit: Permit) -> AttemptContext:
+    def context(self, at: At, permit: Permit, *, verify: bool) -> AttemptContext:
         """Of a request on this permit. An unkeyed one only leaves if nobody has the run by now."""
         run, unkeyed = self.ledger.run, self.saga.call(*at).effects is Effects.UNKEYED
 
@@ -292,6 +301,11 @@ class Standing:
             run_id=run.id, step_id=self.step_id(at), direction=at[1],
             attempt=self.saga.link(*at).attempts, tenant=run.tenant, may_leave=may_leave,
         )  # fmt: skip
+        if self.trace is not None:
+            begun_at = None if verify else self.begun_at
+            self.trace.bind_attempt(at, begun_at)
+            header = partial(self.trace.traceparent, at, begun_at)
+            context = msgspec.structs.replace(context, traceparent=header)
         return msgspec.structs.replace(context, may_go_on=self._is_ours) if unkeyed else context
 
     def _is_ours(self) -> bool:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import structlog
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
 from pydantic import Field
@@ -74,14 +74,15 @@ def make_server(agents: Agents, actor: Actor, *, version: str) -> MCPServer:
 
     @server.tool(annotations=_ACTS)
     async def execute(
-        workflow: Name, inputs: Inputs, idempotency_key: Key, wait_seconds: Wait = 10.0,
-        attributes: Labels = None,
+        workflow: Name, inputs: Inputs, idempotency_key: Key, context: Context,
+        wait_seconds: Wait = 10.0, attributes: Labels = None,
     ) -> Standing:  # fmt: skip
         """Have a workflow run, wait a while for its end, and say how it stands."""
         async with _told():
             return await agents.execute(
                 workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,
                 attributes=attributes,
+                traceparent=_traceparent(context),
             )  # fmt: skip
 
     @server.tool(annotations=_LOOKS)
@@ -91,6 +92,12 @@ def make_server(agents: Agents, actor: Actor, *, version: str) -> MCPServer:
             return await agents.status(run, wait_seconds=wait_seconds, actor=actor)
 
     return server
+
+
+def _traceparent(context: Context) -> str | None:
+    """Of the agent's own trace, which a client that is traced says in `_meta`."""
+    found = (context.request_context.meta or {}).get("traceparent")
+    return found if isinstance(found, str) else None
 
 
 @asynccontextmanager

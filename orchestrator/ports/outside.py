@@ -56,6 +56,8 @@ class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     attempt, with a new credential."""
     trail: Trail = msgspec.field(default_factory=Trail)
     """Filled in on the way."""
+    traceparent: Callable[[], str] | None = None
+    """Makes the header of that name (W3C Trace Context), for APIs that want it; None: no trace."""
 
 
 class Transport(Protocol):

@@ -50,6 +50,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: int = 0
     deadline_seconds: float | None = None  # counted by the database from its own now
     attributes: tuple[tuple[str, str], ...] = ()  # (name, value) in order of names
+    traceparent: str | None = None  # of whoever submitted it (W3C Trace Context)
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -125,6 +126,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     edits: Mapping[str, Mapping[str, Any]] = {}  # step -> name -> value, instead of the plan's
     path: Path | None = None  # its way through the plan once it has left the straight one
     rerun_of: str | None = None  # the run whose first steps it took over
+    traceparent: str | None = None  # with which it was submitted
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,6 +258,7 @@ class RunWrite(msgspec.Struct, frozen=True, kw_only=True):
     hinted: bool = False  # with release: a hint is published next
     withdraws: bool = False  # what it waited for is not waited for any more
     refuses_cancel: bool = False  # the wish to cancel that the last write answered with is dropped
+    traced: bool = False  # it settles with this write, and its trace is to be told of
 
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):

@@ -115,6 +115,7 @@ class Agents:
         wait_seconds: float,
         actor: Actor,
         attributes: Mapping[str, str] | None = None,
+        traceparent: str | None = None,
     ) -> Standing:
         """Have a workflow run; the same key again is the same run. Waits a while for its end.
 
@@ -130,6 +131,7 @@ class Agents:
             tenant=actor.tenant,
             actor=actor.name,
             attributes=attributes or {},
+            traceparent=traceparent,
         )
         (accepted,) = await self._submitter.submit([wish])
         view = await self._wait(accepted.run_id, wait_seconds)

@@ -16,6 +16,7 @@ import structlog
 
 from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction
+from orchestrator.core.tracing import known_traceparent
 from orchestrator.definitions.attribute_texts import Pairs
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
@@ -53,6 +54,7 @@ class Submission:
     priority: int = 0
     deadline_seconds: float | None = None  # None: the workflow's own
     attributes: Mapping[str, Any] = field(default_factory=dict)  # beside those of the workflow
+    traceparent: str | None = None  # of the trace in which it is wanted, if it is one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +211,7 @@ class Submitter:
             priority=wish.priority,
             deadline_seconds=plan.deadline_seconds if deadline is None else deadline,
             attributes=attributes,
+            traceparent=known_traceparent(wish.traceparent),
         )
 
     def _too_large(self, place: int, wish: Submission, size: int) -> InvalidInput:

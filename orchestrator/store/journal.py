@@ -8,7 +8,7 @@ hence one round trip; on SQLite, whose writer is alone, the guard is read first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -60,7 +60,11 @@ class Journal(Part):
         self._set = _UPDATE.replace("{head}", head)
         self._update = dialect.bulk(writes.RUN_COLUMNS, self._set, where=GUARD)
         self._withdraw = writes.WITHDRAWAL.bulk(dialect)
-        self._whole = self._whole_batch()
+        self._traces = writes.TRACES.bulk(dialect)
+        self._whole = self._whole_batch(_DETAILS)
+        # Of its own, since most batches settle no run that is traced, and a part costs something
+        # also when there is nothing in it.
+        self._whole_traced = self._whole_batch(_DETAILS | {"new_traces": writes.TRACES})
 
     async def record(self, given: Sequence[RunWrite]) -> list[Signals | None]:
         """Apply each write whose (owner, epoch) holds, all in one transaction.
@@ -74,7 +78,7 @@ class Journal(Part):
         withdraws = any(write.withdraws for write in given)
         if len(waves) > 1 or withdraws or self._dialect.is_sqlite:
             return await self._db.write(lambda tx: self._record(tx, given, waves))
-        rows = await self._db.write_rows(self._whole, **self._parameters(given))
+        rows = await self._db.write_rows(self._statement(given), **self._parameters(given))
         accepted = {row[0]: row for row in rows}
         return [_signals(accepted.get(write.run_id)) for write in given]
 
@@ -91,6 +95,7 @@ class Journal(Part):
         await tx.apply(self._attempts, [r for w in taken for r in writes.attempt_rows(w, dialect)])
         await tx.apply(self._audit, told)
         await tx.apply(self._escalations, [r for w in taken for r in writes.escalation_rows(w)])
+        await tx.apply(self._traces, [r for w in taken for r in writes.trace_rows(w)])
 
     async def _record(
         self, tx: Tx, given: Sequence[RunWrite], waves: Sequence[Sequence[int]]
@@ -107,7 +112,8 @@ class Journal(Part):
     async def _apply(self, tx: Tx, given: Sequence[RunWrite]) -> dict[str, Sequence[Any]]:
         """The accepted ones' answers by run id."""
         if not self._dialect.is_sqlite:
-            return {row[0]: row for row in await tx.rows(self._whole, **self._parameters(given))}
+            answer = await tx.rows(self._statement(given), **self._parameters(given))
+            return {row[0]: row for row in answer}
         told = {write.run_id: writes.told(write, self._dialect) for write in given}
         rows = [writes.run_row(w, self._dialect, told[w.run_id].entries) for w in given]
         guards = codec.dump_batch([row[: len(writes.GUARD)] for row in rows])
@@ -120,7 +126,10 @@ class Journal(Part):
         refusing = {write.run_id for write in taken if write.refuses_cancel}
         return {i: (i, None, "") if i in refusing else row for i, row in accepted.items()}
 
-    def _whole_batch(self) -> TextClause:
+    def _statement(self, given: Sequence[RunWrite]) -> TextClause:
+        return self._whole_traced if any(write.traced for write in given) else self._whole
+
+    def _whole_batch(self, details: Mapping[str, writes.Insert]) -> TextClause:
         """Everything as one statement (PostgreSQL): a part sees the others' answers, not rows.
 
         Locks in order of run ids, so that two batches with common runs cannot block each other.
@@ -135,7 +144,7 @@ class Journal(Part):
         parts = [f"b AS MATERIALIZED ({given})", f"held AS MATERIALIZED ({held})"]
         fresh = _FRESH.format(before="b.before")
         parts.append(f"accepted AS ({update} RETURNING {_ANSWER}, {fresh}, runs.audit_head)")
-        for name, insert in _DETAILS.items():
+        for name, insert in details.items():
             head = re.sub(r"\bb\.seq\b", "b.seq + accepted.audit_shift", insert.head)
             head = head.replace(writes.HEAD, "accepted.audit_head")
             once = "" if insert.tail else "AND accepted.fresh"
@@ -149,7 +158,7 @@ class Journal(Part):
     def _parameters(self, given: Sequence[RunWrite]) -> dict[str, str]:
         dialect, dump = self._dialect, codec.dump_batch
         told = [writes.told(write, dialect) for write in given]
-        return {
+        parameters = {
             "runs": dump([
                 writes.run_row(write, dialect, each.entries)
                 for write, each in zip(given, told, strict=True)
@@ -159,6 +168,9 @@ class Journal(Part):
             "new_audit": dump([row for each in told for row in each.rows]),
             "new_escalations": dump([r for w in given for r in writes.escalation_rows(w)]),
         }  # fmt: skip
+        if any(write.traced for write in given):
+            parameters["new_traces"] = dump([r for w in given for r in writes.trace_rows(w)])
+        return parameters
 
 
 _DETAILS = {

@@ -27,6 +27,7 @@ from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
 from orchestrator.store.slo import Slos
 from orchestrator.store.standings import Standings
+from orchestrator.store.tracing import Traces
 from orchestrator.store.waiting import Waiting
 from orchestrator.store.workers import POOL_SIZE, Workers
 from orchestrator.store.workflows import Workflows
@@ -122,6 +123,11 @@ class SqlStore:
         self.event_counts, self.alarms = slos.event_counts, slos.alarms
         self.open_alarms, self.touch_alarms = slos.open_alarms, slos.touch_alarms
         self.close_alarms = slos.close_alarms
+
+        traces = Traces(shared)
+        self.take_traces, self.wake_traces = traces.take_traces, traces.wake_traces
+        self.note_traced, self.note_untraced = traces.note_traced, traces.note_untraced
+        self.forget_trace = traces.forget_trace
 
         recovering = Recovering(shared)
         workers = Workers(shared, recovering)

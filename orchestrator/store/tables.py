@@ -29,6 +29,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     slo_alarms     one row per incident: an error budget that burned too fast
     alarm_notices  one row per alarm and target that is to be told of it
     advances       how many requests APIs were let have: one row for some hundredths of a rate
+    traces         one row per settled run whose trace is to be told of, now or later
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
 
@@ -196,6 +197,7 @@ runs = Table(
     # The run whose first steps it took over, and whose they may be to undo.
     Column("rerun_of", ID),
     Column("audit_head", LargeBinary),  # of its audit's chain, see core/chain
+    Column("traceparent", Text),  # with which it was submitted
     UniqueConstraint("tenant", "idempotency_key"),
     _partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
     _partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),
@@ -519,6 +521,19 @@ alarm_notices = Table(
     Column("told_at", INSTANT),
     Column("error", Text, nullable=False),
     _partial("alarm_notices_untold", "due_at", where="told_at IS NULL"),
+    sqlite_with_rowid=False,
+)
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("run_id", ID, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("due_at", INSTANT),  # NULL: told so far; a person has to decide before there is more
+    Column("told", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    _partial("traces_due", "due_at", where="due_at IS NOT NULL"),
+    _partial("traces_resting", "run_id", where="due_at IS NULL"),
     sqlite_with_rowid=False,
 )
 

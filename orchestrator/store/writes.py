@@ -184,6 +184,15 @@ ESCALATIONS = Insert(
     tail=_IF_NEW,
 )
 """A run with an open escalation gets no second one."""
+TRACES = Insert(
+    columns={"run_id": "text"},
+    head=(
+        "INSERT INTO traces (run_id, due_at, told, attempts, error)"
+        " SELECT b.run_id, {now}, 0, 0, ''"
+    ),
+    tail="ON CONFLICT (run_id) DO UPDATE SET due_at = excluded.due_at, attempts = 0",
+)
+"""Of runs that have settled with this write."""
 WITHDRAWAL = Update(
     columns={"run_id": "text"},
     head="UPDATE waits SET closed_at = {now}, outcome = 'withdrawn'",
@@ -274,6 +283,12 @@ def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:
             opened.id, write.run_id, opened.reason, storable(opened.detail), opened.step, step_id,
             opened.direction, codec.dump(opened.context), opened.api,
         )  # fmt: skip
+
+
+def trace_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:
+    """One for a write that is traced."""
+    if write.traced:
+        yield (write.run_id,)
 
 
 def _distinct(links: Sequence[LinkWrite]) -> Iterable[LinkWrite]:

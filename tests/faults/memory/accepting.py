@@ -113,6 +113,7 @@ def _new_row(run: NewRun, now: datetime) -> RunRow:
         inputs=dump(run.inputs), created_at=now, published_at=now,
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
         hop_id=hop_id_of(run.id, (0, Direction.FORWARD)), attributes=dict(run.attributes),
+        traceparent=run.traceparent,
     )  # fmt: skip
     accepted: dict[str, Any] = {
         "workflow": run.workflow, "version": run.version, "tenant": run.tenant,

@@ -44,6 +44,7 @@ from orchestrator.ports import (
     Signals,
     WorkerRecord,
 )
+from orchestrator.ports.tracing import Tracing
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.store import SqlStore, open_store
@@ -111,6 +112,7 @@ class Worker:
     def __init__(
         self, store: SqlStore, shop: Shop, broker: Broker, *, limits: Limits = LIMITS,
         gate: Gate | None = None, lifeline: Lifeline | None = None,
+        tracing: Tracing | None = None,
     ) -> None:  # fmt: skip
         self.id = new_id()
         self.store = store
@@ -134,6 +136,7 @@ class Worker:
             gate=gate or SharedGate(None, {}),
             http=shop, tasks=shop, dead_letters=broker, events=NoEvents(), clock=DatabaseClock(),
             limits=limits, new_id=new_id, lifeline=lifeline or Lifeline(), jitter=lambda: 0.0,
+            tracing=tracing,
         )  # fmt: skip
 
     async def join(self) -> None:
@@ -189,6 +192,7 @@ class House:
         self.broker = Broker()
         self.limits = limits
         self.gate: Gate | None = None
+        self.tracing: Tracing | None = None
         self.dead: list[str] = []
         self.claims = 0
         self._worker: Worker | None = None
@@ -221,8 +225,9 @@ class House:
         """The living one; a new one after a death."""
         if self._worker is None:
             self._worker = Worker(
-                self.store, self.shop, self.broker, limits=self.limits, gate=self.gate
-            )
+                self.store, self.shop, self.broker, limits=self.limits, gate=self.gate,
+                tracing=self.tracing,
+            )  # fmt: skip
             await self._worker.join()
         return self._worker
 

@@ -1,0 +1,47 @@
+"""One run's trace while it is driven: names it in logs and in headers, and says if it is kept.
+
+No span is made here. They are made later, from what was committed: see `service/spans`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from orchestrator.core.states import Direction, RunStatus
+from orchestrator.core.tracing import attempt_span_id, context_of, span_id
+from orchestrator.ports import RunRecord
+from orchestrator.ports.tracing import Tracing
+
+At = tuple[int, Direction]
+
+
+class RunTrace:
+    """The trace of a run in this process's hands."""
+
+    def __init__(self, run: RunRecord, tracing: Tracing) -> None:
+        self._run_id, self._tracing = run.id, tracing
+        self._context = context_of(run.id, run.traceparent)
+
+    def bind(self) -> None:
+        """Name the run's span in every line that this task logs from now on."""
+        root = span_id(self._run_id, "run")
+        structlog.contextvars.bind_contextvars(trace_id=self._context.trace_id, span_id=root)
+
+    def bind_attempt(self, at: At, begun_at: datetime | None) -> None:
+        """Name an attempt's span from now on; None: one without an intent, which asks only."""
+        structlog.contextvars.bind_contextvars(span_id=self._span(at, begun_at))
+
+    def traceparent(self, at: At, begun_at: datetime | None) -> str:
+        """For the API that is called."""
+        return self._context.traceparent(self._span(at, begun_at), ratio=self._tracing.ratio)
+
+    def keeps(self, status: RunStatus) -> bool:
+        """Whether it is told of, now that the run settles like this."""
+        return self._tracing.keeps(self._context, status)
+
+    def _span(self, at: At, begun_at: datetime | None) -> str:
+        if begun_at is None:
+            return span_id(self._run_id, "run")
+        return attempt_span_id(self._run_id, *at, begun_at)
