@@ -82,10 +82,13 @@ def require_match(given: str | None, tag: str, what: str) -> set[str]:
     return _matched(given, tag, what)
 
 
-def check_match(given: str | None, tag: str, what: str) -> None:
-    """The same where a tag may be left out: who acts twice is told so anyway."""
-    if given is not None:
-        _matched(given, tag, what)
+def check_match(given: str | None, tag: str, what: str) -> bool:
+    """The same where a tag may be left out: who acts twice is told so anyway.
+
+    Whether it was this one: then the act has to be held against what was read as well, since more
+    may happen before it is written.
+    """
+    return given is not None and "*" not in _matched(given, tag, what)
 
 
 def _matched(given: str, tag: str, what: str) -> set[str]:

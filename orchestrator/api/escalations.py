@@ -14,9 +14,11 @@ from orchestrator.api.asking import (
     Asker,
     Cursor,
     EscalationId,
+    IfMatch,
     Limit,
     Tenant,
     Use,
+    check_match,
     hidden,
     require_match,
 )
@@ -35,6 +37,7 @@ _DECISION: dict[int | str, dict[str, Any]] = {
     202: {"model": shapes.Decided, "description": "Proposed: a second person has to confirm it."},
     **documented(404, 409, 412, 428),
 }
+_TAKEN = documented(404, 409, 412)
 Word = Annotated[str | None, Query(max_length=200, pattern=TEXT)]
 
 
@@ -94,27 +97,34 @@ async def brief_escalation(
     return shapes.BriefingShape.model_validate(await services.briefings.of(record.id))
 
 
-@router.post("/{escalation_id}/claim", operation_id="claim", responses=documented(404, 409))
+@router.post("/{escalation_id}/claim", operation_id="claim", responses=_TAKEN)
 async def claim(
-    escalation_id: EscalationId, who: Asker, services: Use, response: Response
+    escalation_id: EscalationId,
+    who: Asker,
+    services: Use,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> shapes.EscalationShape:
     """Take it: one of those who try at once gets it."""
     record = await _visible(escalation_id, who, services, Role.OPERATOR)
+    _as_seen(record, if_match)  # what can be claimed has one tag, and only that is claimed
     claimed = await services.escalations.claim(record.id, by=who.name)
     return _answer(claimed, response, services)
 
 
-@router.post("/{escalation_id}/assign", operation_id="assign", responses=documented(404, 409))
+@router.post("/{escalation_id}/assign", operation_id="assign", responses=_TAKEN)
 async def assign(
     escalation_id: EscalationId,
     wish: shapes.Assign,
     who: Asker,
     services: Use,
     response: Response,
+    if_match: IfMatch = None,
 ) -> shapes.EscalationShape:
     """Give it to somebody, whoever has it now."""
     record = await _visible(escalation_id, who, services, Role.OPERATOR)
-    given = await services.escalations.assign(record.id, to=wish.to, by=who.name)
+    seen = _as_seen(record, if_match)
+    given = await services.escalations.assign(record.id, to=wish.to, by=who.name, seen=seen)
     return _answer(given, response, services)
 
 
@@ -128,13 +138,18 @@ async def comment(
     return [shapes.CommentShape.model_validate(each) for each in found]
 
 
-@router.post("/{escalation_id}/release", operation_id="release", responses=documented(404, 409))
+@router.post("/{escalation_id}/release", operation_id="release", responses=_TAKEN)
 async def release(
-    escalation_id: EscalationId, who: Asker, services: Use, response: Response
+    escalation_id: EscalationId,
+    who: Asker,
+    services: Use,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> shapes.EscalationShape:
     """Give it back to the queue."""
     record = await _visible(escalation_id, who, services, Role.OPERATOR)
-    released = await services.escalations.release(record.id, by=who.name)
+    seen = _as_seen(record, if_match)
+    released = await services.escalations.release(record.id, by=who.name, seen=seen)
     return _answer(released, response, services)
 
 
@@ -214,6 +229,12 @@ async def skip(wish: shapes.Decide, decision: Decision) -> shapes.Decided:
 async def abandon(wish: shapes.Decide, decision: Decision) -> shapes.Decided:
     """End the run where it is. Final."""
     return await decision.on(wish, "abandoned", events.Abandoned())
+
+
+def _as_seen(record: EscalationRecord, if_match: str | None) -> EscalationRecord | None:
+    """What the act has to find; None: whatever it is. Raises PreconditionFailed."""
+    held = check_match(if_match, reading.escalation_tag(record), "the escalation")
+    return record if held else None
 
 
 def _answer(

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 
 from orchestrator.api import job_shapes as shapes
-from orchestrator.api.asking import TEXT, UUID, Asker, Cursor, Limit, Tenant, Use, hidden
+from orchestrator.api.asking import (
+    TEXT,
+    UUID,
+    Asker,
+    Cursor,
+    IfMatch,
+    Limit,
+    Tenant,
+    Use,
+    check_match,
+    hidden,
+)
 from orchestrator.api.problems import documented
 from orchestrator.api.shapes import Decide, Page
 from orchestrator.core.events import CancelMode
@@ -144,8 +155,9 @@ Job = Annotated[JobRecord, Depends(visible_job)]
 
 
 @router.get("/jobs/{job_id}", operation_id="showJob", responses=documented(404))
-async def show_job(job: Job) -> shapes.JobShape:
-    """One, and how far it has come."""
+async def show_job(job: Job, response: Response) -> shapes.JobShape:
+    """One, and how far it has come. Its ETag is another once somebody has ordered something."""
+    response.headers["ETag"] = _tag_of(job)
     return shapes.JobShape.model_validate(job)
 
 
@@ -164,29 +176,48 @@ async def list_job_items(
     return Page(items=page, next=page[-1].item if len(found) > limit else None)
 
 
-_ORDERED: Mapping[str, Any] = {"responses": documented(404, 409)}
+_ORDERED: Mapping[str, Any] = {"responses": documented(404, 409, 412)}
 
 
 @router.post("/jobs/{job_id}/pause", operation_id="pauseJob", **_ORDERED)
-async def pause_job(wish: Decide, who: Operator, job: Job, services: Use) -> shapes.JobShape:
+async def pause_job(
+    wish: Decide, who: Operator, job: Job, services: Use, if_match: IfMatch = None
+) -> shapes.JobShape:
     """Hold it. Once this is answered nothing more is acted on."""
-    return await _ordered(JobOrder.PAUSE, wish, who, job, services)
+    return await _ordered(JobOrder.PAUSE, wish, who, job, services, if_match)
 
 
 @router.post("/jobs/{job_id}/resume", operation_id="resumeJob", **_ORDERED)
-async def resume_job(wish: Decide, who: Operator, job: Job, services: Use) -> shapes.JobShape:
+async def resume_job(
+    wish: Decide, who: Operator, job: Job, services: Use, if_match: IfMatch = None
+) -> shapes.JobShape:
     """Let it go on."""
-    return await _ordered(JobOrder.RESUME, wish, who, job, services)
+    return await _ordered(JobOrder.RESUME, wish, who, job, services, if_match)
 
 
 @router.post("/jobs/{job_id}/cancel", operation_id="cancelJob", **_ORDERED)
-async def cancel_job(wish: Decide, who: Operator, job: Job, services: Use) -> shapes.JobShape:
+async def cancel_job(
+    wish: Decide, who: Operator, job: Job, services: Use, if_match: IfMatch = None
+) -> shapes.JobShape:
     """End it. What it has done stays done; once this is answered nothing more is acted on."""
-    return await _ordered(JobOrder.CANCEL, wish, who, job, services)
+    return await _ordered(JobOrder.CANCEL, wish, who, job, services, if_match)
 
 
 async def _ordered(
-    order: JobOrder, wish: Decide, who: Principal, job: JobRecord, services: Services
+    order: JobOrder,
+    wish: Decide,
+    who: Principal,
+    job: JobRecord,
+    services: Services,
+    if_match: str | None,
 ) -> shapes.JobShape:
-    changed = await services.jobs.order(job.id, order, by=who.name, reason=wish.reason)
+    held = check_match(if_match, _tag_of(job), "the job")
+    changed = await services.jobs.order(
+        job.id, order, by=who.name, reason=wish.reason, seen=job if held else None
+    )
     return shapes.JobShape.model_validate(changed)
+
+
+def _tag_of(job: JobRecord) -> str:
+    """How people left it; its progress is not part of what an order is based on."""
+    return f'"{job.state}.{len(job.orders)}"'

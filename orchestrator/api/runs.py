@@ -15,10 +15,12 @@ from orchestrator.api.asking import (
     Age,
     Asker,
     Cursor,
+    IfMatch,
     Limit,
     RunId,
     Tenant,
     Use,
+    check_match,
     hidden,
 )
 from orchestrator.api.moments import Moment
@@ -303,14 +305,19 @@ async def follow_run(
     "/{run_id}/cancel",
     operation_id="cancelRun",
     status_code=202,
-    responses=documented(404, 409),
+    responses=documented(404, 409, 412),
     dependencies=[Depends(operator)],
 )
-async def cancel_run(run: Run, wish: shapes.Cancel, who: Asker, services: Use) -> shapes.RunDetail:
+async def cancel_run(
+    run: Run, wish: shapes.Cancel, who: Asker, services: Use, if_match: IfMatch = None
+) -> shapes.RunDetail:
     """Ask for its end. What was done is undone, unless `mode` is `stop`."""
     if wish.mode is CancelMode.STOP:
         who.require(Role.ADMIN)
-    asked = await services.runs.cancel(run.id, mode=wish.mode, reason=wish.reason, by=who.name)
+    held = check_match(if_match, reading.run_tag(run), "the run")
+    asked = await services.runs.cancel(
+        run.id, mode=wish.mode, reason=wish.reason, by=who.name, seen=run if held else None
+    )
     return await reading.run_detail(services, asked)
 
 

@@ -148,7 +148,9 @@ class RunSummary(Shape):
     wake_at: datetime | None
     deadline_at: datetime | None
     audit_seq: int = Field(description="Number of its latest audit record.")
-    rerun_of: str | None = Field(description="The run whose first steps it took over.")
+    rerun_of: str | None = Field(
+        default=None, description="The run whose first steps it took over."
+    )
     attributes: dict[str, str] = Field(default_factory=dict)
 
 

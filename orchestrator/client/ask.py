@@ -14,6 +14,7 @@ from orchestrator.api.impact import ImpactShape
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
 from orchestrator.client.making import given as _given
+from orchestrator.client.making import if_as_then as _if_as_then
 from orchestrator.client.making import keyed as _keyed
 from orchestrator.client.making import look as _look
 from orchestrator.client.making import moment as _moment
@@ -183,14 +184,17 @@ def briefing(escalation_id: str) -> Request[shapes.BriefingShape]:
     return _look(shapes.BriefingShape, "escalations", escalation_id, "briefing")
 
 
-def claim(escalation_id: str) -> Request[shapes.EscalationShape]:
-    """Take it."""
-    return _act(shapes.EscalationShape, "escalations", escalation_id, "claim")
+def claim(escalation_id: str, *, tag: str | None = None) -> Request[shapes.EscalationShape]:
+    """Take it; with a tag only if it is as then."""
+    return _if_as_then(_act(shapes.EscalationShape, "escalations", escalation_id, "claim"), tag)
 
 
-def assign(escalation_id: str, *, to: str) -> Request[shapes.EscalationShape]:
-    """Give it to somebody, whoever has it now."""
-    return _act(shapes.EscalationShape, "escalations", escalation_id, "assign", to=to)
+def assign(
+    escalation_id: str, *, to: str, tag: str | None = None
+) -> Request[shapes.EscalationShape]:
+    """Give it to somebody, whoever has it now; with a tag only if it is as then."""
+    asked = _act(shapes.EscalationShape, "escalations", escalation_id, "assign", to=to)
+    return _if_as_then(asked, tag)
 
 
 def comment(escalation_id: str, *, text: str) -> Request[list[shapes.CommentShape]]:
@@ -198,9 +202,9 @@ def comment(escalation_id: str, *, text: str) -> Request[list[shapes.CommentShap
     return _act(list[shapes.CommentShape], "escalations", escalation_id, "comments", text=text)
 
 
-def release(escalation_id: str) -> Request[shapes.EscalationShape]:
-    """Give it back to the queue."""
-    return _act(shapes.EscalationShape, "escalations", escalation_id, "release")
+def release(escalation_id: str, *, tag: str | None = None) -> Request[shapes.EscalationShape]:
+    """Give it back to the queue; with a tag only if it is as then."""
+    return _if_as_then(_act(shapes.EscalationShape, "escalations", escalation_id, "release"), tag)
 
 
 def count_escalations(where: Mapping[str, Any]) -> Request[job_shapes.Fit]:

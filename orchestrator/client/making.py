@@ -68,3 +68,8 @@ def moment(at: datetime | None) -> str | None:
 def given(**params: Any) -> dict[str, Any]:
     """Those that are not None."""
     return {name: value for name, value in params.items() if value is not None}
+
+
+def if_as_then(request: Request[T], tag: str | None) -> Request[T]:
+    """With a tag: only if the thing is as it was when that was read."""
+    return request if tag is None else replace(request, headers={"If-Match": tag})

@@ -136,13 +136,20 @@ class RunStore(Protocol):
         """
 
     async def request_cancel(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str, item: JobItem | None = None
+        self,
+        run_id: str,
+        *,
+        mode: CancelMode,
+        reason: str,
+        by: str,
+        item: JobItem | None = None,
+        seen: RunRecord | None = None,
     ) -> Redelivery | None:
         """Write the wish (audited) and, if nobody owns the run, make it due at once.
 
         Returns what to publish, or None when its owner will see the signal. With `item`, it is done
-        for a job in the same transaction, once. Raises Conflict for a settled run, JobHeld,
-        NotFound.
+        for a job in the same transaction, once. With `seen`, only if nothing has happened to the
+        run since it was read so. Raises Conflict (for a settled run), JobHeld, NotFound.
         """
 
 
@@ -170,9 +177,18 @@ class EscalationStore(Protocol):
         """
 
     async def assign_escalation(
-        self, escalation_id: str, *, to: str, by: str, for_seconds: float | None = None
+        self,
+        escalation_id: str,
+        *,
+        to: str,
+        by: str,
+        for_seconds: float | None = None,
+        seen: EscalationRecord | None = None,
     ) -> EscalationRecord:
-        """Give one that is open to somebody, whoever has it, audited. Raises Conflict, NotFound."""
+        """Give one that is open to somebody, whoever has it, audited. Raises Conflict, NotFound.
+
+        With `seen`, only if nobody has taken it or given it back since it was read so.
+        """
 
     async def comment_escalation(self, escalation_id: str, text: str, *, by: str) -> None:
         """Add a remark to the audit of its run, also when it is closed. Raises NotFound."""
@@ -180,8 +196,13 @@ class EscalationStore(Protocol):
     async def release_expired_claims(self, *, limit: int = 100) -> list[EscalationRecord]:
         """Give those back whose claim has ended, audited: they are unclaimed from now on."""
 
-    async def release_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
-        """Give it back, audited. Raises Conflict when it is closed or not claimed."""
+    async def release_escalation(
+        self, escalation_id: str, *, by: str, seen: EscalationRecord | None = None
+    ) -> EscalationRecord:
+        """Give it back, audited. Raises Conflict when it is closed or not claimed.
+
+        With `seen`, only if nobody has taken it or given it back since it was read so.
+        """
 
     async def act(
         self,

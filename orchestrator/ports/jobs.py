@@ -154,11 +154,14 @@ class JobStore(Protocol):
     ) -> list[JobItemRecord]:  # fmt: skip
         """Its things in order of their ids, those after one of them."""
 
-    async def order_job(self, job_id: str, order: JobOrder, *, by: str, reason: str) -> JobRecord:
+    async def order_job(
+        self, job_id: str, order: JobOrder, *, by: str, reason: str, seen: JobRecord | None = None
+    ) -> JobRecord:
         """Pause, resume or cancel it, and keep who wanted that.
 
-        When a pause or a cancel has been answered, nothing more is acted on. Raises Conflict when
-        it has ended, or is as wanted already; NotFound.
+        When a pause or a cancel has been answered, nothing more is acted on. With `seen`, only if
+        nobody has ordered it since it was read so. Raises Conflict when it has ended, or is as
+        wanted already; NotFound.
         """
 
     async def take_job_turn(self, job_id: str, turn: int) -> JobRecord | None:

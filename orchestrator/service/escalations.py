@@ -117,12 +117,17 @@ class Escalations:
         """Those that the filter names, oldest first, or by when they are due."""
         return await self._store.escalations(replace(which, due_seconds=self.urgency.due_seconds))
 
-    async def assign(self, escalation_id: str, *, to: str, by: str) -> EscalationRecord:
-        """Give one to somebody, whoever has it; it leaves the broker's queue. Raises Conflict."""
+    async def assign(
+        self, escalation_id: str, *, to: str, by: str, seen: EscalationRecord | None = None
+    ) -> EscalationRecord:
+        """Give one to somebody, whoever has it; it leaves the broker's queue.
+
+        With `seen`, only if it is as it was read then. Raises Conflict.
+        """
         _require_words(to, "to", "whom to give it to")
         record = await self._store.escalation(escalation_id)
         given = await self._store.assign_escalation(
-            record.id, to=to.strip(), by=by, for_seconds=self._claim_seconds
+            record.id, to=to.strip(), by=by, for_seconds=self._claim_seconds, seen=seen
         )
         await self._dead_letters.remove([record.id])
         return given
@@ -169,10 +174,15 @@ class Escalations:
                 continue
         return None
 
-    async def release(self, escalation_id: str, *, by: str) -> EscalationRecord:
-        """Give it back; it is published again. Raises Conflict."""
+    async def release(
+        self, escalation_id: str, *, by: str, seen: EscalationRecord | None = None
+    ) -> EscalationRecord:
+        """Give it back, with `seen` only if it is as it was read then; it is published again.
+
+        Raises Conflict.
+        """
         record = await self._store.escalation(escalation_id)
-        released = await self._store.release_escalation(record.id, by=by)
+        released = await self._store.release_escalation(record.id, by=by, seen=seen)
         await self._dead_letters.publish([released])
         return released
 

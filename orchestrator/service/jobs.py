@@ -144,10 +144,15 @@ class Jobs:
         """Its things."""
         return await self._store.job_items(job_id, state=state, after=after, limit=limit)
 
-    async def order(self, job_id: str, order: JobOrder, *, by: str, reason: str) -> JobRecord:
-        """Pause, resume or cancel it. Raises Conflict, InvalidInput, NotFound."""
+    async def order(
+        self, job_id: str, order: JobOrder, *, by: str, reason: str, seen: JobRecord | None = None
+    ) -> JobRecord:
+        """Pause, resume or cancel it; with `seen` only if nobody has ordered it since.
+
+        Raises Conflict, InvalidInput, NotFound.
+        """
         require_reason(reason)
-        job = await self._store.order_job(job_id, order, by=by, reason=reason)
+        job = await self._store.order_job(job_id, order, by=by, reason=reason, seen=seen)
         await wake(self._publisher, [job])
         return job
 

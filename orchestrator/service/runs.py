@@ -140,16 +140,32 @@ class Runs:
         return next(stopping, None)
 
     async def cancel(
-        self, run_id: str, *, mode: CancelMode = CancelMode.UNDO, reason: str, by: str
+        self,
+        run_id: str,
+        *,
+        mode: CancelMode = CancelMode.UNDO,
+        reason: str,
+        by: str,
+        seen: RunRecord | None = None,
     ) -> RunRecord:
-        """Ask for the end of a run. Raises Conflict when it is settled or past its pivot."""
-        redelivery = await self.wish_end(run_id, mode=mode, reason=reason, by=by)
+        """Ask for the end of a run; with `seen` only if nothing has happened to it since.
+
+        Raises Conflict when it is settled or past its pivot.
+        """
+        redelivery = await self.wish_end(run_id, mode=mode, reason=reason, by=by, seen=seen)
         if redelivery is not None:
             await self._redeliverer.publish([redelivery])
         return await self._store.run(run_id)
 
     async def wish_end(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str, item: JobItem | None = None
+        self,
+        run_id: str,
+        *,
+        mode: CancelMode,
+        reason: str,
+        by: str,
+        item: JobItem | None = None,
+        seen: RunRecord | None = None,
     ) -> Redelivery | None:
         """Write the wish to cancel in the table alone, for a job if one is given.
 
@@ -169,7 +185,9 @@ class Runs:
                     )
                 ],
             )  # fmt: skip
-        return await self._store.request_cancel(run.id, mode=mode, reason=reason, by=by, item=item)
+        return await self._store.request_cancel(
+            run.id, mode=mode, reason=reason, by=by, item=item, seen=seen
+        )
 
 
 def _kind(call: Call) -> str:

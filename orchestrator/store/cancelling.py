@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, Problem
-from orchestrator.ports import RESUMED, JobItem, JobItemState, Redelivery
+from orchestrator.ports import RESUMED, JobItem, JobItemState, Redelivery, RunRecord
 from orchestrator.store import codec, rows
 from orchestrator.store.codec import instant
 from orchestrator.store.jobs import Marks
@@ -16,7 +16,7 @@ from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import STOPPED, TIMED
 from orchestrator.store.transactions import Tx
 
-_OWNER, _STATUS, _NOW = range(rows.REDELIVERY_WIDTH, rows.REDELIVERY_WIDTH + 3)
+_OWNER, _STATUS, _NOW, _SEQ = range(rows.REDELIVERY_WIDTH, rows.REDELIVERY_WIDTH + 4)
 
 
 class Cancelling(Part):
@@ -26,8 +26,8 @@ class Cancelling(Part):
         super().__init__(shared)
         self._notes, self._marks = Notes(shared), Marks(shared)
         self._look = self._sql(
-            f"SELECT {rows.redelivery(self._dialect)}, runs.owner, runs.status, {{now}}"
-            " FROM runs WHERE id = :run_id {for_update}"
+            f"SELECT {rows.redelivery(self._dialect)}, runs.owner, runs.status, {{now}},"
+            " runs.audit_seq FROM runs WHERE id = :run_id {for_update}"
         )
         self._wish = self._sql(
             "UPDATE runs SET cancel_wish = :mode, cancel_reason = :reason WHERE id = :run_id"
@@ -43,17 +43,25 @@ class Cancelling(Part):
         )
 
     async def request_cancel(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str, item: JobItem | None = None
+        self,
+        run_id: str,
+        *,
+        mode: CancelMode,
+        reason: str,
+        by: str,
+        item: JobItem | None = None,
+        seen: RunRecord | None = None,
     ) -> Redelivery | None:
         """Write the wish (audited) and, if nobody owns the run, make it due at once.
 
         Returns what to publish, or None when its owner will see the signal, or a pause stops it
-        although it is to turn back. Raises Conflict for a settled run, JobHeld, NotFound.
+        although it is to turn back. With `seen`, only if nothing has happened to the run since it
+        was read so. Raises Conflict (for a settled run), JobHeld, NotFound.
         """
 
         async def work(tx: Tx) -> Redelivery | None:
             row = await tx.row(self._look, run_id=run_id)
-            _check(row, run_id)
+            _check(row, run_id, seen)
             await tx.change(
                 self._wish, run_id=run_id, mode=str(mode), reason=codec.storable(reason)
             )
@@ -74,7 +82,7 @@ class Cancelling(Part):
         return await self._db.write(work)
 
 
-def _check(row: Any, run_id: str) -> None:
+def _check(row: Any, run_id: str, seen: RunRecord | None) -> None:
     if row is None:
         raise not_found("run", run_id, "the whole id of a run")
     if row[_STATUS] in SETTLED:
@@ -84,3 +92,10 @@ def _check(row: Any, run_id: str) -> None:
             wanted="a run that is still going",
         )
         raise Conflict("the run cannot be cancelled any more", problems=[problem])
+    if seen is not None and (row[_STATUS], row[_SEQ]) != (seen.status, seen.audit_seq):
+        problem = Problem(
+            place=f"run {run_id}",
+            found=f"status {row[_STATUS]}, audit record {row[_SEQ]}",
+            wanted=f"as it was when it was read: {seen.status}, audit record {seen.audit_seq}",
+        )
+        raise Conflict("the run has moved on since it was read", problems=[problem])

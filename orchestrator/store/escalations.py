@@ -147,13 +147,20 @@ class Escalations(Part):
         return await self._db.write(work)
 
     async def assign_escalation(
-        self, escalation_id: str, *, to: str, by: str, for_seconds: float | None = None
+        self,
+        escalation_id: str,
+        *,
+        to: str,
+        by: str,
+        for_seconds: float | None = None,
+        seen: EscalationRecord | None = None,
     ) -> EscalationRecord:
         """Give one that is open to somebody, whoever has it, audited. Raises Conflict, NotFound."""
 
         async def work(tx: Tx) -> EscalationRecord:
             await self._locked_run(tx, escalation_id)
             before = await self._record(tx, escalation_id)
+            _require_as_seen(before, seen)
             name = codec.storable(to)
             if not await tx.change(
                 self._assign, id=escalation_id, to=name, for_seconds=for_seconds
@@ -193,12 +200,15 @@ class Escalations(Part):
 
         return await self._db.write(work)
 
-    async def release_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+    async def release_escalation(
+        self, escalation_id: str, *, by: str, seen: EscalationRecord | None = None
+    ) -> EscalationRecord:
         """Give it back, audited. Raises Conflict when it is closed or not claimed."""
 
         async def work(tx: Tx) -> EscalationRecord:
             await self._locked_run(tx, escalation_id)
             before = await self._record(tx, escalation_id)
+            _require_as_seen(before, seen)
             if not await tx.change(self._release, id=escalation_id):
                 raise _moved_on(before, "open and claimed")
             return await self._noted(tx, before, "escalation.released", by)
@@ -244,8 +254,7 @@ class Escalations(Part):
         write, expected_epoch = act.write, act.expected_epoch
         status, owner, epoch, audit_seq = await self._locked_run(tx, act.escalation_id)
         before = await self._record(tx, act.escalation_id)
-        if seen is not None and before != seen:
-            raise _moved_on(before, "as it was when it was read")
+        _require_as_seen(before, seen)
         closed = await tx.change(
             self._close, id=act.escalation_id, resolution=act.resolution,
             by=codec.storable(act.by), reason=codec.storable(act.reason),
@@ -288,6 +297,12 @@ def _numbered(write: RunWrite, audit_seq: int) -> RunWrite:
         replace(record, seq=audit_seq + place) for place, record in enumerate(write.audit, 1)
     )
     return replace(write, audit=audit, release=True)
+
+
+def _require_as_seen(now: EscalationRecord, seen: EscalationRecord | None) -> None:
+    """Raises Conflict for one that has changed since somebody read it."""
+    if seen is not None and now != seen:
+        raise _moved_on(now, "as it was when it was read")
 
 
 def _moved_on(before: EscalationRecord, wanted: str) -> Conflict:

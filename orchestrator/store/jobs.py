@@ -216,11 +216,14 @@ class Jobs(Part):
         most = min(wanted, MOST_THINGS + 1)
         return await tx.change(freeze, **parameters, job_id=new.id, most=most)
 
-    async def order_job(self, job_id: str, order: JobOrder, *, by: str, reason: str) -> JobRecord:
+    async def order_job(
+        self, job_id: str, order: JobOrder, *, by: str, reason: str, seen: JobRecord | None = None
+    ) -> JobRecord:
         """Pause, resume or cancel it, and keep who wanted that.
 
-        When a pause or a cancel has been answered, nothing more is acted on. Raises Conflict when
-        it has ended, or is as wanted already; NotFound.
+        When a pause or a cancel has been answered, nothing more is acted on. With `seen`, only if
+        nobody has ordered it since it was read so. Raises Conflict when it has ended, or is as
+        wanted already; NotFound.
         """
 
         async def work(tx: Tx) -> JobRecord:
@@ -230,6 +233,8 @@ class Jobs(Part):
             state, wanted = _WANTED[order]
             if job.state not in wanted:
                 raise _not_now(job, order, wanted)
+            if seen is not None and len(job.orders) != len(seen.orders):
+                raise _ordered_since(job)
             orders = [*job.orders, {"at": at, "by": by, "order": order, "reason": reason}]
             row = await tx.row(
                 self._order, id=job.id, state=state, orders=codec.dump(orders),
@@ -293,6 +298,15 @@ def _too_many() -> InvalidInput:
         place="where", found=f"more than {MOST_THINGS:,}", wanted=f"at most {MOST_THINGS:,}"
     )
     return InvalidInput("the filter fits too many for one job", problems=[problem])
+
+
+def _ordered_since(job: JobRecord) -> Conflict:
+    last = job.orders[-1]
+    problem = Problem(
+        place=f"job {job.id}", found=f"told to {last['order']} by {last['by']} since",
+        wanted="as it was when it was read",
+    )  # fmt: skip
+    return Conflict("the job has moved on", problems=[problem])
 
 
 def _not_now(job: JobRecord, order: JobOrder, wanted: frozenset[JobState]) -> Conflict:

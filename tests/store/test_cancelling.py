@@ -81,3 +81,14 @@ async def test_a_settled_run_is_a_conflict(store: Store, status: RunStatus) -> N
 async def test_an_unknown_run_is_not_found(store: Store) -> None:
     with pytest.raises(NotFound):
         await store.request_cancel(new_id(), **wish())
+
+
+async def test_one_that_has_moved_on_is_not_cancelled_for_who_saw_it_before(store: Store) -> None:
+    (run,) = await claimed(store)
+    seen = await store.run(run.run.id)
+    await store.record([write(run, status=RunStatus.PAUSED, release=True)])
+    with pytest.raises(Conflict, match="paused, audit record"):
+        await store.request_cancel(run.run.id, **wish(), seen=seen)
+    assert [each.kind for each in await store.audit(run.run.id)] == ["run.accepted"]
+    now = await store.run(run.run.id)
+    assert await store.request_cancel(run.run.id, **wish(), seen=now) is not None

@@ -309,7 +309,12 @@ async def test_one_is_given_to_somebody(store: Store) -> None:
         ("eve", {"escalation": known, "to": "bob", "from": None}),
         ("eve", {"escalation": known, "to": "ada", "from": "bob"}),
     ]
-    await store.release_escalation(known, by="ada")
+    stale = await store.assign_escalation(known, to="bob", by="eve", seen=moved)
+    for late in (store.assign_escalation(known, to="eve", by="ada", seen=moved),
+                 store.release_escalation(known, by="ada", seen=moved)):  # fmt: skip
+        with pytest.raises(Conflict, match="as it was when it was read"):
+            await late
+    await store.release_escalation(known, by="bob", seen=stale)
     assert (await store.escalation(known)).claimed_until is None
     made, act = decision(run)
     await store.act(known, made, **act)

@@ -193,6 +193,10 @@ async def test_a_paused_job_goes_on(store: Store) -> None:
     resumed = await store.order_job(job.id[-8:], JobOrder.RESUME, by="ada", reason="go")
     assert resumed.state is JobState.RUNNING
     assert [told["by"] for told in resumed.orders] == ["bob", "ada"]
+    with pytest.raises(Conflict, match="told to resume by ada since"):
+        await store.order_job(job.id, JobOrder.CANCEL, by="eve", reason="no", seen=job)
+    worked = await store.take_job_turn(job.id, 0)  # its progress is no order
+    assert worked is not None
     await act(store, resumed, one)
     cancelled = await store.order_job(job.id, JobOrder.CANCEL, by="ada", reason="enough")
     assert (cancelled.done, cancelled.pending) == (1, 2)

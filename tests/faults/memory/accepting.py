@@ -19,6 +19,7 @@ from orchestrator.ports import (
     NewRun,
     Pause,
     Redelivery,
+    RunRecord,
     hop_id_of,
 )
 from orchestrator.store.accepting import attributes_told
@@ -215,7 +216,7 @@ def note(row: RunRow, kind: str, *, by: str, data: Mapping[str, Any], now: datet
 
 def request_cancel(
     database: MemoryDatabase, run_id: str, *, mode: CancelMode, reason: str, by: str,
-    item: JobItem | None = None,
+    item: JobItem | None = None, seen: RunRecord | None = None,
 ) -> Redelivery | None:  # fmt: skip
     """What to publish, or None when an owner will see the wish. Raises Conflict, NotFound."""
     row = database.runs.get(run_id)
@@ -225,6 +226,12 @@ def request_cancel(
         raise conflict(
             "the run cannot be cancelled any more", place=f"run {run_id}",
             found=f"status {row.status}", wanted="a run that is still going",
+        )  # fmt: skip
+    if seen is not None and (row.status, row.audit_seq) != (seen.status, seen.audit_seq):
+        raise conflict(
+            "the run has moved on since it was read", place=f"run {run_id}",
+            found=f"status {row.status}, audit record {row.audit_seq}",
+            wanted="as it was when it was read",
         )  # fmt: skip
     if item is not None:
         jobs.mark(database, item, JobItemState.DONE)

@@ -92,7 +92,13 @@ def items(
 
 
 def order(
-    database: MemoryDatabase, job_id: str, wish: JobOrder, *, by: str, reason: str
+    database: MemoryDatabase,
+    job_id: str,
+    wish: JobOrder,
+    *,
+    by: str,
+    reason: str,
+    seen: JobRecord | None,
 ) -> JobRecord:
     """Raises Conflict, NotFound."""
     job: JobRecord = row_like(database.jobs, job_id, "job")
@@ -101,6 +107,12 @@ def order(
         raise conflict(
             f"the job cannot be told to {wish} now", place=f"job {job.id}", found=str(job.state),
             wanted=" or ".join(sorted(wanted)),
+        )  # fmt: skip
+    if seen is not None and len(job.orders) != len(seen.orders):
+        raise conflict(
+            "the job has moved on", place=f"job {job.id}",
+            found=f"told to {job.orders[-1]['order']} by {job.orders[-1]['by']} since",
+            wanted="as it was when it was read",
         )  # fmt: skip
     now = database.clock()
     told = {"at": now.isoformat(), "by": by, "order": str(wish), "reason": reason}

@@ -33,10 +33,17 @@ def claim_escalation(
 
 
 def assign_escalation(
-    database: MemoryDatabase, escalation_id: str, *, to: str, by: str, for_seconds: float | None
+    database: MemoryDatabase,
+    escalation_id: str,
+    *,
+    to: str,
+    by: str,
+    for_seconds: float | None,
+    seen: EscalationRecord | None,
 ) -> EscalationRecord:
     """Raises Conflict, NotFound."""
     row = _exact(database, escalation_id)
+    _require_as_seen(database, row, seen)
     if row.closed_at is not None:
         raise _moved_on(row, "open")
     before = row.claimed_by
@@ -73,14 +80,22 @@ def _take(
 
 
 def release_escalation(
-    database: MemoryDatabase, escalation_id: str, *, by: str
+    database: MemoryDatabase, escalation_id: str, *, by: str, seen: EscalationRecord | None
 ) -> EscalationRecord:
     """Raises Conflict, NotFound."""
     row = _exact(database, escalation_id)
+    _require_as_seen(database, row, seen)
     if row.closed_at is not None or row.claimed_by is None:
         raise _moved_on(row, "open and claimed")
     row.claimed_by = row.claimed_at = row.claimed_until = None
     return _noted(database, row, "escalation.released", by)
+
+
+def _require_as_seen(
+    database: MemoryDatabase, row: EscalationRow, seen: EscalationRecord | None
+) -> None:
+    if seen is not None and escalation_of(database, row) != seen:
+        raise _moved_on(row, "as it was when it was read")
 
 
 def act(
@@ -97,8 +112,7 @@ def act(
 ) -> None:
     """Close it and apply the run's write. Raises Conflict, NotFound; nothing is written then."""
     row = _exact(database, escalation_id)
-    if seen is not None and escalation_of(database, row) != seen:
-        raise _moved_on(row, "as it was when it was read")
+    _require_as_seen(database, row, seen)
     if row.closed_at is not None:
         raise _moved_on(row, "open")
     if row.run_id != write.run_id:

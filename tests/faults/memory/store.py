@@ -154,13 +154,20 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
         return await self._pass("record", lambda: journal.record(self.database, writes))
 
     async def request_cancel(
-        self, run_id: str, *, mode: CancelMode, reason: str, by: str, item: JobItem | None = None
+        self,
+        run_id: str,
+        *,
+        mode: CancelMode,
+        reason: str,
+        by: str,
+        item: JobItem | None = None,
+        seen: RunRecord | None = None,
     ) -> Redelivery | None:
         """See RunStore."""
         return await self._pass(
             "request_cancel",
             lambda: accepting.request_cancel(
-                self.database, run_id, mode=mode, reason=reason, by=by, item=item
+                self.database, run_id, mode=mode, reason=reason, by=by, item=item, seen=seen
             ),
         )
 
@@ -294,13 +301,19 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
         )
 
     async def assign_escalation(
-        self, escalation_id: str, *, to: str, by: str, for_seconds: float | None = None
+        self,
+        escalation_id: str,
+        *,
+        to: str,
+        by: str,
+        for_seconds: float | None = None,
+        seen: EscalationRecord | None = None,
     ) -> EscalationRecord:
         """See EscalationStore."""
         return await self._pass(
             "assign_escalation",
             lambda: letters.assign_escalation(
-                self.database, escalation_id, to=to, by=by, for_seconds=for_seconds
+                self.database, escalation_id, to=to, by=by, for_seconds=for_seconds, seen=seen
             ),
         )
 
@@ -317,11 +330,13 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
             "release_expired_claims", lambda: letters.release_expired(self.database, limit)
         )
 
-    async def release_escalation(self, escalation_id: str, *, by: str) -> EscalationRecord:
+    async def release_escalation(
+        self, escalation_id: str, *, by: str, seen: EscalationRecord | None = None
+    ) -> EscalationRecord:
         """See EscalationStore."""
         return await self._pass(
             "release_escalation",
-            lambda: letters.release_escalation(self.database, escalation_id, by=by),
+            lambda: letters.release_escalation(self.database, escalation_id, by=by, seen=seen),
         )
 
     async def act(
@@ -395,10 +410,13 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
             lambda: jobs.items(self.database, job_id, state=state, after=after)[:limit],
         )
 
-    async def order_job(self, job_id: str, order: JobOrder, *, by: str, reason: str) -> JobRecord:
+    async def order_job(
+        self, job_id: str, order: JobOrder, *, by: str, reason: str, seen: JobRecord | None = None
+    ) -> JobRecord:
         """See JobStore."""
         return await self._pass(
-            "order_job", lambda: jobs.order(self.database, job_id, order, by=by, reason=reason)
+            "order_job",
+            lambda: jobs.order(self.database, job_id, order, by=by, reason=reason, seen=seen),
         )
 
     async def take_job_turn(self, job_id: str, turn: int) -> JobRecord | None:

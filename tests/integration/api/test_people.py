@@ -283,3 +283,39 @@ async def test_given_to_somebody_with_a_remark(face: Face, ada: httpx.AsyncClien
     for overdue, found in ((True, 0), (False, 1)):
         listed = await ada.get("/v1/escalations", params={"overdue": overdue})
         assert len(listed.json()["items"]) == found
+
+
+async def test_an_act_may_be_held_against_what_it_was_based_on(
+    face: Face, ada: httpx.AsyncClient
+) -> None:
+    known, _ = await face.stuck()
+    url = f"/v1/escalations/{known}"
+    free = {"if-match": (await ada.get(url)).headers["etag"]}
+    taken = await ada.post(f"{url}/claim", headers=free)
+    assert taken.status_code == 200
+    mine = {"if-match": taken.headers["etag"]}
+    for late in (
+        await ada.post(f"{url}/claim", headers=free),
+        await ada.post(f"{url}/assign", headers=free, json={"to": "bob"}),
+        await ada.post(f"{url}/release", headers=free),
+    ):
+        assert late.status_code == 412, late.text
+    assert (await ada.post(f"{url}/assign", headers=mine, json={"to": "bob"})).status_code == 200
+    assert (await ada.post(f"{url}/release", headers=mine)).status_code == 412
+    assert (await ada.post(f"{url}/release")).status_code == 200
+
+    run_id = await face.accepted()
+    wish = {"reason": "wrong"}
+    before = {"if-match": (await ada.get(f"/v1/runs/{run_id}")).headers["etag"]}
+    await ada.post("/v1/pauses", json={"run_id": run_id, **wish})
+    cancel = f"/v1/runs/{run_id}/cancel"
+    assert (await ada.post(cancel, json=wish, headers=before)).status_code == 412
+    now = {"if-match": (await ada.get(f"/v1/runs/{run_id}")).headers["etag"]}
+    assert (await ada.post(cancel, json=wish, headers=now)).status_code == 202
+
+    which = {"where": {"ids": [known]}, "act": "retry", **wish}
+    job = (await ada.post("/v1/escalations:bulk", json=which)).headers["location"]
+    running = {"if-match": (await ada.get(job)).headers["etag"]}
+    assert (await ada.post(f"{job}/pause", json=wish, headers=running)).status_code == 200
+    assert (await ada.post(f"{job}/cancel", json=wish, headers=running)).status_code == 412
+    assert (await ada.post(f"{job}/cancel", json=wish)).status_code == 200
