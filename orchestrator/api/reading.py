@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from orchestrator.api import shapes, wait_shapes
+from orchestrator.api import shapes, story_shapes, wait_shapes
 from orchestrator.ports import EscalationRecord, Role, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.service.apis import ApiView
+from orchestrator.service.explaining import Explained
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.service.urgency import Urgency
+from orchestrator.telemetry.plain import plain
 from orchestrator.wiring_services import Services
 
 
@@ -127,3 +129,20 @@ def api(view: ApiView) -> shapes.ApiShape:
 def api_tag(view: ApiView) -> str:
     """The entity tag of an API's configuration as operators have changed it."""
     return f'"{view.version}"'
+
+
+def story(found: Explained) -> story_shapes.StoryShape:
+    """What happened to a run."""
+    run, told = found.run, found.told
+    return story_shapes.StoryShape(
+        run=run.id, workflow=run.workflow, version=run.version, tenant=run.tenant,
+        actor=run.actor, status=run.status, outcome=told.outcome,
+        story=[
+            story_shapes.SentenceShape(
+                at=each.at, seq=each.seq, who=each.who, text=each.text,
+                evidence={name: str(plain(value)) for name, value in each.evidence.items()},
+            )
+            for each in told.sentences
+        ],
+        calls=[story_shapes.CallShape.model_validate(each) for each in told.calls],
+    )  # fmt: skip

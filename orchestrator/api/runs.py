@@ -26,6 +26,7 @@ from orchestrator.api.asking import (
 from orchestrator.api.moments import Moment
 from orchestrator.api.problems import documented
 from orchestrator.api.proposal_shapes import EditWish, ProposalShape
+from orchestrator.api.story_shapes import StoryShape
 from orchestrator.api.wishes import submission_of
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import SETTLED, RunStatus
@@ -252,6 +253,12 @@ async def show_run(
 async def show_chain(run: Run, services: Use) -> shapes.Chain:
     """Its steps and undos, each with its attempts."""
     return reading.chain(await services.runs.show(run.id))
+
+
+@router.get("/{run_id}/story", operation_id="explainRun", responses=documented(404))
+async def explain_run(run: Run, services: Use) -> StoryShape:
+    """What happened to it in plain words, told from its audit: each call, wait, undo and act."""
+    return reading.story(await services.explaining.explain(run.id))
 
 
 @router.get("/{run_id}/audit", operation_id="showAudit", responses=documented(404))

@@ -12,12 +12,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.cli.elsewhere import on
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
 from orchestrator.cli.session import with_services
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
+    from orchestrator.api.story_shapes import StoryShape
     from orchestrator.engine.signing import TrustedKeys
     from orchestrator.ports.auditing import Checkpoint
     from orchestrator.service.auditing import Kept, Verification
@@ -81,10 +83,14 @@ def explain(
     as_json: JsonFlag = False,
 ) -> None:
     """Tell what happened to a run in plain words, with times and evidence."""
-    from orchestrator.cli.draw_story import draw_story, story_value
+    from orchestrator.api import reading
+    from orchestrator.cli.draw_story import draw_story
 
-    found = with_services(lambda services: services.explaining.explain(run))
-    answer(story_value(found), lambda: draw_story(found), as_json=as_json)
+    async def told(services: Services) -> StoryShape:
+        return reading.story(await services.explaining.explain(run))
+
+    found: StoryShape = with_services(told, remote=on("run", run, "story"))
+    answer(found, lambda: draw_story(found), as_json=as_json)
 
 
 @app.command("checkpoint")

@@ -107,6 +107,12 @@ def impact(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def audit(context: typer.Context) -> None:
+    """How fast a million records of the audit are verified."""
+    _become("tests.bench.audit", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def explain(context: typer.Context) -> None:
     """Whether the stories of a thousand runs tell of exactly the calls that a server has seen."""
     _become("tests.bench.explain", context.args)

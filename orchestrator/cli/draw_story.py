@@ -1,36 +1,35 @@
-"""A run's story as people read it, and as one JSON value."""
+"""A run's story as people read it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
 from orchestrator.cli.draw_common import run_status
-from orchestrator.core.narrative import Sentence
-from orchestrator.service.explaining import Explained
-from orchestrator.telemetry.plain import plain
+
+if TYPE_CHECKING:
+    from orchestrator.api.story_shapes import SentenceShape, StoryShape
 
 _INDENT = 4
 _SHORT_DIGEST = len("sha256:") + 12
 
 
-def draw_story(found: Explained) -> RenderableType:
+def draw_story(told: StoryShape) -> RenderableType:
     """A line for each thing that happened, with its evidence below."""
-    run, told = found.run, found.told
     heading = Text.assemble(
-        (f"{run.workflow} v{run.version}", "bold"), "  ", run_status(run.status), f"  {run.id}"
+        (f"{told.workflow} v{told.version}", "bold"), "  ", run_status(told.status), f"  {told.run}"
     )
     parts: list[RenderableType] = [heading, Text("times in UTC; #: record of the audit", "dim")]
-    for sentence in told.sentences:
+    for sentence in told.story:
         parts += list(_sentence(sentence))
     return Group(*parts, Text(told.outcome, style="bold"))
 
 
-def _sentence(sentence: Sentence) -> Iterator[RenderableType]:
+def _sentence(sentence: SentenceShape) -> Iterator[RenderableType]:
     at = sentence.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     yield Text.assemble((f"{at}  #{sentence.seq}  ", "dim"), sentence.text)
     told = [f"{name} {_short(value)}" for name, value in sentence.evidence.items()]
@@ -38,17 +37,6 @@ def _sentence(sentence: Sentence) -> Iterator[RenderableType]:
         yield Padding(Text(", ".join(told), style="dim"), (0, 0, 0, _INDENT))
 
 
-def _short(value: object) -> str:
+def _short(text: str) -> str:
     """Digests are for programs to compare: people get enough to find them by."""
-    text = str(value)
     return f"{text[:_SHORT_DIGEST]}…" if text.startswith("sha256:") else text
-
-
-def story_value(found: Explained) -> dict[str, Any]:
-    """The whole, for programs."""
-    run, told = found.run, found.told
-    return {
-        "run": run.id, "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
-        "actor": run.actor, "status": run.status.value, "outcome": told.outcome,
-        "story": plain(told.sentences), "calls": plain(told.calls),
-    }  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import uuid_utils
 
-from orchestrator.api import job_shapes, proposal_shapes, shapes, wait_shapes
+from orchestrator.api import job_shapes, proposal_shapes, shapes, story_shapes, wait_shapes
 from orchestrator.api.impact import ImpactShape
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
@@ -125,6 +125,11 @@ def chain(run_id: str) -> Request[shapes.Chain]:
     return Request(
         method="GET", path=f"/v1/runs/{_safe(run_id)}/chain", read=only(shapes.Chain)
     )  # fmt: skip
+
+
+def story(run_id: str) -> Request[story_shapes.StoryShape]:
+    """What happened to it in plain words, with evidence."""
+    return _look(story_shapes.StoryShape, "runs", run_id, "story")
 
 
 def audit(

@@ -18,11 +18,12 @@ from orchestrator.console.run_acts import draw_acts
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core.states import SETTLED, Direction
 from orchestrator.errors import NotFound
+from orchestrator.service.explaining import story_of
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.telemetry.plain import plain
 
 MOST_RELATIVES = 5
-TABS = ("Audit", "Attempts", "Graph", "JSON")
+TABS = ("Story", "Audit", "Attempts", "Graph", "JSON")
 
 
 def register(desk: Desk) -> None:
@@ -68,7 +69,7 @@ def _show(visitor: Visitor, again: Again, tab: dict[str, str], view: RunView) ->
         for name in TABS:
             ui.tab(name)
     with ui.tab_panels(tabs, value=tab["value"]).classes("w-full"):
-        for name, draw in zip(TABS, (_audit, _attempts, draw_run, _json), strict=True):
+        for name, draw in zip(TABS, (_story, _audit, _attempts, draw_run, _json), strict=True):
             with ui.tab_panel(name):
                 draw(view)
 
@@ -163,6 +164,18 @@ def _begin(link: ChainLink) -> datetime:
 
 def _end(link: ChainLink, now: datetime) -> datetime:
     return link.record.finished_at or now
+
+
+def _story(view: RunView) -> None:
+    told = story_of(view.run, view.audit)
+    with table("When (UTC)", "What happened", "Evidence", "#", of="Story"):
+        for each in told.sentences:
+            with row():
+                cell(f"{moment(each.at)}.{each.at.microsecond // 1000:03d}", wraps=False)
+                cell(each.text)
+                cell(", ".join(f"{name} {value}" for name, value in each.evidence.items()))
+                cell(str(each.seq))
+    ui.label(told.outcome).classes("text-weight-bold")
 
 
 def _audit(view: RunView) -> None:

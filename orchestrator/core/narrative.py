@@ -163,8 +163,11 @@ def _of_link(what: str, record: Record) -> str:
 def _of_agent(record: Record) -> Iterable[Sentence]:
     """What led a software agent to submit it, where one did."""
     for look in record.data.get("looked", ()):
-        shown = ", ".join(look["found"]) or "nothing"
-        text = f"the agent asked for “{look['question']}” and was shown: {shown}"
+        if "described" in look:
+            text = f"the agent had {look['described']} described"
+        else:
+            shown = ", ".join(look["found"]) or "nothing"
+            text = f"the agent asked for “{look['question']}” and was shown: {shown}"
         yield _sentence(record, text, {"asked at": look["at"]})
     if "looked" in record.data:
         yield _sentence(record, f"the agent chose {record.data['workflow']}")
@@ -173,6 +176,12 @@ def _of_agent(record: Record) -> Iterable[Sentence]:
 def _because(record: Record, name: str = "reason") -> str:
     reason = record.data.get(name)
     return f": {reason}" if reason else ""
+
+
+def _said(record: Record, name: str) -> str:
+    """A detail, as far as the record has it: one without is no reason to tell nothing."""
+    value = record.data.get(name, "?")
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _until(record: Record) -> str:
@@ -198,18 +207,18 @@ def _resolved(record: Record) -> str:
 
 WORDS: Mapping[str, Callable[[Record], str]] = {
     "run.accepted": lambda r: (
-        f"{r.actor} submitted {r.data['workflow']}, version {r.data['version']},"
-        f" for {r.data['tenant']}, under the key {r.data['idempotency_key']}"
+        f"{r.actor} submitted {_said(r, 'workflow')}, version {_said(r, 'version')},"
+        f" for {_said(r, 'tenant')}, under the key {_said(r, 'idempotency_key')}"
     ),
     "run.rerun_of": lambda r: (
-        f"it takes over from run {r.data['run']} and begins with {r.data['step']}{_because(r)}"
+        f"it takes over from run {_said(r, 'run')} and begins with {_said(r, 'step')}{_because(r)}"
     ),
     "run.rerun_as": lambda r: (
-        f"{r.actor} had it run again as {r.data['run']} from {r.data['step']}{_because(r)}"
+        f"{r.actor} had it run again as {_said(r, 'run')} from {_said(r, 'step')}{_because(r)}"
     ),
     "run.edited": lambda r: (
-        f"{r.actor} gave {r.data['step']} other values for {', '.join(r.data['values'])},"
-        f" confirmed by {r.data['confirmed_by']}{_because(r)}"
+        f"{r.actor} gave {_said(r, 'step')} other values for {_said(r, 'values')},"
+        f" confirmed by {_said(r, 'confirmed_by')}{_because(r)}"
     ),
     "run.cancel_requested": lambda r: f"{r.actor} wants it cancelled{_because(r)}",
     "run.cancelled": lambda r: f"the cancel is taken up{_because(r)}",
@@ -217,14 +226,14 @@ WORDS: Mapping[str, Callable[[Record], str]] = {
     "run.pause_requested": lambda r: f"{r.actor} wants it paused{_because(r)}",
     "run.paused": lambda r: f"it is paused{_because(r)}",
     "run.resumed": lambda r: f"{r.actor} lets it go on",
-    "run.recovered": lambda r: f"it was taken from worker {r.data['from']}{_because(r, 'why')}",
+    "run.recovered": lambda r: f"it was taken from worker {_said(r, 'from')}{_because(r, 'why')}",
     "run.given_back": lambda r: f"the worker gave it back{_because(r, 'why')}",
     "run.parked": _until,
     "run.waiting": _until,
     "run.running": lambda r: "a worker goes on with it",
     "run.compensating": lambda r: "it turned back: what it did is to be undone",
     "run.escalated": lambda r: (
-        f"it stopped for a person to decide ({r.data['reason']}){_because(r, 'detail')}"
+        f"it stopped for a person to decide ({_said(r, 'reason')}){_because(r, 'detail')}"
     ),
     "run.succeeded": lambda r: "it succeeded",
     "run.compensated": lambda r: f"it ended, and all it did is undone{_because(r, 'cause')}",
@@ -237,10 +246,10 @@ WORDS: Mapping[str, Callable[[Record], str]] = {
     "escalation.claimed": lambda r: f"{r.actor} took it on",
     "escalation.released": lambda r: f"{r.actor} gave it back to the others",
     "escalation.commented": lambda r: f"{r.actor} remarked{_because(r, 'text')}",
-    "signal.received": lambda r: f"{r.actor} sent the signal {r.data['name']}",
+    "signal.received": lambda r: f"{r.actor} sent the signal {_said(r, 'name')}",
     "approval.decided": _decided,
-    "approval.reminded": lambda r: f"a decision on {r.data['step']} is asked for again",
-    "proposal.made": lambda r: f"{r.actor} proposed to {r.data['act']}{_because(r)}",
+    "approval.reminded": lambda r: f"a decision on {_said(r, 'step')} is asked for again",
+    "proposal.made": lambda r: f"{r.actor} proposed to {_said(r, 'act')}{_because(r)}",
 }
 _SAID: Mapping[str, tuple[str, ...]] = {
     "run.accepted": ("workflow", "version", "tenant", "idempotency_key", "looked"),

@@ -22,6 +22,7 @@ from orchestrator.errors import (
     Unavailable,
 )
 from orchestrator.service.agents import Actor, Agents, Described, Found, Standing
+from orchestrator.service.looking import Looks
 
 _log = structlog.get_logger(__name__)
 
@@ -57,20 +58,21 @@ _ACTS = ToolAnnotations(
 
 
 def make_server(agents: Agents, actor: Actor, *, version: str) -> MCPServer:
-    """A server that acts for `actor`."""
+    """A server that acts for `actor`, for one session."""
+    looks = Looks()
     server = MCPServer("orchestrator", instructions=INSTRUCTIONS, version=version)
 
     @server.tool(annotations=_LOOKS)
     async def search(question: Question = "", limit: Limit = 5) -> list[Found]:
         """Find the workflows that fit a purpose, the best first; without a question some of all."""
         async with _told():
-            return await agents.search(question, limit=limit, actor=actor)
+            return await agents.search(question, limit=limit, actor=actor, looks=looks)
 
     @server.tool(annotations=_LOOKS)
     async def describe(workflow: Name) -> Described:
         """What a workflow takes, does and gives."""
         async with _told():
-            return await agents.describe(workflow, actor=actor)
+            return await agents.describe(workflow, actor=actor, looks=looks)
 
     @server.tool(annotations=_ACTS)
     async def execute(
@@ -83,6 +85,7 @@ def make_server(agents: Agents, actor: Actor, *, version: str) -> MCPServer:
                 workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,
                 attributes=attributes,
                 traceparent=_traceparent(context),
+                looks=looks,
             )  # fmt: skip
 
     @server.tool(annotations=_LOOKS)

@@ -6,7 +6,7 @@ makes a handful of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deadline_seconds: float | None = None  # counted by the database from its own now
     attributes: tuple[tuple[str, str], ...] = ()  # (name, value) in order of names
     traceparent: str | None = None  # of whoever submitted it (W3C Trace Context)
+    looked: Sequence[Mapping[str, Any]] = ()  # by an agent, before: for the audit
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):

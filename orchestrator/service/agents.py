@@ -20,6 +20,7 @@ from orchestrator.definitions.validation import output_names
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
 from orchestrator.ports.words import Words, WordSearch
+from orchestrator.service.looking import Looks
 from orchestrator.service.runs import Runs, RunView
 from orchestrator.service.submitting import Submission, Submitter
 from orchestrator.service.workflows import Workflows
@@ -88,17 +89,23 @@ class Agents:
         self._workflows, self._submitter, self._runs = workflows, submitter, runs
         self._words = words
 
-    async def search(self, question: str, *, limit: int, actor: Actor) -> list[Found]:
+    async def search(self, question: str, *, limit: int, actor: Actor, looks: Looks) -> list[Found]:
         """Workflows whose words fit, the best first; all of them for no question."""
+        found = await self._search(question, limit, actor)
+        looks.searched(question, [each.workflow for each in found], at=await self._runs.now())
+        return found
+
+    async def _search(self, question: str, limit: int, actor: Actor) -> list[Found]:
         versions = {v.workflow: v for v in await self._workflows.list() if _may(actor, v.workflow)}
         if not question.strip():
             return [_found(v) for v in list(versions.values())[:limit]]
         things = {name: _words(version.plan) for name, version in versions.items()}
         return [_found(versions[n]) for n in self._words.rank(things, question, limit=limit)]
 
-    async def describe(self, workflow: str, *, actor: Actor) -> Described:
+    async def describe(self, workflow: str, *, actor: Actor, looks: Looks) -> Described:
         """One workflow. Raises NotFound."""
         version = await self._version(workflow, actor)
+        looks.described(workflow, at=await self._runs.now())
         plan = version.plan
         return Described(
             workflow=plan.workflow, version=version.version, title=plan.title,
@@ -114,6 +121,7 @@ class Agents:
         key: str,
         wait_seconds: float,
         actor: Actor,
+        looks: Looks,
         attributes: Mapping[str, str] | None = None,
         traceparent: str | None = None,
     ) -> Standing:
@@ -132,8 +140,10 @@ class Agents:
             actor=actor.name,
             attributes=attributes or {},
             traceparent=traceparent,
+            looked=looks.that_led_to(workflow),
         )
         (accepted,) = await self._submitter.submit([wish])
+        looks.has_run()
         view = await self._wait(accepted.run_id, wait_seconds)
         return _standing(view, repeated=accepted.repeated)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.narrative import About, Told, tell
-from orchestrator.ports import RunRecord, RunStore
+from orchestrator.ports import AuditRecord, RunRecord, RunStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,5 +27,10 @@ class Explaining:
         """From the whole audit of a run, whose id may be cut short. Raises NotFound."""
         run = await self._store.run(run_id)
         records = await self._store.audit(run.id)
-        about = About(status=run.status, began=run.created_at, settled=run.settled_at)
-        return Explained(run=run, told=tell(about, records))
+        return Explained(run=run, told=story_of(run, records))
+
+
+def story_of(run: RunRecord, records: Sequence[AuditRecord]) -> Told:
+    """Told from all of its audit."""
+    about = About(status=run.status, began=run.created_at, settled=run.settled_at)
+    return tell(about, records)

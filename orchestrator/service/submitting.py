@@ -33,6 +33,7 @@ from orchestrator.ports import (
     queue_name,
 )
 from orchestrator.service.admission import Admission
+from orchestrator.service.looking import Look
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class Submission:
     deadline_seconds: float | None = None  # None: the workflow's own
     attributes: Mapping[str, Any] = field(default_factory=dict)  # beside those of the workflow
     traceparent: str | None = None  # of the trace in which it is wanted, if it is one
+    looked: Sequence[Look] = ()  # what an agent looked at before, see `looking`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,6 +214,7 @@ class Submitter:
             deadline_seconds=plan.deadline_seconds if deadline is None else deadline,
             attributes=attributes,
             traceparent=known_traceparent(wish.traceparent),
+            looked=wish.looked,
         )
 
     def _too_large(self, place: int, wish: Submission, size: int) -> InvalidInput:

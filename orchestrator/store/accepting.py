@@ -187,12 +187,16 @@ def _row(run: NewRun, told: str) -> tuple[Any, ...]:
 
 
 def _accepted(run: NewRun) -> str:
-    told = {
+    told: dict[str, Any] = {
         "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
         "idempotency_key": run.idempotency_key, "inputs_digest": run.inputs_digest,
         "deadline_seconds": run.deadline_seconds,
     }  # fmt: skip
-    return codec.dump(told | attributes_told(run.attributes) if run.attributes else told)
+    if run.attributes:
+        told |= attributes_told(run.attributes)
+    if run.looked:
+        told["looked"] = run.looked
+    return codec.dump(told)
 
 
 def attributes_told(attributes: Sequence[tuple[str, str]]) -> dict[str, Any]:

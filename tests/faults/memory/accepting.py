@@ -123,6 +123,8 @@ def _new_row(run: NewRun, now: datetime) -> RunRow:
     }  # fmt: skip
     if run.attributes:
         accepted |= attributes_told(run.attributes)
+    if run.looked:
+        accepted["looked"] = run.looked
     row.audit[1] = AuditRow(1, now, "run.accepted", run.actor, dump(accepted))
     return row
 

@@ -329,6 +329,7 @@ OPERATIONS: dict[str, Operation] = {
     "countRuns": Operation(least=VIEWER, provoked={200: plain()}, of_all_tenants=True),
     "showRun": Operation(least=VIEWER, provoked={200: run(), 304: seen_already()}),
     "showChain": Operation(least=VIEWER, provoked={200: run()}),
+    "explainRun": Operation(least=VIEWER, provoked={200: run()}),
     "showAudit": Operation(least=VIEWER, provoked={200: run()}),
     "followRun": Operation(least=VIEWER, provoked={200: run(ended=True)}),
     "cancelRun": Operation(least=OPERATOR, provoked={202: run(WHY), 409: run(WHY, ended=True)}),

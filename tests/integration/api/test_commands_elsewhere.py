@@ -14,7 +14,7 @@ import typer
 import uvicorn
 from typer.testing import CliRunner
 
-from orchestrator.cli import apis, approvals, escalations, jobs, output, proposals, runs
+from orchestrator.cli import apis, approvals, audit, escalations, jobs, output, proposals, runs
 from orchestrator.core.plan_json import with_digest
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from orchestrator.ports import Role
@@ -54,6 +54,16 @@ def commands(address: str, key: str) -> Command:
         return done.stdout if drawn else json.loads(done.stdout)
 
     return run
+
+
+async def test_the_story_of_a_run(face: Face, address: str) -> None:
+    _, run_id = await face.stuck()
+    viewer = commands(address, await face.key(Role.VIEWER))
+    told = await viewer(audit.app, "explain", run_id[-8:])
+    assert (told["run"], len(told["story"])) == (run_id, 2)
+    assert "stopped for a person to decide" in await viewer(
+        audit.app, "explain", run_id, drawn=True
+    )
 
 
 async def test_escalations(face: Face, address: str) -> None:

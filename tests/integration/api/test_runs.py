@@ -189,6 +189,15 @@ async def test_the_chain_and_the_audit(face: Face, ada: httpx.AsyncClient) -> No
     assert [record["kind"] for record in rest.json()["items"]] == ["run.escalated"]
 
 
+async def test_the_story(face: Face, ada: httpx.AsyncClient) -> None:
+    _, run_id = await face.stuck()
+    told = (await ada.get(f"/v1/runs/{run_id}/story")).json()
+    assert (told["run"], told["status"], told["calls"]) == (run_id, "escalated", [])
+    first, last = told["story"]
+    assert first["text"].startswith(f"{told['actor']} submitted {told['workflow']}, version 1")
+    assert (last["seq"], last["text"][:34]) == (2, "it stopped for a person to decide ")
+
+
 async def test_cancel(face: Face, ada: httpx.AsyncClient) -> None:
     run_id = await face.accepted()
     asked = await ada.post(f"/v1/runs/{run_id}/cancel", json={"reason": "changed their mind"})

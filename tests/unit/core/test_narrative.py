@@ -188,3 +188,9 @@ def test_each_kind_of_record_has_its_words(kind: str) -> None:
     assert sentence.evidence["proposal"] == "p1"
     if re.search(r"\bbecause\b", sentence.text):
         assert "reason" not in sentence.evidence
+
+
+@pytest.mark.parametrize("kind", sorted(narrative.WORDS))
+def test_a_record_without_its_details_is_told_as_well(kind: str) -> None:
+    told = tell(About(status=RunStatus.RUNNING, began=NOW, settled=None), Audit().add(kind).records)
+    assert [sentence.seq for sentence in told.sentences] == [1]

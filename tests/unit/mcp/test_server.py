@@ -45,7 +45,9 @@ SECRET = Workflow("payroll", inputs={"amount": int}).step(
 Talk = Callable[[Client], Awaitable[None]]
 
 
-async def talk(what: Talk, *, allowed: tuple[str, ...] = ("ord*",), tenant: str = "acme") -> None:
+async def talk(
+    what: Talk, *, allowed: tuple[str, ...] = ("ord*",), tenant: str = "acme"
+) -> MemoryStore:
     """Have a conversation with a server over an empty deployment with two workflows."""
     store = MemoryStore(MemoryDatabase(lambda: datetime.now(UTC)))
 
@@ -66,6 +68,7 @@ async def talk(what: Talk, *, allowed: tuple[str, ...] = ("ord*",), tenant: str 
     actor = Actor(name="agent-7", tenant=tenant, allowed=allowed)
     async with Client(make_server(agents, actor, version="1.0")) as client:
         await what(client)
+    return store
 
 
 def text_of(result: CallToolResult) -> str:
@@ -118,6 +121,28 @@ async def test_search_describe_execute_status() -> None:
         assert (await ask(client, "status", run=first["run"]))["status"] == "pending"
 
     await talk(what)
+
+
+async def test_what_it_looked_at_is_in_the_run_s_audit() -> None:
+    runs = []
+
+    async def what(client: Client) -> None:
+        await ask(client, "search", question="paying for an order")
+        await ask(client, "describe", workflow="order")
+        wish = {"workflow": "order", "wait_seconds": 0}
+        await refused(client, "execute", **wish, inputs={}, idempotency_key="k1")
+        for key in ("k1", "k2"):
+            given = {**wish, "inputs": {"amount": 5}, "idempotency_key": key}
+            runs.append((await ask(client, "execute", **given))["run"])
+
+    store = await talk(what)
+    told = [(await store.audit(run))[0].data["looked"] for run in runs]
+    assert all(look.pop("at") for each in told for look in each)
+    first, second = told
+    assert first == [
+        {"question": "paying for an order", "found": ["order"]}, {"described": "order"},
+    ]  # fmt: skip
+    assert second == [{"described": "order"}], "the latest that showed it"
 
 
 async def test_what_is_wrong_is_said_with_what_to_do() -> None:

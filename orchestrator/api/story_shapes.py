@@ -1,0 +1,59 @@
+"""A run's story as the REST face tells it, and every command with `--json`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from orchestrator.api.shapes import Shape
+from orchestrator.core.states import Direction, RunStatus
+
+
+class SentenceShape(Shape):
+    """One thing that happened."""
+
+    at: datetime
+    seq: int = Field(description="Of the audit's record that proves it.")
+    who: str
+    text: str
+    evidence: dict[str, str]
+
+
+class CallShape(Shape):
+    """One attempt at a step, an undo, or the question whether it is done."""
+
+    seq: int
+    at: datetime
+    step: str
+    direction: Direction
+    attempt: int
+    verify: bool
+    method: str = Field(description="TASK for a Python function.")
+    url: str
+    key: str = Field(description="Of idempotency.")
+    sent: int | None = Field(
+        description="Requests that may have left; null: 0 or 1, since its worker died."
+    )
+    status: int | None
+    outcome: str = Field(description="What became of the step; empty while nobody knows.")
+    reason: str
+    seconds: float | None
+    waited: float = Field(description="Seconds before the API's gate.")
+    credential: str = Field(description="The name of its entry in the configuration.")
+    asked: str = Field(description="SHA-256 of the request's body, in hex.")
+    answered: str = Field(description="SHA-256 of the answer's body, in hex.")
+
+
+class StoryShape(Shape):
+    """What happened to a run, told from its audit."""
+
+    run: str
+    workflow: str
+    version: int
+    tenant: str
+    actor: str
+    status: RunStatus
+    outcome: str
+    story: list[SentenceShape]
+    calls: list[CallShape]
