@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,11 +17,18 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from orchestrator.core.redaction import path_of
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.severity import Severity
 from orchestrator.errors import InvalidSetting, Problem
+from orchestrator.telemetry import redact
 
 CONFIG_DIR_VARIABLE = "ORCHESTRATOR_CONFIG_DIR"
+
+
+def _pointer(text: str) -> str:
+    path_of(text)
+    return text
 
 
 class NotificationTarget(BaseModel):
@@ -124,6 +133,12 @@ class Settings(BaseSettings):
     max_output_bytes: int = Field(default=1024 * 1024, ge=1)
     """Largest outputs of one step as JSON."""
 
+    # What is secret
+    secret_names: tuple[str, ...] = ()
+    """Names of fields, headers and parameters that are hidden besides the usual ones."""
+    secret_paths: tuple[Annotated[str, AfterValidator(_pointer)], ...] = ()
+    """JSON pointers into inputs, outputs and bodies that are hidden; `*` is any one token."""
+
     # Faces
     api_address: str = "127.0.0.1"
     """Where `orchestrator api` listens."""
@@ -175,6 +190,14 @@ class Settings(BaseSettings):
         """The beginning of links to this face."""
         return self.public_url or f"http://{self.api_address}:{self.api_port}"
 
+    def passwords(self) -> Iterator[str]:
+        """Those that stand in these settings themselves."""
+        for url in (self.database_url, self.broker_url, self.gate_url):
+            if password := urlsplit(url).password:
+                yield password
+                yield unquote(password)
+        yield self.flower_basic_auth.partition(":")[2]
+
     @property
     def keep_for(self) -> timedelta | None:
         """How long finished runs are kept; None: for ever."""
@@ -204,14 +227,24 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings. Raises InvalidSetting naming each setting, what was found and wanted."""
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
         problems = [
             Problem(
                 place="setting " + ".".join(str(part) for part in item["loc"]),
-                found=repr(item.get("input"))[:200],
+                found=_shown(item["loc"], item.get("input")),
                 wanted=item["msg"],
             )
             for item in error.errors()
         ]
         raise InvalidSetting("the settings are not valid", problems=problems) from None
+    redact.configure(names=settings.secret_names, paths=settings.secret_paths)
+    for text in settings.passwords():
+        redact.remember(text)
+    return settings
+
+
+def _shown(place: tuple[int | str, ...], value: Any) -> str:
+    if any(redact.is_secret_name(str(part)) for part in place):
+        return redact.HIDDEN
+    return redact.hidden_text(repr(value))[:200]

@@ -8,8 +8,8 @@ from typing import Any
 
 from nicegui import ui
 
+from orchestrator.core.redaction import HIDDEN, is_secret_name
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.telemetry.redact import is_secret_name
 
 MOST = 40
 Leaf = str | int | float | bool | None
@@ -51,7 +51,7 @@ def leaves(value: Any, pointer: str = "") -> Iterator[tuple[str, Leaf]]:
     elif isinstance(value, list):
         for place, item in enumerate(value):
             yield from leaves(item, f"{pointer}/{place}")
-    elif pointer:
+    elif pointer and value != HIDDEN:
         yield pointer, value
 
 

@@ -21,12 +21,14 @@ from orchestrator.definitions.expressions import Expression, Value, compile_valu
 from orchestrator.definitions.problems import Path, UnresolvedExpression
 from orchestrator.definitions.scope import Exchange, Scope, UnreadableBody
 from orchestrator.definitions.values import ABSENT
+from orchestrator.telemetry import redact
 
 _TRY_LATER = frozenset({408, 425, 429, 503})  # the API did nothing and says so
 _WHO_ARE_YOU = frozenset({401, 403, 407})
 _ABSENT_THERE = frozenset({404, 410})
 _GO_AND_SEE = frozenset({302, 303})  # often said of something that was done
 _IN_PROGRESS = 409  # perhaps our own earlier attempt is still being worked on
+_MOST_LOOKED_AT = 4_000  # characters of what an API says is wrong
 _STATUS_TEXTS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
@@ -207,7 +209,9 @@ def _detail(exchange: Exchange) -> str:
     places = [error, body] if isinstance(error, Mapping) else [body]
     names = ("code", "message", "detail", "title", "error")
     found = [place[name] for place in places for name in names if isinstance(place.get(name), str)]
-    return _printable(": ".join(dict.fromkeys(found[:2]))[:300])
+    said = ": ".join(dict.fromkeys(found[:2]))[:_MOST_LOOKED_AT]
+    # Hidden before it is cut: nobody would know the beginning of a secret for what it is.
+    return _printable(redact.hidden_text(said)[:300])
 
 
 def _redirection(exchange: Exchange) -> str:

@@ -169,7 +169,7 @@ class CallReader:
         assert operation is not None
         parameters = self._http_parameters(operation, origin)
         template = {"kind": "http", "method": operation.method, "path": operation.path} | filled(
-            baseUrl=operation.base_url, parameters=parameters
+            baseUrl=operation.base_url, parameters=parameters, secrets=list(target.secrets)
         )
         if operation.security is not None:
             template["security"] = security_to_json(operation.security)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from orchestrator.core.redaction import HIDDEN, Rules
 from orchestrator.definitions.official.faults import faults_of
 from orchestrator.definitions.plain_schemas import plain_check
 from orchestrator.definitions.problems import pointer, shown
+from orchestrator.definitions.secret_fields import secret_paths
 from orchestrator.errors import InvalidInput, Problem
+from orchestrator.telemetry import redact
 
 _COMBINED = ("allOf", "anyOf", "oneOf")
 
@@ -23,6 +26,7 @@ class InputsSchema:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
+        self._secret = tuple(secret_paths(schema))
         # An empty registry: the default one would fetch remote references over the network.
         self._validator = Draft202012Validator(schema, registry=Registry())
         self._has_defaults = _has_defaults(schema)
@@ -40,10 +44,13 @@ class InputsSchema:
             filled = with_defaults(self._schema, filled)
         if self._certainly_fits is not None and self._certainly_fits(filled):
             return filled
+        seen = (redact.rules() | Rules(paths=self._secret)).value(filled)
         problems = [
             Problem(
                 place=pointer(tuple(error.absolute_path)) or "/",
-                found=shown(error.instance) if error.validator != "required" else error.message,
+                found=shown(_at(seen, error.absolute_path))
+                if error.validator != "required"
+                else error.message,
                 wanted=_wanted(error.validator, error.validator_value, error.message),
             )
             for error in self._validator.iter_errors(filled)
@@ -51,6 +58,15 @@ class InputsSchema:
         if problems:
             raise _invalid(workflow, sorted(problems, key=lambda problem: problem.place))
         return filled
+
+
+def _at(value: Any, path: Iterable[str | int]) -> Any:
+    """What stands there; what hides it, where something does."""
+    for token in path:
+        if value == HIDDEN:
+            return value
+        value = value[token]
+    return value
 
 
 def _invalid(workflow: str, problems: list[Problem]) -> InvalidInput:

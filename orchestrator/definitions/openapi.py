@@ -19,6 +19,7 @@ from orchestrator.definitions.media_types import (
     is_multipart,
 )
 from orchestrator.definitions.references import ReferencedFiles, at_fragment
+from orchestrator.definitions.secret_fields import secret_names
 from orchestrator.definitions.security import security_of
 from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import InvalidDefinition, Problem
@@ -127,6 +128,19 @@ class OpenApiDocument:
         own, shared = data.get("parameters"), item.get("parameters")
         lists = [items for items in (shared, own) if isinstance(items, list)]
         return {**data, "parameters": [raw for items in lists for raw in items]}
+
+    def secret_names(self, operation: Operation) -> tuple[str, ...]:
+        """Fields and parameters of an operation whose schemas say that they are secret.
+
+        References that lead nowhere say nothing: no call needs the schemas.
+        """
+        return secret_names(self.definition(operation), self._followed)
+
+    def _followed(self, part: Any) -> Any:
+        try:
+            return self._follow(part, "")
+        except InvalidDefinition:
+            return None
 
     @property
     def root(self) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ from orchestrator.definitions.inputs import InputsSchema
 from orchestrator.definitions.local import LocalStep
 from orchestrator.definitions.requests import RequestMaker, request_maker
 from orchestrator.definitions.scope import Exchange, Scope
+from orchestrator.definitions.secrets import Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Program:
         ]
         self.four_eyes = FourEyes(plan.four_eyes)
         self.attributes = Attributes(plan.attributes, plan.inputs_schema)
+        self.secrets = Secrets(plan)
         self._inputs = InputsSchema(plan.inputs_schema)
         self._outputs = {
             name: compile_value(value, ("outputs", name)) for name, value in plan.outputs.items()

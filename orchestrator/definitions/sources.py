@@ -43,6 +43,7 @@ class Target:
     operation: Operation | None = None
     task: Task | None = None
     asking: Asking | None = None
+    secrets: tuple[str, ...] = ()  # names of the operation's fields that its schemas call so
 
     @property
     def is_read(self) -> bool:
@@ -139,7 +140,7 @@ class Sources:
         if operation is None:
             at.bad(f"a path and method of {source.name}")
             return None
-        return Target(api=name, operation=operation)
+        return Target(api=name, operation=operation, secrets=source.secret_names(operation))
 
     def _source(self, at: Cursor, name: str) -> _Source | None:
         if name not in self._found:
@@ -186,7 +187,9 @@ class Sources:
         except RefusedError as error:
             at.findings.problems += error.problems
             return Target(api=name)
-        return None if operation is None else Target(api=name, operation=operation)
+        if operation is None:
+            return None
+        return Target(api=name, operation=operation, secrets=source.secret_names(operation))
 
 
 def _parts(operation_path: str) -> tuple[str, str, str | None] | None:

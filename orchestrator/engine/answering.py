@@ -28,6 +28,7 @@ from orchestrator.core.states import Direction, LinkStatus
 from orchestrator.engine.deps import Deps
 from orchestrator.errors import HeldUp, InDoubt, NoCredential, NotLanded, NotSent
 from orchestrator.ports import AttemptContext, Seen, Trail
+from orchestrator.telemetry.redact import hidden_text
 
 log = structlog.get_logger(__name__)
 
@@ -112,6 +113,12 @@ def within(judgement: Judgement, direction: Direction, most_bytes: int) -> Judge
     return replace(judgement, accepted=False, outputs=kept, reason=reason, moves=(), applied=None)
 
 
+def told(judgement: Judgement) -> Judgement:
+    """A judgement whose reason may be kept and shown: APIs and functions say what they like."""
+    reason = hidden_text(judgement.reason)
+    return judgement if reason == judgement.reason else replace(judgement, reason=reason)
+
+
 def event_of(judgement: Judgement, jitter: float) -> e.Event:
     """The judgement as the core takes it."""
     match judgement.outcome:
@@ -148,7 +155,7 @@ def action_taken(
 
 def broken(what: str, error: Exception) -> str:
     """For people: something of ours failed in a way nobody foresaw."""
-    return f"{what} failed: {type(error).__name__}: {error}"[:LONGEST_REASON]
+    return hidden_text(f"{what} failed: {type(error).__name__}: {error}")[:LONGEST_REASON]
 
 
 def _judgement_of(error: NotLanded | InDoubt) -> Judgement:

@@ -29,6 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from orchestrator.engine.base_url import checked_base_url
 from orchestrator.engine.secret import Secret, checked_reference
 from orchestrator.errors import InvalidSetting, Problem
+from orchestrator.telemetry.redact import remember
 
 
 class Place(StrEnum):
@@ -58,7 +59,7 @@ class Static:
         """What is sent, secret included. Blocks. Raises InvalidSetting when it cannot be read."""
         secret = self.secret.read()
         if self.scheme == "Basic":
-            secret = base64.b64encode(f"{self.user}:{secret}".encode()).decode()
+            secret = remember(base64.b64encode(f"{self.user}:{secret}".encode()).decode())
         return f"{self.scheme} {secret}".strip()
 
 

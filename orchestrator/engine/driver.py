@@ -36,7 +36,15 @@ from orchestrator.core.saga import (
 )
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
 from orchestrator.definitions.program import Program
-from orchestrator.engine.answering import Answer, ask, broken, event_of, of_verification, within
+from orchestrator.engine.answering import (
+    Answer,
+    ask,
+    broken,
+    event_of,
+    of_verification,
+    told,
+    within,
+)
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ending import escalate, finish
 from orchestrator.engine.entering import Entrance
@@ -60,6 +68,7 @@ from orchestrator.ports import (
     Visit,
     WaitRecord,
 )
+from orchestrator.telemetry import redact
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +123,10 @@ class RunDriver:
         self._task = asyncio.current_task()
         if self._run.trace is not None:
             self._run.trace.bind()
+        facts = self._run.facts
+        redact.know(
+            self._program.secrets.of_run(facts.inputs, facts.outputs, redact.rules_of_process())
+        )
         try:
             decision = self._take_up()
             while decision is not None:
@@ -219,8 +232,9 @@ class RunDriver:
             refused = Judgement(outcome=Outcome.NOT_LANDED, reason=reason)
             return self._settle(at, e.NotLanded(reason=reason), refused)
         if isinstance(prepared, NothingToUndo):
-            nothing = Judgement(outcome=Outcome.NOT_LANDED, reason=prepared.reason)
-            return self._settle(at, e.NotNeeded(reason=prepared.reason), nothing)
+            reason = redact.hidden_text(prepared.reason)
+            nothing = Judgement(outcome=Outcome.NOT_LANDED, reason=reason)
+            return self._settle(at, e.NotNeeded(reason=reason), nothing)
         return prepared
 
     async def _wait_for_answer(self, at: At) -> Decision | None:
@@ -251,7 +265,8 @@ class RunDriver:
                 iteration=self._run.saga.path.iteration(at[0]),
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - whatever it is, the doubt stays as it was
-            reason = str(error) if isinstance(error, RefusedError) else broken("asking", error)
+            is_refusal = isinstance(error, RefusedError)
+            reason = redact.hidden_text(str(error)) if is_refusal else broken("asking", error)
             unknown = Judgement(outcome=Outcome.UNKNOWN, reason=reason)
             return self._settle(at, e.InDoubt(reason=reason), unknown)
         visit = self._run.visit(at, verify, request, first=self._shown.links_begun == 1)
@@ -322,6 +337,7 @@ class RunDriver:
         judgement = within(answer.judgement, at[1], self._deps.limits.max_output_bytes)
         if answer.response is None:
             judgement = self._without_answer(at, judgement)
+        judgement = told(judgement)
         self._run.note_attempt(at, kind, answer, judgement, request)
         return self._settled(at, judgement)
 
@@ -330,8 +346,8 @@ class RunDriver:
         return self._program.without_answer(self._run.plan_index(at), at[1], facts, judgement)
 
     def _settled(self, at: At, judgement: Judgement) -> Decision:
-        event = event_of(judgement, self._deps.jitter())
-        return self._settle(at, event, judgement)
+        judgement = told(judgement)
+        return self._settle(at, event_of(judgement, self._deps.jitter()), judgement)
 
     def _settle(self, at: At, event: e.Event, judgement: Judgement) -> Decision:
         """Feed a link's outcome to the core and note what it changed."""
@@ -340,6 +356,10 @@ class RunDriver:
         outputs = judgement.outputs if link.status in HAPPENED else None
         if outputs is not None and at[1] is Direction.FORWARD:
             self._run.landed(at, outputs)
+            step_id = self._run.step_id(at)
+            redact.know_texts(
+                self._program.secrets.of_outputs(step_id, outputs, redact.rules_of_process())
+            )
         self._run.ledger.change(
             at,
             LinkWrite(

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.core.saga import Escalate, Saga, standing, undo_order
 from orchestrator.core.states import DONE, HAPPENED, Direction, LinkStatus
 from orchestrator.ports import EscalationRecord, NewEscalation, RunRecord, StepRecord
+from orchestrator.telemetry.redact import hidden
 
 
 def new_escalation(
@@ -21,7 +22,7 @@ def new_escalation(
         detail=command.detail,
         step=command.step,
         direction=command.direction,
-        context=_context(command, saga, steps),
+        context=hidden(_context(command, saga, steps)),
         api=None if command.step is None else saga.call(command.step, command.direction).api,
     )
 

@@ -16,6 +16,7 @@ import msgspec
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.engine.auth import OAuth2
 from orchestrator.errors import NotLanded
+from orchestrator.telemetry.redact import remember
 
 UNKNOWN_LIFE_SECONDS = 3600.0
 """Of a token whose endpoint does not say how long it lasts. When it ends sooner, a 401 says so."""
@@ -103,6 +104,8 @@ def issued(response: Response) -> Issued:
         raise TokenRefused("its tokens are of another type than Bearer", code="")
     if not re.fullmatch(r"[\x21-\x7e]+", answer.access_token):
         raise TokenRefused("its token cannot be sent in a header", code="")
+    remember(answer.access_token)
+    remember(answer.refresh_token or "")
     return Issued(
         token=answer.access_token, refresh_token=answer.refresh_token or None,
         life_seconds=life if 0 < life < 1e9 else UNKNOWN_LIFE_SECONDS,

@@ -38,6 +38,7 @@ from orchestrator.ports import (
     WorkerLocks,
     WorkerRecord,
 )
+from orchestrator.telemetry.redact import of_run
 
 log = structlog.get_logger(__name__)
 
@@ -200,7 +201,8 @@ class WorkerProcess:
             log.debug("hint.dropped", run=run_id, epoch=epoch)
             return
         try:
-            with structlog.contextvars.bound_contextvars(run=run_id, tenant=claimed.run.tenant):
+            about = {"run": run_id, "tenant": claimed.run.tenant}
+            with of_run(), structlog.contextvars.bound_contextvars(**about):
                 await self._drive(claimed, hop)
         finally:
             if self._epochs.get(run_id) == claimed.run.epoch:

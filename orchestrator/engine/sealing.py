@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from orchestrator.engine.secret import Secret, checked_reference
 from orchestrator.errors import InvalidSetting, Problem
+from orchestrator.telemetry.redact import remember
 
 _WANTED = (
     'a key made by python -c "from cryptography.fernet import Fernet; '
@@ -29,7 +30,7 @@ class Sealer:
         """Raises ValueError when there is no key, or one that is none."""
         if not keys:
             raise ValueError("no key")
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+        self._fernet = MultiFernet([Fernet(remember(key)) for key in keys])
 
     def seal(self, name: str, value: object) -> str:
         """A value that JSON can hold, as an unreadable text."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import InvalidSetting, Problem
+from orchestrator.telemetry.redact import remember
 
 COMMAND_SECONDS = 10.0
 LONGEST_SECRET = 64 * 1024
@@ -35,7 +36,9 @@ class Secret:
         return f"{kind}:{shlex.split(where)[0]} …" if kind == "command" else self.reference
 
     def read(self) -> str:
-        """The secret's text, one line. Raises InvalidSetting when there is none.
+        """The secret's text, one line; hidden from now on in all that this process tells.
+
+        Raises InvalidSetting when there is none.
 
         Blocks: for a file as long as the disk, for a command up to COMMAND_SECONDS.
         """
@@ -48,7 +51,7 @@ class Secret:
             raise self._invalid("nothing")
         if len(text) > LONGEST_SECRET or any(char in text for char in "\r\n\0"):
             raise self._invalid("more than one line of text")
-        return text
+        return remember(text)
 
     def _invalid(self, found: str) -> InvalidSetting:
         problem = Problem(place=self.name, found=found, wanted="a secret")

@@ -47,6 +47,7 @@ from orchestrator.ports import (
     facts_of,
     is_urgent,
 )
+from orchestrator.telemetry.redact import hidden_text
 
 
 class Standing:
@@ -199,7 +200,7 @@ class Standing:
         if kind != "wait":
             self._call = self._evidence(answer)
             if kind == "verify":
-                self._call |= {"verify": True, "request": evidence.of_request(request)}
+                self._call |= {"verify": True, "request": _told_of(request)}
         self._deps.meter.attempted(
             call.api, at[1], judgement.outcome, None if response is None else response.status,
             answer.seconds,
@@ -227,7 +228,7 @@ class Standing:
         data: dict[str, Any] = {"attempt": attempt}
         if at not in self._told_requests:
             self._told_requests.add(at)
-            data["request"] = evidence.of_request(request)
+            data["request"] = _told_of(request)
         self.audit("begun", at, data)
 
     def meter_settled(self, at: At, link: Link) -> None:
@@ -388,6 +389,13 @@ class Standing:
 
     def step_id(self, at: At) -> str:
         return self.saga.plan_step(at[0]).id
+
+
+def _told_of(request: FrozenRequest) -> dict[str, Any]:
+    """What the audit tells of a request; an input that is secret may stand in its address."""
+    told = evidence.of_request(request)
+    told["target"] = hidden_text(told["target"])
+    return told
 
 
 async def give_back(

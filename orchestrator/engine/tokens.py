@@ -39,6 +39,7 @@ from orchestrator.engine.sealing import Sealer
 from orchestrator.engine.secret import Secret
 from orchestrator.errors import InDoubt, NoCredential, NotLanded, Unavailable
 from orchestrator.ports import SharedToken, SharedTokens, Turn
+from orchestrator.telemetry.redact import remember
 
 log = structlog.get_logger(__name__)
 
@@ -155,9 +156,11 @@ class TokenSource(Source):
     def _opened(self, sharing: Sharing, taken: SharedToken) -> _Held | None:
         value = sharing.sealer.open(self._key, taken.sealed) if taken.sealed else None
         try:
-            return _Held(msgspec.convert(value, Issued), taken.version, shared=True)
+            issued = msgspec.convert(value, Issued)
         except msgspec.ValidationError:  # nothing, or what another release has written
             return None
+        remember(issued.token)
+        return _Held(issued, taken.version, shared=True)
 
     def _look_again(self) -> None:
         self._renew_at = min(time.monotonic() + LOOK_AGAIN_SECONDS, self._good_until)

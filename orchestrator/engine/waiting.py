@@ -23,6 +23,7 @@ from orchestrator.engine.ledger import At
 from orchestrator.engine.showing import Showing
 from orchestrator.engine.standing import Standing
 from orchestrator.ports import Asks, Awaited, LinkWrite, NewWait, StepEnd, WaitOutcome, WaitRecord
+from orchestrator.telemetry.redact import hidden
 
 LONGEST_SLEEP = timedelta(days=1)
 _JSON = {"content-type": "application/json"}
@@ -78,11 +79,19 @@ async def _asked(at: At, request: FrozenRequest, run: Standing, deps: Deps) -> A
         NewWait(
             id=deps.new_id(), run_id=run.ledger.run.id, step=at[0],
             attempt=run.saga.link(*at).attempts + 1, step_id=run.step_id(at),
-            asks=Asks(request.target), signal=asked.get("signal"), asked=asked,
+            asks=Asks(request.target), signal=asked.get("signal"), asked=_to_show(asked),
             expires_at=None if timeout is None else now + timedelta(seconds=timeout),
             remind_seconds=asked.get("remind"),
         )
     )  # fmt: skip
+
+
+def _to_show(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked, without secrets in what people read of it."""
+    return {
+        name: hidden(value) if name in ("message", "show") else value
+        for name, value in asked.items()
+    }
 
 
 def answer_of(wait: WaitRecord) -> Response:

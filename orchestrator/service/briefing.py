@@ -12,6 +12,7 @@ from orchestrator.core import events as e
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
 from orchestrator.core.previewing import NextLink, preview
+from orchestrator.core.redaction import HIDDEN, USUAL, Rules
 from orchestrator.core.saga import Saga, stuck
 from orchestrator.core.severity import Severity
 from orchestrator.core.states import Direction, RunStatus
@@ -20,7 +21,7 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.errors import IllegalTransition, RefusedError
 from orchestrator.ports import ClaimedRun, EscalationFilter, EscalationRecord, Store, facts_of
 from orchestrator.service.escalations import Comment, Escalations
-from orchestrator.telemetry.redact import HIDDEN, is_secret_name
+from orchestrator.telemetry import redact
 
 CHOICES: Mapping[str, e.Event] = {
     "retry": e.Retried(),
@@ -107,24 +108,27 @@ class Briefings:
         base = self._base_url(call.api) or self._programs.base_url(call.api)
         if request is None or base is None:
             return None
-        return curl_of(request, base)
+        facts = facts_of(claimed.run, claimed.steps)
+        rules = redact.rules()
+        found = program.secrets.of_run(facts.inputs, facts.outputs, rules)
+        return curl_of(request, base, rules | found)
 
 
-def curl_of(request: FrozenRequest, base_url: str) -> str:
+def curl_of(request: FrozenRequest, base_url: str, rules: Rules = USUAL) -> str:
     """A command that sends this; what is secret in it is hidden, credentials are to be added."""
     parts = urlsplit(request.target)
     query = [
-        (name, HIDDEN if is_secret_name(name) else value)
+        (name, HIDDEN if rules.is_secret(name) else rules.text(value))
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
     ]
-    url = base_url.rstrip("/") + parts.path
+    url = base_url.rstrip("/") + rules.text(parts.path)
     if query:
         url += f"?{urlencode(query, quote_via=quote)}"
     words = ["curl", "-sS", *(() if request.method == "GET" else ("-X", request.method))]
     for name, value in request.headers:
-        words += ["-H", f"{name}: {HIDDEN if is_secret_name(name) else value}"]
+        words += ["-H", f"{name}: {HIDDEN if rules.is_secret(name) else rules.text(value)}"]
     if request.body:
-        words += ["-d", request.body.decode(errors="replace")]
+        words += ["-d", rules.value(request.body.decode(errors="replace"))]
     return shlex.join([*words, url])
 
 

@@ -42,8 +42,10 @@ from orchestrator.ports import (
 )
 from orchestrator.service.correcting import corrected
 from orchestrator.service.four_eyes import FourEyes, Wish
+from orchestrator.service.privacy import hidden_escalation
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.urgency import Urgency
+from orchestrator.telemetry import redact
 
 BATCH_PUBLISHED = 500
 
@@ -115,7 +117,8 @@ class Escalations:
 
     async def list(self, which: EscalationFilter = OPEN_ONES) -> list[EscalationRecord]:
         """Those that the filter names, oldest first, or by when they are due."""
-        return await self._store.escalations(replace(which, due_seconds=self.urgency.due_seconds))
+        wanted, rules = replace(which, due_seconds=self.urgency.due_seconds), redact.rules()
+        return [hidden_escalation(e, rules) for e in await self._store.escalations(wanted)]
 
     async def assign(
         self, escalation_id: str, *, to: str, by: str, seen: EscalationRecord | None = None
@@ -149,7 +152,7 @@ class Escalations:
 
     async def show(self, escalation_id: str) -> EscalationRecord:
         """One. Raises NotFound."""
-        return await self._store.escalation(escalation_id)
+        return hidden_escalation(await self._store.escalation(escalation_id), redact.rules())
 
     async def claim(self, escalation_id: str, *, by: str) -> EscalationRecord:
         """Take one for oneself; it leaves the broker's queue. Raises Conflict."""

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.saga import Saga, undo_order
@@ -26,7 +28,9 @@ from orchestrator.ports import (
     StepRecord,
     Store,
 )
+from orchestrator.service.privacy import Privacy, Veil
 from orchestrator.service.redelivery import Redeliverer
+from orchestrator.telemetry import redact
 
 MOST_RERUNS = 100
 """Of one run, that are shown with it."""
@@ -65,7 +69,7 @@ class RunView:
 
 
 class Runs:
-    """Runs, for people and programs."""
+    """Runs, for people and programs, without what is secret in them."""
 
     def __init__(
         self,
@@ -74,11 +78,12 @@ class Runs:
         redeliverer: Redeliverer,
     ) -> None:
         self._store, self._programs = store, programs
+        self._privacy = Privacy(programs)
         self._redeliverer = redeliverer
 
     async def list(self, which: RunFilter) -> list[RunRecord]:
         """A page, newest first."""
-        return await self._store.runs(which)
+        return [await self._privacy.run(each) for each in await self._store.runs(which)]
 
     async def attributes(self, run_ids: Collection[str]) -> Mapping[str, Mapping[str, str]]:
         """By name, of those of the runs that have some."""
@@ -94,32 +99,40 @@ class Runs:
 
     async def get(self, run_id: str) -> RunRecord:
         """The run's row. Raises NotFound."""
-        return await self._store.run(run_id)
+        return await self._privacy.run(await self._store.run(run_id))
 
     async def audit(
         self, run_id: str, *, after: int = 0, limit: int | None = None
     ) -> Sequence[AuditRecord]:
         """What happened to it: records with a seq above `after`, oldest first."""
-        return await self._store.audit(run_id, after=after, limit=limit)
+        rules = redact.rules()
+        found = await self._store.audit(run_id, after=after, limit=limit)
+        return [replace(each, data=rules.value(each.data)) for each in found]
 
     async def show(self, run_id: str) -> RunView:
         """Everything about one run. Raises NotFound."""
         run = await self._store.run(run_id)
-        plan = (await self._programs.get(run.workflow_id)).plan
-        steps = await self._store.steps(run.id)
-        attempts = await self._store.attempts(run.id)
+        program = await self._programs.get(run.workflow_id)
+        plan, steps = program.plan, await self._store.steps(run.id)
+        veil = Veil(program.secrets, run, steps)
+        attempts = [veil.attempt(each) for each in await self._store.attempts(run.id)]
         saga = ClaimedRun(run=run, steps=steps).saga(plan)
         order = undo_order(saga) if saga.direction is Direction.BACKWARD else []
         undos = [step for step in order if saga.has_call(step, Direction.BACKWARD)]
         return RunView(
-            run=run,
+            run=veil.run(run),
             plan=plan,
             forward=tuple(
-                _link(saga, steps[i], i, Direction.FORWARD, attempts) for i in range(len(steps))
+                _link(saga, steps[i], i, Direction.FORWARD, attempts, veil)
+                for i in range(len(steps))
             ),
-            backward=tuple(_link(saga, steps[i], i, Direction.BACKWARD, attempts) for i in undos),
-            audit=tuple(await self._store.audit(run.id)),
-            escalations=tuple(await self._store.escalations_of(run.id)),
+            backward=tuple(
+                _link(saga, steps[i], i, Direction.BACKWARD, attempts, veil) for i in undos
+            ),
+            audit=tuple([veil.audit(each) for each in await self._store.audit(run.id)]),
+            escalations=tuple(
+                [veil.escalation(each) for each in await self._store.escalations_of(run.id)]
+            ),
             now=await self._store.now(),
             stopped_by=await self._stopping(run, saga),
             reruns=await self._reruns(run),
@@ -155,7 +168,7 @@ class Runs:
         redelivery = await self.wish_end(run_id, mode=mode, reason=reason, by=by, seen=seen)
         if redelivery is not None:
             await self._redeliverer.publish([redelivery])
-        return await self._store.run(run_id)
+        return await self.get(run_id)
 
     async def wish_end(
         self,
@@ -199,11 +212,16 @@ def _kind(call: Call) -> str:
 
 
 def _link(
-    saga: Saga, step: StepRecord, index: int, direction: Direction, attempts: list[AttemptRecord]
+    saga: Saga,
+    step: StepRecord,
+    index: int,
+    direction: Direction,
+    attempts: list[AttemptRecord],
+    veil: Veil,
 ) -> ChainLink:
     plan_step = saga.plan_step(index)
     forward = direction is Direction.FORWARD
-    record = step.forward if forward else step.undo
+    record = veil.link(step.step_id, step.forward if forward else step.undo)
     compensation = plan_step.compensation
     call = plan_step.call if forward or compensation is None else compensation.call
     kind = _kind(call)

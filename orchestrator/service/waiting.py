@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, Problem
 from orchestrator.ports import (
@@ -24,7 +25,9 @@ from orchestrator.ports import (
     WaitRecord,
 )
 from orchestrator.service.four_eyes import FourEyes, Wish
+from orchestrator.service.privacy import hidden_wait
 from orchestrator.service.redelivery import Redeliverer
+from orchestrator.telemetry import redact
 
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 LONGEST_KEY = 200
@@ -63,11 +66,13 @@ class Waiting:
 
     async def signals_of(self, run_id: str) -> list[SignalRecord]:
         """All that were sent to a run, in order of arrival."""
-        return await self._store.signals_of(run_id)
+        rules, found = redact.rules(), await self._store.signals_of(run_id)
+        return [replace(each, data=rules.value(each.data)) for each in found]
 
     async def waits_of(self, run_id: str) -> list[WaitRecord]:
         """All that a run waits or has waited for, oldest first."""
-        return await self._store.waits_of(run_id)
+        rules = redact.rules()
+        return [hidden_wait(each, rules) for each in await self._store.waits_of(run_id)]
 
     async def approvals(
         self,
@@ -78,13 +83,15 @@ class Waiting:
         limit: int = 200,
     ) -> list[WaitRecord]:
         """A page of what people are asked, oldest first."""
-        return await self._store.approvals(
+        rules = redact.rules()
+        found = await self._store.approvals(
             open_only=open_only, tenant=tenant, after=after, limit=limit
         )
+        return [hidden_wait(each, rules) for each in found]
 
     async def approval(self, wait_id: str) -> WaitRecord:
         """One. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
-        return await self._store.wait(wait_id)
+        return hidden_wait(await self._store.wait(wait_id), redact.rules())
 
     async def decide(
         self,

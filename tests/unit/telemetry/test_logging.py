@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from orchestrator.telemetry.logging import bound_run, bound_step, configure_logging
-from orchestrator.telemetry.redact import HIDDEN, address_of, hide_url_passwords, is_secret_name
+from orchestrator.telemetry.redact import HIDDEN, address_of, hidden_text, is_secret_name
 
 
 @pytest.fixture
@@ -94,4 +94,4 @@ def test_addresses_for_people() -> None:
     assert address_of("postgresql+psycopg://me:pw@db:5432/app?sslmode=require") == (
         "postgresql+psycopg://db:5432/app"
     )
-    assert hide_url_passwords("at redis://:pw@h:1/0, retry") == f"at redis://:{HIDDEN}@h:1/0, retry"
+    assert hidden_text("at redis://:pw@h:1/0, retry") == f"at redis://:{HIDDEN}@h:1/0, retry"
