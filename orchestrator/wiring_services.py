@@ -249,7 +249,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         agents=Agents(workflows, submitter, runs, FullTextSearch()),
         escalations=escalations,
         measuring=Measuring(
-            store, broker.inspector, queues, escalations.urgency, now=time.monotonic
+            store, broker.inspector, queues, escalations.urgency, slos, now=time.monotonic
         ),
         briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
         jobs=Jobs(store, broker.publisher, kinds, new_id=new_id),

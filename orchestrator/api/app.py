@@ -19,6 +19,7 @@ from orchestrator.api import (
     problems,
     proposals,
     runs,
+    slos,
     system,
     workflows,
 )
@@ -66,7 +67,7 @@ def make_app(
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
-        metrics,
+        slos, metrics,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

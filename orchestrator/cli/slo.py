@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.draw_common import duration, moment, table
+from orchestrator.cli.elsewhere import sent
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import with_services
 from orchestrator.core.slo import DAY, HOUR
@@ -22,7 +23,9 @@ Workflow = Annotated[str | None, typer.Argument(help="This one alone; default: a
 
 def slo(workflow: Workflow = None, *, as_json: JsonFlag = False) -> None:
     """Objectives of workflows: what is left of their error budgets, burn rates, alarms."""
-    found = with_services(lambda services: services.slos.report(workflow))
+    found = with_services(
+        lambda services: services.slos.report(workflow), remote=sent("slos", workflow=workflow)
+    )
     answer(found, lambda: draw_slos(found), as_json=as_json)
 
 

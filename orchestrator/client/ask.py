@@ -11,6 +11,7 @@ import uuid_utils
 
 from orchestrator.api import job_shapes, proposal_shapes, shapes, story_shapes, wait_shapes
 from orchestrator.api.impact import ImpactShape
+from orchestrator.api.slos import SlosShape
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
 from orchestrator.client.making import given as _given
@@ -416,6 +417,11 @@ def api(name: str) -> Request[Tagged[shapes.ApiShape]]:
 def impact(name: str, *, outage_seconds: float | None = None) -> Request[ImpactShape]:
     """Which runs it touches, and what if it is away for so long."""
     return _look(ImpactShape, "apis", name, "impact", outage_seconds=outage_seconds)
+
+
+def slos(*, workflow: str | None = None) -> Request[SlosShape]:
+    """Objectives of workflows, their error budgets and alarms."""
+    return _look(SlosShape, "slos", workflow=workflow)
 
 
 def change_api(

@@ -27,6 +27,7 @@ PAGES = (
     ("Jobs", "/jobs"),
     ("Pauses", "/pauses"),
     ("APIs", "/apis"),
+    ("Objectives", "/objectives"),
     ("Workflows", "/workflows"),
 )
 COLOURS = {

@@ -21,6 +21,7 @@ from orchestrator.console import (
     proposals,
     run,
     runs,
+    slos,
     workflows,
 )
 from orchestrator.console.desk import COOKIE, Desk
@@ -53,6 +54,7 @@ def add_console(app: FastAPI, services: Callable[[], Services], *, wants_keys: b
         jobs,
         pauses,
         apis,
+        slos,
         workflows,
     ):
         module.register(desk)

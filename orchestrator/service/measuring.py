@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from orchestrator.errors import Unavailable
+import structlog
+
+from orchestrator.errors import InvalidSetting, Unavailable
 from orchestrator.ports import BrokerFacts, BrokerInspector, DatabaseRoom, WorkerRecord, WorkerStore
 from orchestrator.ports.counting import CountingStore, EscalationCount, RunCount
 from orchestrator.service.queues import Queues, QueueView
+from orchestrator.service.slos import Slos, SloView
 from orchestrator.service.urgency import Urgency
+
+log = structlog.get_logger(__name__)
 
 AGES = (0.0, 900.0, 3600.0, 28_800.0, 86_400.0)
 """Seconds: by these the ages of open escalations are told apart."""
@@ -48,6 +53,7 @@ class Reading:
     database: DatabaseReading | None
     broker: BrokerFacts | None
     queues: Sequence[QueueView] | None  # wants both
+    slos: Sequence[SloView] | None = None  # None: also while config/slos.yaml is not valid
 
 
 class Measuring:
@@ -59,11 +65,12 @@ class Measuring:
         broker: BrokerInspector,
         queues: Queues,
         urgency: Urgency,
+        slos: Slos,
         *,
         now: Callable[[], float],
     ) -> None:
         self._store, self._broker, self._queues = store, broker, queues
-        self._urgency, self._now = urgency, now
+        self._urgency, self._slos, self._now = urgency, slos, now
         self._kept: Reading | None = None
         self._good_until = 0.0
         self._lock = asyncio.Lock()
@@ -90,7 +97,19 @@ class Measuring:
                 queues = await self._queues.overview()
             except Unavailable:  # it went away meanwhile; the next reading says so
                 queues = None
-        return Reading(database=database, broker=broker, queues=queues)
+        return Reading(
+            database=database, broker=broker, queues=queues,
+            slos=None if database is None else await self._of_objectives(),
+        )  # fmt: skip
+
+    async def _of_objectives(self) -> Sequence[SloView] | None:
+        try:
+            return (await self._slos.report()).views
+        except Unavailable:  # it went away meanwhile; the next reading says so
+            return None
+        except InvalidSetting as error:
+            log.warning("slos.not_measured", why=str(error))
+            return None
 
     async def _of_database(self) -> DatabaseReading | None:
         try:

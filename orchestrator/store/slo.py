@@ -94,13 +94,7 @@ class Slos(Part):
             f" WHERE {of_these} AND span = {MINUTE} AND start >= :start"
             f" GROUP BY workflow, objective, {hour}"
         )
-        windows = self._dialect.batch({"seconds": "int", "span": "int", "since": "int"}, "windows")
-        self._sums = self._sql(
-            "SELECT b.workflow, b.objective, w.seconds, sum(c.good), sum(c.bad)"
-            f" FROM {pairs} AS b CROSS JOIN {windows} AS w JOIN slo_counts AS c"
-            " ON c.workflow = b.workflow AND c.objective = b.objective AND c.span = w.span"
-            " AND c.start >= w.since GROUP BY b.workflow, b.objective, w.seconds"
-        )
+        self._pairs = pairs
         lately = self._dialect.later("{now}", "-CAST(:seconds AS {real})")
         self._alarms = self._sql(
             f"SELECT {rows.ALARM} FROM slo_alarms WHERE closed_at IS NULL OR closed_at > {lately}"
@@ -241,11 +235,11 @@ class Slos(Part):
         async def work(tx: Tx) -> tuple[datetime, list[Mapping[int, Count]]]:
             now = instant((await tx.row(self._clock))[0])
             lengths = sorted({seconds for each in objectives for seconds in each.windows})
-            windows = [(seconds, _span(seconds), window_start(now, seconds)) for seconds in lengths]
-            found = await tx.rows(self._sums, batch=_pairs(objectives), windows=dump_batch(windows))
-            counts = {
-                (row[0], row[1], row[2]): Count(good=int(row[3]), bad=int(row[4])) for row in found
-            }
+            counts: dict[tuple[str, str, int], Count] = {}
+            for span in (MINUTE, HOUR):
+                windows = [seconds for seconds in lengths if _span(seconds) == span]
+                if windows:
+                    counts |= await self._summed(tx, objectives, span, windows, now)
             return now, [
                 {
                     seconds: counts.get((each.workflow, each.key, seconds), Count())
@@ -255,6 +249,31 @@ class Slos(Part):
             ]
 
         return await self._db.read(work)
+
+    async def _summed(
+        self,
+        tx: Tx,
+        objectives: Sequence[Objective],
+        span: int,
+        windows: Sequence[int],
+        now: datetime,
+    ) -> dict[tuple[str, str, int], Count]:
+        """One pass over the longest of these windows, which holds the others."""
+        sums = ", ".join(
+            f"sum(CASE WHEN c.start >= :since_{seconds} THEN c.{what} ELSE 0 END)"
+            for seconds in windows for what in ("good", "bad")
+        )  # fmt: skip
+        statement = self._sql(
+            f"SELECT b.workflow, b.objective, {sums} FROM {self._pairs} AS b JOIN slo_counts AS c"
+            " ON c.workflow = b.workflow AND c.objective = b.objective AND c.span = :span"
+            f" AND c.start >= :since_{max(windows)} GROUP BY b.workflow, b.objective"
+        )
+        starts = {f"since_{seconds}": window_start(now, seconds) for seconds in windows}
+        found = await tx.rows(statement, batch=_pairs(objectives), span=span, **starts)
+        return {
+            (row[0], row[1], seconds): Count(good=int(row[2 * at]), bad=int(row[2 * at + 1]))
+            for row in found for at, seconds in enumerate(windows, 1)
+        }  # fmt: skip
 
     async def alarms(
         self, *, closed_within_seconds: float, limit: int | None = None

@@ -72,6 +72,26 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         ),
     ),
     (
+        "Objectives",
+        (
+            Panel(
+                title="Burn rate over an hour (14.4 pages)",
+                queries=((
+                    'max by (workflow, objective) (orchestrator_slo_burn_rate{window="1h"})',
+                    "{{workflow}} {{objective}}",
+                ),),
+            ),
+            Panel(
+                title="Error budget that is used",
+                queries=((
+                    "max by (workflow, objective) (orchestrator_slo_budget_used_ratio)",
+                    "{{workflow}} {{objective}}",
+                ),),
+                unit="percentunit",
+            ),
+        ),
+    ),
+    (
         "Steps and compensations",
         (
             Panel(
@@ -264,6 +284,20 @@ ALERTS = (
         lasting="10m", severity="ticket",
         summary="More than one in ten runs of {{ $labels.workflow }} does not succeed.",
         do="orchestrator runs list --workflow {{ $labels.workflow }}; runs show says why",
+    ),
+    Alert(
+        name="OrchestratorBudgetBurnsFast",
+        expr='max by (workflow, objective) (orchestrator_slo_alarm{urgency="page"}) > 0',
+        lasting="0m", severity="page",
+        summary="{{ $labels.workflow }} misses its objective {{ $labels.objective }} by far.",
+        do="orchestrator slo {{ $labels.workflow }}; orchestrator runs list says which runs",
+    ),
+    Alert(
+        name="OrchestratorBudgetBurns",
+        expr='max by (workflow, objective) (orchestrator_slo_alarm{urgency="ticket"}) > 0',
+        lasting="0m", severity="ticket",
+        summary="{{ $labels.workflow }} will miss its objective {{ $labels.objective }}.",
+        do="orchestrator slo {{ $labels.workflow }}",
     ),
     Alert(
         name="OrchestratorEscalationsOverdue", expr="max(orchestrator_escalations_overdue) > 0",

@@ -156,6 +156,18 @@ BROKER_UP = _face("broker_up", "1: the broker answers.")
 BROKER_SECONDS = _face("broker_round_trip_seconds", "One round trip to it.")
 BROKER_MEMORY = _face("broker_memory_bytes", "`used`, and the `limit` (0: none).", "which")
 BROKER_CLIENTS = _face("broker_clients", "Connections: `now`, and the `most` it takes.", "which")
+SLO_BURN = _face(
+    "slo_burn_rate", "How many times as fast as sustainable an objective's error budget is used.",
+    "workflow", "objective", "window",
+)  # fmt: skip
+SLO_BUDGET = _face(
+    "slo_budget_used_ratio", "Of an objective's error budget, over its whole window; above 1 it is"
+    " missed.", "workflow", "objective",
+)  # fmt: skip
+SLO_ALARM = _face(
+    "slo_alarm", "1: an alarm of the objective is open (urgency `page` or `ticket`).", "workflow",
+    "objective", "urgency",
+)  # fmt: skip
 
 METRICS = (
     RUNS_ENDED, LINKS, ATTEMPTS, QUEUE_WAITS, GATE_WAITS, PARKED, GATE_IN_USE, GATE_WAITING,
@@ -163,5 +175,5 @@ METRICS = (
     RECOVERED, ACTIVE_RUNS, LOOP_STILL,
     RUNS, TENANT_RUNS, ESCALATIONS, ESCALATIONS_OVERDUE, QUEUE_MESSAGES, QUEUE_DUE, QUEUE_OLDEST,
     WORKERS, WORKER_SILENCE, DATABASE_UP, DATABASE_SECONDS, DATABASE_CONNECTIONS, BROKER_UP,
-    BROKER_SECONDS, BROKER_MEMORY, BROKER_CLIENTS,
+    BROKER_SECONDS, BROKER_MEMORY, BROKER_CLIENTS, SLO_BURN, SLO_BUDGET, SLO_ALARM,
 )  # fmt: skip

@@ -9,9 +9,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from orchestrator.core.slo import DAY, HOUR, MINUTE, RULES, Urgency
 from orchestrator.ports import BrokerFacts
 from orchestrator.service.measuring import DatabaseReading, Reading
 from orchestrator.service.queues import QueueView
+from orchestrator.service.slos import SloView
 from orchestrator.telemetry import metrics as m
 from orchestrator.telemetry.metering import Readings, Values, gauge_families
 from orchestrator.telemetry.metrics import Metric
@@ -19,6 +21,10 @@ from orchestrator.telemetry.metrics import Metric
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 AGE_NAMES = {0.0: "15m", 900.0: "1h", 3600.0: "8h", 28_800.0: "1d", 86_400.0: "over"}
 """The upper end of an age, by the lower one in seconds."""
+WINDOW_NAMES = {
+    5 * MINUTE: "5m", 30 * MINUTE: "30m", HOUR: "1h", 2 * HOUR: "2h", 6 * HOUR: "6h", DAY: "1d",
+    3 * DAY: "3d",
+}  # fmt: skip
 
 
 def exposed(reading: Reading) -> bytes:
@@ -50,7 +56,25 @@ def readings(reading: Reading) -> Readings:
         found |= _of_broker(reading.broker)
     if reading.queues is not None:
         found |= _of_queues(reading.queues)
+    if reading.slos is not None:
+        found |= _of_objectives(reading.slos)
     return found
+
+
+def _of_objectives(views: Iterable[SloView]) -> dict[Metric, dict[Values, float]]:
+    burn: dict[Values, float] = {}
+    used: dict[Values, float] = {}
+    alarms: dict[Values, float] = {}
+    for view in views:
+        name = (view.objective.workflow, view.objective.kind.value)
+        used[name] = view.budget_used
+        for rule in RULES:
+            for seconds in (rule.long_seconds, rule.short_seconds):
+                burn[*name, WINDOW_NAMES[seconds]] = view.burn_rates[seconds]
+        for urgency in Urgency:
+            is_open = any(each.urgency is urgency for each in view.alarms)
+            alarms[*name, urgency.value] = float(is_open)
+    return {m.SLO_BURN: burn, m.SLO_BUDGET: used, m.SLO_ALARM: alarms}
 
 
 def _of_database(database: DatabaseReading) -> dict[Metric, dict[Values, float]]:

@@ -15,7 +15,7 @@ from tests.acceptance.console.browsing import barriers, stuck
 pytestmark = pytest.mark.slow
 PAGES = (
     "/", "/runs", "/escalations", "/approvals", "/proposals", "/jobs", "/pauses", "/apis",
-    "/workflows", "/login",
+    "/objectives", "/workflows", "/login",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import uvicorn
 from typer.testing import CliRunner
 
 from orchestrator.cli import apis, approvals, audit, escalations, jobs, output, proposals, runs
+from orchestrator.cli.slo import slo
 from orchestrator.core.plan_json import with_digest
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from orchestrator.ports import Role
@@ -165,6 +166,16 @@ async def test_apis(face: Face, address: str) -> None:
     viewer = commands(address, await face.key(Role.VIEWER))
     with pytest.raises(NotAllowed):
         await viewer(apis.app, "hold", "stripe", *WHY)
+
+
+async def test_objectives(face: Face, address: str) -> None:
+    op = commands(address, await face.key(Role.VIEWER))
+    app = typer.Typer()
+    app.command("slo")(slo)
+    app.command("other")(slo)
+    (view,) = (await op(app, "slo", "payments"))["views"]
+    assert view["objective"]["kind"] == "compensation"
+    assert "compensation" in await op(app, "slo", drawn=True)
 
 
 async def test_proposals_and_edits(face: Face, address: str) -> None:

@@ -157,6 +157,16 @@ async def test_the_blast_radius_of_an_api(face: Face) -> None:
     assert (await bound.get("/v1/apis/stripe/impact")).status_code == 403
 
 
+async def test_objectives_of_workflows(face: Face) -> None:
+    viewer = await face.asker(Role.VIEWER)
+    found = (await viewer.get("/v1/slos", params={"workflow": "payments"})).json()
+    (view,) = found["views"]
+    assert (view["objective"]["kind"], view["objective"]["target"]) == ("compensation", 0.99)
+    assert (await viewer.get("/v1/slos", params={"workflow": "nope"})).json()["views"] == []
+    bound = await face.asker(Role.ADMIN, tenant="acme")
+    assert (await bound.get("/v1/slos")).status_code == 403
+
+
 async def test_metrics_show_how_the_deployment_stands(face: Face) -> None:
     await face.stuck()
     await face.accepted()

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import urllib.request
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.core.exchange import Outcome
 from orchestrator.core.saga import EscalationReason
+from orchestrator.core.slo import Objective, ObjectiveKind, Urgency
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.engine.gate import GateState
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports import BrokerFacts, DatabaseRoom
 from orchestrator.ports.counting import EscalationCount, RunCount
+from orchestrator.ports.slo import AlarmRecord
 from orchestrator.service.measuring import DatabaseReading, Reading
 from orchestrator.service.queues import QueueView
+from orchestrator.service.slos import SloView
 from orchestrator.settings import Settings
 from orchestrator.telemetry import exposition
 from orchestrator.telemetry import metrics as m
@@ -55,6 +59,21 @@ def gate(**changes: object) -> GateState:
     return GateState(**fields)
 
 
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+OBJECTIVE = Objective(workflow="order", kind=ObjectiveKind.SUCCESS, target=0.99)
+
+
+def slo_view() -> SloView:
+    alarm = AlarmRecord(
+        id="a", workflow="order", kind=OBJECTIVE.kind, urgency=Urgency.PAGE, target=0.99,
+        long_seconds=3600, bad=15, total=100, burn_rate=15.0, opened_at=NOON, burning_at=NOON,
+    )  # fmt: skip
+    return SloView(
+        objective=OBJECTIVE, counts={}, budget_used=0.25, alarms=[alarm],
+        burn_rates=dict.fromkeys(OBJECTIVE.windows, 15.0),
+    )  # fmt: skip
+
+
 def reading() -> Reading:
     return Reading(
         database=DatabaseReading(
@@ -81,6 +100,7 @@ def reading() -> Reading:
                 oldest_due_seconds=None,
             )
         ],
+        slos=[slo_view()],
     )  # fmt: skip
 
 
@@ -133,6 +153,13 @@ def test_the_face_serves_exactly_its_part_of_the_table() -> None:
     old = frozenset({("reason", "in_doubt"), ("age", "8h")})
     assert found["orchestrator_escalations_open", old] == 2
     assert found["orchestrator_escalations_overdue", frozenset()] == 2
+    success = {("workflow", "order"), ("objective", "success")}
+    assert found["orchestrator_slo_budget_used_ratio", frozenset(success)] == 0.25
+    for window in ("5m", "30m", "1h", "2h", "6h", "1d", "3d"):
+        assert found["orchestrator_slo_burn_rate", frozenset({*success, ("window", window)})] == 15
+    for urgency, is_open in (("page", 1), ("ticket", 0)):
+        labels = frozenset({*success, ("urgency", urgency)})
+        assert found["orchestrator_slo_alarm", labels] == is_open
 
 
 def test_what_is_away_has_no_other_series() -> None:
@@ -195,6 +222,7 @@ def test_gauges_beyond_the_bound_are_added_up_and_the_largest_keep_their_names()
 def test_every_open_label_is_one_that_is_bounded() -> None:
     closed = {
         "answer", "age", "batch", "direction", "outcome", "reason", "status", "what", "which",
+            "objective", "urgency", "window",
     }  # fmt: skip
     labels = {label for metric in METRICS for label in metric.labels}
     assert labels == closed | m.OPEN_LABELS
