@@ -162,6 +162,17 @@ class Settings(BaseSettings):
     """Where the tenant stands, `*` for all of them; empty: every token reaches all tenants."""
     api_token_name_claim: str = "sub"  # noqa: S105 - a claim's name
     """Who it is: the actor of what is done with the token."""
+    api_login_client_id: str = ""
+    """The console's client at that provider: people log in there. Empty: with a key or a token."""
+    api_login_client_secret: str = ""
+    """Reference (env:NAME, file:/path, command:…) to its secret; empty: a public client."""
+    api_login_scopes: tuple[str, ...] = ("openid", "profile", "email")
+    """What the console asks for; `openid` is needed."""
+    api_login_hours: float = Field(default=8.0, gt=0, le=24 * 7)
+    """After which one has to log in again."""
+    session_key: str = ""
+    """Reference to the secret that signs these sessions; empty: one of this process, so that they
+    end with it and are good at no other."""
     public_url: str = ""
     """Where people reach this face, for links; empty: api_address and api_port."""
     link_key: str = ""

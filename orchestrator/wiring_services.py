@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -76,7 +76,7 @@ from orchestrator.wiring import (
     read_api_files,
 )
 from orchestrator.wiring_notices import link_signer
-from orchestrator.wiring_tokens import open_tokens
+from orchestrator.wiring_tokens import open_sign_in, open_tokens
 from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
@@ -86,6 +86,9 @@ log = structlog.get_logger(__name__)
 
 LARGEST_COMMIT = 500
 LARGEST_PUBLISH = 500
+
+if TYPE_CHECKING:
+    from orchestrator.service.signing_in import SignIn  # brings cryptography
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +122,7 @@ class Services:
     auditing: Auditing
     explaining: Explaining
     checkpoints: Checkpoints
+    sign_in: SignIn | None  # None: keys and tokens alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,6 +286,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         editing=editing,
         proposals=Proposals(store, store, escalations, waiting, editing),
         links=Links(store, waiting, link_signer(settings)),
+        sign_in=open_sign_in(settings),
     )  # fmt: skip
 
 

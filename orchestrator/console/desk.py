@@ -10,6 +10,7 @@ from fastapi import Request
 from orchestrator.errors import NotAuthenticated
 from orchestrator.ports import Role
 from orchestrator.service.principal import LOCAL, Principal
+from orchestrator.service.sessions import PREFIX
 from orchestrator.wiring_services import Services
 
 COOKIE = "orchestrator_key"
@@ -43,9 +44,16 @@ class Visitor:
         """Who it is. Raises NotAuthenticated, NotAllowed."""
         found = LOCAL
         if self.desk.wants_keys:
-            found = await self.desk.services().access.authenticate(self.key)
+            found = await self._shown()
         found.require(least)
         return found
+
+    async def _shown(self) -> Principal:
+        """Whose key, token or session it is. A session is good here, and nowhere else."""
+        services = self.desk.services()
+        if self.key.startswith(PREFIX) and services.sign_in is not None:
+            return services.sign_in.sessions.read(self.key)
+        return await services.access.authenticate(self.key)
 
     @property
     def services(self) -> Services:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.resources import files
 from typing import TypeVar
+from urllib.parse import urlencode
 
 from fastapi import Response
 from fastapi.responses import RedirectResponse
@@ -39,6 +41,7 @@ COLOURS = {
 """Of statuses; dark enough for white text on them (WCAG AA)."""
 EVERY_SECONDS = 2.0
 DARK_COOKIE = "orchestrator_dark"
+_PAGE = re.compile(rf"{ROOT}/[\w/.~%=&?+-]{{0,1500}}", re.ASCII)
 _HERE = files(__package__)
 _HEAD = (
     f"<style>{(_HERE / 'page.css').read_text()}</style>"
@@ -187,6 +190,18 @@ async def shown(
     return look
 
 
+def page_here(wanted: str) -> str:
+    """The page of this console that is meant; the first one for whatever else it is."""
+    return wanted if _PAGE.fullmatch(wanted) and "//" not in wanted else f"{ROOT}/"
+
+
+def login_address(then: str) -> str:
+    """The login page, from which one comes back to this page."""
+    page = page_here(then)
+    return f"{ROOT}/login" + ("" if page == f"{ROOT}/" else "?" + urlencode({"then": page}))
+
+
 def to_login() -> Response:
-    """Where who is unknown has to go first."""
-    return RedirectResponse(f"{ROOT}/login", 303)
+    """Where who is unknown has to go first, to come back to the page that is open now."""
+    url = ui.context.client.request.url
+    return RedirectResponse(login_address(f"{url.path}?{url.query}".rstrip("?")), 303)

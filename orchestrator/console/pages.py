@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from typing import Annotated
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -25,7 +26,13 @@ from orchestrator.console import (
     workflows,
 )
 from orchestrator.console.desk import COOKIE, Desk
-from orchestrator.console.frame import ROOT, dress, to_login
+from orchestrator.console.frame import ROOT, dress, login_address, page_here
+from orchestrator.console.signing_in import (
+    THERE,
+    add_sign_in,
+    leave_for,
+    set_key,
+)
 from orchestrator.errors import NotAllowed, NotAuthenticated, Unavailable
 from orchestrator.wiring_services import Services
 
@@ -36,6 +43,11 @@ WRONG = {
     "key": "No such key, or it has expired or was revoked; a token may be somebody else's.",
     "role": "The token is good, but gives no role or no tenant here.",
     "provider": "The identity provider does not answer: its keys are not known yet. Use a key.",
+    "state": "This login was not begun in this browser, or more than ten minutes ago. Try again.",
+    "refused": "The identity provider did not let you in.",
+    "issuer": "Another identity provider answered than the one that was asked. Try again.",
+    "token": "The identity provider's answer is not good. Try again; else an admin finds why in"
+    " the log.",
     "long": f"Longer than the {LONGEST_KEPT:,} characters that a browser keeps. Use a key.",
 }
 
@@ -58,7 +70,7 @@ def add_console(app: FastAPI, services: Callable[[], Services], *, wants_keys: b
         workflows,
     ):
         module.register(desk)
-    _add_login()
+    _add_login(desk)
     add_entry(app, desk)
     ui.run_with(
         app, mount_path=ROOT, title="Orchestrator", language="en-US", dark=None,
@@ -66,17 +78,25 @@ def add_console(app: FastAPI, services: Callable[[], Services], *, wants_keys: b
     )  # fmt: skip
 
 
-def _add_login() -> None:
+def _add_login(desk: Desk) -> None:
     @ui.page("/login")
-    async def login(wrong: str = "") -> None:
+    async def login(wrong: str = "", then: str = "") -> None:
+        sign_in = desk.services().sign_in
         dress("Log in")
         with ui.element("div").classes("w-full column items-center q-mt-xl gap-4"):
             ui.label("Orchestrator").classes("text-h5").props('role="heading" aria-level="1"')
+            if sign_in is not None:
+                there = f"{THERE}?{urlencode({'then': page_here(then)})}"
+                host = urlsplit(sign_in.issuer).hostname
+                button = ui.button(f"Log in with {host}").props(f'href="{there}"')
+                button.classes("w-80")
+                ui.label("or")
             with (
                 ui.element("form")
                 .props(f'method="post" action="{ROOT}-login"')
                 .classes("column gap-4")
             ):
+                ui.element("input").props(f'type="hidden" name="then" value="{page_here(then)}"')
                 field = ui.input("Key, or an identity provider's token", password=True)
                 field.props('name="key" autofocus').classes("w-80")
                 ui.button("Log in").props('type="submit"')
@@ -85,8 +105,8 @@ def _add_login() -> None:
                 ui.label(told).classes("text-negative").props('role="alert"')
 
     @ui.page("/logout")
-    async def leave() -> Response:
-        answer = to_login()
+    async def leave(request: Request) -> Response:
+        answer = RedirectResponse(await leave_for(desk, request), 303)
         answer.delete_cookie(COOKIE)
         return answer
 
@@ -96,16 +116,19 @@ def add_entry(app: FastAPI, desk: Desk) -> None:
 
     @app.post(f"{ROOT}-login", include_in_schema=False)
     async def enter(
-        request: Request, key: Annotated[str, Form(max_length=LONGEST)]
+        request: Request,
+        key: Annotated[str, Form(max_length=LONGEST)],
+        then: Annotated[str, Form(max_length=LONGEST)] = "",
     ) -> RedirectResponse:
         wrong = await _wrong(desk, key.strip())
         if wrong:
-            return RedirectResponse(f"{ROOT}/login?wrong={wrong}", 303)
-        answer = RedirectResponse(f"{ROOT}/", 303)
-        # Of this browser's session, out of reach of scripts, and never sent by other sites' pages.
-        safe = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, key.strip(), httponly=True, samesite="strict", secure=safe)
+            again = login_address(then)
+            return RedirectResponse(f"{again}{'&' if '?' in again else '?'}wrong={wrong}", 303)
+        answer = RedirectResponse(page_here(then), 303)
+        set_key(answer, key.strip(), request)
         return answer
+
+    add_sign_in(app, desk)
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:

@@ -31,6 +31,31 @@ Fetch = Callable[[str], Awaitable[bytes]]
 """The body behind a URL. Raises Unavailable."""
 
 
+class Provider:
+    """What an issuer says of itself: its discovery document, kept for FRESH_SECONDS."""
+
+    def __init__(self, issuer: str, *, fetch: Fetch, monotonic: Callable[[], float]) -> None:
+        self.issuer = issuer
+        self._fetch, self._monotonic = fetch, monotonic
+        self._document: Mapping[str, Any] | None = None
+        self._fetched_at = float("-inf")
+
+    async def document(self) -> Mapping[str, Any]:
+        """It. Raises Unavailable, also for one that speaks for somebody else."""
+        age = self._monotonic() - self._fetched_at
+        if self._document is None or age > FRESH_SECONDS:
+            self._document = await self._fetched()
+            self._fetched_at = self._monotonic()
+        return self._document
+
+    async def _fetched(self) -> Mapping[str, Any]:
+        where = self.issuer.rstrip("/") + DISCOVERY
+        document = _json(await self._fetch(where), where)
+        if document.get("issuer") != self.issuer:
+            raise Unavailable("issuer", where, f"it speaks for {document.get('issuer')!r}")
+        return document
+
+
 class IssuerKeys:
     """Keys of one issuer, by id. `url` empty: where the issuer's discovery document says."""
 
@@ -38,31 +63,42 @@ class IssuerKeys:
         self, issuer: str, url: str, *, fetch: Fetch, monotonic: Callable[[], float]
     ) -> None:
         self._issuer, self._url = issuer, url
+        self._provider = Provider(issuer, fetch=fetch, monotonic=monotonic)
         self._fetch, self._monotonic = fetch, monotonic
         self._keys: Mapping[str, PyJWK] = {}
         self._fetched_at = self._asked_at = float("-inf")
         self._turn = asyncio.Lock()
 
-    async def key(self, key_id: str) -> PyJWK:
-        """The key of this id. Raises NotAuthenticated; Unavailable when the issuer is away."""
-        found = self._keys.get(key_id)
+    async def key(self, key_id: str | None) -> PyJWK:
+        """The key of this id; None: the only one, where the issuer has no other.
+
+        Raises NotAuthenticated; Unavailable when the issuer is away.
+        """
+        found = self._known(key_id)
         if found is None or self._age() > FRESH_SECONDS:
             await self._renew(key_id)
-            found = self._keys.get(key_id)
+            found = self._known(key_id)
         if found is None:
+            given = "nothing" if key_id is None else key_id[:100]
             problem = Problem(
-                place="token, header kid", found=key_id[:100], wanted="a key of the issuer"
+                place="token, header kid", found=given, wanted="the id of a key of the issuer"
             )
             raise NotAuthenticated("the token is not good", problems=[problem])
         return found
 
+    def _known(self, key_id: str | None) -> PyJWK | None:
+        """OpenID Connect Core, 10.1: of a single key a token need not say which it is."""
+        if key_id is None:
+            return next(iter(self._keys.values())) if len(self._keys) == 1 else None
+        return self._keys.get(key_id)
+
     def _age(self) -> float:
         return self._monotonic() - self._fetched_at
 
-    async def _renew(self, key_id: str) -> None:
+    async def _renew(self, key_id: str | None) -> None:
         """One fetch for all who want it; those who waited look at what it brought."""
         async with self._turn:
-            known = key_id in self._keys
+            known = self._known(key_id) is not None
             if known and self._age() <= FRESH_SECONDS:
                 return
             if self._monotonic() - self._asked_at < PAUSE_SECONDS and self._keys:
@@ -78,13 +114,9 @@ class IssuerKeys:
     async def _place(self) -> str:
         if self._url:
             return self._url
-        where = self._issuer.rstrip("/") + DISCOVERY
-        document = _json(await self._fetch(where), where)
-        if document.get("issuer") != self._issuer:
-            raise Unavailable("issuer", where, f"it speaks for {document.get('issuer')!r}")
-        url = document.get("jwks_uri")
+        url = (await self._provider.document()).get("jwks_uri")
         if not isinstance(url, str):
-            raise Unavailable("issuer", where, "it names no jwks_uri")
+            raise Unavailable("issuer", self._issuer, "it names no jwks_uri")
         return url
 
 

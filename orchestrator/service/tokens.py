@@ -49,16 +49,20 @@ class Tokens:
 
     async def authenticate(self, text: str) -> Principal:
         """Who shows this. Raises NotAuthenticated, NotAllowed; Unavailable without keys."""
+        return self.principal(await self.claims(text))
+
+    async def claims(self, text: str) -> Mapping[str, Any]:
+        """What a good token says. Raises NotAuthenticated; Unavailable without keys."""
         header = self._header(text)
-        key = await self._keys.key(header["kid"])
+        key = await self._keys.key(header.get("kid"))
         try:
-            claims = jwt.decode(
+            claims: Mapping[str, Any] = jwt.decode(
                 text, key, algorithms=[header["alg"]], audience=self._rules.audience,
                 issuer=self._rules.issuer, leeway=LEEWAY_SECONDS, options={"require": _WANTED},
             )  # fmt: skip
         except jwt.PyJWTError as error:
             _refuse(error)
-        return self._principal(claims)
+        return claims
 
     def _header(self, text: str) -> Mapping[str, str]:
         """Its header; only what is allowed in it is looked at."""
@@ -71,11 +75,12 @@ class Tokens:
         if header.get("alg") not in self._rules.algorithms:
             found = str(header.get("alg"))[:20]
             raise _not_good("token, header alg", found, " or ".join(self._rules.algorithms))
-        if not isinstance(header.get("kid"), str):
-            raise _not_good("token, header kid", "nothing", "the id of the issuer's key")
+        if not isinstance(header.get("kid", ""), str):
+            raise _not_good("token, header kid", "no text", "the id of the issuer's key")
         return header
 
-    def _principal(self, claims: Mapping[str, Any]) -> Principal:
+    def principal(self, claims: Mapping[str, Any]) -> Principal:
+        """Whom they name. Raises NotAuthenticated without a name, NotAllowed."""
         rules = self._rules
         name = _at(claims, rules.name_claim)
         if not isinstance(name, str) or not name.strip():

@@ -235,6 +235,15 @@ async def test_keys_are_renewed_when_the_issuer_rotates_them(issuer: Issuer) -> 
         await keys.key("k3")
 
 
+async def test_of_a_single_key_a_token_need_not_say_which_it_is(
+    tokens_face: Face, issuer: Issuer
+) -> None:
+    issuer.keys = [of_rsa(RSA, "k1"), {**of_rsa(OTHER, "k2"), "use": "enc"}]
+    assert (await me(tokens_face, issuer.token(kid=None))).status_code == 200
+    assert (await me(tokens_face, issuer.token(kid=None, key=OTHER))).status_code == 401
+    assert (await me(tokens_face, issuer.token(kid="k2"))).status_code == 401
+
+
 async def test_an_issuer_that_answers_nonsense_is_away(issuer: Issuer) -> None:
     for body, status, said in (
         (b"no json", 200, "not JSON"), (b"[]", 200, "no JSON object"), (b"{}", 200, "no `keys`"),
