@@ -99,7 +99,9 @@ def test_the_command_says_who_was_caught_and_that_the_control_is_clean(
 
 
 def test_the_command_fails_when_a_fault_escapes(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["--only", "cancelled_after_the_pivot", "--runs", "1", "--seeds", "1"])
+    code = main(
+        ["--only", "cancelled_after_the_pivot", "--runs", "1", "--seeds", "1", "--jobs", "1"]
+    )
     assert code == 1
     assert "ESCAPED" in capsys.readouterr().out
 

@@ -24,11 +24,6 @@ def test_two_hundred_runs(tmp_path: Path) -> None:
     assert found["runs_per_second"] > 0
 
 
-def test_every_step_a_message_of_its_own(tmp_path: Path) -> None:
-    with running_demo(tmp_path, "--runs", "100", "--max-inline-steps", "0") as demo:
-        assert demo.result()["runs"] == 100
-
-
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
     with running_demo(tmp_path, "--runs", "2000") as demo:
         pids = demo.up()["pids"].values()

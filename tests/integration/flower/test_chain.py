@@ -28,6 +28,7 @@ async def test_of_every_run_of_the_demo(tmp_path: Path) -> None:
     """Succeeded, compensated, escalated, and gone on by an operator's act."""
     with running_demo(tmp_path, "--runs", str(RUNS), "--max-inline-steps", "0", "--keep") as demo:
         totals = first_object(demo.process)
+        assert totals["runs"] == RUNS
         assert {name: totals[name] for name in ZEROS} == dict.fromkeys(ZEROS, 0)
         up = demo.up()
         flower = Flower(up["flower_url"])
