@@ -9,7 +9,7 @@ from msgspec import structs
 from orchestrator.api import shapes, story_shapes, wait_shapes
 from orchestrator.ports import EscalationRecord, Role, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.service.apis import ApiView
-from orchestrator.service.explaining import Explained
+from orchestrator.service.explaining import Explained, Together
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.service.urgency import Urgency
 from orchestrator.telemetry.plain import plain
@@ -145,4 +145,12 @@ def story(found: Explained) -> story_shapes.StoryShape:
             for each in told.sentences
         ],
         calls=[story_shapes.CallShape.model_validate(each) for each in told.calls],
+    )  # fmt: skip
+
+
+def together(found: Together) -> story_shapes.TogetherShape:
+    """What happened to several runs, side by side."""
+    return story_shapes.TogetherShape(
+        stories=[story(each) for each in found.stories], more=found.more,
+        doubles=[story_shapes.DoubleShape.model_validate(each) for each in found.doubles],
     )  # fmt: skip

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import Field
 
 from orchestrator.api.shapes import Shape
+from orchestrator.core.doubles import Cause
 from orchestrator.core.states import Direction, RunStatus
 
 
@@ -38,6 +39,7 @@ class CallShape(Shape):
     status: int | None
     outcome: str = Field(description="What became of the step; empty while nobody knows.")
     reason: str
+    in_doubt: bool = Field(description="What came of it did not tell whether it had its effect.")
     seconds: float | None
     waited: float = Field(description="Seconds before the API's gate.")
     credential: str = Field(description="The name of its entry in the configuration.")
@@ -57,3 +59,30 @@ class StoryShape(Shape):
     outcome: str
     story: list[SentenceShape]
     calls: list[CallShape]
+
+
+class EffectShape(Shape):
+    """One of several effects."""
+
+    run_id: str
+    actor: str
+    run_key: str = Field(description="Under which the run was submitted.")
+    submitted_at: datetime
+    call: CallShape
+    undone: bool
+
+
+class DoubleShape(Shape):
+    """What was done, or sent, more than once."""
+
+    cause: Cause
+    text: str
+    effects: list[EffectShape]
+
+
+class TogetherShape(Shape):
+    """The stories of several runs, newest first, and what was done in them more than once."""
+
+    stories: list[StoryShape]
+    doubles: list[DoubleShape]
+    more: bool = Field(description="There are older runs, which were not looked at.")

@@ -15,11 +15,13 @@ from rich.text import Text
 from orchestrator.cli.elsewhere import on
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
 from orchestrator.cli.session import with_services
+from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.errors import InvalidInput, Problem
+from orchestrator.ports import RunFilter
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
-    from orchestrator.api.story_shapes import StoryShape
+    from orchestrator.api.story_shapes import StoryShape, TogetherShape
     from orchestrator.engine.signing import TrustedKeys
     from orchestrator.ports.auditing import Checkpoint
     from orchestrator.service.auditing import Kept, Verification
@@ -79,18 +81,55 @@ async def _verify(
 @app.command("explain")
 def explain(
     *,
-    run: Annotated[str, typer.Argument(help="The run; the beginning of its id is enough.")],
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="Its id, or the last 6 digits or more.")
+    ] = "",
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="All runs that have it instead; repeatable."),
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Of those only this tenant's.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell what happened to a run in plain words, with times and evidence."""
+    """Tell what happened to a run in plain words, with times and evidence.
+
+    With --attribute: to the newest runs that have it, and what was done in them more than once.
+    """
+    if attribute:
+        which = RunFilter(attributes=parse_pairs("--attribute", attribute), tenant=tenant)
+        _explain_all(which, run, as_json=as_json)
+    else:
+        _explain_one(run, as_json=as_json)
+
+
+def _explain_one(run: str, *, as_json: bool) -> None:
     from orchestrator.api import reading
     from orchestrator.cli.draw_story import draw_story
+
+    if not run:
+        problem = Problem(place="RUN", found="nothing", wanted="a run, or --attribute NAME=VALUE")
+        raise InvalidInput("it is not said what is to be explained", problems=[problem])
 
     async def told(services: Services) -> StoryShape:
         return reading.story(await services.explaining.explain(run))
 
     found: StoryShape = with_services(told, remote=on("run", run, "story"))
     answer(found, lambda: draw_story(found), as_json=as_json)
+
+
+def _explain_all(which: RunFilter, run: str, *, as_json: bool) -> None:
+    from orchestrator.api import reading
+    from orchestrator.cli.draw_story import draw_together
+
+    if run:
+        problem = Problem(place="RUN", found=run, wanted="nothing beside --attribute")
+        raise InvalidInput("either one run is explained, or all that have it", problems=[problem])
+
+    async def told(services: Services) -> TogetherShape:
+        return reading.together(await services.explaining.explain_all(which))
+
+    found = with_services(told)
+    answer(found, lambda: draw_together(found), as_json=as_json)
 
 
 @app.command("checkpoint")

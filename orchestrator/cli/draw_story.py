@@ -12,10 +12,24 @@ from rich.text import Text
 from orchestrator.cli.draw_common import run_status
 
 if TYPE_CHECKING:
-    from orchestrator.api.story_shapes import SentenceShape, StoryShape
+    from orchestrator.api.story_shapes import SentenceShape, StoryShape, TogetherShape
 
 _INDENT = 4
 _SHORT_DIGEST = len("sha256:") + 12
+
+
+def draw_together(told: TogetherShape) -> RenderableType:
+    """Each story, oldest first, and then what was done more than once."""
+    parts: list[RenderableType] = []
+    for each in reversed(told.stories):
+        parts += [draw_story(each), Text()]
+    if told.more:
+        parts.append(Text(f"older runs than these {len(told.stories)} were not looked at"))
+    if not told.doubles:
+        parts.append(Text("nothing was done more than once", style="bold"))
+    for double in told.doubles:
+        parts += [Text(double.text, style="bold red"), Text()]
+    return Group(*parts)
 
 
 def draw_story(told: StoryShape) -> RenderableType:

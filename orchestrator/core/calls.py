@@ -56,6 +56,7 @@ class CallMade:
     status: int | None = None
     outcome: str = ""  # what became of the link; "" while nobody knows
     reason: str = ""
+    in_doubt: bool = False  # what came of it did not tell whether it had its effect
     seconds: float | None = None  # from sending to the end of the answer
     waited: float = 0.0  # seconds before the API's gate
     credential: str = ""
@@ -151,7 +152,8 @@ def _made(
         verify=verify, method=request.get("method", ""),
         url=told.get("base", "").rstrip("/") + request.get("target", ""),
         key=request.get("key", ""), sent=told.get("sent", 0), status=told.get("status"),
-        outcome=_what(record), reason=record.data.get("reason", ""), seconds=told["seconds"],
+        outcome=_what(record), reason=record.data.get("reason", ""), in_doubt=_doubts(record),
+        seconds=told["seconds"],
         waited=told.get("waited", 0.0), credential=told.get("credential", ""),
         asked=request.get("body", ""), answered=told.get("body", ""),
     )  # fmt: skip
@@ -162,6 +164,10 @@ def _ending(record: Record) -> dict[str, Any]:
         "seq": record.seq, "at": record.at, "outcome": _what(record),
         "reason": record.data.get("reason", ""),
     }  # fmt: skip
+
+
+def _doubts(record: Record) -> bool:
+    return any(event["event"] == "InDoubt" for event in record.data.get("events", ()))
 
 
 def _what(record: Record) -> str:

@@ -213,7 +213,8 @@ class House:
         run_id = new_id()
         run = NewRun(
             id=run_id, workflow_id=version.id, workflow=version.workflow, version=version.version,
-            inputs={"order": order}, inputs_digest="1", idempotency_key=run_id, **changes,
+            inputs={"order": order}, inputs_digest=f"of {order}",
+            **{"idempotency_key": run_id, **changes},
         )  # fmt: skip
         await self.store.accept([run])
         await self.broker.publish([Hint.at(Saga.new(plan), run_id=run_id, epoch=0, lane="default")])

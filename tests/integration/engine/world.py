@@ -99,7 +99,11 @@ class Shop:
         if not context.may_leave():
             raise HeldUp(api)
         with self._lock:
-            return self._answer(order, name, request)
+            try:
+                return self._answer(order, name, request)
+            finally:
+                if self.sent[-1].fate not in (Fate.UNSENT, Fate.FORBIDDEN):
+                    context.trail.base, context.trail.requests = "http://shop.example", 1
 
     def _answer(self, order: str, name: str, request: FrozenRequest) -> Response:
         fates = self.fates[order, name]
