@@ -51,6 +51,7 @@ EscalationId = Annotated[str, Path(pattern=UUID, description="An escalation's id
 Limit = Annotated[int, Query(ge=1, le=500, description="Things on a page.")]
 Cursor = Annotated[str | None, Query(pattern=UUID, description="`next` of the page before.")]
 TEXT = r"^[^\x00]*$"
+SAYS_SOMETHING = r"^[^\x00]*[^\x00\s][^\x00]*$"
 LONGEST_AGE = 3_153_600_000.0  # seconds in a hundred years
 Age = Annotated[
     float | None,

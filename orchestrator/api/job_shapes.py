@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from orchestrator.api.asking import LONGEST_AGE, TEXT, UUID
+from orchestrator.api.asking import LONGEST_AGE, SAYS_SOMETHING, TEXT, UUID
 from orchestrator.api.moments import Moment
 from orchestrator.api.shapes import Decide, Shape
 from orchestrator.core.events import CancelMode
@@ -23,6 +23,7 @@ from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES
 from orchestrator.ports import EscalationFilter, JobItemState, JobState, RunFilter
+from orchestrator.service.where import LONGEST_TEXT
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=TEXT)]
 Id = Annotated[str, StringConstraints(pattern=UUID)]
@@ -77,6 +78,10 @@ class RunWhere(BaseModel):
     attributes: dict[str, str] | None = Field(
         default=None, min_length=1, max_length=MOST_ATTRIBUTES, description="All have to hold."
     )
+    text: str | None = Field(
+        default=None, min_length=1, max_length=LONGEST_TEXT, pattern=SAYS_SOMETHING,
+        description="As lists take it.",
+    )  # fmt: skip
     since: Moment = Field(default=None, description="Accepted then or later.")
     until: Moment = Field(default=None, description="Accepted before.")
     older_than_seconds: float | None = Field(default=None, strict=True, ge=0, le=LONGEST_AGE)

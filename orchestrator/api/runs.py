@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from orchestrator.api import bulk, reading, shapes
 from orchestrator.api.asking import (
+    SAYS_SOMETHING,
     TEXT,
     Age,
     Asker,
@@ -34,6 +35,7 @@ from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES, parse_pair
 from orchestrator.errors import NotFound, Problem, RefusedError
 from orchestrator.ports import Role, RunFilter, RunRecord
 from orchestrator.service.rerunning import Rerun
+from orchestrator.service.where import LONGEST_TEXT
 from orchestrator.wiring_services import Services
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -199,6 +201,16 @@ async def list_runs(
         str | None, Query(max_length=200, pattern=TEXT, description="Took over what this one did.")
     ] = None,
     attribute: AttributesAre = None,
+    text: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=LONGEST_TEXT,
+            pattern=SAYS_SOMETHING,
+            description="What is known of it: the beginning of its id or of an attribute's value, "
+            "its workflow, its idempotency key, or words of why it failed.",
+        ),
+    ] = None,
     since: Annotated[Moment, Query(description="Accepted then or later.")] = None,
     until: Annotated[Moment, Query(description="Accepted before.")] = None,
     older_than_seconds: Age = None,
@@ -211,7 +223,7 @@ async def list_runs(
     found = await services.runs.list(RunFilter(
         status=frozenset(status) if status else None, workflow=workflow,
         tenant=who.tenant_of(tenant), rerun_of=rerun_of, attributes=attributes_of(attribute),
-        since=since, until=until, before=cursor, limit=limit + 1,
+        text=text, since=since, until=until, before=cursor, limit=limit + 1,
         older_than_seconds=older_than_seconds, younger_than_seconds=younger_than_seconds,
     ))  # fmt: skip
     page = await reading.run_summaries(services, found[:limit])

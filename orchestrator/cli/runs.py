@@ -57,6 +57,13 @@ def list_runs(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Only those that have it; repeatable."),
     ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="What is known of it: the beginning of its id or of an attribute's value, its"
+            " workflow, its idempotency key, or words of why it failed."
+        ),
+    ] = None,
     where: RunsWhere = "",
     before: Annotated[
         str | None, typer.Option(help="Older than this run id: the next page.")
@@ -70,6 +77,7 @@ def list_runs(
         "workflow": workflow,
         "tenant": tenant,
         "attributes": parse_pairs("--attribute", attribute) if attribute else None,
+        "text": text,
     }
     typed = {name: value for name, value in given.items() if value is not None}
     # What an option says counts before what the filter says of the same.

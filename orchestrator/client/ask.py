@@ -95,6 +95,7 @@ def runs(
     tenant: str | None = None,
     rerun_of: str | None = None,
     attributes: Mapping[str, str] | None = None,
+    text: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     cursor: str | None = None,
@@ -107,6 +108,7 @@ def runs(
         params=_given(
             status=[str(each) for each in status] or None, workflow=workflow, tenant=tenant,
             attribute=[f"{name}={value}" for name, value in (attributes or {}).items()] or None,
+            text=text,
             rerun_of=rerun_of, since=_moment(since), until=_moment(until), cursor=cursor,
             limit=limit, **more,
         ),

@@ -20,6 +20,7 @@ from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.errors import InvalidInput, NotAllowed
 from orchestrator.ports import RunFilter, RunRecord
 from orchestrator.service.principal import Principal
+from orchestrator.service.where import LONGEST_TEXT
 
 PAGE = 50
 AGES = {"": "at any time", "1": "in the last hour", "24": "in the last day", "168": "in a week"}
@@ -41,6 +42,7 @@ class Wanted:
     tenant: str = ""
     hours: str = ""
     attribute: str = ""  # NAME=VALUE
+    text: str = ""
 
     @property
     def statuses(self) -> list[RunStatus]:
@@ -50,7 +52,7 @@ class Wanted:
     @property
     def names_some(self) -> bool:
         """Whether they leave any runs out."""
-        told = (self.workflow, self.tenant, self.hours, self.attribute)
+        told = (self.workflow, self.tenant, self.hours, self.attribute, self.text.strip())
         return bool(self.statuses) or any(told)
 
     def filter_of(self, who: Principal) -> RunFilter:
@@ -60,13 +62,15 @@ class Wanted:
             tenant=who.tenant_of(self.tenant or None),
             younger_than_seconds=int(self.hours) * 3600.0 if self.hours else None,
             attributes=parse_pairs("attribute", [self.attribute]) if self.attribute else None,
+            text=self.text[:LONGEST_TEXT] if self.text.strip() else None,
         )  # fmt: skip
 
     def address(self, *, before: str = "") -> str:
         """Of the page that shows these."""
         fields = {
             "status": self.status, "workflow": self.workflow, "tenant": self.tenant,
-            "hours": self.hours, "attribute": self.attribute, "before": before,
+            "hours": self.hours, "attribute": self.attribute, "text": self.text,
+            "before": before,
         }  # fmt: skip
         told = urlencode({name: value for name, value in fields.items() if value}, safe=",")
         return f"/runs?{told}" if told else "/runs"
@@ -78,7 +82,7 @@ def register(desk: Desk) -> None:
     @ui.page("/runs")
     async def runs(
         request: Request, status: str = "", workflow: str = "", tenant: str = "", hours: str = "",
-        attribute: str = "", before: str = "",
+        attribute: str = "", text: str = "", before: str = "",
     ) -> Response | None:  # fmt: skip
         visitor = await desk.visitor(request)
         if visitor is None:
@@ -86,7 +90,7 @@ def register(desk: Desk) -> None:
         who = await visitor.principal()
         wanted = Wanted(
             status=status, workflow=workflow, tenant=tenant, hours=hours if hours in AGES else "",
-            attribute=attribute,
+            attribute=attribute, text=text,
         )  # fmt: skip
         with frame("Runs", who):
             _views(wanted)
@@ -150,6 +154,8 @@ def _filters(wanted: Wanted, *, bound: bool) -> None:
         with_one = ui.input("Attribute", value=wanted.attribute, placeholder="customer=42")
         with_one.props("dense clearable")
         age = ui.select(AGES, value=wanted.hours, label="Accepted").props("dense")
+        searched = ui.input("Search", value=wanted.text).props("dense clearable maxlength=200")
+        searched.props('placeholder="key, attribute, error …"')
         looked_up = ui.input("Id of a run, or its end").props("dense")
 
         def go() -> None:
@@ -158,10 +164,10 @@ def _filters(wanted: Wanted, *, bound: bool) -> None:
                 return
             ui.navigate.to(Wanted(
                 status=",".join(chosen.value), workflow=named.value or "", tenant=of.value or "",
-                hours=age.value or "", attribute=with_one.value or "",
+                hours=age.value or "", attribute=with_one.value or "", text=searched.value or "",
             ).address())  # fmt: skip
 
-        for field in (named, of, with_one, looked_up):
+        for field in (named, of, with_one, searched, looked_up):
             field.on("keydown.enter", go)
         ui.button("Show", on_click=go)
 

@@ -305,6 +305,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tenant: str | None = None
     rerun_of: str | None = None  # the whole id of a run: those that took over what it did
     attributes: Mapping[str, str] | None = None  # each of these names has this value
+    text: str | None = None  # what somebody knows of a run: see the guide on finding runs
     since: datetime | None = None
     until: datetime | None = None
     older_than_seconds: float | None = None  # since acceptance, by the database's clock

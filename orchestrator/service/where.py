@@ -24,6 +24,8 @@ _CONDITION = re.compile(
     r"""\s*(?P<field>[a-z_][a-z0-9_.-]*)\s*(?P<sign>[=~<>])\s*(?:'(?P<s>[^']*)'|"(?P<d>[^"]*)"|(?P<w>[^\s'"]+))"""
 )
 _ATTRIBUTE = "attribute."
+LONGEST_TEXT = 200
+"""Of what is searched for, in characters."""
 _AND = re.compile(r"\s+and\s", re.IGNORECASE)
 _AGE = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -137,6 +139,13 @@ def text_of(condition: Condition) -> str:
     return condition.value
 
 
+def searched_text(condition: Condition) -> str:
+    """Its value, which something of a run has to be, begin with or hold."""
+    if not 0 < len(condition.value.strip()) <= LONGEST_TEXT:
+        raise ValueError(f"1 to {LONGEST_TEXT} characters")
+    return condition.value
+
+
 def age_of(condition: Condition) -> float:
     """Its value in seconds: 90s, 30m, 2h, 7d, 1w."""
     match = _AGE.fullmatch(condition.value)
@@ -171,6 +180,7 @@ RUN_FIELDS: Fields = {
     ("tenant", "="): ("tenant", text_of),
     ("status", "="): ("status", _status_of),
     ("rerun_of", "="): ("rerun_of", text_of),
+    ("text", "~"): ("text", searched_text),
     ("age", ">"): ("older_than_seconds", age_of),
     ("age", "<"): ("younger_than_seconds", age_of),
     (f"{_ATTRIBUTE}NAME", "="): ("attributes", text_of),  # as the error names it

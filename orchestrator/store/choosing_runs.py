@@ -14,6 +14,7 @@ from orchestrator.ports import RunFilter
 from orchestrator.store import codec
 from orchestrator.store.dialect import Dialect
 from orchestrator.store.partitions import first_id
+from orchestrator.store.searching import places, search_parameters
 from orchestrator.store.tables import ANNOUNCED, AT_REST, OWNED, SLEEPING, UNDER_WAY
 
 MOVING = (ANNOUNCED, SLEEPING, f"{OWNED} AND {UNDER_WAY}")
@@ -67,6 +68,8 @@ def _parameters(which: RunFilter, dialect: Dialect) -> dict[str, Any]:
     }
     if which.ids is not None:
         parameters["ids"] = codec.dump_batch([(known,) for known in which.ids])
+    if which.text is not None:
+        parameters |= search_parameters(which.text)
     for n, (name, value) in enumerate(_attributes(which)):
         parameters |= {f"name{n}": codec.storable(name), f"value{n}": codec.storable(value)}
     return parameters
@@ -104,6 +107,8 @@ def _conditions(
 def _source(which: RunFilter, dialect: Dialect) -> str:
     """Where the rows come from. Ids come from an index alone, so that no plan looks for the few
     runs of a tenant, a workflow or an attribute in the rows of all others."""
+    if which.text is not None:
+        return _by_text(which, which.text, dialect)
     if which.status is not None:
         return _of_statuses(which.status, _conditions(which, dialect))
     if which.attributes:
@@ -126,6 +131,21 @@ def _by_attribute(which: RunFilter, dialect: Dialect) -> str:
         f" WHERE {' AND '.join(['a.value = :value0 AND a.name = :name0', *conditions])}"
         " ORDER BY a.run_id"
     )
+
+
+def _by_text(which: RunFilter, searched: str, dialect: Dialect) -> str:
+    """The newest of each place in which the text is found."""
+    conditions = _conditions(which, dialect)
+    if which.status is not None:
+        named = ", ".join(f"'{status}'" for status in sorted(which.status))
+        conditions.append(f"status IN ({named})" if named else "false")
+    more = "".join(f" AND {condition}" for condition in conditions)
+    ids = " UNION ".join(
+        f"SELECT id FROM (SELECT id FROM runs WHERE {place}{more} ORDER BY id DESC LIMIT :most)"
+        f" AS place{n}"
+        for n, place in enumerate(places(searched, dialect, tenant=which.tenant is not None))
+    )
+    return f"(SELECT * FROM runs WHERE id IN ({ids})) AS runs"
 
 
 def _of_statuses(statuses: Collection[RunStatus], conditions: Sequence[str]) -> str:

@@ -12,15 +12,19 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _AT_REST = "standing NOT IN ('due', 'timed')"
+_WORDS = r"to_tsvector('simple', regexp_replace(left(cause, 2000), '[\W_]+', ' ', 'g'))"
 INDEXES = {
-    "runs_by_standing": f"runs (standing, id, workflow, tenant) WHERE {_AT_REST}",
-    "runs_by_tenant": "runs (tenant, id, workflow)",
-    "runs_by_workflow": "runs (workflow, id, tenant)",
-}
-"""By name, as migration 0013 wants them; later shapes are later migrations' own."""
+    "runs_by_standing": (f"runs (standing, id, workflow, tenant) WHERE {_AT_REST}", "0013"),
+    "runs_by_tenant": ("runs (tenant, id, workflow)", "0013"),
+    "runs_by_workflow": ("runs (workflow, id, tenant)", "0013"),
+    "runs_by_cause": (
+        f"runs USING gin ({_WORDS}) WITH (gin_pending_list_limit = 256) WHERE cause <> ''", "0025"
+    ),
+}  # fmt: skip
+"""By name: the shape as the migration wants it that has it, and that migration."""
 
-_SINCE, _UNTIL = "0003", "0013"
-"""The revision that has their columns, and the one that has them."""
+_SINCE = "0003"
+"""The revision that has their columns."""
 _TABLES = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 _REVISION = text("SELECT max(version_num) FROM alembic_version")
 _THERE = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
@@ -35,10 +39,12 @@ async def prebuild(connection: AsyncConnection) -> list[str]:
     if not (await connection.execute(_TABLES)).scalar():
         return built
     revision = (await connection.execute(_REVISION)).scalar() or ""
-    if not _SINCE <= revision < _UNTIL:
+    if revision < _SINCE:
         return built
     await connection.execute(text("SET statement_timeout = 0"))
-    for name, shape in INDEXES.items():
+    for name, (shape, until) in INDEXES.items():
+        if revision >= until:
+            continue
         valid = (await connection.execute(_THERE, {"name": name})).scalar()
         if valid:
             continue

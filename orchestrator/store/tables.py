@@ -59,6 +59,8 @@ run was accepted: see `partitions`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -105,6 +107,10 @@ OWNED = "owner IS NOT NULL"
 OPEN = "closed_at IS NULL"
 ASKING = "closed_at IS NULL AND asks = 'approval'"
 HOLDS = "ended_at IS NULL"
+WORDS = r"to_tsvector('simple', regexp_replace(left({0}, 2000), '[\W_]+', ' ', 'g'))"
+"""Of a text, on PostgreSQL: letters and digits alone, so that all see the same words in it. What
+follows 2000 characters is not looked for."""
+FAILED = "cause <> ''"
 UNCLAIMED = "closed_at IS NULL AND claimed_by IS NULL"
 
 IN_FORCE = f"{HOLDS} AND (pauses.until IS NULL OR pauses.until > {{now}})"
@@ -137,6 +143,12 @@ BY_RUN = "RANGE (run_id)"
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
     condition = text(where)
     return Index(name, *columns, unique=unique, postgresql_where=condition, sqlite_where=condition)
+
+
+def _words(name: str, column: str, **more: Any) -> Index:
+    """On PostgreSQL alone; SQLite goes through the texts themselves."""
+    words = text(WORDS.format(column))
+    return Index(name, words, postgresql_using="gin", **more).ddl_if(dialect="postgresql")
 
 
 workflows = Table(
@@ -206,6 +218,14 @@ runs = Table(
     _partial("runs_owned", "owner", "lane", "direction", where=OWNED),
     _partial("runs_by_standing", "standing", "id", "workflow", "tenant", where=AT_REST),
     _partial("runs_settled", "settled_at", where="settled_at IS NOT NULL"),
+    # Only runs that fail are in it. What is new waits in a short list: a long one would be sorted
+    # in by whoever happens to fill it.
+    _words(
+        "runs_by_cause",
+        "cause",
+        postgresql_where=text(FAILED),
+        postgresql_with={"gin_pending_list_limit": "256"},
+    ),
     Index("runs_by_tenant", "tenant", "id", "workflow"),
     Index("runs_by_workflow", "workflow", "id", "tenant"),
     postgresql_with=HOT,
@@ -340,6 +360,7 @@ escalations = Table(
     _partial("escalations_one_open", "run_id", where=OPEN, unique=True),
     _partial("escalations_open", "id", where=OPEN),
     _partial("escalations_unclaimed", "id", where=UNCLAIMED),
+    _words("escalations_by_detail", "detail"),
 )
 
 waits = Table(

@@ -48,6 +48,8 @@ async def test_from_nothing_and_then_nothing_to_do(empty_url: str) -> None:
     await store.close()
 
 
+# SQLite has none of them: they are indexes of words.
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based")
 async def test_the_migrations_make_what_the_code_believes(empty_url: str) -> None:
     await migrate(empty_url)
     database = open_database(empty_url)

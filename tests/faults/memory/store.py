@@ -52,6 +52,7 @@ from orchestrator.ports import (
     WorkflowVersion,
 )
 from orchestrator.store.partitions import first_id
+from orchestrator.store.searching import PART_OF_AN_ID, words_of
 from tests.faults.memory import (
     accepting,
     changes,
@@ -547,18 +548,35 @@ def _page(database: MemoryDatabase, which: RunFilter) -> list[RunRow]:
         if which.limit is not None and len(found) >= which.limit:
             break
         row = database.runs[ids[place]]
-        if _fits(row, which, now):
+        if _fits(database, row, which, now):
             found.append(row)
     return found
 
 
-def _fits(row: RunRow, which: RunFilter, now: datetime) -> bool:
+def _is_known_by(database: MemoryDatabase, row: RunRow, text: str) -> bool:
+    """As `store.searching` says."""
+    told = [row.cause, *(database.escalations[each].detail for each in row.escalations)]
+    wanted = words_of(text)
+    return (
+        (PART_OF_AN_ID.fullmatch(text.lower()) is not None and row.id.startswith(text.lower()))
+        or text in (row.workflow, row.idempotency_key)
+        or any(value.startswith(text) for value in row.attributes.values())
+        or any(wanted and _has_words(wanted, words_of(each, most=None)) for each in told)
+    )
+
+
+def _has_words(wanted: Sequence[str], there: Sequence[str]) -> bool:
+    return all(any(word.startswith(part) for word in there) for part in wanted)
+
+
+def _fits(database: MemoryDatabase, row: RunRow, which: RunFilter, now: datetime) -> bool:
     older, younger = which.older_than_seconds, which.younger_than_seconds
     return (
         (which.status is None or row.status in which.status)
         and which.workflow in (None, row.workflow)
         and which.tenant in (None, row.tenant)
         and (which.attributes or {}).items() <= row.attributes.items()
+        and (which.text is None or _is_known_by(database, row, which.text.strip()))
         and (which.since is None or row.id >= first_id(which.since))
         and (which.until is None or row.id < first_id(which.until))
         and (which.ids is None or row.id in which.ids)

@@ -61,6 +61,10 @@ async def test_runs_by_their_attributes(face: Face, ada: httpx.AsyncClient) -> N
     assert await found("region=eu", "ticket=T-7") == [(run_id, wish["attributes"])]
     assert await found("region=us") == []
     assert (await ada.get(f"/v1/runs/{run_id}")).json()["attributes"] == wish["attributes"]
+    for searched, wanted in (("T-", [run_id]), ("k-l", [other]), (other, [other]), ("x", [])):
+        page = (await ada.get("/v1/runs", params={"text": searched})).json()
+        assert [each["id"] for each in page["items"]] == wanted
+    assert (await ada.get("/v1/runs", params={"text": "  "})).status_code == 422
     refused = await ada.get("/v1/runs", params={"attribute": "region"})
     assert refused.status_code == 422
     assert "NAME=VALUE" in refused.text.upper()

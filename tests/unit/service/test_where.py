@@ -26,7 +26,9 @@ def test_runs_by_their_attributes() -> None:
     assert runs_where(text) == RunFilter(
         attributes={"customer": "42", "cost-centre": "a b"}, status=frozenset({RunStatus.PENDING})
     )
+    assert runs_where("text~'card declined'") == RunFilter(text="card declined")
     for wrong, place, wanted in (
+        ("text~' '", "character 1", "1 to 200 characters"),
         ("attribute.a=1 and attribute.a=2", "character 19", "it once"),
         ("attribute.=1", "character 1", "small letters"),
         ("attribute.a=''", "character 1", "printable text"),
