@@ -93,8 +93,8 @@ class _WorkflowReader:
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),
-            attributes=self._attributes(found.schema),
         )  # fmt: skip
+        plan = replace(plan, attributes=self._attributes(plan))
         return ReadWorkflow(plan, origins.place, pointer(at.path))
 
     def _lane(self) -> str:
@@ -109,9 +109,9 @@ class _WorkflowReader:
             return {}
         return {} if _refused(at, rule_problems(at.value, schema)) else rule_of(at.value)
 
-    def _attributes(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+    def _attributes(self, plan: Plan) -> dict[str, Any]:
         at = self._at.get("x-attributes")
-        if at is None or _refused(at, attribute_problems(at.value, schema)):
+        if at is None or _refused(at, attribute_problems(at.value, plan)):
             return {}
         return dict(at.value)
 

@@ -2,8 +2,7 @@
 
 A workflow says what they are, over the inputs alone (`x-attributes: {customer: $inputs.who}` in a
 document), and a submission may give more. They are stored and shown in clear, so that nothing
-secret may become one: neither what the inputs' schema calls a password (`format: password`,
-`writeOnly`) nor what has the name of a secret.
+secret may become one: no input that `secrets` calls so, and nothing that has the name of a secret.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.core.exchange import Facts
+from orchestrator.core.plan import Plan
+from orchestrator.core.redaction import HIDDEN, is_secret_name
 from orchestrator.definitions.attribute_texts import (
     MOST_ATTRIBUTES,
     WANTED_NAME,
@@ -30,9 +31,9 @@ from orchestrator.definitions.problems import (
     shown,
 )
 from orchestrator.definitions.scope import Scope
+from orchestrator.definitions.secrets import Paths, Secrets
 from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.telemetry.redact import HIDDEN, is_secret_name
 
 _NEVER_TEXT = {"object", "array"}
 
@@ -40,9 +41,9 @@ _NEVER_TEXT = {"object", "array"}
 class Attributes:
     """What a plan declares, compiled. Raises ExpressionError for what cannot be read."""
 
-    def __init__(self, declared: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    def __init__(self, declared: Mapping[str, Any], secrets: Secrets) -> None:
         self._declared = [(name, compile_value(value, (name,))) for name, value in declared.items()]
-        self._schema = schema
+        self._secrets = secrets
 
     def of(self, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> Pairs:
         """A run's attributes, by name; without those whose input is missing or null.
@@ -82,7 +83,7 @@ class Attributes:
         for name, value in {**given, **found}.items():
             if not fits(value):
                 yield problem_of(name, shown(value), WANTED_VALUE)
-        secrets = _secret_values(inputs, self._schema) if given else frozenset()
+        secrets = self._secrets.of_inputs(inputs) if given else frozenset()
         for name, value in given.items():
             if not is_name(name):
                 yield problem_of(name, shown(name), WANTED_NAME)
@@ -98,13 +99,14 @@ class Attributes:
             )
 
 
-def attribute_problems(said: Any, schema: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
-    """(path, found, wanted) of all that is wrong with `x-attributes`; `schema`: of the inputs."""
+def attribute_problems(said: Any, plan: Plan) -> Iterator[tuple[Path, str, str]]:
+    """(path, found, wanted) of all that is wrong with `x-attributes` of this plan's workflow."""
     if not isinstance(said, Mapping):
         yield (), shown(said), "an object: {customer: $inputs.customer_id}"
         return
     if len(said) > MOST_ATTRIBUTES:
         yield (), f"{len(said)} attributes", f"at most {MOST_ATTRIBUTES}"
+    secrets = Secrets(plan).input_paths
     for name, value in said.items():
         path = (str(name),)
         if not isinstance(name, str) or not is_name(name):
@@ -114,10 +116,14 @@ def attribute_problems(said: Any, schema: Mapping[str, Any]) -> Iterator[tuple[P
         elif not isinstance(value, str):
             yield path, shown(value), "an expression over the inputs: $inputs.customer_id"
         else:
-            yield from ((path, *rest) for rest in _value_problems(value, schema))
+            yield from (
+                (path, *rest) for rest in _value_problems(value, plan.inputs_schema, secrets)
+            )
 
 
-def _value_problems(value: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _value_problems(
+    value: str, schema: Mapping[str, Any], secrets: Paths
+) -> Iterator[tuple[str, str]]:
     try:
         expressions = [each for _, each in compile_value(value).expressions()]
     except ExpressionError as error:
@@ -131,36 +137,22 @@ def _value_problems(value: str, schema: Mapping[str, Any]) -> Iterator[tuple[str
             yield each.text, "inputs alone ($inputs.NAME): what is known from the start"
         elif not each.names & declared.keys():
             yield each.text, "one of the inputs: " + ", ".join(sorted(declared))
-        elif _is_secret(each, schema):
+        elif _is_secret(each, secrets):
             yield each.text, "no secret input: attributes are kept and shown in clear"
         elif value == each.text and (kinds := _kinds_of(each, schema)) and kinds <= _NEVER_TEXT:
             yield f"{each.text}, of type {' or '.join(sorted(kinds))}", "a text or a number"
 
 
-def _schemas_along(
-    parts: tuple[str, ...], schema: Mapping[str, Any]
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Names and schemas on the way of an expression; a name may have dots in it."""
-    declared = declared_inputs(schema)
-    for count in range(1, len(parts) + 1):
-        part = declared.get(".".join(parts[:count]))
-        if part is not None:
-            yield ".".join(parts[:count]), part
-            yield from _schemas_along(parts[count:], part)
-
-
-def _parts(expression: Expression) -> tuple[str, ...]:
-    return (expression.name, *map(str, expression.accessors))
-
-
-def _is_secret(expression: Expression, schema: Mapping[str, Any]) -> bool:
-    parts = _parts(expression)
+def _is_secret(expression: Expression, secrets: Paths) -> bool:
+    """Whether it leads to a secret, into one, or to what holds one."""
+    parts = (expression.name, *map(str, expression.accessors))
     named = any(is_secret_name(part) for part in parts)
-    return named or any(_says_secret(part) for _, part in _schemas_along(parts, schema))
+    return named or any(_meet(parts, path) for path in secrets)
 
 
-def _says_secret(schema: Mapping[str, Any]) -> bool:
-    return schema.get("format") == "password" or schema.get("writeOnly") is True
+def _meet(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Whether one begins with the other; `*` stands for any part."""
+    return all(part == there or there == "*" for part, there in zip(parts, path, strict=False))
 
 
 def _kinds_of(expression: Expression, schema: Mapping[str, Any]) -> set[str]:
@@ -169,24 +161,3 @@ def _kinds_of(expression: Expression, schema: Mapping[str, Any]) -> set[str]:
         return set()
     said = declared_inputs(schema)[expression.name].get("type", ())
     return {said} if isinstance(said, str) else set(said)
-
-
-def _secret_values(inputs: Mapping[str, Any], schema: Mapping[str, Any]) -> frozenset[str]:
-    """Texts that stand in the inputs as secrets, wherever in them."""
-    return frozenset(_secrets(inputs, schema, inside=False))
-
-
-def _secrets(value: Any, schema: Mapping[str, Any], *, inside: bool) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        declared = declared_inputs(schema)
-        for name, child in value.items():
-            part = declared.get(name, {})
-            hidden = inside or is_secret_name(str(name)) or _says_secret(part)
-            yield from _secrets(child, part, inside=hidden)
-    elif isinstance(value, list):
-        items = schema.get("items")
-        for child in value:
-            part = items if isinstance(items, Mapping) else {}
-            yield from _secrets(child, part, inside=inside or _says_secret(part))
-    elif inside and isinstance(value, str | int | float) and not isinstance(value, bool):
-        yield as_text(value)

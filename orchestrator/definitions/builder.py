@@ -232,15 +232,16 @@ class _Builder:
         schema = self._inputs_schema()
         for path, found, wanted in rule_problems(workflow.four_eyes, schema):
             self._bad(f", four_eyes {pointer(path)}", found, wanted)
-        for path, found, wanted in attribute_problems(workflow.attributes or {}, schema):
-            self._bad(f", attributes {pointer(path)}", found, wanted)
-        return Plan(
+        plan = Plan(
             workflow=workflow.name, steps=steps, title=workflow.title, lane=workflow.lane,
             inputs_schema=schema, outputs=dict(workflow.outputs or {}),
-            four_eyes=rule_of(workflow.four_eyes), attributes=dict(workflow.attributes or {}),
+            four_eyes=rule_of(workflow.four_eyes),
             deadline_seconds=workflow.deadline,
             waits=any(step.call.is_wait for step in steps),
         )  # fmt: skip
+        for path, found, wanted in attribute_problems(workflow.attributes or {}, plan):
+            self._bad(f", attributes {pointer(path)}", found, wanted)
+        return replace(plan, attributes=dict(workflow.attributes or {}))
 
     def _inputs_schema(self) -> Mapping[str, Any]:
         if self._schema is not None:

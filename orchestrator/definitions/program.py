@@ -74,8 +74,8 @@ class Program:
             for step in plan.steps
         ]
         self.four_eyes = FourEyes(plan.four_eyes)
-        self.attributes = Attributes(plan.attributes, plan.inputs_schema)
         self.secrets = Secrets(plan)
+        self.attributes = Attributes(plan.attributes, self.secrets)
         self._inputs = InputsSchema(plan.inputs_schema)
         self._outputs = {
             name: compile_value(value, ("outputs", name)) for name, value in plan.outputs.items()

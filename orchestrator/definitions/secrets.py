@@ -85,6 +85,10 @@ class Secrets:
         is_secret, known = self.rules.is_secret, self._outputs
         return [name for name in outputs if (step_id, name) in known or is_secret(name)]
 
+    def of_inputs(self, inputs: Mapping[str, Any]) -> frozenset[str]:
+        """The secret texts among what went in."""
+        return frozenset(self._within(USUAL, self.input_paths).texts_in(inputs))
+
     def of_run(
         self,
         inputs: Mapping[str, Any],

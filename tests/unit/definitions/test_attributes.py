@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
 from orchestrator.definitions.attribute_texts import LONGEST_VALUE, MOST_ATTRIBUTES, parse_pairs
 from orchestrator.definitions.attributes import Attributes, attribute_problems
 from orchestrator.definitions.builder import Workflow, plan_of
 from orchestrator.definitions.program import Program
+from orchestrator.definitions.secrets import Secrets
 from orchestrator.errors import InvalidDefinition, InvalidInput
 from tests.unit.definitions.conftest import Load
-from tests.unit.definitions.small_api import GET, price, registry
+from tests.unit.definitions.small_api import GET, MAKE, price, registry
 
 SCHEMA = {
     "properties": {
@@ -30,10 +32,12 @@ SCHEMA = {
         "dotted.name": {"type": "string"},
     }
 }
+PLAN = Plan(workflow="w", steps=(), inputs_schema=SCHEMA)
+SECRETS = Secrets(PLAN)
 
 
 def kept(declared: dict[str, str], inputs: dict[str, Any], **more: Any) -> dict[str, str]:
-    return dict(Attributes(declared, SCHEMA).of(inputs, more))
+    return dict(Attributes(declared, SECRETS).of(inputs, more))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_what_becomes_of_what_is_declared(
 
 
 def test_given_ones_come_beside_the_declared_in_order_of_names() -> None:
-    found = Attributes({"m": "$inputs.customer"}, SCHEMA).of({"customer": 1}, {"z": "z", "a": 7})
+    found = Attributes({"m": "$inputs.customer"}, SECRETS).of({"customer": 1}, {"z": "z", "a": 7})
     assert found == (("a", "7"), ("m", "1"), ("z", "z"))
     assert kept({"m": "$inputs.customer"}, {"customer": 1}, m="1") == {"m": "1"}
 
@@ -85,7 +89,7 @@ def test_what_cannot_be_kept(
     inputs: dict[str, Any], more: dict[str, Any], place: str, wanted: str
 ) -> None:
     with pytest.raises(InvalidInput) as refused:
-        Attributes({"m": "$inputs.customer"}, SCHEMA).of(inputs, more)
+        Attributes({"m": "$inputs.customer"}, SECRETS).of(inputs, more)
     (problem,) = refused.value.problems
     assert place in problem.place
     assert wanted in problem.wanted
@@ -114,10 +118,20 @@ def test_what_cannot_be_kept(
     ],
 )
 def test_what_is_wrong_with_a_declaration(said: Any, path: tuple[str, ...], wanted: str) -> None:
-    ((at, found, needed),) = attribute_problems(said, SCHEMA)
+    ((at, found, needed),) = attribute_problems(said, PLAN)
     assert at == path
     assert found
     assert wanted in needed
+
+
+def test_an_input_that_goes_into_a_secret_field_is_secret(load: Load) -> None:
+    secret = MAKE.replace("{id: $inputs.id}", "{id: $inputs.id, password: $inputs.note}")
+    more = ", x-compensation: {none: 'gone'}}\n    x-attributes: "
+    with pytest.raises(InvalidDefinition, match="no secret input"):
+        load(secret + more + "{note: $inputs.note}")
+    plan = load(secret + more + "{thing: $inputs.id}").plan
+    with pytest.raises(InvalidInput, match="hidden"):
+        Program(plan).attributes.of({"id": "i", "note": "n0te"}, {"a": "n0te"})
 
 
 def test_in_python_and_kept_with_the_plan() -> None:
@@ -133,7 +147,7 @@ def test_in_python_and_kept_with_the_plan() -> None:
 
 def test_a_run_that_follows_another_has_what_is_declared_now() -> None:
     known = {"customer": "old", "ticket": "T-7"}
-    declared = Attributes({"customer": "$inputs.customer"}, SCHEMA)
+    declared = Attributes({"customer": "$inputs.customer"}, SECRETS)
     assert dict(declared.again({"customer": 42}, known)) == {"customer": "42", "ticket": "T-7"}
 
 
@@ -150,7 +164,7 @@ texts = st.text(max_size=LONGEST_VALUE + 5)
 @given(st.dictionaries(texts, st.one_of(texts, st.integers(), st.none()), max_size=20))
 def test_what_is_kept_is_bounded_and_printable_whatever_is_given(more: dict[str, Any]) -> None:
     try:
-        found = Attributes({}, SCHEMA).of({}, more)
+        found = Attributes({}, SECRETS).of({}, more)
     except InvalidInput:
         assert more
         return
