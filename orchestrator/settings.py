@@ -191,6 +191,8 @@ class Settings(BaseSettings):
     submitted within a trace is kept as that one is."""
     flower_address: str = "127.0.0.1"
     flower_port: int = Field(default=5555, ge=0, le=65535)
+    flower_url: str = ""
+    """Where people reach Flower, for the console's link to it; empty: no link."""
     flower_basic_auth: str = ""
     """user:password; required when flower_address is not loopback."""
     log_format: str = Field(default="json", pattern="^(json|console)$")

@@ -20,7 +20,10 @@ def serve(settings: Settings) -> None:
         lambda: open_services(settings), version=version(), wants_keys=wants_keys(settings),
         max_input_bytes=settings.max_input_bytes,
     )  # fmt: skip
-    add_console(app, lambda: app.state.services, wants_keys=wants_keys(settings))
+    add_console(
+        app, lambda: app.state.services, wants_keys=wants_keys(settings),
+        flower_url=settings.flower_url,
+    )  # fmt: skip
     uvicorn.run(
         app, host=settings.api_address, port=settings.api_port, log_config=None,
         access_log=False, timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),

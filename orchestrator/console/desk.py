@@ -22,6 +22,7 @@ class Desk:
 
     services: Callable[[], Services]
     wants_keys: bool
+    flower_url: str = ""  # where people reach Flower; empty: not known
 
     async def visitor(self, request: Request) -> Visitor | None:
         """Who looks at a page; None: they have to log in first."""

@@ -41,7 +41,7 @@ COLOURS = {
 """Of statuses; dark enough for white text on them (WCAG AA)."""
 EVERY_SECONDS = 2.0
 DARK_COOKIE = "orchestrator_dark"
-_PAGE = re.compile(rf"{ROOT}/[\w/.~%=&?+-]{{0,1500}}", re.ASCII)
+_PAGE = re.compile(rf"(?:{ROOT}|/flower)/[\w/.~%=&?+-]{{0,1500}}", re.ASCII)
 _HERE = files(__package__)
 _HEAD = (
     f"<style>{(_HERE / 'page.css').read_text()}</style>"
@@ -191,7 +191,7 @@ async def shown(
 
 
 def page_here(wanted: str) -> str:
-    """The page of this console that is meant; the first one for whatever else it is."""
+    """The page of this console, or of Flower beside it, that is meant; else the first one."""
     return wanted if _PAGE.fullmatch(wanted) and "//" not in wanted else f"{ROOT}/"
 
 

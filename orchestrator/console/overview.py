@@ -33,6 +33,9 @@ def register(desk: Desk) -> None:
                 ui.link("Its runs", "/runs")
                 return None
             await _whole(visitor)
+            if desk.flower_url:
+                with ui.element("a").props(f'href="{desk.flower_url}" target="_blank"'):
+                    ui.label("Queues and tasks over time, in Flower")
         return None
 
 

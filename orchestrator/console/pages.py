@@ -29,6 +29,7 @@ from orchestrator.console.desk import COOKIE, Desk
 from orchestrator.console.frame import ROOT, dress, login_address, page_here
 from orchestrator.console.signing_in import (
     THERE,
+    add_allowed,
     add_sign_in,
     leave_for,
     set_key,
@@ -52,9 +53,11 @@ WRONG = {
 }
 
 
-def add_console(app: FastAPI, services: Callable[[], Services], *, wants_keys: bool) -> None:
+def add_console(
+    app: FastAPI, services: Callable[[], Services], *, wants_keys: bool, flower_url: str = ""
+) -> None:
     """Serve it under /console. Once in a process: NiceGUI keeps pages for all of it."""
-    desk = Desk(services, wants_keys)
+    desk = Desk(services, wants_keys, flower_url)
     for module in (
         overview,
         runs,
@@ -129,6 +132,7 @@ def add_entry(app: FastAPI, desk: Desk) -> None:
         return answer
 
     add_sign_in(app, desk)
+    add_allowed(app, desk)
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:

@@ -1,4 +1,7 @@
-"""Logging in with the identity provider: the way there, the way back, and out."""
+"""Logging in with the identity provider: the way there, the way back, and out; and for Flower.
+
+A proxy asks `/console-allowed` whether who wants to see Flower is logged in here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from orchestrator.console.desk import COOKIE, Desk
-from orchestrator.console.frame import ROOT, page_here
+from orchestrator.console.frame import ROOT, login_address, page_here
 from orchestrator.errors import NotAllowed, Unavailable
 from orchestrator.service.sessions import PREFIX
 from orchestrator.service.signing_in import SECONDS, LoginRefused, SignIn
@@ -21,6 +24,7 @@ log = structlog.get_logger(__name__)
 THERE = f"{ROOT}-sign-in"
 BACK = f"{ROOT}-signed-in"
 """The redirect URI, as the provider has to know it, after `public_url`."""
+ALLOWED = f"{ROOT}-allowed"
 KEPT = "orchestrator_login"
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
@@ -55,6 +59,24 @@ def add_sign_in(app: FastAPI, desk: Desk) -> None:
         answer = await _ended(sign_in, request, request.cookies.get(name, ""))
         answer.delete_cookie(name, path=BACK)
         return answer
+
+
+def add_allowed(app: FastAPI, desk: Desk) -> None:
+    """What a proxy asks before it lets somebody see what belongs to all tenants."""
+
+    @app.get(ALLOWED, include_in_schema=False)
+    async def allowed(request: Request) -> Response:
+        try:
+            visitor = await desk.visitor(request)
+            if visitor is not None:
+                (await visitor.principal()).require_all_tenants()
+                return Response(status_code=204)
+        except NotAllowed as error:
+            return Response(str(error), 403, media_type="text/plain", headers=_HEADERS)
+        except Unavailable as error:
+            return Response(str(error), 503, media_type="text/plain", headers=_HEADERS)
+        wanted = request.headers.get("x-forwarded-uri", "")
+        return RedirectResponse(login_address(wanted), 303, headers=_HEADERS)
 
 
 async def _ended(sign_in: SignIn, request: Request, kept: str) -> Response:

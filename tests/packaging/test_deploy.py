@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.console.signing_in import ALLOWED
+
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
 
@@ -52,12 +54,26 @@ def test_the_broker_keeps_and_never_evicts(compose: dict[str, Any]) -> None:
     assert options["--appendonly"] == "yes"
 
 
-def test_only_flower_is_published_and_only_to_this_host(compose: dict[str, Any]) -> None:
+def test_only_the_proxy_is_published_and_only_to_this_host(compose: dict[str, Any]) -> None:
     ports = {name: service.get("ports", []) for name, service in compose["services"].items()}
     published = {name: found for name, found in ports.items() if found}
-    assert list(published) == ["flower"]
-    assert all(port.startswith("127.0.0.1:") for port in published["flower"])
-    assert "?" in compose["services"]["flower"]["environment"]["FLOWER_BASIC_AUTH"]
+    assert list(published) == ["proxy"]
+    assert all(port.startswith("127.0.0.1:") for port in published["proxy"])
+
+
+def test_flower_is_reached_through_the_console_s_login_alone(compose: dict[str, Any]) -> None:
+    flower, api = compose["services"]["flower"], compose["services"]["api"]
+    assert flower["network_mode"] == "service:proxy"
+    assert "--address=127.0.0.1" in flower["command"]
+    assert (
+        f"--url_prefix={api['environment']['ORCHESTRATOR_FLOWER_URL'].strip('/')}"
+        in (flower["command"])
+    )
+    assert api["environment"]["ORCHESTRATOR_API_AUTH"] == "keys"
+    ways = re.split(r"^\thandle", (DEPLOY / "Caddyfile").read_text(), flags=re.MULTILINE)
+    (to_flower,) = [way for way in ways if "reverse_proxy {$FLOWER" in way]
+    assert to_flower.index("forward_auth {$API:api:8400}") < to_flower.index("reverse_proxy")
+    assert f"uri {ALLOWED}" in to_flower
 
 
 def test_the_worker_can_be_scaled(compose: dict[str, Any]) -> None:
@@ -66,6 +82,12 @@ def test_the_worker_can_be_scaled(compose: dict[str, Any]) -> None:
 
 
 def test_no_secret_has_a_value(compose: dict[str, Any]) -> None:
-    text = (DEPLOY / "compose.yaml").read_text()
-    for name in re.findall(r"(\w*(?:PASSWORD|AUTH)\w*)(?!\w)", text):
-        assert f"${{{name}:?" in text, f"{name} must come from the environment"
+    given = [
+        (name, value)
+        for service in compose["services"].values()
+        for name, value in service.get("environment", {}).items()
+        if re.search("PASSWORD|SECRET|KEY", name)
+    ]
+    assert {name for name, _ in given} >= {"POSTGRES_PASSWORD", "SESSION_KEY"}
+    for name, value in given:
+        assert value.startswith((f"${{{name}:?", "env:")), f"{name} must come from the environment"

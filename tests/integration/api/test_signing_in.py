@@ -24,7 +24,7 @@ from fastapi import FastAPI
 from orchestrator.console.desk import COOKIE, Desk, Visitor
 from orchestrator.console.frame import login_address, page_here
 from orchestrator.console.pages import add_entry
-from orchestrator.console.signing_in import BACK, THERE
+from orchestrator.console.signing_in import ALLOWED, BACK, THERE
 from orchestrator.errors import InvalidSetting, NotAllowed, NotAuthenticated
 from orchestrator.ports import Role
 from orchestrator.service.principal import Principal
@@ -249,6 +249,19 @@ async def test_a_way_back_is_good_once_and_in_its_own_browser(browser: Browser) 
     assert (await browser.come_back(second)).status_code == 200, "of several any may come first"
     assert (await browser.come_back(address)).status_code == 200
     assert (await browser.come_back(address)).headers["location"].endswith("wrong=state")
+
+
+async def test_a_proxy_asks_who_may_see_what_belongs_to_all(
+    browser: Browser, provider: Provider
+) -> None:
+    asked = {"x-forwarded-uri": "/flower/tasks?limit=5"}
+    stranger = await browser.client.get(ALLOWED, headers=asked)
+    assert stranger.headers["location"] == "/console/login?then=%2Fflower%2Ftasks%3Flimit%3D5"
+    await browser.login("/flower/tasks")
+    assert (await browser.client.get(ALLOWED)).status_code == 403, "bound to a tenant"
+    provider.claims = {"tenant": "*"}
+    assert "url=/flower/tasks" in (await browser.login("/flower/tasks")).text
+    assert (await browser.client.get(ALLOWED)).status_code == 204
 
 
 async def test_public_clients_and_those_that_post_their_secret(
