@@ -41,6 +41,7 @@ from orchestrator.service.doctor import Doctor
 from orchestrator.service.editing import Editing
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.explaining import Explaining
+from orchestrator.service.exporting import Exporting
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.impact import Impacts
 from orchestrator.service.job_kinds import job_kinds
@@ -121,6 +122,7 @@ class Services:
     slos: Slos
     auditing: Auditing
     explaining: Explaining
+    exporting: Exporting
     checkpoints: Checkpoints
     sign_in: SignIn | None  # None: keys and tokens alone
 
@@ -270,6 +272,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         retention=Retention(store),
         auditing=Auditing(store),
         explaining=Explaining(store),
+        exporting=Exporting(store),
         checkpoints=Checkpoints(
             store, checkpoint_signer(settings), every_seconds=settings.audit_checkpoint_seconds
         ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +20,7 @@ from orchestrator.cli.session import with_services
 from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import RunFilter
+from orchestrator.service.exporting import ExportFormat
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
@@ -130,6 +133,55 @@ def _explain_all(which: RunFilter, run: str, *, as_json: bool) -> None:
 
     found = with_services(told)
     answer(found, lambda: draw_together(found), as_json=as_json)
+
+
+@app.command("export")
+def export(
+    *,
+    since: Annotated[
+        int, typer.Option(min=0, help="A checkpoint's number: what later ones cover; 0: all.")
+    ] = 0,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="How each record is written.")
+    ] = ExportFormat.JSONL,
+    cursor: Annotated[
+        Path | None,
+        typer.Option(help="A file that keeps --since: read first, written when all is out."),
+    ] = None,
+) -> None:
+    """Write the audit to standard output, a JSON object a line; each record once, in order.
+
+    Up to the newest checkpoint, whose number is told on standard error: the --since of next time.
+    """
+    if cursor is not None and cursor.exists():
+        since = _kept_cursor(cursor)
+    reached = with_services(lambda services: _export(services, since, form))
+    if cursor is not None:
+        beside = cursor.with_name(cursor.name + ".new")
+        beside.write_text(f"{reached}\n")
+        beside.replace(cursor)
+    stderr.print(f"up to checkpoint {reached}; what comes after it: --since {reached}")
+
+
+async def _export(services: Services, since: int, form: ExportFormat) -> int:
+    reached = since
+
+    def done(number: int) -> None:
+        nonlocal reached
+        reached = number
+
+    async for line in services.exporting.lines(since, form, done=done):
+        sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+    return reached
+
+
+def _kept_cursor(file: Path) -> int:
+    text = file.read_text().strip()
+    if not text.isdecimal():
+        problem = Problem(place=f"--cursor {file}", found=text[:40], wanted="a checkpoint's number")
+        raise InvalidInput("that is no cursor of an export", problems=[problem])
+    return int(text)
 
 
 @app.command("checkpoint")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.core.chain import Story, checkpoint_text
 
@@ -60,6 +60,22 @@ class Stories:
     after: str | None  # None: these were the last
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Covered:
+    """One record that a checkpoint has come to cover. `chain` as in core/chain."""
+
+    checkpoint: int
+    run_id: str
+    seq: int
+    at: datetime
+    kind: str
+    actor: str
+    data: Mapping[str, Any]
+    chain: bytes | None
+    tenant: str | None  # None: its run was deleted meanwhile
+    workflow: str | None
+
+
 class AuditStore(Protocol):
     """The audit of all runs, for auditors and for the passes that serve them."""
 
@@ -77,6 +93,17 @@ class AuditStore(Protocol):
 
     async def checkpoint_content(self, number: int) -> str:
         """The digest of what is kept of its heads and deletions, worked out anew."""
+
+    async def last_checkpoint(self) -> int:
+        """The number of the newest one; 0: there is none."""
+
+    async def covered(
+        self, number: int, *, after: str, most: int
+    ) -> tuple[Sequence[Covered], str | None]:
+        """What checkpoint `number` covers and none before it did, of `most` runs with ids above
+        `after`, in order of runs and records; and the `after` of the next. None: that was all.
+
+        Records that retention has deleted are not among it."""
 
     async def make_checkpoint(
         self, signer: CheckpointSigner | None, *, at_least_seconds: float, everything: bool

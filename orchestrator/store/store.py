@@ -15,6 +15,7 @@ from orchestrator.store.counting import Counting
 from orchestrator.store.editing import Editing
 from orchestrator.store.engine import Database, open_database
 from orchestrator.store.escalations import Escalations
+from orchestrator.store.exporting import Exporting
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
 from orchestrator.store.notices import Notices
@@ -169,6 +170,8 @@ class SqlStore:
         self.checkpoints = auditing.checkpoints
         self.checkpoint_content = auditing.checkpoint_content
         self.make_checkpoint = auditing.make_checkpoint
+        exporting = Exporting(shared)
+        self.covered, self.last_checkpoint = exporting.covered, exporting.last_checkpoint
 
         retention = Retention(shared)
         self.make_partitions = retention.make_partitions

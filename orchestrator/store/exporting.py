@@ -1,0 +1,54 @@
+"""Reads the audit in the order in which checkpoints came to cover it: each record once, for ever.
+
+A checkpoint's anchor says up to which record it covers a run; the anchor before says from where on.
+So what is new since a checkpoint is known exactly, whatever clocks and long transactions did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.ports.auditing import Covered
+from orchestrator.store import codec
+from orchestrator.store.codec import instant
+from orchestrator.store.part import Part, Shared
+
+
+class Exporting(Part):
+    """The exporting part of ports.auditing.AuditStore."""
+
+    def __init__(self, shared: Shared) -> None:
+        super().__init__(shared)
+        self._last_number = self._sql("SELECT COALESCE(max(number), 0) FROM audit_checkpoints")
+        anchors = (
+            "SELECT a.run_id, a.seq, COALESCE((SELECT max(b.seq) FROM audit_anchors AS b"
+            " WHERE b.run_id = a.run_id AND b.checkpoint < a.checkpoint), 0) AS before"
+            " FROM audit_anchors AS a WHERE a.checkpoint = :number AND a.run_id > :after"
+            " ORDER BY a.run_id LIMIT :most"
+        )
+        self._covered = self._sql(
+            "SELECT c.run_id, r.seq, r.at, r.kind, r.actor, r.data, r.chain, runs.tenant,"
+            f" runs.workflow FROM ({anchors}) AS c LEFT JOIN audit AS r"
+            " ON r.run_id = c.run_id AND r.seq > c.before AND r.seq <= c.seq"
+            " LEFT JOIN runs ON runs.id = c.run_id ORDER BY c.run_id, r.seq"
+        )
+
+    async def last_checkpoint(self) -> int:
+        """See AuditStore."""
+        return int((await self._db.row(self._last_number))[0])
+
+    async def covered(
+        self, number: int, *, after: str, most: int
+    ) -> tuple[Sequence[Covered], str | None]:
+        """See AuditStore."""
+        rows = await self._db.rows(self._covered, number=number, after=after, most=most)
+        found = [
+            Covered(
+                checkpoint=number, run_id=row[0], seq=row[1], at=instant(row[2]), kind=row[3],
+                actor=row[4], data=codec.load(row[5]), tenant=row[7], workflow=row[8],
+                chain=None if row[6] is None else bytes(row[6]),
+            )
+            for row in rows if row[1] is not None  # None: the run's records are gone with it
+        ]  # fmt: skip
+        full = len({row[0] for row in rows}) == most
+        return found, rows[-1][0] if full else None
