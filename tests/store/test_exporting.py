@@ -13,7 +13,7 @@ from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput
 from orchestrator.service import exporting
 from orchestrator.service.auditing import Checkpoints
-from orchestrator.service.exporting import Exporting, ExportFormat
+from orchestrator.service.exporting import ExportFormat, Exporting
 from orchestrator.store import SqlStore, auditing, open_store
 from tests.store.making import accepted, audit, claimed, write
 
