@@ -1,4 +1,4 @@
-"""What a software agent may do: find a workflow, look at it, have it run, ask how it stands.
+"""What a software agent may do: find a workflow, look at it, have it run, follow and cancel it.
 
 Answers are small by design: an agent sees declared outputs and states, never payloads of steps.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,13 +17,14 @@ import orjson
 from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.states import DONE, SETTLED, Direction, RunStatus
 from orchestrator.definitions.validation import output_names
-from orchestrator.errors import InvalidInput, NotFound, Problem
+from orchestrator.errors import InvalidInput, NotAllowed, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
 from orchestrator.ports.words import Words, WordSearch
 from orchestrator.service.looking import Looks
 from orchestrator.service.runs import Runs, RunView
 from orchestrator.service.submitting import Submission, Submitter
 from orchestrator.service.workflows import Workflows
+from orchestrator.telemetry.redact import hidden_text
 
 MOST_OUTPUT_BYTES = 8192
 """Of all outputs together, as JSON; larger ones are named and left out."""
@@ -80,8 +81,21 @@ class Actor:
     allowed: Sequence[str] = ("*",)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a run has come: of its steps, and of those to be undone, so many."""
+
+    done: int  # never falls
+    total: int
+    status: RunStatus
+
+
+Seen = Callable[[Progress], Awaitable[None]]
+"""Told each time that a run has come further while it is waited for."""
+
+
 class Agents:
-    """The four things."""
+    """The five things."""
 
     def __init__(
         self, workflows: Workflows, submitter: Submitter, runs: Runs, words: WordSearch
@@ -124,6 +138,7 @@ class Agents:
         looks: Looks,
         attributes: Mapping[str, str] | None = None,
         traceparent: str | None = None,
+        seen: Seen | None = None,
     ) -> Standing:
         """Have a workflow run; the same key again is the same run. Waits a while for its end.
 
@@ -144,15 +159,39 @@ class Agents:
         )
         (accepted,) = await self._submitter.submit([wish])
         looks.has_run()
-        view = await self._wait(accepted.run_id, wait_seconds)
+        view = await self._wait(accepted.run_id, wait_seconds, seen)
         return _standing(view, repeated=accepted.repeated)
 
-    async def status(self, run: str, *, wait_seconds: float, actor: Actor) -> Standing:
+    async def status(
+        self, run: str, *, wait_seconds: float, actor: Actor, seen: Seen | None = None
+    ) -> Standing:
         """How a run of this tenant stands. Raises NotFound."""
+        view = await self._visible(run, actor)
+        return _standing(await self._wait(view.run.id, wait_seconds, seen))
+
+    async def cancel(
+        self, run: str, *, reason: str, wait_seconds: float, actor: Actor, seen: Seen | None = None
+    ) -> Standing:
+        """Have a run undone that this actor has begun; waits a while for its end.
+
+        Raises NotFound; NotAllowed for a run of another; Conflict when it has settled, or is past
+        the step after which it only goes forward.
+        """
+        view = await self._visible(run, actor)
+        if view.run.actor != actor.name:
+            problem = Problem(
+                place=f"run {run}", found="begun by another", wanted="one that you have begun"
+            )
+            raise NotAllowed("this run is not yours to cancel", problems=[problem])
+        await self._runs.cancel(view.run.id, reason=hidden_text(reason), by=actor.name)
+        return _standing(await self._wait(view.run.id, wait_seconds, seen))
+
+    async def _visible(self, run: str, actor: Actor) -> RunView:
+        """Raises NotFound, for those of others too."""
         view = await self._runs.show(run)
         if view.run.tenant != actor.tenant or not _may(actor, view.run.workflow):
             raise _no_run(run)
-        return _standing(await self._wait(view.run.id, wait_seconds))
+        return view
 
     async def _version(self, workflow: str, actor: Actor) -> WorkflowVersion:
         """Raises NotFound, which names no workflow that the actor may not use."""
@@ -167,11 +206,14 @@ class Agents:
         )  # fmt: skip
         raise NotFound(f"there is no workflow {workflow}", problems=[problem])
 
-    async def _wait(self, run_id: str, seconds: float) -> RunView:
+    async def _wait(self, run_id: str, seconds: float, seen: Seen | None) -> RunView:
         """Look until the run has settled or the time is over, ever less often."""
-        until, pause = time.monotonic() + seconds, _FIRST_LOOK_SECONDS
+        until, pause, told = time.monotonic() + seconds, _FIRST_LOOK_SECONDS, -1
         while True:
             view = await self._runs.show(run_id)
+            if seen is not None and (now := _progress(view)).done > told:
+                told = now.done
+                await seen(now)
             left = until - time.monotonic()
             if view.run.status in SETTLED or left <= 0:
                 return view
@@ -255,6 +297,12 @@ _MEANINGS: Mapping[RunStatus, str] = {
         "A person ended it; some effects may be there. Do not have it run again without asking."
     ),
 }
+
+
+def _progress(view: RunView) -> Progress:
+    links = [*view.forward, *view.backward]
+    done = sum(1 for link in links if link.record.link.status in DONE)
+    return Progress(done=done, total=len(links), status=view.run.status)
 
 
 def _standing(view: RunView, *, repeated: bool = False) -> Standing:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from orchestrator.telemetry.redact import hidden_text
+
 MOST_LOOKS = 5
 _LONGEST_QUESTION = 300
 
@@ -24,9 +26,8 @@ class Looks:
 
     def searched(self, question: str, found: Sequence[str], *, at: datetime) -> None:
         """It asked, and was shown these."""
-        self._add({
-            "at": at.isoformat(), "question": question[:_LONGEST_QUESTION], "found": list(found),
-        })  # fmt: skip
+        asked = hidden_text(question)[:_LONGEST_QUESTION]
+        self._add({"at": at.isoformat(), "question": asked, "found": list(found)})
 
     def described(self, workflow: str, *, at: datetime) -> None:
         """It had this one described."""

@@ -268,11 +268,18 @@ def test_an_agent_finds_and_runs_a_workflow_over_stdio(running: Deployment) -> N
         cwd=running.folder,
     )  # fmt: skip
 
+    far: list[tuple[float, float | None]] = []
+
+    async def heard(done: float, total: float | None, message: str | None) -> None:
+        far.append((done, total))
+
     async def converse() -> tuple[Any, Any, Any]:
         async with Client(command) as client:
             found = await client.call_tool("search", {"question": "take some notes"})
             wish = {"workflow": "notes", "inputs": {"folder": str(folder)}, "idempotency_key": "n1"}
-            done = await client.call_tool("execute", {**wish, "wait_seconds": 30})
+            done = await client.call_tool(
+                "execute", {**wish, "wait_seconds": 30}, progress_callback=heard
+            )
             poor = {**wish, "inputs": {"folder": str(folder), "verdict": "poor"}}
             undone = await client.call_tool(
                 "execute", {**poor, "idempotency_key": "n2", "wait_seconds": 30}
@@ -282,6 +289,8 @@ def test_an_agent_finds_and_runs_a_workflow_over_stdio(running: Deployment) -> N
     found, done, undone = asyncio.run(converse())
     assert found["result"][0]["inputs"] == ["folder", "verdict?"]
     assert (done["status"], done["meaning"]) == ("succeeded", "Done.")
+    assert far == sorted(far)
+    assert far[-1][0] == far[-1][1]
     assert undone["status"] == "compensated"
     assert "the verdict is poor" in undone["meaning"]
     run = running.ask("runs", "show", done["run"])["run"]

@@ -12,12 +12,14 @@ from mcp import Client
 from mcp.types import CallToolResult, TextContent
 
 from orchestrator import Workflow, step, task
+from orchestrator.cli.mcp import Listening, check_listening
 from orchestrator.core.plan import Plan
 from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.tasks import TaskRegistry
-from orchestrator.errors import Overloaded, Problem, Unavailable
-from orchestrator.mcp.server import make_server, told
+from orchestrator.errors import Conflict, InvalidSetting, Overloaded, Problem, Unavailable
+from orchestrator.mcp.server import WHEN_CANCELLING, make_server, the_same, told
+from orchestrator.ports import RunFilter
 from orchestrator.service.admission import Admission
 from orchestrator.service.agents import MOST_OUTPUT_BYTES, Actor, Agents, _small
 from orchestrator.service.redelivery import Redeliverer
@@ -66,7 +68,7 @@ async def talk(
     runs = Runs(store, programs, Redeliverer(hints, programs))
     agents = Agents(workflows, submitter, runs, FullTextSearch())
     actor = Actor(name="agent-7", tenant=tenant, allowed=allowed)
-    async with Client(make_server(agents, actor, version="1.0")) as client:
+    async with Client(make_server(agents, the_same(actor), version="1.0")) as client:
         await what(client)
     return store
 
@@ -94,7 +96,9 @@ async def refused(client: Client, tool: str, **arguments: Any) -> str:
 async def test_search_describe_execute_status() -> None:
     async def what(client: Client) -> None:
         tools = (await client.list_tools()).tools
-        assert [tool.name for tool in tools] == ["search", "describe", "execute", "status"]
+        assert [tool.name for tool in tools] == [
+            "search", "describe", "execute", "status", "cancel",
+        ]  # fmt: skip
         (found,) = await ask(client, "search", question="paying for an order")
         assert found == {
             "workflow": "order", "title": "Order and pay", "inputs": ["amount"], "outputs": [],
@@ -172,6 +176,23 @@ async def test_what_is_wrong_is_said_with_what_to_do() -> None:
     await talk(what)
 
 
+async def test_a_run_is_cancelled_by_who_began_it() -> None:
+    async def what(client: Client) -> None:
+        wish = {"workflow": "order", "inputs": {"amount": 5}, "idempotency_key": "k"}
+        begun = await ask(client, "execute", **wish, wait_seconds=0)
+        text = await refused(client, "cancel", run="id-99999999", reason="wrong")
+        assert "as execute gave it" in text
+        wish = {"run": begun["run"], "reason": "wrong: sk_live_0123456789abcdef", "wait_seconds": 0}
+        assert (await ask(client, "cancel", **wish))["run"] == begun["run"]
+        assert "Call status" in told(Conflict("it has settled"), WHEN_CANCELLING)
+
+    store = await talk(what)
+    (run,) = await store.runs(RunFilter())
+    (wished,) = [each for each in await store.audit(run.id) if "cancel" in each.kind]
+    assert wished.actor == "agent-7"
+    assert wished.data["reason"] == "wrong: [hidden]"
+
+
 async def test_others_workflows_and_runs_are_not_there() -> None:
     async def what(client: Client) -> None:
         assert [f["workflow"] for f in await ask(client, "search")] == ["order"]
@@ -199,3 +220,11 @@ def test_large_outputs_are_named_and_left_out(outputs: dict[str, Any], left_out:
     kept, left = _small(outputs)
     assert left == left_out
     assert kept == {name: value for name, value in outputs.items() if name not in left}
+
+
+def test_without_keys_only_this_machine_is_listened_to() -> None:
+    check_listening(Listening(address="127.0.0.1", port=0), wants_keys=False)
+    everywhere = Listening(address="0.0.0.0", port=0)
+    check_listening(everywhere, wants_keys=True)
+    with pytest.raises(InvalidSetting, match="without a key"):
+        check_listening(everywhere, wants_keys=False)
