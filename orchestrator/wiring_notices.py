@@ -12,7 +12,7 @@ from orchestrator.service.notifying import Invitations, Notifier
 from orchestrator.service.urgency import Urgency
 from orchestrator.settings import NotificationTarget, Settings
 
-APPROVALS = "/console/approvals"
+CONSOLE = "/console"
 
 
 def notifier_of(settings: Settings, store: NoticeStore, urgency: Urgency) -> Notifier:
@@ -38,8 +38,8 @@ def _invitations(settings: Settings) -> Invitations:
         found = f"decides_as of {', '.join(decides_as)}, without link_key or public_url"
         raise _refused(found, "both of them, for a link that works elsewhere")
     url = settings.public_url.rstrip("/")
-    page = url + APPROVALS if url else None
-    return Invitations(link_signer(settings), page=page, decides_as=decides_as)
+    console = url + CONSOLE if url else None
+    return Invitations(link_signer(settings), console=console, decides_as=decides_as)
 
 
 def _sender(target: NotificationTarget) -> NoticeSender:

@@ -130,6 +130,10 @@ def title_of(body: Mapping[str, Any]) -> str:
     told = body["data"]
     if body["type"] == "escalation.opened":
         return f"{told['severity']}: {told['workflow']} needs a person ({told['reason']})"
+    if body["type"] == "slo.alarm":
+        return f"{told['urgency']}: {told['workflow']} uses up its error budget too fast"
+    if body["type"] == "proposal.opened":
+        return f"{told['proposed_by']} proposes for {told['workflow']}: {told['act']}"
     said = {"approval.asked": "asks", "approval.reminded": "still asks"}
     return f"{told['workflow']} {said.get(body['type'], 'got no answer')}: {told['message']}"
 

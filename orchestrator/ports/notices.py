@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from orchestrator.ports.proposals import Proposal
 from orchestrator.ports.records import EscalationRecord
 from orchestrator.ports.slo import AlarmRecord
 from orchestrator.ports.waiting import WaitRecord
@@ -16,7 +17,7 @@ from orchestrator.ports.waiting import WaitRecord
 class Occasion(StrEnum):
     """What there is to tell."""
 
-    OPENED = "opened"  # an escalation or an alarm was
+    OPENED = "opened"  # an escalation, an alarm or a proposal was
     ASKED = "asked"  # a run asks for an approval
     REMINDED = "reminded"  # it has waited for another while
     EXPIRED = "expired"  # nobody answered in time
@@ -25,7 +26,7 @@ class Occasion(StrEnum):
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One occasion for one target."""
 
-    about: EscalationRecord | AlarmRecord | WaitRecord
+    about: EscalationRecord | AlarmRecord | Proposal | WaitRecord
     occasion: Occasion
     number: int = 0  # of a reminder: the how manyth, 1-based
     target: str  # its name in the settings
@@ -45,7 +46,8 @@ class NoticeStore(Protocol):
         """One for each occasion and target that has none; how many.
 
         Of escalations, alarms and approvals that are open and of the last day, of the last
-        reminder of each open approval, and of approvals whose time ran out in the last day.
+        reminder of each open approval, and of approvals whose time ran out in the last day; of
+        proposals likewise, but those that a job has made.
         """
 
     async def take_notices(

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from orchestrator.errors import Unavailable
-from orchestrator.ports import EscalationRecord, WaitRecord
+from orchestrator.ports import EscalationRecord, Proposal, WaitRecord
 from orchestrator.ports.notices import Notice, NoticeSender, NoticeStore, Occasion, Untold
 from orchestrator.ports.slo import AlarmRecord
 from orchestrator.service.links import LONGEST_LIFE, LinkSigner
@@ -33,14 +33,18 @@ class Invitations:
     """Where who is told of an approval can decide: a page, or a link where a target has a name."""
 
     def __init__(
-        self, signer: LinkSigner, *, page: str | None, decides_as: Mapping[str, str]
+        self, signer: LinkSigner, *, console: str | None, decides_as: Mapping[str, str]
     ) -> None:
-        """`page`: the beginning of approvals' pages; None: not known. `decides_as`: by target."""
-        self._signer, self._page, self._decides_as = signer, page, decides_as
+        """`console`: where it is; None: not known. `decides_as`: by target."""
+        self._signer, self._console, self._decides_as = signer, console, decides_as
+
+    def page(self, path: str) -> Mapping[str, str]:
+        """The field that says where in the console it stands."""
+        return {} if self._console is None else {"page": f"{self._console}/{path}"}
 
     def of(self, wait: WaitRecord, target: str, *, at: datetime) -> Mapping[str, str]:
         """The fields of a notice of this time that say so: always the same of the same notice."""
-        told = {} if self._page is None else {"page": f"{self._page}/{wait.id}"}
+        told = {**self.page(f"approvals/{wait.id}")}
         name = self._decides_as.get(target)
         if name is not None and wait.is_open:
             until = min(wait.expires_at or at + LINK_LIFE, at + LONGEST_LIFE)
@@ -103,6 +107,8 @@ class Notifier:
         """What is told: enough to know whose it is, nothing of what the run holds."""
         if isinstance(notice.about, WaitRecord):
             return self._of_approval(notice, notice.about)
+        if isinstance(notice.about, Proposal):
+            return self._of_proposal(notice.about)
         if isinstance(notice.about, AlarmRecord):
             return _of_alarm(notice.about)
         return self._of_escalation(notice.about)
@@ -118,8 +124,25 @@ class Notifier:
                 "detail": one.detail[:LONGEST_DETAIL],
                 "severity": self._urgency.severity(one),
                 "due_at": self._urgency.due_at(one).isoformat(),
+                **self._page(f"escalations/{one.id}"),
             },
         }  # fmt: skip
+
+    def _of_proposal(self, one: Proposal) -> Mapping[str, Any]:
+        return {
+            "type": "proposal.opened",
+            "timestamp": one.proposed_at.isoformat(),
+            "data": {
+                "id": one.id, "run_id": one.run_id, "workflow": one.workflow,
+                "tenant": one.tenant, "about": one.subject, "about_id": one.subject_id,
+                "act": one.act, "reason": one.reason[:LONGEST_DETAIL],
+                "proposed_by": one.proposed_by, "expires_at": one.expires_at.isoformat(),
+                **self._page("proposals"),
+            },
+        }  # fmt: skip
+
+    def _page(self, path: str) -> Mapping[str, str]:
+        return {} if self._invitations is None else self._invitations.page(path)
 
     def _of_approval(self, notice: Notice, one: WaitRecord) -> Mapping[str, Any]:
         at = _time_of(notice.occasion, one)

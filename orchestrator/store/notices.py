@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.ports import EscalationRecord, WaitRecord
+from orchestrator.ports import EscalationRecord, Proposal, WaitRecord
 from orchestrator.ports.notices import Notice, Occasion
 from orchestrator.ports.slo import AlarmRecord
 from orchestrator.store import codec, rows
@@ -19,7 +19,7 @@ _DAY = 86_400
 _OBSOLETE = "obsolete before it was told"
 
 
-About = EscalationRecord | AlarmRecord | WaitRecord
+About = EscalationRecord | AlarmRecord | Proposal | WaitRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +52,14 @@ _ALARMS = _Kind(
     read=f"SELECT {rows.ALARM} FROM slo_alarms WHERE id = :id",
     record=rows.alarm_of,
 )  # fmt: skip
+_PROPOSALS = _Kind(
+    table="proposal_notices", key=("proposal_id",), about="proposals AS t",
+    # Of what a job proposes its page tells: nobody reads five hundred messages.
+    occasions=(((), "t.closed_at IS NULL AND t.via <> 'job' AND t.proposed_at > {since}"),),
+    read=f"SELECT {rows.PROPOSAL} FROM proposals AS p JOIN runs ON runs.id = p.run_id"
+    " WHERE p.id = :id",
+    record=rows.proposal_of,
+)  # fmt: skip
 _OPEN = "t.closed_at IS NULL AND t.asks = 'approval'"
 _WAITS = _Kind(
     table="wait_notices", key=("wait_id", "occasion", "number"), about="waits AS t",
@@ -77,7 +85,10 @@ class Notices(Part):
         self._of_escalations = _Outbox(shared, _ESCALATIONS)
         self._of_alarms = _Outbox(shared, _ALARMS)
         self._of_waits = _Outbox(shared, _WAITS)
-        self._boxes = (self._of_alarms, self._of_escalations, self._of_waits)
+        self._of_proposals = _Outbox(shared, _PROPOSALS)
+        self._boxes = (
+            self._of_alarms, self._of_escalations, self._of_waits, self._of_proposals,
+        )  # fmt: skip
 
     async def add_notices(self, targets: Sequence[str]) -> int:
         """One for each occasion and target that has none; how many. See the port."""
@@ -108,6 +119,8 @@ class Notices(Part):
     def _box(self, notice: Notice) -> _Outbox:
         if isinstance(notice.about, WaitRecord):
             return self._of_waits
+        if isinstance(notice.about, Proposal):
+            return self._of_proposals
         is_alarm = isinstance(notice.about, AlarmRecord)
         return self._of_alarms if is_alarm else self._of_escalations
 

@@ -24,6 +24,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     acceptances    one row per derived compensation that a person has accepted; append-only
     notices        one row per escalation and target that is to be told of it
     wait_notices   the same of approvals: one per wait, occasion and target
+    proposal_notices  the same of proposals
     slo_counts     good and bad events of an objective: one row per minute or hour that had any
     slo_marks      one row per objective of a workflow: until when its events are counted
     slo_alarms     one row per incident: an error budget that burned too fast
@@ -475,6 +476,19 @@ notices = Table(
     Column("told_at", INSTANT),
     Column("error", Text, nullable=False),
     _partial("notices_untold", "due_at", where="told_at IS NULL"),
+    sqlite_with_rowid=False,
+)
+
+proposal_notices = Table(
+    "proposal_notices",
+    metadata,
+    Column("proposal_id", ID, ForeignKey("proposals.id", ondelete="CASCADE"), primary_key=True),
+    Column("target", ID, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", INSTANT, nullable=False),
+    Column("told_at", INSTANT),
+    Column("error", Text, nullable=False),
+    _partial("proposal_notices_untold", "due_at", where="told_at IS NULL"),
     sqlite_with_rowid=False,
 )
 

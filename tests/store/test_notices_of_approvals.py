@@ -17,7 +17,8 @@ from orchestrator.service.links import LinkSigner
 from orchestrator.service.notifying import Invitations, Notifier
 from orchestrator.service.urgency import Urgency
 from orchestrator.store import SqlStore, open_store
-from tests.store.making import ME, claimed
+from tests.store.making import ME, claimed, escalated
+from tests.store.test_proposals import proposal
 from tests.store.test_waiting import approval, asking, asleep, decide, sleep, wait
 
 TARGETS = ["chat", "ops"]
@@ -151,7 +152,7 @@ async def test_a_notice_says_where_to_decide(stores: list[SqlStore]) -> None:
     asks = {"message": "pay 7?", "roles": ["approver"], "show": {"card": "4111"}, "remind": 0.001}
     new = replace(approval(run, remind_seconds=0.001, expires_at=until), asked=asks)
     asked = (await sleep(store, run, new)).wait
-    invitations = Invitations(SIGNER, page="https://x/approvals", decides_as={"ops": "On call"})
+    invitations = Invitations(SIGNER, console="https://x", decides_as={"ops": "On call"})
     notifier = Notifier(store, {}, Urgency(), invitations=invitations)
     told = {each.target: notifier.body(each) for each in await taken(store)}
     chat, ops = told["chat"]["data"], told["ops"]["data"]
@@ -171,3 +172,30 @@ async def test_a_notice_says_where_to_decide(stores: list[SqlStore]) -> None:
     (again, _) = await taken(store)
     then = notifier.body(again)["timestamp"]
     assert asked.opened_at.isoformat() < then < (await store.now()).isoformat()
+
+
+async def test_that_a_second_person_is_wanted_is_told_unless_a_job_says_so(
+    stores: list[SqlStore],
+) -> None:
+    store = stores[0]
+    (one, run), (two, other), (three, third) = await escalated(store, 3)
+    made = await store.propose(proposal(run, one))
+    await store.propose(proposal(other, two, via="job"))
+    decided = await store.propose(proposal(third, three))
+    await store.refuse_proposal(decided.id, by="bob", reason="no")
+    heard = Heard()
+    invitations = Invitations(SIGNER, console="https://x/console", decides_as={})
+    notifiers = [
+        Notifier(each, {"ops": heard}, Urgency(), invitations=invitations) for each in stores
+    ]
+    await asyncio.gather(*(each.one_pass() for each in notifiers * 2))
+    told = {each: body for each, body in heard.told if body["type"] == "proposal.opened"}
+    assert [*told] == [f"{made.id}.ops"]
+    data = told[f"{made.id}.ops"]["data"]
+    assert (data["proposed_by"], data["act"], data["about_id"], data["page"]) == (
+        "ada", "abandoned", one, "https://x/console/proposals",
+    )  # fmt: skip
+    escalations = [body for _, body in heard.told if body["type"] == "escalation.opened"]
+    assert {body["data"]["page"] for body in escalations} == {
+        f"https://x/console/escalations/{known}" for known in (one, two, three)
+    }

@@ -190,7 +190,7 @@ async def test_apprise_tells_what_it_has_an_address_for(house: House, receiver: 
     assert "needs a person (in_doubt)" in json.loads(body)["title"]
 
 
-def test_what_a_chat_reads_of_an_approval() -> None:
+def test_what_a_chat_reads() -> None:
     told = {
         "id": "w", "workflow": "order", "message": "Pay 7?", "roles": ["approver", "operator"],
         "expires_at": None, "link": "https://x/approve/t",
@@ -204,6 +204,12 @@ def test_what_a_chat_reads_of_an_approval() -> None:
         "order still asks: Pay 7?",
         "order got no answer: Pay 7?",
     ]
+    others = {"workflow": "order", "urgency": "page", "proposed_by": "ada", "act": "abandoned"}
+    for kind, title in (
+        ("slo.alarm", "page: order uses up its error budget too fast"),
+        ("proposal.opened", "ada proposes for order: abandoned"),
+    ):
+        assert title_of({"type": kind, "data": others}) == title
     assert text_of({"data": told}).splitlines()[3:] == [
         "roles: approver, operator", "link: https://x/approve/t",
     ]  # fmt: skip
