@@ -123,6 +123,7 @@ class Plan:
     four_eyes: Mapping[str, Any] = field(default_factory=dict)
     # Name -> expression over the inputs: by what its runs are looked up; read by definitions/ only.
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    escalation: Mapping[str, Any] = field(default_factory=dict)  # how bad one is; definitions/ only
     max_visits: int = MAX_VISITS  # of all steps together; a run that wants more turns back
 
     @property

@@ -111,8 +111,8 @@ class Api:
 class ApiWorkflow:
     """A workflow over APIs in the making. Immutable: each `step` gives a new one.
 
-    `inputs`, `outputs`, `deadline`, `lane`, `four_eyes` and `attributes` as of `Workflow`; `extra`
-    has any other field of a workflow in a document (`x-owner`, `parameters`, …).
+    `inputs`, `outputs`, `deadline`, `lane`, `four_eyes`, `attributes` and `escalation` as of
+    `Workflow`; `extra` has any other field of a workflow in a document (`x-owner`, …).
     """
 
     name: str
@@ -123,6 +123,7 @@ class ApiWorkflow:
     lane: str | None = None
     four_eyes: bool | Mapping[str, Any] | None = None
     attributes: Mapping[str, str] | None = None
+    escalation: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     extra: Mapping[str, Any] | None = None
     steps: tuple[Mapping[str, Any], ...] = ()
     apis: tuple[Api, ...] = ()
@@ -236,9 +237,15 @@ def _workflow(workflow: ApiWorkflow) -> dict[str, Any]:
         "workflowId": workflow.name, "summary": workflow.title or None, "inputs": schema,
         "x-deadline": workflow.deadline, "x-lane": workflow.lane,
         "x-four-eyes": workflow.four_eyes, "x-attributes": workflow.attributes,
+        "x-escalation": _listed(workflow.escalation),
         **(workflow.extra or {}),
         "steps": [dict(step) for step in workflow.steps], "outputs": dict(workflow.outputs or {}),
     })  # fmt: skip
+
+
+def _listed(said: Any) -> Any:
+    """As a document has it: a list, where there are several."""
+    return list(said) if isinstance(said, tuple) else said
 
 
 def _needs_1_1(value: Any) -> bool:

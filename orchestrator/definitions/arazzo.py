@@ -20,6 +20,7 @@ from orchestrator.definitions.arazzo_steps import Origins
 from orchestrator.definitions.attributes import attribute_problems
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import Document
+from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.problems import Findings, pointer
 from orchestrator.definitions.problems import Path as Inside
@@ -31,7 +32,8 @@ LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 _WORKFLOW = {
     "workflowId", "summary", "description", "inputs", "steps", "outputs", "parameters",
     "successActions", "failureActions", "dependsOn", "x-deadline", "x-lane", "x-max-visits",
-    "x-attributes", "x-four-eyes", "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
+    "x-attributes", "x-escalation", "x-four-eyes",
+    "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
 }  # fmt: skip
 
 
@@ -93,6 +95,7 @@ class _WorkflowReader:
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),
+            escalation=self._escalation(found.schema),
         )  # fmt: skip
         plan = replace(plan, attributes=self._attributes(plan))
         return ReadWorkflow(plan, origins.place, pointer(at.path))
@@ -108,6 +111,12 @@ class _WorkflowReader:
         if at is None:
             return {}
         return {} if _refused(at, rule_problems(at.value, schema)) else rule_of(at.value)
+
+    def _escalation(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        at = self._at.get("x-escalation")
+        if at is None or _refused(at, escalation_problems(at.value, schema)):
+            return {}
+        return escalation_of(at.value)
 
     def _attributes(self, plan: Plan) -> dict[str, Any]:
         at = self._at.get("x-attributes")

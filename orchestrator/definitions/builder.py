@@ -24,6 +24,7 @@ from orchestrator.core.plan import Call, Compensation, CompensationKind, Plan, P
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.definitions.attributes import attribute_problems
+from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
 from orchestrator.definitions.expressions import FIRST_OF, OPTIONAL
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.inputs import declared_inputs, schema_problems
@@ -113,6 +114,7 @@ class Workflow:
     schema. `outputs` maps names to runtime expressions. `deadline` in seconds from submission.
     `four_eyes`: decisions need a second person, of all runs or `{"when": CONDITION, "hours": N}`.
     `attributes`: by what its runs are looked up, `{"customer": "$inputs.customer_id"}`.
+    `escalation`: how bad one is, `{"severity": "high", "minutes": 30}`, or a list with `when`.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Workflow:
     lane: str = "default"
     four_eyes: bool | Mapping[str, Any] = False
     attributes: Mapping[str, str] | None = None
+    escalation: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     steps: tuple[Step | Wait, ...] = ()
 
     def step(self, function: Function | Step, **options: Any) -> Workflow:
@@ -232,10 +235,13 @@ class _Builder:
         schema = self._inputs_schema()
         for path, found, wanted in rule_problems(workflow.four_eyes, schema):
             self._bad(f", four_eyes {pointer(path)}", found, wanted)
+        if workflow.escalation is not None:
+            for path, found, wanted in escalation_problems(workflow.escalation, schema):
+                self._bad(f", escalation {pointer(path)}", found, wanted)
         plan = Plan(
             workflow=workflow.name, steps=steps, title=workflow.title, lane=workflow.lane,
             inputs_schema=schema, outputs=dict(workflow.outputs or {}),
-            four_eyes=rule_of(workflow.four_eyes),
+            four_eyes=rule_of(workflow.four_eyes), escalation=escalation_of(workflow.escalation),
             deadline_seconds=workflow.deadline,
             waits=any(step.call.is_wait for step in steps),
         )  # fmt: skip

@@ -68,10 +68,11 @@ def rule_problems(said: Any, schema: Mapping[str, Any]) -> Iterator[tuple[Path, 
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= MOST_HOURS:
         yield ("hours",), shown(hours), f"a number of hours, at most {MOST_HOURS:g}"
     if "when" in said:
-        yield from _condition_problems(said["when"], schema)
+        yield from over_inputs_problems(said["when"], schema)
 
 
-def _condition_problems(when: Any, schema: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
+def over_inputs_problems(when: Any, schema: Mapping[str, Any]) -> Iterator[tuple[Path, str, str]]:
+    """What is wrong with a field `when`, a condition over the inputs alone."""
     if not isinstance(when, str):
         yield ("when",), shown(when), "a condition over the inputs: $inputs.amount > 1000"
         return

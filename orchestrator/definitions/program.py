@@ -22,6 +22,7 @@ from orchestrator.definitions.answers import AnswerRules, resolved
 from orchestrator.definitions.attributes import Attributes
 from orchestrator.definitions.criteria import Criterion, parse_criterion
 from orchestrator.definitions.encoding import refused
+from orchestrator.definitions.escalation_rules import EscalationRules
 from orchestrator.definitions.expressions import compile_value
 from orchestrator.definitions.four_eyes import FourEyes
 from orchestrator.definitions.inputs import InputsSchema
@@ -74,6 +75,7 @@ class Program:
             for step in plan.steps
         ]
         self.four_eyes = FourEyes(plan.four_eyes)
+        self.escalation = EscalationRules(plan.escalation)
         self.secrets = Secrets(plan)
         self.attributes = Attributes(plan.attributes, self.secrets)
         self._inputs = InputsSchema(plan.inputs_schema)

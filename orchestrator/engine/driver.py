@@ -158,7 +158,7 @@ class RunDriver:
             case Wait():
                 return await self._wait(command)
             case Escalate():
-                await escalate(command, self._run, self._shown, self._deps)
+                await escalate(command, self._run, self._shown, self._program, self._deps)
                 return None
             case Finish():
                 await finish(command, self._run, self._shown, self._program, self._deps)

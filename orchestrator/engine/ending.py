@@ -22,10 +22,15 @@ from orchestrator.ports import NewEscalation, StepEnd
 log = structlog.get_logger(__name__)
 
 
-async def escalate(command: Escalate, run: Standing, shown: Showing, deps: Deps) -> None:
+async def escalate(
+    command: Escalate, run: Standing, shown: Showing, program: Program, deps: Deps
+) -> None:
     """Stop the run, open its escalation in the same commit, and announce it."""
     run.note_all_links()
-    escalation = new_escalation(command, run.saga, run.ledger.steps(run.saga), new_id=deps.new_id)
+    escalation = new_escalation(
+        command, run.saga, run.ledger.steps(run.saga), new_id=deps.new_id,
+        urgency=program.escalation.of(run.facts),
+    )  # fmt: skip
     run.audit("run.escalated", None, {"reason": command.reason, "detail": command.detail})
     shown.end(StepEnd.FAILED, command.detail)
     await run.flush(release=True, escalation=escalation, traced=run.is_traced)

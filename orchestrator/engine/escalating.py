@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.core.saga import Escalate, Saga, standing, undo_order
+from orchestrator.core.severity import Severity
 from orchestrator.core.states import DONE, HAPPENED, Direction, LinkStatus
 from orchestrator.ports import EscalationRecord, NewEscalation, RunRecord, StepRecord
 from orchestrator.telemetry.redact import hidden
 
 
 def new_escalation(
-    command: Escalate, saga: Saga, steps: Sequence[StepRecord], *, new_id: Callable[[], str]
-) -> NewEscalation:
+    command: Escalate, saga: Saga, steps: Sequence[StepRecord], *, new_id: Callable[[], str],
+    urgency: tuple[Severity | None, float | None] = (None, None),
+) -> NewEscalation:  # fmt: skip
     """The escalation with what is known done, undone and unknown, and what each choice would do."""
     return NewEscalation(
         id=new_id(),
@@ -24,6 +26,8 @@ def new_escalation(
         direction=command.direction,
         context=hidden(_context(command, saga, steps)),
         api=None if command.step is None else saga.call(command.step, command.direction).api,
+        severity=urgency[0],
+        due_seconds=urgency[1],
     )
 
 
@@ -51,6 +55,8 @@ def as_record(
         closed_by=None,
         closing_reason=None,
         api=escalation.api,
+        severity=escalation.severity,
+        due_seconds=escalation.due_seconds,
     )
 
 

@@ -38,4 +38,5 @@ class CountingStore(Protocol):
     async def count_open_escalations(
         self, *, ages: tuple[float, ...], due_seconds: Mapping[str, float]
     ) -> list[EscalationCount]:
-        """By reason and age. `ages` in seconds, upwards; `due_seconds` from opening, by reason."""
+        """By reason and age. `ages` in seconds, upwards; `due_seconds` from opening, by reason
+        and severity."""

@@ -28,7 +28,7 @@ class EscalationFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     older_than_seconds: float | None = None  # since it was opened
     younger_than_seconds: float | None = None
     overdue: bool | None = None  # by `due_seconds`
-    due_seconds: Mapping[str, float] | None = None  # from opening to when it is due, by reason
+    due_seconds: Mapping[str, float] | None = None  # from opening, by reason and severity
     order_by_due: bool = False  # soonest first instead; wants `due_seconds`, and has no cursor
     after: str | None = None
     limit: int | None = 200  # None: all

@@ -17,6 +17,7 @@ from orchestrator.core.exchange import Facts, FrozenRequest, Outcome
 from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
 from orchestrator.core.saga import EscalationReason, Link, Saga, StepState
+from orchestrator.core.severity import Severity
 from orchestrator.core.states import HAPPENED, Direction, RunStatus
 
 
@@ -213,6 +214,8 @@ class NewEscalation(msgspec.Struct, frozen=True, kw_only=True):
     direction: Direction
     context: Mapping[str, Any]  # what is known done, undone, unknown; the stuck request; choices
     api: str | None = None  # of the link that is stuck
+    severity: Severity | None = None  # as the workflow says; None: the deployment's
+    due_seconds: float | None = None  # from opening, likewise
 
 
 class EscalationRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,6 +239,8 @@ class EscalationRecord(msgspec.Struct, frozen=True, kw_only=True):
     closed_by: str | None
     closing_reason: str | None
     api: str | None = None  # of the link that is stuck; None for those of older releases
+    severity: Severity | None = None  # as its workflow says; None: by its reason
+    due_seconds: float | None = None  # from opening, likewise; None: by its severity
     claimed_until: datetime | None = None  # then the claim ends by itself; None: it does not
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.core.saga import EscalationReason
+from orchestrator.core.severity import Severity
 from orchestrator.ports import EscalationFilter
 from orchestrator.store import codec
 from orchestrator.store.dialect import Dialect
@@ -54,12 +55,14 @@ def escalations_chosen(which: EscalationFilter, dialect: Dialect) -> tuple[str, 
 
 def due_at(due_seconds: Mapping[str, float], dialect: Dialect) -> str:
     """When an escalation is due, as an expression; NULL for reasons that have no time."""
-    cases = " ".join(
-        f"WHEN '{EscalationReason(reason)}' THEN {float(seconds)!r}"
-        for reason, seconds in due_seconds.items()
-    )
-    seconds = f"CASE e.reason {cases} END" if cases else "CAST(NULL AS {real})"
-    return dialect.later("e.opened_at", seconds)
+    said = _seconds("e.severity", {s: due_seconds[s] for s in Severity if s in due_seconds})
+    usual = _seconds("e.reason", {r: due_seconds[r] for r in EscalationReason if r in due_seconds})
+    return dialect.later("e.opened_at", f"COALESCE(e.due_seconds, {said}, {usual})")
+
+
+def _seconds(column: str, known: Mapping[str, float]) -> str:
+    cases = " ".join(f"WHEN '{name}' THEN {float(seconds)!r}" for name, seconds in known.items())
+    return f"CASE {column} {cases} END" if cases else "CAST(NULL AS {real})"
 
 
 def _within(text: str) -> str:

@@ -38,13 +38,13 @@ class Counting(Part):
         ages = self._dialect.batch({"seconds": "real"}, "ages")
         dues = self._dialect.batch({"reason": "text", "seconds": "real"}, "dues")
         reached = self._dialect.later("e.opened_at", "b.seconds")
-        due = self._dialect.later("e.opened_at", "d.seconds")
+        due = self._dialect.later("e.opened_at", "COALESCE(e.due_seconds, d.seconds)")
         age = f"(SELECT COALESCE(max(b.seconds), 0) FROM {ages} AS b WHERE {reached} <= {{now}})"
         self._escalations = self._sql(
             f"SELECT reason, age, overdue, count(*) FROM (SELECT e.reason, {age} AS age,"
             f" COALESCE({due} < {{now}}, false) AS overdue FROM escalations AS e"
-            f" LEFT JOIN {dues} AS d ON d.reason = e.reason WHERE e.{OPEN}) AS open_ones"
-            " GROUP BY reason, age, overdue"
+            f" LEFT JOIN {dues} AS d ON d.reason = COALESCE(e.severity, e.reason)"
+            f" WHERE e.{OPEN}) AS open_ones GROUP BY reason, age, overdue"
         )
 
     async def count_unfinished(self) -> list[RunCount]:

@@ -13,6 +13,7 @@ from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_from_json
 from orchestrator.core.saga import EscalationReason, Link
+from orchestrator.core.severity import Severity
 from orchestrator.core.slo import ObjectiveKind, Urgency
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.ports import (
@@ -68,7 +69,8 @@ ATTEMPT = (
 ESCALATION = (
     "e.id, e.run_id, runs.workflow, runs.tenant, e.reason, e.detail, e.step, e.step_id,"
     " e.direction, e.context, e.opened_at, e.claimed_by, e.claimed_at, e.closed_at, e.resolution,"
-    " e.closed_by, e.closing_reason, e.api, e.claimed_until"
+    " e.closed_by, e.closing_reason, e.api, e.claimed_until, e.severity,"
+    " e.due_seconds"
 )
 ALARM = (
     "id, workflow, kind, urgency, target, long_seconds, bad, total, burn_rate, opened_at,"
@@ -195,6 +197,7 @@ def escalation_of(row: Sequence[Any]) -> EscalationRecord:
         claimed_at=instant_optional(row[12]), closed_at=instant_optional(row[13]),
         resolution=row[14], closed_by=row[15], closing_reason=row[16], api=row[17],
         claimed_until=instant_optional(row[18]),
+        severity=None if row[19] is None else Severity(row[19]), due_seconds=row[20],
     )  # fmt: skip
 
 

@@ -357,6 +357,8 @@ escalations = Table(
     Column("closing_reason", Text),
     Column("api", Text),
     Column("claimed_until", INSTANT),
+    Column("severity", Text),  # as the workflow says
+    Column("due_seconds", Float),
     Index("escalations_run", "run_id"),
     _partial("escalations_one_open", "run_id", where=OPEN, unique=True),
     _partial("escalations_open", "id", where=OPEN),

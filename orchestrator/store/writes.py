@@ -95,6 +95,8 @@ ESCALATION_COLUMNS = {
     "direction": "text",
     "context": "text",
     "api": "text",
+    "severity": "text",
+    "due_seconds": "real",
 }
 
 _STAYS = "(b.sleeps AND runs.cancel_wish IS NOT NULL AND b.cancel IS NULL AND NOT b.refuses_cancel)"
@@ -282,6 +284,7 @@ def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:
         yield (
             opened.id, write.run_id, opened.reason, storable(opened.detail), opened.step, step_id,
             opened.direction, codec.dump(opened.context), opened.api,
+            opened.severity, opened.due_seconds,
         )  # fmt: skip
 
 

@@ -56,3 +56,7 @@ async def test_open_escalations_are_told_apart_by_age(store: SqlStore) -> None:
         (0.0, False, 1), (900.0, False, 1), (86_400.0, True, 1),
     ]  # fmt: skip
     assert {count.reason for count in found} == {"compensation_failed"}
+    said = shift.sql("UPDATE escalations SET severity = 'low', due_seconds = 10 WHERE id = :id")
+    await store._database.write(lambda tx: tx.change(said, id=opened[0][0]))
+    found = await store.count_open_escalations(ages=ages, due_seconds=dues)
+    assert sum(count.number for count in found if count.overdue) == 2

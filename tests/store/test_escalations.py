@@ -10,9 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.core.saga import EscalationReason
+from orchestrator.core.severity import Severity
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.ports import ClaimedRun, EscalationFilter, RunWrite, Store, hop_ids
+from orchestrator.service.urgency import Urgency
 from tests.store.backends import Backend
 from tests.store.making import (
     ME,
@@ -343,3 +345,30 @@ async def test_what_is_due_first_comes_first(store: Store) -> None:
     assert await store.escalations(never) == []
     other = EscalationFilter(due_seconds={"poisoned": 1.0}, overdue=False, order_by_due=True)
     assert len(await store.escalations(other)) == 3
+
+
+async def test_what_a_workflow_says_of_it_goes_before_its_reason(store: Store) -> None:
+    runs = await claimed(store, 3)
+    told: list[dict[str, Any]] = [{"severity": Severity.LOW}, {"due_seconds": 1800.0}, {}]
+    opened = [replace(escalation(), **each) for each in told]
+    await store.record([
+        write(run, status=RunStatus.ESCALATED, escalation=one, release=True)
+        for run, one in zip(runs, opened, strict=True)
+    ])  # fmt: skip
+    low, soon, usual = (one.id for one in opened)
+    found = [await store.escalation(one.id) for one in opened]
+    assert [(each.severity, each.due_seconds) for each in found] == [
+        (Severity.LOW, None), (None, 1800.0), (None, None),
+    ]  # fmt: skip
+    seconds = {"compensation_failed": 3600.0, "low": 7200.0}
+    by_due = EscalationFilter(due_seconds=seconds, order_by_due=True)
+    assert [each.id for each in await store.escalations(by_due)] == [soon, usual, low]
+    late = EscalationFilter(due_seconds={"compensation_failed": 9.0, "low": -1.0}, overdue=True)
+    assert [each.id for each in await store.escalations(late)] == [low]
+    urgency = Urgency(due_minutes={Severity.LOW: 120})
+    assert [urgency.severity(each) for each in found] == [
+        Severity.LOW, Severity.HIGH, Severity.HIGH
+    ]  # fmt: skip
+    minutes = [(urgency.due_at(each) - each.opened_at).total_seconds() / 60 for each in found]
+    assert minutes == [120, 30, 60]
+    assert {each: urgency.due_seconds[each] for each in seconds} == seconds

@@ -151,7 +151,7 @@ def _open(
     opened = EscalationRow(
         id=new.id, run_id=row.id, reason=new.reason, detail=storable(new.detail), step=new.step,
         step_id=step_id, direction=new.direction, context=dump(new.context), opened_at=now,
-        api=new.api,
+        api=new.api, severity=new.severity, due_seconds=new.due_seconds,
     )  # fmt: skip
     database.escalations[new.id] = database.open_escalations[new.id] = opened
     row.escalations.append(new.id)

@@ -142,7 +142,12 @@ def chosen(database: MemoryDatabase, which: EscalationFilter) -> list[Escalation
 
 
 def _due_at(each: EscalationRecord, which: EscalationFilter) -> datetime | None:
-    seconds = (which.due_seconds or {}).get(each.reason)
+    known = which.due_seconds or {}
+    seconds = each.due_seconds
+    if seconds is None and each.severity is not None:
+        seconds = known.get(each.severity)
+    if seconds is None:
+        seconds = known.get(each.reason)
     return None if seconds is None else each.opened_at + timedelta(seconds=seconds)
 
 

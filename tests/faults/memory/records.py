@@ -101,7 +101,7 @@ def escalation_of(database: MemoryDatabase, row: EscalationRow) -> EscalationRec
         context=load(row.context), opened_at=row.opened_at, claimed_by=row.claimed_by,
         claimed_at=row.claimed_at, closed_at=row.closed_at, resolution=row.resolution,
         closed_by=row.closed_by, closing_reason=row.closing_reason, api=row.api,
-        claimed_until=row.claimed_until,
+        claimed_until=row.claimed_until, severity=row.severity, due_seconds=row.due_seconds,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.path import Path
 from orchestrator.core.saga import EscalationReason, Link
+from orchestrator.core.severity import Severity
 from orchestrator.core.states import DUE, TIMED, Direction, RunStatus
 from orchestrator.ports import (
     Acceptance,
@@ -201,6 +202,8 @@ class EscalationRow:
     closing_reason: str | None = None
     api: str | None = None
     claimed_until: datetime | None = None
+    severity: Severity | None = None
+    due_seconds: float | None = None
 
 
 @dataclass(kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -80,6 +81,18 @@ async def test_what_did_nothing_and_an_undo_give_nothing(house: House) -> None:
     with pytest.raises(InvalidInput, match="a step going backward"):
         await house.escalations.resolve(stuck.id, by="ada", reason="r", outputs={"id": "x"})
     assert stuck.api == "shop"
+
+
+async def test_an_escalation_is_as_bad_as_its_workflow_says(house: House) -> None:
+    rules = {"rules": [{"severity": "critical", "minutes": 5}]}
+    plan = replace(shop_plan([KEYED, UNKEYED]), escalation=rules)
+    house.shop.will("o-1", "s2", Fate.UNSEEN)
+    run = await house.submit(plan, "o-1")
+    await house.settle(run)
+    (opened,) = await house.store.escalations_of(run)
+    urgency = house.escalations.urgency
+    assert (opened.severity, urgency.severity(opened)) == (Severity.CRITICAL,) * 2
+    assert urgency.due_at(opened) - opened.opened_at == timedelta(minutes=5)
 
 
 async def test_a_briefing(house: House) -> None:
