@@ -1,7 +1,9 @@
 -- Renews one process's share of an API's slots. The allowances of all live holders together stay
--- within the limit; shares follow demand, and what is left over goes round.
+-- within the limit; shares follow demand and what the holders are entitled to, and what is left over
+-- goes round.
 --
--- KEYS: generation, holders (hash: holder -> "<allowance> <wanted> <expires, microseconds> <limit>")
+-- KEYS: generation, holders (hash: holder -> "<allowance> <wanted> <expires, microseconds> <limit>"),
+--       crowd (hash, see reserve.lua: "e:<holder>" -> "<entitled, millionths> …")
 -- ARGV: holder, known, new_id, distrust, limit, wanted, held, ttl, settle, turn, rightful,
 --       expires, told (durations in microseconds; rightful: what of `held` it was told to be its own,
 --       until expires by this server's clock; told: its limit for the others, 0: it is leaving)
@@ -21,7 +23,15 @@ local told = tonumber(ARGV[13])
 local now = microseconds()
 local id, born, wiped = generation(KEYS[1], ARGV[2], ARGV[3], ARGV[4], now)
 
-local taken, demands = 0, { { wanted = wanted, holder = holder } }
+-- What its tenants are entitled to where they wait; as one tenant, when nobody waits there.
+local function weight_of(name)
+  local said = redis.call('HGET', KEYS[3], 'e:' .. name)
+  local entitled = tonumber(said and string.match(said, '^%d+') or 0)
+  return entitled > 0 and entitled or 1000000
+end
+
+local taken = 0
+local demands = { { wanted = wanted, holder = holder, weight = weight_of(holder) } }
 local known = redis.call('HGETALL', KEYS[2])
 for i = 1, #known, 2 do
   if known[i] ~= holder then
@@ -32,34 +42,36 @@ for i = 1, #known, 2 do
     else
       taken = taken + tonumber(allowance)
       if tonumber(theirs) > 0 then limit = math.min(limit, tonumber(theirs)) end
-      demands[#demands + 1] = { wanted = tonumber(wants), holder = known[i] }
+      demands[#demands + 1] =
+        { wanted = tonumber(wants), holder = known[i], weight = weight_of(known[i]) }
     end
   end
 end
 
--- Smallest demand first, each gets what it wants as long as that is at most an equal share of what
--- is left; the others share equally. What does not divide goes round in turns, so that a limit
--- below the number of processes starves nobody.
+-- Smallest demand for its weight first, each gets what it wants as long as that is at most its share
+-- of what is left; the others share by weight. What does not divide goes round in turns, so that a
+-- limit below the number of processes starves nobody.
 local function fair_share()
   table.sort(demands, function(a, b)
-    if a.wanted ~= b.wanted then return a.wanted < b.wanted end
+    local of_a, of_b = a.wanted * b.weight, b.wanted * a.weight
+    if of_a ~= of_b then return of_a < of_b end
     return a.holder < b.holder
   end)
-  local left = limit
+  local left, weights = limit, 0
+  for _, demand in ipairs(demands) do weights = weights + demand.weight end
   for i, demand in ipairs(demands) do
-    local sharers = #demands - i + 1
-    if demand.wanted * sharers > left then
-      local share, odd = math.floor(left / sharers), left % sharers
-      local first = math.floor(now / turn)
+    if demand.wanted * weights > left * demand.weight then
+      local odd, sharers, share, place = left, #demands - i + 1, nil, nil
       for j = i, #demands do
-        if demands[j].holder == holder then
-          local mine = (j - i + first) % sharers < odd and 1 or 0
-          return share + mine, odd > 0
-        end
+        local part = math.floor(left * demands[j].weight / weights)
+        odd = odd - part
+        if demands[j].holder == holder then share, place = part, j - i end
       end
-      return wanted, false -- it came before the others
+      if not share then return wanted, false end -- it came before the others
+      local mine = (place + math.floor(now / turn)) % sharers < odd and 1 or 0
+      return share + mine, odd > 0
     end
-    left = left - demand.wanted
+    left, weights = left - demand.wanted, weights - demand.weight
   end
   return wanted + math.floor(left / #demands), false
 end

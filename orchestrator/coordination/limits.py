@@ -17,9 +17,9 @@ out of the list, as if it had never been asked for, and those after it are still
 from whatever was sent. Where less was sent than the windows allow, starts follow each other a
 little more closely until that is made up for.
 
-**Whose turn.** Each process says what it has waiting of each tenant. Its start times are in
-proportion to what its tenants are entitled to there, as long as others want the rest: all tenants
-get their shares, however their requests lie on the processes.
+**Whose turn.** Each process says what it has waiting of each tenant. Its start times and slots are
+in proportion to what its tenants are entitled to there, as long as others want the rest: all
+tenants get their shares, however their requests lie on the processes.
 
 **Changes.** Processes learn of a changed limit one after the other. Until all have, the stricter
 one holds for all: each renewal of a lease carries its holder's limit, and a rate stays in force
@@ -190,6 +190,7 @@ class RedisLimits:
         queue = self._key(api, "", "queue")
         async with self.redis.pipeline() as pipe:
             pipe.hset(queue, self.holder_id, "0 0")
+            pipe.hdel(self._key(api, "", "crowd"), f"e:{self.holder_id}")
             pipe.pexpire(queue, round(TTL_SECONDS * 1000))
             await pipe.execute()
 
@@ -209,7 +210,8 @@ class RedisLimits:
             limit, wanted, held, _us(lasts), _us(SETTLE_SECONDS), _us(TURN_SECONDS),
             right.slots, right.expires, told,
         ]  # fmt: skip
-        sent, answer = await self._call(self._lease, api, [self._key(api, scope, "holders")], args)
+        keys = [self._key(api, scope, name) for name in ("holders", "crowd")]
+        sent, answer = await self._call(self._lease, api, keys, args)
         right.slots = max(min(int(answer[2]), int(answer[3])), 0)
         right.expires = int(answer[0]) + _us(TTL_SECONDS)
         return sent, answer

@@ -34,6 +34,7 @@ CLOSEST = 0.85  # of the usual distance, until what was not used is made up for
 MOST_GIVEN_BACK = 200  # at once
 GIVE_BACK_SECONDS = 0.1  # after the latest reservation, if nothing else is to be said by then
 RUNWAY_SECONDS = 0.1  # reservations in hand reach at least this far while anybody waits
+CROWD_SECONDS = 0.4  # so often the others hear at least whose requests wait here
 EMPTY_POLL_SECONDS = 0.02  # the least pause after an answer without start times
 SPACED_FROM = 50.0  # requests a second; slower ones may come in bursts
 MOST_KINDS = 4  # so many times as many are named to the shared limits as can get start times
@@ -280,6 +281,8 @@ class Supply:
     async def _talk(self) -> None:
         now = time.monotonic()
         due = [slots for slots, usable in self._all_slots() if slots.due_at(usable) <= now]
+        if self._slots in due and self._slots.limit is not None and self._is_crowd_old(now):
+            await self._reserve(0, ())
         await asyncio.gather(*(slots.renew(self._shared) for slots in due))
         for scope in self._kinds.forget_unused():
             await scope.slots.leave(self._shared)
@@ -288,6 +291,12 @@ class Supply:
         count, kinds = self._starts_wanted()
         if self._unused or (count and now >= self._starts_due()):
             await self._reserve(count, kinds)
+
+    def _is_crowd_old(self, now: float) -> bool:
+        """Whether the others do not know of late whose requests wait here. Who asks for start times
+        says so anyway.
+        """
+        return self._demand.waiting > 0 and now - self._asked_at >= CROWD_SECONDS
 
     async def _sleep(self, seconds: float | None = None) -> None:
         """For so long, or else until something is due or the queue makes something due."""

@@ -253,3 +253,22 @@ def test_when_others_have_gone_the_rest_is_called_back_earlier() -> None:
 
     stories = played(play)
     assert max(story.left_at for story in stories) <= 1.25 * (1500 + 500) / RATE
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_tenants_have_their_shares_of_slots_in_whatever_process_they_wait(weight: float) -> None:
+    """No rate: twenty at once, and one tenant's requests wait in one of four processes only."""
+
+    async def play(crowd: Crowd) -> None:
+        crowd.come("large", 1600)
+        await asyncio.sleep(0.5)
+        crowd.come("small", 600, to=[3])
+
+    stories = played(
+        play, processes=4, rates=(), concurrency=20, connections=20, weights={"small": weight}
+    )
+    small = [story for story in stories if story.tenant == "small"]
+    begin, end = 1.0, max(story.left_at for story in small) - 0.5
+    contended = [story for story in stories if begin < story.left_at < end]
+    mine = sum(story.tenant == "small" for story in contended)
+    assert mine / len(contended) == pytest.approx(weight / (weight + 1), abs=0.05)

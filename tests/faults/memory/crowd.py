@@ -74,6 +74,11 @@ class Crowd:
             elsewhere=sum(each.waiting for each in others), tenants_here=here, was_wanted=before,
         )  # fmt: skip
 
+    def weight(self, name: str) -> int:
+        """What a process's tenants are entitled to; as one tenant, when nobody waits there."""
+        process = self.processes.get(name)
+        return process.entitled if process is not None and process.entitled else MILLION
+
     def served(self, turn: Turn, starts: int) -> None:
         """It was given so many; fewer than none, if it gave more back."""
         turn.process.credit -= starts * MILLION

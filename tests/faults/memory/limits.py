@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import count
 
 from orchestrator.coordination.clock import ServerClock
@@ -128,9 +129,14 @@ class MemoryLimits:
         found, now, sent = self._call(api)
         holders = found.holders.setdefault(scope, {})
         others, taken, limit = _others(holders, self._holder, limit, now)
+        crowd = Crowd() if scope else found.crowd
         share, turns = _fair_share(
-            [*others, (wanted, self._holder)], self._holder, limit=limit, now=now
-        )
+            [
+                _Wish(wanted=wants, holder=name, weight=crowd.weight(name))
+                for wants, name in (*others, (wanted, self._holder))
+            ],
+            self._holder, limit=limit, now=now,
+        )  # fmt: skip
         left = max(0, limit - taken)
         if left < held:  # cut off for longer than its lease: what it holds is not filled again
             share = min(share, left)
@@ -267,25 +273,29 @@ def _others(
     return demands, taken, min([limit, *(each.limit for each in others.values() if each.limit)])
 
 
-def _fair_share(
-    demands: list[tuple[int, str]], holder: str, *, limit: int, now: int
-) -> tuple[int, bool]:
+@dataclass(kw_only=True, slots=True)
+class _Wish:
+    wanted: int
+    holder: str
+    weight: int
+
+
+def _fair_share(wishes: list[_Wish], holder: str, *, limit: int, now: int) -> tuple[int, bool]:
     """The holder's share, and whether it changes by itself with the next turn.
 
-    Smallest demand first, each gets what it wants as long as that is at most an equal share of
-    what is left; the others share equally. What does not divide goes round in turns.
+    Smallest demand for its weight first, each gets what it wants as long as that is at most its
+    share of what is left; the others share by weight. What does not divide goes round in turns.
     """
-    demands.sort()
-    (wanted,) = [wants for wants, name in demands if name == holder]
-    left = limit
-    for place, (wants, _) in enumerate(demands):
-        sharers = len(demands) - place
-        if wants * sharers > left:
-            rest = [name for _, name in demands[place:]]
-            if holder not in rest:
-                return wanted, False  # it came before the others
-            share, odd = divmod(left, sharers)
-            first = now // us(TURN_SECONDS)
-            return share + ((rest.index(holder) + first) % sharers < odd), odd > 0
-        left -= wants
-    return wanted + left // len(demands), False
+    wishes.sort(key=lambda wish: (Fraction(wish.wanted, wish.weight), wish.holder))
+    (own,) = [wish for wish in wishes if wish.holder == holder]
+    left, weights = limit, sum(wish.weight for wish in wishes)
+    for place, wish in enumerate(wishes):
+        if wish.wanted * weights > left * wish.weight:
+            rest = wishes[place:]
+            if own not in rest:
+                return own.wanted, False  # it came before the others
+            odd = left - sum(left * each.weight // weights for each in rest)
+            turn = (rest.index(own) + now // us(TURN_SECONDS)) % len(rest)
+            return left * own.weight // weights + (turn < odd), odd > 0
+        left, weights = left - wish.wanted, weights - wish.weight
+    return own.wanted + left // len(wishes), False
