@@ -16,7 +16,7 @@ from rich.text import Text
 
 from orchestrator.cli.elsewhere import on
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
-from orchestrator.cli.session import with_services
+from orchestrator.cli.session import current_user, with_services
 from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import RunFilter
@@ -133,6 +133,32 @@ def _explain_all(which: RunFilter, run: str, *, as_json: bool) -> None:
 
     found = with_services(told)
     answer(found, lambda: draw_together(found), as_json=as_json)
+
+
+@app.command("erase")
+def erase(
+    *,
+    run: Annotated[str, typer.Argument(help="A run that has ended: its id, or the end of it.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Erase the payloads of a run for good; its audit can still be verified.
+
+    Inputs, requests, answers, reasons, attributes and the details of its audit go. What stays: what
+    happened when, who acted, and digests.
+    """
+    if not yes:
+        typer.confirm(f"Erase all payloads of run {run}? They cannot be had back", abort=True)
+
+    async def act(services: Services) -> dict[str, Any]:
+        whole = (await services.runs.get(run)).id
+        records = await services.auditing.erase(whole, by=current_user(), reason=reason)
+        return {"run": whole, "records": records}
+
+    done = with_services(act)
+    told = f"{done['run']}: payloads erased, with the details of {done['records']} records"
+    answer(done, lambda: Text(told), as_json=as_json)
 
 
 @app.command("export")
@@ -268,8 +294,9 @@ def _as_value(found: Verification) -> dict[str, Any]:
     last = found.last_checkpoint
     return {
         "whole": found.whole, "runs": found.runs, "records": found.records,
-        "older_records": found.older_records, "deleted_runs": found.deleted_runs,
-        "uncovered_runs": found.uncovered_runs, "checkpoints": found.checkpoints,
+        "erased_records": found.erased_records, "older_records": found.older_records,
+        "deleted_runs": found.deleted_runs, "uncovered_runs": found.uncovered_runs,
+        "checkpoints": found.checkpoints,
         "unsigned_checkpoints": found.unsigned_checkpoints,
         "last_checkpoint": None if last is None else _checkpoint_value(last),
         "broken": found.broken,
@@ -294,6 +321,8 @@ def _draw(found: Verification) -> Table:
         )
     if found.uncovered_runs:
         drawn.add_row(f"{found.uncovered_runs:,} runs", "not covered by a checkpoint yet")
+    if found.erased_records:
+        drawn.add_row(f"{found.erased_records:,} records", "erased, and in the chain by a digest")
     if found.older_records:
         drawn.add_row(
             f"{found.older_records:,} records", "older than the chains: nothing is known of them"

@@ -81,7 +81,9 @@ _At = tuple[str, Direction]
 
 
 def link_at(record: Record) -> tuple[_At, str] | None:
-    """Which link a record is about, and what it says of it; None: it is about none."""
+    """Which link a record is about, and what it says of it; None: about none, or it was erased."""
+    if "erased" in record.data:
+        return None
     way, _, what = record.kind.partition(".")
     match way:
         case "step":

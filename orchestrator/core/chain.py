@@ -8,18 +8,33 @@ A write may bring several records. They become one link, which the last of them 
 it keep no bytes. Records of times before there were chains, or by a worker of a release before,
 keep nothing (None); the chain goes on after them as if they were not there.
 
+What was erased keeps its content where its data stood, as {"erased": hex}: its entry, and so its
+link, can still be worked out. A later record says who erased it; without one it is a breach.
+
 Records are numbered without gaps from 1, so a link's place in the order is its number: no record
 can be changed, left out, put elsewhere or into another run without breaking its link.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 INSIDE = b""
 """What a record keeps that is not the last of its write."""
+
+
+ERASED = "audit.erased"
+"""The kind of the record that says who has erased what stands before it."""
+_MARKER = re.compile(r'\{"v":1,"data":\{"erased":"([0-9a-f]{64})"\}\}')
+
+
+def erased_content(data: str) -> bytes | None:
+    """The content of a record whose data was erased; None: it was not."""
+    found = _MARKER.fullmatch(data)
+    return None if found is None else bytes.fromhex(found[1])
 
 
 def content(kind: str, actor: str, data: str) -> bytes:
@@ -87,6 +102,7 @@ class _Walk:
     seq: int = 0  # of the last record
     open_from: int | None = None  # first record of a write whose link has not come yet
     heads: dict[int, bytes] = field(default_factory=dict)  # record number -> link worked out
+    erased: int | None = None  # the last record that was
 
 
 def breaches(story: Story) -> list[Breach]:
@@ -114,7 +130,7 @@ def _along(story: Story, walk: _Walk) -> Iterator[Breach]:
                 yield _breach(story, record.seq, "the record is in no chain")
             continue
         walk.open_from = walk.open_from or record.seq
-        entries.append(entry(record.at, content(record.kind, record.actor, record.data)))
+        entries.append(entry(record.at, _content_of(record, walk)))
         if record.chain == INSIDE:
             continue
         worked_out = link(walk.head, story.run_id, b"".join(entries))
@@ -128,9 +144,21 @@ def _along(story: Story, walk: _Walk) -> Iterator[Breach]:
         walk.open_from = None
 
 
+def _content_of(record: ChainedRecord, walk: _Walk) -> bytes:
+    erased = erased_content(record.data)
+    if erased is not None:
+        walk.erased = record.seq
+        return erased
+    if record.kind == ERASED:
+        walk.erased = None
+    return content(record.kind, record.actor, record.data)
+
+
 def _ending(story: Story, walk: _Walk) -> Iterator[Breach]:
     if walk.open_from is not None:
         yield _breach(story, walk.seq, "the end of what was written together is missing")
+    if walk.erased is not None:
+        yield _breach(story, walk.erased, "it was erased, and nothing after it says by whom")
     if story.claimed is None:
         yield from _without_row(story, walk)
         return

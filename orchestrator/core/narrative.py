@@ -72,6 +72,11 @@ def _of_record(record: Record, calls: Sequence[CallMade]) -> Iterable[Sentence]:
 
 
 def _of_run(record: Record) -> Iterable[Sentence]:
+    if "erased" in record.data:
+        what = record.kind.replace(".", " ", 1)
+        told = {"content": f"sha256:{record.data['erased']}"}
+        yield _sentence(record, f"{what}; the details were erased", told)
+        return
     if record.kind == "run.accepted":
         yield from _of_agent(record)
     words = WORDS.get(record.kind)
@@ -249,6 +254,7 @@ WORDS: Mapping[str, Callable[[Record], str]] = {
     "signal.received": lambda r: f"{r.actor} sent the signal {_said(r, 'name')}",
     "approval.decided": _decided,
     "approval.reminded": lambda r: f"a decision on {_said(r, 'step')} is asked for again",
+    "audit.erased": lambda r: f"{r.actor} had its payloads erased{_because(r)}",
     "proposal.made": lambda r: f"{r.actor} proposed to {_said(r, 'act')}{_because(r)}",
 }
 _SAID: Mapping[str, tuple[str, ...]] = {
@@ -263,7 +269,7 @@ _SAID: Mapping[str, tuple[str, ...]] = {
     "run.abandoned": ("cause",), "outputs.failed": ("why",),
     "operator.retried": ("reason", "run"), "operator.resolved": ("reason", "run", "step", "landed"),
     "operator.skipped": ("reason", "run"), "operator.abandoned": ("reason", "run"),
-    "escalation.commented": ("text",), "signal.received": ("name",),
+    "audit.erased": ("reason",), "escalation.commented": ("text",), "signal.received": ("name",),
     "approval.decided": ("step", "decision", "reason"), "approval.reminded": ("step",),
     "proposal.made": ("act", "reason"),
 }  # fmt: skip

@@ -10,8 +10,8 @@ from hashlib import sha256
 
 import structlog
 
-from orchestrator.core.chain import Breach, Story, breaches
-from orchestrator.errors import Unavailable
+from orchestrator.core.chain import Breach, Story, breaches, erased_content
+from orchestrator.errors import InvalidInput, Problem, Unavailable
 from orchestrator.ports.auditing import AuditStore, Checkpoint, CheckpointKeys, CheckpointSigner
 
 log = structlog.get_logger(__name__)
@@ -27,6 +27,7 @@ class Verification:
 
     runs: int = 0
     records: int = 0
+    erased_records: int = 0  # whose data is gone, with a record of who did it
     older_records: int = 0  # of times before there were chains: nothing can be said of them
     deleted_runs: int = 0  # with a proof
     uncovered_runs: int = 0  # that no checkpoint has seen yet: cutting off their end would not show
@@ -86,6 +87,14 @@ class Auditing:
         _take(found, await self._store.story(run_id))
         return found
 
+    async def erase(self, run_id: str, *, by: str, reason: str) -> int:
+        """Take away all payloads of a run that has ended; see AuditStore. Raises InvalidInput too,
+        where nothing says why."""
+        if not reason.strip():
+            problem = Problem(place="reason", found="nothing", wanted="why, for the audit")
+            raise InvalidInput("nothing was erased", problems=[problem])
+        return await self._store.erase(run_id, by=by, reason=reason.strip())
+
     async def _verify_checkpoints(
         self, found: Verification, keys: CheckpointKeys, kept: Sequence[Kept]
     ) -> None:
@@ -130,6 +139,7 @@ def _take(found: Verification, story: Story) -> None:
     found.runs += story.claimed is not None
     found.records += len(story.records)
     found.older_records += sum(record.chain is None for record in story.records)
+    found.erased_records += sum(erased_content(r.data) is not None for r in story.records)
     found.deleted_runs += story.claimed is None and story.deleted is not None
     found.uncovered_runs += story.claimed is not None and not story.anchors
     found.note(breaches(story))

@@ -147,7 +147,7 @@ class Escalations:
         return [
             Comment(at=each.at, by=each.actor, text=each.data["text"])
             for each in await self._store.audit(record.run_id)
-            if each.kind == "escalation.commented" and each.data["escalation"] == record.id
+            if each.kind == "escalation.commented" and each.data.get("escalation") == record.id
         ]
 
     async def show(self, escalation_id: str) -> EscalationRecord:

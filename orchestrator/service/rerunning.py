@@ -39,6 +39,7 @@ from orchestrator.ports import (
     StepRecord,
     Store,
 )
+from orchestrator.ports.auditing import ERASED_INPUTS
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +90,8 @@ class Rerunning:
         at = _place(program.plan, wish.step)
         problems = [
             *_not_ended(old, saga), *_unlike(before, program.plan, at),
-            *_not_to_be_kept(saga, at), *([] if wish.repeat_effects else _standing(saga, at)),
+            *_erased(old), *_not_to_be_kept(saga, at),
+            *([] if wish.repeat_effects else _standing(saga, at)),
         ]  # fmt: skip
         if problems:
             raise Conflict("the run cannot be run again from there", problems=problems)
@@ -216,3 +218,10 @@ def _begun(
 
 def _digest(run_id: str, step: str, workflow_id: str) -> str:
     return hashlib.sha256(orjson.dumps(["rerun", run_id, step, workflow_id])).hexdigest()
+
+
+def _erased(old: RunRecord) -> list[Problem]:
+    if old.inputs != ERASED_INPUTS:
+        return []
+    wanted = "a run that still has its inputs"
+    return [Problem(place=f"run {old.id}", found="its payloads were erased", wanted=wanted)]

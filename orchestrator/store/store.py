@@ -14,6 +14,7 @@ from orchestrator.store.claiming import Claiming
 from orchestrator.store.counting import Counting
 from orchestrator.store.editing import Editing
 from orchestrator.store.engine import Database, open_database
+from orchestrator.store.erasing import Erasing
 from orchestrator.store.escalations import Escalations
 from orchestrator.store.exporting import Exporting
 from orchestrator.store.jobs import Jobs
@@ -170,6 +171,7 @@ class SqlStore:
         self.checkpoints = auditing.checkpoints
         self.checkpoint_content = auditing.checkpoint_content
         self.make_checkpoint = auditing.make_checkpoint
+        self.erase = Erasing(shared).erase
         exporting = Exporting(shared)
         self.covered, self.last_checkpoint = exporting.covered, exporting.last_checkpoint
 
