@@ -60,6 +60,9 @@ def _take_all(page: Page, folder: Path) -> None:
     page.goto(f"{CONSOLE}/workflows")
     page.locator("td a").first.click()
     _shoot(page, folder, "workflow")
+    page.goto(f"{CONSOLE}/apis")
+    page.get_by_role("link", name="Whom it touches").first.click()
+    _shoot(page, folder, "api")
     _take_job(page, folder)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from nicegui import ui
@@ -44,20 +46,24 @@ async def _all(visitor: Visitor) -> None:
         if not found.apis:
             ui.label("No API is known: no file in config/apis, no published workflow.")
         for each in found.apis:
-            _card(visitor, each, look)
+            draw_api(visitor, each, look, leads_on=True)
 
     again = await shown(visitor.services.apis.overview, show, every=5.0)
 
 
-def _card(visitor: Visitor, view: ApiView, again: Again) -> None:
+def draw_api(visitor: Visitor, view: ApiView, again: Again, *, leads_on: bool = False) -> None:
+    """How it may be used and what changed that; `leads_on`: with the way to its own page."""
     word = "hold" if view.held is None else "release"
     with ui.card().classes("w-full"):
         with ui.row().classes("items-center gap-4 w-full"):
-            heading(view.api)
+            heading(view.api if leads_on else "How it may be used")
             if view.held is not None:
                 ui.badge("held", color="negative")
                 ui.label(f"by {view.held.by} since {moment(view.held.at)}: {view.held.reason}")
             ui.space()
+            if leads_on:
+                link = ui.link("Whom it touches", f"/apis/{quote(view.api, safe='')}")
+                link.props(f"aria-label={json.dumps(f'Whom it touches: {view.api}')}")
             looks = "outline color=negative" if word == "hold" else "outline"
             question = _question(visitor, view.api, word)
             ui.button(
@@ -68,7 +74,7 @@ def _card(visitor: Visitor, view: ApiView, again: Again) -> None:
                 if field.origin != "default":
                     with row():
                         cell(field.name)
-                        cell(str(field.value))
+                        cell("" if field.value is None else str(field.value))
                         cell(field.origin)
         for change in view.changes[:5]:
             told = f"{moment(change.at)} {change.kind} by {change.by}: {change.reason}"

@@ -15,6 +15,7 @@ from orchestrator.console import (
     apis,
     approvals,
     escalations,
+    impact,
     inbox,
     jobs,
     overview,
@@ -69,6 +70,7 @@ def add_console(
         jobs,
         pauses,
         apis,
+        impact,
         slos,
         workflows,
     ):

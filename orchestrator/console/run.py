@@ -14,10 +14,13 @@ from orchestrator.console.asking import Again
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import COLOURS, badge, frame, moment, shown, to_login, verbatim
 from orchestrator.console.graph import draw_run
+from orchestrator.console.proposals import draw_proposals
 from orchestrator.console.run_acts import draw_acts
+from orchestrator.console.run_edits import draw_edit, draw_edits
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core.states import SETTLED, Direction
 from orchestrator.errors import NotFound
+from orchestrator.ports import ProposalFilter
 from orchestrator.service.explaining import story_of
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.telemetry.plain import plain
@@ -53,6 +56,7 @@ async def _one(visitor: Visitor, run_id: str) -> None:
     async def look() -> None:
         await again()
 
+    await _proposals(visitor, run_id)
     again = await shown(
         read, partial(_show, visitor, look, tab),
         by=lambda view: (
@@ -60,6 +64,15 @@ async def _one(visitor: Visitor, run_id: str) -> None:
             [(each.id, each.status) for each in view.reruns],
         ),
     )  # fmt: skip
+
+
+async def _proposals(visitor: Visitor, run_id: str) -> None:
+    """What waits for a second person about it."""
+    try:
+        run = await visitor.services.runs.get(run_id)
+    except NotFound:
+        return  # which is said below
+    await draw_proposals(visitor, ProposalFilter(run_id=run.id))
 
 
 def _show(visitor: Visitor, again: Again, tab: dict[str, str], view: RunView) -> None:
@@ -89,6 +102,7 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
         if run.wake_at is not None and run.status not in SETTLED:
             ui.label(f"waits until {moment(run.wake_at)}")
         draw_acts(visitor, view, again)
+        draw_edit(visitor, run, again)
     if run.cause:
         ui.label(run.cause).classes("text-negative")
     ui.label(run.id).classes("mono")
@@ -97,6 +111,7 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
             for name, value in view.attributes.items():
                 told = f"{name}={value}"
                 ui.link(told, f"/runs?{urlencode({'attribute': told})}")
+    draw_edits(run)
     _relatives(view)
     for each in view.escalations:
         if each.closed_at is None:

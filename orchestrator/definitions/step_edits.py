@@ -8,7 +8,7 @@ keeps its kind: of an input as its schema says, else that of the value which wou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.core.exchange import Facts
@@ -24,6 +24,29 @@ from orchestrator.errors import InvalidInput, Problem
 Edits = Mapping[str, Mapping[str, Any]]
 """Step id -> name -> value."""
 _WORKED_OUT = frozenset({"x-first-of", "x-select"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Editable:
+    """A value of a step that can be given another one."""
+
+    name: str
+    planned: Any  # as it stands in the document, or was edited to
+    now: Any  # what would be sent; ABSENT: nothing would, or a step before has not given it yet
+
+
+def editable(step: PlanStep, facts: Facts) -> list[Editable]:
+    """The parameters and the fields of its payload, as far as the document gives them."""
+    if step.call.is_local or step.call.is_wait:
+        return []
+    found = []
+    for name in _names(step.call):
+        try:
+            planned = _value_at(step.call.template, _place(step.call, name), "")
+        except _DoesNotFit:  # a field of a body with replacements
+            continue
+        found.append(Editable(name=name, planned=planned, now=_would_be(step, planned, facts)))
+    return found
 
 
 def edited_program(program: Program, edits: Edits) -> Program:
@@ -98,17 +121,15 @@ def _place(call: Call, name: str) -> tuple[str, ...]:
     except ExpressionError as error:
         raise _DoesNotFit(error.found, error.wanted) from None
     place = (*root, *tokens)
-    _value_at(call.template, place, _names(call))
+    _value_at(call.template, place, ", ".join(_names(call)) or "none")
     return place
 
 
-def _names(call: Call) -> str:
+def _names(call: Call) -> list[str]:
     template = call.template
     body = template.get("requestBody", {}).get("payload", template.get("arguments", {}))
     fields = list(body) if isinstance(body, Mapping) and not _WORKED_OUT & set(body) else []
-    return (
-        ", ".join([*(each["name"] for each in template.get("parameters", ())), *fields]) or "none"
-    )
+    return [*(each["name"] for each in template.get("parameters", ())), *fields]
 
 
 def _value_at(value: Any, place: tuple[str, ...], names: str) -> Any:
@@ -138,12 +159,17 @@ def _check(program: Program, step: PlanStep, name: str, value: Any, facts: Facts
         if one.root is Root.INPUTS and not one.accessors:
             _check_input(program, one, value, facts)
             return
-    try:
-        would_be = compiled.resolve(Scope(facts.within(step.scope)))
-    except RequestRefused:  # a step before has not given it yet
-        return
+    would_be = _would_be(step, before, facts)
     if would_be is not ABSENT and would_be is not None and json_kind(would_be) != json_kind(value):
         raise _DoesNotFit(json_kind(value), json_kind(would_be))
+
+
+def _would_be(step: PlanStep, planned: Any, facts: Facts) -> Any:
+    """What would be sent as things stand; ABSENT: a step before has not given it yet."""
+    try:
+        return compile_value(planned).resolve(Scope(facts.within(step.scope)))
+    except RequestRefused:
+        return ABSENT
 
 
 def _check_input(program: Program, expression: Expression, value: Any, facts: Facts) -> None:

@@ -36,7 +36,7 @@ from orchestrator.ports.database import (
     WorkerStore,
     WorkflowStore,
 )
-from orchestrator.ports.editing import not_begun
+from orchestrator.ports.editing import not_begun, visits_ahead
 from orchestrator.ports.hints import (
     COMPENSATE_TASK,
     DEAD_LETTER_QUEUE,
@@ -274,4 +274,5 @@ __all__ = [
     "queue_names",
     "scope_of",
     "untouched_steps",
+    "visits_ahead",
 ]

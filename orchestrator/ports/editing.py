@@ -11,17 +11,26 @@ from orchestrator.ports.records import RunRecord, StepRecord
 
 def not_begun(run: RunRecord, steps: Sequence[StepRecord], step: str) -> list[StepRecord]:
     """The visits of a step that lie ahead. Raises Conflict when there are none."""
-    if run.status in SETTLED or run.direction is Direction.BACKWARD:
+    if not _goes_forward(run):
         raise _refused(run, step, f"a run that is {run.status}, going {run.direction}",
             "a run that goes forward")  # fmt: skip
-    visits = [each for each in steps if each.step_id == step]
-    ahead = [
-        each for each in visits
-        if each.forward.link.status is LinkStatus.PENDING and not each.forward.link.attempts
-    ]  # fmt: skip
+    ahead = visits_ahead(run, steps, step)
     if not ahead:
         raise _refused(run, step, "the step has begun", "a step that has not begun")
     return ahead
+
+
+def visits_ahead(run: RunRecord, steps: Sequence[StepRecord], step: str) -> list[StepRecord]:
+    """Those of a step that has not begun; none where the run does not go forward."""
+    return [
+        each for each in steps
+        if each.step_id == step and _goes_forward(run)
+        and each.forward.link.status is LinkStatus.PENDING and not each.forward.link.attempts
+    ]  # fmt: skip
+
+
+def _goes_forward(run: RunRecord) -> bool:
+    return run.status not in SETTLED and run.direction is not Direction.BACKWARD
 
 
 def _refused(run: RunRecord, step: str, found: str, wanted: str) -> Conflict:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from orchestrator.definitions.programs import Programs
-from orchestrator.definitions.step_edits import check_edits, edited_program
+from orchestrator.definitions.step_edits import Editable, check_edits, editable, edited_program
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import (
     Confirmation,
@@ -20,6 +20,7 @@ from orchestrator.ports import (
     Subject,
     facts_of,
     not_begun,
+    visits_ahead,
 )
 from orchestrator.service.escalations import require_reason
 from orchestrator.service.four_eyes import FourEyes, Wish
@@ -41,6 +42,18 @@ class Editing:
     ) -> None:
         self._store, self._runs, self._programs = store, runs, programs
         self._four_eyes, self._max_bytes = four_eyes, max_bytes
+
+    async def ahead(self, run_id: str) -> Mapping[str, Sequence[Editable]]:
+        """What can be given other values, by step that has not begun. Raises NotFound."""
+        run = await self._runs.run(run_id)
+        program = await self._programs.of_run(run.workflow_id, run.edits)
+        steps = await self._runs.steps(run.id)
+        facts = facts_of(run, steps)
+        found = {
+            step.id: editable(step, facts)
+            for step in program.plan.steps if visits_ahead(run, steps, step.id)
+        }  # fmt: skip
+        return {step: values for step, values in found.items() if values}
 
     async def propose(
         self, run_id: str, step: str, values: Mapping[str, Any], *, by: str, reason: str, via: str

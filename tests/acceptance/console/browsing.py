@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.conftest import Deployment
 
@@ -60,3 +60,14 @@ def answered(page: Page, key: str, label: str, text: str) -> None:
 
 def status_of(running: Deployment, run_id: str) -> str:
     return str(running.ask("runs", "show", run_id)["run"]["status"])
+
+
+def logged_in(running: Deployment, browser: Browser, console: str, name: str, role: str) -> Page:
+    """A page of somebody with a key of this role."""
+    key = running.ask("keys", "create", name, "--role", role)["key"]
+    page = browser.new_page()
+    page.goto(f"{console}/login")
+    page.get_by_label("Key").fill(key)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text(f"{name} ({role})")).to_be_visible()
+    return page

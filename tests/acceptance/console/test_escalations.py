@@ -9,7 +9,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.conftest import Deployment, wait_until
-from tests.acceptance.console.browsing import answered, barriers, decide, status_of, stuck
+from tests.acceptance.console.browsing import (
+    answered,
+    barriers,
+    decide,
+    logged_in,
+    status_of,
+    stuck,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +44,8 @@ def test_from_the_inbox_to_the_end_of_the_run(
     decide(page, "Abandon", "the drawer went to the workshop")
     expect(page.get_by_text("abandoned by local")).to_be_visible()
     page.get_by_role("link", name="The run").click()
+    expect(page.get_by_text("local ended it where it was")).to_be_visible()
+    page.get_by_role("tab", name="Audit").click()
     expect(page.get_by_text("operator.abandoned")).to_be_visible()
     page.get_by_role("tab", name="Graph").click()
     graph = page.get_by_role("region", name="Graph of run")
@@ -148,14 +157,10 @@ def test_a_second_person_confirms_what_the_first_proposed(
     running: Deployment, locked_console: str, browser: Browser
 ) -> None:
     found = stuck(running, "eyes", workflow="delivery", verdict="poor")
-    pages = {}
-    for name in ("ada", "bob"):
-        key = running.ask("keys", "create", name, "--role", "operator")["key"]
-        pages[name] = browser.new_page()
-        pages[name].goto(f"{locked_console}/login")
-        pages[name].get_by_label("Key").fill(key)
-        pages[name].get_by_role("button", name="Log in").click()
-        expect(pages[name].get_by_text(f"{name} (operator)")).to_be_visible()
+    pages = {
+        name: logged_in(running, browser, locked_console, name, "operator")
+        for name in ("ada", "bob")
+    }
     pages["ada"].goto(f"{locked_console}/escalations/{found['id']}")
     decide(pages["ada"], "Abandon", "nobody wants it any more")
     expect(pages["ada"].get_by_text("a second person has to confirm it")).to_be_visible()

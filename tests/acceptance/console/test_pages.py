@@ -32,7 +32,13 @@ def test_no_serious_barrier_on_any_page(
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     page, run_id = context.new_page(), one.get("run_id", one.get("run"))
     seen: list[str] = []
-    for path in (*PAGES, f"/runs/{run_id}", f"/escalations/{one['id']}", "/workflows/notes"):
+    for path in (
+        *PAGES,
+        f"/runs/{run_id}",
+        f"/escalations/{one['id']}",
+        "/workflows/notes",
+        "/apis/nothing",
+    ):
         page.goto(f"{console}{path}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         seen += barriers(page)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.conftest import Deployment, wait_until
-from tests.acceptance.console.browsing import barriers
+from tests.acceptance.console.browsing import barriers, logged_in
 
 pytestmark = pytest.mark.slow
 
@@ -138,3 +138,83 @@ def test_all_that_fit_are_paused_resumed_run_again_and_cancelled(
     (folder / "hold").unlink()
     wait_until(lambda: count("compensated") == 6, "their undos")
     assert count("succeeded") == 6
+
+
+def test_a_later_step_is_given_other_values_once_a_second_person_agrees(
+    running: Deployment, locked_console: str, browser: Browser
+) -> None:
+    folder = running.notes / "edited"
+    folder.mkdir()
+    run_id = running.ask("submit", "permission", "--input", f"folder={folder}")["run_id"]
+    wait_until(lambda: running.ask("runs", "show", run_id)["run"]["status"] == "waiting", "it")
+    page = logged_in(running, browser, locked_console, "eve", "operator")
+    page.goto(f"{locked_console}/runs/{run_id}")
+    page.get_by_role("button", name="Other values").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("folder")).to_have_value(str(folder))
+    assert barriers(page, besides="color-contrast") == []  # of the shade behind the dialog
+    dialog.get_by_label("Why (kept in the audit)").fill("it was misspelt")
+    dialog.get_by_role("button", name="Propose it").click()
+    expect(page.get_by_text("wanted another value")).to_be_visible()
+    dialog.get_by_label("name (not known yet").fill("spelt-right")
+    dialog.get_by_role("button", name="Propose it").click()
+    expect(page.get_by_text("It is proposed")).to_be_visible()
+    page.close()
+
+    second = logged_in(running, browser, locked_console, "finn", "approver")
+    second.goto(f"{locked_console}/runs/{run_id}")
+    expect(second.get_by_role("row", name="it was misspelt")).to_be_visible()
+    assert barriers(second) == []
+    second.get_by_role("button", name="Confirm").click()
+    second.get_by_label("Why (kept in the audit)").fill("so it is")
+    second.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    expect(second.get_by_text('draft sends name="spelt-right"')).to_be_visible()
+    second.close()
+    running.ask("runs", "signal", run_id, "asked", "--data", '{"name": "mispelt"}')
+    wait_until((folder / "spelt-right").exists, "the note")
+
+
+DESK = """
+openapi: 3.1.0
+info: {title: Desk, version: '1'}
+servers: [{url: 'http://127.0.0.1:9'}]
+paths:
+  /drawer: {get: {operationId: look, responses: {'200': {description: what is in it}}}}
+"""
+LOOKING = """
+arazzo: 1.0.1
+info: {title: Looking, version: 1.0.0}
+sourceDescriptions:
+  - {name: desk, url: desk.yaml, type: openapi}
+  - {name: people, url: 'waits:', type: openapi}
+workflows:
+  - workflowId: looking
+    steps:
+      - stepId: asked
+        operationId: $sourceDescriptions.people.signal
+        requestBody: {payload: {signal: asked, timeout: 3600}}
+      - stepId: look
+        operationId: $sourceDescriptions.desk.look
+"""
+
+
+def test_whom_an_api_touches_and_what_if_it_is_away(
+    running: Deployment, console: str, page: Page
+) -> None:
+    document = running.folder / "looking.arazzo.yaml"
+    document.write_text(LOOKING)
+    document.with_name("desk.yaml").write_text(DESK)
+    running.ask("workflows", "publish", document)
+    running.ask("submit", "looking", "--tenant", "touched")
+    page.goto(f"{console}/apis")
+    page.get_by_role("link", name="Whom it touches: desk").click()
+    expect(page.get_by_text("1 of")).to_be_visible()
+    mine = page.get_by_role("region", name="By tenant").get_by_role("row", name="touched")
+    assert mine.get_by_role("cell").all_inner_texts() == ["touched", *"1010000"]
+    assert barriers(page) == []
+    page.get_by_label("What if it is away for").click()
+    page.get_by_role("option", name="a day").click()
+    page.wait_for_url("**/apis/desk?away=1440")
+    expect(page.get_by_text("If it is away for a day")).to_be_visible()
+    mine.get_by_role("link").click()
+    expect(page.get_by_role("row", name="touched")).to_be_visible()

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.states import RunStatus
+from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed
 from orchestrator.ports import Role
 from tests.integration.engine.checking import check
@@ -71,6 +72,23 @@ async def test_a_confirmed_edit_is_what_is_sent_whoever_sends_it(house: House) -
     assert [(each.actor, each.data["confirmed_by"]) for each in told] == [("ada", "bob")] * 2
     assert told[0].data["values"] == ["/deep/0/flag", "to"]
     await check(house, run_id)
+
+
+async def test_what_lies_ahead_is_told_with_what_would_be_sent(house: House) -> None:
+    run_id = await waiting(house)
+    desk = Desk(house)
+    (s3,) = (await desk.editing.ahead(run_id)).values()
+    now = {each.name: each.now for each in s3}
+    assert {name: now[name] for name in PAYLOAD} == {
+        "to": "o-1", "n": 1, "of": now["of"], "note": "for o-1", "answer": ABSENT,
+        "deep": [{"flag": True}],
+    }  # fmt: skip
+    assert next(each for each in s3 if each.name == "answer").planned == PAYLOAD["answer"]
+    await edited(house, run_id, n=7)
+    assert [e.now for e in (await desk.editing.ahead(run_id))["s3"] if e.name == "n"] == [7]
+    await send(house, run_id)
+    await house.settle(run_id)
+    assert await desk.editing.ahead(run_id) == {}
 
 
 async def test_the_step_has_begun(house: House) -> None:
