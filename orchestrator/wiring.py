@@ -249,7 +249,9 @@ async def _build_parts(
     )  # fmt: skip
 
     metrics.serve()
-    teller = trace_teller(settings, store, broker=str(app.conf.broker_url), version=version())
+    teller = trace_teller(
+        settings, store, programs, broker=str(app.conf.broker_url), version=version()
+    )
 
     async def republish(redeliveries: Sequence[Redelivery]) -> None:
         await redeliverer.publish(redeliveries)

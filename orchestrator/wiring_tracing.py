@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.definitions.programs import Programs
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports.tracing import Tracing
 from orchestrator.service.tracing import TraceTeller
@@ -15,7 +16,7 @@ def tracing_of(settings: Settings) -> Tracing | None:
 
 
 def trace_teller(
-    settings: Settings, store: SqlStore, *, broker: str, version: str
+    settings: Settings, store: SqlStore, programs: Programs, *, broker: str, version: str
 ) -> TraceTeller | None:
     """None without an endpoint. Raises InvalidSetting for a wrong one, or without the packages."""
     endpoint = settings.otlp_endpoint
@@ -29,7 +30,8 @@ def trace_teller(
         raise _refused(
             f"{endpoint}, but {error}", "OpenTelemetry's packages: saga-orchestrator[otel]"
         ) from error
-    return TraceTeller(store, OtlpSpans(endpoint, version=version), broker=broker.partition(":")[0])
+    sink, system = OtlpSpans(endpoint, version=version), broker.partition(":")[0]
+    return TraceTeller(store, sink, programs=programs, broker=system)
 
 
 def _refused(found: str, wanted: str) -> InvalidSetting:

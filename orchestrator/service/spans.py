@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from orchestrator.core.exchange import Outcome
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import Direction, RunStatus
@@ -75,17 +77,17 @@ class Traced:
 
     # --- a segment --------------------------------------------------------------------------------
 
-    def _of_segment(self, segment: Segment) -> Iterator[Span]:
-        parent = self._segment_id(segment.number)
-        yield self._head(segment, parent)
+    def _of_segment(self, segment: Segment) -> list[Span]:
+        own, found = self._segment_id(segment.number), list[Span]()
+        visited = {visit.at for visit in segment.visits}
         if segment.number == 0 and segment.first_worker_at is not None:
-            yield self._received(segment.first_worker_at, parent)
+            found.append(self._received(segment.first_worker_at, own))
         for visit in segment.visits:
-            yield from self._of_visit(visit, segment, parent)
-        ids = {visit.at: self._visit_id(visit) for visit in segment.visits}
+            found += self._of_visit(visit, segment, own)
         for pause in segment.pauses:
-            above = parent if pause.at is None else ids.get(pause.at, parent)
-            yield self._waited(pause, above)
+            if pause.at not in visited:  # it never came to that link in this segment
+                found.append(self._waited(pause, own))
+        return [_around(self._head(segment, own), found), *found]
 
     def _segment_id(self, number: int) -> str:
         return self._root if number == 0 else span_id(self._run.id, "resumed", number)
@@ -130,7 +132,7 @@ class Traced:
     def _visit_id(self, visit: Visit) -> str:
         return span_id(self._run.id, "link", *visit.at, visit.begun_at.isoformat())
 
-    def _of_visit(self, visit: Visit, segment: Segment, parent: str) -> Iterator[Span]:
+    def _of_visit(self, visit: Visit, segment: Segment, parent: str) -> list[Span]:
         own, (position, direction) = self._visit_id(visit), visit.at
         step = self._steps[position]
         call = self._plan.steps[self._plan_index(position)]
@@ -145,17 +147,18 @@ class Traced:
             "orchestrator.operation": of_link.label,
         }
         failed = visit.outcome in ("NotLanded", "InDoubt") or not visit.outcome
-        yield self._span(
+        link = self._span(
             own, parent, f"undo {step.step_id}" if backward else step.step_id,
             visit.begun_at, visit.ended_at, attributes=attributes,
             error=(visit.reason or visit.outcome or "no outcome is known") if failed else None,
         )  # fmt: skip
-        if of_link.is_wait or of_link.is_local:
-            return
-        for each in visit.tries:
-            if not each.withdrawn:
-                yield from self._of_try(each, visit, own, of_link.label, of_link.api)
-        yield from self._verifications(visit, segment, own, of_link.label)
+        found = [self._waited(each, own) for each in segment.pauses if each.at == visit.at]
+        if not (of_link.is_wait or of_link.is_local):
+            for each in visit.tries:
+                if not each.withdrawn:
+                    found += self._of_try(each, visit, own, of_link.label, of_link.api)
+            found += self._verifications(visit, segment, own, of_link.label)
+        return [_around(link, found), *found]
 
     def _plan_index(self, position: int) -> int:
         path = self._run.path
@@ -261,6 +264,16 @@ class Traced:
             begun_at=begun, ended_at=max(begun, ended), kind=kind, attributes=attributes or {},
             events=events, links=links, error=error,
         )  # fmt: skip
+
+
+def _around(span: Span, below: Sequence[Span]) -> Span:
+    """The span, as long as what happened below it: clocks differ by a little, and who is kept
+    before the gate has not begun yet.
+    """
+    return replace(
+        span, begun_at=min([span.begun_at, *(each.begun_at for each in below)]),
+        ended_at=max([span.ended_at, *(each.ended_at for each in below)]),
+    )  # fmt: skip
 
 
 def _server(base: str) -> Attributes:

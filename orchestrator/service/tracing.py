@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 import structlog
+from msgspec.structs import replace
 
-from orchestrator.core.plan import Plan
 from orchestrator.core.states import FINAL
+from orchestrator.definitions.programs import Programs
 from orchestrator.errors import NotFound, Unavailable
-from orchestrator.ports import RunStore, WorkflowStore
+from orchestrator.ports import RunStore, StepRecord
 from orchestrator.ports.tracing import DueTrace, SpanSink, TraceStore, Untaken
+from orchestrator.service.privacy import Veil
 from orchestrator.service.spans import Traced
 
 log = structlog.get_logger(__name__)
@@ -26,7 +28,7 @@ MOST_ATTEMPTS = 100
 """About sixteen hours, then a trace is given up."""
 
 
-class _Store(RunStore, WorkflowStore, TraceStore, Protocol):
+class _Store(RunStore, TraceStore, Protocol):
     """What is needed of the database."""
 
 
@@ -38,11 +40,11 @@ class TraceTeller:
         store: _Store,
         sink: SpanSink,
         *,
+        programs: Programs,
         broker: str,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._store, self._sink = store, sink
-        self._plans: dict[str, Plan] = {}
+        self._store, self._sink, self._programs = store, sink, programs
         self._broker, self._jitter = broker, jitter
         self._passes = 0
 
@@ -79,23 +81,28 @@ class TraceTeller:
         return len(taken) == AT_ONCE
 
     async def _traced(self, due: DueTrace) -> Traced | None:
-        """None for a run that has been deleted meanwhile."""
+        """Without what is secret. None for a run that has been deleted, or cannot be read."""
         try:
             run = await self._store.run(due.run_id)
-            steps = await self._store.steps(run.id)
+            program, steps = (
+                await self._programs.get(run.workflow_id),
+                await self._store.steps(run.id),
+            )
+            veil = Veil(program.secrets, run, steps)
+            return Traced(
+                veil.run(run), program.plan, [_hidden(step, veil) for step in steps],
+                [veil.attempt(each) for each in await self._store.attempts(run.id)],
+                [veil.audit(each) for each in await self._store.audit(run.id)],
+                broker=self._broker,
+            )  # fmt: skip
         except NotFound:
             return None
-        return Traced(
-            run, await self._plan(run.workflow_id), steps, await self._store.attempts(run.id),
-            await self._store.audit(run.id), broker=self._broker,
-        )  # fmt: skip
-
-    async def _plan(self, workflow_id: str) -> Plan:
-        plan = self._plans.get(workflow_id)
-        if plan is None:
-            plan = (await self._store.workflow_by_id(workflow_id)).plan
-            self._plans[workflow_id] = plan
-        return plan
+        except Unavailable:
+            raise
+        except Exception:
+            # One that cannot be told of must not keep the others of its batch from being told.
+            log.exception("trace.broken", run=due.run_id)
+            return None
 
     async def aclose(self) -> None:
         """Close the sink."""
@@ -118,3 +125,9 @@ class TraceTeller:
             else:
                 log.error("trace.given_up", run=due.run_id, why=why)
                 await self._store.forget_trace(due)
+
+
+def _hidden(step: StepRecord, veil: Veil) -> StepRecord:
+    return replace(
+        step, forward=veil.link(step.step_id, step.forward), undo=veil.link(step.step_id, step.undo)
+    )

@@ -17,6 +17,7 @@ import redis
 
 from orchestrator.embedded.address import free_port
 from tests.acceptance.conftest import Deployment, end, wait_until
+from tests.otlp import receiving
 
 CANARIES = {
     "credential": "kestrel-credential-77",  # the API's key, from the environment
@@ -280,8 +281,9 @@ def test_no_secret_gets_out_anywhere(
     deployment: Deployment, first_object: Callable[[Any], Any]
 ) -> None:
     seen = Outlets()
-    with serving(Gossip()) as gossip:
+    with serving(Gossip()) as gossip, receiving() as traces:
         inputs = lay_out(deployment, gossip)
+        deployment.env.update(ORCHESTRATOR_OTLP_ENDPOINT=traces.address)
         process = deployment.start("up", "--workers", "1", "--json")
         port = free_port()
         face = deployment.start("api", "--port", str(port))
@@ -290,6 +292,7 @@ def test_no_secret_gets_out_anywhere(
             with overheard(broker) as heard:
                 escalated, failed = use(deployment, inputs)
                 wait_until(lambda: bool(gossip.told), "the desk")
+                wait_until(lambda: len(traces.traces()) >= 2, "traces of both runs")
                 read_by_command(deployment, seen, escalated, failed)
                 wait_until(lambda: _is_ready(port), "the API")
                 read_over_http(deployment, seen, port, escalated, failed)
@@ -297,6 +300,8 @@ def test_no_secret_gets_out_anywhere(
         finally:
             said = [*end(face), *end(process)]
     seen.texts |= {"printed": "\n".join(said), "notices": "\n".join(gossip.told)}
+    seen.texts["traces"] = "\n".join(map(repr, traces.spans))
+    assert "is refused" in seen.texts["traces"]
     for path in (deployment.folder / ".orchestrator").rglob("*.log"):
         seen.texts[path.name] = path.read_text()
     for table, column, text in tables(deployment):

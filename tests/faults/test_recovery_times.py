@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.store import open_store
 from tests.faults.chaos.recovery import on_stage
-from tests.faults.chaos.stage import Mood
+from tests.faults.chaos.stage import Mood, Stage
 from tests.faults.chaos.stale_writes import digests, try_stale_writes
-from tests.faults.chaos.takeover import empty_the_broker, lose_a_worker, scene
+from tests.faults.chaos.takeover import Takeover, empty_the_broker, lose_a_worker, scene
+from tests.otlp import Got, Receiver, receiving, whole
 from tests.store import making
 
 RUNS = 100
 ALL_WITHIN_SECONDS = 15.0
 HINTS_WITHIN_SECONDS = 10.0
+
+TRACES_WITHIN_SECONDS = 20.0
+LOST = "lost with its worker"
 
 MOOD = Mood(latency_seconds=(0.8, 1.2))
 
@@ -41,13 +46,40 @@ def database_url(request: pytest.FixtureRequest) -> str:
     [("sqlite", signal.SIGKILL), ("postgres", signal.SIGSTOP)],
 )
 def test_the_runs_of_a_lost_worker_go_on(database_name: str, number: signal.Signals) -> None:
-    found = on_stage(
-        scene(database_name, runs=RUNS, mood=MOOD), lambda stage: lose_a_worker(stage, RUNS, number)
-    )
+    plain = scene(database_name, runs=RUNS, mood=MOOD)
+    with receiving() as receiver:
+        traced = {"otlp_endpoint": receiver.address, "trace_ratio": 1}
+        seen = replace(plain, settings={**plain.settings, **traced})
+
+        async def lose_one(stage: Stage) -> Takeover:
+            lost = await lose_a_worker(stage, RUNS, number)
+            await _come(receiver, RUNS)
+            return lost
+
+        found = on_stage(seen, lose_one)
     assert found["held"] > 0
+    assert _carried_on(receiver.traces()) == found["in_flight"]
     assert found["never"] == found["unsettled"] == 0
     assert found["max"] <= ALL_WITHIN_SECONDS
     assert found["repeated_others"] == 0, "steps were repeated that were not in flight"
+
+
+async def _come(receiver: Receiver, traces: int) -> None:
+    async with asyncio.timeout(TRACES_WITHIN_SECONDS):
+        while len(receiver.traces()) < traces:  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0.1)
+
+
+def _carried_on(traces: dict[str, list[Got]]) -> int:
+    """Attempts that were lost and gone on with; each run is one whole trace, whoever drove it."""
+    carried_on = 0
+    for spans in traces.values():
+        whole(list({span.id: span for span in spans}.values()))  # who sends twice sends the same
+        lost = {span.id for span in spans if span.why == LOST}
+        after = [span for span in spans if span.links]
+        assert {link for span in after for link in span.links} <= lost
+        carried_on += len(after)
+    return carried_on
 
 
 @pytest.mark.broker

@@ -10,6 +10,7 @@ from orchestrator.core.states import HAPPENED, SETTLED, Direction, LinkStatus, R
 from orchestrator.ports import LinkRecord, RunRecord, StepRecord
 from orchestrator.service.escalations import reconcile_dead_letters
 from tests.integration.engine.house import House
+from tests.integration.engine.tracing import check_trace
 from tests.integration.engine.world import Sent, Shop
 
 F, B = Direction.FORWARD, Direction.BACKWARD
@@ -29,6 +30,7 @@ async def check(house: House, run_id: str, order: str = "o-1", *, sent: int | No
     _check_order(order, house.shop.sent[:sent])
     await _check_records(house, run)
     await _check_escalations(house, run, plan, order)
+    await check_trace(house, run)
 
 
 def name_of(step: StepRecord, direction: Direction) -> str:

@@ -34,7 +34,7 @@ def receiver() -> Iterator[Receiver]:
 @asynccontextmanager
 async def telling(house: House, receiver: Receiver) -> AsyncIterator[TraceTeller]:
     sink = OtlpSpans(receiver.address, version="1", timeout_seconds=1.0)
-    teller = TraceTeller(house.store, sink, broker="redis")
+    teller = TraceTeller(house.store, sink, programs=house.programs, broker="redis")
     yield teller
     await teller.aclose()
 
