@@ -113,6 +113,12 @@ def audit(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def observability(context: typer.Context) -> None:
+    """What audit, metrics, logs and traces cost, and how fast audit and blast radius answer."""
+    _become("tests.bench.observability", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def explain(context: typer.Context) -> None:
     """Whether the stories of a thousand runs tell of exactly the calls that a server has seen."""
     _become("tests.bench.explain", context.args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -53,6 +54,7 @@ class Place:
     postgres: Postgres | None
     stub: Stub | None
     own: Mapping[str, Any]  # settings of our workers that are not their defaults
+    modules: tuple[str, ...] = (MODULE,)  # of tasks, which workers import
 
     @cached_property
     def settings(self) -> Settings:
@@ -62,7 +64,7 @@ class Place:
     @property
     def env(self) -> Mapping[str, str]:
         """The same as the environment of workers."""
-        return {**_as_environment(self.own), "PYTHONPATH": str(ROOT)}
+        return {**_as_environment(self.own, self.modules), "PYTHONPATH": str(ROOT)}
 
     @property
     def servers(self) -> dict[str, list[int]]:
@@ -91,6 +93,10 @@ class Place:
         """The same for other options; the servers are what they are."""
         wish = replace(self.wish, **changed)
         return replace(self, wish=wish, own={**self.own, **wish.settings})
+
+    def with_modules(self, *more: str) -> Place:
+        """The same whose workers import these as well."""
+        return replace(self, modules=(*self.modules, *more))
 
     def empty_broker(self) -> None:
         """Nothing of an earlier round is left there."""
@@ -169,6 +175,6 @@ def _write_config(folder: Path, stub: Stub | None, wish: Wish) -> None:
         (apis / f"{API}.yaml").write_text(text)
 
 
-def _as_environment(settings: Mapping[str, object]) -> dict[str, str]:
+def _as_environment(settings: Mapping[str, object], modules: tuple[str, ...]) -> dict[str, str]:
     own = {f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in settings.items()}
-    return {**own, "ORCHESTRATOR_TASK_MODULES": f'["{MODULE}"]'}
+    return {**own, "ORCHESTRATOR_TASK_MODULES": json.dumps(modules)}
