@@ -26,9 +26,10 @@ from tests.faults.jumping import UNSETTLED, WAY
 from tests.faults.mutants.patching import strikes
 from tests.faults.mutants.planting import Mutant, World, nothing
 from tests.faults.mutants.worlds import play
+from tests.faults.simulation.answering import ANSWERS
 from tests.faults.simulation.judging import DEAD_LETTERS, REPLAY
 
-NAMES = (*INVARIANTS, SECRETS, REPLAY, DEAD_LETTERS, WAY, UNSETTLED)
+NAMES = (*INVARIANTS, SECRETS, REPLAY, DEAD_LETTERS, ANSWERS, WAY, UNSETTLED)
 """What may catch a fault. An exception in a callback of the loop is none of them."""
 OURS = "mutants"  # in the names of all files that plant anything
 RUNS = 60  # in one simulation

@@ -12,9 +12,10 @@ from tests.faults.mutants import (
     people,
     service,
     store,
+    waits,
 )
 from tests.faults.mutants.planting import HARMLESS, MUTANTS, Mutant, World
 
-MODULES = (core, engine, exchanges, gate, service, store, people, jumps, harmless)
+MODULES = (core, engine, exchanges, gate, service, store, people, waits, jumps, harmless)
 
 __all__ = ["HARMLESS", "MODULES", "MUTANTS", "Mutant", "World"]
