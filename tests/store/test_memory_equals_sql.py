@@ -24,9 +24,16 @@ from orchestrator.core.saga import Saga, StepState
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.errors import RefusedError
 from orchestrator.ports import (
+    Asks,
+    Awaiting,
     ClaimedRun,
+    Decision,
     EscalationFilter,
+    NewPause,
     NewRun,
+    NewSignal,
+    NewWait,
+    Pause,
     RunFilter,
     RunWrite,
     Store,
@@ -53,10 +60,13 @@ class Step:
     seconds: float  # that pass before
 
 
+SIGNALS = ("paid", "sent")
 OFTEN = ["accept", "claim", "claim", "record", "record", "record", "record"]
 RARE = [
     "cancel", "cancel", "cancel", "heartbeat", "register", "deregister", "recover", "due", "lost",
-    "take letter", "return letter", "act", "act", "batch",
+    "take letter", "return letter", "act", "act", "batch", "ask", "ask", "ask", "ask",
+    "signal", "signal", "decide", "decide", "pause", "pause", "end pause", "hold paused",
+    "hold paused", "release paused",
 ]  # fmt: skip
 small = st.integers(0, 7)
 steps = st.builds(
@@ -95,6 +105,8 @@ class World:
     held: dict[str, ClaimedRun] = field(default_factory=dict)  # as last claimed
     sequences: dict[str, int] = field(default_factory=dict)
     letters: list[str] = field(default_factory=list)
+    waits: list[str] = field(default_factory=list)
+    pauses: list[str] = field(default_factory=list)
     made: int = 0
 
     def new_id(self) -> str:
@@ -179,11 +191,13 @@ async def _compare_lists(world: World) -> None:
     assert await world.stores[1].queue_counts() == await world.stores[0].queue_counts()  # ordered
     await world.both(lambda store, _: store.escalations(EscalationFilter(open_only=False)))
     await world.both(lambda store, _: store.workers())
+    await world.both(lambda store, _: store.pauses(active_only=False))
+    await world.both(lambda store, _: store.approvals(open_only=False))
 
 
 async def _compare_all(world: World) -> None:
     for run_id in world.runs:
-        for name in ("steps", "attempts", "audit", "escalations_of"):
+        for name in ("steps", "attempts", "audit", "escalations_of", "waits_of", "signals_of"):
             sql, memory = [await getattr(store, name)(run_id) for store in world.stores]
             assert memory == sql
     for name in ("open_unclaimed", "count_by_status"):
@@ -373,6 +387,79 @@ async def act(world: World, step: Step) -> None:
         )
 
 
+async def ask(world: World, step: Step) -> None:
+    """A run has one open wait for each name at most, as it has one step at a time."""
+    write = _write(world, step)
+    if write is None:
+        return
+    number, is_approval = step.b % 2, bool(step.flags & 1)
+    again = world.clock.now + timedelta(seconds=30)  # nobody sleeps without an end
+    sleeping = dataclasses.replace(
+        write.saga, status=RunStatus.WAITING, direction=Direction.FORWARD, cancel=None,
+        wake_at=again,
+    )  # fmt: skip
+    write = replace(write, saga=sleeping, release=True, escalation=None)
+    expires = timedelta(seconds=(-1.0, 3.0, 60.0)[step.a % 3])
+    wait = NewWait(
+        id=world.new_id(), run_id=write.run_id, step=number, attempt=1, step_id=f"s{number}",
+        asks=Asks.APPROVAL if is_approval else Asks.SIGNAL,
+        signal=None if is_approval else SIGNALS[number], asked={"message": "pay?"},
+        expires_at=None if step.c % 3 == 0 else world.clock.now + expires,
+        remind_seconds=2.0 if step.c % 2 else None,
+    )  # fmt: skip
+    world.waits.append(wait.id)
+    await world.both(lambda store, _: store.await_answers([Awaiting(wait=wait, write=write)]))
+
+
+async def signal(world: World, step: Step) -> None:
+    new = NewSignal(
+        run_id=_run(world, step.a), name=SIGNALS[step.b % 2], key=str(step.c % 4),
+        data={"n": step.flags % 2}, by="bank\x00", via="rest",
+    )  # fmt: skip
+    await world.both(lambda store, _: store.send_signal(new))
+
+
+async def decide(world: World, step: Step) -> None:
+    wait_id = world.waits[-1 - step.a % min(len(world.waits), 2)] if world.waits else "no such wait"
+    decision = sorted(Decision)[step.b % 2]
+    await world.both(
+        lambda store, _: store.decide(
+            wait_id, decision, by=f"p{step.c % 2}", via="link", reason="r", data={"n": step.c}
+        )
+    )
+
+
+async def pause(world: World, step: Step) -> None:
+    run_id = _run(world, step.a) if step.b % 2 else None
+    new = NewPause(
+        id=world.new_id(), by="cleo\x00", reason="to see", run_id=run_id,
+        workflow="order" if run_id is None and step.c % 2 else None,
+        tenant=(None, "a", "b")[step.c % 3] if run_id is None else None,
+        also_undoing=bool(step.flags & 1), seconds=(None, 1.0, 5.0)[step.flags % 3],
+    )  # fmt: skip
+    made = await world.both(lambda store, _: store.pause(new))
+    if isinstance(made, Pause):
+        world.pauses.append(made.id)
+
+
+async def end_pause(world: World, step: Step) -> None:
+    pause_id = world.pauses[step.a % len(world.pauses)] if world.pauses else "no such pause"
+    await world.both(lambda store, _: store.end_pause(pause_id, by="cleo", reason="over"))
+
+
+async def hold_paused(world: World, step: Step) -> None:
+    hints = [
+        (run_id, _memory(world).database.runs[run_id].epoch - (step.c == 7))
+        for run_id in dict.fromkeys((_run(world, step.a), _run(world, step.b)))
+        if run_id in _memory(world).database.runs
+    ]
+    await world.both(lambda store, _: store.hold_paused(hints))
+
+
+async def release_paused(world: World, _: Step) -> None:
+    await world.both(lambda store, _: store.release_paused())
+
+
 def _memory(world: World) -> MemoryStore:
     store = world.stores[1]
     assert isinstance(store, MemoryStore)
@@ -383,5 +470,7 @@ CALLS: dict[str, Callable[[World, Step], Awaitable[None]]] = {
     "accept": accept, "claim": claim, "record": record, "batch": batch, "cancel": cancel,
     "register": register, "heartbeat": heartbeat, "deregister": deregister, "recover": recover,
     "due": due, "recall": recall, "lost": lost, "take letter": take_letter,
-    "return letter": return_letter, "act": act,
+    "return letter": return_letter, "act": act, "ask": ask, "signal": signal, "decide": decide,
+    "pause": pause, "end pause": end_pause, "hold paused": hold_paused,
+    "release paused": release_paused,
 }  # fmt: skip

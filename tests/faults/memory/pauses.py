@@ -61,7 +61,6 @@ class MemoryPauses(Passing):
 def _pause(database: MemoryDatabase, new: NewPause, item: JobItem | None) -> Pause:
     """Make it; a single run that nobody has stops at once."""
     now = database.clock()
-    _end_overdue(database, now)
     row = None if new.run_id is None else _going_run(database, new.run_id)
     made = Pause(
         id=new.id, run_id=new.run_id, workflow=new.workflow if row is None else row.workflow,
@@ -71,13 +70,14 @@ def _pause(database: MemoryDatabase, new: NewPause, item: JobItem | None) -> Pau
         ended_at=None, ended_by=None, ending_reason=None,
     )  # fmt: skip
     for each in database.pauses:
-        if each.ended_at is None and _about(each) == _about(made):
+        if each.ended_at is None and not _overdue(each, now) and _about(each) == _about(made):
             raise conflict(
                 "it is paused already", place=each.scope, wanted="what is not paused",
                 found=f"paused by {each.by} since {each.since.isoformat()}: {each.reason}",
             )  # fmt: skip
     if item is not None:
         jobs.mark(database, item, JobItemState.DONE)
+    _end_overdue(database, now)  # only now: what is refused changes nothing
     database.pauses.append(made)
     if row is not None and row.owner is not None:
         data = {"pause": made.id, "reason": made.reason}
@@ -181,7 +181,11 @@ def _go_on(database: MemoryDatabase, row: RunRow, now: datetime) -> None:
 
 def _end_overdue(database: MemoryDatabase, now: datetime) -> None:
     for place, each in enumerate(database.pauses):
-        if each.ended_at is None and each.until is not None and each.until <= now:
+        if each.ended_at is None and _overdue(each, now):
             database.pauses[place] = replace(
                 each, ended_at=now, ended_by="engine", ending_reason="its time was over"
             )
+
+
+def _overdue(pause: Pause, now: datetime) -> bool:
+    return pause.until is not None and pause.until <= now
