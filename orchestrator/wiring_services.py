@@ -39,6 +39,7 @@ from orchestrator.service.checking import Checking
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.editing import Editing
+from orchestrator.service.erasing import Erasing
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.explaining import Explaining
 from orchestrator.service.exporting import Exporting
@@ -121,6 +122,7 @@ class Services:
     impacts: Impacts
     slos: Slos
     auditing: Auditing
+    erasing: Erasing
     explaining: Explaining
     exporting: Exporting
     checkpoints: Checkpoints
@@ -271,6 +273,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
         retention=Retention(store),
         auditing=Auditing(store),
+        erasing=Erasing(store, store),
         explaining=Explaining(store),
         exporting=Exporting(store),
         checkpoints=Checkpoints(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orchestrator.engine.signing import TrustedKeys
     from orchestrator.ports.auditing import Checkpoint
     from orchestrator.service.auditing import Kept, Verification
+    from orchestrator.service.erasing import Erased
     from orchestrator.wiring_services import Services
 
 app = typer.Typer(
@@ -98,9 +99,10 @@ def explain(
 
     With --attribute: to the newest runs that have it, and what was done in them more than once.
     """
+    _either(run, attribute)
     if attribute:
         which = RunFilter(attributes=parse_pairs("--attribute", attribute), tenant=tenant)
-        _explain_all(which, run, as_json=as_json)
+        _explain_all(which, as_json=as_json)
     else:
         _explain_one(run, as_json=as_json)
 
@@ -109,10 +111,6 @@ def _explain_one(run: str, *, as_json: bool) -> None:
     from orchestrator.api import reading
     from orchestrator.cli.draw_story import draw_story
 
-    if not run:
-        problem = Problem(place="RUN", found="nothing", wanted="a run, or --attribute NAME=VALUE")
-        raise InvalidInput("it is not said what is to be explained", problems=[problem])
-
     async def told(services: Services) -> StoryShape:
         return reading.story(await services.explaining.explain(run))
 
@@ -120,13 +118,9 @@ def _explain_one(run: str, *, as_json: bool) -> None:
     answer(found, lambda: draw_story(found), as_json=as_json)
 
 
-def _explain_all(which: RunFilter, run: str, *, as_json: bool) -> None:
+def _explain_all(which: RunFilter, *, as_json: bool) -> None:
     from orchestrator.api import reading
     from orchestrator.cli.draw_story import draw_together
-
-    if run:
-        problem = Problem(place="RUN", found=run, wanted="nothing beside --attribute")
-        raise InvalidInput("either one run is explained, or all that have it", problems=[problem])
 
     async def told(services: Services) -> TogetherShape:
         return reading.together(await services.explaining.explain_all(which))
@@ -138,27 +132,47 @@ def _explain_all(which: RunFilter, run: str, *, as_json: bool) -> None:
 @app.command("erase")
 def erase(
     *,
-    run: Annotated[str, typer.Argument(help="A run that has ended: its id, or the end of it.")],
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", help="One that has ended: its id, or its end.")
+    ] = "",
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="All ended runs that have it; repeatable."),
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Of those only this tenant's.")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept in the audit.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Erase the payloads of a run for good; its audit can still be verified.
+    """Erase the payloads of runs for good; their audit can still be verified.
 
-    Inputs, requests, answers, reasons, attributes and the details of its audit go. What stays: what
+    Inputs, requests, answers, reasons, attributes and the details of the audit go. What stays: what
     happened when, who acted, and digests.
     """
+    _either(run, attribute)
+    meant = f"run {run}" if run else f"all ended runs with {' and '.join(attribute or ())}"
     if not yes:
-        typer.confirm(f"Erase all payloads of run {run}? They cannot be had back", abort=True)
+        typer.confirm(f"Erase all payloads of {meant}? They cannot be had back", abort=True)
 
-    async def act(services: Services) -> dict[str, Any]:
-        whole = (await services.runs.get(run)).id
-        records = await services.auditing.erase(whole, by=current_user(), reason=reason)
-        return {"run": whole, "records": records}
+    async def act(services: Services) -> Erased:
+        if run:
+            return await services.erasing.erase(run, by=current_user(), reason=reason)
+        wanted = parse_pairs("--attribute", attribute or [])
+        which = RunFilter(attributes=wanted, tenant=tenant, limit=None)
+        return await services.erasing.erase_all(which, by=current_user(), reason=reason)
 
     done = with_services(act)
-    told = f"{done['run']}: payloads erased, with the details of {done['records']} records"
-    answer(done, lambda: Text(told), as_json=as_json)
+    lines = [f"{len(done.runs)} runs: payloads erased, with the details of {done.records} records"]
+    lines += [f"{run_id}: not erased, since it has not ended" for run_id in done.under_way]
+    answer(done, lambda: Text("\n".join(lines)), as_json=as_json)
+
+
+def _either(run: str, attribute: list[str] | None) -> None:
+    """Raises InvalidInput unless it is said once what is meant."""
+    if bool(run) == bool(attribute):
+        found = "both" if run else "neither"
+        problem = Problem(place="arguments", found=found, wanted="a RUN, or --attribute NAME=VALUE")
+        raise InvalidInput("it is not said what is meant", problems=[problem])
 
 
 @app.command("export")

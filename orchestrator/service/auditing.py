@@ -11,7 +11,7 @@ from hashlib import sha256
 import structlog
 
 from orchestrator.core.chain import Breach, Story, breaches, erased_content
-from orchestrator.errors import InvalidInput, Problem, Unavailable
+from orchestrator.errors import Unavailable
 from orchestrator.ports.auditing import AuditStore, Checkpoint, CheckpointKeys, CheckpointSigner
 
 log = structlog.get_logger(__name__)
@@ -86,14 +86,6 @@ class Auditing:
         found = Verification()
         _take(found, await self._store.story(run_id))
         return found
-
-    async def erase(self, run_id: str, *, by: str, reason: str) -> int:
-        """Take away all payloads of a run that has ended; see AuditStore. Raises InvalidInput too,
-        where nothing says why."""
-        if not reason.strip():
-            problem = Problem(place="reason", found="nothing", wanted="why, for the audit")
-            raise InvalidInput("nothing was erased", problems=[problem])
-        return await self._store.erase(run_id, by=by, reason=reason.strip())
 
     async def _verify_checkpoints(
         self, found: Verification, keys: CheckpointKeys, kept: Sequence[Kept]

@@ -160,3 +160,31 @@ def test_nothing_stands_between_records_that_were_written_together() -> None:
         replace(story, records=spoilt, claimed=(3, second.chain), anchors=(), older_until=5)
     )
     assert [each.seq for each in found] == [2]
+
+
+def erased(story: Story, places: set[int]) -> Story:
+    """As the store leaves it when the data of these records is taken away."""
+
+    def without(record: ChainedRecord) -> ChainedRecord:
+        content = chain.content(record.kind, record.actor, record.data).hex()
+        return replace(record, data=f'{{"v":1,"data":{{"erased":"{content}"}}}}')
+
+    kept = [
+        without(record) if place in places else record for place, record in enumerate(story.records)
+    ]
+    return replace(story, records=kept)
+
+
+@QUICK
+@given(WRITES, st.sampled_from([deleted, deleted_and_renumbered, cut_off]), st.data())
+def test_what_was_erased_stays_in_the_chain(
+    writes: list[list[tuple[int, str, str, str]]], tamper: Tampering, data: st.DataObject
+) -> None:
+    number = sum(map(len, writes))
+    places = data.draw(st.sets(st.integers(0, number - 1), min_size=1))
+    story = erased(written([*writes, [(9, chain.ERASED, "ada", "why")]]), places)
+    assert chain.breaches(story) == []
+    (breach,) = chain.breaches(erased(written(writes), places))
+    assert breach.what == "it was erased, and nothing after it says by whom"
+    spoilt = replace(story, anchors=(), records=tamper(list(story.records), data))
+    assert chain.breaches(spoilt)

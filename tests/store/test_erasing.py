@@ -13,9 +13,10 @@ from orchestrator.core.calls import calls_of
 from orchestrator.core.states import RunStatus
 from orchestrator.engine.signing import TrustedKeys
 from orchestrator.errors import Conflict, InvalidInput, NotFound
-from orchestrator.ports import ClaimedRun
+from orchestrator.ports import ClaimedRun, RunFilter
 from orchestrator.ports.auditing import ERASED_INPUTS
 from orchestrator.service.auditing import Auditing, Checkpoints
+from orchestrator.service.erasing import Erasing
 from orchestrator.service.explaining import Explaining
 from orchestrator.store import SqlStore, auditing, open_store
 from orchestrator.store.tables import metadata
@@ -65,17 +66,23 @@ async def texts(store: SqlStore) -> str:
 
 async def test_payloads_are_gone_and_the_chain_is_whole(sql: SqlStore) -> None:
     run, other = await ended(sql), (await claimed(sql))[0]
+    (open_run,) = await claimed(sql, attributes=(("customer", CANARY),))
     run_id = run.run.id
     checkpoints = Checkpoints(sql, None, every_seconds=60.0)
     await checkpoints.make()
     assert CANARY in await texts(sql)
-    records = await Auditing(sql).erase(run_id, by="ada", reason="they asked for it")
-    assert records == 3
+    which = RunFilter(attributes={"customer": CANARY})
+    done = await Erasing(sql, sql).erase_all(which, by="ada", reason="they asked for it")
+    assert (done.runs, done.records, done.under_way) == ([run_id], 3, [open_run.run.id])
+    with pytest.raises(Conflict):
+        await Erasing(sql, sql).erase(open_run.run.id, by="ada", reason="why")
+    await sql.record([write(open_run, status=RunStatus.SUCCEEDED, release=True)])
+    await Erasing(sql, sql).erase(open_run.run.id, by="ada", reason="they asked for it")
     assert CANARY not in await texts(sql)
     await checkpoints.make()
 
     found = await Auditing(sql).verify(NOBODY)
-    assert (found.breaches, found.erased_records, found.uncovered_runs) == ([], 3, 0)
+    assert (found.breaches, found.erased_records, found.uncovered_runs) == ([], 4, 0)
     row = await sql.run(run_id)
     assert (row.inputs, row.outputs, row.status) == (ERASED_INPUTS, None, RunStatus.SUCCEEDED)
     assert (await sql.run(other.run.id)).inputs == other.run.inputs
@@ -85,7 +92,7 @@ async def test_payloads_are_gone_and_the_chain_is_whole(sql: SqlStore) -> None:
         "ada had its payloads erased: they asked for it",
     ]
     assert list(calls_of(await sql.audit(run_id))) == []
-    assert await Auditing(sql).erase(run_id, by="eve", reason="again") == 0
+    assert (await Erasing(sql, sql).erase(run_id, by="eve", reason="again")).records == 0
     assert (await Auditing(sql).verify(NOBODY)).whole
 
 
@@ -102,9 +109,9 @@ async def test_who_erases_without_a_word_is_found_out(sql: SqlStore) -> None:
 async def test_what_may_not_be_erased(sql: SqlStore) -> None:
     (run,) = await claimed(sql)
     with pytest.raises(Conflict, match="cannot be erased"):
-        await Auditing(sql).erase(run.run.id, by="ada", reason="why")
+        await Erasing(sql, sql).erase(run.run.id, by="ada", reason="why")
     with pytest.raises(InvalidInput):
-        await Auditing(sql).erase(run.run.id, by="ada", reason=" ")
+        await Erasing(sql, sql).erase(run.run.id, by="ada", reason=" ")
     with pytest.raises(NotFound):
-        await Auditing(sql).erase(new_id(), by="ada", reason="why")
+        await Erasing(sql, sql).erase(new_id(), by="ada", reason="why")
     assert CANARY not in await texts(sql)
