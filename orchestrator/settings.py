@@ -134,6 +134,10 @@ class Settings(BaseSettings):
     """Largest outputs of one step as JSON."""
 
     # What is secret
+    payload_keys: str = ""
+    """Reference (env:NAME, file:/path, command:…) to the keys that seal stored payloads, made by
+    `orchestrator payloads new-key` and separated by white space or commas: the first seals, each
+    opens. Empty: payloads are stored as they are."""
     secret_names: tuple[str, ...] = ()
     """Names of fields, headers and parameters that are hidden besides the usual ones."""
     secret_paths: tuple[Annotated[str, AfterValidator(_pointer)], ...] = ()

@@ -65,6 +65,7 @@ from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_stor
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.wiring_metrics import WorkerMetrics
 from orchestrator.wiring_notices import notifier_of
+from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_tracing import trace_teller, tracing_of
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
@@ -188,6 +189,7 @@ async def _build_parts(
 ) -> Parts:
     from orchestrator.engine.http import HttpTransport  # noqa: PLC0415 -- only workers need its client
 
+    seal_payloads(settings)
     await migrate(settings.database)
     store = open_store(settings.database)
     locks = open_worker_locks(settings.database)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -78,6 +78,7 @@ from orchestrator.wiring import (
     read_api_files,
 )
 from orchestrator.wiring_notices import link_signer
+from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_tokens import open_sign_in, open_tokens
 from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import make_app
@@ -108,6 +109,7 @@ class Services:
     queues: Queues
     doctor: Doctor
     retention: Retention
+    reseal_payloads: Callable[[], Awaitable[int]]
     apis: Apis
     access: Access
     watch: RunWatch
@@ -213,6 +215,7 @@ def open_checking(settings: Settings) -> Checking:
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """All use cases on one store and broker; closed on leaving."""
     async with AsyncExitStack() as stack:
+        seal_payloads(settings)
         await migrate(settings.database)
         store = open_store(settings.database)
         stack.push_async_callback(store.close)
@@ -271,7 +274,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
                 partial(demanded, store),
             ),
         ),
-        retention=Retention(store),
+        retention=Retention(store), reseal_payloads=store.reseal_payloads,
         auditing=Auditing(store),
         erasing=Erasing(store, store),
         explaining=Explaining(store),

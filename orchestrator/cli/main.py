@@ -22,6 +22,7 @@ from orchestrator.cli import (
     escalations,
     jobs,
     keys,
+    payloads,
     proposals,
     retention,
     runs,
@@ -64,6 +65,7 @@ app.add_typer(proposals.app, name="proposals")
 app.add_typer(apis.app, name="apis")
 app.add_typer(keys.app, name="keys")
 app.add_typer(retention.app, name="retention")
+app.add_typer(payloads.app, name="payloads")
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")
 

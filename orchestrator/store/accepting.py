@@ -180,7 +180,7 @@ def _row(run: NewRun, told: str) -> tuple[Any, ...]:
     actor = codec.storable(run.actor)
     return (
         run.id, run.workflow_id, run.workflow, run.version, run.tenant, actor, run.lane,
-        run.priority, run.idempotency_key, run.inputs_digest, codec.dump(run.inputs),
+        run.priority, run.idempotency_key, run.inputs_digest, codec.dump_payload(run.inputs),
         hop_id_of(run.id, (0, Direction.FORWARD)), run.traceparent, run.deadline_seconds,
         chain.content(ACCEPTED, actor, told).hex(),
     )  # fmt: skip

@@ -8,18 +8,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from orchestrator.errors import InvalidSetting, Problem
+
+if TYPE_CHECKING:
+    from orchestrator.store.payloads import PayloadKeys  # brings cryptography; most seal nothing
+
 PAYLOAD_FORMAT = 1
 """Number of the envelope `{"v": 1, "data": …}`; readers refuse what they do not know."""
+
+SEALED_FORMAT = 2
+"""Number of the envelope of a sealed one, see `payloads`."""
+PLAIN_PREFIX = f'{{"v":{PAYLOAD_FORMAT},'
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _HEAD = f'{{"v":{PAYLOAD_FORMAT},"data":'
 _NUL = "\x00"
+
+
+@dataclass(slots=True)
+class _Sealing:
+    keys: PayloadKeys | None = None
+
+
+_sealing = _Sealing()
 
 
 class UnknownFormat(ValueError):
@@ -45,9 +63,56 @@ def load(stored: str) -> Any:
     """Inverse of `dump`. Raises UnknownFormat."""
     envelope = _load_bare(stored)
     found = envelope.get("v")
+    if found == SEALED_FORMAT and "dek" in envelope:
+        envelope = _load_bare(_opened(envelope))
+        found = envelope.get("v")
     if found != PAYLOAD_FORMAT:
         raise UnknownFormat(f"stored payload: found format {found!r}; wanted {PAYLOAD_FORMAT}")
     return envelope["data"]
+
+
+def seal_with(keys: PayloadKeys | None) -> None:
+    """From now on payloads of this process are sealed with these, or with none.
+
+    Of the process, since rows are read and written by functions that know of no store; a process
+    works for one deployment.
+    """
+    _sealing.keys = keys
+
+
+def sealing() -> PayloadKeys | None:
+    """The keys with which payloads are sealed."""
+    return _sealing.keys
+
+
+def dump_payload(value: object) -> str:
+    """What a run was given, sends or gives: as `dump`, and sealed if there are keys."""
+    text = dump(value)
+    return text if _sealing.keys is None else _sealing.keys.seal(text)
+
+
+def dump_payload_optional(value: object | None) -> str | None:
+    """None stays None."""
+    return None if value is None else dump_payload(value)
+
+
+def resealed(stored: str) -> str:
+    """The same payload as `dump_payload` would write it now."""
+    return dump_payload(load(stored))
+
+
+def unreadable(found: str) -> InvalidSetting:
+    """A stored payload that these settings cannot open."""
+    problem = Problem(
+        place="a stored payload", found=found, wanted="its key in the setting payload_keys"
+    )
+    return InvalidSetting("a payload cannot be opened", problems=[problem])
+
+
+def _opened(envelope: Any) -> str:
+    if _sealing.keys is None:
+        raise unreadable(f"one that was sealed with key {envelope['key']}")
+    return _sealing.keys.open(envelope)
 
 
 def dump_optional(value: object | None) -> str | None:

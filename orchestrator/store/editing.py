@@ -50,7 +50,7 @@ class Editing(Part):
             if run.owner is not None:
                 raise _in_hand(run)
             edits = {**run.edits, step: {**run.edits.get(step, {}), **values}}
-            await tx.change(self._set, run_id=run.id, edits=codec.dump(edits))
+            await tx.change(self._set, run_id=run.id, edits=codec.dump_payload(edits))
             for each in ahead:
                 await tx.change(self._forget, run_id=run.id, step=each.index)
             data = {

@@ -143,7 +143,7 @@ class Proposals(Part):
                 raise _proposed_already(rows.proposal_of(known))
             await tx.change(
                 self._add, id=new.id, run_id=new.run_id, subject=str(new.subject),
-                subject_id=new.subject_id, act=new.act, arguments=codec.dump(new.arguments),
+                subject_id=new.subject_id, act=new.act, arguments=codec.dump_payload(new.arguments),
                 reason=codec.storable(new.reason), by=codec.storable(new.by), via=new.via,
                 seconds=new.seconds,
             )  # fmt: skip

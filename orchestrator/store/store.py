@@ -25,6 +25,7 @@ from orchestrator.store.pausing import Pausing
 from orchestrator.store.proposals import Proposals
 from orchestrator.store.recovering import Recovering
 from orchestrator.store.rerunning import Rerunning
+from orchestrator.store.resealing import Resealing
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
 from orchestrator.store.slo import Slos
@@ -174,6 +175,8 @@ class SqlStore:
         self.erase = Erasing(shared).erase
         exporting = Exporting(shared)
         self.covered, self.last_checkpoint = exporting.covered, exporting.last_checkpoint
+
+        self.reseal_payloads = Resealing(shared).reseal_payloads
 
         retention = Retention(shared)
         self.make_partitions = retention.make_partitions

@@ -196,7 +196,7 @@ class Waiting(Part):
     async def _added(self, tx: Tx, new: NewSignal) -> Any:
         row = await tx.row(
             self._add, run_id=new.run_id, name=new.name, key=codec.storable(new.key),
-            data=codec.dump(new.data), by=codec.storable(new.by), via=new.via,
+            data=codec.dump_payload(new.data), by=codec.storable(new.by), via=new.via,
         )  # fmt: skip
         if row[1] > MOST_SIGNALS:
             problem = Problem(
@@ -260,7 +260,7 @@ class Waiting(Part):
             "at": codec.instant(now).isoformat(), **second,
         }  # fmt: skip
         await tx.change(
-            self._decide, id=before.id, outcome=str(decision), answer=codec.dump(answer),
+            self._decide, id=before.id, outcome=str(decision), answer=codec.dump_payload(answer),
             by=codec.storable(by), via=via,
         )  # fmt: skip
         await self._notes.note(
@@ -361,7 +361,7 @@ def _wait_row(wait: NewWait, time: Callable[[datetime | None], Any]) -> tuple[An
     """In order of _WAIT_COLUMNS."""
     return (
         wait.id, wait.run_id, wait.step, wait.attempt, wait.step_id, wait.asks, wait.signal,
-        codec.dump(wait.asked), time(wait.expires_at), wait.remind_seconds,
+        codec.dump_payload(wait.asked), time(wait.expires_at), wait.remind_seconds,
     )  # fmt: skip
 
 

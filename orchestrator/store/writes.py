@@ -217,7 +217,8 @@ def run_row(write: RunWrite, dialect: Dialect, entries: str) -> tuple[Any, ...]:
         None if at is None else saga.path.steps[at[0]] if saga.plan.steps else at[0],
         write.progressed, write.release or settled, write.release and saga.status in ASLEEP,
         write.refuses_cancel, *_hop_ids(write, at), write.hinted,
-        codec.dump_optional(write.outputs), settled, write.audit[-1].seq if write.audit else None,
+        codec.dump_payload_optional(write.outputs), settled,
+        write.audit[-1].seq if write.audit else None,
         None if saga.path.is_straight else rows.path_text(saga.path), entries,
     )  # fmt: skip
 
@@ -235,8 +236,8 @@ def link_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:
         yield (
             write.run_id, change.step, change.direction, link.status, link.attempts, link.doubt,
             time(link.first_started_at), link.sequence,
-            None if request is None else codec.dump(request.to_json()),
-            codec.dump_optional(change.outputs), change.error and storable(change.error),
+            None if request is None else codec.dump_payload(request.to_json()),
+            codec.dump_payload_optional(change.outputs), change.error and storable(change.error),
             time(change.started_at),
             time(change.finished_at),
         )  # fmt: skip
@@ -283,7 +284,7 @@ def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:
         step_id = None if opened.step is None else write.saga.plan_step(opened.step).id
         yield (
             opened.id, write.run_id, opened.reason, storable(opened.detail), opened.step, step_id,
-            opened.direction, codec.dump(opened.context), opened.api,
+            opened.direction, codec.dump_payload(opened.context), opened.api,
             opened.severity, opened.due_seconds,
         )  # fmt: skip
 
