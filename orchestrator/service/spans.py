@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
@@ -64,6 +65,9 @@ class Traced:
         self._run, self._plan, self._steps = run, plan, steps
         self._attempts, self._broker = attempts, broker
         self.segments = segments_of(run.created_at, audit)
+        self._looked = (
+            audit[0].data.get("looked", ()) if audit else ()
+        )  # by an agent, see `looking`
         self._context: TraceContext = context_of(run.id, run.traceparent)
         self._root = span_id(run.id, "run")
 
@@ -106,6 +110,9 @@ class Traced:
             SpanEvent(at=each.at, name=each.kind, attributes={"orchestrator.actor": each.actor})
             for each in segment.happenings
         ]
+        if first and self._looked:
+            attributes |= _of_agent(run)
+            events = [*map(_look, self._looked), *events]
         return self._span(
             own, self._context.parent_id if first else self._root,
             f"run {run.workflow}" if first else f"resumed {run.workflow}",
@@ -264,6 +271,24 @@ class Traced:
             begun_at=begun, ended_at=max(begun, ended), kind=kind, attributes=attributes or {},
             events=events, links=links, error=error,
         )  # fmt: skip
+
+
+def _of_agent(run: RunRecord) -> Attributes:
+    """To an agent, a workflow is a tool that it calls."""
+    return {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": run.workflow,
+        "gen_ai.tool.call.id": run.id, "gen_ai.agent.name": run.actor,
+    }  # fmt: skip
+
+
+def _look(look: Mapping[str, Any]) -> SpanEvent:
+    """What it did before; not what it asked, which is content."""
+    tool = "describe" if "described" in look else "search"
+    shown = look["described"] if tool == "describe" else ", ".join(look["found"])
+    return SpanEvent(
+        at=datetime.fromisoformat(look["at"]), name=f"agent.{tool}",
+        attributes={"gen_ai.tool.name": tool, "orchestrator.workflows": shown},
+    )  # fmt: skip
 
 
 def _around(span: Span, below: Sequence[Span]) -> Span:

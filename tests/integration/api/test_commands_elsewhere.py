@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import apis, approvals, audit, escalations, jobs, output, proposals, runs
 from orchestrator.cli.slo import slo
+from orchestrator.cli.submit import submit
 from orchestrator.core.plan_json import with_digest
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from orchestrator.ports import Role
-from tests.integration.api.conftest import Face
+from tests.integration.api.conftest import INPUTS, WORKFLOW, Face
 
 Command = Callable[..., Any]
 WHY = ("--reason", "the shop is closed")
@@ -201,3 +202,15 @@ async def test_proposals_and_edits(face: Face, address: str) -> None:
     assert (made["subject"], made["subject_id"]) == ("edit", step)
     refused = await bob(proposals.app, "refuse", made["id"], *WHY)
     assert (refused["outcome"], refused["closed_by"]) == ("refused", "bob")
+
+
+async def test_a_run_is_submitted_within_the_trace_of_its_caller(
+    face: Face, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    monkeypatch.setenv("TRACEPARENT", traceparent)
+    app = typer.Typer()
+    app.command()(submit)
+    wanted = json.dumps(INPUTS)
+    made = await commands(address, await face.key(Role.ADMIN))(app, WORKFLOW, "--inputs", wanted)
+    assert (await face.store.run(made["run_id"])).traceparent == traceparent

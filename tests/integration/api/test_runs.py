@@ -22,10 +22,15 @@ async def ada(face: Face) -> httpx.AsyncClient:
     return await face.asker(Role.OPERATOR)
 
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
 async def test_submit_look_and_submit_again(face: Face, ada: httpx.AsyncClient) -> None:
-    made = await ada.post("/v1/runs", json=WISH, headers={"idempotency-key": "k-1"})
+    headers = {"idempotency-key": "k-1", "traceparent": TRACEPARENT}
+    made = await ada.post("/v1/runs", json=WISH, headers=headers)
     assert made.status_code == 201, made.text
     run_id = made.json()["run_id"]
+    assert (await face.store.run(run_id)).traceparent == TRACEPARENT
     assert made.json() == {"run_id": run_id, "repeated": False}
     assert made.headers["location"] == f"/v1/runs/{run_id}"
     shown = (await ada.get(made.headers["location"])).json()

@@ -215,3 +215,21 @@ async def test_a_sender_names_the_span_that_is_told_of(house: House, receiver: R
     (segment,) = segments_of(run.created_at, await house.store.audit(run_id))
     (first, *_) = segment.visits
     assert attempt_span_id(run_id, *first.at, first.tries[0].begun_at) == sent[0].split("-")[2]
+
+
+async def test_a_run_of_an_agent_tells_what_led_to_it(house: House, receiver: Receiver) -> None:
+    house.tracing = Tracing(ratio=1)
+    looked = (
+        {"at": "2026-03-04T05:06:00+00:00", "question": "buy a book", "found": ["order", "gift"]},
+        {"at": "2026-03-04T05:06:01+00:00", "described": "order"},
+    )
+    run_id = await house.submit(shop_plan([KEYED]), looked=looked, actor="shopper")
+    await house.settle(run_id)
+    await told(house, receiver)
+    root = only(receiver.spans, "run order")
+    assert root.events[:2] == ("agent.search", "agent.describe")
+    assert {name: text for name, text in root.attributes.items() if name.startswith("gen_ai.")} == {
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "order",
+        "gen_ai.tool.call.id": run_id, "gen_ai.agent.name": "shopper",
+    }  # fmt: skip
+    assert "buy a book" not in repr(receiver.spans)

@@ -228,3 +228,19 @@ def test_without_keys_only_this_machine_is_listened_to() -> None:
     check_listening(everywhere, wants_keys=True)
     with pytest.raises(InvalidSetting, match="without a key"):
         check_listening(everywhere, wants_keys=False)
+
+
+async def test_a_run_belongs_to_the_trace_that_its_agent_is_in() -> None:
+    runs, traceparent = [], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def what(client: Client) -> None:
+        for number, said in enumerate((traceparent, "nonsense")):
+            wish = {"workflow": "order", "wait_seconds": 0, "idempotency_key": f"k{number}"}
+            result = await client.call_tool(
+                "execute", {**wish, "inputs": {"amount": 5}}, meta={"traceparent": said}
+            )
+            assert result.structured_content is not None
+            runs.append(result.structured_content["run"])
+
+    store = await talk(what)
+    assert [(await store.run(run)).traceparent for run in runs] == [traceparent, None]
