@@ -45,6 +45,7 @@ from orchestrator.service.explaining import Explaining
 from orchestrator.service.exporting import Exporting
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.impact import Impacts
+from orchestrator.service.insights import Insights
 from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import Jobs
 from orchestrator.service.links import Links
@@ -122,6 +123,7 @@ class Services:
     links: Links
     measuring: Measuring
     impacts: Impacts
+    insights: Insights
     slos: Slos
     auditing: Auditing
     erasing: Erasing
@@ -284,6 +286,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
         apis=apis,
         impacts=Impacts(store, apis),
+        insights=Insights(store, apis),
         slos=slos,
         access=Access(
             store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)

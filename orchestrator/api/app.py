@@ -12,6 +12,7 @@ from orchestrator.api import (
     approvals,
     escalations,
     impact,
+    insights,
     jobs,
     links,
     metrics,
@@ -67,7 +68,7 @@ def make_app(
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
-        slos, metrics,
+        slos, insights, metrics,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

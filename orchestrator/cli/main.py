@@ -33,6 +33,7 @@ from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.folders import choose_folders
 from orchestrator.cli.init import init
+from orchestrator.cli.insights import insights
 from orchestrator.cli.mcp import mcp
 from orchestrator.cli.output import exit_code_of, show_error
 from orchestrator.cli.queues import queues
@@ -54,7 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (init, demo, up, worker, api, submit, queues, slo, doctor, openapi, mcp):
+for command in (init, demo, up, worker, api, submit, queues, slo, insights, doctor, openapi, mcp):
     app.command(no_args_is_help=False)(command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(workflows.app, name="workflows")

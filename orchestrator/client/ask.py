@@ -11,6 +11,7 @@ import uuid_utils
 
 from orchestrator.api import job_shapes, proposal_shapes, shapes, story_shapes, wait_shapes
 from orchestrator.api.impact import ImpactShape
+from orchestrator.api.insights import InsightsShape
 from orchestrator.api.slos import SlosShape
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
@@ -419,6 +420,13 @@ def api(name: str) -> Request[Tagged[shapes.ApiShape]]:
 def impact(name: str, *, outage_seconds: float | None = None) -> Request[ImpactShape]:
     """Which runs it touches, and what if it is away for so long."""
     return _look(ImpactShape, "apis", name, "impact", outage_seconds=outage_seconds)
+
+
+def insights(
+    name: str, *, version: int | None = None, days: float | None = None
+) -> Request[InsightsShape]:
+    """What the history of a workflow says about its settings."""
+    return _look(InsightsShape, "workflows", name, "insights", version=version, days=days)
 
 
 def slos(*, workflow: str | None = None) -> Request[SlosShape]:

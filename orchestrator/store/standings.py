@@ -42,9 +42,7 @@ class Standings(Part):
         gather = "json_group_object" if dialect.is_sqlite else "json_object_agg"
         # One condition has PostgreSQL join what the indexes find and read rows as they lie, faster
         # than by one index after the other. SQLite would read all runs that ever were.
-        some = (
-            UNFINISHED if dialect.is_sqlite else [" OR ".join(f"({one})" for one in UNFINISHED)]
-        )
+        some = UNFINISHED if dialect.is_sqlite else [" OR ".join(f"({one})" for one in UNFINISHED)]
         self._simple = self._sql(
             " UNION ALL ".join(
                 f"SELECT {keys}, CAST({gather}(tenant, number) AS text) FROM (SELECT workflow_id,"

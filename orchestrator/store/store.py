@@ -17,6 +17,7 @@ from orchestrator.store.engine import Database, open_database
 from orchestrator.store.erasing import Erasing
 from orchestrator.store.escalations import Escalations
 from orchestrator.store.exporting import Exporting
+from orchestrator.store.history import Histories
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
 from orchestrator.store.notices import Notices
@@ -120,6 +121,8 @@ class SqlStore:
         self.take_notices = notices.take_notices
         self.note_told = notices.note_told
         self.note_untold = notices.note_untold
+
+        self.history = Histories(shared).history
 
         slos = Slos(shared)
         self.workflow_names, self.count_events = slos.workflow_names, slos.count_events

@@ -306,6 +306,10 @@ OPERATIONS: dict[str, Operation] = {
     "listVersions": Operation(
         least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)}
     ),
+    "showInsights": Operation(
+        least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)},
+        of_all_tenants=True,
+    ),
     "showDocument": Operation(
         least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)}
     ),

@@ -15,6 +15,7 @@ import uvicorn
 from typer.testing import CliRunner
 
 from orchestrator.cli import apis, approvals, audit, escalations, jobs, output, proposals, runs
+from orchestrator.cli.insights import insights
 from orchestrator.cli.slo import slo
 from orchestrator.cli.submit import submit
 from orchestrator.core.plan_json import with_digest
@@ -169,14 +170,17 @@ async def test_apis(face: Face, address: str) -> None:
         await viewer(apis.app, "hold", "stripe", *WHY)
 
 
-async def test_objectives(face: Face, address: str) -> None:
+async def test_objectives_and_insights(face: Face, address: str) -> None:
     op = commands(address, await face.key(Role.VIEWER))
     app = typer.Typer()
     app.command("slo")(slo)
-    app.command("other")(slo)
+    app.command("insights")(insights)
     (view,) = (await op(app, "slo", "payments"))["views"]
     assert view["objective"]["kind"] == "compensation"
     assert "compensation" in await op(app, "slo", drawn=True)
+    await face.stuck()
+    assert (await op(app, "insights", "payments", "--days", "2"))["workflow"] == "payments"
+    assert "nothing to say" in await op(app, "insights", "payments", drawn=True)
 
 
 async def test_proposals_and_edits(face: Face, address: str) -> None:

@@ -1,0 +1,68 @@
+"""What the history of a workflow says about its settings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from orchestrator.api.asking import Asker, Use
+from orchestrator.api.problems import documented
+from orchestrator.api.shapes import Shape
+from orchestrator.api.workflows import Name
+from orchestrator.core.insights import InsightKind
+from orchestrator.ports import Role
+from orchestrator.service.insights import DAYS, MOST_DAYS
+
+router = APIRouter()
+
+
+class ChangeShape(Shape):
+    """One field of a document or file: what stands there, and what should."""
+
+    place: str
+    field: str
+    before: str
+    after: str
+
+
+class InsightShape(Shape):
+    """One finding: about a step or an API, why, and what to do."""
+
+    kind: InsightKind
+    about: str
+    said: str
+    evidence: dict[str, float | int | str]
+    change: ChangeShape | None
+
+
+class InsightsShape(Shape):
+    """Of which runs it is told, and what was found."""
+
+    workflow: str
+    version: int
+    since: datetime
+    runs: int = Field(description="The newest ones that went straight through the plan.")
+    attempts: int
+    insights: list[InsightShape]
+
+
+@router.get(
+    "/v1/workflows/{name}/insights", operation_id="showInsights", tags=["workflows"],
+    responses=documented(404),
+)  # fmt: skip
+async def show_insights(
+    name: Name,
+    who: Asker,
+    services: Use,
+    version: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="Default: the latest.")
+    ] = None,
+    days: Annotated[float, Query(gt=0, le=MOST_DAYS, description="How far to look back.")] = DAYS,
+) -> InsightsShape:
+    """What fails and why, retries in vain, limits that do not fit; with what to change."""
+    who.require(Role.VIEWER)
+    who.require_all_tenants()
+    return InsightsShape.model_validate(await services.insights.of(name, version, days=days))
