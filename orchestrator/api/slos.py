@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from orchestrator.api.asking import Asker, Use
+from orchestrator.api.asking import TEXT, Asker, Use
 from orchestrator.api.shapes import Shape
 from orchestrator.core.slo import ObjectiveKind, Urgency
 from orchestrator.ports import Role
@@ -76,7 +76,9 @@ class SlosShape(Shape):
 async def show_slos(
     who: Asker,
     services: Use,
-    workflow: Annotated[str | None, Query(description="This one alone.")] = None,
+    workflow: Annotated[
+        str | None, Query(max_length=200, pattern=TEXT, description="This one alone.")
+    ] = None,
 ) -> SlosShape:
     """What is left of the error budgets of workflows, and how fast they burn."""
     who.require(Role.VIEWER)
