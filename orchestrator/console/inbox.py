@@ -76,6 +76,7 @@ def _address(where: str, *, soonest: bool, after: str = "") -> str:
 def _filters(who: Principal, where: str, *, soonest: bool) -> None:
     with ui.row().classes("items-end gap-4 w-full"):
         text = ui.input("Filter", value=where, placeholder=EXAMPLE).classes("col")
+        text.style("min-width: 16rem")  # on a phone it has a line of its own
         text.props('dense clearable stack-label aria-keyshortcuts="/" aria-label="Filter"')
         due = ui.checkbox("Soonest due first", value=soonest)
 

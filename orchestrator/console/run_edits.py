@@ -18,7 +18,6 @@ from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import InvalidInput, OrchestratorError, Problem
 from orchestrator.ports import RunRecord
 from orchestrator.service.principal import Principal
-from orchestrator.telemetry.redact import is_secret_name
 
 MEANS = (
     "An approver has to confirm it; until then the run goes on as it would. Pause it first if it"
@@ -34,9 +33,9 @@ def draw_edit(visitor: Visitor, run: RunRecord, again: Again) -> None:
 
 
 def draw_edits(run: RunRecord) -> None:
-    """What was given other values already."""
+    """What was given other values already; the run is as it may be shown."""
     for step, values in run.edits.items():
-        told = ", ".join(f"{name}={_told(name, value)}" for name, value in values.items())
+        told = ", ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
         ui.label(f"{step} sends {told}")
 
 
@@ -92,7 +91,7 @@ class _Form:
         """By name. Raises InvalidInput where nothing was."""
         found = {
             each.name: typed_value(self._fields[each.name].value or "", each.now)
-            for each in _shown(self._ahead[self.step])
+            for each in self._ahead[self.step]
             if (self._fields[each.name].value or "") != _as_typed(each.now)
         }
         if not found:
@@ -102,27 +101,12 @@ class _Form:
 
     def _values(self) -> None:
         self._fields = {}
-        for each in _shown(self._ahead[self.step]):
+        for each in self._ahead[self.step]:
             label = each.name
             if each.now is ABSENT:
                 label = f"{each.name} (not known yet: {json.dumps(each.planned, default=str)})"
             field = ui.input(label, value=_as_typed(each.now)).classes("w-full").props("dense")
             self._fields[each.name] = field
-
-
-def _shown(values: Sequence[Editable]) -> list[Editable]:
-    return [each for each in values if not holds_secret({each.name: each.now})]
-
-
-def holds_secret(value: Any) -> bool:
-    """Whether something in it is secret by its name: then it is not for a page."""
-    if isinstance(value, Mapping):
-        return any(is_secret_name(name) or holds_secret(item) for name, item in value.items())
-    return isinstance(value, list) and any(map(holds_secret, value))
-
-
-def _told(name: str, value: Any) -> str:
-    return "…" if holds_secret({name: value}) else json.dumps(value, default=str)
 
 
 def _as_typed(now: Any) -> str:

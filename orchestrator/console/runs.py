@@ -168,7 +168,7 @@ def _filters(wanted: Wanted, *, bound: bool) -> None:
             ).address())  # fmt: skip
 
         for field in (named, of, with_one, searched, looked_up):
-            field.on("keydown.enter", go)
+            field.classes("w-36").on("keydown.enter", go)  # all in one line at 1280 pixels
         ui.button("Show", on_click=go)
 
 

@@ -52,7 +52,7 @@ class Secrets:
         self.input_paths = tuple(sorted(inputs))
         self.rules = Rules(names=names)
         self.output_names = frozenset(
-            name for name, value in plan.outputs.items() if self._tells(str(value))
+            name for name, value in plan.outputs.items() if self.tells(str(value))
         )
 
     def _within(self, besides: Rules, paths: Paths) -> Rules:
@@ -64,7 +64,7 @@ class Secrets:
             known = self._together[key] = rules
         return known
 
-    def _tells(self, expression: str) -> bool:
+    def tells(self, expression: str) -> bool:
         """Whether it stands for something secret."""
         read = _inputs_in(expression)
         return not self._outputs.isdisjoint(_OUTPUT.findall(expression)) or any(

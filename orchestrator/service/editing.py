@@ -7,8 +7,11 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.core.redaction import Rules
 from orchestrator.definitions.programs import Programs
+from orchestrator.definitions.secrets import Secrets
 from orchestrator.definitions.step_edits import Editable, check_edits, editable, edited_program
+from orchestrator.definitions.values import ABSENT
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import (
     Confirmation,
@@ -24,6 +27,7 @@ from orchestrator.ports import (
 )
 from orchestrator.service.escalations import require_reason
 from orchestrator.service.four_eyes import FourEyes, Wish
+from orchestrator.service.privacy import Veil
 
 MAY_CONFIRM = Role.APPROVER
 
@@ -44,13 +48,17 @@ class Editing:
         self._four_eyes, self._max_bytes = four_eyes, max_bytes
 
     async def ahead(self, run_id: str) -> Mapping[str, Sequence[Editable]]:
-        """What can be given other values, by step that has not begun. Raises NotFound."""
+        """What can be given other values, by step that has not begun; nothing that is secret.
+
+        Raises NotFound.
+        """
         run = await self._runs.run(run_id)
         program = await self._programs.of_run(run.workflow_id, run.edits)
         steps = await self._runs.steps(run.id)
-        facts = facts_of(run, steps)
+        facts, secrets = facts_of(run, steps), program.secrets
+        rules = Veil(secrets, run, steps).rules
         found = {
-            step.id: editable(step, facts)
+            step.id: [e for e in editable(step, facts) if not _is_secret(e, secrets, rules)]
             for step in program.plan.steps if visits_ahead(run, steps, step.id)
         }  # fmt: skip
         return {step: values for step, values in found.items() if values}
@@ -94,3 +102,13 @@ class Editing:
             wanted = f"at most {self._max_bytes:,}"
             problem = Problem(place="set", found=f"{size:,} bytes as JSON", wanted=wanted)
             raise InvalidInput("the values are too large", problems=[problem])
+
+
+def _is_secret(value: Editable, secrets: Secrets, rules: Rules) -> bool:
+    """By its name, by what it is read from, or by what stands in it."""
+    shown = None if value.now is ABSENT else value.now
+    return (
+        rules.is_secret(value.name)
+        or secrets.tells(str(value.planned))
+        or rules.value({value.name: shown}) != {value.name: shown}
+    )

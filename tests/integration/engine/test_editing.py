@@ -91,6 +91,15 @@ async def test_what_lies_ahead_is_told_with_what_would_be_sent(house: House) -> 
     assert await desk.editing.ahead(run_id) == {}
 
 
+async def test_nothing_that_is_secret_is_told(house: House) -> None:
+    secret = {"type": "object", "properties": {"order": {"type": "string", "format": "password"}}}
+    run_id = await house.submit(with_digest(replace(plan(), inputs_schema=secret)))
+    await house.work()
+    (s3,) = (await Desk(house).editing.ahead(run_id)).values()
+    assert {each.name for each in s3 if each.name in PAYLOAD} == {"n", "of", "answer", "deep"}
+    assert "o-1" not in str([each.now for each in s3])
+
+
 async def test_the_step_has_begun(house: House) -> None:
     run_id = await waiting(house)
     desk = Desk(house)
