@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMAND = "from orchestrator.cli.main import run; run()"
+COMMAND = ("-c", "from orchestrator.cli.main import run; run()", "bench", "engine")
+MODULE = ("-m", "tests.bench.engine")
+"""What the command becomes."""
 FIGURES = {
     "runs_per_second", "steps_per_second", "p50_ms", "p99_ms", "cpu_seconds_per_1000_steps",
     "peak_memory_mib",
@@ -20,7 +22,7 @@ FIGURES = {
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-def bench(*options: object) -> dict[str, Any]:
+def bench(*options: object, program: tuple[str, ...] = MODULE) -> dict[str, Any]:
     """One call that must succeed; exactly one JSON object is on its standard output.
 
     One worker process unless told otherwise: what is shown does not depend on how many there are.
@@ -28,7 +30,7 @@ def bench(*options: object) -> dict[str, Any]:
     if "--workers" not in options:
         options = (*options, "--workers", 1)
     done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "bench", "engine", "--json", *map(str, options)],
+        [sys.executable, *program, "--json", *map(str, options)],
         cwd=ROOT, capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -38,7 +40,7 @@ def bench(*options: object) -> dict[str, Any]:
 
 @pytest.mark.postgres
 def test_the_same_work_beside_a_chain() -> None:
-    found = bench("--load", "noop", "--runs", 20, "--pairs", 1)
+    found = bench("--load", "noop", "--runs", 20, "--pairs", 1, program=COMMAND)
     assert found["load"] == "noop"
     assert found["ours"].keys() >= FIGURES
     assert found["other"].keys() >= FIGURES
