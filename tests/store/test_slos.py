@@ -31,6 +31,14 @@ async def store(url: str) -> AsyncIterator[SqlStore]:
     await opened.close()
 
 
+@pytest.fixture
+async def file_store(sqlite_file_url: str) -> AsyncIterator[SqlStore]:
+    """The same where both databases are asked by what other tests ask on both."""
+    opened = open_store(sqlite_file_url, pool_size=4)
+    yield opened
+    await opened.close()
+
+
 def watch(store: SqlStore) -> SloWatch:
     return SloWatch(store, lambda: DECLARED, new_id=new_id)
 
@@ -73,12 +81,12 @@ async def test_an_incident_is_one_alarm_until_it_is_over(store: SqlStore) -> Non
     assert first.id == alarm.id != again.id, "another incident"
 
 
-async def test_an_alarm_of_what_is_no_objective_any_more_ends(store: SqlStore) -> None:
-    await ended(store, 6, RunStatus.COMPENSATED)
-    await watch(store).one_pass()
-    await earlier(store, "burning_at", 901)
-    await SloWatch(store, dict, new_id=new_id).one_pass()
-    (alarm,) = await store.alarms(closed_within_seconds=60)
+async def test_an_alarm_of_what_is_no_objective_any_more_ends(file_store: SqlStore) -> None:
+    await ended(file_store, 6, RunStatus.COMPENSATED)
+    await watch(file_store).one_pass()
+    await earlier(file_store, "burning_at", 901)
+    await SloWatch(file_store, dict, new_id=new_id).one_pass()
+    (alarm,) = await file_store.alarms(closed_within_seconds=60)
     assert alarm.closed_at is not None
 
 
@@ -117,22 +125,22 @@ async def test_an_alarm_is_told_once_beside_escalations(store: SqlStore) -> None
     }  # fmt: skip
 
 
-async def test_fast_calls_and_failing_runs_are_an_alarm(store: SqlStore) -> None:
+async def test_fast_calls_and_failing_runs_are_an_alarm(file_store: SqlStore) -> None:
     """15 of 100 runs fail; each is over in no time, so no latency objective sees it."""
     strict = replace(SUCCESS, target=0.99)
     fast = replace(SUCCESS, kind=ObjectiveKind.LATENCY, seconds=60.0, target=0.99)
     declared = {WORKFLOW: {each.kind: each for each in (strict, fast)}}
-    await ended(store, 85, RunStatus.SUCCEEDED)
-    await ended(store, 15, RunStatus.COMPENSATED)
-    await SloWatch(store, lambda: declared, new_id=new_id).one_pass()
-    (alarm,) = await store.alarms(closed_within_seconds=0)
+    await ended(file_store, 85, RunStatus.SUCCEEDED)
+    await ended(file_store, 15, RunStatus.COMPENSATED)
+    await SloWatch(file_store, lambda: declared, new_id=new_id).one_pass()
+    (alarm,) = await file_store.alarms(closed_within_seconds=0)
     assert (alarm.kind, alarm.urgency, alarm.bad) == (SUCCESS.kind, Urgency.PAGE, 15)
 
 
-async def test_undos_that_fail_are_an_alarm_that_nobody_declared(store: SqlStore) -> None:
-    await escalated(store, 3)
-    await SloWatch(store, dict, new_id=new_id).one_pass()
-    (alarm,) = await store.alarms(closed_within_seconds=0)
+async def test_undos_that_fail_are_an_alarm_that_nobody_declared(file_store: SqlStore) -> None:
+    await escalated(file_store, 3)
+    await SloWatch(file_store, dict, new_id=new_id).one_pass()
+    (alarm,) = await file_store.alarms(closed_within_seconds=0)
     assert (alarm.kind, alarm.urgency) == (ObjectiveKind.COMPENSATION, Urgency.PAGE)
 
 

@@ -68,6 +68,7 @@ async def live(house: House, rng: random.Random) -> None:
             await house.redeliverer.publish([wish] if wish else [])
         await house.settle(run_id)
         if rng.random() < 0.6:
+            house.retire()
             await house.decide_truthfully(run_id, order)
         await spread(house, run_id, rng)
 
@@ -171,8 +172,8 @@ async def _counted_is_audited(house: House) -> None:
 async def _goes_on(house: House, passes: SloWatch) -> None:
     """From the mark on, and once more without the runs themselves."""
     _, before = await house.store.event_counts(ALL)
-    order = new_id()
-    await house.settle(await house.submit(PLAN, order))
+    house.retire()
+    await house.settle(await house.submit(PLAN, new_id()))
     await passes.one_pass()
     _, after = await house.store.event_counts(ALL)
     assert after[0][5 * MINUTE].good == before[0][5 * MINUTE].good + 1
