@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, NotAllowed, Problem
 from orchestrator.ports import (
@@ -19,6 +21,7 @@ from orchestrator.ports import (
 from orchestrator.service.editing import MAY_CONFIRM, Editing
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.waiting import Waiting
+from orchestrator.telemetry import redact
 
 LONGEST_REASON = 2_000
 
@@ -48,11 +51,12 @@ class Proposals:
 
     async def list(self, which: ProposalFilter | None = None) -> Sequence[Proposal]:
         """Those that the filter names, oldest first; without one all that are open."""
-        return await self._store.proposals(which or ProposalFilter())
+        found = await self._store.proposals(which or ProposalFilter())
+        return [_shown(each) for each in found]
 
     async def show(self, proposal_id: str) -> Proposal:
         """One. Raises NotFound."""
-        return await self._store.proposal(proposal_id)
+        return _shown(await self._store.proposal(proposal_id))
 
     async def confirm(
         self,
@@ -108,3 +112,8 @@ def _require(role: Role, wanted: Role, by: str) -> None:
     if not role.covers(wanted):
         problem = Problem(place=f"role of {by}", found=role, wanted=wanted)
         raise NotAllowed("this is for others to decide", problems=[problem])
+
+
+def _shown(proposal: Proposal) -> Proposal:
+    """As the second person sees it; what is confirmed is what is stored."""
+    return replace(proposal, arguments=redact.hidden(proposal.arguments))
