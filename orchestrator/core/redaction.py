@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "[hidden]"
-SHORTEST = 4
+SHORTEST = 6
 """Characters. A shorter text is part of too many others to be looked for everywhere."""
 _WHOLE_WORDS_BELOW = 8
 """A known secret that is shorter is only hidden where it is not part of a longer word."""
@@ -319,7 +319,7 @@ def _forms_of(text: str) -> set[str]:
 def _without(form: str, text: str) -> str:
     if len(form) >= _WHOLE_WORDS_BELOW:
         return text.replace(form, HIDDEN)
-    return re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", HIDDEN, text)
+    return re.sub(rf"(?<![\w-]){re.escape(form)}(?![\w-])", HIDDEN, text)
 
 
 def _unless_a_card(match: re.Match[str]) -> str:

@@ -23,7 +23,7 @@ from orchestrator.errors import Conflict
 from orchestrator.ports import AuditRecord, EscalationRecord, Hint, RunRecord, WaitRecord
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
-from orchestrator.service.links import Links
+from orchestrator.service.links import Links, LinkSigner
 from orchestrator.service.pausing import Pausing
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.runs import Runs
@@ -67,7 +67,9 @@ class Desk:
         self.runs = Runs(self.store, programs, wakes)
         alone = FourEyes(None, programs, new_id=house.new_id)
         self.waiting = Waiting(self.store, wakes, max_data_bytes=10_000, four_eyes=alone)
-        self.links = Links(self.store, self.waiting, key=LINK_KEY, public_url="http://localhost")
+        self.links = Links(
+            self.store, self.waiting, LinkSigner(key=LINK_KEY, public_url="http://localhost")
+        )
         self.pausing = Pausing(self.store, wakes, new_id=house.new_id)
 
     async def _load(self, workflow_id: str) -> Any:

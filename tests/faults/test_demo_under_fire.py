@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 def test_purge_of_all_queues(tmp_path: Path) -> None:
     """Hints are wake-ups: without any, the sweep publishes what is due."""
     # Few at a time, so that most runs still wait as messages when the queues are purged.
-    with running_demo(tmp_path, "--runs", "500", "--concurrency", "20") as demo:
+    with running_demo(tmp_path, "--runs", "800", "--concurrency", "20") as demo:
         broker = demo.up()["broker_url"]
         wait_until(lambda: demo.settled() >= 20, "20 settled runs", seconds=60)
         subprocess.run(
@@ -37,7 +37,7 @@ def test_purge_of_all_queues(tmp_path: Path) -> None:
             lambda: demo.count(pending) < waiting - 50, "purged runs under way",
             seconds=RECOVERED_WITHIN_SECONDS,
         )  # fmt: skip
-        assert demo.result()["runs"] == 500
+        assert demo.result()["runs"] == 800
 
 
 def test_two_kills_and_an_emptied_broker_in_the_middle(tmp_path: Path) -> None:

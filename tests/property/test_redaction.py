@@ -163,3 +163,10 @@ def without(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         return {key: without(item, name) for key, item in value.items() if key != name}
     return [without(item, name) for item in value] if isinstance(value, list) else value
+
+
+def test_a_short_secret_does_not_tear_names_that_begin_with_it() -> None:
+    """Who acts on `backup-000085` needs all of it."""
+    rules = Rules(known=Known.of(["demo", "backup"]))
+    assert rules.text("demo-000085 and backup-000085") == "demo-000085 and backup-000085"
+    assert rules.text("the demo of a backup") == f"the demo of a {HIDDEN}"

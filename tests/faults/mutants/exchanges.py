@@ -245,7 +245,7 @@ def credential_frozen_with_the_request() -> Iterator[None]:
 
 @planted("P13", world=World.SEARCHED)
 def credential_in_the_audit() -> Iterator[None]:
-    """A doubtful outcome is told of with all that was sent, the credential too."""
+    """A doubtful outcome is told of with all that was sent, the credential too, and not hidden."""
 
     def around(judgement_of: Any) -> Any:
         def spoilt(error: Any) -> Judgement:
@@ -256,5 +256,8 @@ def credential_in_the_audit() -> Iterator[None]:
 
         return spoilt
 
-    with wrapped(answering, "_judgement_of", around):
+    def as_it_is(text: str) -> str:
+        return text
+
+    with wrapped(answering, "_judgement_of", around), replaced(answering, "hidden_text", as_it_is):
         yield
