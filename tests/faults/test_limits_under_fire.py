@@ -16,7 +16,7 @@ from tests.faults.limited_demo import LimitedDemo, limited_demo
 from tests.integration.demo.running import ZEROS
 from tests.integration.gate.processes import Event, most_in_a_window, most_in_flight
 
-RUNS = 300
+RUNS = 450
 RATE, SLOTS = 200, 20
 DELAY_SECONDS = 0.12  # 20 slots carry fewer than 200 requests a second; without it the rate counts
 SLOTS_BACK_WITHIN_SECONDS = 6.0
@@ -30,8 +30,8 @@ async def test_limits_hold_and_a_killed_worker_s_slots_come_back(tmp_path: Path)
     with limited_demo(tmp_path, limits=limits, delay_seconds=DELAY_SECONDS) as demo:
         playing = asyncio.create_task(demo.play(RUNS))
         await until(lambda: demo.settled() > RUNS // 8, "an eighth settled", seconds=90)
-        half = SLOTS // 2
-        await until(lambda: allowances(demo) == [half, half], "a fair share each", seconds=20)
+        await until(lambda: shared(allowances(demo)), "half each", seconds=20)
+        assert demo.settled() < RUNS // 2, "too little is left for the survivor"
         victim = demo.supervisor.workers[0]
         os.killpg(victim.pid, signal.SIGKILL)
         killed_at = time.monotonic()
@@ -55,7 +55,7 @@ async def test_limits_hold_and_a_killed_worker_s_slots_come_back(tmp_path: Path)
     reached = most_in_flight([event for event in events if event.at < killed_at])
     assert reached == SLOTS, "the limit was never reached: this shows nothing"
     used = in_flight(events, after=back_at, until=back_at + MEASURED_SECONDS)
-    assert used > half, "the survivor does not use the slots"
+    assert used > SLOTS // 2, "the survivor does not use the slots"
 
 
 def in_flight(events: list[Event], *, after: float, until: float) -> int:
@@ -77,6 +77,11 @@ def allowances(demo: LimitedDemo) -> list[int]:
         holders = client.hvals("orchestrator:gate:kinto:holders")
     fields = [[int(part) for part in value.split()] for value in holders]
     return [allowance for allowance, _, expires, _ in fields if expires > now]
+
+
+def shared(allowed: list[int]) -> bool:
+    """All slots are given, and two workers have about half each: about as much waits in both."""
+    return len(allowed) == 2 and sum(allowed) == SLOTS and min(allowed) >= SLOTS // 2 - 2
 
 
 async def until(condition: Callable[[], bool], what: str, *, seconds: float) -> None:
