@@ -76,7 +76,9 @@ def plain_seeds(count: int) -> list[RunSeed]:
 async def lose_a_worker(stage: Stage, runs: int, number: signal.Signals) -> Takeover:
     """One of two gets this signal (SIGKILL, SIGSTOP) while all runs are in flight."""
     await _all_under_way(stage, runs)
-    child, tables = stage.supervisor.workers[0], stage.tables
+    tables = stage.tables
+    # One that came late may have found nothing left to take.
+    child = max(stage.supervisor.workers, key=lambda each: len(tables.held_by(each.pid).runs))
     at = tables.now()
     child.signal(number)
     if number == signal.SIGSTOP:
