@@ -54,6 +54,7 @@ def test_a_view_is_kept_and_forgotten(console: str, page: Page) -> None:
     page.keyboard.press("v")
     page.get_by_label("Name").fill("Given up")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_have_count(0)  # it is kept before the dialog goes
     page.goto(f"{console}/runs")
     page.get_by_role("link", name="Given up").click()
     page.wait_for_url("**/runs?status=abandoned")
