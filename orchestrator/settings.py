@@ -132,6 +132,8 @@ class Settings(BaseSettings):
     """Largest inputs of one run as JSON."""
     max_output_bytes: int = Field(default=1024 * 1024, ge=1)
     """Largest outputs of one step as JSON."""
+    agent_output_bytes: int = Field(default=2048, ge=128, le=65_536)
+    """Largest outputs of one run that an agent is shown at once as JSON; it reads more in parts."""
 
     # What is secret
     payload_keys: str = ""

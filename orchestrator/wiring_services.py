@@ -245,6 +245,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     )
     runs = Runs(store, programs, redeliverer)
     editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
+    watch = RunWatch(store)
     pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(
         store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
@@ -259,7 +260,10 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         runs=runs,
         pausing=pausing,
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
-        agents=Agents(workflows, submitter, runs, FullTextSearch()),
+        agents=Agents(
+            workflows, submitter, runs, FullTextSearch(), watch,
+            most_output_bytes=settings.agent_output_bytes,
+        ),
         escalations=escalations,
         measuring=Measuring(
             store, broker.inspector, queues, escalations.urgency, slos, now=time.monotonic
@@ -291,7 +295,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         access=Access(
             store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)
         ),
-        watch=RunWatch(store),
+        watch=watch,
         workers=store,
         accepting=Accepting(store),
         waiting=waiting,

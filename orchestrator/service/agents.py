@@ -1,39 +1,36 @@
-"""What a software agent may do: find a workflow, look at it, have it run, follow and cancel it.
+"""What a software agent may do: find a workflow, have it run, follow, read and cancel it.
 
 Answers are small by design: an agent sees declared outputs and states, never payloads of steps.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-import orjson
-
 from orchestrator.core.plan import Plan, PlanStep
-from orchestrator.core.states import DONE, SETTLED, Direction, RunStatus
+from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.definitions.validation import output_names
-from orchestrator.errors import InvalidInput, NotAllowed, NotFound, Problem
+from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
 from orchestrator.ports.words import Words, WordSearch
 from orchestrator.service.looking import Looks
+from orchestrator.service.projection import Part, part_of
 from orchestrator.service.runs import Runs, RunView
+from orchestrator.service.standing import Progress, Standing, progress_of, standing_of
 from orchestrator.service.submitting import Submission, Submitter
+from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Workflows
 from orchestrator.telemetry.redact import hidden_text
 
-MOST_OUTPUT_BYTES = 8192
-"""Of all outputs together, as JSON; larger ones are named and left out."""
-_LONGEST_CAUSE = 300
-_FIRST_LOOK_SECONDS = 0.05
-_LAST_LOOK_SECONDS = 1.0
+MOST_OUTPUT_BYTES = 2048
+"""Of all outputs together, as JSON, where nothing else is set: about 600 tokens."""
 _MOST_KEY_CHARACTERS = 200
 
-# These three have no slots: what makes schemas of them looks for defaults at the class.
+# These two have no slots: what makes schemas of them looks for defaults at the class.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +55,6 @@ class Described:
     steps: Sequence[str]  # `charge: payments, undone when a later step fails, gives id`
 
 
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How a run stands, in words that can be acted on."""
-
-    run: str
-    workflow: str
-    status: str
-    done: str  # `2 of 3 steps`
-    meaning: str  # what has happened, and what to do
-    outputs: Mapping[str, Any]  # of a run that succeeded
-    left_out: Sequence[str]  # outputs too large to be shown here
-    repeated: bool = False  # the key was known: this is the run of that earlier call
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Actor:
     """Whom the runs belong to, and which workflows may be used (names, with * and ?)."""
@@ -81,27 +64,20 @@ class Actor:
     allowed: Sequence[str] = ("*",)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
-    """How far a run has come: of its steps, and of those to be undone, so many."""
-
-    done: int  # never falls
-    total: int
-    status: RunStatus
-
-
 Seen = Callable[[Progress], Awaitable[None]]
 """Told each time that a run has come further while it is waited for."""
 
 
 class Agents:
-    """The five things."""
+    """The six things."""
 
     def __init__(
-        self, workflows: Workflows, submitter: Submitter, runs: Runs, words: WordSearch
-    ) -> None:
+        self, workflows: Workflows, submitter: Submitter, runs: Runs, words: WordSearch,
+        watch: RunWatch, *, most_output_bytes: int = MOST_OUTPUT_BYTES,
+    ) -> None:  # fmt: skip
         self._workflows, self._submitter, self._runs = workflows, submitter, runs
-        self._words = words
+        self._words, self._watch = words, watch
+        self._most_bytes = most_output_bytes
 
     async def search(self, question: str, *, limit: int, actor: Actor, looks: Looks) -> list[Found]:
         """Workflows whose words fit, the best first; all of them for no question."""
@@ -160,14 +136,14 @@ class Agents:
         (accepted,) = await self._submitter.submit([wish])
         looks.has_run()
         view = await self._wait(accepted.run_id, wait_seconds, seen)
-        return _standing(view, repeated=accepted.repeated)
+        return self._standing(view, repeated=accepted.repeated)
 
     async def status(
         self, run: str, *, wait_seconds: float, actor: Actor, seen: Seen | None = None
     ) -> Standing:
         """How a run of this tenant stands. Raises NotFound."""
         view = await self._visible(run, actor)
-        return _standing(await self._wait(view.run.id, wait_seconds, seen))
+        return self._standing(await self._wait(view.run.id, wait_seconds, seen))
 
     async def cancel(
         self, run: str, *, reason: str, wait_seconds: float, actor: Actor, seen: Seen | None = None
@@ -184,7 +160,21 @@ class Agents:
             )
             raise NotAllowed("this run is not yours to cancel", problems=[problem])
         await self._runs.cancel(view.run.id, reason=hidden_text(reason), by=actor.name)
-        return _standing(await self._wait(view.run.id, wait_seconds, seen))
+        return self._standing(await self._wait(view.run.id, wait_seconds, seen))
+
+    async def get_output(
+        self, run: str, path: str, *, offset: int, most_bytes: int | None, actor: Actor
+    ) -> Part:
+        """A part of what a run of this tenant has given; most_bytes None: as many as are usual.
+
+        Raises NotFound; Conflict when it has not succeeded; InvalidInput for a path or an offset
+        where nothing is.
+        """
+        view = await self._visible(run, actor)
+        if view.run.status is not RunStatus.SUCCEEDED:
+            problem = Problem(place=f"run {run}", found=view.run.status, wanted="succeeded")
+            raise Conflict("the run has no outputs", problems=[problem])
+        return part_of(view.run.outputs or {}, path, offset, most_bytes or self._most_bytes)
 
     async def _visible(self, run: str, actor: Actor) -> RunView:
         """Raises NotFound, for those of others too."""
@@ -207,18 +197,33 @@ class Agents:
         raise NotFound(f"there is no workflow {workflow}", problems=[problem])
 
     async def _wait(self, run_id: str, seconds: float, seen: Seen | None) -> RunView:
-        """Look until the run has settled or the time is over, ever less often."""
-        until, pause, told = time.monotonic() + seconds, _FIRST_LOOK_SECONDS, -1
+        """Until the run has settled or the time is over; `seen` hears of it when it has come on.
+
+        All who wait cost the database one look at a time, and each its run when that has changed.
+        """
+        until, told = time.monotonic() + seconds, -1
         while True:
             view = await self._runs.show(run_id)
-            if seen is not None and (now := _progress(view)).done > told:
+            if seen is not None and (now := progress_of(view)).done > told:
                 told = now.done
                 await seen(now)
-            left = until - time.monotonic()
-            if view.run.status in SETTLED or left <= 0:
+            if view.run.status in SETTLED or not await self._comes_on(view, until, seen):
                 return view
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LAST_LOOK_SECONDS)
+
+    async def _comes_on(self, view: RunView, until: float, seen: Seen | None) -> bool:
+        """Whether, before then, it settles, or anything happens to it that somebody hears of."""
+        after = view.run.audit_seq
+        while (left := until - time.monotonic()) > 0:
+            found = await self._watch.changed(view.run.id, after=after, seconds=left)
+            if found is None:
+                return False
+            if seen is not None or found.status in SETTLED:
+                return True
+            after = found.audit_seq
+        return False
+
+    def _standing(self, view: RunView, *, repeated: bool = False) -> Standing:
+        return standing_of(view, most_output_bytes=self._most_bytes, repeated=repeated)
 
 
 def _may(actor: Actor, workflow: str) -> bool:
@@ -272,66 +277,3 @@ def _described(step: PlanStep) -> str:
     names = output_names(step.call)
     gives = f", gives {', '.join(sorted(names))}" if names else ""
     return f"{step.id}: {step.call.api}{undone}{stays}{gives}"
-
-
-# --- what is said about runs ----------------------------------------------------------------------
-
-_ASK_AGAIN = "It goes on by itself; call status for this run again in a few seconds."
-_MEANINGS: Mapping[RunStatus, str] = {
-    RunStatus.PENDING: f"Accepted, not begun yet. {_ASK_AGAIN}",
-    RunStatus.RUNNING: f"Under way. {_ASK_AGAIN}",
-    RunStatus.WAITING: f"Waiting before another try. {_ASK_AGAIN}",
-    RunStatus.PARKED: f"Waiting for a busy or sick API. {_ASK_AGAIN}",
-    RunStatus.PAUSED: "Paused by a person, who has to let it go on. Do not have it run again.",
-    RunStatus.COMPENSATING: f"It failed, and what it did is being undone. {_ASK_AGAIN}",
-    RunStatus.ESCALATED: (
-        "It needs a person, who has been told; some effects may be there. Do not have it run "
-        "again: tell whom you work for the id of the run."
-    ),
-    RunStatus.SUCCEEDED: "Done.",
-    RunStatus.COMPENSATED: (
-        "It failed, and everything it did is undone. After mending the cause, call execute with a "
-        "new idempotency_key."
-    ),
-    RunStatus.ABANDONED: (
-        "A person ended it; some effects may be there. Do not have it run again without asking."
-    ),
-}
-
-
-def _progress(view: RunView) -> Progress:
-    links = [*view.forward, *view.backward]
-    done = sum(1 for link in links if link.record.link.status in DONE)
-    return Progress(done=done, total=len(links), status=view.run.status)
-
-
-def _standing(view: RunView, *, repeated: bool = False) -> Standing:
-    run = view.run
-    outputs, left_out = _small(run.outputs or {}) if run.status is RunStatus.SUCCEEDED else ({}, [])
-    landed = sum(1 for link in view.forward if link.record.link.status in DONE)
-    back = run.direction is Direction.BACKWARD
-    return Standing(
-        run=run.id, workflow=run.workflow, status=run.status.value,
-        done=f"{landed} of {len(view.forward)} steps" + (", turned back" if back else ""),
-        meaning=_meaning(run.status, run.cause), outputs=outputs, left_out=left_out,
-        repeated=repeated,
-    )  # fmt: skip
-
-
-def _meaning(status: RunStatus, cause: str) -> str:
-    text = _MEANINGS[status]
-    if not cause or status is RunStatus.SUCCEEDED:
-        return text
-    return f"{text} Cause: {cause[:_LONGEST_CAUSE]}"
-
-
-def _small(outputs: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Those that fit together, the smallest first, and the names of the others."""
-    sizes = {name: len(orjson.dumps(value)) for name, value in outputs.items()}
-    kept: dict[str, Any] = {}
-    left = MOST_OUTPUT_BYTES
-    for name in sorted(outputs, key=lambda n: (sizes[n], n)):
-        if sizes[name] <= left:
-            kept[name] = outputs[name]
-            left -= sizes[name]
-    return kept, sorted(set(outputs) - set(kept))

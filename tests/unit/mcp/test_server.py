@@ -1,13 +1,15 @@
-"""The four tools as the SDK's own client sees them, over services in memory."""
+"""The tools as the SDK's own client sees them, over services in memory."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pytest
+from jsonschema.validators import validator_for
 from mcp import Client
 from mcp.types import CallToolResult, TextContent
 
@@ -18,13 +20,15 @@ from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import Conflict, InvalidSetting, Overloaded, Problem, Unavailable
-from orchestrator.mcp.server import WHEN_CANCELLING, make_server, the_same, told
+from orchestrator.mcp.refusals import WHEN_CANCELLING, told
+from orchestrator.mcp.server import make_server, the_same
 from orchestrator.ports import RunFilter
 from orchestrator.service.admission import Admission
-from orchestrator.service.agents import MOST_OUTPUT_BYTES, Actor, Agents, _small
+from orchestrator.service.agents import Actor, Agents
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
+from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.store.words import FullTextSearch
 from tests.faults.memory.broker import MemoryBroker, MemoryHints
@@ -66,7 +70,7 @@ async def talk(
     for workflow in (ORDER, SECRET):
         await store.publish(plan_of(workflow), document="", by="ada")
     runs = Runs(store, programs, Redeliverer(hints, programs))
-    agents = Agents(workflows, submitter, runs, FullTextSearch())
+    agents = Agents(workflows, submitter, runs, FullTextSearch(), RunWatch(store))
     actor = Actor(name="agent-7", tenant=tenant, allowed=allowed)
     async with Client(make_server(agents, the_same(actor), version="1.0")) as client:
         await what(client)
@@ -97,7 +101,7 @@ async def test_search_describe_execute_status() -> None:
     async def what(client: Client) -> None:
         tools = (await client.list_tools()).tools
         assert [tool.name for tool in tools] == [
-            "search", "describe", "execute", "status", "cancel",
+            "search", "describe", "execute", "status", "cancel", "get_output",
         ]  # fmt: skip
         (found,) = await ask(client, "search", question="paying for an order")
         assert found == {
@@ -114,11 +118,8 @@ async def test_search_describe_execute_status() -> None:
             "attributes": {"ticket": "T-7"},
         }
         first = await ask(client, "execute", **wish)
-        assert (first["status"], first["repeated"], first["done"]) == (
-            "pending",
-            False,
-            "0 of 1 steps",
-        )
+        assert (first["status"], first["done"]) == ("pending", "0 of 1 steps")
+        assert "repeated" not in first
         assert "call status" in first["meaning"]
         again = await ask(client, "execute", **wish)
         assert (again["run"], again["repeated"]) == (first["run"], True)
@@ -212,14 +213,55 @@ def test_trouble_of_servers_is_told_with_the_time_to_wait() -> None:
     assert "same idempotency_key" in told(Unavailable("database", "here", "gone"))
 
 
-@pytest.mark.parametrize(
-    ("outputs", "left_out"),
-    [({}, []), ({"a": "x", "b": "y" * MOST_OUTPUT_BYTES}, ["b"]), ({"b": "y" * 99, "a": 1}, [])],
-)
-def test_large_outputs_are_named_and_left_out(outputs: dict[str, Any], left_out: list[str]) -> None:
-    kept, left = _small(outputs)
-    assert left == left_out
-    assert kept == {name: value for name, value in outputs.items() if name not in left}
+async def test_arguments_that_do_not_fit_are_told_in_few_words() -> None:
+    async def what(client: Client) -> None:
+        text = await refused(client, "execute", workflow="order", idempotency_key="k")
+        assert (
+            text
+            == "execute: the arguments do not fit\n- inputs: found nothing; wanted: Field required"
+        )
+        text = await refused(client, "search", question="x" * 1001, limit=0)
+        assert "- limit: found 0; wanted: " in text
+        assert len(text) < 300
+
+    await talk(what)
+
+
+async def test_a_run_that_has_not_succeeded_has_no_outputs() -> None:
+    async def what(client: Client) -> None:
+        wish = {"workflow": "order", "inputs": {"amount": 5}, "idempotency_key": "k"}
+        run = (await ask(client, "execute", **wish, wait_seconds=0))["run"]
+        text = await refused(client, "get_output", run=run, path="/report")
+        assert "found pending; wanted succeeded" in text
+        assert "Call status" in text
+        assert "as execute gave it" in await refused(client, "get_output", run="id-99999999")
+
+    await talk(what)
+
+
+async def test_every_answer_is_what_its_schema_says_and_has_nothing_empty() -> None:
+    async def what(client: Client) -> None:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert all(tool.output_schema for tool in tools.values())
+        wish = {"workflow": "order", "inputs": {"amount": 5}, "idempotency_key": "k"}
+        calls = {
+            "search": {"question": "pay"}, "describe": {"workflow": "order"},
+            "execute": {**wish, "wait_seconds": 0},
+        }  # fmt: skip
+        for name, arguments in calls.items():
+            result = await client.call_tool(name, arguments)
+            schema = tools[name].output_schema
+            assert schema is not None
+            validator_for(schema)(schema).validate(result.structured_content)
+            told_as_text = json.loads(text_of(result))
+            assert told_as_text == (result.structured_content or {}).get(
+                "result", result.structured_content
+            )
+            assert '": ' not in text_of(result), "without white space"
+        assert "left_out" not in told_as_text
+        assert "repeated" not in told_as_text
+
+    await talk(what)
 
 
 def test_without_keys_only_this_machine_is_listened_to() -> None:

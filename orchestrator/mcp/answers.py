@@ -1,0 +1,38 @@
+"""What tools give back: the same JSON as text and as structured content, without what is empty.
+
+The text is what most clients put before their model, so it is written without white space, and
+what has its default value is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+import orjson
+from mcp.types import CallToolResult, TextContent
+
+
+def answer(value: Any) -> CallToolResult:
+    """A dataclass, or a list of such ones (as `result` in the structured content)."""
+    plain = _plain(value)
+    text = TextContent(type="text", text=orjson.dumps(plain).decode())
+    structured = {"result": plain} if isinstance(plain, list) else plain
+    return CallToolResult(content=[text], structured_content=structured)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return dict(_members(value))
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _members(value: Any) -> Iterator[tuple[str, Any]]:
+    for field in fields(value):
+        held = getattr(value, field.name)
+        empty = () if isinstance(held, list | tuple) and not held else held
+        if field.default is MISSING or empty != field.default:
+            yield field.name, _plain(held)

@@ -1,0 +1,91 @@
+"""How a run stands, in words that an agent can act on; never with payloads of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.core.states import DONE, Direction, RunStatus
+from orchestrator.service.projection import Handle, Projection, project
+from orchestrator.service.runs import RunView
+
+_LONGEST_CAUSE = 300
+_NOTHING = Projection(kept={}, left_out=(), unlisted=0)
+
+
+# No slots: what makes schemas of it looks for defaults at the class.
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a run stands."""
+
+    run: str
+    workflow: str
+    status: str
+    done: str  # `2 of 3 steps`
+    meaning: str  # what has happened, and what to do
+    outputs: Mapping[str, Any]  # of a run that succeeded: data, never instructions
+    left_out: Sequence[Handle] = ()  # outputs too large to be shown here: get_output reads them
+    more_left_out: int = 0  # besides those in left_out
+    repeated: bool = False  # the key was known: this is the run of that earlier call
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a run has come: of its steps, and of those to be undone, so many."""
+
+    done: int  # never falls
+    total: int
+    status: RunStatus
+
+
+def progress_of(view: RunView) -> Progress:
+    """Finished links of all."""
+    links = [*view.forward, *view.backward]
+    done = sum(1 for link in links if link.record.link.status in DONE)
+    return Progress(done=done, total=len(links), status=view.run.status)
+
+
+def standing_of(view: RunView, *, most_output_bytes: int, repeated: bool = False) -> Standing:
+    """A run in a few words, with the outputs that fit."""
+    run = view.run
+    succeeded = run.status is RunStatus.SUCCEEDED
+    shown = project(run.outputs or {}, most_output_bytes) if succeeded else _NOTHING
+    landed = sum(1 for link in view.forward if link.record.link.status in DONE)
+    back = run.direction is Direction.BACKWARD
+    return Standing(
+        run=run.id, workflow=run.workflow, status=run.status.value,
+        done=f"{landed} of {len(view.forward)} steps" + (", turned back" if back else ""),
+        meaning=_meaning(run.status, run.cause), outputs=shown.kept, left_out=shown.left_out,
+        more_left_out=shown.unlisted, repeated=repeated,
+    )  # fmt: skip
+
+
+_ASK_AGAIN = "It goes on by itself; call status for this run again in a few seconds."
+_MEANINGS: Mapping[RunStatus, str] = {
+    RunStatus.PENDING: f"Accepted, not begun yet. {_ASK_AGAIN}",
+    RunStatus.RUNNING: f"Under way. {_ASK_AGAIN}",
+    RunStatus.WAITING: f"Waiting before another try. {_ASK_AGAIN}",
+    RunStatus.PARKED: f"Waiting for a busy or sick API. {_ASK_AGAIN}",
+    RunStatus.PAUSED: "Paused by a person, who has to let it go on. Do not have it run again.",
+    RunStatus.COMPENSATING: f"It failed, and what it did is being undone. {_ASK_AGAIN}",
+    RunStatus.ESCALATED: (
+        "It needs a person, who has been told; some effects may be there. Do not have it run "
+        "again: tell whom you work for the id of the run."
+    ),
+    RunStatus.SUCCEEDED: "Done.",
+    RunStatus.COMPENSATED: (
+        "It failed, and everything it did is undone. After mending the cause, call execute with a "
+        "new idempotency_key."
+    ),
+    RunStatus.ABANDONED: (
+        "A person ended it; some effects may be there. Do not have it run again without asking."
+    ),
+}
+
+
+def _meaning(status: RunStatus, cause: str) -> str:
+    text = _MEANINGS[status]
+    if not cause or status is RunStatus.SUCCEEDED:
+        return text
+    return f"{text} Cause: {cause[:_LONGEST_CAUSE]}"
