@@ -30,6 +30,9 @@ class Touch:
         return self.blocked or self.ahead or self.undo
 
 
+UNTOUCHED = Touch()
+
+
 def apis_of(plan: Plan) -> frozenset[str]:
     """All that a run of this plan may call."""
     return frozenset(
@@ -59,6 +62,26 @@ def touch_of(saga: Saga, api: str) -> Touch:
             for step in undo_order(saga)
         ),
     )  # fmt: skip
+
+
+class Standing:
+    """Where runs stand that stand alike. What an API means for them is worked out once."""
+
+    __slots__ = ("_apis", "_touches", "saga")
+
+    def __init__(self, saga: Saga) -> None:
+        self.saga = saga
+        self._apis = apis_of(saga.plan)
+        self._touches: dict[str, Touch] = {}
+
+    def touch(self, api: str) -> Touch:
+        """See `touch_of`. Whatever is asked, no more is kept than what the plan calls."""
+        if api not in self._apis:
+            return UNTOUCHED
+        known = self._touches.get(api)
+        if known is None:
+            known = self._touches[api] = touch_of(self.saga, api)
+        return known
 
 
 def going_forward(plan: Plan, step: int | None, status: RunStatus) -> Saga:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.core.saga import Saga
-from orchestrator.core.states import RunStatus
+from orchestrator.core.impact import Standing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,15 +14,14 @@ class RunGroup:
     """Runs that stand alike."""
 
     workflow: str
-    status: RunStatus
-    saga: Saga  # of each of them, as far as plan, way, direction and states of links go
+    standing: Standing  # of each of them, as far as plan, way, direction and states of links go
     late: bool  # their deadline is within the time asked for, or has passed
-    tenants: Mapping[str, int]  # how many of them are whose
+    tenants: Sequence[str]  # whose each of them is
 
     @property
     def number(self) -> int:
         """How many there are."""
-        return sum(self.tenants.values())
+        return len(self.tenants)
 
 
 class StandingsStore(Protocol):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from itertools import chain
 from typing import Protocol
 
-from orchestrator.core.impact import Touch, touch_of
+from orchestrator.core.impact import Touch
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.ports.impact import RunGroup, StandingsStore
 from orchestrator.service.apis import Apis
@@ -123,30 +124,31 @@ class Impacts:
 def sums_of(groups: Iterable[RunGroup], api: str) -> _Sums:
     """What an API means for these; those that it does not touch are left out.
 
-    Of tenants there may be thousands in each group, so theirs are added up by what they count as.
+    Of tenants there may be thousands in each group, so theirs are counted by what they count as.
     """
     sums = _Sums()
-    of_tenants: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    of_tenants: defaultdict[tuple[str, ...], list[Sequence[str]]] = defaultdict(list)
     for group in groups:
-        touch = touch_of(group.saga, api)
+        touch = group.standing.touch(api)
         if touch.affected or touch.past:
             names, number = counted_as(group, touch), group.number
             sums.total.add(names, number)
             sums.by_workflow.setdefault(group.workflow, Counts()).add(names, number)
-            of_tenants[names].update(group.tenants)
+            of_tenants[names].append(group.tenants)
     for names, tenants in of_tenants.items():
-        for tenant, number in tenants.items():
+        for tenant, number in Counter(chain.from_iterable(tenants)).items():
             sums.by_tenant.setdefault(tenant, Counts()).add(names, number)
     return sums
 
 
 def counted_as(group: RunGroup, touch: Touch) -> tuple[str, ...]:
     """The fields of Counts in which a group's runs count."""
-    forward = group.saga.direction is Direction.FORWARD
+    saga = group.standing.saga
+    forward = saga.direction is Direction.FORWARD
     stuck = forward and (touch.blocked or touch.ahead)
-    no_way_back = forward and group.saga.past_pivot
+    no_way_back = forward and saga.past_pivot
     turning = stuck and group.late and not no_way_back
-    parked = touch.blocked and group.status is RunStatus.PARKED
+    parked = touch.blocked and saga.status is RunStatus.PARKED
     holds = {
         "affected": touch.affected, "blocked": touch.blocked, "parked": parked,
         "ahead": touch.ahead, "past": touch.past, "undo": touch.undo,

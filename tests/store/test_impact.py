@@ -140,7 +140,7 @@ async def filled(store: SqlStore, rng: random.Random) -> None:
     for _ in range(RUNS):
         version = rng.choice(versions)
         run = new_run(
-            version, tenant=rng.choice(["acme", "zoo"]),
+            version, tenant=rng.choice(["acme", 'zoo, "east"\x1f']),
             deadline_seconds=rng.choice([None, 600.0, 100_000.0]),
         )  # fmt: skip
         plans[run.id] = version.plan
