@@ -124,6 +124,12 @@ def explain(context: typer.Context) -> None:
     _become("tests.bench.explain", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def context(context: typer.Context) -> None:
+    """What a long workflow costs an agent in tokens, beside plain tool calls."""
+    _become("tests.bench.context", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import structlog
-from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, InputRequiredResult
 from pydantic import ValidationError
 
 from orchestrator.errors import (
@@ -50,24 +47,6 @@ WHEN_READING: Instead = {
     NotFound: "Use the run as execute gave it.",
     Unavailable: "Call again in a while.",
 }
-
-
-class PlainSpoken(MCPServer):
-    """A server whose refusals are short: the SDK's own name types and documentation."""
-
-    async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
-    ) -> CallToolResult | InputRequiredResult:
-        """As the SDK's. Raises ToolError."""
-        try:
-            return await super().call_tool(name, arguments, context)
-        except ToolError as error:
-            cause = error.__cause__
-            if isinstance(cause, ValidationError):
-                raise ToolError(arguments_told(name, cause)) from cause
-            if isinstance(cause, ToolError) and isinstance(cause.__cause__, OrchestratorError):
-                raise ToolError(str(cause)) from cause
-            raise
 
 
 def arguments_told(tool: str, error: ValidationError) -> str:

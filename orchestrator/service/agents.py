@@ -13,7 +13,6 @@ from typing import Any
 
 from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.states import SETTLED, RunStatus
-from orchestrator.definitions.validation import output_names
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
 from orchestrator.ports.words import Words, WordSearch
@@ -52,7 +51,7 @@ class Described:
     title: str
     inputs: Mapping[str, Any]  # JSON schema
     outputs: Sequence[str]
-    steps: Sequence[str]  # `charge: payments, undone when a later step fails, gives id`
+    steps: Sequence[str]  # `charge: payments, undone when a later step fails`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,6 +273,4 @@ def _words(plan: Plan) -> Words:
 def _described(step: PlanStep) -> str:
     undone = ", undone when a later step fails" if step.compensation else ""
     stays = f", stays: {step.no_compensation_reason}" if step.no_compensation_reason else ""
-    names = output_names(step.call)
-    gives = f", gives {', '.join(sorted(names))}" if names else ""
-    return f"{step.id}: {step.call.api}{undone}{stays}{gives}"
+    return f"{step.id}: {step.call.api}{undone}{stays}"

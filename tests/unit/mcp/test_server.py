@@ -31,6 +31,7 @@ from orchestrator.service.submitting import Submitter
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.store.words import FullTextSearch
+from tests.bench.context.tokens import tokens, tokens_of
 from tests.faults.memory.broker import MemoryBroker, MemoryHints
 from tests.faults.memory.store import MemoryStore
 from tests.faults.memory.tables import MemoryDatabase
@@ -223,6 +224,18 @@ async def test_arguments_that_do_not_fit_are_told_in_few_words() -> None:
         text = await refused(client, "search", question="x" * 1001, limit=0)
         assert "- limit: found 0; wanted: " in text
         assert len(text) < 300
+
+    await talk(what)
+
+
+async def test_what_is_offered_costs_a_model_little() -> None:
+    async def what(client: Client) -> None:
+        offered = [
+            {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
+            for tool in (await client.list_tools()).tools
+        ]
+        assert tokens_of(offered) + tokens(client.instructions or "") < 1_000
+        assert '"title"' not in json.dumps(offered)
 
     await talk(what)
 

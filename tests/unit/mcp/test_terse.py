@@ -1,0 +1,33 @@
+"""Schemas without what says nothing, and what all of it costs a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.mcp.terse import plain_schema
+
+TEXT = {"type": "string"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted"),
+    [
+        ({"title": "Limit", "type": "integer", "default": 5}, {"type": "integer", "default": 5}),
+        (
+            {"properties": {"title": {"title": "Title", **TEXT}}, "required": ["title"]},
+            {"properties": {"title": TEXT}, "required": ["title"]},
+        ),
+        ({"$defs": {"title": {"title": "T", **TEXT}}}, {"$defs": {"title": TEXT}}),
+        (
+            {"anyOf": [{"title": "X", **TEXT}, {"type": "null"}], "default": None, "title": "X"},
+            TEXT,
+        ),
+        ({"anyOf": [TEXT, {"type": "integer"}]}, {"anyOf": [TEXT, {"type": "integer"}]}),
+        ({"anyOf": [TEXT, {"type": "null"}], "default": "x"}, {**TEXT, "default": "x"}),
+        ({"items": [{"title": "A", **TEXT}]}, {"items": [TEXT]}),
+    ],
+)
+def test_what_says_nothing_is_left_out(schema: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert plain_schema(schema) == wanted
