@@ -22,6 +22,7 @@ from orchestrator.embedded.postgres import create_database, drop_database, throw
 from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.valkey import start_valkey
 from orchestrator.store import migrate
+from tests import steady
 
 _DATABASES_OF_A_VALKEY = 16
 _TEMPLATE = "migrated"
@@ -38,6 +39,17 @@ def pytest_xdist_auto_num_workers() -> int | None:
         return None
     cores = len(os.sched_getaffinity(0))
     return cores + cores // 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of figures of time are measured again, see there."""
+    steady.measure_again_where_asked(items)
+
+
+@pytest.fixture
+def held_still() -> steady.HeldStill:
+    """Say of a figure of time that it is as it should be: `held_still(rate >= 170, f"{rate}")`."""
+    return steady.held_still
 
 
 def skip_or_fail(why: str) -> None:

@@ -50,7 +50,8 @@ end
 
 -- Smallest demand for its weight first, each gets what it wants as long as that is at most its share
 -- of what is left; the others share by weight. What does not divide goes round in turns, so that a
--- limit below the number of processes starves nobody.
+-- limit below the number of processes starves nobody. Turns go by name: a place that depends on what
+-- is wanted moves when somebody has been served, and may move away from a turn whenever it comes.
 local function fair_share()
   table.sort(demands, function(a, b)
     local of_a, of_b = a.wanted * b.weight, b.wanted * a.weight
@@ -61,11 +62,12 @@ local function fair_share()
   for _, demand in ipairs(demands) do weights = weights + demand.weight end
   for i, demand in ipairs(demands) do
     if demand.wanted * weights > left * demand.weight then
-      local odd, sharers, share, place = left, #demands - i + 1, nil, nil
+      local odd, sharers, share, place = left, #demands - i + 1, nil, 0
       for j = i, #demands do
         local part = math.floor(left * demands[j].weight / weights)
         odd = odd - part
-        if demands[j].holder == holder then share, place = part, j - i end
+        if demands[j].holder == holder then share = part end
+        if demands[j].holder < holder then place = place + 1 end
       end
       if not share then return wanted, false end -- it came before the others
       local mine = (place + math.floor(now / turn)) % sharers < odd and 1 or 0

@@ -284,7 +284,8 @@ def _fair_share(wishes: list[_Wish], holder: str, *, limit: int, now: int) -> tu
     """The holder's share, and whether it changes by itself with the next turn.
 
     Smallest demand for its weight first, each gets what it wants as long as that is at most its
-    share of what is left; the others share by weight. What does not divide goes round in turns.
+    share of what is left; the others share by weight. What does not divide goes round in turns, by
+    name.
     """
     wishes.sort(key=lambda wish: (Fraction(wish.wanted, wish.weight), wish.holder))
     (own,) = [wish for wish in wishes if wish.holder == holder]
@@ -295,7 +296,8 @@ def _fair_share(wishes: list[_Wish], holder: str, *, limit: int, now: int) -> tu
             if own not in rest:
                 return own.wanted, False  # it came before the others
             odd = left - sum(left * each.weight // weights for each in rest)
-            turn = (rest.index(own) + now // us(TURN_SECONDS)) % len(rest)
+            before = sum(each.holder < holder for each in rest)
+            turn = (before + now // us(TURN_SECONDS)) % len(rest)
             return left * own.weight // weights + (turn < odd), odd > 0
         left, weights = left - wish.wanted, weights - wish.weight
     return own.wanted + left // len(wishes), False

@@ -22,6 +22,7 @@ from orchestrator.engine.counted_limits import CountedLimits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.ports import GateBusy, SharedLimits, Visit
 from orchestrator.store import open_store
+from tests.integration.gate.processes import ENOUGH, wait_for_the_word
 
 
 async def hammer(
@@ -38,11 +39,13 @@ async def hammer(
     stall_seconds: float = 0.0,
     rules: Mapping[str, Any] | None = None,
     database: str | None = None,
+    enough: int | None = None,
 ) -> dict[str, Any]:
     """`runs` tasks call over and over for `seconds`; each call takes `call_seconds` at the API.
 
     `recorders`: one for each tenant, which take turns among the tasks; `rules` as in a file. With a
-    `database` what long windows let out is written down there.
+    `database` what long windows let out is written down there. After `enough` calls it says so, and
+    goes on until it is told that all have them.
     """
     tenants = list((recorders or {"default": recorder}).items())
     data = {"rate": rate, "concurrency": concurrency, "rules": dict(rules or {})}
@@ -59,7 +62,7 @@ async def hammer(
     async def run(tenant: str, port: int) -> None:
         visit = Visit(api="api", tenant=tenant)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not (enough and told.done()):
             begun = time.monotonic()
             try:
                 permit = await gate.enter(visit, patience_seconds=max(left, 0.01))
@@ -74,6 +77,8 @@ async def hammer(
             writer.write(b"-")
             await reader.readexactly(1)
             counts["calls"] += 1
+            if counts["calls"] == enough:
+                print(ENOUGH, flush=True)
             permit.release()
         writer.close()
 
@@ -84,9 +89,11 @@ async def hammer(
             time.sleep(stall_seconds)  # noqa: ASYNC251 - the loop is meant to stall
 
     stalling = asyncio.create_task(stall())
+    told = asyncio.create_task(_told(enough is not None))
     cpu = time.process_time()
     await asyncio.gather(*(run(*tenants[n % len(tenants)]) for n in range(runs)))
     stalling.cancel()
+    await told
     state = {
         "headroom": gate._queue("api").supply._headroom, "cpu": time.process_time() - cpu,
     }  # fmt: skip
@@ -97,5 +104,12 @@ async def hammer(
     return {**counts, **state, "longest_wait": waits[-1] if waits else None, "holder": holder}
 
 
+async def _told(listening: bool) -> None:
+    """Return when somebody says that it is over."""
+    if listening:
+        await asyncio.to_thread(sys.stdin.readline)
+
+
 if __name__ == "__main__":
+    wait_for_the_word()
     print(json.dumps(uvloop.run(hammer(**json.loads(sys.argv[1])))))

@@ -15,6 +15,7 @@ from typing import Any
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[2]
 ANSWER_SECONDS = 60
+ENOUGH = "enough"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ def recording(path: Path) -> Iterator[Recording]:
 
 @contextmanager
 def hammering(*tasks: dict[str, Any]) -> Iterator[list[subprocess.Popen[str]]]:
-    """One process for each, that certainly ends."""
+    """One process for each, that certainly ends. They begin together."""
     with _running("hammer.py", tasks) as processes:
         yield processes
 
@@ -75,10 +76,44 @@ def _running(
 ) -> Iterator[list[subprocess.Popen[str]]]:
     processes = [_start(script, json.dumps(task)) for task in tasks]
     try:
+        _begin_together(processes)
         yield processes
     finally:
         for process in processes:
             _kill(process)
+
+
+def _begin_together(processes: list[subprocess.Popen[str]]) -> None:
+    """Each says that it is there and waits for the word."""
+    for process in processes:
+        _expect(process, "there")
+    for process in processes:
+        _tell(process, "go")
+
+
+def _expect(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"{line}\n"
+
+
+def _tell(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+def wait_for_the_word() -> None:
+    """In the process: return when all are there."""
+    print("there", flush=True)
+    assert sys.stdin.readline() == "go\n"
+
+
+def until_all_have_enough(processes: list[subprocess.Popen[str]]) -> None:
+    """Of the calls that their tasks call `enough`; each goes on until all of them have."""
+    for process in processes:
+        _expect(process, ENOUGH)
+    for process in processes:
+        _tell(process, "over")
 
 
 def result(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -124,8 +159,8 @@ def rate(events: list[Event], *, after: float = 0.0, until: float = float("inf")
 def _start(script: str, argument: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(FOLDER / script), argument],
-        stdout=subprocess.PIPE, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)},
-        start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)}, start_new_session=True,
     )  # fmt: skip
 
 

@@ -51,3 +51,21 @@ async def test_who_has_left_is_entitled_to_nothing(server: Server) -> None:
     await gone.leave("api")
     await server.at(BEGIN + 7 * SECOND)
     assert (await gone.lease("api", limit=LIMIT, wanted=LIMIT, held=0)).share == LIMIT // 2
+
+
+async def test_a_slot_goes_round_whatever_is_left_waiting_by_who_was_served(
+    server: Server,
+) -> None:
+    """Three processes, one slot, one tenant: who has it has fewer waiting than the others."""
+    waiting = dict.fromkeys("abc", 3)
+    processes = {name: server.process(name) for name in waiting}
+    held, turns = dict.fromkeys(waiting, 0), dict.fromkeys(waiting, 0)
+    for fifth in range(60):
+        await server.at(BEGIN + fifth * SECOND // 5)
+        for name, process in processes.items():
+            crowd = [waits("large", waiting=waiting[name] - held[name])]
+            await reserve(process, rate=None, count=0, crowd=crowd)
+            lease = await process.lease("api", limit=1, wanted=waiting[name], held=held[name])
+            held[name] = min(lease.allowance, lease.share, 1)
+            turns[name] += held[name] * (fifth >= 15)  # by then they know of each other
+    assert min(turns.values()) >= 9, turns  # of three turns of five; it is handed on in between

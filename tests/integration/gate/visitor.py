@@ -29,6 +29,7 @@ from orchestrator.engine.http import HttpTransport
 from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import InDoubt, NotLanded
 from orchestrator.ports import AttemptContext, GateBusy, Seen, Visit
+from tests.integration.gate.processes import wait_for_the_word
 
 API = "api"
 REQUEST = FrozenRequest(method="GET", target="/x")
@@ -146,4 +147,5 @@ async def visit(
 
 
 if __name__ == "__main__":
+    wait_for_the_word()
     print(json.dumps(uvloop.run(visit(**json.loads(sys.argv[1])))))
