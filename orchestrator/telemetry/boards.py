@@ -45,6 +45,12 @@ def _quantile(share: float, metric: str, by: str, where: str = "") -> str:
     return f"histogram_quantile({share}, sum by ({by}, le) (rate({metric}_bucket{where}[5m])))"
 
 
+def _calls_take(within: str) -> str:
+    """Seconds that 95 of 100 calls of an API stay below."""
+    rates = f"sum by (api, le) (rate(orchestrator_attempt_seconds_bucket{within}))"
+    return f"histogram_quantile(0.95, {rates})"
+
+
 ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
     (
         "Runs",
@@ -317,6 +323,22 @@ ALERTS = (
         lasting="15m", severity="ticket",
         summary="{{ $labels.api }} refuses more than one call in twenty as too many.",
         do="lower its rate: orchestrator apis set {{ $labels.api }} rate=…",
+    ),
+    Alert(
+        name="OrchestratorCallsFail",
+        expr='sum by (api) (rate(orchestrator_attempt_seconds_count{answer=~"5xx|none"}[15m]))'
+        " / sum by (api) (rate(orchestrator_attempt_seconds_count[15m])) > 0.05",
+        lasting="10m", severity="ticket",
+        summary="More than one in twenty calls of {{ $labels.api }} fails or has no answer.",
+        do="orchestrator apis impact {{ $labels.api }} says who is affected",
+    ),
+    Alert(
+        name="OrchestratorCallsSlow",
+        expr=f"{_calls_take('[15m]')} > 0.5 and {_calls_take('[15m]')}"
+        f" > 3 * {_calls_take('[1d] offset 1h')}",
+        lasting="15m", severity="ticket",
+        summary="{{ $labels.api }} takes three times as long as it usually does.",
+        do="orchestrator apis show {{ $labels.api }}; apis impact says who is affected",
     ),
     Alert(
         name="OrchestratorGateStoreAway",
