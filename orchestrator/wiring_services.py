@@ -245,7 +245,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     )
     runs = Runs(store, programs, redeliverer)
     editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
-    watch = RunWatch(store)
+    watch, explaining = RunWatch(store), Explaining(store)
     pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(
         store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
@@ -261,7 +261,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         pausing=pausing,
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(
-            workflows, submitter, runs, FullTextSearch(), watch,
+            workflows, submitter, runs, FullTextSearch(), watch, explaining,
             most_output_bytes=settings.agent_output_bytes,
         ),
         escalations=escalations,
@@ -283,7 +283,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         retention=Retention(store), reseal_payloads=store.reseal_payloads,
         auditing=Auditing(store),
         erasing=Erasing(store, store),
-        explaining=Explaining(store),
+        explaining=explaining,
         exporting=Exporting(store),
         checkpoints=Checkpoints(
             store, checkpoint_signer(settings), every_seconds=settings.audit_checkpoint_seconds

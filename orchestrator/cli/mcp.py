@@ -44,7 +44,8 @@ def mcp(
     (`orchestrator keys create NAME --role submitter`) unless the setting api_auth is none.
     """
     try:
-        from orchestrator.mcp.server import make_server, the_same
+        from orchestrator.mcp.callers import the_same
+        from orchestrator.mcp.server import make_server
     except ModuleNotFoundError as error:
         problem = Problem(
             place="packages", found=f"no {error.name}",

@@ -168,13 +168,20 @@ def _of_link(what: str, record: Record) -> str:
 def _of_agent(record: Record) -> Iterable[Sentence]:
     """What led a software agent to submit it, where one did."""
     for look in record.data.get("looked", ()):
+        if "chose" in look:
+            reason = look.get("reason")
+            text = f"the agent chose {look['chose']}" + (f": “{reason}”" if reason else "")
+            said = {name: look[name] for name in ("client", "model") if name in look}
+            yield _sentence(record, text, {"chose at": look["at"], **said})
+            continue
         if "described" in look:
             text = f"the agent had {look['described']} described"
         else:
             shown = ", ".join(look["found"]) or "nothing"
             text = f"the agent asked for “{look['question']}” and was shown: {shown}"
         yield _sentence(record, text, {"asked at": look["at"]})
-    if "looked" in record.data:
+    looked = record.data.get("looked")
+    if looked and "chose" not in looked[-1]:  # of releases that kept no reason
         yield _sentence(record, f"the agent chose {record.data['workflow']}")
 
 

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.errors import NotAllowed, NotAuthenticated, RefusedError, Unavailable
-from orchestrator.mcp.server import Caller, Callers
+from orchestrator.mcp.callers import Caller, Callers
 from orchestrator.ports import Role
 from orchestrator.service.access import Access
 from orchestrator.service.agents import Actor

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field
 
 from orchestrator.mcp.answers import answer
+from orchestrator.mcp.callers import Callers, choice_of, traceparent_of
 from orchestrator.mcp.refusals import WHEN_CANCELLING, WHEN_READING, spoken
+from orchestrator.mcp.resources import add_resources
 from orchestrator.mcp.terse import TerseServer
-from orchestrator.service.agents import Actor, Agents, Described, Found, Seen
-from orchestrator.service.looking import Looks
+from orchestrator.service.agents import Agents, Described, Found, Seen
 from orchestrator.service.projection import Part
 from orchestrator.service.standing import Progress, Standing
 
@@ -49,6 +49,9 @@ Offset = Annotated[
 PartBytes = Annotated[
     int | None, Field(description="Bytes of JSON at most.", ge=64, le=MOST_PART_BYTES)
 ]
+Choosing = Annotated[
+    str, Field(description="Why this workflow, in a sentence; for the audit.", max_length=500)
+]
 Reason = Annotated[str, Field(description="Why, for people.", min_length=1, max_length=500)]
 
 _LOOKS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -57,25 +60,10 @@ _ACTS = ToolAnnotations(
 )
 
 
-class Caller(NamedTuple):
-    """Who calls a tool, and what it has looked at in its session."""
-
-    actor: Actor
-    looks: Looks
-
-
-Callers = Callable[[Context], Caller]
-
-
-def the_same(actor: Actor) -> Callers:
-    """One actor with one session: the other end of standard input and output."""
-    caller = Caller(actor, Looks())
-    return lambda _: caller
-
-
 def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
     """A server whose tools act for whoever calls them."""
     server = TerseServer("orchestrator", instructions=INSTRUCTIONS, version=version)
+    add_resources(server, agents, callers)
 
     @server.tool(annotations=_LOOKS)
     async def search(
@@ -96,7 +84,7 @@ def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
     @server.tool(annotations=_ACTS)
     async def execute(
         workflow: Name, inputs: Inputs, idempotency_key: Key, context: Context,
-        wait_seconds: Wait = 10.0, attributes: Labels = None,
+        wait_seconds: Wait = 10.0, attributes: Labels = None, reason: Choosing = "",
     ) -> Annotated[CallToolResult, Standing]:  # fmt: skip
         """Have a workflow run, wait a while for its end, and say how it stands."""
         async with spoken():
@@ -104,7 +92,8 @@ def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
             return answer(await agents.execute(
                 workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,
                 attributes=attributes,
-                traceparent=_traceparent(context),
+                choice=choice_of(context, reason),
+                traceparent=traceparent_of(context),
                 looks=looks,
                 seen=_telling(context),
             ))  # fmt: skip
@@ -155,9 +144,3 @@ def _telling(context: Context) -> Seen | None:
         await context.report_progress(progress.done, progress.total, message)
 
     return seen
-
-
-def _traceparent(context: Context) -> str | None:
-    """Of the agent's own trace, which a client that is traced says in `_meta`."""
-    found = (context.request_context.meta or {}).get("traceparent")
-    return found if isinstance(found, str) else None

@@ -14,9 +14,10 @@ from typing import Any
 from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
-from orchestrator.ports import WorkflowVersion
+from orchestrator.ports import RunRecord, WorkflowVersion
 from orchestrator.ports.words import Words, WordSearch
-from orchestrator.service.looking import Looks
+from orchestrator.service.explaining import Explained, Explaining
+from orchestrator.service.looking import Choice, Looks
 from orchestrator.service.projection import Part, part_of
 from orchestrator.service.runs import Runs, RunView
 from orchestrator.service.standing import Progress, Standing, progress_of, standing_of
@@ -28,6 +29,7 @@ from orchestrator.telemetry.redact import hidden_text
 MOST_OUTPUT_BYTES = 2048
 """Of all outputs together, as JSON, where nothing else is set: about 600 tokens."""
 _MOST_KEY_CHARACTERS = 200
+NOTHING_SAID = Choice()
 
 # These two have no slots: what makes schemas of them looks for defaults at the class.
 
@@ -68,14 +70,14 @@ Seen = Callable[[Progress], Awaitable[None]]
 
 
 class Agents:
-    """The six things."""
+    """What agents do and read."""
 
     def __init__(
         self, workflows: Workflows, submitter: Submitter, runs: Runs, words: WordSearch,
-        watch: RunWatch, *, most_output_bytes: int = MOST_OUTPUT_BYTES,
+        watch: RunWatch, explaining: Explaining, *, most_output_bytes: int = MOST_OUTPUT_BYTES,
     ) -> None:  # fmt: skip
         self._workflows, self._submitter, self._runs = workflows, submitter, runs
-        self._words, self._watch = words, watch
+        self._words, self._watch, self._explaining = words, watch, explaining
         self._most_bytes = most_output_bytes
 
     async def search(self, question: str, *, limit: int, actor: Actor, looks: Looks) -> list[Found]:
@@ -112,6 +114,7 @@ class Agents:
         actor: Actor,
         looks: Looks,
         attributes: Mapping[str, str] | None = None,
+        choice: Choice = NOTHING_SAID,
         traceparent: str | None = None,
         seen: Seen | None = None,
     ) -> Standing:
@@ -130,7 +133,7 @@ class Agents:
             actor=actor.name,
             attributes=attributes or {},
             traceparent=traceparent,
-            looked=looks.that_led_to(workflow),
+            looked=looks.choice_of(workflow, choice, at=await self._runs.now()),
         )
         (accepted,) = await self._submitter.submit([wish])
         looks.has_run()
@@ -141,8 +144,8 @@ class Agents:
         self, run: str, *, wait_seconds: float, actor: Actor, seen: Seen | None = None
     ) -> Standing:
         """How a run of this tenant stands. Raises NotFound."""
-        view = await self._visible(run, actor)
-        return self._standing(await self._wait(view.run.id, wait_seconds, seen))
+        found = await self._visible(run, actor)
+        return self._standing(await self._wait(found.id, wait_seconds, seen))
 
     async def cancel(
         self, run: str, *, reason: str, wait_seconds: float, actor: Actor, seen: Seen | None = None
@@ -152,14 +155,14 @@ class Agents:
         Raises NotFound; NotAllowed for a run of another; Conflict when it has settled, or is past
         the step after which it only goes forward.
         """
-        view = await self._visible(run, actor)
-        if view.run.actor != actor.name:
+        found = await self._visible(run, actor)
+        if found.actor != actor.name:
             problem = Problem(
                 place=f"run {run}", found="begun by another", wanted="one that you have begun"
             )
             raise NotAllowed("this run is not yours to cancel", problems=[problem])
-        await self._runs.cancel(view.run.id, reason=hidden_text(reason), by=actor.name)
-        return self._standing(await self._wait(view.run.id, wait_seconds, seen))
+        await self._runs.cancel(found.id, reason=hidden_text(reason), by=actor.name)
+        return self._standing(await self._wait(found.id, wait_seconds, seen))
 
     async def get_output(
         self, run: str, path: str, *, offset: int, most_bytes: int | None, actor: Actor
@@ -169,18 +172,26 @@ class Agents:
         Raises NotFound; Conflict when it has not succeeded; InvalidInput for a path or an offset
         where nothing is.
         """
-        view = await self._visible(run, actor)
+        view = await self._runs.show((await self._visible(run, actor)).id)
         if view.run.status is not RunStatus.SUCCEEDED:
             problem = Problem(place=f"run {run}", found=view.run.status, wanted="succeeded")
             raise Conflict("the run has no outputs", problems=[problem])
         return part_of(view.run.outputs or {}, path, offset, most_bytes or self._most_bytes)
 
-    async def _visible(self, run: str, actor: Actor) -> RunView:
+    async def document(self, workflow: str, *, actor: Actor) -> str:
+        """A published workflow as it was written. Raises NotFound."""
+        return (await self._version(workflow, actor)).document
+
+    async def story(self, run: str, *, actor: Actor) -> Explained:
+        """What happened to a run of this tenant. Raises NotFound."""
+        return await self._explaining.explain((await self._visible(run, actor)).id)
+
+    async def _visible(self, run: str, actor: Actor) -> RunRecord:
         """Raises NotFound, for those of others too."""
-        view = await self._runs.show(run)
-        if view.run.tenant != actor.tenant or not _may(actor, view.run.workflow):
+        found = await self._runs.get(run)
+        if found.tenant != actor.tenant or not _may(actor, found.workflow):
             raise _no_run(run)
-        return view
+        return found
 
     async def _version(self, workflow: str, actor: Actor) -> WorkflowVersion:
         """Raises NotFound, which names no workflow that the actor may not use."""

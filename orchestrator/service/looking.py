@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +12,21 @@ from orchestrator.telemetry.redact import hidden_text
 
 MOST_LOOKS = 5
 _LONGEST_QUESTION = 300
+_LONGEST_NAME = 100
 
 Look = Mapping[str, Any]
 """`{at, question, found}` of a search (found: names, the best first), `{at, described}` of one that
-was looked at. Plain JSON: it is kept in the run's audit."""
+was looked at, and at last `{at, chose, reason, client, model}`, of which only `at` and `chose` are
+always there. Plain JSON: it is kept in the run's audit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Why an agent wants this workflow, and what it says of itself. Nothing of it is proven."""
+
+    reason: str = ""
+    client: str = ""  # the program, as `name version`
+    model: str = ""
 
 
 class Looks:
@@ -44,6 +56,16 @@ class Looks:
         if not fresh:
             fresh = [look for look in self._looks if workflow in _shown(look)][-1:]
         return tuple(fresh)
+
+    def choice_of(self, workflow: str, choice: Choice, *, at: datetime) -> tuple[Look, ...]:
+        """What led to it, and the choice itself."""
+        told = {
+            "reason": hidden_text(choice.reason)[:_LONGEST_QUESTION],
+            "client": hidden_text(choice.client)[:_LONGEST_NAME],
+            "model": hidden_text(choice.model)[:_LONGEST_NAME],
+        }
+        said = {name: text for name, text in told.items() if text}
+        return (*self.that_led_to(workflow), {"at": at.isoformat(), "chose": workflow, **said})
 
     def has_run(self) -> None:
         """A run was accepted: what is looked at from here on leads to another one."""

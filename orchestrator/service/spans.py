@@ -111,7 +111,7 @@ class Traced:
             for each in segment.happenings
         ]
         if first and self._looked:
-            attributes |= _of_agent(run)
+            attributes |= _of_agent(run, self._looked[-1])
             events = [*map(_look, self._looked), *events]
         return self._span(
             own, self._context.parent_id if first else self._root,
@@ -273,18 +273,22 @@ class Traced:
         )  # fmt: skip
 
 
-def _of_agent(run: RunRecord) -> Attributes:
+def _of_agent(run: RunRecord, choice: Mapping[str, Any]) -> Attributes:
     """To an agent, a workflow is a tool that it calls."""
+    model = {"gen_ai.request.model": choice["model"]} if "model" in choice else {}
     return {
         "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": run.workflow,
-        "gen_ai.tool.call.id": run.id, "gen_ai.agent.name": run.actor,
+        "gen_ai.tool.call.id": run.id, "gen_ai.agent.name": run.actor, **model,
     }  # fmt: skip
 
 
 def _look(look: Mapping[str, Any]) -> SpanEvent:
     """What it did before; not what it asked, which is content."""
-    tool = "describe" if "described" in look else "search"
-    shown = look["described"] if tool == "describe" else ", ".join(look["found"])
+    if "chose" in look:
+        tool, shown = "execute", look["chose"]
+    else:
+        tool = "describe" if "described" in look else "search"
+        shown = look["described"] if tool == "describe" else ", ".join(look["found"])
     return SpanEvent(
         at=datetime.fromisoformat(look["at"]), name=f"agent.{tool}",
         attributes={"gen_ai.tool.name": tool, "orchestrator.workflows": shown},

@@ -222,14 +222,16 @@ async def test_a_run_of_an_agent_tells_what_led_to_it(house: House, receiver: Re
     looked = (
         {"at": "2026-03-04T05:06:00+00:00", "question": "buy a book", "found": ["order", "gift"]},
         {"at": "2026-03-04T05:06:01+00:00", "described": "order"},
+        {"at": "2026-03-04T05:06:02+00:00", "chose": "order", "model": "m-1"},
     )
     run_id = await house.submit(shop_plan([KEYED]), looked=looked, actor="shopper")
     await house.settle(run_id)
     await told(house, receiver)
     root = only(receiver.spans, "run order")
-    assert root.events[:2] == ("agent.search", "agent.describe")
+    assert root.events[:3] == ("agent.search", "agent.describe", "agent.execute")
     assert {name: text for name, text in root.attributes.items() if name.startswith("gen_ai.")} == {
         "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "order",
         "gen_ai.tool.call.id": run_id, "gen_ai.agent.name": "shopper",
+        "gen_ai.request.model": "m-1",
     }  # fmt: skip
     assert "buy a book" not in repr(receiver.spans)

@@ -162,6 +162,21 @@ def test_the_agent_s_search_comes_first() -> None:
     assert third == "agent:a submitted pay, version 1, for t, under the key order-1"
 
 
+def test_why_an_agent_chose_it_is_told_once() -> None:
+    at = "2026-03-04T05:06:00+00:00"
+    looked = [{"at": at, "chose": "pay", "reason": "due", "client": "bot 1", "model": "m-1"}]
+    audit = Audit().add(
+        "run.accepted", actor="agent:a", workflow="pay", version=1, tenant="t",
+        idempotency_key="order-1", looked=looked,
+    )  # fmt: skip
+    first, second, *_ = tell(
+        About(status=RunStatus.RUNNING, began=NOW, settled=None), audit.records
+    ).sentences
+    assert first.text == "the agent chose pay: “due”"
+    assert first.evidence == {"chose at": at, "client": "bot 1", "model": "m-1"}
+    assert second.text.startswith("agent:a submitted pay")
+
+
 def test_what_has_no_words_is_told_all_the_same() -> None:
     audit = Audit().add("comet.seen", tail="long")
     told = tell(About(status=RunStatus.RUNNING, began=NOW, settled=None), audit.records)

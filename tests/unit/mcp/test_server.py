@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from jsonschema.validators import validator_for
 from mcp import Client
-from mcp.types import CallToolResult, TextContent
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, CallToolResult, TextContent, TextResourceContents
 
 from orchestrator import Workflow, step, task
 from orchestrator.cli.mcp import Listening, check_listening
@@ -20,11 +21,13 @@ from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import Conflict, InvalidSetting, Overloaded, Problem, Unavailable
+from orchestrator.mcp.callers import the_same
 from orchestrator.mcp.refusals import WHEN_CANCELLING, told
-from orchestrator.mcp.server import make_server, the_same
+from orchestrator.mcp.server import make_server
 from orchestrator.ports import RunFilter
 from orchestrator.service.admission import Admission
 from orchestrator.service.agents import Actor, Agents
+from orchestrator.service.explaining import Explaining, story_of
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
@@ -69,9 +72,13 @@ async def talk(
     )  # fmt: skip
     workflows = Workflows(store, Definitions(TaskRegistry()))
     for workflow in (ORDER, SECRET):
-        await store.publish(plan_of(workflow), document="", by="ada")
+        await store.publish(
+            plan_of(workflow), document=f"the document of {workflow.name}", by="ada"
+        )
     runs = Runs(store, programs, Redeliverer(hints, programs))
-    agents = Agents(workflows, submitter, runs, FullTextSearch(), RunWatch(store))
+    agents = Agents(
+        workflows, submitter, runs, FullTextSearch(), RunWatch(store), Explaining(store)
+    )
     actor = Actor(name="agent-7", tenant=tenant, allowed=allowed)
     async with Client(make_server(agents, the_same(actor), version="1.0")) as client:
         await what(client)
@@ -135,7 +142,7 @@ async def test_what_it_looked_at_is_in_the_run_s_audit() -> None:
     async def what(client: Client) -> None:
         await ask(client, "search", question="paying for an order")
         await ask(client, "describe", workflow="order")
-        wish = {"workflow": "order", "wait_seconds": 0}
+        wish = {"workflow": "order", "wait_seconds": 0, "reason": "they pay: password=hunter2x"}
         await refused(client, "execute", **wish, inputs={}, idempotency_key="k1")
         for key in ("k1", "k2"):
             given = {**wish, "inputs": {"amount": 5}, "idempotency_key": key}
@@ -145,10 +152,65 @@ async def test_what_it_looked_at_is_in_the_run_s_audit() -> None:
     told = [(await store.audit(run))[0].data["looked"] for run in runs]
     assert all(look.pop("at") for each in told for look in each)
     first, second = told
+    chose = first.pop()
+    assert chose.pop("client").startswith("mcp ")
+    assert chose == {"chose": "order", "reason": "they pay: password=[hidden]"}
     assert first == [
         {"question": "paying for an order", "found": ["order"]}, {"described": "order"},
     ]  # fmt: skip
-    assert second == [{"described": "order"}], "the latest that showed it"
+    assert second[:-1] == [{"described": "order"}], "the latest that showed it"
+    story = story_of(await store.run(runs[0]), await store.audit(runs[0])).sentences
+    assert [each.text for each in story[:3]] == [
+        "the agent asked for “paying for an order” and was shown: order",
+        "the agent had order described",
+        "the agent chose order: “they pay: password=[hidden]”",
+    ]
+
+
+async def test_an_agent_that_never_looked_has_chosen_all_the_same() -> None:
+    runs = []
+
+    async def what(client: Client) -> None:
+        wish = {"workflow": "order", "inputs": {"amount": 5}, "idempotency_key": "k"}
+        result = await client.call_tool("execute", {**wish, "wait_seconds": 0}, meta={"model": "m"})
+        runs.append((result.structured_content or {})["run"])
+
+    store = await talk(what)
+    (look,) = (await store.audit(runs[0]))[0].data["looked"]
+    assert (look["chose"], look["model"]) == ("order", "m")
+
+
+async def test_documents_and_stories_are_read_as_resources() -> None:
+    async def what(client: Client) -> None:
+        templates = (await client.list_resource_templates()).resource_templates
+        assert {each.uri_template for each in templates} == {
+            "orchestrator://workflows/{name}", "orchestrator://runs/{run}",
+        }  # fmt: skip
+        assert await read(client, "workflows/order") == "the document of order"
+        wish = {"workflow": "order", "inputs": {"amount": 5}, "idempotency_key": "k"}
+        run = (await ask(client, "execute", **wish, wait_seconds=0))["run"]
+        story = (await read(client, f"runs/{run}")).splitlines()
+        assert story[0] == f"order version 1, run {run}, by agent-7: pending"
+        assert "#1 the agent chose order" in story[1]
+        assert "#1 agent-7 submitted order, version 1, for acme" in story[2]
+
+    await talk(what)
+
+
+async def test_what_is_not_there_for_its_tools_is_no_resource_of_an_agent() -> None:
+    async def what(client: Client) -> None:
+        for uri in ("workflows/payroll", "workflows/none", "runs/id-99999999"):
+            with pytest.raises(MCPError, match=r"there is no|no such run") as caught:
+                await read(client, uri)
+            assert caught.value.error.code == INVALID_PARAMS
+
+    await talk(what)
+
+
+async def read(client: Client, uri: str) -> str:
+    (content,) = (await client.read_resource(f"orchestrator://{uri}")).contents
+    assert isinstance(content, TextResourceContents)
+    return content.text
 
 
 async def test_what_is_wrong_is_said_with_what_to_do() -> None:
