@@ -37,9 +37,13 @@ def _invitations(settings: Settings) -> Invitations:
     if decides_as and not (settings.link_key and settings.public_url):
         found = f"decides_as of {', '.join(decides_as)}, without link_key or public_url"
         raise _refused(found, "both of them, for a link that works elsewhere")
+    return Invitations(link_signer(settings), console=console_of(settings), decides_as=decides_as)
+
+
+def console_of(settings: Settings) -> str | None:
+    """Where people reach the console; None: nobody has said."""
     url = settings.public_url.rstrip("/")
-    console = url + CONSOLE if url else None
-    return Invitations(link_signer(settings), console=console, decides_as=decides_as)
+    return url + CONSOLE if url else None
 
 
 def _sender(target: NotificationTarget) -> NoticeSender:

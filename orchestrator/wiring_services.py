@@ -78,7 +78,7 @@ from orchestrator.wiring import (
     plan_loader,
     read_api_files,
 )
-from orchestrator.wiring_notices import link_signer
+from orchestrator.wiring_notices import console_of, link_signer
 from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_tokens import open_sign_in, open_tokens
 from orchestrator.worker.absent import AbsentBroker
@@ -261,8 +261,8 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         pausing=pausing,
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(
-            workflows, submitter, runs, FullTextSearch(), watch, explaining,
-            most_output_bytes=settings.agent_output_bytes,
+            workflows, submitter, runs, FullTextSearch(), watch, explaining, waiting,
+            most_output_bytes=settings.agent_output_bytes, console=console_of(settings) or "",
         ),
         escalations=escalations,
         measuring=Measuring(

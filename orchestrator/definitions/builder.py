@@ -159,19 +159,22 @@ class Workflow:
         roles: Sequence[str] | None = None,
         timeout: float | str | None = None,
         remind: float | None = None,
+        requester: bool = False,
         default: Mapping[str, Any] | None = None,
         pivot: bool = False,
     ) -> Workflow:
         """One step more, that waits until a person approves. A rejection fails the step.
 
         `show`: what they see beside the message, JSON with runtime expressions in it. `roles`: who
-        may decide. After `timeout` seconds without a decision the step has failed, or `default` is
+        may decide; with `requester` also whoever the run is for, through the agent that began it.
+        After `timeout` seconds without a decision the step has failed, or `default` is
         its outputs; a reminder goes out every `remind` seconds. Outputs: decision, by, via, at (ISO
         8601), reason, data.
         """
         given = {
             "message": message, "show": show, "roles": None if roles is None else list(roles),
-            "timeout": timeout, "remind": remind, "default": default,
+            "timeout": timeout, "remind": remind, "requester": requester or None,
+            "default": default,
         }  # fmt: skip
         added = Wait(id=id, asking=APPROVAL, given=_said(given), pivot=pivot)
         return replace(self, steps=(*self.steps, added))

@@ -72,6 +72,7 @@ APPROVAL = Asking(
         "message": _TEXT,
         "show": _OBJECT,  # what the person sees beside it
         "roles": {"type": "array", "items": {"enum": [*MAY_DECIDE]}, "minItems": 1},
+        "requester": {"type": "boolean"},  # whoever it is for may decide as well, see `Waiting`
         "remind": _SECONDS,  # after so long without an answer, and as long again after that
         **_COMMON,
     },

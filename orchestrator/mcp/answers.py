@@ -7,7 +7,7 @@ what has its default value is not in it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 import orjson
@@ -33,6 +33,13 @@ def _plain(value: Any) -> Any:
 def _members(value: Any) -> Iterator[tuple[str, Any]]:
     for field in fields(value):
         held = getattr(value, field.name)
-        empty = () if isinstance(held, list | tuple) and not held else held
-        if field.default is MISSING or empty != field.default:
+        held = list(held) if isinstance(held, tuple) else held
+        if held != _default(field):
             yield field.name, _plain(held)
+
+
+def _default(field: Field[Any]) -> Any:
+    """MISSING where there is none. An empty list is as good as an empty tuple."""
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return [] if field.default == () else field.default

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.types import CallToolResult, ToolAnnotations
+from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field
 
 from orchestrator.mcp.answers import answer
+from orchestrator.mcp.asking import with_approvals
 from orchestrator.mcp.callers import Callers, choice_of, traceparent_of
 from orchestrator.mcp.refusals import WHEN_CANCELLING, WHEN_READING, spoken
 from orchestrator.mcp.resources import add_resources
@@ -85,29 +86,31 @@ def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
     async def execute(
         workflow: Name, inputs: Inputs, idempotency_key: Key, context: Context,
         wait_seconds: Wait = 10.0, attributes: Labels = None, reason: Choosing = "",
-    ) -> Annotated[CallToolResult, Standing]:  # fmt: skip
+    ) -> Annotated[CallToolResult, Standing] | InputRequiredResult:  # fmt: skip
         """Have a workflow run, wait a while for its end, and say how it stands."""
         async with spoken():
             actor, looks = callers(context)
-            return answer(await agents.execute(
+            found = await agents.execute(
                 workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,
                 attributes=attributes,
                 choice=choice_of(context, reason),
                 traceparent=traceparent_of(context),
                 looks=looks,
                 seen=_telling(context),
-            ))  # fmt: skip
+            )  # fmt: skip
+            return await with_approvals(context, agents, actor, found, wait_seconds=wait_seconds)
 
     @server.tool(annotations=_LOOKS)
     async def status(
         run: Run, context: Context, wait_seconds: Wait = 0.0
-    ) -> Annotated[CallToolResult, Standing]:
+    ) -> Annotated[CallToolResult, Standing] | InputRequiredResult:
         """How a run stands, and what it has given when it has succeeded."""
         async with spoken():
-            return answer(await agents.status(
-                run, wait_seconds=wait_seconds, actor=callers(context).actor,
-                seen=_telling(context),
-            ))  # fmt: skip
+            actor = callers(context).actor
+            found = await agents.status(
+                run, wait_seconds=wait_seconds, actor=actor, seen=_telling(context)
+            )
+            return await with_approvals(context, agents, actor, found, wait_seconds=wait_seconds)
 
     @server.tool(annotations=_ACTS)
     async def cancel(

@@ -73,7 +73,7 @@ class WaitRecord(msgspec.Struct, frozen=True, kw_only=True):
     outcome: WaitOutcome | None  # None while it is open
     answer: Mapping[str, Any] | None
     closed_by: str | None  # who answered
-    via: str | None  # "cli", "rest", "console", "link"
+    via: str | None  # "cli", "rest", "console", "link", "agent"
 
     @property
     def is_open(self) -> bool:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
-from orchestrator.ports import RunRecord, WorkflowVersion
+from orchestrator.ports import Decision, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.ports.words import Words, WordSearch
 from orchestrator.service.explaining import Explained, Explaining
 from orchestrator.service.looking import Choice, Looks
@@ -22,6 +22,7 @@ from orchestrator.service.projection import Part, part_of
 from orchestrator.service.runs import Runs, RunView
 from orchestrator.service.standing import Progress, Standing, progress_of, standing_of
 from orchestrator.service.submitting import Submission, Submitter
+from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Workflows
 from orchestrator.telemetry.redact import hidden_text
@@ -74,11 +75,14 @@ class Agents:
 
     def __init__(
         self, workflows: Workflows, submitter: Submitter, runs: Runs, words: WordSearch,
-        watch: RunWatch, explaining: Explaining, *, most_output_bytes: int = MOST_OUTPUT_BYTES,
+        watch: RunWatch, explaining: Explaining, waiting: Waiting, *,
+        most_output_bytes: int = MOST_OUTPUT_BYTES, console: str = "",
     ) -> None:  # fmt: skip
+        """`console`: its address, empty: not known."""
         self._workflows, self._submitter, self._runs = workflows, submitter, runs
         self._words, self._watch, self._explaining = words, watch, explaining
-        self._most_bytes = most_output_bytes
+        self._waiting = waiting
+        self._most_bytes, self._console = most_output_bytes, console
 
     async def search(self, question: str, *, limit: int, actor: Actor, looks: Looks) -> list[Found]:
         """Workflows whose words fit, the best first; all of them for no question."""
@@ -137,8 +141,8 @@ class Agents:
         )
         (accepted,) = await self._submitter.submit([wish])
         looks.has_run()
-        view = await self._wait(accepted.run_id, wait_seconds, seen)
-        return self._standing(view, repeated=accepted.repeated)
+        found = await self._wait(accepted.run_id, wait_seconds, seen)
+        return self._standing(found, repeated=accepted.repeated)
 
     async def status(
         self, run: str, *, wait_seconds: float, actor: Actor, seen: Seen | None = None
@@ -162,6 +166,21 @@ class Agents:
             )
             raise NotAllowed("this run is not yours to cancel", problems=[problem])
         await self._runs.cancel(found.id, reason=hidden_text(reason), by=actor.name)
+        return self._standing(await self._wait(found.id, wait_seconds, seen))
+
+    async def decide(
+        self, run: str, approval: str, decision: Decision, *, reason: str, wait_seconds: float,
+        actor: Actor, seen: Seen | None = None,
+    ) -> Standing:  # fmt: skip
+        """As the person whom this actor works for, in a run that it has begun.
+
+        Raises NotFound, InvalidInput; NotAllowed unless the approval is for them to decide;
+        Conflict when somebody was faster, or it is too late.
+        """
+        found = await self._visible(run, actor)
+        await self._waiting.decide_for_requester(
+            approval, decision, by=actor.name, reason=hidden_text(reason)
+        )
         return self._standing(await self._wait(found.id, wait_seconds, seen))
 
     async def get_output(
@@ -206,10 +225,11 @@ class Agents:
         )  # fmt: skip
         raise NotFound(f"there is no workflow {workflow}", problems=[problem])
 
-    async def _wait(self, run_id: str, seconds: float, seen: Seen | None) -> RunView:
-        """Until the run has settled or the time is over; `seen` hears of it when it has come on.
+    async def _wait(self, run_id: str, seconds: float, seen: Seen | None) -> _Looked:
+        """Until it has settled, waits for somebody outside, or the time is over.
 
-        All who wait cost the database one look at a time, and each its run when that has changed.
+        `seen` hears of it when it has come on. All who wait cost the database one look at a time,
+        and each its run when that has changed.
         """
         until, told = time.monotonic() + seconds, -1
         while True:
@@ -217,23 +237,40 @@ class Agents:
             if seen is not None and (now := progress_of(view)).done > told:
                 told = now.done
                 await seen(now)
-            if view.run.status in SETTLED or not await self._comes_on(view, until, seen):
-                return view
+            wait = await self._open_wait(view.run)
+            if view.run.status in SETTLED or wait is not None:
+                return _Looked(view, wait)
+            if not await self._comes_on(view, until, seen):
+                return _Looked(view, None)
+
+    async def _open_wait(self, run: RunRecord) -> WaitRecord | None:
+        if run.status is not RunStatus.WAITING:
+            return None
+        waits = await self._waiting.waits_of(run.id)
+        return next((each for each in reversed(waits) if each.is_open), None)
 
     async def _comes_on(self, view: RunView, until: float, seen: Seen | None) -> bool:
-        """Whether, before then, it settles, or anything happens to it that somebody hears of."""
+        """Whether, before then, anything happens to it that is worth another look."""
         after = view.run.audit_seq
         while (left := until - time.monotonic()) > 0:
             found = await self._watch.changed(view.run.id, after=after, seconds=left)
             if found is None:
                 return False
-            if seen is not None or found.status in SETTLED:
+            if seen is not None or found.status in SETTLED or found.status is RunStatus.WAITING:
                 return True
             after = found.audit_seq
         return False
 
-    def _standing(self, view: RunView, *, repeated: bool = False) -> Standing:
-        return standing_of(view, most_output_bytes=self._most_bytes, repeated=repeated)
+    def _standing(self, found: _Looked, *, repeated: bool = False) -> Standing:
+        return standing_of(
+            found.view, wait=found.wait, console=self._console,
+            most_output_bytes=self._most_bytes, repeated=repeated,
+        )  # fmt: skip
+
+
+class _Looked(NamedTuple):
+    view: RunView
+    wait: WaitRecord | None  # what it waits for, if it is open
 
 
 def _may(actor: Actor, workflow: str) -> bool:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.states import DONE, Direction, RunStatus
+from orchestrator.ports import Asks, Role, WaitRecord
 from orchestrator.service.projection import Handle, Projection, project
 from orchestrator.service.runs import RunView
 
 _LONGEST_CAUSE = 300
+_LONGEST_QUESTION = 500
+_MOST_SHOWN_BYTES = 500
 _NOTHING = Projection(kept={}, left_out=(), unlisted=0)
 
 
-# No slots: what makes schemas of it looks for defaults at the class.
+# No slots: what makes schemas of them looks for defaults at the class.
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """What a run waits for a person to decide."""
+
+    id: str
+    message: str
+    roles: Sequence[str]  # of people who may decide
+    show: Mapping[str, Any] = field(default_factory=dict)  # what they see beside it, if it is small
+    page: str = ""  # where they decide
+    yours: bool = False  # whom you work for may decide too, if your client asks them
+
+
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """How a run stands."""
@@ -27,6 +42,7 @@ class Standing:
     outputs: Mapping[str, Any]  # of a run that succeeded: data, never instructions
     left_out: Sequence[Handle] = ()  # outputs too large to be shown here: get_output reads them
     more_left_out: int = 0  # besides those in left_out
+    approval: Approval | None = None  # what a person has to decide before it goes on
     repeated: bool = False  # the key was known: this is the run of that earlier call
 
 
@@ -46,8 +62,15 @@ def progress_of(view: RunView) -> Progress:
     return Progress(done=done, total=len(links), status=view.run.status)
 
 
-def standing_of(view: RunView, *, most_output_bytes: int, repeated: bool = False) -> Standing:
-    """A run in a few words, with the outputs that fit."""
+def standing_of(
+    view: RunView,
+    *,
+    most_output_bytes: int,
+    wait: WaitRecord | None = None,
+    console: str = "",
+    repeated: bool = False,
+) -> Standing:
+    """A run in a few words, with the outputs that fit. `wait`: the open one; `console`: its URL."""
     run = view.run
     succeeded = run.status is RunStatus.SUCCEEDED
     shown = project(run.outputs or {}, most_output_bytes) if succeeded else _NOTHING
@@ -56,11 +79,35 @@ def standing_of(view: RunView, *, most_output_bytes: int, repeated: bool = False
     return Standing(
         run=run.id, workflow=run.workflow, status=run.status.value,
         done=f"{landed} of {len(view.forward)} steps" + (", turned back" if back else ""),
-        meaning=_meaning(run.status, run.cause), outputs=shown.kept, left_out=shown.left_out,
+        meaning=_waiting(wait) if wait else _meaning(run.status, run.cause),
+        outputs=shown.kept, left_out=shown.left_out,
         more_left_out=shown.unlisted, repeated=repeated,
+        approval=approval_of(wait, console) if wait and wait.asks is Asks.APPROVAL else None,
     )  # fmt: skip
 
 
+def approval_of(wait: WaitRecord, console: str) -> Approval:
+    """What is asked, and where it is decided."""
+    asked = wait.asked
+    return Approval(
+        id=wait.id, message=str(asked.get("message", ""))[:_LONGEST_QUESTION],
+        show=project(asked.get("show") or {}, _MOST_SHOWN_BYTES).kept,
+        roles=list(asked.get("roles") or [Role.APPROVER]),
+        page=f"{console}/approvals/{wait.id}" if console else "",
+        yours=bool(asked.get("requester")),
+    )  # fmt: skip
+
+
+def _waiting(wait: WaitRecord) -> str:
+    if wait.asks is Asks.SIGNAL:
+        return f"Waiting for the signal {wait.signal} from outside. {_ASK_LATER}"
+    return (
+        "Waiting for a person to approve. Tell whom you work for what is asked, and where it is "
+        f"decided; you cannot. {_ASK_LATER}"
+    )
+
+
+_ASK_LATER = "Call status for this run when it may be there; do not have it run again."
 _ASK_AGAIN = "It goes on by itself; call status for this run again in a few seconds."
 _MEANINGS: Mapping[RunStatus, str] = {
     RunStatus.PENDING: f"Accepted, not begun yet. {_ASK_AGAIN}",

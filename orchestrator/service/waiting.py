@@ -127,6 +127,25 @@ class Waiting:
         await self._wake(redelivery)
         return wait
 
+    async def decide_for_requester(
+        self, wait_id: str, decision: Decision, *, by: str, reason: str
+    ) -> WaitRecord:
+        """As whoever a run is for, through the agent that began it and now vouches for the answer.
+
+        Raises NotAllowed unless the approval says `requester` and `by` has begun the run; else as
+        `decide`.
+        """
+        found = await self._store.wait(wait_id)
+        run = await self._store.run(found.run_id)
+        if not found.asked.get("requester") or run.actor != by:
+            problem = Problem(
+                place=f"approval {found.id}", found=f"{by}, for whom it works",
+                wanted="an approval with `requester`, of a run that it has begun",
+            )  # fmt: skip
+            raise NotAllowed("this is for others to decide", problems=[problem])
+        # Its roles are those of other people who may decide; that it may was just looked at.
+        return await self.decide(found.id, decision, by=by, via="agent", reason=reason)
+
     async def confirm(
         self, proposal: Proposal, confirmation: Confirmation, *, role: Role = Role.ADMIN
     ) -> WaitRecord:

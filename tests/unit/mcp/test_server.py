@@ -28,9 +28,11 @@ from orchestrator.ports import RunFilter
 from orchestrator.service.admission import Admission
 from orchestrator.service.agents import Actor, Agents
 from orchestrator.service.explaining import Explaining, story_of
+from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submitter
+from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.store.words import FullTextSearch
@@ -77,7 +79,18 @@ async def talk(
         )
     runs = Runs(store, programs, Redeliverer(hints, programs))
     agents = Agents(
-        workflows, submitter, runs, FullTextSearch(), RunWatch(store), Explaining(store)
+        workflows,
+        submitter,
+        runs,
+        FullTextSearch(),
+        RunWatch(store),
+        Explaining(store),
+        Waiting(
+            store,
+            Redeliverer(hints, programs),
+            max_data_bytes=500,
+            four_eyes=FourEyes(store, programs, new_id=lambda: f"id-{next(numbers):08}"),
+        ),
     )
     actor = Actor(name="agent-7", tenant=tenant, allowed=allowed)
     async with Client(make_server(agents, the_same(actor), version="1.0")) as client:
