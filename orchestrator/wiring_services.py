@@ -290,7 +290,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
         apis=apis,
         impacts=Impacts(store, apis),
-        insights=Insights(store, apis),
+        insights=Insights(store, apis, workflows, settings.config_dir / "workflows"),
         slos=slos,
         access=Access(
             store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)

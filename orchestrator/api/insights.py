@@ -31,11 +31,15 @@ class ChangeShape(Shape):
 class InsightShape(Shape):
     """One finding: about a step or an API, why, and what to do."""
 
+    id: str
     kind: InsightKind
     about: str
     said: str
     evidence: dict[str, float | int | str]
+    runs: list[str] = Field(description="Some of those in which it was so.")
     change: ChangeShape | None
+    diff: str = Field(description="The change as a unified difference; empty where there is none.")
+    undone: str = Field(description="Why there is no difference, although there is a change.")
 
 
 class InsightsShape(Shape):

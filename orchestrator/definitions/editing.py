@@ -40,6 +40,8 @@ class Editor:
         """
         mapping = self._at(path)
         old = next((node for name, node in mapping.value if name.value == key), None)
+        if old is not None and id(old) in self._shared:
+            raise CannotEdit(f"{key} stands elsewhere as well, by an alias")
         if isinstance(old, yaml.MappingNode) and isinstance(value, dict):
             for name, item in value.items():
                 self.put((*path, key), name, item)
@@ -73,6 +75,10 @@ class Editor:
         inner = _block(value, mark.column)
         text = f"{' ' * dash}-{inner[dash + 1 :]}"
         self._change(self._starts[line], self._starts[line], text)
+
+    def at_own(self, path: JsonPath, key: str) -> None:
+        """Raises CannotEdit where the value of a key stands elsewhere as well, or all it holds."""
+        self._at((*path, key))
 
     def changes(self) -> int:
         """How many there are, for `back_to`."""

@@ -140,6 +140,18 @@ class ApiFolder:
         file = self._file(api)
         return [_base_url(file), *_only_named(file), *_settable(file, overrides)]
 
+    def file_of(self, api: str) -> tuple[Path, str]:
+        """See ports.ApiFiles."""
+        known = self._files.get(api)
+        if known is None or known.path is None:
+            return self._folder / f"{api}.yaml", ""
+        content = self._contents.get(known.path, b"")
+        return known.path, content.decode("utf-8") if isinstance(content, bytes) else ""
+
+    def check_file(self, path: Path, text: str) -> None:
+        """See ports.ApiFiles."""
+        read_api(path, text.encode())
+
     def open_connections(self) -> int:
         """See ports.ApiFiles."""
         return sum(self._file(name).config().connections for name in self._files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -113,6 +114,12 @@ class ApiFiles(Protocol):
 
     def fields(self, api: str, overrides: Mapping[str, Any]) -> list[ApiField]:
         """What holds, and where it comes from. No header's value, no secret's reference."""
+
+    def file_of(self, api: str) -> tuple[Path, str]:
+        """The API's file and what stands in it; where it would be, and "", when there is none."""
+
+    def check_file(self, path: Path, text: str) -> None:
+        """Raises InvalidSetting, naming all that is wrong, if a file could not say this."""
 
     def open_connections(self) -> int:
         """Connections that one process may have open to all APIs with a file together."""

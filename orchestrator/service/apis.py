@@ -1,7 +1,7 @@
 """What operators see and change of APIs while workers run.
 
 A change goes to the database and to its record in one transaction; every worker takes it over
-within a few seconds. Files are read, never written.
+within a few seconds. Files are read, and written only with a text that somebody was shown.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.core.plan import LOCAL, WAITING
@@ -23,6 +24,7 @@ from orchestrator.ports import (
     NewApiChange,
     Store,
 )
+from orchestrator.service.writing import replace_text
 
 MOST_TRIES = 5
 MOST_CHANGES = 50
@@ -131,6 +133,17 @@ class Apis:
             return {name: each for name, each in settings.items() if name != HOLD}
 
         return await self._change(api, ApiChangeKind.RELEASE, change, by=by, reason=reason)
+
+    async def file_of(self, api: str) -> tuple[Path, str]:
+        """Its file and what stands in it; where it would be, and "", when there is none."""
+        files = await asyncio.to_thread(self._read_files)
+        return files.file_of(api)
+
+    async def write_file(self, path: Path, text: str) -> None:
+        """All of a file anew; workers take it over. Raises InvalidSetting, and changes nothing."""
+        files = await asyncio.to_thread(self._read_files)
+        files.check_file(path, text)
+        await asyncio.to_thread(replace_text, path, text)
 
     # --- one change -------------------------------------------------------------------------------
 

@@ -6,13 +6,13 @@ acceptance stands in the document, with the digest of what was accepted, and in 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.definitions.acceptance import digest_of
+from orchestrator.definitions.amending import unified
 from orchestrator.definitions.discovery import Proposer
 from orchestrator.definitions.discovery.steps import Steps, read_steps
 from orchestrator.definitions.discovery.writing import Pending, accept, pending, write
@@ -20,6 +20,7 @@ from orchestrator.definitions.document import SOURCES, WORKFLOWS, Document, read
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import NotFound, Problem
 from orchestrator.ports import Acceptance, AcceptanceStore, NewAcceptance
+from orchestrator.service.writing import replace_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +68,7 @@ def discover_steps(
     if change and found.written:
         replace_text(path, found.text)
     return DocumentProposals(
-        document=path.name, steps=steps, diff=_diff(path.name, document.text, found.text),
+        document=path.name, steps=steps, diff=unified(path.name, document.text, found.text),
         written=found.written, left=found.left,
     )  # fmt: skip
 
@@ -120,18 +121,3 @@ def _chosen(document: Document, names: Sequence[str]) -> list[Pending]:
         )  # fmt: skip
         raise NotFound("there is nothing to accept", problems=[problem])
     return chosen
-
-
-def _diff(name: str, before: str, after: str) -> str:
-    lines = difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
-    )
-    return "".join(lines)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """All of the new text or all of the old, whatever happens in between."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    beside.chmod(path.stat().st_mode)
-    beside.replace(path)

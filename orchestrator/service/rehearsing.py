@@ -36,7 +36,7 @@ from orchestrator.definitions.program import Program
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import InvalidInput, Problem, StepError
 from orchestrator.ports import AttemptContext, Transport
-from orchestrator.service.deriving import replace_text
+from orchestrator.service.writing import replace_text
 
 _TENANT = "default"
 _GET = (("accept", "application/json"),)

