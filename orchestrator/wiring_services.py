@@ -31,6 +31,7 @@ from orchestrator.ports import (
 )
 from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
+from orchestrator.service.agent_policies import AgentPolicies
 from orchestrator.service.agents import Agents
 from orchestrator.service.apis import Apis
 from orchestrator.service.auditing import Auditing, Checkpoints
@@ -44,6 +45,7 @@ from orchestrator.service.escalations import Escalations
 from orchestrator.service.explaining import Explaining
 from orchestrator.service.exporting import Exporting
 from orchestrator.service.four_eyes import FourEyes
+from orchestrator.service.guarding import Guards
 from orchestrator.service.impact import Impacts
 from orchestrator.service.insights import Insights
 from orchestrator.service.job_kinds import job_kinds
@@ -117,6 +119,7 @@ class Services:
     workers: WorkerStore
     accepting: Accepting
     agents: Agents
+    policies: AgentPolicies
     waiting: Waiting
     proposals: Proposals
     editing: Editing
@@ -231,6 +234,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
     read_files = partial(read_api_files, settings.config_dir / "apis")
     workflows = Workflows(store, open_definitions(settings))
+    guards = Guards(store, monotonic=time.monotonic)
     submitter = Submitter(
         store, store, programs, broker.publisher, new_id=new_id,
         max_input_bytes=settings.max_input_bytes,
@@ -238,6 +242,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
             store, max_pending_runs=settings.max_pending_runs,
             max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
         ),
+        guards=guards,
     )  # fmt: skip
     four_eyes = FourEyes(store, programs, new_id=new_id)
     waiting = Waiting(
@@ -261,9 +266,10 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         pausing=pausing,
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(
-            workflows, submitter, runs, FullTextSearch(), watch, explaining, waiting,
+            workflows, submitter, runs, FullTextSearch(), watch, explaining, waiting, guards=guards,
             most_output_bytes=settings.agent_output_bytes, console=console_of(settings) or "",
         ),
+        policies=AgentPolicies(store),
         escalations=escalations,
         measuring=Measuring(
             store, broker.inspector, queues, escalations.urgency, slos, now=time.monotonic

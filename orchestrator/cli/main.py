@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import (
+    agents,
     apis,
     approvals,
     audit,
@@ -65,6 +66,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(proposals.app, name="proposals")
 app.add_typer(apis.app, name="apis")
 app.add_typer(keys.app, name="keys")
+app.add_typer(agents.app, name="agents")
 app.add_typer(retention.app, name="retention")
 app.add_typer(payloads.app, name="payloads")
 app.add_typer(audit.app, name="audit")

@@ -37,6 +37,15 @@ from orchestrator.ports.database import (
     WorkflowStore,
 )
 from orchestrator.ports.editing import not_begun, visits_ahead
+from orchestrator.ports.guarding import (
+    Agent,
+    GuardStore,
+    NewPolicyChange,
+    PolicyChange,
+    PolicyChangeKind,
+    PolicyRecord,
+    Uses,
+)
 from orchestrator.ports.hints import (
     COMPENSATE_TASK,
     DEAD_LETTER_QUEUE,
@@ -162,6 +171,7 @@ __all__ = [
     "AccessStore",
     "ActWrite",
     "ActiveRun",
+    "Agent",
     "ApiChange",
     "ApiChangeKind",
     "ApiField",
@@ -192,6 +202,7 @@ __all__ = [
     "EscalationStore",
     "Gate",
     "GateBusy",
+    "GuardStore",
     "Hint",
     "HintPublisher",
     "Hop",
@@ -211,6 +222,7 @@ __all__ = [
     "NewEscalation",
     "NewJob",
     "NewPause",
+    "NewPolicyChange",
     "NewProposal",
     "NewRerun",
     "NewRun",
@@ -219,6 +231,9 @@ __all__ = [
     "Pause",
     "PauseStore",
     "Permit",
+    "PolicyChange",
+    "PolicyChangeKind",
+    "PolicyRecord",
     "Progress",
     "Proposal",
     "ProposalFilter",
@@ -253,6 +268,7 @@ __all__ = [
     "Trail",
     "Transport",
     "Turn",
+    "Uses",
     "Visit",
     "WaitOutcome",
     "WaitRecord",

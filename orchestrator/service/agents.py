@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
-from orchestrator.ports import Decision, RunRecord, WaitRecord, WorkflowVersion
+from orchestrator.ports import Agent, Decision, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.ports.words import Words, WordSearch
 from orchestrator.service.explaining import Explained, Explaining
+from orchestrator.service.guarding import NO_RULES, Guards, Rules
 from orchestrator.service.looking import Choice, Looks
 from orchestrator.service.projection import Part, part_of
 from orchestrator.service.runs import Runs, RunView
@@ -64,6 +65,7 @@ class Actor:
     name: str
     tenant: str = "default"
     allowed: Sequence[str] = ("*",)
+    rules: Rules = NO_RULES  # of the policies that it is under
 
 
 Seen = Callable[[Progress], Awaitable[None]]
@@ -76,16 +78,21 @@ class Agents:
     def __init__(
         self, workflows: Workflows, submitter: Submitter, runs: Runs, words: WordSearch,
         watch: RunWatch, explaining: Explaining, waiting: Waiting, *,
+        guards: Guards | None = None,
         most_output_bytes: int = MOST_OUTPUT_BYTES, console: str = "",
     ) -> None:  # fmt: skip
         """`console`: its address, empty: not known."""
         self._workflows, self._submitter, self._runs = workflows, submitter, runs
         self._words, self._watch, self._explaining = words, watch, explaining
-        self._waiting = waiting
+        self._waiting, self._guards = waiting, guards
         self._most_bytes, self._console = most_output_bytes, console
 
     async def search(self, question: str, *, limit: int, actor: Actor, looks: Looks) -> list[Found]:
-        """Workflows whose words fit, the best first; all of them for no question."""
+        """Workflows whose words fit, the best first; all of them for no question.
+
+        None that it may not use. Raises NotAllowed for an agent that was stopped.
+        """
+        actor = await self._admitted(actor)
         found = await self._search(question, limit, actor)
         looks.searched(question, [each.workflow for each in found], at=await self._runs.now())
         return found
@@ -98,7 +105,7 @@ class Agents:
         return [_found(versions[n]) for n in self._words.rank(things, question, limit=limit)]
 
     async def describe(self, workflow: str, *, actor: Actor, looks: Looks) -> Described:
-        """One workflow. Raises NotFound."""
+        """One workflow. Raises NotFound; NotAllowed for an agent that was stopped."""
         version = await self._version(workflow, actor)
         looks.described(workflow, at=await self._runs.now())
         plan = version.plan
@@ -124,8 +131,8 @@ class Agents:
     ) -> Standing:
         """Have a workflow run; the same key again is the same run. Waits a while for its end.
 
-        Raises NotFound, InvalidInput, Conflict (the key belongs to other inputs), Overloaded,
-        Unavailable.
+        Raises NotFound, InvalidInput, NotAllowed (its policy), Conflict (the key belongs to other
+        inputs), Overloaded, Unavailable.
         """
         _check_key(key)
         await self._version(workflow, actor)
@@ -138,6 +145,7 @@ class Agents:
             attributes=attributes or {},
             traceparent=traceparent,
             looked=looks.choice_of(workflow, choice, at=await self._runs.now()),
+            is_agent=True,
         )
         (accepted,) = await self._submitter.submit([wish])
         looks.has_run()
@@ -198,12 +206,18 @@ class Agents:
         return part_of(view.run.outputs or {}, path, offset, most_bytes or self._most_bytes)
 
     async def document(self, workflow: str, *, actor: Actor) -> str:
-        """A published workflow as it was written. Raises NotFound."""
+        """A published workflow as it was written. Raises NotFound; NotAllowed, see `describe`."""
         return (await self._version(workflow, actor)).document
 
     async def story(self, run: str, *, actor: Actor) -> Explained:
         """What happened to a run of this tenant. Raises NotFound."""
         return await self._explaining.explain((await self._visible(run, actor)).id)
+
+    async def _admitted(self, actor: Actor) -> Actor:
+        """With the rules that hold now. Raises NotAllowed for an agent that was stopped."""
+        if self._guards is None:
+            return actor
+        return replace(actor, rules=await self._guards.admitted(Agent(actor.tenant, actor.name)))
 
     async def _visible(self, run: str, actor: Actor) -> RunRecord:
         """Raises NotFound, for those of others too."""
@@ -213,7 +227,8 @@ class Agents:
         return found
 
     async def _version(self, workflow: str, actor: Actor) -> WorkflowVersion:
-        """Raises NotFound, which names no workflow that the actor may not use."""
+        """Raises NotFound, which names no workflow that the actor may not use, and NotAllowed."""
+        actor = await self._admitted(actor)
         try:
             if _may(actor, workflow):
                 return await self._workflows.show(workflow)
@@ -274,7 +289,8 @@ class _Looked(NamedTuple):
 
 
 def _may(actor: Actor, workflow: str) -> bool:
-    return any(fnmatchcase(workflow, pattern) for pattern in actor.allowed)
+    named = any(fnmatchcase(workflow, pattern) for pattern in actor.allowed)
+    return named and actor.rules.allow(workflow)
 
 
 def _check_key(key: str) -> None:

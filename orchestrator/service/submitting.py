@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import orjson
 import structlog
 
+from orchestrator.core.guarding import Charge
 from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction
 from orchestrator.core.tracing import known_traceparent
@@ -23,6 +24,7 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.errors import InvalidInput, Problem, Unavailable
 from orchestrator.ports import (
     Accepted,
+    Agent,
     Hint,
     HintPublisher,
     NewRun,
@@ -33,6 +35,7 @@ from orchestrator.ports import (
     queue_name,
 )
 from orchestrator.service.admission import Admission
+from orchestrator.service.guarding import Guards
 from orchestrator.service.looking import Look
 
 log = structlog.get_logger(__name__)
@@ -57,6 +60,7 @@ class Submission:
     attributes: Mapping[str, Any] = field(default_factory=dict)  # beside those of the workflow
     traceparent: str | None = None  # of the trace in which it is wanted, if it is one
     looked: Sequence[Look] = ()  # what an agent looked at before, see `looking`
+    is_agent: bool = False  # a software agent wants it: its tenant's policy for agents holds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +83,7 @@ class _Target:
 
 _Checked: TypeAlias = tuple[Mapping[str, Any], str, Pairs]
 """A submission's inputs with their defaults, their digest, and the attributes of its run."""
-_Prepared: TypeAlias = tuple[NewRun, _Target]
+_Prepared: TypeAlias = tuple[NewRun, _Target, Submission]
 
 
 class Submitter:
@@ -95,8 +99,9 @@ class Submitter:
         new_id: Callable[[], str],
         max_input_bytes: int,
         admission: Admission,
+        guards: Guards | None = None,
     ) -> None:
-        self._store, self._workflows = store, workflows
+        self._store, self._workflows, self._guards = store, workflows, guards
         self._programs, self._publisher = programs, publisher
         self._new_id, self._max_input_bytes = new_id, max_input_bytes
         self._admission = admission
@@ -105,9 +110,9 @@ class Submitter:
         """Accept all, in chunks of one transaction each; answers in the order given.
 
         Raises Overloaded, InvalidInput (naming the submission by its place, 0-based), NotFound,
-        Conflict or Unavailable. All are looked at before anything is written. Of the chunk that
-        raised nothing is written, of the others something may be; repeat with the same keys. Nobody
-        changes the inputs until this is answered.
+        NotAllowed (an agent's policy), Conflict or Unavailable. All are looked at before anything
+        is written. Of the chunk that raised nothing is written, of the others something may be;
+        repeat with the same keys. Nobody changes the inputs until this is answered.
         """
         async with self._admission.room_for(Counter(wish.tenant for wish in submissions)):
             return await self._submit(submissions)
@@ -129,7 +134,7 @@ class Submitter:
             of_chunk = checked[start : start + len(chunk)]
             for wish, found in zip(chunk, of_chunk, strict=True):
                 target = targets[wish.workflow, wish.version]
-                made.append((self._new_run(wish, target, found), target))
+                made.append((self._new_run(wish, target, found), target, wish))
             return made
 
         if len(submissions) <= LARGEST_INSERT:
@@ -170,10 +175,10 @@ class Submitter:
         return answers
 
     async def _accept(self, prepared: Sequence[_Prepared]) -> list[Accepted]:
-        accepted = await self._store.accept([run for run, _ in prepared])
+        accepted = await self._accepted(prepared)
         hints = [
             target.wake_up(run)
-            for (run, target), answer in zip(prepared, accepted, strict=True)
+            for (run, target, _), answer in zip(prepared, accepted, strict=True)
             if not answer.repeated
         ]
         try:
@@ -181,6 +186,18 @@ class Submitter:
         except Unavailable as error:
             log.warning("hints.postponed", hints=len(hints), why=str(error))
         return accepted
+
+    async def _accepted(self, prepared: Sequence[_Prepared]) -> list[Accepted]:
+        runs = [run for run, _, _ in prepared]
+        if self._guards is None:
+            return await self._store.accept(runs)
+        under = await self._guards.under(
+            (run.id, Agent(run.tenant, run.actor), wish.is_agent) for run, _, wish in prepared
+        )
+        if not under:
+            return await self._store.accept(runs)
+        charges = [Charge(run_id=run.id, workflow=run.workflow) for run in runs]
+        return await self._guards.accept(runs, charges, under)
 
     def _check(self, place: int, wish: Submission, target: _Target) -> _Checked:
         text = _canonical(wish.inputs)

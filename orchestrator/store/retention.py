@@ -61,7 +61,7 @@ class Retention(Part):
             for ids in [self._dialect.batch({"id": "text"})]
             for name, table, key in [
                 ("attributes", "run_attributes", "run_id"), ("steps", "run_steps", "run_id"),
-                ("attempts", "attempts", "run_id"),
+                ("attempts", "attempts", "run_id"), ("uses", "agent_uses", "run_id"),
                 ("audit", "audit", "run_id"), ("escalations", "escalations", "run_id"),
                 ("runs", "runs", "id"),  # last: the escalations are tied to it
             ]

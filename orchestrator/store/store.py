@@ -17,6 +17,7 @@ from orchestrator.store.engine import Database, open_database
 from orchestrator.store.erasing import Erasing
 from orchestrator.store.escalations import Escalations
 from orchestrator.store.exporting import Exporting
+from orchestrator.store.guarding import Guarding
 from orchestrator.store.history import Histories
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
@@ -38,7 +39,10 @@ from orchestrator.store.workflows import Workflows
 
 
 class SqlStore:
-    """Implements ports.Store, AccessStore, ProposalStore. Belongs to one event loop, the first."""
+    """Implements ports.Store, AccessStore, GuardStore, ProposalStore.
+
+    Belongs to one event loop, the first.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,6 +59,10 @@ class SqlStore:
         accepting = Accepting(shared)
         self.accept, self.backlog = accepting.accept, accepting.backlog
         self.accept_rerun = Rerunning(shared, accepting).accept_rerun
+        guarding = Guarding(shared, accepting)
+        self.policies, self.policies_of = guarding.policies, guarding.policies_of
+        self.change_policy, self.policy_changes = guarding.change_policy, guarding.policy_changes
+        self.uses, self.accept_guarded = guarding.uses, guarding.accept_guarded
         self.claim = Claiming(shared).claim
         self.record = journal.record
         self.request_cancel = Cancelling(shared).request_cancel

@@ -17,6 +17,10 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     workers      one row per worker process, with its heartbeat
     api_overrides  one row per API that was ever changed at run time: what holds instead of its file
     api_changes    one row per such change; append-only, numbered by API without gaps
+    agent_policies  one row per software agent (or `*`: all of a tenant) that has rules
+    agent_policy_changes  one row per such change; append-only, numbered by agent without gaps
+    agent_uses     one row per run and policy under which it was accepted
+    agent_spending what is spent under a policy: one row per day or month, and runs or currency
     pauses         one row per pause of a run, workflow, tenant or all; ended, never deleted
     access_keys    one row per key to the network's face, with its secret's digest alone
     waits          one row per answer that a run waits, or has waited, for
@@ -633,6 +637,57 @@ api_changes = Table(
     Column("reason", Text, nullable=False),
     Column("before", Text, nullable=False),
     Column("after", Text, nullable=False),
+)
+
+agent_policies = Table(
+    "agent_policies",
+    metadata,
+    Column("tenant", ID, primary_key=True),
+    Column("agent", ID, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("removed", Boolean, nullable=False),
+    Column("changed_at", INSTANT, nullable=False),
+)
+
+agent_policy_changes = Table(
+    "agent_policy_changes",
+    metadata,
+    Column("tenant", ID, primary_key=True),
+    Column("agent", ID, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("at", INSTANT, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("policy", Text, nullable=False),
+)
+
+agent_uses = Table(
+    "agent_uses",
+    metadata,
+    Column("run_id", ID, primary_key=True),
+    Column("agent", ID, primary_key=True),  # whose policy: the agent's, or EVERYBODY's
+    Column("tenant", ID, nullable=False),
+    Column("workflow", Text, nullable=False),
+    Column("at", INSTANT, nullable=False),
+    Column("amount", BigInteger, nullable=False),  # millionths
+    Column("currency", Text, nullable=False),
+    Column("ended", Text),  # the run's last status, once it was seen to have ended
+    Index("agent_uses_by_time", "tenant", "agent", "at"),
+    _partial("agent_uses_open", "tenant", "agent", "run_id", where="ended IS NULL"),
+    sqlite_with_rowid=False,
+)
+
+agent_spending = Table(
+    "agent_spending",
+    metadata,
+    Column("tenant", ID, primary_key=True),
+    Column("agent", ID, primary_key=True),
+    Column("period", ID, primary_key=True),  # `2026-11-29`, `2026-11`
+    Column("what", ID, primary_key=True),  # RUNS, or a currency
+    Column("spent", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 pauses = Table(

@@ -1,0 +1,296 @@
+"""Policies of software agents, and runs accepted under them. See ports.GuardStore.
+
+The rows of the policies are locked, in order, before runs are inserted; what was counted is read
+after that. So of those who accept at once for one agent each sees what the one before has counted,
+and a stop is either before an acceptance or after it.
+
+What compensated runs spent is given back when it is next asked for: runs end in other transactions,
+which shall not wait for an agent's policy. Until then a use is open, and those are few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from orchestrator.core.guarding import (
+    Book,
+    Charge,
+    Period,
+    Policy,
+    Refusal,
+    look_back,
+    spending,
+)
+from orchestrator.core.states import FINAL, RunStatus
+from orchestrator.errors import Conflict, NotAllowed, Overloaded, Problem
+from orchestrator.ports import (
+    Accepted,
+    Agent,
+    NewPolicyChange,
+    NewRun,
+    PolicyChange,
+    PolicyChangeKind,
+    PolicyRecord,
+    Uses,
+)
+from orchestrator.store import codec
+from orchestrator.store.accepting import Accepting
+from orchestrator.store.codec import instant, storable
+from orchestrator.store.part import Part, Shared
+from orchestrator.store.transactions import Tx
+
+_POLICY = "tenant, agent, version, policy, removed, changed_at"
+_CHANGE = "tenant, agent, version, kind, at, changed_by, reason, policy"
+_KEY = {"tenant": "text", "agent": "text"}
+_USE = {
+    "run_id": "text", "agent": "text", "tenant": "text", "workflow": "text", "at": "time",
+    "amount": "int", "currency": "text",
+}  # fmt: skip
+_SPENT = {**_KEY, "period": "text", "what": "text", "spent": "int"}
+
+
+class Guarding(Part):
+    """Implements ports.GuardStore."""
+
+    def __init__(self, shared: Shared, accepting: Accepting) -> None:
+        super().__init__(shared)
+        self._accepting = accepting
+        keys = self._dialect.batch(_KEY)
+        these = (
+            f"SELECT {_POLICY} FROM agent_policies"
+            f" WHERE (tenant, agent) IN (SELECT b.tenant, b.agent FROM {keys} AS b)"
+            " ORDER BY tenant, agent"
+        )
+        self._all = self._sql(
+            f"SELECT {_POLICY} FROM agent_policies WHERE NOT removed ORDER BY tenant, agent"
+        )
+        self._these, self._hold = self._sql(these), self._sql(f"{these} {{for_update}}")
+        self._put = self._sql(
+            f"INSERT INTO agent_policies ({_POLICY})"
+            " VALUES (:tenant, :agent, :version, :policy, :removed, {now})"
+            " ON CONFLICT (tenant, agent) DO UPDATE SET version = excluded.version,"
+            " policy = excluded.policy, removed = excluded.removed, changed_at = {now}"
+            f" WHERE agent_policies.version = :expected RETURNING {_POLICY}"
+        )
+        self._note = self._sql(
+            f"INSERT INTO agent_policy_changes ({_CHANGE})"
+            " VALUES (:tenant, :agent, :version, :kind, {now}, :by, :reason, :policy)"
+        )
+        of_agent = "tenant = :tenant AND agent = :agent"
+        self._changes = self._sql(
+            f"SELECT {_CHANGE} FROM agent_policy_changes WHERE {of_agent}"
+            " ORDER BY version DESC LIMIT :most"
+        )
+        self._now = self._sql("SELECT {clock}")
+        self._latest = self._sql(
+            f"SELECT at FROM agent_uses WHERE {of_agent} ORDER BY at DESC LIMIT :most"
+        )
+        self._spent = self._sql(
+            f"SELECT what, period, spent FROM agent_spending WHERE {of_agent}"
+            " AND period IN (:day, :month)"
+        )
+        final = ", ".join(f"'{status}'" for status in sorted(FINAL))
+        self._end = self._sql(
+            "UPDATE agent_uses SET ended = runs.standing FROM runs"
+            f" WHERE {of_agent.replace('tenant', 'agent_uses.tenant', 1)} AND ended IS NULL"
+            f" AND runs.id = agent_uses.run_id AND runs.standing IN ({final})"
+            " RETURNING agent_uses.run_id, agent_uses.workflow, agent_uses.amount,"
+            " agent_uses.currency, agent_uses.at, agent_uses.ended"
+        )
+        names = ", ".join(_USE)
+        self._use = self._dialect.bulk(
+            _USE,
+            f"INSERT INTO agent_uses ({names}) SELECT {', '.join(f'b.{name}' for name in _USE)}",
+        )
+        self._add = self._dialect.bulk(
+            _SPENT,
+            "INSERT INTO agent_spending (tenant, agent, period, what, spent)"
+            " SELECT b.tenant, b.agent, b.period, b.what, b.spent",
+            tail="ON CONFLICT (tenant, agent, period, what)"
+            " DO UPDATE SET spent = agent_spending.spent + excluded.spent",
+        )
+
+    # --- policies ---------------------------------------------------------------------------------
+
+    async def policies(self) -> list[PolicyRecord]:
+        """All that were not removed, by tenant and name."""
+        return [_policy_of(row) for row in await self._db.rows(self._all)]
+
+    async def policies_of(self, agents: Collection[Agent]) -> list[PolicyRecord]:
+        """Those of these that have one, removed ones too."""
+        if not agents:
+            return []
+        return [_policy_of(row) for row in await self._db.rows(self._these, batch=_batch(agents))]
+
+    async def change_policy(self, change: NewPolicyChange) -> PolicyRecord:
+        """Make a change and record it. Raises Conflict when it is at another version."""
+
+        async def work(tx: Tx) -> PolicyRecord:
+            version, text = change.expected_version + 1, _as_text(change.policy)
+            key = {"tenant": change.agent.tenant, "agent": change.agent.name}
+            row = await tx.row(
+                self._put, **key, version=version, expected=change.expected_version, policy=text,
+                removed=change.kind is PolicyChangeKind.REMOVE,
+            )  # fmt: skip
+            if row is None:
+                raise _moved_on(change)
+            await tx.change(
+                self._note, **key, version=version, kind=change.kind, by=storable(change.by),
+                reason=storable(change.reason), policy=text,
+            )  # fmt: skip
+            return _policy_of(row)
+
+        return await self._db.write(work)
+
+    async def policy_changes(self, agent: Agent, *, limit: int = 50) -> list[PolicyChange]:
+        """What was changed, newest first."""
+        found = await self._db.rows(
+            self._changes, tenant=agent.tenant, agent=agent.name, most=limit
+        )
+        return [
+            PolicyChange(
+                tenant=row[0], agent=row[1], version=row[2], kind=PolicyChangeKind(row[3]),
+                at=instant(row[4]), by=row[5], reason=row[6], policy=_from_text(row[7]),
+            )
+            for row in found
+        ]  # fmt: skip
+
+    async def uses(self, agent: Agent) -> Uses:
+        """What is spent of this day and month, once what is due is given back."""
+
+        async def work(tx: Tx) -> Uses:
+            await tx.rows(self._hold, batch=_batch([agent]))
+            book = await self._book(tx, agent, Policy())
+            return Uses(spent=book.spent, now=book.now)
+
+        return await self._db.write(work)
+
+    # --- runs -------------------------------------------------------------------------------------
+
+    async def accept_guarded(
+        self,
+        runs: Sequence[NewRun],
+        charges: Sequence[Charge],
+        under: Mapping[str, Sequence[Agent]],
+    ) -> list[Accepted]:
+        """Accept and count, in one transaction. See the port."""
+
+        async def work(tx: Tx) -> list[Accepted]:
+            agents = {agent for each in under.values() for agent in each}
+            held = map(_policy_of, await tx.rows(self._hold, batch=_batch(agents)))
+            policies = {Agent(p.tenant, p.agent): p.policy for p in held if not p.removed}
+            accepted = await self._accepting.accept_in(tx, runs)
+            new = [
+                charge for charge, answer in zip(charges, accepted, strict=True)
+                if not answer.repeated
+            ]  # fmt: skip
+            books = {a: await self._book(tx, a, p) for a, p in sorted(policies.items())}
+            await self._count(tx, new, books, under)
+            return accepted
+
+        return await self._db.write(work)
+
+    async def _count(
+        self,
+        tx: Tx,
+        charges: Iterable[Charge],
+        books: Mapping[Agent, Book],
+        under: Mapping[str, Sequence[Agent]],
+    ) -> None:
+        uses, added = [], dict[tuple[str, str, str, str], int]()
+        for charge in charges:
+            for agent in under.get(charge.run_id, ()):
+                if agent not in books:
+                    continue
+                _check(agent, charge, books[agent])
+                for (what, period), amount in books[agent].charge(charge).items():
+                    key = (*agent, period, what)
+                    added[key] = added.get(key, 0) + amount
+                uses.append(
+                    (
+                        charge.run_id, agent.name, agent.tenant, charge.workflow,
+                        self._dialect.time(books[agent].now), charge.amount, charge.currency,
+                    )
+                )  # fmt: skip
+        await tx.apply(self._use, uses)
+        await tx.apply(self._add, [(*key, amount) for key, amount in sorted(added.items())])
+
+    async def _book(self, tx: Tx, agent: Agent, policy: Policy) -> Book:
+        """What is known of the agent's runs; its policy's row is locked."""
+        of = {"tenant": agent.tenant, "agent": agent.name}
+        await self._give_back(tx, of)
+        now = instant((await tx.row(self._now))[0])
+        book = Book(policy=policy, now=now)
+        if most := look_back([policy]):
+            book.latest = [instant(row[0]) for row in await tx.rows(self._latest, **of, most=most)]
+        names = {str(period): period.name_of(now) for period in Period}
+        rows = await tx.rows(self._spent, **of, **names)
+        book.spent = {(what, period): spent for what, period, spent in rows}
+        return book
+
+    async def _give_back(self, tx: Tx, of: Mapping[str, str]) -> None:
+        back = list[tuple[Any, ...]]()
+        for run_id, workflow, amount, currency, at, ended in await tx.rows(self._end, **of):
+            if ended != RunStatus.COMPENSATED:
+                continue
+            charge = Charge(run_id=run_id, workflow=workflow, amount=amount, currency=currency)
+            spent = spending(charge, instant(at))
+            back += [
+                (of["tenant"], of["agent"], period, what, -was)
+                for (what, period), was in spent.items() if what == currency
+            ]  # fmt: skip
+        await tx.apply(self._add, back)
+
+
+def _check(agent: Agent, charge: Charge, book: Book) -> None:
+    """Raises NotAllowed, or Overloaded where rates alone refuse, which pass soon."""
+    refused = book.refusals(charge)
+    if not refused:
+        return
+    problems = [_problem(agent, each) for each in refused]
+    message = f"the agent's policy does not let a run of {charge.workflow} begin"
+    if all(each.is_rate for each in refused):
+        ends = [each.passes_at for each in refused if each.passes_at is not None]
+        seconds = max((max(ends) - book.now).total_seconds(), 0.001)
+        raise Overloaded(message, problems=problems, retry_after_seconds=seconds)
+    raise NotAllowed(message, problems=problems)
+
+
+def _problem(agent: Agent, refusal: Refusal) -> Problem:
+    passes = "" if refusal.passes_at is None else f"; passes at {refusal.passes_at.isoformat()}"
+    return Problem(
+        place=f"policy of agent {agent.name} of tenant {agent.tenant}, {refusal.rule}",
+        found=refusal.found, wanted=f"{refusal.wanted}{passes}",
+    )  # fmt: skip
+
+
+def _moved_on(change: NewPolicyChange) -> Conflict:
+    problem = Problem(
+        place=f"policy of agent {change.agent.name} of tenant {change.agent.tenant}",
+        found="another change in between", wanted=f"change {change.expected_version}",
+    )  # fmt: skip
+    return Conflict("somebody else has changed the policy in between", problems=[problem])
+
+
+def _batch(agents: Collection[Agent]) -> str:
+    return codec.dump_batch(sorted(agents))
+
+
+def _as_text(policy: Policy) -> str:
+    return msgspec.json.encode(policy).decode()
+
+
+def _from_text(text: str) -> Policy:
+    return msgspec.json.decode(text, type=Policy)
+
+
+def _policy_of(row: Sequence[Any]) -> PolicyRecord:
+    removed = bool(row[4])
+    policy = Policy() if removed else _from_text(row[3])
+    return PolicyRecord(
+        tenant=row[0], agent=row[1], version=row[2], policy=policy, removed=removed,
+        changed_at=instant(row[5]),
+    )  # fmt: skip
