@@ -18,6 +18,7 @@ import redis
 from orchestrator.embedded.address import free_port
 from orchestrator.store.payloads import new_key
 from tests.acceptance.conftest import Deployment, end, wait_until
+from tests.acceptance.following import followed
 from tests.otlp import receiving
 
 CANARIES = {
@@ -31,6 +32,7 @@ CANARIES = {
     "session": "kestrel-session-handle",  # what an API gives, in a field it calls format: password
     "hook": "kestrel-signs-notices",  # signs what people are told
 }
+FORMS = ("jsonl", "cloudevents", "ocsf")
 SETTINGS = """\
 secret_names: [honour]
 secret_paths: [/account/iban]
@@ -274,7 +276,7 @@ def tables(deployment: Deployment) -> Iterator[tuple[str, str, str]]:
                 yield name, column, "\n".join(str(row[place]) for row in content)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_no_secret_gets_out_anywhere(
     deployment: Deployment, first_object: Callable[[Any], Any]
 ) -> None:
@@ -294,6 +296,8 @@ def test_no_secret_gets_out_anywhere(
                 read_by_command(deployment, seen, escalated, failed)
                 wait_until(lambda: _is_ready(port), "the API")
                 read_over_http(deployment, seen, port, escalated, failed)
+                follow_pages(deployment, seen, port, escalated)
+                export(deployment, seen)
             seen.texts |= {"broker": broker_content(broker), "events": "\n".join(heard)}
         finally:
             said = [*end(face), *end(process)]
@@ -330,8 +334,9 @@ def read_by_command(deployment: Deployment, seen: Outlets, escalated: str, faile
     commands = [
         ("runs", "show", escalated, "--audit"), ("runs", "show", escalated, "--json"),
         ("runs", "show", failed, "--json"), ("audit", "explain", escalated),
-        ("escalations", "list", "--json"),
+        ("escalations", "list", "--json"), ("insights", "vault"),
         ("submit", "vault", "--inputs", short),
+        ("runs", "signal", failed, "door", "--data", short),
     ]  # fmt: skip
     for command in commands:
         said = deployment.run(*command)
@@ -355,7 +360,8 @@ def read_over_http(
                  f"/v1/escalations/{letter}", f"/console/escalations/{letter}"]  # fmt: skip
         for run in (escalated, failed):
             paths += [f"/v1/runs/{run}", f"/v1/runs/{run}/chain", f"/v1/runs/{run}/audit",
-                      f"/v1/runs/{run}/waits", f"/console/runs/{run}"]  # fmt: skip
+                      f"/v1/runs/{run}/waits", f"/v1/runs/{run}/story",
+                      f"/console/runs/{run}"]  # fmt: skip
         for path in paths:
             answer = client.get(path)
             assert answer.status_code in {200, 404}, path
@@ -364,9 +370,35 @@ def read_over_http(
             "login": {"word": [CANARIES["password"]]}, "note": [CANARIES["card"]]}})  # fmt: skip
         assert bad.status_code in {400, 422}
         seen.texts["a refusal"] = bad.text
-    # What a page reads for longer than a moment follows over its socket, from the same services.
     assert escalated[-12:] in seen.texts[f"/console/runs/{escalated}"]
     assert "is refused" in seen.texts[f"/v1/runs/{escalated}/audit"]
+
+
+def follow_pages(deployment: Deployment, seen: Outlets, port: int, escalated: str) -> None:
+    """Pages that are open while something happens are drawn anew over their sockets."""
+    (letter,) = (each["id"] for each in deployment.ask("escalations", "list"))
+    acts: dict[str, tuple[str, ...]] = {
+        f"/console/runs/{escalated}": ("claim", letter),
+        f"/console/escalations/{letter}": ("release", letter),
+    }
+    for page, act in acts.items():
+        seen.texts[f"socket of {page}"] = followed(
+            f"http://127.0.0.1:{port}", page, lambda act=act: deployment.run("escalations", *act),
+            lambda heard: "is refused" in heard,
+        )  # fmt: skip
+
+
+def export(deployment: Deployment, seen: Outlets) -> None:
+    """The audit in each form, once the runs are old enough for a checkpoint to cover them."""
+
+    def covered() -> bool:
+        deployment.run("audit", "checkpoint")
+        return "is refused" in deployment.run("audit", "export").out
+
+    wait_until(covered, "a checkpoint of the run", seconds=60.0)
+    for form in FORMS:
+        seen.texts[form] = deployment.run("audit", "export", "--format", form).out
+        assert "is refused" in seen.texts[form]
 
 
 def _is_ready(port: int) -> bool:
