@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.steady import HeldStill
+
 ROOT = Path(__file__).parents[2]
 COMMAND = ("-c", "from orchestrator.cli.main import run; run()", "bench", "engine")
 MODULE = ("-m", "tests.bench.engine")
@@ -53,16 +55,20 @@ def test_the_same_work_beside_a_chain() -> None:
     assert {ceiling["system"] for ceiling in found["ceiling"]} == {"inline"}
 
 
-def test_calls_on_the_default_database() -> None:
+def test_calls_on_the_default_database(held_still: HeldStill) -> None:
     """The stub says how busy it was."""
     options = ("--load", "io20", "--runs", 20, "--pairs", 1, "--db", "sqlite")
     found = bench(*options, "--against", "none")
     assert found["ours"].keys() >= FIGURES
     assert found["ours"]["p50_ms"] >= 5 * 20
-    assert 0 < found["ours"]["stub_cpu_share"] < 0.5
-    assert found["ours"]["stub_requests_per_cpu_second"] > found["ours"]["steps_per_second"]
+    assert found["ours"]["stub_cpu_share"] > 0
     assert found["ours"]["low_load_p50_ms"] >= 5 * 20
     assert found["ratio"] is None
+    held_still(found["ours"]["stub_cpu_share"] < 0.5, "the stub had no time to spare")
+    steps, requests = (
+        found["ours"][name] for name in ("steps_per_second", "stub_requests_per_cpu_second")
+    )
+    held_still(requests > steps, f"the stub can do {requests} a second for {steps} steps")
 
 
 @pytest.mark.postgres

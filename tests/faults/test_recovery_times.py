@@ -18,13 +18,14 @@ from tests.faults.chaos.stage import Mood, Stage
 from tests.faults.chaos.stale_writes import digests, try_stale_writes
 from tests.faults.chaos.takeover import Takeover, empty_the_broker, lose_a_worker, scene
 from tests.otlp import Got, Receiver, receiving, whole
+from tests.steady import HeldStill
 from tests.store import making
 
 RUNS = 100
 ALL_WITHIN_SECONDS = 15.0
 HINTS_WITHIN_SECONDS = 10.0
 
-TRACES_WITHIN_SECONDS = 20.0
+TRACES_WITHIN_SECONDS = 60.0
 LOST = "lost with its worker"
 
 MOOD = Mood(latency_seconds=(0.8, 1.2))
@@ -45,7 +46,9 @@ def database_url(request: pytest.FixtureRequest) -> str:
     ("database_name", "number"),
     [("sqlite", signal.SIGKILL), ("postgres", signal.SIGSTOP)],
 )
-def test_the_runs_of_a_lost_worker_go_on(database_name: str, number: signal.Signals) -> None:
+def test_the_runs_of_a_lost_worker_go_on(
+    database_name: str, number: signal.Signals, held_still: HeldStill
+) -> None:
     plain = scene(database_name, runs=RUNS, mood=MOOD)
     with receiving() as receiver:
         traced = {"otlp_endpoint": receiver.address, "trace_ratio": 1}
@@ -60,8 +63,8 @@ def test_the_runs_of_a_lost_worker_go_on(database_name: str, number: signal.Sign
     assert found["held"] > 0
     assert _carried_on(receiver.traces()) == found["in_flight"]
     assert found["never"] == found["unsettled"] == 0
-    assert found["max"] <= ALL_WITHIN_SECONDS
     assert found["repeated_others"] == 0, "steps were repeated that were not in flight"
+    held_still(found["max"] <= ALL_WITHIN_SECONDS, f"{found['max']} s")
 
 
 async def _come(receiver: Receiver, traces: int) -> None:
@@ -85,12 +88,12 @@ def _carried_on(traces: dict[str, list[Got]]) -> int:
 @pytest.mark.broker
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_wake_ups_that_were_all_lost_come_again() -> None:
+def test_wake_ups_that_were_all_lost_come_again(held_still: HeldStill) -> None:
     found = on_stage(
         scene("postgres", runs=RUNS, mood=MOOD), lambda stage: empty_the_broker(stage, RUNS)
     )
     assert found["never"] == found["unsettled"] == 0
-    assert found["max"] <= HINTS_WITHIN_SECONDS
+    held_still(found["max"] <= HINTS_WITHIN_SECONDS, f"{found['max']} s")
 
 
 def test_stale_owners_write_nothing(database_url: str) -> None:

@@ -164,7 +164,7 @@ async def test_waiting_ends_with_the_run(face: Face, ada: httpx.AsyncClient) -> 
     await asyncio.sleep(0.15)
     assert not any(task.done() for task in waiting)
     await face.write(taken, status=RunStatus.COMPENSATED, release=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         answers = await asyncio.gather(*waiting)
     assert {answer.json()["status"] for answer in answers} == {"compensated"}
     short = await ada.get(f"/v1/runs/{await face.accepted()}", params={"wait": 0.2})
@@ -177,7 +177,7 @@ async def test_a_run_is_followed_and_taken_up_again(face: Face, ada: httpx.Async
     following = asyncio.create_task(ada.get(url))
     await asyncio.sleep(0.2)
     await face.write(taken, status=RunStatus.COMPENSATED, release=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         told = _events((await following).text)
     kinds = [each["data"].get("kind") for each in told if each["event"] == "audit"]
     assert kinds == ["run.accepted", "run.compensated"]

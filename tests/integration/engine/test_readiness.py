@@ -32,7 +32,7 @@ class Token:
 
     async def until_ready(self, api: str, tenant: str, request: FrozenRequest) -> None:
         self.wanted.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.there.wait()
 
 
@@ -62,7 +62,7 @@ async def test_the_gate_is_entered_with_the_token_in_hand(
     token = Token(missing_at=2)
     worker, gate = await worker_with(house, token)
     driving = asyncio.create_task(worker.drive(house.broker.hints.popleft()))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await token.wanted.wait()
     assert gate.entered == 1
     steps = await house.store.steps(run_id)
@@ -132,7 +132,7 @@ async def test_a_worker_that_is_asked_to_end_does_not_wait_for_a_token(house: Ho
     token = Token(missing_at=1)
     worker, gate = await worker_with(house, token)
     driving = asyncio.create_task(worker.drive(house.broker.hints.popleft()))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await token.wanted.wait()
         assert worker.driver is not None
         worker.driver.hand_over()

@@ -24,7 +24,7 @@ from tests.integration.engine.checking import check
 from tests.integration.engine.house import House, Worker, new_id
 from tests.integration.engine.world import Kind, shop_plan
 
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 KEYED = (Kind.KEYED, Kind.KEYED)
 
 

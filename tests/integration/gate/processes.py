@@ -112,6 +112,11 @@ def until_all_have_enough(processes: list[subprocess.Popen[str]]) -> None:
     """Of the calls that their tasks call `enough`; each goes on until all of them have."""
     for process in processes:
         _expect(process, ENOUGH)
+    tell_that_it_is_over(processes)
+
+
+def tell_that_it_is_over(processes: list[subprocess.Popen[str]]) -> None:
+    """To those that go on until then."""
     for process in processes:
         _tell(process, "over")
 

@@ -76,7 +76,7 @@ async def make(valkey_url: str) -> AsyncIterator[Make]:
         yield process
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the gate has no event for it
             await asyncio.sleep(0.01)
@@ -89,7 +89,7 @@ async def test_who_waits_for_a_rate_is_let_in_by_a_higher_one(make: Make) -> Non
     waiting = asyncio.create_task(process.enter(100.0))
     await until(lambda: process.gate.snapshot()["api"].waiting == 1)
     process.turn_to(rates=parse_rates("3/minute"))
-    (await asyncio.wait_for(waiting, 10)).release()
+    (await asyncio.wait_for(waiting, 30)).release()
     with pytest.raises(GateBusy):
         await process.enter(2.5)  # the first two count
 
@@ -118,7 +118,7 @@ async def test_slots_follow_the_limit_and_calls_in_flight_go_on(make: Make) -> N
     waiting = asyncio.create_task(process.enter())
     await until(lambda: process.gate.snapshot()["api"].waiting == 1)
     process.turn_to(concurrency=2)
-    second = await asyncio.wait_for(waiting, 5)
+    second = await asyncio.wait_for(waiting, 30)
     process.turn_to(concurrency=1)
     assert process.gate.try_enter(visit()) is None
     first.release()
@@ -158,7 +158,7 @@ async def test_a_held_api_lets_nobody_in_and_calls_those_back_whom_it_turned_awa
         await process.enter(60.0, visit(3, undo=True))
     assert process.recalled == []
     process.turn_to(held=False)
-    await asyncio.wait_for(process.back.wait(), 5)
+    await asyncio.wait_for(process.back.wait(), 30)
     await until(lambda: set(process.recalled) == {"run-1", "run-2", "run-3"})
     (await process.enter(which=visit(1, parked=True))).release()
 
@@ -178,7 +178,7 @@ async def test_weights_change_who_is_next(make: Make) -> None:
     await until(lambda: process.gate.snapshot()["api"].waiting == 16)
     process.turn_to(weights={"b": 7.0})
     permit.release()
-    await asyncio.wait_for(asyncio.gather(*goers), 10)
+    await asyncio.wait_for(asyncio.gather(*goers), 30)
     assert served[:9].count("b") >= 6
 
 
@@ -212,13 +212,13 @@ async def test_what_is_sent_goes_on_and_what_follows_goes_elsewhere() -> None:
         book = ApiBook({"api": replace(API, base_url=f"http://127.0.0.1:{port}")})
         async with transport(book) as http:
             sending = asyncio.create_task(http.send("api", GET, CONTEXT, timeout_seconds=20))
-            await asyncio.wait_for(asked.wait(), 10)
+            await asyncio.wait_for(asked.wait(), 30)
             book.take({"api": replace(API, base_url=new.url, headers=(("X-New", "1"),))})
             response = await http.send("api", GET, CONTEXT, timeout_seconds=20)
             assert response.body == b"new"
             assert b"X-New: 1" in new.requests[0]
             answer_now.set()
-            assert (await asyncio.wait_for(sending, 10)).body == b"old"
+            assert (await asyncio.wait_for(sending, 30)).body == b"old"
             assert not http._retired
 
 

@@ -432,7 +432,7 @@ async def test_whatever_arrives_on_an_idle_connection_ends_it(unasked: bytes) ->
     async def answer(server: RawServer, _: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(body(b"%d" % len(server.requests)))
         if len(server.requests) == 1:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await idle.wait()
             writer.write(unasked)
             await writer.drain()
@@ -441,7 +441,7 @@ async def test_whatever_arrives_on_an_idle_connection_ends_it(unasked: bytes) ->
     async with raw_server(answer) as server, http(server.url) as transport:
         assert (await send(transport)).body == b"1"
         idle.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await said.wait()
         for _ in range(10):
             await asyncio.sleep(0)  # each turn of the loop reads what has arrived

@@ -172,7 +172,7 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() -
     async def answer(server: RawServer, _: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(body(b"%d" % len(server.requests)))
         if len(server.requests) == 1:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await idle.wait()
             writer.write(body(b"", status=b"408 Request Timeout"))
             await writer.drain()
@@ -181,7 +181,7 @@ async def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() -
     async with raw_server(answer) as server, http(server.url) as transport:
         assert (await send(transport)).body == b"1"
         idle.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await unasked.wait()
         for _ in range(10):
             await asyncio.sleep(0)  # each turn of the loop reads what has arrived
@@ -340,7 +340,7 @@ async def test_no_answer_in_time_is_in_doubt(text: bytes) -> None:
         begun = time.monotonic()
         with pytest.raises(InDoubt, match=r"no answer within 0\.\d s") as error:
             await send(transport, timeout=0.3)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
     assert "records" not in str(error.value)
 
 
@@ -378,10 +378,10 @@ async def test_an_answer_of_just_the_allowed_size_is_read() -> None:
 async def test_a_cancelled_call_closes_its_connection() -> None:
     async with raw_server(says(b"")) as server, http(server.url) as transport:
         call = asyncio.create_task(send(transport))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await server.got_one.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await server.closed_by_client.wait()

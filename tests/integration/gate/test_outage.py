@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from tests.integration.gate.processes import result, visiting
+from tests.integration.gate.processes import result, tell_that_it_is_over, visiting
 from tests.integration.gate.raw_server import RawServer, body, raw_server
+from tests.steady import HeldStill
 
 pytestmark = pytest.mark.broker
 
 RATE = 100  # a second
+WITHIN = 30.0  # seconds, in which whatever is waited for has come on a busy machine as well
 RULES = {"open_seconds": 1.0, "longest_open_seconds": 2.0, "ramp_seconds": 3.0}
 GOOD, BAD = body(b"{}"), body(b"", status=b"500 Internal Server Error")
 
@@ -90,45 +92,46 @@ def visitors(
 
 
 async def results(processes: list[subprocess.Popen[str]]) -> list[dict[str, Any]]:
+    """They end now."""
+    tell_that_it_is_over(processes)
     return [await asyncio.to_thread(result, process) for process in processes]
 
 
 async def test_in_an_outage_all_park_and_the_api_is_taken_up_slowly(
-    valkey_url: str, stack: ExitStack
+    valkey_url: str, stack: ExitStack, held_still: HeldStill
 ) -> None:
     api = Api()
     async with raw_server(api.answer) as server:
-        processes = visitors(
-            stack, valkey_url, server, rate=f"{RATE}/second", seconds=22.0, runs=60
-        )
-        await api.calls_come(3 * RATE, within=30.0)
+        processes = visitors(stack, valkey_url, server, rate=f"{RATE}/second", runs=60)
+        await api.calls_come(3 * RATE, within=WITHIN)
         api.ill = True
         ill_since = time.monotonic()
-        opened = await api.silent(0.7, within=6.0)
+        opened = await api.silent(0.7, within=WITHIN)
         await asyncio.sleep(5.0)
-        during = api.calls(opened + 0.5, time.monotonic())
+        during, times = api.calls(opened + 0.5, time.monotonic()), time.monotonic() - opened
         api.ill = False
         healed = time.monotonic()
-        await api.calls_come(2 * RATE, within=15.0)
+        await api.calls_come(2 * RATE, within=WITHIN)
         done = await results(processes)
     print(
         f"opened after {opened - ill_since:.2f} s, {during} probes in 5 s, peak {api.peak(healed)}"
         f" of {RATE}, {done}"
     )
-    assert opened - ill_since < 3.0
-    assert during <= 3 * 6
-    assert api.peak(healed) <= 1.2 * RATE
+    assert during <= 3 * (times / RULES["open_seconds"] + 1)
     assert sum(each["failed"] for each in done) == 0
     assert sum(each["parked"] for each in done) >= 100
+    held_still(opened - ill_since < 3.0, f"opened after {opened - ill_since:.2f} s")
+    held_still(api.peak(healed) <= 1.2 * RATE, f"{api.peak(healed)} in a second")
 
 
 async def test_half_open_lets_no_more_go_than_the_probes(valkey_url: str, stack: ExitStack) -> None:
     api = Api(ill=True)
     async with raw_server(api.answer) as server:
-        processes = visitors(stack, valkey_url, server, seconds=14.0, runs=40)
-        await api.calls_come(20, within=20.0)
-        await api.silent(0.7, within=6.0)
+        processes = visitors(stack, valkey_url, server, runs=40)
+        await api.calls_come(20, within=WITHIN)
+        await api.silent(0.7, within=WITHIN)
         api.seconds, api.most_in_flight = 0.6, 0
+        await api.calls_come(9, within=WITHIN)
         done = await results(processes)
     print(f"at most {api.most_in_flight} probes at once, {done}")
     assert 1 <= api.most_in_flight <= 3
@@ -139,20 +142,16 @@ async def test_a_killed_prober_blocks_nobody(valkey_url: str, stack: ExitStack) 
     api = Api(ill=True)
     rules = {**RULES, "probes": 1}
     async with raw_server(api.answer) as server:
-        (prober,) = visitors(
-            stack, valkey_url, server, processes=1, seconds=60.0, runs=30, rules=rules
-        )
-        await api.calls_come(20, within=20.0)
-        await api.silent(0.7, within=6.0)
+        (prober,) = visitors(stack, valkey_url, server, processes=1, runs=30, rules=rules)
+        await api.calls_come(20, within=WITHIN)
+        await api.silent(0.7, within=WITHIN)
         api.seconds, api.ill = 60.0, False
-        await api.calls_come(1, within=6.0)
+        await api.calls_come(1, within=WITHIN)
         await asyncio.to_thread(prober.kill)
         killed = time.monotonic()
         api.seconds = 0.02
-        (other,) = visitors(
-            stack, valkey_url, server, processes=1, seconds=9.0, runs=10, rules=rules
-        )
-        await api.calls_come(10, within=9.0)
+        (other,) = visitors(stack, valkey_url, server, processes=1, runs=10, rules=rules)
+        await api.calls_come(10, within=WITHIN)
         took = time.monotonic() - killed
         (done,) = await results([other])
     print(f"calls again {took:.2f} s after the kill, {done}")
@@ -164,16 +163,14 @@ async def test_who_is_asked_to_wait_waits_in_all_processes(
 ) -> None:
     api = Api()
     async with raw_server(api.answer) as server:
-        processes = visitors(
-            stack, valkey_url, server, rate=f"{RATE}/second", seconds=12.0, runs=20
-        )
-        await api.calls_come(RATE, within=20.0)
+        processes = visitors(stack, valkey_url, server, rate=f"{RATE}/second", runs=20)
+        await api.calls_come(RATE, within=WITHIN)
         api.status, api.headers = b"429 Too Many Requests", (b"Retry-After: 3",)
         refused = len(api.came)
-        began = await api.silent(0.7, within=5.0)
+        began = await api.silent(0.7, within=WITHIN)
         refused = len(api.came) - refused
         api.status = b""
-        await api.calls_come(10, within=8.0)
+        await api.calls_come(10, within=WITHIN)
         pause = next(at for at in api.came if at > began) - began
         done = await results(processes)
     print(f"{refused} refused, then {pause:.2f} s of silence, {done}")

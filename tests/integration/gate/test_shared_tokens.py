@@ -48,7 +48,7 @@ async def test_the_first_fetches_and_the_others_use_it(store: RedisTokens) -> No
     assert await put(store, "a", "1")
     found = await take(store, "b")
     assert (found.turn, found.version, found.sealed) == (Turn.USE, "1", "sealed 1")
-    assert 59 < found.valid_seconds <= 60
+    assert 30 < found.valid_seconds <= 60
 
 
 async def test_who_knows_the_token_gets_the_lock_and_the_others_the_old_one(
@@ -60,7 +60,7 @@ async def test_who_knows_the_token_gets_the_lock_and_the_others_the_old_one(
     assert (found.turn, found.version, found.sealed) == (Turn.FETCH, "1", "sealed 1")
     waiting = await take(store, "b", "1")
     assert (waiting.turn, waiting.version) == (Turn.WAIT, "1")
-    assert waiting.valid_seconds > 59
+    assert waiting.valid_seconds > 30
     assert (await take(store, "c")).turn is Turn.USE  # it knows none, and this one is good
     assert await put(store, "a2", "2", "1")
     assert (await take(store, "b", "1")).version == "2"
@@ -88,7 +88,7 @@ async def test_the_same_wish_again_gets_the_same_answer(store: RedisTokens) -> N
 
 async def test_a_lock_ends_and_who_comes_late_has_lost(store: RedisTokens) -> None:
     await take(store, "a", lock_seconds=0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         found = await take(store, "b")
         while found.turn is not Turn.FETCH:
             await asyncio.sleep(0.01)

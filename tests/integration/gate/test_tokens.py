@@ -26,6 +26,7 @@ from orchestrator.engine.secret import Secret
 from orchestrator.errors import NoCredential, NotLanded
 from tests.integration.gate.caller import call, caller, config_of, oauth2
 from tests.integration.gate.token_server import CLIENT, SECRET, TokenServer, token_server
+from tests.steady import HeldStill
 
 KEY = Fernet.generate_key().decode()
 ROOT = Path(__file__).parents[3]
@@ -154,7 +155,7 @@ async def test_while_one_renews_the_others_go_on_with_the_old_token(valkey_url: 
         await asyncio.gather(*(call(worker) for worker in both))
         server.asked.clear()
         server.open_for_tokens.clear()
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(30):
             while not server.asked.is_set():
                 await asyncio.gather(*(call(worker) for worker in both))
                 await asyncio.sleep(0.02)
@@ -169,7 +170,7 @@ async def test_while_one_renews_the_others_go_on_with_the_old_token(valkey_url: 
 
 async def until_used(both: list[HttpTransport], server: TokenServer, token: str) -> None:
     """Until all of them use this token."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             server.calls.clear()
             await asyncio.gather(*(call(worker) for worker in both))
@@ -212,7 +213,9 @@ async def test_two_processes_renew_one_token_for_all_their_calls(valkey_url: str
     assert len({key for _, key, _ in server.calls}) == len(server.calls) == 500
 
 
-async def test_when_the_one_that_fetches_is_killed_another_does(valkey_url: str) -> None:
+async def test_when_the_one_that_fetches_is_killed_another_does(
+    valkey_url: str, held_still: HeldStill
+) -> None:
     lock_seconds = 2.0
     async with token_server(TokenServer()) as server:
         server.open_for_tokens.clear()
@@ -228,10 +231,11 @@ async def test_when_the_one_that_fetches_is_killed_another_does(valkey_url: str)
                 killed_at = time.monotonic()
                 server.open_for_tokens.set()
                 assert (await waiting).status == 200
-            assert time.monotonic() - killed_at < lock_seconds + 0.5
+            seconds = time.monotonic() - killed_at
         finally:
             await end(process)
     assert len(server.forms) == 2
+    held_still(seconds < lock_seconds + 0.5, f"{seconds} s after the kill")
 
 
 async def test_whoever_is_held_up_with_the_lock_asks_for_nothing(valkey_url: str) -> None:
@@ -314,7 +318,7 @@ async def test_a_worker_that_ends_waits_for_the_refresh_token_it_has_asked_for(
         server.open_for_tokens.clear()
         async with workers(server, valkey_url, 1, grant=Grant.REFRESH_TOKEN) as (worker,):
             calling = asyncio.create_task(call(worker))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await server.asked.wait()
             calling.cancel()
             asyncio.get_running_loop().call_later(0.2, server.open_for_tokens.set)

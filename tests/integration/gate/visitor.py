@@ -47,17 +47,14 @@ class Visitors:
         gate: SharedGate,
         http: HttpTransport,
         asleep: dict[str, asyncio.Event],
-        *,
-        seconds: float,
     ) -> None:
         self._gate, self._http, self.asleep = gate, http, asleep
-        self._end = time.monotonic() + seconds
         self.counts = {"calls": 0, "good": 0, "parked": 0, "failed": 0}
 
     async def run(self, number: int) -> None:
         """As a driver does it: the gate, the call, and after a failure the retry policy's wait."""
         attempts, begun = 0, time.monotonic()
-        while time.monotonic() < self._end:
+        while True:
             visit = Visit(api=API, run_id=str(number), retry=attempts > 0)
             if await self._once(visit):
                 attempts, begun = 0, time.monotonic()
@@ -69,7 +66,7 @@ class Visitors:
             if delay is None:
                 self.counts["failed"] += 1
                 return
-            await self._sleep(delay)
+            await asyncio.sleep(delay)
 
     async def _once(self, visit: Visit) -> bool:
         """Whether the API did it."""
@@ -81,8 +78,6 @@ class Visitors:
                 self.counts["parked"] += 1
                 await self._park(visit.run_id, busy.seconds)
                 visit = msgspec.structs.replace(visit, parked=True)
-                if time.monotonic() >= self._end:
-                    return True
         begun, response = time.monotonic(), await self._call()
         good = response is not None and response.status == 200
         outcome = Outcome.LANDED if good else Outcome.NOT_LANDED
@@ -95,7 +90,7 @@ class Visitors:
     async def _park(self, run_id: str, seconds: float) -> None:
         called = self.asleep[run_id] = asyncio.Event()
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(min(seconds, self._end - time.monotonic()), 0.0)):
+            async with asyncio.timeout(seconds):
                 await called.wait()
 
     async def _call(self) -> Response | None:
@@ -104,23 +99,19 @@ class Visitors:
         except (NotLanded, InDoubt):
             return None
 
-    async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(min(seconds, self._end - time.monotonic()), 0.0))
-
 
 async def visit(
     *,
     url: str,
     holder: str,
     port: int,
-    seconds: float,
     runs: int,
     rate: str | None = None,
     concurrency: int | None = None,
     connections: int = 100,
     rules: dict[str, Any],
 ) -> dict[str, Any]:
-    """`runs` tasks call over and over for so long."""
+    """`runs` tasks call over and over, until it is told that it is over."""
     config = ApiConfig(
         name=API, base_url=f"http://127.0.0.1:{port}", allow_private_addresses=True,
         rates=parse_rates(rate), concurrency=concurrency, connections=connections,
@@ -138,8 +129,13 @@ async def visit(
         recall=recall,
     )  # fmt: skip
     http = HttpTransport({API: config})
-    visitors = Visitors(gate, http, asleep, seconds=seconds)
-    await asyncio.gather(*(visitors.run(number) for number in range(runs)))
+    visitors = Visitors(gate, http, asleep)
+    running = [asyncio.create_task(visitors.run(number)) for number in range(runs)]
+    await asyncio.to_thread(sys.stdin.readline)
+    for run in running:
+        run.cancel()
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    assert all(each is None or isinstance(each, asyncio.CancelledError) for each in ended), ended
     await gate.aclose()
     await http.aclose()
     await redis.aclose()

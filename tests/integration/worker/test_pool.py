@@ -22,6 +22,7 @@ from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.envelope import hop_of
 from orchestrator.worker.messages import RedisHints, hint_publisher
 from orchestrator.worker.pool import HopPool
+from tests.steady import HeldStill
 
 FORWARD = "default.forward"
 
@@ -77,7 +78,7 @@ async def test_a_slot_that_becomes_free_takes_the_next(
 
 
 async def test_warm_shutdown_hands_back_and_loses_nothing(
-    client: redis.Redis, start_worker: Any, publisher: RedisHints
+    client: redis.Redis, start_worker: Any, publisher: RedisHints, held_still: HeldStill
 ) -> None:
     worker = start_worker(TINY_CONCURRENCY="5")
     await publisher.publish([a_hint("checkout.hold") for _ in range(12)])
@@ -85,13 +86,14 @@ async def test_warm_shutdown_hands_back_and_loses_nothing(
 
     begin = time.monotonic()
     worker.signal(signal.SIGTERM)
-    code = worker.wait(10)
+    code = worker.wait(30)
+    seconds = time.monotonic() - begin
 
     assert code == 0, worker.log.read_text()
-    assert time.monotonic() - begin < 4
     assert [json.loads(each) for each in client.lrange("drained", 0, -1)] == [[2.0, 5]]
     assert client.llen(FORWARD) == 7
     assert "Traceback" not in worker.log.read_text()
+    held_still(seconds < 4, f"it ended after {seconds} s, with two for the runs in hand")
 
 
 async def test_shutdown_while_messages_stream_in_accounts_for_each(
@@ -104,7 +106,7 @@ async def test_shutdown_while_messages_stream_in_accounts_for_each(
 
     worker.signal(signal.SIGTERM)
 
-    assert worker.wait(10) == 0
+    assert worker.wait(30) == 0
     seen = {json.loads(hop)["hop_id"] for hop in client.lrange("seen", 0, -1)}
     left = {json.loads(raw)["headers"]["id"] for raw in client.lrange(FORWARD, 0, -1)}
     assert left, "the shutdown came too late to test anything"
@@ -119,7 +121,7 @@ async def test_cold_shutdown_ends_promptly_too(
     eventually(lambda: client.llen("seen") == 3)
 
     worker.signal(signal.SIGQUIT)
-    worker.wait(10)
+    worker.wait(30)
 
     assert [json.loads(each)[0] for each in client.lrange("drained", 0, -1)] == [0.0]
 
@@ -414,7 +416,7 @@ async def test_a_broker_without_an_event_loop_works_too(
 
     eventually(lambda: client.llen("seen") == 5, seconds=40)
     worker.signal(signal.SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait(30) == 0
     assert "Traceback" not in worker.log.read_text()
     app.close()
 

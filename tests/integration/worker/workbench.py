@@ -27,7 +27,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(condition: Callable[[], Any], *, seconds: float = 20.0, what: str = "") -> Any:
+def eventually(condition: Callable[[], Any], *, seconds: float = 60.0, what: str = "") -> Any:
     """The first true answer; AssertionError when there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -7,6 +7,7 @@ import time
 from orchestrator.definitions.discovery import discover
 from orchestrator.definitions.document import SOURCES, read_document
 from tests.bench.discovery import DATA, by_api, examples, held_out, rows, score
+from tests.steady import HeldStill
 
 
 def test_the_promised_figures_hold_over_all_and_for_each_api() -> None:
@@ -24,11 +25,12 @@ def test_the_promised_figures_hold_over_all_and_for_each_api() -> None:
     assert apart.false_undos == 0
 
 
-def test_a_large_document_takes_less_than_a_second() -> None:
+def test_a_large_document_takes_less_than_a_second(held_still: HeldStill) -> None:
     document = read_document(
         DATA / "adyen" / "CheckoutService-v71.json", limits=SOURCES, with_lines=False
     )
     start = time.process_time()
     found = discover([document])
-    assert time.process_time() - start < 1.0
+    seconds = time.process_time() - start
     assert len(found) == 25
+    held_still(seconds < 1.0, f"{seconds} s of CPU")
