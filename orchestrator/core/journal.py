@@ -52,11 +52,13 @@ class ReplayDiffers(Exception):
 
 def entry(event: e.Event, now: datetime, command: Command | None) -> dict[str, Any]:
     """One decision as JSON. Fields that have their default value are left out."""
-    told: dict[str, Any] = {"event": type(event).__name__}
-    for name, default in _FIELDS[type(event)]:
+    kind = type(event)
+    told: dict[str, Any] = {"event": kind.__name__}
+    for name, default in _FIELDS[kind]:
         value = getattr(event, name)
-        if value != default:  # nothing equals MISSING, which stands for no default
-            told[name] = _plain(value)
+        # Most are the default itself; nothing equals MISSING, which stands for no default.
+        if value is not default and value != default:
+            told[name] = value if type(value) is str else _plain(value)
     told["at"] = now.isoformat()
     told["then"] = in_words(command)
     return told
@@ -89,6 +91,8 @@ def replay(
 
 def in_words(command: Command | None) -> str:
     """A command in words that tell it apart from every other one; '' for none."""
+    if command is None:
+        return ""
     match command:
         case Perform() | Verify():
             verb = "perform" if isinstance(command, Perform) else "verify"

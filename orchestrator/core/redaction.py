@@ -27,6 +27,8 @@ SHORTEST = 6
 """Characters. A shorter text is part of too many others to be looked for everywhere."""
 _WHOLE_WORDS_BELOW = 8
 """A known secret that is shorter is only hidden where it is not part of a longer word."""
+_LONGEST_KEPT = 200
+"""Characters of a text of which is kept, in memory, how it looks without what is secret in it."""
 LONGEST_LOOKED_INTO = 2 * 1024 * 1024
 """Characters of a text that is read as JSON; in a longer one only looks and known texts count."""
 
@@ -232,6 +234,14 @@ def hidden_in_text(text: str) -> str:
     """A text without what looks like a secret."""
     if len(text) < _WHOLE_WORDS_BELOW:
         return text
+    if len(text) > _LONGEST_KEPT:
+        return _hidden_in.__wrapped__(text)
+    found = _hidden_in(text)
+    return text if found == text else found  # the same object where nothing is hidden
+
+
+@lru_cache(maxsize=1024)  # reasons of answers and names of functions come with every step
+def _hidden_in(text: str) -> str:
     # Each expression is only tried where a part that it needs is there: most texts have none.
     if any(part in text for part in _PARTS_OF_LOOKS):
         text = _LOOKS.sub(HIDDEN, text)

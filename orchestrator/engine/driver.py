@@ -339,7 +339,7 @@ class RunDriver:
             judgement = self._without_answer(at, judgement)
         judgement = told(judgement)
         self._run.note_attempt(at, kind, answer, judgement, request)
-        return self._settled(at, judgement)
+        return self._settle(at, event_of(judgement, self._deps.jitter()), judgement)
 
     def _without_answer(self, at: At, judgement: Judgement) -> Judgement:
         facts = self._run.facts

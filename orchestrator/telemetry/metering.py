@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -13,6 +13,7 @@ from orchestrator.core.exchange import Outcome
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.telemetry import metrics as m
 from orchestrator.telemetry.metrics import Metric
+from orchestrator.telemetry.tallies import Tallies, Tally
 
 Child = TypeVar("Child")
 Values = tuple[str, ...]
@@ -107,12 +108,10 @@ class PrometheusMeter:
         """See Meter."""
         self._recovered.of(what).inc(runs)
 
-    def _histogram(self, metric: Metric) -> Bounded[Histogram]:
-        family = Histogram(
-            metric.name, metric.help, metric.labels, buckets=metric.buckets,
-            registry=self._registry,
-        )  # fmt: skip
-        return Bounded(metric, family.labels)
+    def _histogram(self, metric: Metric) -> Bounded[Tally]:
+        family = Tallies(metric)
+        self._registry.register(family)
+        return Bounded(metric, family.of)
 
     def _counter(self, metric: Metric) -> Bounded[Counter]:
         family = Counter(metric.name, metric.help, metric.labels, registry=self._registry)
