@@ -23,15 +23,22 @@ class RunTrace:
     def __init__(self, run: RunRecord, tracing: Tracing) -> None:
         self._run_id, self._tracing = run.id, tracing
         self._context = context_of(run.id, run.traceparent)
+        self._attempt: tuple[At, datetime | None] | None = None  # the run itself is at hand
 
     def bind(self) -> None:
-        """Name the run's span in every line that this task logs from now on."""
-        root = span_id(self._run_id, "run")
-        structlog.contextvars.bind_contextvars(trace_id=self._context.trace_id, span_id=root)
+        """Name the span at hand in every line that this task logs from now on.
 
-    def bind_attempt(self, at: At, begun_at: datetime | None) -> None:
-        """Name an attempt's span from now on; None: one without an intent, which asks only."""
-        structlog.contextvars.bind_contextvars(span_id=self._span(at, begun_at))
+        Its id is worked out when there is a line (`telemetry.logging`), which for most is never.
+        """
+        structlog.contextvars.bind_contextvars(trace_id=self._context.trace_id, span_id=self)
+
+    def __str__(self) -> str:
+        """The id of the span at hand."""
+        return self._span(*self._attempt) if self._attempt is not None else self._root
+
+    def begin_attempt(self, at: At, begun_at: datetime | None) -> None:
+        """An attempt's span is at hand from now on; None: it has no intent, since it only asks."""
+        self._attempt = (at, begun_at)
 
     def traceparent(self, at: At, begun_at: datetime | None) -> str:
         """For the API that is called."""
@@ -43,5 +50,9 @@ class RunTrace:
 
     def _span(self, at: At, begun_at: datetime | None) -> str:
         if begun_at is None:
-            return span_id(self._run_id, "run")
+            return self._root
         return attempt_span_id(self._run_id, *at, begun_at)
+
+    @property
+    def _root(self) -> str:
+        return span_id(self._run_id, "run")

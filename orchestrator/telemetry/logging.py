@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -66,6 +66,7 @@ def bound_step(*, step: str, attempt: int, direction: str) -> Iterator[None]:
 def _shared_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
+        _with_span,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -73,6 +74,16 @@ def _shared_processors() -> list[Processor]:
         structlog.processors.format_exc_info,
         hide_secrets,
     ]
+
+
+def _with_span(
+    logger: Any, method: str, event_dict: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The span at hand is bound as something that knows its id (`engine.traces`)."""
+    span = event_dict.get("span_id")
+    if span is not None and not isinstance(span, str):
+        event_dict["span_id"] = str(span)
+    return event_dict
 
 
 def _configure_structlog(as_json: bool, level: int, out: TextIO) -> None:
