@@ -48,6 +48,27 @@ class NotificationTarget(BaseModel):
     no link. Wants `link_key` and `public_url`."""
 
 
+class IsolationSettings(BaseModel):
+    """How tasks with `isolation="process"` run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: str = Field(default="sandbox", pattern="^(sandbox|limits)$")
+    """sandbox: namespaces and a filter of system calls (extra `isolation`); a worker that cannot
+    have them does not start. limits: resource limits alone, which do not hold up attackers."""
+    processes: int = Field(default=4, ge=1, le=1000)
+    """At once, of one worker process; further calls wait for their turn within their time."""
+    spares: int = Field(default=1, ge=0, le=100)
+    """Started before they are needed, which saves most of a call's start."""
+    memory_bytes: int = Field(default=512 * 1024 * 1024, ge=128 * 1024 * 1024)
+    """Address space of one."""
+    cpu_seconds: int = Field(default=60, ge=1)
+    file_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
+    """What one may write into its folder, which is in memory and goes with it."""
+    readable: tuple[Path, ...] = ()
+    """Files and folders that they may read besides Python, its packages and the task modules."""
+
+
 class Settings(BaseSettings):
     """All settings of one process. Durations in seconds, sizes in bytes."""
 
@@ -87,6 +108,7 @@ class Settings(BaseSettings):
     """Between two looks at config/apis and at what operators have changed of APIs."""
     plain_task_threads: int = Field(default=16, ge=1)
     """Threads for plain `def` step functions."""
+    isolation: IsolationSettings = IsolationSettings()
     shutdown_grace_seconds: float = Field(default=10.0, ge=0)
     """Time that calls in flight get at a warm shutdown."""
     event_budget_per_second: int = Field(default=500, ge=0)

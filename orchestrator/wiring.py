@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -63,6 +64,7 @@ from orchestrator.service.urgency import Urgency
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
+from orchestrator.wiring_isolation import isolated_tasks
 from orchestrator.wiring_metrics import WorkerMetrics
 from orchestrator.wiring_notices import notifier_of
 from orchestrator.wiring_payloads import seal_payloads
@@ -204,7 +206,8 @@ async def _build_parts(
         apis, base_url=programs.base_url,
         tokens=_token_desk(settings, RedisTokens(redis, where=without_secrets(gate))),
     )  # fmt: skip
-    tasks = TaskTransport(registry, threads=settings.plain_task_threads)
+    isolated = await asyncio.to_thread(isolated_tasks, settings, registry)
+    tasks = TaskTransport(registry, threads=settings.plain_task_threads, isolated=isolated)
     publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
     redeliverer = Redeliverer(publisher, programs)
     limits = RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate))

@@ -130,6 +130,12 @@ def context(context: typer.Context) -> None:
     _become("tests.bench.context", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def isolation(context: typer.Context) -> None:
+    """What isolated tasks cost to start, and that hostile ones get nothing."""
+    _become("tests.bench.isolation", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

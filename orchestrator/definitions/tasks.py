@@ -8,6 +8,9 @@ The decorator leaves the function as it is (call it in tests); `load_tasks` find
 in a deployment's modules. A function takes keyword arguments and, if it names one `context`, a
 TaskContext. It returns a JSON object, or None. To say what became of its effect it raises NotLanded
 or InDoubt; any other exception counts as in doubt, unless the task's effects are none.
+
+With `isolation="process"` the function runs in a process of its own, for that one call, which sees
+neither secrets nor network nor other files; so it has no effects but its result.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import ModuleType
 from typing import Any, Literal, TypeVar, overload
 
@@ -31,8 +35,16 @@ from orchestrator.errors import InvalidSetting, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 EffectsName = Literal["none", "keyed", "unkeyed"]
+IsolationName = Literal["none", "process"]
 
 _ATTRIBUTE = "__orchestrator_task__"
+
+
+class Isolation(StrEnum):
+    """How far a function is kept from the worker that calls it."""
+
+    NONE = "none"  # it runs in the worker's own process
+    PROCESS = "process"  # in a sandbox, for that one call
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +70,7 @@ class Task:
     signature: Signature
     retry: RetryPolicy | None = None  # None: the default policy
     timeout_seconds: float | None = None  # None: the engine's default
+    isolation: Isolation = Isolation.NONE
 
     @property
     def is_async(self) -> bool:
@@ -82,27 +95,31 @@ def task(function: F, /) -> F: ...
 def task(
     *,
     name: str | None = None,
-    effects: EffectsName | Effects = "unkeyed",
+    effects: EffectsName | Effects | None = None,
     timeout: float | None = None,
     retry: RetryPolicy | None = None,
+    isolation: IsolationName | Isolation = "none",
 ) -> Callable[[F], F]: ...
 def task(
     function: F | None = None,
     /,
     *,
     name: str | None = None,
-    effects: EffectsName | Effects = "unkeyed",
+    effects: EffectsName | Effects | None = None,
     timeout: float | None = None,
     retry: RetryPolicy | None = None,
+    isolation: IsolationName | Isolation = "none",
 ) -> F | Callable[[F], F]:
     """Make a function a step of workflows. Without `effects` it is never repeated while in doubt.
 
     `name` is its name in documents (default: the function's), or with dots the whole registered
-    name; `timeout` in seconds. Raises InvalidSetting for a signature that cannot be called by name.
+    name; `timeout` in seconds. Raises InvalidSetting for a signature that cannot be called by name,
+    and for effects of a function that is isolated.
     """
+    apart = Isolation(isolation)
 
     def register(decorated: F) -> F:
-        made = _make(decorated, name, Effects(effects), timeout, retry)
+        made = _make(decorated, name, _effects(decorated, effects, apart), timeout, retry, apart)
         setattr(decorated, _ATTRIBUTE, made)
         return decorated
 
@@ -121,13 +138,32 @@ def _make(
     effects: Effects,
     timeout: float | None,
     retry: RetryPolicy | None,
+    isolation: Isolation,
 ) -> Task:
     short = name or function.__name__
     full = short if "." in short else f"{function.__module__}.{short}"
     return Task(
         name=full, operation_id=full.rpartition(".")[2], function=function, effects=effects,
         signature=read_signature(function), retry=retry, timeout_seconds=timeout,
+        isolation=isolation,
     )  # fmt: skip
+
+
+def _effects(
+    function: Callable[..., Any], given: EffectsName | Effects | None, isolation: Isolation
+) -> Effects:
+    """As given; without it, what is surely true."""
+    if isolation is Isolation.NONE:
+        return Effects(given or Effects.UNKEYED)
+    if given is not None and Effects(given) is not Effects.NONE:
+        code = inspect.unwrap(function).__code__
+        problem = Problem(
+            place=f"{code.co_filename}:{code.co_firstlineno}",
+            found=f"effects={str(Effects(given))!r} beside isolation='process'",
+            wanted="none: an isolated function reaches nothing that it could change",
+        )  # fmt: skip
+        raise InvalidSetting(f"{function.__qualname__} cannot be a task", problems=[problem])
+    return Effects.NONE
 
 
 class TaskRegistry:

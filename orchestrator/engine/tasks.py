@@ -1,4 +1,7 @@
-"""Calls the Python functions of a deployment: `async def` on the event loop, `def` in a thread."""
+"""Calls the Python functions of a deployment.
+
+`async def` runs on the event loop, `def` in a thread, and what is isolated in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import asyncio
 import contextvars
 import time
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -15,7 +19,9 @@ import orjson
 
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.plan import Effects
-from orchestrator.definitions.tasks import Task, TaskContext, TaskRegistry
+from orchestrator.definitions.signatures import CONTEXT
+from orchestrator.definitions.tasks import Isolation, Task, TaskContext, TaskRegistry
+from orchestrator.engine.isolation.crew import IsolatedTasks
 from orchestrator.errors import HeldUp, InDoubt, NotLanded, StepError
 from orchestrator.ports import AttemptContext
 
@@ -29,8 +35,11 @@ class TaskTransport:
     A plain function that runs out of time goes on in its thread, unheard: threads cannot be ended.
     """
 
-    def __init__(self, registry: TaskRegistry, *, threads: int) -> None:
-        self._registry = registry
+    def __init__(
+        self, registry: TaskRegistry, *, threads: int, isolated: IsolatedTasks | None = None
+    ) -> None:
+        """`isolated` is wanted where the registry has isolated tasks."""
+        self._registry, self._isolated = registry, isolated
         self._async_names = {task.name for task in registry if task.is_async}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="task")
 
@@ -53,8 +62,7 @@ class TaskTransport:
         begun = time.monotonic()
         if not context.may_leave():
             raise HeldUp(f"task {task.name}")
-        call = self._in_loop if task.name in self._async_names else self._in_thread
-        result = await call(task, arguments, seconds)
+        result = await self._way_of(task)(task, arguments, seconds)
         return Response(
             status=200, headers=_HEADERS, body=_body(task, result),
             seconds=time.monotonic() - begun,
@@ -63,6 +71,20 @@ class TaskTransport:
     async def aclose(self) -> None:
         """Take no more calls; functions under way in threads are not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._isolated is not None:
+            await self._isolated.aclose()
+
+    def _way_of(self, task: Task) -> Callable[[Task, dict[str, Any], float], Awaitable[Any]]:
+        if task.isolation is Isolation.PROCESS:
+            return self._apart
+        return self._in_loop if task.name in self._async_names else self._in_thread
+
+    async def _apart(self, task: Task, arguments: dict[str, Any], seconds: float) -> Any:
+        if self._isolated is None:
+            raise NotLanded(f"task {task.name} is isolated, and nothing here can do that")
+        context: TaskContext | None = arguments.pop(CONTEXT, None) if task.takes_context else None
+        shown = None if context is None else asdict(context)
+        return await self._isolated.call(task, arguments, shown, seconds=seconds)
 
     async def _in_loop(self, task: Task, arguments: dict[str, Any], seconds: float) -> Any:
         call = task.function(**arguments)
@@ -108,7 +130,7 @@ def _arguments(task: Task, request: FrozenRequest, context: AttemptContext) -> d
         if not isinstance(arguments, dict):
             raise TypeError("its arguments are not a JSON object")
         if task.takes_context:
-            arguments["context"] = _context(request, context)
+            arguments[CONTEXT] = _context(request, context)
         task.signature.bind(arguments)
     except (TypeError, ValueError) as error:
         why = f"task {task.name} cannot be called: {error}"
