@@ -152,7 +152,8 @@ def broker_url(settings: Settings) -> str:
     raise InvalidSetting("no broker is known", problems=[problem])
 
 
-def _gate_url(settings: Settings, broker: str) -> str:
+def gate_url(settings: Settings, broker: str) -> str:
+    """Where rates, slots and health of APIs are kept: beside the broker unless set."""
     if settings.gate_url or not broker.startswith(("redis://", "rediss://")):
         return settings.gate_url or "redis://127.0.0.1:6379/1"
     head, _, database = broker.rpartition("/")
@@ -196,7 +197,7 @@ async def _build_parts(
     store = open_store(settings.database)
     locks = open_worker_locks(settings.database)
     programs = Programs(plan_loader(store))
-    redis = connect(gate := _gate_url(settings, str(app.conf.broker_url)))
+    redis = connect(gate := gate_url(settings, str(app.conf.broker_url)))
     files = read_api_files(settings.config_dir / "apis")
     files.require_valid()
     apis = ApiBook(files.configs({}))

@@ -15,6 +15,7 @@ import structlog
 
 from orchestrator.coordination.connect import connect, without_secrets
 from orchestrator.coordination.health import RedisInspector
+from orchestrator.coordination.looking import RedisGateView
 from orchestrator.core.demands import Security
 from orchestrator.definitions.checking.maturity import Deployment
 from orchestrator.definitions.programs import Programs
@@ -29,6 +30,7 @@ from orchestrator.ports import (
     HintPublisher,
     WorkerStore,
 )
+from orchestrator.ports.gate_view import GateView
 from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
 from orchestrator.service.agent_policies import AgentPolicies
@@ -76,6 +78,7 @@ from orchestrator.wiring import (
     checkpoint_signer,
     demanded,
     deployment_tasks,
+    gate_url,
     new_id,
     plan_loader,
     read_api_files,
@@ -143,6 +146,7 @@ class _Broker:
     publisher: HintPublisher
     dead_letters: DeadLetterQueue
     inspector: BrokerInspector
+    gate: GateView
 
 
 @asynccontextmanager
@@ -152,17 +156,18 @@ async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
         url = broker_url(settings)
     except InvalidSetting:
         absent = AbsentBroker("set ORCHESTRATOR_BROKER_URL, or start `orchestrator up`")
-        yield _Broker(publisher=absent, dead_letters=absent, inspector=absent)
+        yield _Broker(publisher=absent, dead_letters=absent, inspector=absent, gate=absent)
         return
     app = make_app(broker_url=url, lanes=settings.lanes)
     async with AsyncExitStack() as stack:
         publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
-        redis = connect(url)
-        for end in (redis.aclose, dead_letters.close, publisher.close):
+        redis, gate = connect(url), connect(where := gate_url(settings, url))
+        for end in (redis.aclose, gate.aclose, dead_letters.close, publisher.close):
             stack.push_async_callback(end)
         yield _Broker(
             publisher=publisher, dead_letters=dead_letters,
             inspector=RedisInspector(redis, without_secrets(url)),
+            gate=RedisGateView(gate, where=without_secrets(where)),
         )  # fmt: skip
 
 
@@ -257,7 +262,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         **about_people(settings),
     )  # fmt: skip
     kinds = job_kinds(store, programs, broker.publisher, redeliverer, escalations, new_id=new_id)
-    apis = Apis(store, read_files)
+    apis = Apis(store, read_files, broker.gate)
     slos = Slos(store, partial(read_slos, settings.config_dir))
     return Services(
         workflows=workflows,

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from orchestrator.api import shapes, story_shapes, wait_shapes
 from orchestrator.ports import EscalationRecord, Role, RunRecord, WaitRecord, WorkflowVersion
+from orchestrator.ports.gate_view import ApiState
 from orchestrator.service.apis import ApiView
 from orchestrator.service.explaining import Explained, Together
 from orchestrator.service.runs import ChainLink, RunView
@@ -124,6 +125,11 @@ def approval_tag(record: WaitRecord) -> str:
 def api(view: ApiView) -> shapes.ApiShape:
     """How an API may be used now."""
     return shapes.ApiShape.model_validate(view)
+
+
+def api_state(api: str, found: ApiState) -> shapes.ApiStateShape:
+    """How an API stands now."""
+    return shapes.ApiStateShape(api=api, **structs.asdict(found))
 
 
 def api_tag(view: ApiView) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import Outcome
+from orchestrator.core.health import BreakerState
 from orchestrator.core.plan import Effects
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.severity import Severity
@@ -415,6 +416,29 @@ class ApiShape(Shape):
     def problems(self) -> tuple[Problem, ...]:
         """Those of its files are told beside them alone."""
         return ()
+
+
+class ApiStateShape(Shape):
+    """How an API stands at the gate, as all workers see it together."""
+
+    api: str
+    breaker: BreakerState
+    tried_in_seconds: float = Field(
+        description="Of an open breaker: until a few calls are let out to see how it is."
+    )
+    paused_seconds: float = Field(description="It asked not to be called for so long.")
+    pace: float = Field(
+        description="Part of its rate that is used; below 1 after it refused calls as too many."
+    )
+    calls: int = Field(description="That ended in the last ten seconds.")
+    failures: int = Field(description="Of these.")
+    slow: int = Field(description="Of these.")
+    slots_limit: int | None = Field(
+        description="As the workers apply it; null: none of them needs a slot now."
+    )
+    slots_lent: int = Field(description="To workers, in use or at hand.")
+    slots_wanted: int
+    waiting: int = Field(description="Calls that want a start time.")
 
 
 class ChangeApi(BaseModel):

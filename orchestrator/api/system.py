@@ -34,6 +34,14 @@ async def list_apis(who: Asker, services: Use) -> shapes.Page[shapes.ApiShape]:
     return shapes.Page(items=[reading.api(each) for each in found.apis])
 
 
+@router.get("/v1/gate", operation_id="showGate", tags=["apis"])
+async def show_gate(who: Asker, services: Use) -> shapes.Page[shapes.ApiStateShape]:
+    """How each API stands at the gate now: breaker, pace, calls of the last seconds, slots."""
+    _operates(who, Role.VIEWER)
+    found = await services.apis.states()
+    return shapes.Page(items=[reading.api_state(name, each) for name, each in found.items()])
+
+
 @router.get("/v1/apis/{api}", operation_id="showApi", tags=["apis"], responses=documented(404))
 async def show_api(api: ApiName, who: Asker, services: Use, response: Response) -> shapes.ApiShape:
     """One: what holds, where each value comes from, and what was changed."""

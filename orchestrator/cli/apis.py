@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from orchestrator.cli.draw_apis import draw_api, draw_apis, draw_change
+from orchestrator.cli.draw_apis import draw_api, draw_apis, draw_change, draw_states
 from orchestrator.cli.draw_impact import draw_impact
 from orchestrator.cli.elsewhere import Remote, listed, sent
 from orchestrator.cli.output import JsonFlag, answer, print_json
@@ -47,6 +47,13 @@ def list_apis(*, as_json: JsonFlag = False) -> None:
     """Every API that has a file, was changed, or is called by a published workflow."""
     found = with_services(lambda services: services.apis.overview(), remote=_overview)
     answer(found, lambda: draw_apis(found), as_json=as_json)
+
+
+@app.command("state")
+def state(*, as_json: JsonFlag = False) -> None:
+    """How all stand at the gate now: breaker, calls of the last seconds, pace, slots, waiting."""
+    found = with_services(lambda services: services.apis.states(), remote=_states)
+    answer(found, lambda: draw_states(found), as_json=as_json)
 
 
 @app.command("show")
@@ -136,6 +143,10 @@ def _overview(client: Client) -> ApiOverview:
     from orchestrator.service.apis import ApiOverview
 
     return ApiOverview(apis=tuple(listed("apis")(client)), problems=())
+
+
+def _states(client: Client) -> dict[str, Any]:
+    return {each.api: each for each in listed("gate")(client)}
 
 
 def _reset(client: Client, name: str, fields: Sequence[str] | None, reason: str) -> Any:

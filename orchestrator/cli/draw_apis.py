@@ -10,10 +10,12 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orchestrator.cli.draw_common import moment, table
+from orchestrator.core.health import WINDOW_SECONDS, BreakerState
 
 if TYPE_CHECKING:
     from orchestrator.errors import Problem
     from orchestrator.ports import ApiChange
+    from orchestrator.ports.gate_view import ApiState
     from orchestrator.service.apis import ApiFieldView, ApiOverview, ApiView
 
 SHOWN_CHANGES = 10
@@ -35,6 +37,35 @@ def draw_apis(overview: ApiOverview) -> RenderableType:
             Text(", ".join(_overridden(api)) or "–", style=_OVERRIDDEN if _overridden(api) else ""),
         )  # fmt: skip
     return Group(drawn, *_problems(overview.problems))
+
+
+def draw_states(states: Mapping[str, ApiState]) -> RenderableType:
+    """One line each."""
+    columns = ("api", "breaker", "calls/s", "failed", "slow", "pace", "slots", "waiting")
+    drawn = table(*columns, right=columns[2:], wide=("breaker",), spare=("slow",))
+    for name, each in states.items():
+        drawn.add_row(
+            Text(name, style="bold"), _breaker(each), f"{each.calls / WINDOW_SECONDS:.1f}",
+            _share(each.failures, each.calls), _share(each.slow, each.calls), f"{each.pace:.0%}",
+            "–" if each.slots_limit is None else f"{each.slots_lent}/{each.slots_limit}",
+            str(each.waiting),
+        )  # fmt: skip
+    return drawn
+
+
+def _breaker(state: ApiState) -> Text:
+    if state.breaker == BreakerState.OPEN:
+        return Text(f"■ open, tried in {state.tried_in_seconds:.0f} s", style="bold red")
+    if state.paused_seconds:
+        told = f"it asked for a pause, {state.paused_seconds:.0f} s left"
+        return Text(f"■ {told}", style=_OVERRIDDEN)
+    if state.breaker == BreakerState.HALF_OPEN:
+        return Text("▶ half open", style=_OVERRIDDEN)
+    return Text("▶ closed", "green")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "–"
 
 
 def draw_api(api: ApiView) -> RenderableType:

@@ -410,6 +410,11 @@ def apis() -> Request[shapes.Page[shapes.ApiShape]]:
     return _look(shapes.Page[shapes.ApiShape], "apis")
 
 
+def gate() -> Request[shapes.Page[shapes.ApiStateShape]]:
+    """How all APIs stand at the gate now."""
+    return _look(shapes.Page[shapes.ApiStateShape], "gate")
+
+
 def api(name: str) -> Request[Tagged[shapes.ApiShape]]:
     """How one may be used, with the tag that a change of it may carry."""
     return Request(

@@ -12,6 +12,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, moment, shown, to_login
+from orchestrator.console.gate import draw_states, states
 from orchestrator.console.tables import cell, row, table
 from orchestrator.service.apis import ApiOverview, ApiView
 from orchestrator.service.principal import Principal
@@ -30,6 +31,7 @@ def register(desk: Desk) -> None:
             if who.tenant is not None:
                 ui.label("APIs belong to all tenants; this key is bound to one.")
                 return None
+            await shown(partial(states, visitor), draw_states)
             await _all(visitor)
         return None
 
@@ -74,7 +76,7 @@ def draw_api(visitor: Visitor, view: ApiView, again: Again, *, leads_on: bool = 
                 if field.origin != "default":
                     with row():
                         cell(field.name)
-                        cell("" if field.value is None else str(field.value))
+                        cell("as there" if field.value is None else str(field.value))
                         cell(field.origin)
         for change in view.changes[:5]:
             told = f"{moment(change.at)} {change.kind} by {change.by}: {change.reason}"

@@ -1,4 +1,4 @@
-"""How it goes: runs by status, what needs people, APIs, workers and queues."""
+"""How it goes: runs by status and by the second, APIs, workers and queues."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import COLOURS, ago, frame, heading, shown, to_login
+from orchestrator.console.gate import States, draw_states, states
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Unavailable
+from orchestrator.ports import Flow
 
 WATCHED = timedelta(days=1)
+LATELY_SECONDS = 60
 
 
 def register(desk: Desk) -> None:
@@ -44,6 +47,8 @@ class Whole:
     """All that the page shows."""
 
     counts: Mapping[RunStatus, int]
+    flow: Flow
+    apis: States
     workers: list[dict[str, object]]
     queues: list[dict[str, object]] | str  # or why they cannot be seen
 
@@ -54,11 +59,17 @@ async def _whole(visitor: Visitor) -> None:
         now = await visitor.services.runs.now()
         return Whole(
             counts=await visitor.services.runs.count_by_status(since=now - WATCHED),
+            flow=await visitor.services.runs.flow(seconds=LATELY_SECONDS),
+            apis=await states(visitor),
             workers=await _workers(visitor, now), queues=await _queues(visitor),
         )  # fmt: skip
 
     def show(found: Whole) -> None:
         _runs(found.counts)
+        _flow(found.flow)
+        with ui.card().classes("w-full"):
+            heading("APIs")
+            draw_states(found.apis)
         with ui.row().classes("w-full gap-4 items-stretch"):
             _card("Workers", found.workers, "No worker is up: runs are accepted and wait")
             _card("Queues", found.queues, "No queue is known")
@@ -87,6 +98,14 @@ def _runs(counts: Mapping[RunStatus, int]) -> None:
             f"Of the runs of the last 24 hours: {share:.1%} of those that ended succeeded, "
             f"{whole:.1%} of those that failed were undone without a person."
         )
+
+
+def _flow(flow: Flow) -> None:
+    accepted, settled = (each / LATELY_SECONDS for each in (flow.accepted, flow.settled))
+    ui.label(
+        f"In the last minute {accepted:.1f} runs a second were accepted, "
+        f"{settled:.1f} a second ended or were escalated."
+    )
 
 
 def _card(title: str, rows: list[dict[str, object]] | str, empty: str) -> None:

@@ -21,6 +21,7 @@ from orchestrator.ports.records import (
     ClaimedRun,
     DatabaseRoom,
     EscalationRecord,
+    Flow,
     NewRerun,
     NewRun,
     Progress,
@@ -134,6 +135,9 @@ class RunStore(Protocol):
         `since` leaves out final runs that were accepted before it, and keeps the cost of an answer
         from growing with them.
         """
+
+    async def flow(self, *, seconds: float) -> Flow:
+        """What was accepted and what settled in the last `seconds`; costs what that was."""
 
     async def request_cancel(
         self,

@@ -326,6 +326,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     audit_seq: int
 
 
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs of the last seconds."""
+
+    accepted: int
+    settled: int  # ended, or escalated
+
+
 class DatabaseRoom(msgspec.Struct, frozen=True, kw_only=True):
     """Connections to a database server."""
 

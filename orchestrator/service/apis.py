@@ -24,6 +24,7 @@ from orchestrator.ports import (
     NewApiChange,
     Store,
 )
+from orchestrator.ports.gate_view import ApiState, GateView
 from orchestrator.service.writing import replace_text
 
 MOST_TRIES = 5
@@ -70,8 +71,8 @@ class ApiOverview:
 class Apis:
     """Overrides of API configurations, and holds. `read_files` reads the folder anew; it blocks."""
 
-    def __init__(self, store: Store, read_files: Callable[[], ApiFiles]) -> None:
-        self._store, self._read_files = store, read_files
+    def __init__(self, store: Store, read_files: Callable[[], ApiFiles], gate: GateView) -> None:
+        self._store, self._read_files, self._gate = store, read_files, gate
 
     async def overview(self) -> ApiOverview:
         """Every API, by name."""
@@ -80,6 +81,14 @@ class Apis:
         names = await self._names(files, overrides)
         views = [await self._view(name, files, overrides.get(name)) for name in names]
         return ApiOverview(apis=tuple(views), problems=tuple(files.problems()))
+
+    async def states(self) -> dict[str, ApiState]:
+        """How each of them stands at the gate now, by name. Raises Unavailable."""
+        files = await asyncio.to_thread(self._read_files)
+        overrides = [each.api for each in await self._store.api_overrides()]
+        names = await self._names(files, overrides)
+        found = await self._gate.states(names)
+        return {name: found[name] for name in names}
 
     async def show(self, api: str) -> ApiView:
         """One. Raises NotFound that names the others."""

@@ -19,6 +19,7 @@ from orchestrator.ports import (
     AuditRecord,
     ClaimedRun,
     EscalationRecord,
+    Flow,
     JobItem,
     LinkRecord,
     Pause,
@@ -92,6 +93,10 @@ class Runs:
     async def count_by_status(self, *, since: datetime | None = None) -> dict[RunStatus, int]:
         """How many runs are in each status; of final ones those accepted since then."""
         return await self._store.count_by_status(since=since)
+
+    async def flow(self, *, seconds: float) -> Flow:
+        """How many were accepted, and how many settled, in the last seconds."""
+        return await self._store.flow(seconds=seconds)
 
     async def now(self) -> datetime:
         """The database's clock."""

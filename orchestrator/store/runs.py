@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from orchestrator.core import states
 from orchestrator.core.states import RunStatus
 from orchestrator.ports import (
     AttemptRecord,
     AuditRecord,
+    Flow,
     Progress,
     RunFilter,
     RunRecord,
@@ -64,6 +65,12 @@ class Runs(Part):
             f" UNION ALL {at_rest} AND standing IN ({held}) GROUP BY standing"
             f" UNION ALL {at_rest} AND standing IN ({_ENDED}) AND id >= :first GROUP BY standing"
             ") AS counted GROUP BY status"
+        )
+
+        earlier = self._dialect.later("{clock}", "CAST(:ago AS {real})")
+        self._flow = self._sql(
+            "SELECT (SELECT count(*) FROM runs WHERE id >= :first),"
+            f" (SELECT count(*) FROM runs WHERE settled_at > {earlier})"
         )
 
     async def now(self) -> datetime:
@@ -121,3 +128,9 @@ class Runs(Part):
         first = "" if since is None else first_id(since)
         found = await self._db.rows(self._counts, first=first)
         return {RunStatus(row[0]): int(row[1]) for row in found}
+
+    async def flow(self, *, seconds: float) -> Flow:
+        """What was accepted and what settled lately; see RunStore."""
+        first = first_id(await self.now() - timedelta(seconds=seconds))
+        accepted, settled = await self._db.row(self._flow, first=first, ago=-seconds)
+        return Flow(accepted=int(accepted), settled=int(settled))

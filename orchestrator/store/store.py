@@ -75,6 +75,7 @@ class SqlStore:
         self.runs = runs.runs
         self.attributes = Attributes(shared).attributes
         self.count_by_status = runs.count_by_status
+        self.flow = runs.flow
 
         counting = Counting(shared)
         self.count_unfinished = counting.count_unfinished

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NoReturn
 
 from orchestrator.errors import Unavailable
 from orchestrator.ports import BrokerFacts, EscalationRecord, Hint
+from orchestrator.ports.gate_view import ApiState
 
 
 class AbsentBroker:
-    """Implements HintPublisher, DeadLetterQueue and BrokerInspector by raising Unavailable.
+    """Implements HintPublisher, DeadLetterQueue, BrokerInspector, GateView by raising Unavailable.
 
     Runs that are accepted meanwhile start when a worker's sweep finds them.
     """
@@ -39,6 +40,10 @@ class AbsentBroker:
         self._raise()
 
     async def facts(self) -> BrokerFacts:
+        """Raises Unavailable."""
+        self._raise()
+
+    async def states(self, apis: Collection[str]) -> Mapping[str, ApiState]:
         """Raises Unavailable."""
         self._raise()
 

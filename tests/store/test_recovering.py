@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import Direction, RunStatus
-from orchestrator.ports import Store
+from orchestrator.ports import Flow, Store
 from tests.store.backends import Backend, forget_worker
 from tests.store.making import (
     ME,
@@ -273,3 +273,13 @@ async def test_nothing_waits_in_an_empty_database(store: Store) -> None:
     assert await store.take_lost(silent_seconds=-1, limit=10) == []
     assert await store.recover_dead(dead_after_seconds=1) == []
     assert await store.count_by_status() == {}
+
+
+async def test_what_was_accepted_and_what_settled_lately(store: Store) -> None:
+    assert await store.flow(seconds=60) == Flow(accepted=0, settled=0)
+    await accepted(store, 2)
+    done, under_way = await claimed(store, 2)
+    await store.record([write(done, status=RunStatus.SUCCEEDED, release=True), write(under_way)])
+    seen = await store.flow(seconds=60)
+    assert seen.settled == 1
+    assert seen.accepted >= 2

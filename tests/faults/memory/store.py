@@ -30,6 +30,7 @@ from orchestrator.ports import (
     DatabaseRoom,
     EscalationFilter,
     EscalationRecord,
+    Flow,
     JobItem,
     JobItemRecord,
     JobItemState,
@@ -257,6 +258,19 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
             return dict(counted)
 
         return await self._pass("count_by_status", work)
+
+    async def flow(self, *, seconds: float) -> Flow:
+        """See RunStore."""
+
+        def work() -> Flow:
+            since = self.database.clock() - timedelta(seconds=seconds)
+            runs = self.database.runs.values()
+            return Flow(
+                accepted=sum(row.created_at >= since for row in runs),
+                settled=sum(row.settled_at is not None and row.settled_at > since for row in runs),
+            )
+
+        return await self._pass("flow", work)
 
     # --- escalations ------------------------------------------------------------------------------
 

@@ -459,6 +459,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     # APIs, workers, queues
     "listApis": Operation(least=VIEWER, provoked={200: plain()}, of_all_tenants=True),
+    "showGate": Operation(least=VIEWER, provoked={200: plain()}, of_all_tenants=True),
     "showApi": Operation(
         least=VIEWER, of_all_tenants=True,
         provoked={200: plain(ids={"api": "kinto"}), 404: plain(ids={"api": "nothing"})},

@@ -11,6 +11,7 @@ from orchestrator.engine.api_files import ApiFolder
 from orchestrator.errors import Conflict, InvalidInput, InvalidSetting, NotFound
 from orchestrator.ports import ApiOverride, NewApiChange
 from orchestrator.service.apis import Apis, ApiView
+from orchestrator.worker.absent import AbsentBroker
 from tests.faults.memory.store import MemoryStore
 from tests.faults.memory.tables import MemoryDatabase
 from tests.store.making import plan
@@ -32,7 +33,7 @@ def apis(store: MemoryStore, tmp_path: Path) -> Apis:
         folder.take(folder.read())
         return folder
 
-    return Apis(store, read)
+    return Apis(store, read, AbsentBroker("no gate here"))
 
 
 def overridden(view: ApiView) -> dict[str, object]:
