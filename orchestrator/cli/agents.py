@@ -73,6 +73,10 @@ def set_policy(
     budget: Annotated[
         _Texts, typer.Option(help="'100 runs/day', '500 EUR/month'. Repeatable.")
     ] = None,
+    duplicates: Annotated[
+        str | None, typer.Option(help="The same wish again under another key: refuse or warn.")
+    ] = None,
+    duplicate_hours: Annotated[float, typer.Option(help="Looked for as far back.")] = 24.0,
     reason: Reason,
     by: By = "",
     as_json: JsonFlag = False,
@@ -81,7 +85,9 @@ def set_policy(
     from orchestrator.definitions.agent_policies import policy_of
 
     who = acting(by)
-    given = {"allow": allow, "deny": deny, "rates": rate, "budgets": budget}
+    given: dict[str, Any] = {"allow": allow, "deny": deny, "rates": rate, "budgets": budget}
+    if duplicates is not None:
+        given["duplicates"] = {"then": duplicates, "hours": duplicate_hours}
     policy = policy_of({name: said for name, said in given.items() if said}, "options")
     made = with_services(
         lambda services: services.policies.set(Agent(tenant, agent), policy, by=who, reason=reason)

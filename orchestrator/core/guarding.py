@@ -60,6 +60,25 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Duplicates:
+    """What becomes of a wish that was there before, within so many seconds, under another key.
+
+    A run that ended `compensated` is none: it was undone, and may be wanted again.
+    """
+
+    refuse: bool  # False: it is let in, and whoever wants it is told
+    seconds: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Before:
+    """An earlier run that was the same wish."""
+
+    run_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stop:
     """The agent was stopped."""
 
@@ -76,6 +95,7 @@ class Policy:
     deny: tuple[str, ...] = ()  # goes before `allow`
     rates: tuple[Rate, ...] = ()
     budgets: tuple[Budget, ...] = ()
+    duplicates: Duplicates | None = None
     stopped: Stop | None = None
 
     def allows(self, workflow: str) -> bool:
@@ -91,8 +111,10 @@ class Charge:
 
     run_id: str
     workflow: str
+    key: str = ""  # with which it is wanted
     amount: int = 0  # millionths
     currency: str = ""  # "": the workflow declares no amount
+    intent: str = ""  # a digest: that of another run is the same for the same wish
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +126,7 @@ class Refusal:
     wanted: str
     passes_at: datetime | None = None
     is_rate: bool = False
+    before: Before | None = None  # the run that was the same wish
 
 
 @dataclass(kw_only=True, slots=True)
@@ -114,16 +137,23 @@ class Book:
     now: datetime
     latest: list[datetime] = field(default_factory=list)  # of acceptance, newest first
     spent: dict[tuple[str, str], int] = field(default_factory=dict)  # by what and name of period
+    wishes: dict[str, Before] = field(default_factory=dict)  # by intent, the latest that counts
 
     def refusals(self, charge: Charge) -> list[Refusal]:
         """All rules that do not let this run in; none: it may begin."""
         return [
-            *self._stop(), *self._place(charge), *self._rates(), *self._budgets(charge),
+            *self._stop(), *self._place(charge), *self._duplicates(charge), *self._rates(),
+            *self._budgets(charge),
         ]  # fmt: skip
+
+    def before(self, charge: Charge) -> Before | None:
+        """The run that was the same wish, where the policy asks for it."""
+        return None if self.policy.duplicates is None else self.wishes.get(charge.intent)
 
     def charge(self, charge: Charge) -> dict[tuple[str, str], int]:
         """Count a run that was let in; what that adds to what is spent."""
         self.latest.insert(0, self.now)
+        self.wishes[charge.intent] = Before(run_id=charge.run_id, at=self.now)
         added = spending(charge, self.now)
         for key, amount in added.items():
             self.spent[key] = self.spent.get(key, 0) + amount
@@ -141,6 +171,17 @@ class Book:
             if self.policy.deny:
                 wanted += f", none of {', '.join(self.policy.deny)}"
             yield Refusal(rule="allow", found=f"workflow {charge.workflow}", wanted=wanted)
+
+    def _duplicates(self, charge: Charge) -> Iterator[Refusal]:
+        rule, before = self.policy.duplicates, self.before(charge)
+        if rule is None or before is None or not rule.refuse:
+            return
+        yield Refusal(
+            rule="duplicates", before=before,
+            found=f"the same wish as run {before.run_id} of {_seconds(before.at)}",
+            wanted="another wish, or that run: look at its status",
+            passes_at=before.at + timedelta(seconds=rule.seconds),
+        )  # fmt: skip
 
     def _rates(self) -> Iterator[Refusal]:
         for rate in self.policy.rates:
@@ -192,6 +233,10 @@ def look_back(policies: Iterable[Policy]) -> int:
 def amount_told(millionths: int) -> str:
     """For people: `12.5`."""
     return format((Decimal(millionths) / MILLION).normalize(), "f")
+
+
+def _seconds(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
 
 
 def _told(of: str, amount: int) -> str:

@@ -258,6 +258,10 @@ WORDS: Mapping[str, Callable[[Record], str]] = {
     "escalation.claimed": lambda r: f"{r.actor} took it on",
     "escalation.released": lambda r: f"{r.actor} gave it back to the others",
     "escalation.commented": lambda r: f"{r.actor} remarked{_because(r, 'text')}",
+    "agent.repeated": lambda r: (
+        f"{r.actor} wanted the same again under another key, and was "
+        + ("refused" if r.data.get("refused") else f"let: run {_said(r, 'run')}")
+    ),
     "signal.received": lambda r: f"{r.actor} sent the signal {_said(r, 'name')}",
     "approval.decided": _decided,
     "approval.reminded": lambda r: f"a decision on {_said(r, 'step')} is asked for again",

@@ -124,6 +124,10 @@ class Plan:
     # Name -> expression over the inputs: by what its runs are looked up; read by definitions/ only.
     attributes: Mapping[str, Any] = field(default_factory=dict)
     escalation: Mapping[str, Any] = field(default_factory=dict)  # how bad one is; definitions/ only
+    # What a run spends, and by what it is the same wish as another, over the inputs: for agents'
+    # policies. A release that would count nothing cannot read a plan that has one.
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    intent: Mapping[str, Any] = field(default_factory=dict)
     max_visits: int = MAX_VISITS  # of all steps together; a run that wants more turns back
 
     @property

@@ -4,6 +4,7 @@
     deny: [refund_everything]      # goes before allow
     rates: [10/minute, 100/hour]   # runs, looked at over the time that has just passed
     budgets: [200 runs/day, 500 EUR/day, 5000 EUR/month]
+    duplicates: {then: refuse, hours: 24}      # or warn: the same wish again under another key
 
 In a file (`orchestrator agents apply FILE`) they stand below the names of the agents:
 
@@ -26,6 +27,7 @@ from orchestrator.core.guarding import (
     MOST_OF_RATE,
     RUNS,
     Budget,
+    Duplicates,
     Period,
     Policy,
     Rate,
@@ -43,7 +45,10 @@ _RATE = re.compile(rf"(\d{{1,6}})\s*/\s*({'|'.join(_SECONDS)})")
 _BUDGET = re.compile(r"(\S+)\s+(\S+?)\s*/\s*(day|month)")
 _WANTED_RATE = f"runs in a time, at most {MOST_OF_RATE}: 10/minute (or second, hour, day)"
 _WANTED_BUDGET = "100 runs/day, or an amount: 500 EUR/month"
-_FIELDS = ("allow", "deny", "rates", "budgets")
+_FIELDS = ("allow", "deny", "rates", "budgets", "duplicates")
+_THEN = ("refuse", "warn")
+USUAL_HOURS = 24.0
+MOST_HOURS = 24.0 * 90
 DEFAULT_TENANT = "default"
 
 
@@ -90,6 +95,8 @@ def as_said(policy: Policy) -> dict[str, Any]:
         said["rates"] = [rate_told(rate) for rate in policy.rates]
     if policy.budgets:
         said["budgets"] = [budget_told(budget) for budget in policy.budgets]
+    if (rule := policy.duplicates) is not None:
+        said["duplicates"] = {"then": _THEN[not rule.refuse], "hours": rule.seconds / 3600}
     return said
 
 
@@ -125,7 +132,23 @@ def _policy(at: Cursor, fields: tuple[str, ...]) -> Policy:
     allow = _texts(at, "allow") if at.has("allow") else (EVERYBODY,)
     rates = [rate for each in at.items("rates") if (rate := _rate(each)) is not None]
     budgets = [each for said in at.items("budgets") if (each := _budget(said)) is not None]
-    return Policy(allow=allow, deny=_texts(at, "deny"), rates=tuple(rates), budgets=tuple(budgets))
+    return Policy(
+        allow=allow, deny=_texts(at, "deny"), rates=tuple(rates), budgets=tuple(budgets),
+        duplicates=_duplicates(at.get("duplicates")),
+    )  # fmt: skip
+
+
+def _duplicates(at: Cursor | None) -> Duplicates | None:
+    if at is None or not at.is_object():
+        return None
+    at.only(("then", "hours"))
+    if not at.has("then"):
+        at.bad("the field then: " + " or ".join(_THEN), found="no then")
+    then, hours = at.choice("then", _THEN), at.number("hours", least=0.001)
+    if hours is not None and hours > MOST_HOURS:
+        at.child("hours", hours).bad(f"at most {MOST_HOURS:g} hours")
+    seconds = round((USUAL_HOURS if hours is None else hours) * 3600)
+    return Duplicates(refuse=then == "refuse", seconds=seconds)
 
 
 def _texts(at: Cursor, name: str) -> tuple[str, ...]:

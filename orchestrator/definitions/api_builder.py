@@ -111,8 +111,9 @@ class Api:
 class ApiWorkflow:
     """A workflow over APIs in the making. Immutable: each `step` gives a new one.
 
-    `inputs`, `outputs`, `deadline`, `lane`, `four_eyes`, `attributes` and `escalation` as of
-    `Workflow`; `extra` has any other field of a workflow in a document (`x-owner`, …).
+    `inputs`, `outputs`, `deadline`, `lane`, `four_eyes`, `attributes`, `escalation`, `budget`
+    and `intent` as of `Workflow`; `extra` has any other field of a workflow in a document
+    (`x-owner`, …).
     """
 
     name: str
@@ -124,6 +125,8 @@ class ApiWorkflow:
     four_eyes: bool | Mapping[str, Any] | None = None
     attributes: Mapping[str, str] | None = None
     escalation: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    budget: Mapping[str, Any] | None = None
+    intent: Mapping[str, str] | None = None
     extra: Mapping[str, Any] | None = None
     steps: tuple[Mapping[str, Any], ...] = ()
     apis: tuple[Api, ...] = ()
@@ -237,7 +240,8 @@ def _workflow(workflow: ApiWorkflow) -> dict[str, Any]:
         "workflowId": workflow.name, "summary": workflow.title or None, "inputs": schema,
         "x-deadline": workflow.deadline, "x-lane": workflow.lane,
         "x-four-eyes": workflow.four_eyes, "x-attributes": workflow.attributes,
-        "x-escalation": _listed(workflow.escalation),
+        "x-escalation": _listed(workflow.escalation), "x-budget": workflow.budget,
+        "x-intent": workflow.intent,
         **(workflow.extra or {}),
         "steps": [dict(step) for step in workflow.steps], "outputs": dict(workflow.outputs or {}),
     })  # fmt: skip

@@ -6,10 +6,10 @@ Everything that is not supported is refused with its place, never passed over in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestrator.core.plan import MAX_VISITS, Plan
 from orchestrator.definitions.actions import lead_elsewhere
@@ -24,15 +24,17 @@ from orchestrator.definitions.escalation_rules import escalation_of, escalation_
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.problems import Findings, pointer
 from orchestrator.definitions.problems import Path as Inside
+from orchestrator.definitions.spending import budget_problems, intent_problems
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.definitions.validation import Place
 
+_Problems: TypeAlias = Callable[[Any, Mapping[str, Any]], Iterable[tuple[Inside, str, str]]]
 LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 
 _WORKFLOW = {
     "workflowId", "summary", "description", "inputs", "steps", "outputs", "parameters",
     "successActions", "failureActions", "dependsOn", "x-deadline", "x-lane", "x-max-visits",
-    "x-attributes", "x-escalation", "x-four-eyes",
+    "x-attributes", "x-budget", "x-escalation", "x-four-eyes", "x-intent",
     "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
 }  # fmt: skip
 
@@ -96,6 +98,8 @@ class _WorkflowReader:
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),
             escalation=self._escalation(found.schema),
+            budget=self._declared("x-budget", budget_problems, found.schema),
+            intent=self._declared("x-intent", intent_problems, found.schema),
         )  # fmt: skip
         plan = replace(plan, attributes=self._attributes(plan))
         return ReadWorkflow(plan, origins.place, pointer(at.path))
@@ -117,6 +121,14 @@ class _WorkflowReader:
         if at is None or _refused(at, escalation_problems(at.value, schema)):
             return {}
         return escalation_of(at.value)
+
+    def _declared(
+        self, name: str, problems: _Problems, schema: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        at = self._at.get(name)
+        if at is None or _refused(at, problems(at.value, schema)):
+            return {}
+        return dict(at.value)
 
     def _attributes(self, plan: Plan) -> dict[str, Any]:
         at = self._at.get("x-attributes")

@@ -31,6 +31,7 @@ from orchestrator.definitions.inputs import declared_inputs, schema_problems
 from orchestrator.definitions.problems import Findings, Path, pointer
 from orchestrator.definitions.signatures import Parameter, schema_of
 from orchestrator.definitions.sources import TASKS_API
+from orchestrator.definitions.spending import budget_problems, intent_problems
 from orchestrator.definitions.tasks import Task, TaskRegistry, task_of
 from orchestrator.definitions.validation import Part, validate
 from orchestrator.definitions.waiting import (
@@ -115,6 +116,8 @@ class Workflow:
     `four_eyes`: decisions need a second person, of all runs or `{"when": CONDITION, "hours": N}`.
     `attributes`: by what its runs are looked up, `{"customer": "$inputs.customer_id"}`.
     `escalation`: how bad one is, `{"severity": "high", "minutes": 30}`, or a list with `when`.
+    `budget`: what a run spends, `{"amount": "$inputs.amount", "currency": "EUR"}`, and `intent`: by
+    what it is the same wish as another, `{"order": "$inputs.order_id"}`; for agents' policies.
     """
 
     name: str
@@ -126,6 +129,8 @@ class Workflow:
     four_eyes: bool | Mapping[str, Any] = False
     attributes: Mapping[str, str] | None = None
     escalation: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    budget: Mapping[str, Any] | None = None
+    intent: Mapping[str, str] | None = None
     steps: tuple[Step | Wait, ...] = ()
 
     def step(self, function: Function | Step, **options: Any) -> Workflow:
@@ -241,11 +246,18 @@ class _Builder:
         if workflow.escalation is not None:
             for path, found, wanted in escalation_problems(workflow.escalation, schema):
                 self._bad(f", escalation {pointer(path)}", found, wanted)
+        for name, said, problems in (
+            ("budget", workflow.budget, budget_problems),
+            ("intent", workflow.intent, intent_problems),
+        ):
+            for path, found, wanted in () if said is None else problems(said, schema):
+                self._bad(f", {name} {pointer(path)}", found, wanted)
         plan = Plan(
             workflow=workflow.name, steps=steps, title=workflow.title, lane=workflow.lane,
             inputs_schema=schema, outputs=dict(workflow.outputs or {}),
             four_eyes=rule_of(workflow.four_eyes), escalation=escalation_of(workflow.escalation),
-            deadline_seconds=workflow.deadline,
+            deadline_seconds=workflow.deadline, budget=dict(workflow.budget or {}),
+            intent=dict(workflow.intent or {}),
             waits=any(step.call.is_wait for step in steps),
         )  # fmt: skip
         for path, found, wanted in attribute_problems(workflow.attributes or {}, plan):

@@ -30,6 +30,7 @@ from orchestrator.definitions.local import LocalStep
 from orchestrator.definitions.requests import RequestMaker, request_maker
 from orchestrator.definitions.scope import Exchange, Scope
 from orchestrator.definitions.secrets import Secrets
+from orchestrator.definitions.spending import Spending
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Program:
         self.four_eyes = FourEyes(plan.four_eyes)
         self.escalation = EscalationRules(plan.escalation)
         self.secrets = Secrets(plan)
+        self.spending = Spending(plan.budget, plan.intent)
         self.attributes = Attributes(plan.attributes, self.secrets)
         self._inputs = InputsSchema(plan.inputs_schema)
         self._outputs = {

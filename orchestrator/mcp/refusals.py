@@ -29,6 +29,10 @@ Instead = Mapping[type[OrchestratorError], str]
 _WHAT_TO_DO: Instead = {
     InvalidInput: "Nothing was begun. Mend what is named and call again with the same key.",
     NotFound: "Call search to see what there is.",
+    NotAllowed: (
+        "Nothing was begun. Look for no other way around it: tell whom you work for what was "
+        "refused, and why."
+    ),
     Conflict: (
         "This idempotency_key belongs to another wish. Use a new one if this is another thing to "
         "be done; else call again with the inputs of then."

@@ -60,6 +60,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     run_id: str
     repeated: bool
+    # An earlier run that was the same wish under another key, where an agent's policy asks.
+    like: str | None = None
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -150,7 +150,11 @@ class Agents:
         (accepted,) = await self._submitter.submit([wish])
         looks.has_run()
         found = await self._wait(accepted.run_id, wait_seconds, seen)
-        return self._standing(found, repeated=accepted.repeated)
+        standing = self._standing(found, repeated=accepted.repeated)
+        if accepted.like is None:
+            return standing
+        before = f"Run {accepted.like} was the same wish under another key: was this meant twice?"
+        return replace(standing, meaning=f"{standing.meaning} {before}")
 
     async def status(
         self, run: str, *, wait_seconds: float, actor: Actor, seen: Seen | None = None

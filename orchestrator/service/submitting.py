@@ -196,7 +196,7 @@ class Submitter:
         )
         if not under:
             return await self._store.accept(runs)
-        charges = [Charge(run_id=run.id, workflow=run.workflow) for run in runs]
+        charges = [_charge(run, target) for run, target, _ in prepared]
         return await self._guards.accept(runs, charges, under)
 
     def _check(self, place: int, wish: Submission, target: _Target) -> _Checked:
@@ -241,6 +241,19 @@ class Submitter:
             wanted=f"at most {self._max_input_bytes} bytes (setting max_input_bytes)",
         )
         return InvalidInput("the inputs are too large", problems=[problem])
+
+
+def _charge(run: NewRun, target: _Target) -> Charge:
+    """What a run counts for. Raises InvalidInput where its inputs do not tell what it spends."""
+    spending = target.program.spending
+    amount, currency = spending.of(run.inputs)
+    meant = spending.intent(run.inputs)
+    told = run.inputs_digest if meant is None else _canonical(meant).decode("utf-8", "replace")
+    intent = hashlib.sha256(f"{run.workflow}\n{told}".encode()).hexdigest()
+    return Charge(
+        run_id=run.id, workflow=run.workflow, key=run.idempotency_key, amount=amount,
+        currency=currency, intent=intent,
+    )  # fmt: skip
 
 
 def _chunks(submissions: Sequence[Submission]) -> Iterator[tuple[int, Sequence[Submission]]]:

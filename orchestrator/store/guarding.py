@@ -14,8 +14,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from orchestrator.core.guarding import (
+    Before,
     Book,
     Charge,
     Period,
@@ -39,6 +41,7 @@ from orchestrator.ports import (
 from orchestrator.store import codec
 from orchestrator.store.accepting import Accepting
 from orchestrator.store.codec import instant, storable
+from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
 
@@ -47,9 +50,14 @@ _CHANGE = "tenant, agent, version, kind, at, changed_by, reason, policy"
 _KEY = {"tenant": "text", "agent": "text"}
 _USE = {
     "run_id": "text", "agent": "text", "tenant": "text", "workflow": "text", "at": "time",
-    "amount": "int", "currency": "text",
+    "amount": "int", "currency": "text", "intent": "text",
 }  # fmt: skip
 _SPENT = {**_KEY, "period": "text", "what": "text", "spent": "int"}
+
+
+REPEATED = "agent.repeated"
+MOST_REPEATS_NOTED = 10
+"""In one run's audit: an agent that says the same for ever shall not fill it."""
 
 
 class Guarding(Part):
@@ -57,7 +65,7 @@ class Guarding(Part):
 
     def __init__(self, shared: Shared, accepting: Accepting) -> None:
         super().__init__(shared)
-        self._accepting = accepting
+        self._accepting, self._notes = accepting, Notes(shared)
         keys = self._dialect.batch(_KEY)
         these = (
             f"SELECT {_POLICY} FROM agent_policies"
@@ -91,6 +99,17 @@ class Guarding(Part):
         self._spent = self._sql(
             f"SELECT what, period, spent FROM agent_spending WHERE {of_agent}"
             " AND period IN (:day, :month)"
+        )
+        wanted = self._dialect.batch({"intent": "text"})
+        since = self._dialect.later("{clock}", "-CAST(:seconds AS {real})")
+        self._wishes = self._sql(
+            f"SELECT intent, run_id, at FROM agent_uses WHERE {of_agent}"
+            f" AND intent IN (SELECT b.intent FROM {wanted} AS b) AND at > {since}"
+            f" AND (ended IS NULL OR ended <> '{RunStatus.COMPENSATED}') ORDER BY at"
+        )
+        self._repeat = self._sql(
+            f"UPDATE agent_uses SET repeats = repeats + 1 WHERE {of_agent} AND run_id = :run_id"
+            " RETURNING repeats"
         )
         final = ", ".join(f"'{status}'" for status in sorted(FINAL))
         self._end = self._sql(
@@ -188,10 +207,25 @@ class Guarding(Part):
                 if not answer.repeated
             ]  # fmt: skip
             books = {a: await self._book(tx, a, p) for a, p in sorted(policies.items())}
-            await self._count(tx, new, books, under)
-            return accepted
+            for agent, book in books.items():
+                await self._look_for_wishes(tx, agent, book, new)
+            like = await self._count(tx, new, books, under)
+            for run_id, (agent, before) in like.items():
+                await self._note_repeat(tx, agent, before, refused=False, by_run=run_id)
+            return [
+                structs.replace(each, like=like[each.run_id][1].run_id)
+                if each.run_id in like and not each.repeated else each
+                for each in accepted
+            ]  # fmt: skip
 
-        return await self._db.write(work)
+        try:
+            return await self._db.write(work)
+        except _WantedBefore as refused:
+            (agent, before), key = refused.by, refused.key
+            await self._db.write(
+                lambda tx: self._note_repeat(tx, agent, before, refused=True, by_run=key)
+            )
+            raise
 
     async def _count(
         self,
@@ -199,13 +233,17 @@ class Guarding(Part):
         charges: Iterable[Charge],
         books: Mapping[Agent, Book],
         under: Mapping[str, Sequence[Agent]],
-    ) -> None:
+    ) -> dict[str, tuple[Agent, Before]]:
+        """Count them. Of those that were wanted before and are let in: under whose policy."""
         uses, added = [], dict[tuple[str, str, str, str], int]()
+        like = dict[str, tuple[Agent, Before]]()
         for charge in charges:
             for agent in under.get(charge.run_id, ()):
                 if agent not in books:
                     continue
                 _check(agent, charge, books[agent])
+                if (before := books[agent].before(charge)) is not None:
+                    like[charge.run_id] = (agent, before)
                 for (what, period), amount in books[agent].charge(charge).items():
                     key = (*agent, period, what)
                     added[key] = added.get(key, 0) + amount
@@ -213,10 +251,36 @@ class Guarding(Part):
                     (
                         charge.run_id, agent.name, agent.tenant, charge.workflow,
                         self._dialect.time(books[agent].now), charge.amount, charge.currency,
+                        charge.intent,
                     )
                 )  # fmt: skip
         await tx.apply(self._use, uses)
         await tx.apply(self._add, [(*key, amount) for key, amount in sorted(added.items())])
+        return like
+
+    async def _look_for_wishes(
+        self, tx: Tx, agent: Agent, book: Book, charges: Sequence[Charge]
+    ) -> None:
+        rule = book.policy.duplicates
+        if rule is None:
+            return
+        found = await tx.rows(
+            self._wishes, tenant=agent.tenant, agent=agent.name, seconds=float(rule.seconds),
+            batch=codec.dump_batch([(charge.intent,) for charge in charges]),
+        )  # fmt: skip
+        book.wishes = {row[0]: Before(run_id=row[1], at=instant(row[2])) for row in found}
+
+    async def _note_repeat(
+        self, tx: Tx, agent: Agent, before: Before, *, refused: bool, by_run: str
+    ) -> None:
+        """For the auditor, with the run that was there: what came again, the first times."""
+        row = await tx.row(
+            self._repeat, tenant=agent.tenant, agent=agent.name, run_id=before.run_id
+        )
+        if row is not None and row[0] <= MOST_REPEATS_NOTED:
+            data = {"refused": refused, "times": row[0], "policy": agent.name}
+            data |= {"key": by_run} if refused else {"run": by_run}
+            await self._notes.note(tx, before.run_id, REPEATED, by=agent.name, data=data)
 
     async def _book(self, tx: Tx, agent: Agent, policy: Policy) -> Book:
         """What is known of the agent's runs; its policy's row is locked."""
@@ -245,6 +309,16 @@ class Guarding(Part):
         await tx.apply(self._add, back)
 
 
+class _WantedBefore(NotAllowed):
+    """Refused as a duplicate: that is kept in the story of the run that was there."""
+
+    def __init__(
+        self, message: str, *, problems: Sequence[Problem], by: tuple[Agent, Before], key: str
+    ) -> None:
+        self.by, self.key = by, key
+        super().__init__(message, problems=problems)
+
+
 def _check(agent: Agent, charge: Charge, book: Book) -> None:
     """Raises NotAllowed, or Overloaded where rates alone refuse, which pass soon."""
     refused = book.refusals(charge)
@@ -256,6 +330,10 @@ def _check(agent: Agent, charge: Charge, book: Book) -> None:
         ends = [each.passes_at for each in refused if each.passes_at is not None]
         seconds = max((max(ends) - book.now).total_seconds(), 0.001)
         raise Overloaded(message, problems=problems, retry_after_seconds=seconds)
+    before = next((each.before for each in refused if each.before is not None), None)
+    if before is not None:
+        by = (agent, before)
+        raise _WantedBefore(message, problems=problems, by=by, key=charge.key)
     raise NotAllowed(message, problems=problems)
 
 

@@ -674,7 +674,10 @@ agent_uses = Table(
     Column("amount", BigInteger, nullable=False),  # millionths
     Column("currency", Text, nullable=False),
     Column("ended", Text),  # the run's last status, once it was seen to have ended
+    Column("intent", Text, nullable=False, server_default=""),  # a digest of what is wanted
+    Column("repeats", Integer, nullable=False, server_default="0"),  # the same wish came again
     Index("agent_uses_by_time", "tenant", "agent", "at"),
+    Index("agent_uses_by_intent", "intent", "agent", "tenant", "at"),
     _partial("agent_uses_open", "tenant", "agent", "run_id", where="ended IS NULL"),
     sqlite_with_rowid=False,
 )

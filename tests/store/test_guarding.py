@@ -14,6 +14,7 @@ from orchestrator.core.guarding import (
     RUNS,
     Budget,
     Charge,
+    Duplicates,
     Period,
     Policy,
     Rate,
@@ -57,6 +58,15 @@ async def policed(store: SqlStore, policy: Policy, agent: Agent = BOT, version: 
 def charge(run: NewRun, euros: int) -> Charge:
     currency = "EUR" if euros else ""
     return Charge(run_id=run.id, workflow=run.workflow, amount=euros * MILLION, currency=currency)
+
+
+async def wished(
+    store: SqlStore, version: WorkflowVersion, intent: str, **changes: Any
+) -> Accepted:
+    run = new_run(version, tenant="acme", actor="bot", **changes)
+    its = Charge(run_id=run.id, workflow="order", key=run.idempotency_key, intent=intent)
+    (answer,) = await store.accept_guarded([run], [its], {run.id: [BOT]})
+    return answer
 
 
 async def accept(
@@ -196,6 +206,47 @@ async def test_what_a_compensated_run_spent_is_given_back_once(
     for _ in range(2):
         assert await spent(store) == 100 * MILLION
     assert await spent(store, RUNS) == (2 if given_back else 1), "the work was done"
+
+
+async def repeats(store: SqlStore, run_id: str) -> list[Any]:
+    return [r.data for r in await store.audit(run_id) if r.kind == "agent.repeated"]
+
+
+async def test_the_same_wish_under_another_key_is_refused_and_recorded(store: SqlStore) -> None:
+    version = await published(store)
+    await policed(store, Policy(duplicates=Duplicates(refuse=True, seconds=3600)))
+    first = await wished(store, version, "a", idempotency_key="k1")
+    for key in ("k2", "k3"):
+        with pytest.raises(NotAllowed, match=f"found the same wish as run {first.run_id} of 2"):
+            await wished(store, version, "a", idempotency_key=key)
+    assert (await wished(store, version, "a", idempotency_key="k1")).repeated
+    await wished(store, version, "b")
+    assert [(each["refused"], each["key"]) for each in await repeats(store, first.run_id)] == [
+        (True, "k2"), (True, "k3"),
+    ]  # fmt: skip
+    assert len(await store.runs(RunFilter())) == 2
+
+
+async def test_where_a_policy_only_warns_the_answer_names_the_run(store: SqlStore) -> None:
+    version = await published(store)
+    await policed(store, Policy(duplicates=Duplicates(refuse=False, seconds=3600)))
+    first, again = [await wished(store, version, "a") for _ in range(2)]
+    assert (first.like, again.like) == (None, first.run_id)
+    (told,) = await repeats(store, first.run_id)
+    assert (told["refused"], told["run"]) == (False, again.run_id)
+
+
+async def test_a_wish_that_was_undone_or_is_long_past_may_be_had_again(store: SqlStore) -> None:
+    version = await published(store)
+    await policed(store, Policy(duplicates=Duplicates(refuse=True, seconds=3600)))
+    first = await wished(store, version, "a")
+    await registered(store, ME)
+    (run,) = await store.claim([(first.run_id, 0)], owner=ME)
+    await store.record([write(run, status=RunStatus.COMPENSATED, release=True)])
+    await wished(store, version, "a")
+    # That one counts, but not within so short a time.
+    await policed(store, Policy(duplicates=Duplicates(refuse=True, seconds=0)), version=1)
+    await wished(store, version, "a")
 
 
 async def test_processes_at_once_do_not_spend_more_than_there_is(url: str, store: SqlStore) -> None:

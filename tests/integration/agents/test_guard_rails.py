@@ -33,12 +33,17 @@ sourceDescriptions: [{{name: people, url: "waits:", type: openapi}}]
 workflows:
   - workflowId: {name}
     summary: {summary}
-    inputs: {{type: object, properties: {{amount: {{type: number}}}}}}
+    inputs:
+      type: object
+      properties: {{amount: {{type: number}}, currency: {{type: string}}, note: {{type: string}}}}
+    {more}
     steps:
       - stepId: wait
         operationId: $sourceDescriptions.people.signal
         requestBody: {{payload: {{signal: go}}}}
 """
+
+MORE = "x-budget: {amount: $inputs.amount, currency: $inputs.currency}"
 
 
 @pytest.fixture
@@ -47,7 +52,8 @@ async def services(tmp_path: Path) -> AsyncIterator[Services]:
     async with open_services(Settings(config_dir=tmp_path, state_dir=tmp_path)) as opened:
         for name, summary in (("order", "Order a thing"), ("refund", "Order the money back")):
             document = tmp_path / f"{name}.arazzo.yaml"
-            document.write_text(DOCUMENT.format(name=name, summary=summary))
+            more = MORE if name == "order" else ""
+            document.write_text(DOCUMENT.format(name=name, summary=summary, more=more))
             await opened.workflows.publish(document, by="root")
         yield opened
 
@@ -77,6 +83,8 @@ async def talking(services: Services, name: str = "bot") -> AsyncIterator[Call]:
 
 
 async def execute(call: Call, key: str, workflow: str = "order", **inputs: Any) -> Any:
+    if workflow == "order":
+        inputs = {"amount": 10, "currency": "EUR", "note": key, **inputs}
     return await call(
         "execute", workflow=workflow, inputs=inputs, idempotency_key=key, wait_seconds=0
     )
@@ -128,12 +136,41 @@ async def test_a_budget_of_runs_refuses_what_goes_beyond_it(services: Services) 
     assert [amount for _, amount in view.left] == [0]
 
 
+async def test_an_amount_beyond_its_budget_is_refused(services: Services) -> None:
+    await set_policy(services, budgets=["25 EUR/day"])
+    async with talking(services) as call:
+        await execute(call, "one", amount=12.5)
+        refused = await execute(call, "two", amount=12.51)
+        other = await execute(call, "three", currency="USD")
+        unknown = await execute(call, "four", amount=-1)
+        await execute(call, "five", amount=12.5)
+        free = await execute(call, "six", "refund")  # declares nothing that it spends
+    assert "found 12.51 EUR beside 12.5 EUR of this day; wanted at most 25 EUR per day" in refused
+    assert "found USD; wanted a currency with a budget: EUR" in other
+    assert "x-budget, amount: found -1; wanted a number from 0" in unknown
+    assert free["status"] == "pending"
+
+
+async def test_the_same_wish_again_is_refused_and_names_the_run(services: Services) -> None:
+    await set_policy(services, duplicates={"then": "refuse", "hours": 1})
+    async with talking(services) as call:
+        first = await execute(call, "one", note="same")
+        refused = await execute(call, "two", note="same")
+        other = await execute(call, "three", note="other")
+        await set_policy(services, duplicates={"then": "warn"})
+        warned = await execute(call, "four", note="same")
+    assert f"found the same wish as run {first['run']} of 2" in refused
+    assert "Nothing was begun" in refused
+    assert other["status"] == "pending"
+    assert f"Run {first['run']} was the same wish under another key" in warned["meaning"]
+
+
 async def test_a_tenants_policy_is_for_all_its_agents_and_for_no_people(services: Services) -> None:
     await set_policy(services, Agent("acme", EVERYBODY), budgets=["1 runs/day"])
     async with talking(services, "one") as one, talking(services, "two") as two:
         assert (await execute(one, "a"))["status"] == "pending"
         assert "policy of agent * of tenant acme" in await execute(two, "b")
-    person = Submission(workflow="order", tenant="acme", actor="ada")
+    person = Submission(workflow="refund", tenant="acme", actor="ada")
     await services.submitter.submit([person, person])
     assert await runs_of(services) == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from orchestrator.core.guarding import (
     MILLION,
     RUNS,
+    Before,
     Book,
     Budget,
     Charge,
+    Duplicates,
     Period,
     Policy,
     Rate,
@@ -152,6 +155,23 @@ def test_a_period_ends_where_the_next_begins(per: Period, ends: datetime) -> Non
     assert per.end_of(NOW) == ends
     assert per.name_of(per.end_of(NOW)) != per.name_of(NOW)
     assert per.name_of(per.end_of(NOW) - timedelta(microseconds=1)) == per.name_of(NOW)
+
+
+@pytest.mark.parametrize("refuse", [True, False])
+def test_the_same_wish_again_is_refused_or_told(*, refuse: bool) -> None:
+    policy = Policy(duplicates=Duplicates(refuse=refuse, seconds=3600))
+    first, again = (Charge(run_id=n, workflow="order", intent="i") for n in ("r1", "r2"))
+    book = Book(policy=policy, now=NOW)
+    assert book.before(first) is None
+    book.charge(first)
+    assert book.before(again) == Before(run_id="r1", at=NOW)
+    assert book.before(replace(again, intent="other")) is None
+    found = book.refusals(again)
+    assert [each.rule for each in found] == ["duplicates"] * refuse
+    if refuse:
+        assert found[0].found == "the same wish as run r1 of 2026-02-28T23:59:30+00:00"
+        assert found[0].passes_at == NOW + timedelta(hours=1)
+    assert Book(policy=Policy(), now=NOW, wishes=book.wishes).before(again) is None
 
 
 def test_how_far_to_look_back_is_the_largest_rate() -> None:

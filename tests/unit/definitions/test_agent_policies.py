@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.guarding import MILLION, RUNS, Budget, Period, Policy, Rate
+from orchestrator.core.guarding import MILLION, RUNS, Budget, Duplicates, Period, Policy, Rate
 from orchestrator.definitions.agent_policies import (
     as_said,
     millionths,
@@ -19,6 +19,7 @@ from orchestrator.errors import InvalidDefinition
 WHOLE = {
     "allow": ["order*"], "deny": ["order_all"], "rates": ["10/minute", "1/second"],
     "budgets": ["100 runs/day", "500.25 EUR/month"],
+    "duplicates": {"then": "warn", "hours": 0.5},
 }  # fmt: skip
 
 
@@ -31,6 +32,7 @@ def test_a_policy_is_read_whole_and_told_as_it_was_said() -> None:
             Budget(of=RUNS, most=100, per=Period.DAY),
             Budget(of="EUR", most=500_250_000, per=Period.MONTH),
         ),
+        duplicates=Duplicates(refuse=False, seconds=1800),
     )  # fmt: skip
     assert as_said(policy) == WHOLE
     assert policy_of({}, "options") == Policy()
@@ -53,6 +55,10 @@ def test_a_policy_is_read_whole_and_told_as_it_was_said() -> None:
         ({"budgets": ["-1 EUR/day"]}, "/budgets/0"),
         ({"budgets": ["NaN EUR/day"]}, "/budgets/0"),
         ({"budgets": ["0.0000001 EUR/day"]}, "/budgets/0"),
+        ({"duplicates": {"hours": 1}}, "/duplicates"),
+        ({"duplicates": {"then": "ask"}}, "/duplicates/then"),
+        ({"duplicates": {"then": "warn", "hours": 0}}, "/duplicates/hours"),
+        ({"duplicates": {"then": "warn", "hours": 9999}}, "/duplicates/hours"),
         ({"tenant": "acme"}, "/tenant"),
     ],
 )
