@@ -35,6 +35,7 @@ from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.inspecting import Demanded
+from orchestrator.engine.observing import Observer
 from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
@@ -245,11 +246,13 @@ async def _build_parts(
     upkeep = Upkeep(store, keep_for=settings.keep_for)
     notifier = notifier_of(settings, store, escalations.urgency)
     slos = SloWatch(store, partial(read_slos, settings.config_dir), new_id=new_id)
+    clock = DatabaseClock()
+    observer = Observer(store, worker=worker_id, now=clock.now)
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
-        clock=DatabaseClock(), limits=_limits(settings), new_id=new_id, readiness=http,
-        pauses=pauses, meter=meter, tracing=tracing_of(settings),
+        clock=clock, limits=_limits(settings), new_id=new_id, readiness=http,
+        pauses=pauses, meter=meter, observer=observer, tracing=tracing_of(settings),
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip
@@ -278,7 +281,7 @@ async def _build_parts(
         background=[
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
-            slos.run_passes, partial(metrics.watch, gate_of_process.snapshot),
+            slos.run_passes, observer.run_passes, partial(metrics.watch, gate_of_process.snapshot),
             *_checkpoints(settings, store),
             *([] if teller is None else [teller.run_passes]),
         ],

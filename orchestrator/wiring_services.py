@@ -35,6 +35,7 @@ from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
 from orchestrator.service.agent_policies import AgentPolicies
 from orchestrator.service.agents import Agents
+from orchestrator.service.api_health import ApiHealth
 from orchestrator.service.apis import Apis
 from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.briefing import Briefings
@@ -130,6 +131,7 @@ class Services:
     measuring: Measuring
     impacts: Impacts
     insights: Insights
+    api_health: ApiHealth
     slos: Slos
     auditing: Auditing
     erasing: Erasing
@@ -301,6 +303,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         ),
         apis=apis,
         impacts=Impacts(store, apis),
+        api_health=ApiHealth(store),
         insights=Insights(store, apis, workflows, settings.config_dir / "workflows"),
         slos=slos,
         access=Access(

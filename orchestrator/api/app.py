@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from orchestrator.api import (
+    api_health,
     approvals,
     escalations,
     impact,
@@ -68,7 +69,7 @@ def make_app(
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
-        slos, insights, metrics,
+        slos, insights, metrics, api_health,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

@@ -131,6 +131,25 @@ def impact(
     answer(found, lambda: draw_impact(found), as_json=as_json)
 
 
+@app.command("health")
+def health(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One; default: all that were called.")
+    ] = None,
+    *,
+    minutes: Annotated[float, typer.Option(help="How far back “now” reaches.")] = 60.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """How they are, of all workers: latency, failures, waits, beside how they usually are."""
+    from orchestrator.cli.draw_health import draw_health
+
+    found = with_services(
+        lambda services: services.api_health.of(name, minutes=minutes),
+        remote=sent("api_health", api=name, minutes=minutes),
+    )
+    answer(found, lambda: draw_health(found), as_json=as_json)
+
+
 @app.command("schema")
 def schema() -> None:
     """The JSON schema of a file in config/apis, for editors."""

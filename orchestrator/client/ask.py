@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import uuid_utils
 
 from orchestrator.api import job_shapes, proposal_shapes, shapes, story_shapes, wait_shapes
+from orchestrator.api.api_health import ApiHealthsShape
 from orchestrator.api.impact import ImpactShape
 from orchestrator.api.insights import InsightsShape
 from orchestrator.api.slos import SlosShape
@@ -425,6 +426,11 @@ def api(name: str) -> Request[Tagged[shapes.ApiShape]]:
 def impact(name: str, *, outage_seconds: float | None = None) -> Request[ImpactShape]:
     """Which runs it touches, and what if it is away for so long."""
     return _look(ImpactShape, "apis", name, "impact", outage_seconds=outage_seconds)
+
+
+def api_health(*, api: str | None = None, minutes: float | None = None) -> Request[ApiHealthsShape]:
+    """How APIs are, as all workers see them, beside how they usually are."""
+    return _look(ApiHealthsShape, "api-health", api=api, minutes=minutes)
 
 
 def insights(

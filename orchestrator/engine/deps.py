@@ -23,7 +23,7 @@ from orchestrator.ports import (
     StepEvents,
     Transport,
 )
-from orchestrator.ports.metering import UNMETERED, Meter
+from orchestrator.ports.metering import UNMETERED, UNOBSERVED, ApiObserver, Meter
 from orchestrator.ports.tracing import Tracing
 
 
@@ -60,6 +60,7 @@ class Deps:
     readiness: Readiness | None = None  # of calls over HTTP
     pauses: Pauses = field(default_factory=Pauses)
     meter: Meter = UNMETERED
+    observer: ApiObserver = UNOBSERVED
     tracing: Tracing | None = None  # None: nobody wants traces
 
     def transport(self, request: FrozenRequest) -> Transport:

@@ -197,20 +197,26 @@ class Standing:
     ) -> None:
         """Keep what an attempt brought; `judgement` is what counts of its answer."""
         response, call = answer.response, self.saga.call(*at)
+        status = None if response is None else response.status
         if kind != "wait":
+            waited = self.waited_seconds
             self._call = self._evidence(answer)
             if kind == "verify":
                 self._call |= {"verify": True, "request": _told_of(request)}
+            asked = call.verify if kind == "verify" and call.verify is not None else call
+            if answer.of_api:
+                self._deps.observer.called(
+                    asked, judgement.outcome, status, answer.seconds, waited
+                )  # fmt: skip
         self._deps.meter.attempted(
-            call.api, at[1], judgement.outcome, None if response is None else response.status,
-            answer.seconds,
+            call.api, at[1], judgement.outcome, status, answer.seconds
         )  # fmt: skip
         self.ledger.attempt(
             AttemptRecord(
                 id=self._deps.new_id(), step=at[0], direction=at[1],
                 number=max(self.saga.link(*at).attempts, 1), kind=kind,
                 outcome=judgement.outcome, reason=judgement.reason,
-                status_code=None if response is None else response.status,
+                status_code=status,
                 started_at=answer.started_at, finished_at=self._deps.clock.now(),
                 worker=self._deps.worker_id,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from orchestrator.core.exchange import Outcome
+from orchestrator.core.plan import Call
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 
 
@@ -44,6 +45,24 @@ class Meter(Protocol):
         """A recovery pass has brought runs back: of the `dead`, `due`, or whose hint was `lost`."""
 
 
+class ApiObserver(Protocol):
+    """Counts what calls of APIs were like."""
+
+    def called(
+        self, call: Call, outcome: Outcome, status: int | None, seconds: float, waited: float
+    ) -> None:
+        """One has ended; `status` is None without a complete answer, `waited` before the gate."""
+
+
+class Unobserved:
+    """Nobody counts. Implements ApiObserver."""
+
+    def called(
+        self, call: Call, outcome: Outcome, status: int | None, seconds: float, waited: float
+    ) -> None:
+        """See ApiObserver."""
+
+
 class Unmetered:
     """Nobody counts. Implements Meter."""
 
@@ -77,3 +96,4 @@ class Unmetered:
 
 
 UNMETERED = Unmetered()
+UNOBSERVED = Unobserved()

@@ -6,6 +6,7 @@ from orchestrator.store.acceptances import Acceptances
 from orchestrator.store.accepting import Accepting
 from orchestrator.store.access import Access
 from orchestrator.store.advances import Advances
+from orchestrator.store.api_windows import ApiWindows
 from orchestrator.store.apis import Apis
 from orchestrator.store.attributes import Attributes
 from orchestrator.store.auditing import Auditing
@@ -80,6 +81,11 @@ class SqlStore:
         counting = Counting(shared)
         self.count_unfinished = counting.count_unfinished
         self.count_open_escalations = counting.count_open_escalations
+
+        windows = ApiWindows(shared)
+        self.write_api_windows = windows.write_api_windows
+        self.api_windows = windows.api_windows
+        self.merge_api_windows = windows.merge_api_windows
 
         self.run_groups = Standings(shared).run_groups
 

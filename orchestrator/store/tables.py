@@ -34,6 +34,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     slo_alarms     one row per incident: an error budget that burned too fast
     alarm_notices  one row per alarm and target that is to be told of it
     advances       how many requests APIs were let have: one row for some hundredths of a rate
+    api_windows    what a worker saw of an operation of an API in five minutes, or all in an hour
     traces         one row per settled run whose trace is to be told of, now or later
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
@@ -586,6 +587,21 @@ advances = Table(
     Column("total", BigInteger, primary_key=True),
     Column("upto", BigInteger, nullable=False),
     Column("written_at", INSTANT, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+api_windows = Table(
+    "api_windows",
+    metadata,
+    Column("api", ID, primary_key=True),
+    Column("operation", ID, primary_key=True),
+    Column("began", INSTANT, primary_key=True),
+    Column("worker", ID, primary_key=True),  # "" when those of several were merged
+    Column("calls", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("throttled", BigInteger, nullable=False),
+    Column("told", Text, nullable=False),  # buckets of durations, statuses: see core/windows
+    Index("api_windows_began", "began"),
     sqlite_with_rowid=False,
 )
 

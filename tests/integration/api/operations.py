@@ -492,6 +492,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "listWorkers": Operation(least=VIEWER, provoked={200: plain()}, of_all_tenants=True),
     "showSlos": Operation(least=VIEWER, provoked={200: plain()}, of_all_tenants=True),
+    "showApiHealth": Operation(least=VIEWER, provoked={200: plain()}, of_all_tenants=True),
     "listQueues": Operation(least=VIEWER, provoked={200: plain()}, of_all_tenants=True),
 }  # fmt: skip
 

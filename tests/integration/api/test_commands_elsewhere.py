@@ -18,9 +18,12 @@ from orchestrator.cli import apis, approvals, audit, escalations, jobs, output, 
 from orchestrator.cli.insights import insights
 from orchestrator.cli.slo import slo
 from orchestrator.cli.submit import submit
+from orchestrator.core.exchange import Outcome
 from orchestrator.core.plan_json import with_digest
+from orchestrator.core.windows import Window
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from orchestrator.ports import Role
+from orchestrator.ports.api_windows import ApiWindow
 from tests.integration.api.conftest import INPUTS, WORKFLOW, Face
 
 Command = Callable[..., Any]
@@ -181,6 +184,26 @@ async def test_objectives_and_insights(face: Face, address: str) -> None:
     await face.stuck()
     assert (await op(app, "insights", "payments", "--days", "2"))["workflow"] == "payments"
     assert "nothing to say" in await op(app, "insights", "payments", drawn=True)
+
+
+async def test_health_of_apis(face: Face, address: str) -> None:
+    op = commands(address, await face.key(Role.VIEWER))
+    assert "no calls" in await op(apis.app, "health", drawn=True)
+    window = Window()
+    for _ in range(60):
+        window.add(status=503, outcome=Outcome.NOT_LANDED, seconds=0.2, waited=1.5)
+    now = await face.store.now()
+    await face.store.write_api_windows([
+        ApiWindow(api="stripe", operation="POST /v1/charges", began=now, worker="w", window=window)
+    ])  # fmt: skip
+    (found,) = (await op(apis.app, "health", "stripe"))["apis"]
+    (operation,) = found["operations"]
+    assert operation["now"]["calls"] == 60
+    assert operation["now"]["failed_share"] == 1.0
+    assert operation["now"]["latency"]["p95"] == pytest.approx(0.2, rel=0.011)
+    assert operation["now"]["wait"]["p50"] == pytest.approx(1.5, rel=0.011)
+    assert (operation["now"]["statuses"], operation["trend"]) == ({"503": 60}, "unknown")
+    assert "POST /v1/charges" in await op(apis.app, "health", drawn=True)
 
 
 async def test_proposals_and_edits(face: Face, address: str) -> None:

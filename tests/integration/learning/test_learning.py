@@ -92,6 +92,7 @@ async def test_planted_defects_are_found_and_a_change_helps(
             before = await live(services, of(*RUNS.keys() - {"loose", "tight"}), "before")
             before += await first
             await _all_are_found(services)
+            await _calls_were_seen(services, shop)
             claims = shop.calls["claim"]
             await _accept_by_hand(folder)
             await _accept(services, folder, "vain", "retries_in_vain/claim")
@@ -109,6 +110,25 @@ async def _all_are_found(services: Services) -> None:
             assert kind in found, (workflow, told)
             assert found[kind].about == about
             assert found[kind].runs
+
+
+async def _calls_were_seen(services: Services, shop: Shop) -> None:
+    """What the worker has written down of the calls by now; it does so every ten seconds."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        found = {each.api: each for each in (await services.api_health.of()).apis}
+        calls = {
+            name.name: name.now.calls for each in found.values() for name in each.operations
+        }  # fmt: skip
+        if calls.get("POST /note") == shop.calls["note"] and "POST /send" in calls:
+            break
+        assert time.monotonic() < deadline, calls
+        await asyncio.sleep(0.2)
+    [send] = found["meter"].operations
+    assert send.now.statuses == {"200": RUNS["greedy"], "429": RUNS["greedy"] // 3}
+    [look] = [one for one in found["shop"].operations if one.name == "GET /look"]
+    assert look.now.latency.p50 is not None
+    assert look.now.latency.p50 >= 0.6 * 0.98
 
 
 async def _accept_by_hand(folder: Path) -> None:
