@@ -24,6 +24,13 @@ ORCHESTRATOR = Path(sys.executable).with_name("orchestrator")
 PORT = 8031
 CONSOLE = f"http://127.0.0.1:{PORT}/console"
 PATIENCE_SECONDS = 180
+ROOT = Path(__file__).parents[1]
+OBJECTIVES = """\
+checkout:
+  success: {target: 0.8}
+  latency: {target: 0.95, seconds: 30}
+  freshness: {target: 0.9, seconds: 3600}
+"""
 
 
 def main(folder: Path) -> None:
@@ -32,6 +39,7 @@ def main(folder: Path) -> None:
     chromium = shutil.which("chromium")
     with (
         TemporaryDirectory() as home,
+        _with_objectives(Path(home)),
         _started("demo", "--keep", "--runs", "60", until="Ctrl-C", home=home),
         _started("api", "--port", str(PORT), until=str(PORT), home=home),
         sync_playwright() as playwright,
@@ -63,7 +71,15 @@ def _take_all(page: Page, folder: Path) -> None:
     page.goto(f"{CONSOLE}/apis")
     page.get_by_role("link", name="Whom it touches").first.click()
     _shoot(page, folder, "api")
+    _take_objectives(page, folder)
     _take_job(page, folder)
+
+
+def _take_objectives(page: Page, folder: Path) -> None:
+    """Once they have been counted."""
+    page.goto(f"{CONSOLE}/objectives")
+    page.get_by_text("latency").first.wait_for(timeout=PATIENCE_SECONDS * 1000)
+    _shoot(page, folder, "objectives")
 
 
 def _take_job(page: Page, folder: Path) -> None:
@@ -83,9 +99,18 @@ def _take(page: Page, folder: Path, name: str, path: str) -> None:
 
 
 def _shoot(page: Page, folder: Path, name: str, *, whole: bool = False) -> None:
-    page.wait_for_load_state("networkidle")
+    page.wait_for_load_state("networkidle", timeout=PATIENCE_SECONDS * 1000)
     page.wait_for_timeout(1500)  # until what is drawn has been
     page.screenshot(path=folder / f"{name}.png", full_page=whole)
+
+
+@contextmanager
+def _with_objectives(home: Path) -> Iterator[None]:
+    """The shipped configuration and tasks, and objectives of the demo's workflow."""
+    for name in ("config", "tasks"):
+        shutil.copytree(ROOT / name, home / name)
+    (home / "config" / "slos.yaml").write_text(OBJECTIVES)
+    yield
 
 
 @contextmanager

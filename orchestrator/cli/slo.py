@@ -12,7 +12,7 @@ from orchestrator.cli.draw_common import duration, moment, table
 from orchestrator.cli.elsewhere import sent
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import with_services
-from orchestrator.core.slo import DAY, HOUR
+from orchestrator.core.slo import DAY, HOUR, budget_left
 
 if TYPE_CHECKING:
     from orchestrator.ports.slo import AlarmRecord
@@ -50,11 +50,11 @@ def _cells(view: SloView) -> list[str | Text]:
     if objective.seconds is not None:
         what += f" {duration(objective.seconds)}"
     burning = [f"{view.burn_rates[seconds]:.1f}×" for seconds in (HOUR, 6 * HOUR, 3 * DAY)]
-    left = 1 - view.budget_used
+    left = budget_left(view.budget_used, budget.total)
     alarm = ", ".join(sorted(each.urgency for each in view.alarms))
     return [
         objective.workflow, what, f"{objective.target:.4g}", f"{budget.good:,}", f"{budget.bad:,}",
-        Text("–" if not budget.total else f"{left:.0%}", style="bold red" if left < 0 else ""),
+        Text(left, style="bold red" if view.budget_used > 1 else ""),
         *burning, Text(alarm or "–", style="bold red" if alarm else "dim"),
     ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from nicegui import ui
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, moment, shown, to_login
 from orchestrator.console.tables import cell, link_cell, row, table
-from orchestrator.core.slo import DAY, HOUR
+from orchestrator.core.slo import DAY, HOUR, budget_left
 from orchestrator.ports.slo import AlarmRecord
 from orchestrator.service.slos import SloReport, SloView
 
@@ -66,7 +66,7 @@ def _line(view: SloView) -> None:
         cell(f"{objective.target:.4g}")
         cell(f"{budget.good:,}")
         cell(f"{budget.bad:,}")
-        cell(f"{1 - view.budget_used:.0%}" if budget.total else "–")
+        cell(budget_left(view.budget_used, budget.total))
         for window in (HOUR, 6 * HOUR, 3 * DAY):
             cell(f"{view.burn_rates[window]:.1f}×")
         cell(", ".join(sorted(each.urgency for each in view.alarms)) or "–")

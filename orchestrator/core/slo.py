@@ -185,6 +185,13 @@ def budget_used(objective: Objective, counts: Mapping[int, Count]) -> float:
     return burn_rate(objective, counts[objective.window_days * DAY])
 
 
+def budget_left(used: float, events: int) -> str:
+    """In words: `25%`; `spent 3.0×` when more than all of it is gone; `–` when nothing happened."""
+    if not events:
+        return "–"
+    return f"spent {used:.1f}×" if used > 1 else f"{1 - used:.0%}"
+
+
 def burning(objective: Objective, counts: Mapping[int, Count]) -> dict[Urgency, Rule]:
     """The first rule of each urgency that holds; counts by window in seconds."""
     found: dict[Urgency, Rule] = {}
