@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-demo bench-all peers orphans chaos mutants simulation recovery soak wheel clean
+.PHONY: help setup demo test check format bench bench-demo bench-all peers orphans chaos matrix mutants simulation recovery soak wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -37,6 +37,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/python docs/state_diagram.py --check
 	$(BIN)/python docs/check_rules.py --check
 	$(BIN)/python docs/metrics_page.py --check
+	$(BIN)/python docs/fault_matrix.py --check
 
 format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
@@ -61,6 +62,9 @@ orphans: setup ## what a declined checkout leaves behind, beside other Arazzo ru
 
 chaos: setup ## real processes under seeded faults, healed, drained and judged
 	@$(BIN)/orchestrator bench chaos --runs 5000 --seconds 120 $(ARGS)
+
+matrix: setup ## the tests of each fault, and docs/fault-matrix.md with what came of them
+	@$(BIN)/python docs/fault_matrix.py --run
 
 mutants: setup ## planted faults of the engine: the judge has to catch each of them
 	@$(BIN)/orchestrator bench mutants $(ARGS)

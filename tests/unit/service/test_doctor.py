@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from orchestrator.engine.api_files import ApiFolder
 from orchestrator.ports import (
@@ -121,6 +122,14 @@ async def test_connections_of_all_workers_to_the_database(
 
 async def test_an_embedded_database_counts_nothing(practice: Practice) -> None:
     assert "database connections" not in [check.name for check in await practice.checks()]
+
+
+async def test_a_broker_that_may_evict(practice: Practice) -> None:
+    assert (await practice.check("broker eviction")).verdict == Verdict.GOOD
+    practice.facts = replace(FACTS, maxmemory_policy="allkeys-lru")
+    check = await practice.check("broker eviction")
+    assert (check.verdict, check.found) == (Verdict.BAD, "allkeys-lru")
+    assert "noeviction" in check.do
 
 
 async def test_clients_of_the_broker(practice: Practice) -> None:
