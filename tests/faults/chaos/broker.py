@@ -49,6 +49,16 @@ class Broker:
         with self._client() as client:
             return {queue: int(client.llen(queue)) for queue in QUEUES}
 
+    def fill(self) -> None:
+        """It is at its memory limit from now on, until `drain`. Raises redis.RedisError."""
+        with self._client() as client:
+            client.config_set("maxmemory", 1)
+
+    def drain(self) -> None:
+        """There is room again. Raises redis.RedisError."""
+        with self._client() as client:
+            client.config_set("maxmemory", 0)
+
     def kill(self) -> None:
         """SIGKILL, and its file is gone."""
         self.child.signal(signal.SIGKILL)
