@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-demo bench-all peers orphans chaos matrix mutants simulation recovery soak wheel clean
+.PHONY: help setup demo test check format bench bench-demo bench-all peers orphans chaos matrix mutants simulation recovery soak sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -34,6 +34,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive orchestrator tasks
 	$(BIN)/python docs/state_diagram.py --check
 	$(BIN)/python docs/check_rules.py --check
 	$(BIN)/python docs/metrics_page.py --check
@@ -78,6 +79,16 @@ recovery: setup ## how soon work goes on after a worker or the broker is gone
 
 soak: setup ## the demo over and over, with other seeds, until SOAK_MINUTES (10) have passed
 	@SOAK_MINUTES=$${SOAK_MINUTES:-10} $(BIN)/python tests/soak.py $(ARGS)
+
+sbom: setup ## what is installed, as CycloneDX, into dist/
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json
+	@echo dist/sbom.cdx.json
+
+audit: setup ## known vulnerabilities of what is pinned; asks a service over the network
+	$(PIP) install --quiet 'pip-audit>=2.9,<3'
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip $(ARGS) \
+		|| { echo 'audit: there is something to do, or the service was not reached; see above' >&2; exit 1; }
 
 wheel: setup ## build the wheel into dist/
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

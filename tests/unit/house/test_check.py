@@ -15,6 +15,7 @@ CHECKS = {
     "lint": [BIN / "ruff", "check", "."],
     "types": [BIN / "mypy"],
     "arrows": [BIN / "lint-imports", "--no-cache"],
+    "security": [BIN / "bandit", "-q", "-c", "pyproject.toml", "-r", "orchestrator", "tasks"],
     "diagrams": [sys.executable, "docs/state_diagram.py", "--check"],
     "metrics": [sys.executable, "docs/metrics_page.py", "--check"],
 }
