@@ -47,6 +47,9 @@ class InsightKind(StrEnum):
     UNDO_SLOW = "undo_slow"
     DOUBT_STAYS = "doubt_stays"
     COULD_RUN_BESIDE = "could_run_beside"
+    LIMIT_LOW = "limit_low"
+    UNDOCUMENTED_STATUS = "undocumented_status"
+    ANSWER_DIFFERS = "answer_differs"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +72,32 @@ class ApiLimits:
 
     total_seconds: float
     rate: str  # as configured; empty: none
+    concurrency: int | None = None  # requests in flight, over all workers; None: no limit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """Something of answers that is not as documented."""
+
+    place: str  # JSON pointer, `*` for any element
+    found: str
+    wanted: str
+    cases: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Documented:
+    """What the API's document says of an operation, and where answers were otherwise."""
+
+    operation: str  # "GET /orders/{id}"
+    statuses: frozenset[str]  # `200`, `4XX`, `DEFAULT`; empty: nothing is said
+    file: str  # of the document; empty: nobody knows where it is
+    key_header: str | None = None  # in which it takes an idempotency key
+    differences: Sequence[Difference] = ()
+
+    def has(self, status: int) -> bool:
+        """Whether a status is one of them."""
+        return bool({str(status), f"{status // 100}XX", "DEFAULT"} & self.statuses)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +115,8 @@ class Change:
     step: str = ""  # of the workflow's document, or else
     undo: bool = False  # what undoes the step is meant
     api: str = ""  # whose file it is
+    file: str = ""  # of an API's own document; with the operation in it
+    operation: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.exchange import Outcome
+from orchestrator.core.shapes import Shape, merge_shapes
 
 ACCURACY = 0.01
 WINDOW_SECONDS = 300
@@ -44,6 +45,7 @@ class Window:
     seconds: Buckets = field(default_factory=dict)  # from the first byte out to the last one in
     waited: Buckets = field(default_factory=dict)  # before the gate, of those that had to
     statuses: dict[int, int] = field(default_factory=dict)
+    shapes: dict[int, Shape] = field(default_factory=dict)  # by status; of some answers
 
     def add(
         self, *, status: int | None, outcome: Outcome, seconds: float, waited: float = 0.0
@@ -75,10 +77,14 @@ class Window:
         ):  # fmt: skip
             for key, count in others.items():
                 mine[key] = mine.get(key, 0) + count
+        for status, shape in other.shapes.items():
+            merge_shapes(self.shapes.setdefault(status, {}), shape)
 
     def as_json(self) -> dict[str, Any]:
         """What `of_json` reads, beside the three counts."""
-        return {"seconds": self.seconds, "waited": self.waited, "statuses": self.statuses}
+        told: dict[str, Any] = {"seconds": self.seconds, "statuses": self.statuses}
+        more = {"waited": self.waited, "shapes": self.shapes}
+        return told | {name: value for name, value in more.items() if value}
 
     @staticmethod
     def of_json(calls: int, failed: int, throttled: int, data: Mapping[str, Any]) -> Window:
@@ -86,6 +92,7 @@ class Window:
         return Window(
             calls=calls, failed=failed, throttled=throttled,
             **{name: _counts(data.get(name, {})) for name in ("seconds", "waited", "statuses")},
+            shapes={int(status): shape for status, shape in data.get("shapes", {}).items()},
         )  # fmt: skip
 
 

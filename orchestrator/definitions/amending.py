@@ -47,6 +47,22 @@ def amended_api(text: str, change: Change) -> str:
     return editor.text
 
 
+def amended_responses(document: Document, change: Change) -> str:
+    """The new text of an API's own document. Raises CannotEdit."""
+    method, _, path = change.operation.partition(" ")
+    at = ("paths", path, method.lower(), "responses")
+    try:
+        responses = _at(document.value, at)
+    except (KeyError, TypeError):
+        raise CannotEdit(f"{document.name} describes {change.operation} elsewhere") from None
+    if not isinstance(responses, Mapping) or "$ref" in responses:
+        raise CannotEdit(f"the answers of {change.operation} stand elsewhere")
+    editor = Editor(document.text)
+    for status in str(change.value).split(", "):
+        editor.put(at, status, {"description": "Answered, and not documented before."})
+    return editor.text
+
+
 def unified(name: str, before: str, after: str) -> str:
     """The difference, as `git apply` and `patch -p1` take it. `name`: of the file, with slashes."""
     lines = difflib.unified_diff(
@@ -124,8 +140,12 @@ def _retries_but(editor: Editor, path: Path, actions: Any, condition: str) -> No
         editor.put((*path, "onFailure", number), "criteria", criteria)
 
 
+def _key(editor: Editor, path: Path, at: Mapping[str, Any], change: Change) -> None:
+    editor.put(path, "x-idempotency", {"in": "header", "name": change.value})
+
+
 _HOW: Mapping[str, Callable[[Editor, Path, Mapping[str, Any], Change], None]] = {
-    "timeout": _timeout, "attempts": _attempts,
+    "timeout": _timeout, "attempts": _attempts, "x-idempotency": _key,
 }  # fmt: skip
 
 

@@ -74,7 +74,7 @@ class OpenApiDocument:
     """One document. Operations are read when they are asked for."""
 
     def __init__(self, document: Document, path: Path | None = None) -> None:
-        self.name = document.name
+        self.name, self.path = document.name, path
         self._files = None if path is None else ReferencedFiles(path)
         self._root: Mapping[str, Any] = _mapping(document.value, document.name, "an object")
         self._is_swagger = "swagger" in self._root

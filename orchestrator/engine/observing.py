@@ -12,11 +12,14 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import structlog
 
-from orchestrator.core.exchange import Outcome
+from orchestrator.core.exchange import Outcome, Response
 from orchestrator.core.plan import Call
+from orchestrator.core.shapes import add_shape
 from orchestrator.core.windows import HOUR_SECONDS, WINDOW_SECONDS, Window
+from orchestrator.definitions.media_types import is_json
 from orchestrator.errors import Unavailable
 from orchestrator.ports.api_windows import ApiWindow, ApiWindowStore
 
@@ -27,6 +30,9 @@ MERGE_SECONDS = 1800.0
 MERGED_AFTER_SECONDS = 2.0 * HOUR_SECONDS
 KEPT_SECONDS = 35 * 86_400.0
 LAST_WRITE_SECONDS = 2.0
+SHAPED = 20
+"""Answers of each status, the first ones of a window, whose fields are noted."""
+LARGEST_SHAPED = 64 * 1024
 MOST_OPERATIONS = 2_000
 """Of one process in one window. What comes beyond is not counted, but said."""
 
@@ -48,8 +54,9 @@ class Observer:
         self._missed = 0
 
     def called(
-        self, call: Call, outcome: Outcome, status: int | None, seconds: float, waited: float
-    ) -> None:
+        self, call: Call, outcome: Outcome, response: Response | None, seconds: float,
+        waited: float,
+    ) -> None:  # fmt: skip
         """A call of an API has ended."""
         template = call.template
         if template.get("kind") != "http":
@@ -63,7 +70,10 @@ class Observer:
             if self._began is None:
                 self._began = self._window_now()
             window = self._windows[at] = Window()
+        status = None if response is None else response.status
         window.add(status=status, outcome=outcome, seconds=seconds, waited=waited)
+        if response is not None and window.statuses[response.status] <= SHAPED:
+            _add_shape(window, response)
 
     async def run_passes(self) -> None:
         """Write, and merge what is old, until cancelled; then write once more."""
@@ -128,3 +138,16 @@ class Observer:
     def _window_now(self) -> datetime:
         seconds = int(self._now().timestamp()) // WINDOW_SECONDS * WINDOW_SECONDS
         return datetime.fromtimestamp(seconds, UTC)
+
+
+def _add_shape(window: Window, response: Response) -> None:
+    """Which fields an answer of JSON has; of another one nothing."""
+    if not 0 < len(response.body) <= LARGEST_SHAPED:
+        return
+    if not is_json(response.headers.get("content-type", "").partition(";")[0].strip()):
+        return
+    try:
+        value = orjson.loads(response.body)
+    except orjson.JSONDecodeError:  # said to be JSON, which is the business of who reads it
+        return
+    add_shape(window.shapes.setdefault(response.status, {}), value)

@@ -206,7 +206,7 @@ class Standing:
             asked = call.verify if kind == "verify" and call.verify is not None else call
             if answer.of_api:
                 self._deps.observer.called(
-                    asked, judgement.outcome, status, answer.seconds, waited
+                    asked, judgement.outcome, response, answer.seconds, waited
                 )  # fmt: skip
         self._deps.meter.attempted(
             call.api, at[1], judgement.outcome, status, answer.seconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from orchestrator.core.exchange import Outcome
+from orchestrator.core.exchange import Outcome, Response
 from orchestrator.core.plan import Call
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 
@@ -49,16 +49,26 @@ class ApiObserver(Protocol):
     """Counts what calls of APIs were like."""
 
     def called(
-        self, call: Call, outcome: Outcome, status: int | None, seconds: float, waited: float
+        self,
+        call: Call,
+        outcome: Outcome,
+        response: Response | None,
+        seconds: float,
+        waited: float,
     ) -> None:
-        """One has ended; `status` is None without a complete answer, `waited` before the gate."""
+        """One has ended; without a complete answer if `response` is None. `waited`: at the gate."""
 
 
 class Unobserved:
     """Nobody counts. Implements ApiObserver."""
 
     def called(
-        self, call: Call, outcome: Outcome, status: int | None, seconds: float, waited: float
+        self,
+        call: Call,
+        outcome: Outcome,
+        response: Response | None,
+        seconds: float,
+        waited: float,
     ) -> None:
         """See ApiObserver."""
 

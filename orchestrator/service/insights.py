@@ -11,11 +11,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from orchestrator.core.impact import apis_of
-from orchestrator.core.insights import ApiLimits, Change, Insight, InsightKind, insights_of
-from orchestrator.definitions.amending import amended_api, amended_document, unified
-from orchestrator.definitions.document import WORKFLOWS, parse_document, read_document
+from orchestrator.core.insights import ApiLimits, Change, Documented, Insight, InsightKind
+from orchestrator.core.learning import At, Known, Traffic, learned
+from orchestrator.core.windows import Window
+from orchestrator.definitions.amending import (
+    amended_api,
+    amended_document,
+    amended_responses,
+    unified,
+)
+from orchestrator.definitions.document import SOURCES, WORKFLOWS, parse_document, read_document
+from orchestrator.definitions.drifting import Seen, documented_of
 from orchestrator.definitions.editing import CannotEdit
 from orchestrator.definitions.loading import PATTERNS, load_read
 from orchestrator.definitions.needing import needs_of
@@ -28,7 +37,9 @@ from orchestrator.errors import (
     RefusedError,
 )
 from orchestrator.ports import WorkflowVersion
+from orchestrator.ports.api_windows import ApiWindow, ApiWindowStore
 from orchestrator.ports.history import HistoryStore
+from orchestrator.service.api_health import quantiles
 from orchestrator.service.apis import Apis, ApiView
 from orchestrator.service.workflows import Workflows
 from orchestrator.service.writing import replace_text
@@ -84,12 +95,14 @@ class _Edit:
     after: str
 
 
+class _Store(HistoryStore, ApiWindowStore, Protocol):
+    """What is needed of the database."""
+
+
 class Insights:
     """Reads; writes only what is accepted. `documents`: a folder that is searched for them."""
 
-    def __init__(
-        self, store: HistoryStore, apis: Apis, workflows: Workflows, documents: Path
-    ) -> None:
+    def __init__(self, store: _Store, apis: Apis, workflows: Workflows, documents: Path) -> None:
         self._store, self._apis, self._workflows = store, apis, workflows
         self._documents = documents
 
@@ -107,9 +120,8 @@ class Insights:
             raise InvalidInput("the time is not a possible one", problems=[problem])
         found = await self._store.workflow(workflow, version)
         history = await self._store.history(found, days=days, most_runs=MOST_RUNS)
-        views = {api: await self._view(api) for api in sorted(apis_of(found.plan))}
-        limits = {api: _limits(view) for api, view in views.items() if view is not None}
-        insights = insights_of(found.plan, history.tried, limits, needs_of(found.plan))
+        known = await self._known(found, days, document)
+        insights = await asyncio.to_thread(learned, found.plan, history.tried, known)
         return InsightReport(
             workflow=found.workflow, version=found.version, since=history.since,
             runs=history.runs, attempts=len(history.tried),
@@ -141,6 +153,9 @@ class Insights:
             edit = await self._edit(found, change, document)
         except CannotEdit as error:
             raise _nothing_to_write(finding, f"a change without this: {error}") from None
+        if change.operation and edit.path is not None:
+            await asyncio.to_thread(replace_text, edit.path, edit.after)
+            return AcceptedChange(insight=finding.id, written=str(edit.path), published=None)
         if change.api:
             assert edit.path is not None, "an API's file has a place, written or not"
             await self._apis.write_file(edit.path, edit.after)
@@ -169,6 +184,40 @@ class Insights:
             published=None if made is None else made.version.version,
         )  # fmt: skip
 
+    # --- what is known beside the attempts --------------------------------------------------------
+
+    async def _known(self, version: WorkflowVersion, days: float, document: Path | None) -> Known:
+        plan = version.plan
+        views = {api: await self._view(api) for api in sorted(apis_of(plan))}
+        windows = await self._windows(list(views), days)
+        seen: dict[tuple[str, str], Window] = {}
+        whole: dict[str, Window] = {}
+        for each in windows:
+            seen.setdefault((each.api, each.operation), Window()).merge(each.window)
+            whole.setdefault(each.api, Window()).merge(each.window)
+        return Known(
+            apis={api: _limits(view) for api, view in views.items() if view is not None},
+            needs=needs_of(plan), traffic={api: _traffic(each) for api, each in whole.items()},
+            documented=await asyncio.to_thread(self._documented, version, document, seen),
+        )  # fmt: skip
+
+    async def _windows(self, apis: Sequence[str], days: float) -> list[ApiWindow]:
+        seconds = days * 86_400
+        found = [await self._store.api_windows(seconds=seconds, api=api) for api in apis]
+        return [each for windows in found for each in windows]
+
+    def _documented(
+        self, version: WorkflowVersion, document: Path | None, seen: Seen
+    ) -> Mapping[At, Documented]:
+        """What the documents of the APIs say, where the workflow's own one is at hand."""
+        path = document or self._published_file(version.document)
+        if path is None:
+            return {}
+        read = read_document(path, limits=WORKFLOWS)
+        return documented_of(
+            read, folder=path.parent, tasks=self._workflows.tasks, plan=version.plan, seen=seen
+        )  # fmt: skip
+
     # --- what would change ------------------------------------------------------------------------
 
     async def _finding(
@@ -189,6 +238,8 @@ class Insights:
 
     async def _edit(self, version: WorkflowVersion, change: Change, document: Path | None) -> _Edit:
         """Raises CannotEdit."""
+        if change.operation:
+            return await asyncio.to_thread(_edit_responses, change)
         if not change.api:
             return await asyncio.to_thread(self._edit_document, version, change, document)
         if await self._is_overridden(change):
@@ -239,9 +290,29 @@ class Insights:
 
 
 def _limits(view: ApiView) -> ApiLimits:
+    slots = view.value("concurrency")
     return ApiLimits(
-        total_seconds=float(view.value("timeouts.total")), rate=str(view.value("rate") or "")
-    )
+        total_seconds=float(view.value("timeouts.total")), rate=str(view.value("rate") or ""),
+        concurrency=None if slots is None else int(slots),
+    )  # fmt: skip
+
+
+def _traffic(window: Window) -> Traffic:
+    return Traffic(
+        calls=window.calls, throttled=window.throttled, waited=sum(window.waited.values()),
+        usual_wait_seconds=quantiles(window.waited).p50 or 0.0,
+        usual_seconds=quantiles(window.seconds).p50 or 0.0,
+    )  # fmt: skip
+
+
+def _edit_responses(change: Change) -> _Edit:
+    """Raises CannotEdit."""
+    if not change.file:
+        raise CannotEdit("nobody knows where the API's document is")
+    path = Path(change.file)
+    read = read_document(path, limits=SOURCES)
+    after = amended_responses(read, change)
+    return _Edit(path=path, name=_name(path), before=read.text, after=after)
 
 
 def _name(path: Path) -> str:

@@ -8,11 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.exchange import Outcome
-from orchestrator.core.insights import ApiLimits, Tried, insights_of
+from orchestrator.core.insights import ApiLimits, Documented, Tried
+from orchestrator.core.learning import Known, Traffic, learned
 from orchestrator.core.plan import Call, Compensation, Effects, Plan, PlanStep
 from orchestrator.core.states import Direction
 
 APIS = {"shop": ApiLimits(total_seconds=30.0, rate="100/second")}
+
+TRAFFIC = st.builds(
+    Traffic, calls=st.integers(1, 10_000), throttled=st.integers(0, 3),
+    waited=st.just(0), usual_wait_seconds=st.just(0.0), usual_seconds=st.floats(0.001, 5.0),
+) | st.builds(
+    Traffic, calls=st.integers(1_000, 10_000), throttled=st.just(0), waited=st.integers(0, 400),
+    usual_wait_seconds=st.floats(0.0, 30.0), usual_seconds=st.floats(0.001, 5.0),
+)  # fmt: skip
 
 
 def plan(effects: list[Effects]) -> Plan:
@@ -51,11 +60,12 @@ def failed(run: int, step: int, status: int) -> Tried:
     spread=st.floats(0.0, 0.6),
     hiccups=st.integers(0, 3),
     refused=st.integers(0, 4),
+    traffic=TRAFFIC,
     seed=st.integers(0, 2**32),
 )
 def test_nothing_is_said(
     effects: list[Effects], runs: int, usual: float, spread: float, hiccups: int, refused: int,
-    seed: int,
+    traffic: Traffic, seed: int,
 ) -> None:  # fmt: skip
     """Calls take what they take; a few fail once and then land; fewer than five of a step do not
     land at all, and the steps before are undone.
@@ -77,4 +87,7 @@ def test_nothing_is_said(
             ]  # fmt: skip
     quick = usual * len(effects) < 0.2  # then it does not matter that none needs another
     needs = {step: frozenset(() if quick else range(step)) for step in range(len(effects))}
-    assert insights_of(made, history, APIS, needs) == []
+    said = Documented(operation="GET /s", statuses=frozenset({"200", "4XX"}), file="shop.yaml")
+    documented = {(step, way): said for step in needs for way in Direction}
+    known = Known(apis=APIS, needs=needs, documented=documented, traffic={"shop": traffic})
+    assert learned(made, history, known) == []

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.core.shapes import type_of
 from orchestrator.definitions.checking.apis import ApiOperation
 from orchestrator.definitions.checking.noting import Notes
 from orchestrator.definitions.checking.reading import Call, Flow, Given
 from orchestrator.definitions.checking.report import Severity
-from orchestrator.definitions.checking.schemas import Schema, type_of
+from orchestrator.definitions.checking.schemas import Schema
 from orchestrator.definitions.checking.typing_of import schema_of
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.expressions import parse_expression

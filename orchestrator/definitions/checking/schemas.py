@@ -152,25 +152,6 @@ def _named_types(part: Mapping[str, Any]) -> Types:
     return frozenset(names & ANY)
 
 
-def type_of(value: Any) -> str:
-    """The JSON type of a value."""
-    match value:
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "integer" if value.is_integer() else "number"
-        case str():
-            return "string"
-        case None:
-            return "null"
-        case Mapping():
-            return "object"
-        case _:
-            return "array"
-
-
 def local_follower(root: Any) -> Callable[[Any], Any]:
     """Follows `#/…` references inside one document; what leads nowhere is an empty schema."""
     return partial(followed, root)

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-POSTS = ("claim", "send", "sell", "hold", "free", "take", "release", "pay", "note")
-GETS = ("quote", "find", "look", "listing", "ping")
+POSTS = ("claim", "send", "sell", "hold", "free", "take", "release", "pay", "note", "count")
+GETS = ("quote", "find", "look", "listing", "ping", "stock")
 KEYED = {"x-idempotency": {"in": "header", "name": "Idempotency-Key"}}
 
 Step = dict[str, Any]
@@ -74,6 +74,8 @@ def again(limit: int, *conditions: str) -> list[dict[str, Any]]:
     return [action | {"retryLimit": limit}]
 
 
+RATES = {"shop": "1000/second", "meter": "1000/second", "narrow": "12/second"}
+
 WORKFLOWS: dict[str, list[Step]] = {
     "clean": [get("ping"), post("note")],
     "tight": [get("quote", onFailure=again(0), **{"x-timeout": 2.0})],
@@ -85,6 +87,8 @@ WORKFLOWS: dict[str, list[Step]] = {
     "lame": [post("take", undo="release"), post("sell", undo="release")],
     "doubtful": [post("pay", undo="release", keyed=False)],
     "waiting": [get("look"), get("listing")],
+    "narrow": [post("count", undo="release", api="narrow")],
+    "drifting": [get("stock", successCriteria=[{"condition": "$statusCode <= 203"}])],
 }
 
 
@@ -92,14 +96,16 @@ def write_config(folder: Path, url: str) -> None:
     """`apis/` and `workflows/`, a document for each workflow."""
     (folder / "apis").mkdir(parents=True)
     (folder / "workflows").mkdir()
-    for name in ("shop", "meter"):
+    for name, rate in RATES.items():
         data = {
             "api": name, "base_url": url, "allow_private_addresses": True, "connections": 100,
-            "breaker": False, "rate": "1000/second",
+            "breaker": False, "rate": rate,
         }  # fmt: skip
         (folder / "apis" / f"{name}.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
-    (folder / "workflows" / "shop.yaml").write_text(yaml.safe_dump(openapi(), sort_keys=False))
-    sources = [{"name": name, "url": "shop.yaml", "type": "openapi"} for name in ("shop", "meter")]
+    (folder / "workflows" / "shop.yaml").write_text(
+        yaml.dump(openapi(), Dumper=_Plain, sort_keys=False)
+    )
+    sources = [{"name": name, "url": "shop.yaml", "type": "openapi"} for name in RATES]
     for name, steps in WORKFLOWS.items():
         document = {
             "arazzo": "1.0.1", "info": {"title": name, "version": "1"},

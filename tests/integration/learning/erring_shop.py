@@ -83,6 +83,11 @@ class Shop:
         if number % 4 == 0 and request.transport is not None:
             request.transport.abort()
 
+    async def _stock(self, number: int, _: web.Request) -> web.Response:
+        """Not as it was documented: a text for a number, a field more, one less, 203."""
+        status = 203 if number % 2 else 200
+        return web.json_response({"amount": "5", "shelf": "B"}, status=status)
+
     async def _look(self, number: int, _: web.Request) -> None:
         await asyncio.sleep(0.6)
 

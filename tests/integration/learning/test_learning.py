@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 
 RUNS = {
     "clean": 50, "tight": 24, "vain": 24, "greedy": 30, "loose": FINDERS, "failing": 20,
-    "stuck": 20, "lame": 20, "doubtful": 20, "waiting": 50,
+    "stuck": 20, "lame": 20, "doubtful": 20, "waiting": 50, "narrow": 60, "drifting": 20,
 }  # fmt: skip
 PLANTED = {
     "tight": {InsightKind.TIMEOUT_TIGHT: "quote"},
@@ -42,7 +42,13 @@ PLANTED = {
     "lame": {InsightKind.UNDO_SLOW: "take.undo"},
     "doubtful": {InsightKind.DOUBT_STAYS: "pay"},
     "waiting": {InsightKind.COULD_RUN_BESIDE: "look+listing"},
+    "narrow": {InsightKind.LIMIT_LOW: "narrow"},
+    "drifting": {
+        InsightKind.UNDOCUMENTED_STATUS: "stock",
+        InsightKind.ANSWER_DIFFERS: "stock",
+    },
 }
+LAST = (("POST", "note"), ("POST", "send"), ("POST", "count"), ("GET", "stock"))
 SETTLE_SECONDS = 90.0
 
 
@@ -91,12 +97,13 @@ async def test_planted_defects_are_found_and_a_change_helps(
             await shop.found_by_all.wait()
             before = await live(services, of(*RUNS.keys() - {"loose", "tight"}), "before")
             before += await first
-            await _all_are_found(services)
             await _calls_were_seen(services, shop)
+            await _all_are_found(services)
             claims = shop.calls["claim"]
             await _accept_by_hand(folder)
             await _accept(services, folder, "vain", "retries_in_vain/claim")
             await _accept_for_an_api(services, folder)
+            await _accept_in_the_apis_own_document(services, folder)
             await _compare(services, shop, before, claims)
 
 
@@ -120,7 +127,9 @@ async def _calls_were_seen(services: Services, shop: Shop) -> None:
         calls = {
             name.name: name.now.calls for each in found.values() for name in each.operations
         }  # fmt: skip
-        if calls.get("POST /note") == shop.calls["note"] and "POST /send" in calls:
+        if {
+            f"{method} /{name}": shop.calls[name] for method, name in LAST
+        }.items() <= calls.items():
             break
         assert time.monotonic() < deadline, calls
         await asyncio.sleep(0.2)
@@ -163,6 +172,23 @@ async def _accept(services: Services, folder: Path, workflow: str, insight: str)
     assert (Path(done.written), done.published) == (
         folder / "workflows" / f"{workflow}.arazzo.yaml", 2,
     )  # fmt: skip
+
+
+async def _accept_in_the_apis_own_document(services: Services, folder: Path) -> None:
+    """What the API answers is documented then, and the history says no more of it."""
+    report = await services.insights.of("drifting")
+    found = {each.kind: each for each in report.insights}
+    differs = found[InsightKind.ANSWER_DIFFERS].said
+    for told in (
+        "/amount: string, documented: integer", "/id: nothing, documented: a required field",
+        "/shelf: the field, documented: none",
+    ):  # fmt: skip
+        assert told in differs
+    status = found[InsightKind.UNDOCUMENTED_STATUS]
+    done = await services.insights.accept("drifting", status.id, by="test", diff=status.diff)
+    assert done.written == str(folder / "workflows" / "shop.yaml")
+    left = {each.kind for each in (await services.insights.of("drifting")).insights}
+    assert InsightKind.UNDOCUMENTED_STATUS not in left
 
 
 async def _accept_for_an_api(services: Services, folder: Path) -> None:

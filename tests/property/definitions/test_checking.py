@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.shapes import type_of
 from orchestrator.definitions.checking.checker import check_document
-from orchestrator.definitions.checking.schemas import ANY, Schema, local_follower, type_of
+from orchestrator.definitions.checking.schemas import ANY, Schema, local_follower
 from orchestrator.definitions.document import parse_document
 from orchestrator.errors import InvalidDefinition
 from tests.unit.checking.mutating import mutated

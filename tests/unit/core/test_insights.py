@@ -143,8 +143,12 @@ def test_two_of_a_kind_have_ids_of_their_own() -> None:
     assert [each.change and each.change.value for each in vain] == [410, 409]
 
 
+BESIDE = {InsightKind.LIMIT_LOW, InsightKind.UNDOCUMENTED_STATUS, InsightKind.ANSWER_DIFFERS}
+"""What attempts alone do not tell: see test_learning."""
+
+
 def test_all_defects_are_known() -> None:
-    assert PLANTED.keys() == set(InsightKind)
+    assert PLANTED.keys() | BESIDE == set(InsightKind)
 
 
 def test_what_is_proposed() -> None:

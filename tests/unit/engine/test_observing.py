@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 
-from orchestrator.core.exchange import Outcome
+from orchestrator.core.exchange import Outcome, Response
 from orchestrator.core.plan import Call, Effects
-from orchestrator.engine.observing import Observer
+from orchestrator.core.windows import Window
+from orchestrator.engine.observing import SHAPED, Observer
 from orchestrator.errors import Unavailable
 from orchestrator.ports.api_windows import ApiWindow
 
@@ -71,7 +73,7 @@ def observer(books: Books, clock: Clock) -> Observer:
 
 
 def call(observer: Observer, call: Call = PAY, status: int = 200) -> None:
-    observer.called(call, Outcome.LANDED, status, 0.1, 0.0)
+    observer.called(call, Outcome.LANDED, Response(status=status), 0.1, 0.0)
 
 
 async def test_a_record_is_written_whole_and_only_when_it_has_changed(
@@ -122,3 +124,27 @@ async def test_what_the_database_could_not_take_is_written_later(
     books.away = False
     await observer.write()
     assert {at.minute: each.window.calls for (_, at), each in books.rows.items()} == {0: 1, 5: 1}
+
+
+async def test_of_the_first_answers_the_fields_are_kept(observer: Observer, books: Books) -> None:
+    json = {"content-type": "application/json; charset=utf-8"}
+    for number in range(SHAPED + 5):
+        body = b'{"id": "a", "n": %d}' % number
+        response = Response(status=200, headers=json, body=body)
+        observer.called(PAY, Outcome.LANDED, response, 0.1, 0.0)
+    text = Response(status=201, headers={"content-type": "text/plain"}, body=b"hello")
+    broken = Response(status=202, headers=json, body=b"{")
+    for response in (text, broken):
+        observer.called(PAY, Outcome.LANDED, response, 0.1, 0.0)
+    await observer.write()
+    [record] = books.rows.values()
+    window = Window.of_json(
+        record.window.calls, 0, 0, orjson.loads(
+            orjson.dumps(record.window.as_json(), option=orjson.OPT_NON_STR_KEYS)
+        )
+    )  # fmt: skip
+    assert window.shapes[200] == {
+        "": {"object": SHAPED}, "/id": {"string": SHAPED}, "/n": {"integer": SHAPED},
+    }  # fmt: skip
+    assert not window.shapes.get(201)
+    assert not window.shapes.get(202)
