@@ -47,6 +47,12 @@ def entry(at: int, said: bytes) -> bytes:
     return at.to_bytes(8, "big", signed=True) + said
 
 
+def entry_of(at: int, kind: str, actor: str, data: bytes) -> bytes:
+    """The entry of a record that is written now; `data` in UTF-8."""
+    content_ = sha256(f"{kind}\0{actor}\0".encode() + data).digest()
+    return at.to_bytes(8, "big", signed=True) + content_
+
+
 def link(before: bytes | None, run_id: str, entries: bytes) -> bytes:
     """32 bytes: the head of the run's chain after these entries. None: there was none before."""
     return sha256((run_id.encode() if before is None else before) + entries).digest()

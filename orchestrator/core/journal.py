@@ -1,8 +1,9 @@
 """The journal of a run: every event that was decided on, when, and what was commanded then.
 
-An entry is plain JSON: the event's name and fields, `at` (ISO 8601, UTC) and `then`, the command in
-words. Since `decide` is pure, the entries alone rebuild the saga, and a program that would decide
-otherwise today is found out: `replay` raises where it does.
+An entry is plain JSON: the event's name and fields, `at` (ISO 8601, UTC) unless that is the time of
+its record, and `then`, the command in words, if there is one; `of_record` gives whole ones. Since
+`decide` is pure, the entries alone rebuild the saga, and a program that would decide otherwise
+today is found out: `replay` raises where it does.
 """
 
 from __future__ import annotations
@@ -52,6 +53,30 @@ class ReplayDiffers(Exception):
 
 def entry(event: e.Event, now: datetime, command: Command | None) -> dict[str, Any]:
     """One decision as JSON. Fields that have their default value are left out."""
+    told = _without_time(event, command)
+    told["at"] = now.isoformat()
+    return told
+
+
+Decided = tuple[e.Event, datetime, Command | None]
+"""What was decided on, when, and what was commanded."""
+
+
+def entries(decided: Iterable[Decided], recorded_at: datetime) -> list[dict[str, Any]]:
+    """Of a record of this time, which most of its events share with it."""
+    return [
+        _without_time(event, command) if now == recorded_at else entry(event, now, command)
+        for event, now, command in decided
+    ]
+
+
+def of_record(at: datetime, data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entries of an audit record, each with all that belongs to it."""
+    usual = {"at": at.isoformat(), "then": ""}
+    return [{**usual, **told} for told in data.get("events", ())]
+
+
+def _without_time(event: e.Event, command: Command | None) -> dict[str, Any]:
     kind = type(event)
     told: dict[str, Any] = {"event": kind.__name__}
     for name, default in _FIELDS[kind]:
@@ -59,8 +84,8 @@ def entry(event: e.Event, now: datetime, command: Command | None) -> dict[str, A
         # Most are the default itself; nothing equals MISSING, which stands for no default.
         if value is not default and value != default:
             told[name] = value if type(value) is str else _plain(value)
-    told["at"] = now.isoformat()
-    told["then"] = in_words(command)
+    if command is not None:
+        told["then"] = in_words(command)
     return told
 
 
@@ -74,7 +99,7 @@ def event_of(recorded: Mapping[str, Any]) -> e.Event:
 def replay(
     plan: Plan, entries: Iterable[Mapping[str, Any]], *, deadline_at: datetime | None = None
 ) -> Saga:
-    """The saga after these entries, from the beginning of a run of `plan`.
+    """The saga after these whole entries, from the beginning of a run of `plan`.
 
     Raises ReplayDiffers at the first command that is not the recorded one, IllegalTransition for
     an event that was not possible.
@@ -83,7 +108,7 @@ def replay(
     for place, recorded in enumerate(entries, 1):
         decision = decide(saga, event_of(recorded), datetime.fromisoformat(recorded["at"]))
         found = in_words(decision.command)
-        if found != recorded["then"]:
+        if found != recorded.get("then", ""):
             raise ReplayDiffers(place=place, entry=recorded, found=found)
         saga = decision.saga
     return saga
@@ -91,8 +116,6 @@ def replay(
 
 def in_words(command: Command | None) -> str:
     """A command in words that tell it apart from every other one; '' for none."""
-    if command is None:
-        return ""
     match command:
         case Perform() | Verify():
             verb = "perform" if isinstance(command, Perform) else "verify"

@@ -102,6 +102,8 @@ def within(judgement: Judgement, direction: Direction, most_bytes: int) -> Judge
     A step with larger ones has happened, but not as wanted: its run turns back, with those of its
     outputs that fit, smallest first. Nobody reads the outputs of an undo, so there they just go.
     """
+    if not judgement.outputs:
+        return judgement
     sizes = {name: _json_bytes({name: value}) for name, value in judgement.outputs.items()}
     total = sum(sizes.values())
     if total <= most_bytes:

@@ -356,6 +356,7 @@ class RunDriver:
         outputs = judgement.outputs if link.status in HAPPENED else None
         if outputs is not None and at[1] is Direction.FORWARD:
             self._run.landed(at, outputs)
+        if outputs and at[1] is Direction.FORWARD:
             step_id = self._run.step_id(at)
             redact.know_texts(
                 self._program.secrets.of_outputs(step_id, outputs, redact.rules_of_process())

@@ -104,6 +104,11 @@ class GateHealth:
             self._want_own_probe(now)
         return min(self._own.may_go(now), self._all.may_go(now))
 
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is failing, paused or being taken up again: then it keeps nobody up."""
+        return self._rules is None or self._calm is not None
+
     def turned_away_seconds(self) -> float | None:
         """Whether all have to come back later whatever their patience; if so, how long at least.
 

@@ -131,6 +131,8 @@ class ApiQueue:
             self._kinds.plain.parked.came(visit)  # it may have been told before there were rules
         if self.held:
             return self._turned_back(visit)
+        if self._is_idle(kind, visit) and not crowded:
+            return None
         retry = self.health.retry_wait_seconds() if visit.retry else None
         if retry is not None:
             return GateBusy(retry)  # and nobody calls it back before that
@@ -143,6 +145,12 @@ class ApiQueue:
         if self._closed or crowded or full or wait > patience_seconds:
             return GateBusy(self._come_back(visit))
         return None
+
+    def _is_idle(self, kind: Kind, visit: Visit) -> bool:
+        """Whether it is as most calls find it: nobody waits, all is well, and nothing is asked of
+        this one alone. The questions that follow would all be answered with no."""
+        busy = kind.scopes or self.demand.waiting or self._closed or visit.retry
+        return not busy and self.health.is_well and self.supply.wait_seconds(0) <= 0.0
 
     def expect(self, visit: Visit) -> None:
         """It was not turned away, and has something to do before it enters."""

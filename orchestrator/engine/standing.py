@@ -65,7 +65,7 @@ class Standing:
         self._deps = deps
         self._wish = Signals()
         self._refuses_cancel = False  # the next write says so
-        self._journal: list[dict[str, Any]] = []  # decided on since the last audit record
+        self._journal: list[journal.Decided] = []  # since the last audit record
         self._told = self.saga.status  # by the audit
         self._told_requests: set[At] = set()  # since the claim, by the records of their intents
         self._call: dict[str, Any] | None = None  # for the audit of the outcome at hand
@@ -77,7 +77,7 @@ class Standing:
         now = self.decided_at = self._deps.clock.now()
         decision = decide(self.saga, event, now)
         self.saga = decision.saga
-        self._journal.append(journal.entry(event, now, decision.command))
+        self._journal.append((event, now, decision.command))
         return decision
 
     async def flush(self, **more: Any) -> None:
@@ -271,7 +271,7 @@ class Standing:
             data = {"step": self.step_id(at), **data}
         now = self.decided_at
         if self._journal:
-            data["events"] = self._journal
+            data["events"] = journal.entries(self._journal, now)
             self._journal = []
         else:
             now = self._deps.clock.now()
@@ -395,7 +395,8 @@ class Standing:
         return facts_of(self.ledger.run, behind)
 
     def step_id(self, at: At) -> str:
-        return self.saga.plan_step(at[0]).id
+        saga = self.saga
+        return saga.plan.steps[saga.path.steps[at[0]]].id
 
 
 def _told_of(request: FrozenRequest) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.core import journal
 from orchestrator.core.states import SETTLED, Direction, RunStatus
 from orchestrator.ports import AuditRecord
 
@@ -127,7 +128,7 @@ class _Reader:
         return segment
 
     def _take(self, segment: Segment, record: AuditRecord) -> None:
-        for entry in record.data.get("events", ()):
+        for entry in journal.of_record(record.at, record.data):
             at = datetime.fromisoformat(entry["at"])
             self._event(segment, record, entry, at)
             segment.ended_at = max(segment.ended_at, at)

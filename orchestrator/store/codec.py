@@ -28,6 +28,7 @@ PLAIN_PREFIX = f'{{"v":{PAYLOAD_FORMAT},'
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEAD = f'{{"v":{PAYLOAD_FORMAT},"data":'
+_HEAD_BYTES = _HEAD.encode()
 _NUL = "\x00"
 
 
@@ -56,6 +57,14 @@ _decoder = msgspec.json.Decoder()
 def dump(value: object) -> str:
     """A payload as text in its envelope. Raises TypeError for what JSON cannot hold."""
     return f"{_HEAD}{_dump_bare(value)}}}"
+
+
+def dump_bytes(value: object) -> bytes:
+    """As `dump`, in UTF-8."""
+    try:
+        return b"".join((_HEAD_BYTES, _encoder.encode(value), b"}"))
+    except UnicodeEncodeError:
+        return dump(value).encode()
 
 
 def load(stored: str) -> Any:

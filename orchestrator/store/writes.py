@@ -267,12 +267,13 @@ def told(write: RunWrite, dialect: Dialect) -> Told:
     """Its audit as it is stored, and as it goes into the run's chain."""
     if not write.audit:
         return _TELLS_NOTHING
-    found, entries, last = [], b"", len(write.audit) - 1
-    for place, record in enumerate(write.audit):
-        kind, actor, data = record.kind, storable(record.actor), codec.dump(record.data)
-        entries += chain.entry(codec.micros(record.at), chain.content(kind, actor, data))
+    found, entries, last, run_id = [], b"", write.audit[-1], write.run_id
+    for record in write.audit:
+        kind, actor, at = record.kind, storable(record.actor), record.at
+        data = codec.dump_bytes(record.data)
+        entries += chain.entry_of(codec.micros(at), kind, actor, data)
         found.append((
-            write.run_id, record.seq, dialect.time(record.at), kind, actor, data, place == last,
+            run_id, record.seq, dialect.time(at), kind, actor, data.decode(), record is last,
         ))  # fmt: skip
     return Told(found, entries.hex())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +14,27 @@ Parts = Mapping[str, Sequence[int]]
 """Process ids by the part that they belong to; their children count with them."""
 
 
+_PATIENCE_SECONDS, _POLL_SECONDS = 30.0, 0.005
+
+
 def cpu_seconds(parts: Parts) -> dict[str, float]:
     """Used so far by each part, children that have ended included; `bench` is this process."""
     found = {part: sum(_cpu_of_tree(pid) for pid in pids) for part, pids in parts.items()}
     times = os.times()
     return {**found, "bench": times.user + times.system}
+
+
+def until_gone(pid: int) -> None:
+    """Wait until a child of a server has ended, and its parent has it among its own times.
+
+    In between it may be counted by neither of them, and later by its parent: an ANALYZE before the
+    work would then be part of what the work has cost. Raises TimeoutError.
+    """
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while psutil.pid_exists(pid):
+        if time.monotonic() > end:
+            raise TimeoutError(f"process {pid} of the database has not ended")
+        time.sleep(_POLL_SECONDS)
 
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

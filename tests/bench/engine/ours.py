@@ -271,8 +271,11 @@ def kept_open(place: Place) -> Iterator[Connection]:
         connect_args={"check_same_thread": False} if sqlite else {},
     )  # fmt: skip
     with engine.connect() as link:
+        backend = None if sqlite else link.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
         yield link
     engine.dispose()
+    if backend is not None:
+        costs.until_gone(backend)
 
 
 def _surely(taken: Sequence[float]) -> float:

@@ -9,14 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.core import journal
 from orchestrator.engine.standing import Standing
 
 _NOTHING: dict[str, Any] = {}
-
-
-def _no_entry(*_: object) -> dict[str, Any]:
-    return _NOTHING
 
 
 def _no_record(standing: Standing, *_: object) -> None:
@@ -27,7 +22,6 @@ def _no_evidence(*_: object) -> dict[str, Any]:
     return _NOTHING
 
 
-journal.entry = _no_entry
 for _name in ("audit", "audit_intent", "audit_outcome", "_note_journal"):
     setattr(Standing, _name, _no_record)
 setattr(Standing, "_evidence", _no_evidence)  # noqa: B010 - as those above

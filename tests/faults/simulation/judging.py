@@ -94,7 +94,7 @@ async def replay_differs(store: Store, run_id: str) -> list[str]:
 
 
 def _differences(plan: Plan, audit: Sequence[AuditRecord], recorded: Saga) -> Iterator[str]:
-    entries = [event for record in audit for event in record.data.get("events", ())]
+    entries = [event for each in audit for event in journal.of_record(each.at, each.data)]
     try:
         replayed = journal.replay(plan, entries, deadline_at=None)
     except (ReplayDiffers, IllegalTransition, KeyError) as error:

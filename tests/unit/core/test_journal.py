@@ -83,3 +83,18 @@ def test_a_missing_event_is_noticed() -> None:
 
 
 _BACK = Direction.BACKWARD
+
+
+def test_an_event_of_its_records_time_is_told_without_it() -> None:
+    event, later = e.Landed(reason="200 OK"), NOW + timedelta(microseconds=1)
+    decided = [(e.Began(), NOW, None), (event, later, Perform(step=1, direction=_BACK))]
+    told = journal.entries(decided, later)
+    assert told == [
+        {"event": "Began", "at": NOW.isoformat()},
+        {"event": "Landed", "reason": "200 OK", "then": "perform 1 backward"},
+    ]
+    whole = journal.of_record(later, {"events": told})
+    assert [journal.event_of(each) for each in whole] == [e.Began(), event]
+    assert [each["at"] for each in whole] == [NOW.isoformat(), later.isoformat()]
+    assert [each["then"] for each in whole] == ["", "perform 1 backward"]
+    assert journal.of_record(NOW, {}) == []
