@@ -1,4 +1,4 @@
-"""One API: how it may be used, and whom it touches among the runs that have not ended."""
+"""One API: how it may be used, how its calls are, and whom it touches of the unended runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from nicegui import ui
 
 from orchestrator.console.apis import draw_api
 from orchestrator.console.asking import Again
+from orchestrator.console.calls import draw_calls
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, moment, shown, to_login
 from orchestrator.console.tables import cell, link_cell, row, table
@@ -52,6 +53,7 @@ def register(desk: Desk) -> None:
                 ui.label("APIs belong to all tenants; this key is bound to one.")
                 return None
             await _use(visitor, api)
+            await draw_calls(visitor, api)
             await _touched(visitor, api, away if away in OUTAGES else USUAL)
         return None
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
+import time
 from typing import Literal
 
 import httpx
@@ -93,3 +96,20 @@ def test_strangers_reach_neither_a_page_nor_its_socket(console: str) -> None:
     stranger = {"origin": "https://evil.example"}
     assert httpx.get(f"{console}/", headers=stranger).status_code == 403
     assert httpx.get(socket, headers=upgrade | stranger).status_code == 403
+
+
+def test_how_the_calls_of_an_api_are(running: Deployment, console: str, page: Page) -> None:
+    """What workers have written down, on the API's own page."""
+    told = json.dumps({"seconds": {"-80": 60}, "statuses": {"200": 57, "503": 3}})
+    row = ("nothing", "POST /charges", int(time.time() * 1e6), "w", 60, 3, 0, told)
+    with sqlite3.connect(
+        running.folder / ".orchestrator" / "orchestrator.db", timeout=20
+    ) as database:
+        places = ", ".join("?" * len(row))
+        database.execute(f"INSERT INTO api_windows VALUES ({places})", row)
+    page.goto(f"{console}/apis/nothing")
+    calls = page.get_by_role("region", name="Calls by operation")
+    expect(calls.get_by_text("POST /charges")).to_be_visible()
+    expect(calls.get_by_text("5.0%").first).to_be_visible()
+    # The middle of the bucket: 2 gamma^-80 / (1 + gamma), gamma = 1.01 / 0.99.
+    expect(calls.get_by_text("200 ms").first).to_be_visible()
