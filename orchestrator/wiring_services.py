@@ -30,6 +30,7 @@ from orchestrator.ports import (
     HintPublisher,
     WorkerStore,
 )
+from orchestrator.ports.finding import Finder
 from orchestrator.ports.gate_view import GateView
 from orchestrator.service.access import Access
 from orchestrator.service.admission import Admission
@@ -39,6 +40,7 @@ from orchestrator.service.api_health import ApiHealth
 from orchestrator.service.apis import Apis
 from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.briefing import Briefings
+from orchestrator.service.catalogue import Catalogue
 from orchestrator.service.checking import Checking
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
@@ -70,7 +72,6 @@ from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings
 from orchestrator.store import SqlStore, migrate, open_store
-from orchestrator.store.words import FullTextSearch
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 from orchestrator.wiring import (
@@ -258,6 +259,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     runs = Runs(store, programs, redeliverer)
     editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
     watch, explaining = RunWatch(store), Explaining(store)
+    catalogue = Catalogue(store, _open_finder, monotonic=time.monotonic)
     pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(
         store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
@@ -273,7 +275,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         pausing=pausing,
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(
-            workflows, submitter, runs, FullTextSearch(), watch, explaining, waiting, guards=guards,
+            workflows, submitter, runs, catalogue, watch, explaining, waiting, guards=guards,
             most_output_bytes=settings.agent_output_bytes, console=console_of(settings) or "",
         ),
         policies=AgentPolicies(store),
@@ -318,6 +320,13 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         links=Links(store, waiting, link_signer(settings)),
         sign_in=open_sign_in(settings),
     )  # fmt: skip
+
+
+def _open_finder() -> Finder:
+    """Imported when somebody searches: numpy alone takes a quarter of a second."""
+    from orchestrator.search import open_finder  # noqa: PLC0415 - as said above
+
+    return open_finder()
 
 
 def _base_url_of(settings: Settings, api: str) -> str | None:

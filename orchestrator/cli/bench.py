@@ -136,6 +136,12 @@ def isolation(context: typer.Context) -> None:
     _become("tests.bench.isolation", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def search(context: typer.Context) -> None:
+    """Whether search finds the workflow for an intent, and how soon among thousands."""
+    _become("tests.bench.search", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

@@ -13,6 +13,17 @@ from typing import Any
 import orjson
 from mcp.types import CallToolResult, TextContent
 
+NOTHING_FITS = (
+    "No workflow here does that. Ask once more in other words, saying what is to be changed and "
+    "where; if there is none again, say that it cannot be done here. Do not run another instead."
+)
+
+
+def nothing_fits() -> CallToolResult:
+    """What search says instead of an empty list."""
+    text = TextContent(type="text", text=NOTHING_FITS)
+    return CallToolResult(content=[text], structured_content={"result": []})
+
 
 def answer(value: Any) -> CallToolResult:
     """A dataclass, or a list of such ones (as `result` in the structured content)."""

@@ -8,7 +8,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field
 
-from orchestrator.mcp.answers import answer
+from orchestrator.mcp.answers import answer, nothing_fits
 from orchestrator.mcp.asking import with_approvals
 from orchestrator.mcp.callers import Callers, choice_of, traceparent_of
 from orchestrator.mcp.refusals import WHEN_CANCELLING, WHEN_READING, spoken
@@ -73,7 +73,8 @@ def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
         """Find the workflows that fit a purpose, the best first; without a question some of all."""
         async with spoken():
             actor, looks = callers(context)
-            return answer(await agents.search(question, limit=limit, actor=actor, looks=looks))
+            found = await agents.search(question, limit=limit, actor=actor, looks=looks)
+            return answer(found) if found else nothing_fits()
 
     @server.tool(annotations=_LOOKS)
     async def describe(workflow: Name, context: Context) -> Annotated[CallToolResult, Described]:

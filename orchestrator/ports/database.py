@@ -52,6 +52,12 @@ class WorkflowStore(Protocol):
     async def workflows(self) -> list[WorkflowVersion]:
         """The latest version of each workflow, by name."""
 
+    async def versions_published(self) -> int:
+        """How many there are of all workflows together; it only grows."""
+
+    async def latest_ids(self) -> Mapping[str, str]:
+        """The id of the latest version of each workflow, by name."""
+
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """All versions of one workflow, newest first."""
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from orchestrator.core.plan import Plan, PlanStep
+from orchestrator.core.plan import PlanStep
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
 from orchestrator.ports import Agent, Decision, RunRecord, WaitRecord, WorkflowVersion
-from orchestrator.ports.words import Words, WordSearch
+from orchestrator.service.catalogue import Catalogue, Entry
 from orchestrator.service.explaining import Explained, Explaining
 from orchestrator.service.guarding import NO_RULES, Guards, Rules
 from orchestrator.service.looking import Choice, Looks
@@ -25,6 +25,7 @@ from orchestrator.service.standing import Progress, Standing, progress_of, stand
 from orchestrator.service.submitting import Submission, Submitter
 from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
+from orchestrator.service.wording import why
 from orchestrator.service.workflows import Workflows
 from orchestrator.telemetry.redact import hidden_text
 
@@ -44,6 +45,7 @@ class Found:
     title: str
     inputs: Sequence[str]  # `name` of required ones, `name?` of others
     outputs: Sequence[str]
+    why: str = ""  # which words of the question are where in it, and whether it is doubtful
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,19 +78,19 @@ class Agents:
     """What agents do and read."""
 
     def __init__(
-        self, workflows: Workflows, submitter: Submitter, runs: Runs, words: WordSearch,
+        self, workflows: Workflows, submitter: Submitter, runs: Runs, catalogue: Catalogue,
         watch: RunWatch, explaining: Explaining, waiting: Waiting, *,
         guards: Guards | None = None,
         most_output_bytes: int = MOST_OUTPUT_BYTES, console: str = "",
     ) -> None:  # fmt: skip
         """`console`: its address, empty: not known."""
         self._workflows, self._submitter, self._runs = workflows, submitter, runs
-        self._words, self._watch, self._explaining = words, watch, explaining
+        self._catalogue, self._watch, self._explaining = catalogue, watch, explaining
         self._waiting, self._guards = waiting, guards
         self._most_bytes, self._console = most_output_bytes, console
 
     async def search(self, question: str, *, limit: int, actor: Actor, looks: Looks) -> list[Found]:
-        """Workflows whose words fit, the best first; all of them for no question.
+        """Workflows that fit, the best first, or none; some of all for no question.
 
         None that it may not use. Raises NotAllowed for an agent that was stopped.
         """
@@ -98,11 +100,14 @@ class Agents:
         return found
 
     async def _search(self, question: str, limit: int, actor: Actor) -> list[Found]:
-        versions = {v.workflow: v for v in await self._workflows.list() if _may(actor, v.workflow)}
+        def allowed(workflow: str) -> bool:
+            return _may(actor, workflow)
+
         if not question.strip():
-            return [_found(v) for v in list(versions.values())[:limit]]
-        things = {name: _words(version.plan) for name, version in versions.items()}
-        return [_found(versions[n]) for n in self._words.rank(things, question, limit=limit)]
+            entries = await self._catalogue.some(limit=limit, allowed=allowed)
+            return [_found(entry) for entry in entries]
+        fits = await self._catalogue.find(question, limit=limit, allowed=allowed)
+        return [_found(entry, why(fit)) for entry, fit in fits]
 
     async def describe(self, workflow: str, *, actor: Actor, looks: Looks) -> Described:
         """One workflow. Raises NotFound; NotAllowed for an agent that was stopped."""
@@ -312,29 +317,10 @@ def _no_run(run: str) -> NotFound:
 # --- what is said about workflows -----------------------------------------------------------------
 
 
-def _fields(plan: Plan) -> tuple[dict[str, Any], set[str]]:
-    schema: Mapping[str, Any] = plan.inputs_schema
-    properties, required = schema.get("properties"), schema.get("required")
-    fields = dict(properties) if isinstance(properties, Mapping) else {}
-    return fields, set(required) if isinstance(required, list) else set()
-
-
-def _found(version: WorkflowVersion) -> Found:
-    fields, required = _fields(version.plan)
+def _found(entry: Entry, told: str = "") -> Found:
     return Found(
-        workflow=version.workflow, title=version.plan.title,
-        inputs=[name if name in required else f"{name}?" for name in fields],
-        outputs=sorted(version.plan.outputs),
-    )  # fmt: skip
-
-
-def _words(plan: Plan) -> Words:
-    fields, _ = _fields(plan)
-    told = [str(f.get("description", "")) for f in fields.values() if isinstance(f, Mapping)]
-    parts = [f"{step.id} {step.call.label} {step.call.api}" for step in plan.steps]
-    return Words(
-        name=plan.workflow, title=plan.title, parts=" ".join(parts),
-        fields=" ".join([*fields, *told, *plan.outputs]),
+        workflow=entry.workflow, title=entry.title, inputs=entry.inputs, outputs=entry.outputs,
+        why=told,
     )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ class SqlStore:
         self.workflow_by_id = workflows.workflow_by_id
         self.workflows = workflows.workflows
         self.versions = workflows.versions
+        self.versions_published = workflows.versions_published
+        self.latest_ids = workflows.latest_ids
 
         journal, runs = Journal(shared), Runs(shared)
         accepting = Accepting(shared)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import uuid_utils
 
 from orchestrator.core.plan import Plan
@@ -32,6 +34,11 @@ class Workflows(Part):
         self._all_of = self._sql(f"{read} WHERE name = :name ORDER BY version DESC")
         self._newest_of_all = self._sql(
             f"{read} WHERE (name, version) IN"
+            " (SELECT name, max(version) FROM workflows GROUP BY name) ORDER BY name"
+        )
+        self._count = self._sql("SELECT count(*) FROM workflows")
+        self._latest_ids = self._sql(
+            "SELECT name, id FROM workflows WHERE (name, version) IN"
             " (SELECT name, max(version) FROM workflows GROUP BY name) ORDER BY name"
         )
         self._names = self._sql(
@@ -79,6 +86,15 @@ class Workflows(Part):
     async def workflows(self) -> list[WorkflowVersion]:
         """The latest version of each workflow, by name."""
         return [rows.workflow_of(row) for row in await self._db.rows(self._newest_of_all)]
+
+    async def versions_published(self) -> int:
+        """How many there are of all workflows together; it only grows."""
+        row = await self._db.row(self._count)
+        return 0 if row is None else int(row[0])
+
+    async def latest_ids(self) -> Mapping[str, str]:
+        """The id of the latest version of each workflow, by name."""
+        return {row[0]: row[1] for row in await self._db.rows(self._latest_ids)}
 
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """All versions of one workflow, newest first; empty for an unknown name."""

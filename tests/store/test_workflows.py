@@ -73,3 +73,12 @@ async def test_many_publishers_of_many_versions(store: Store, other: Store) -> N
     numbers = [v.version for v in await store.versions("order")]
     assert numbers == list(range(len(numbers), 0, -1))
     assert len(numbers) >= 5
+
+
+async def test_how_many_versions_there_are_and_which_are_the_latest(store: Store) -> None:
+    assert (await store.versions_published(), await store.latest_ids()) == (0, {})
+    for digest in ("a", "b"):
+        latest, _ = await store.publish(plan(digest=digest), document=digest, by="ada")
+    await store.publish(plan(digest="b"), document="b", by="ada")
+    assert await store.versions_published() == 2
+    assert await store.latest_ids() == {"order": latest.id}

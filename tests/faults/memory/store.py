@@ -110,6 +110,19 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
         known = self.database.versions
         return await self._pass("workflows", lambda: [known[name][-1] for name in sorted(known)])
 
+    async def versions_published(self) -> int:
+        """See WorkflowStore."""
+        return await self._pass(
+            "versions_published", lambda: sum(map(len, self.database.versions.values()))
+        )
+
+    async def latest_ids(self) -> dict[str, str]:
+        """See WorkflowStore."""
+        known = self.database.versions
+        return await self._pass(
+            "latest_ids", lambda: {name: known[name][-1].id for name in sorted(known)}
+        )
+
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """See WorkflowStore."""
         return await self._pass("versions", lambda: self.database.versions.get(name, [])[::-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from itertools import count
@@ -21,12 +22,15 @@ from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import Conflict, InvalidSetting, Overloaded, Problem, Unavailable
+from orchestrator.mcp.answers import NOTHING_FITS
 from orchestrator.mcp.callers import the_same
 from orchestrator.mcp.refusals import WHEN_CANCELLING, told
 from orchestrator.mcp.server import make_server
 from orchestrator.ports import RunFilter
+from orchestrator.search import HybridFinder
 from orchestrator.service.admission import Admission
 from orchestrator.service.agents import Actor, Agents
+from orchestrator.service.catalogue import Catalogue
 from orchestrator.service.explaining import Explaining, story_of
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.redelivery import Redeliverer
@@ -35,7 +39,6 @@ from orchestrator.service.submitting import Submitter
 from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
-from orchestrator.store.words import FullTextSearch
 from tests.bench.context.tokens import tokens, tokens_of
 from tests.faults.memory.broker import MemoryBroker, MemoryHints
 from tests.faults.memory.store import MemoryStore
@@ -82,7 +85,7 @@ async def talk(
         workflows,
         submitter,
         runs,
-        FullTextSearch(),
+        Catalogue(store, HybridFinder, monotonic=time.monotonic),
         RunWatch(store),
         Explaining(store),
         Waiting(
@@ -127,6 +130,7 @@ async def test_search_describe_execute_status() -> None:
         (found,) = await ask(client, "search", question="paying for an order")
         assert found == {
             "workflow": "order", "title": "Order and pay", "inputs": ["amount"], "outputs": [],
+            "why": "order in name; paying in title",
         }  # fmt: skip
         described = await ask(client, "describe", workflow="order")
         assert described["inputs"]["required"] == ["amount"]
@@ -273,7 +277,9 @@ async def test_a_run_is_cancelled_by_who_began_it() -> None:
 async def test_others_workflows_and_runs_are_not_there() -> None:
     async def what(client: Client) -> None:
         assert [f["workflow"] for f in await ask(client, "search")] == ["order"]
-        assert await ask(client, "search", question="payroll") == []
+        nothing = await client.call_tool("search", {"question": "payroll"})
+        assert nothing.structured_content == {"result": []}
+        assert text_of(nothing) == NOTHING_FITS
         for tool, more in (("describe", {}), ("execute", {"inputs": {}, "idempotency_key": "k"})):
             assert "no workflow payroll" in await refused(client, tool, workflow="payroll", **more)
 

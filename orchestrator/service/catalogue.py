@@ -1,0 +1,124 @@
+"""What workflows there are, kept in the process for those who look for one.
+
+The first question reads all of them; later ones ask the database at most once a second how many
+versions have been published, and read those that are new. Between, nothing is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from orchestrator.core.plan import Plan
+from orchestrator.ports import WorkflowStore, WorkflowVersion
+from orchestrator.ports.finding import Allowed, Finder, Fit
+from orchestrator.service.wording import about_of
+
+_log = structlog.get_logger(__name__)
+
+_LOOK_AFTER_SECONDS = 1.0
+_READ_AT_ONCE = 200
+"""More new versions than so many are read as all are."""
+_TEXTS_AT_ONCE = 32
+"""So that other work gets its turn between."""
+_TEXTS_WAITED_FOR = 64
+"""Half a second's work: who asks waits for it. More is done beside the answers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What is shown of a workflow before it is chosen."""
+
+    workflow: str
+    title: str
+    inputs: Sequence[str]  # `name` of required ones, `name?` of others
+    outputs: Sequence[str]
+
+
+class Catalogue:
+    """The latest version of each workflow."""
+
+    def __init__(
+        self, store: WorkflowStore, open_finder: Callable[[], Finder], *,
+        monotonic: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._store, self._open, self._monotonic = store, open_finder, monotonic
+        self._finder: Finder | None = None
+        self._ids: dict[str, str] = {}  # of versions, by workflow
+        self._entries: dict[str, Entry] = {}
+        self._published = -1
+        self._looked_at = float("-inf")
+        self._one_at_a_time = asyncio.Lock()
+        self._deepening: asyncio.Task[None] | None = None
+
+    async def some(self, *, limit: int, allowed: Allowed) -> list[Entry]:
+        """The first by name."""
+        await self._fresh()
+        names = [name for name in sorted(self._entries) if allowed(name)]
+        return [self._entries[name] for name in names[:limit]]
+
+    async def find(self, question: str, *, limit: int, allowed: Allowed) -> list[tuple[Entry, Fit]]:
+        """What fits a question, the best first; nothing when nothing fits."""
+        finder = await self._fresh()
+        fits = await asyncio.to_thread(finder.find, question, limit=limit, allowed=allowed)
+        return [(self._entries[fit.name], fit) for fit in fits]
+
+    async def _fresh(self) -> Finder:
+        async with self._one_at_a_time:
+            if self._finder is None:
+                self._finder = await asyncio.to_thread(self._open)
+            if self._monotonic() - self._looked_at >= _LOOK_AFTER_SECONDS:
+                await self._look(self._finder)
+                self._looked_at = self._monotonic()
+            return self._finder
+
+    async def _look(self, finder: Finder) -> None:
+        published = await self._store.versions_published()
+        if published == self._published:
+            return
+        latest = await self._store.latest_ids()
+        new = [each for each in latest if self._ids.get(each) != latest[each]]
+        versions = await self._read(new, latest)
+        await asyncio.to_thread(finder.learn, [about_of(version) for version in versions])
+        for version in versions:
+            self._ids[version.workflow] = version.id
+            self._entries[version.workflow] = entry_of(version.plan)
+        self._published = published
+        await self._deepen(finder)
+
+    async def _read(self, new: Sequence[str], ids: Mapping[str, str]) -> list[WorkflowVersion]:
+        if len(new) > _READ_AT_ONCE:
+            wanted = set(new)
+            return [each for each in await self._store.workflows() if each.workflow in wanted]
+        return [await self._store.workflow_by_id(ids[name]) for name in new]
+
+    async def _deepen(self, finder: Finder) -> None:
+        """A little at once, a lot beside the answers, which go by words until it is done."""
+        if await asyncio.to_thread(finder.deepen, _TEXTS_WAITED_FOR) == 0:
+            return
+        if self._deepening is None or self._deepening.done():
+            self._deepening = asyncio.create_task(self._deepen_on(finder))
+
+    async def _deepen_on(self, finder: Finder) -> None:
+        left = 1
+        while left:
+            left = await asyncio.to_thread(finder.deepen, _TEXTS_AT_ONCE)
+        _log.info("search.deepened", workflows=len(self._entries))
+
+
+def entry_of(plan: Plan) -> Entry:
+    """What is shown of it."""
+    schema: Mapping[str, Any] = plan.inputs_schema
+    properties, required = schema.get("properties"), schema.get("required")
+    needed = set(required) if isinstance(required, list) else set()
+    return Entry(
+        workflow=plan.workflow, title=plan.title, outputs=sorted(plan.outputs),
+        inputs=[
+            name if name in needed else f"{name}?"
+            for name in (properties if isinstance(properties, Mapping) else {})
+        ],
+    )  # fmt: skip

