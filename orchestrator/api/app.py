@@ -26,7 +26,7 @@ from orchestrator.api import (
     workflows,
 )
 from orchestrator.api.describing import describe
-from orchestrator.api.guard import AnnouncedSize, LocalOnly
+from orchestrator.api.guard import AnnouncedSize, ForBrowsers, LocalOnly
 from orchestrator.wiring_services import Services
 
 TITLE = "Orchestrator"
@@ -76,5 +76,6 @@ def make_app(
     app.add_middleware(AnnouncedSize, most=largest, streamed=["/v1/runs:bulk"])
     if not wants_keys:
         app.add_middleware(LocalOnly, names=LOOPBACK_NAMES)
+    app.add_middleware(ForBrowsers)
     describe(app, without_database=system.WITHOUT_DATABASE)
     return app

@@ -1,11 +1,13 @@
-"""Before anything else: who may talk to a face without keys, and how much may be sent."""
+"""Before anything else: who may talk to a face without keys, how much may be sent, and, with each
+answer, what browsers are told not to do with it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.problems import TooLarge, problem_response
 from orchestrator.errors import NotAllowed, OrchestratorError, Problem
@@ -82,3 +84,30 @@ class AnnouncedSize:
                 await problem_response(refused)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+_TO_BROWSERS = {
+    # Nobody's page may put ours below its own buttons.
+    "content-security-policy": "frame-ancestors 'none'",
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    # Addresses of ours hold ids, and links to approvals the right to decide.
+    "referrer-policy": "same-origin",
+}
+
+
+class ForBrowsers:
+    """What each answer tells browsers, whoever has made it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _TO_BROWSERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, tell if scope["type"] == "http" else send)

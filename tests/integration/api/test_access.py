@@ -165,3 +165,12 @@ async def test_without_keys_strangers_pages_are_refused(
     refused = await client.get("/v1/me", headers=headers)
     assert refused.status_code == 403
     assert refused.json()["problems"][0]["place"] == place
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/v1/runs", "/nothing"])
+async def test_no_page_of_others_shows_ours_in_itself(open_face: Face, path: str) -> None:
+    headers = (await open_face.client().get(path)).headers
+    assert headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
