@@ -259,7 +259,9 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     runs = Runs(store, programs, redeliverer)
     editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
     watch, explaining = RunWatch(store), Explaining(store)
-    catalogue = Catalogue(store, _open_finder, monotonic=time.monotonic)
+    catalogue = Catalogue(
+        store, _open_finder, monotonic=time.monotonic, successes=store.count_recent_successes
+    )
     pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(
         store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,

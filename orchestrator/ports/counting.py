@@ -35,6 +35,9 @@ class CountingStore(Protocol):
     async def count_unfinished(self) -> list[RunCount]:
         """By workflow, tenant and status; what there is none of is left out."""
 
+    async def count_recent_successes(self, most: int) -> Mapping[str, Mapping[str, int]]:
+        """By tenant and workflow, among the `most` newest runs that succeeded."""
+
     async def count_open_escalations(
         self, *, ages: tuple[float, ...], due_seconds: Mapping[str, float]
     ) -> list[EscalationCount]:

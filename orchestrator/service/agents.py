@@ -106,7 +106,9 @@ class Agents:
         if not question.strip():
             entries = await self._catalogue.some(limit=limit, allowed=allowed)
             return [_found(entry) for entry in entries]
-        fits = await self._catalogue.find(question, limit=limit, allowed=allowed)
+        fits = await self._catalogue.find(
+            question, limit=limit, allowed=allowed, tenant=actor.tenant
+        )
         return [_found(entry, why(fit)) for entry, fit in fits]
 
     async def describe(self, workflow: str, *, actor: Actor, looks: Looks) -> Described:

@@ -1,13 +1,14 @@
 """What workflows there are, kept in the process for those who look for one.
 
 The first question reads all of them; later ones ask the database at most once a second how many
-versions have been published, and read those that are new. Between, nothing is read.
+versions have been published, and read those that are new. Between, nothing is read. How often
+workflows have succeeded is counted anew every five minutes, among the newest runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,18 @@ from orchestrator.service.wording import about_of
 _log = structlog.get_logger(__name__)
 
 _LOOK_AFTER_SECONDS = 1.0
+_COUNT_AFTER_SECONDS = 300.0
+_MOST_COUNTED = 10_000
 _READ_AT_ONCE = 200
 """More new versions than so many are read as all are."""
 _TEXTS_AT_ONCE = 32
 """So that other work gets its turn between."""
 _TEXTS_WAITED_FOR = 64
 """Half a second's work: who asks waits for it. More is done beside the answers."""
+
+
+Successes = Callable[[int], Awaitable[Mapping[str, Mapping[str, int]]]]
+"""How often each workflow has succeeded, by tenant, among so many of the newest runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,14 +51,16 @@ class Catalogue:
 
     def __init__(
         self, store: WorkflowStore, open_finder: Callable[[], Finder], *,
-        monotonic: Callable[[], float],
+        monotonic: Callable[[], float], successes: Successes,
     ) -> None:  # fmt: skip
         self._store, self._open, self._monotonic = store, open_finder, monotonic
+        self._successes = successes
         self._finder: Finder | None = None
         self._ids: dict[str, str] = {}  # of versions, by workflow
         self._entries: dict[str, Entry] = {}
         self._published = -1
-        self._looked_at = float("-inf")
+        self._uses: Mapping[str, Mapping[str, int]] = {}  # by tenant
+        self._looked_at = self._counted_at = float("-inf")
         self._one_at_a_time = asyncio.Lock()
         self._deepening: asyncio.Task[None] | None = None
 
@@ -61,10 +70,17 @@ class Catalogue:
         names = [name for name in sorted(self._entries) if allowed(name)]
         return [self._entries[name] for name in names[:limit]]
 
-    async def find(self, question: str, *, limit: int, allowed: Allowed) -> list[tuple[Entry, Fit]]:
-        """What fits a question, the best first; nothing when nothing fits."""
+    async def find(
+        self, question: str, *, limit: int, allowed: Allowed, tenant: str
+    ) -> list[tuple[Entry, Fit]]:
+        """What fits a question, the best first; nothing when nothing fits.
+
+        Among what fits about as well, what this tenant has used with success comes first.
+        """
         finder = await self._fresh()
-        fits = await asyncio.to_thread(finder.find, question, limit=limit, allowed=allowed)
+        fits = await asyncio.to_thread(
+            finder.find, question, limit=limit, allowed=allowed, uses=self._uses.get(tenant)
+        )
         return [(self._entries[fit.name], fit) for fit in fits]
 
     async def _fresh(self) -> Finder:
@@ -74,6 +90,9 @@ class Catalogue:
             if self._monotonic() - self._looked_at >= _LOOK_AFTER_SECONDS:
                 await self._look(self._finder)
                 self._looked_at = self._monotonic()
+            if self._monotonic() - self._counted_at >= _COUNT_AFTER_SECONDS:
+                self._uses = await self._successes(_MOST_COUNTED)
+                self._counted_at = self._monotonic()
             return self._finder
 
     async def _look(self, finder: Finder) -> None:

@@ -35,6 +35,11 @@ class Counting(Part):
             f"SELECT workflow, tenant, status, sum(number) FROM ({parts}) AS counted"
             " GROUP BY workflow, tenant, status"
         )
+        self._successes = self._sql(
+            "SELECT tenant, workflow, count(*) FROM (SELECT tenant, workflow FROM runs"
+            f" WHERE {AT_REST} AND standing = 'succeeded' ORDER BY id DESC LIMIT :most) AS newest"
+            " GROUP BY tenant, workflow"
+        )
         ages = self._dialect.batch({"seconds": "real"}, "ages")
         dues = self._dialect.batch({"reason": "text", "seconds": "real"}, "dues")
         reached = self._dialect.later("e.opened_at", "b.seconds")
@@ -55,6 +60,13 @@ class Counting(Part):
             )
             for row in await self._db.rows(self._unfinished)
         ]  # fmt: skip
+
+    async def count_recent_successes(self, most: int) -> Mapping[str, Mapping[str, int]]:
+        """By tenant and workflow, among the `most` newest runs that succeeded."""
+        found: dict[str, dict[str, int]] = {}
+        for tenant, workflow, number in await self._db.rows(self._successes, most=most):
+            found.setdefault(tenant, {})[workflow] = int(number)
+        return found
 
     async def count_open_escalations(
         self, *, ages: tuple[float, ...], due_seconds: Mapping[str, float]

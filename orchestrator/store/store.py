@@ -82,6 +82,7 @@ class SqlStore:
 
         counting = Counting(shared)
         self.count_unfinished = counting.count_unfinished
+        self.count_recent_successes = counting.count_recent_successes
         self.count_open_escalations = counting.count_open_escalations
 
         windows = ApiWindows(shared)

@@ -60,3 +60,13 @@ async def test_open_escalations_are_told_apart_by_age(store: SqlStore) -> None:
     await store._database.write(lambda tx: tx.change(said, id=opened[0][0]))
     found = await store.count_open_escalations(ages=ages, due_seconds=dues)
     assert sum(count.number for count in found if count.overdue) == 2
+
+
+async def test_successes_are_counted_among_the_newest_by_tenant_and_workflow(
+    store: SqlStore,
+) -> None:
+    await claimed(store, 1)  # on its way
+    done = await claimed(store, 3)
+    await store.record([write(run, status=RunStatus.SUCCEEDED, release=True) for run in done])
+    assert await store.count_recent_successes(10) == {"default": {"order": 3}}
+    assert await store.count_recent_successes(2) == {"default": {"order": 2}}

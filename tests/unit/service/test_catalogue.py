@@ -56,15 +56,23 @@ class Place:
         self.store = CountingStore(MemoryDatabase(lambda: datetime.now(UTC)))
         self.finder = LearningFinder()
         self.seconds = 0.0
+        self.succeeded: dict[str, dict[str, int]] = {}
         self.catalogue = Catalogue(
-            self.store, lambda: self.finder, monotonic=lambda: self.seconds
+            self.store, lambda: self.finder, monotonic=lambda: self.seconds,
+            successes=self.successes,
         )  # fmt: skip
+
+    async def successes(self, most: int) -> dict[str, dict[str, int]]:
+        assert most > 1000
+        return dict(self.succeeded)
 
     async def publish(self, name: str, title: str, document: str = "") -> None:
         await self.store.publish(plan(name, title), document=document, by="ada")
 
-    async def find(self, question: str) -> list[str]:
-        found = await self.catalogue.find(question, limit=5, allowed=lambda _: True)
+    async def find(self, question: str, tenant: str = "acme") -> list[str]:
+        found = await self.catalogue.find(
+            question, limit=5, allowed=lambda _: True, tenant=tenant
+        )  # fmt: skip
         return [entry.workflow for entry, _ in found]
 
 
@@ -142,3 +150,16 @@ async def test_documents_that_are_python_say_nothing_more() -> None:
     for place_, document in enumerate(("workflows: [", "from workflows import *", "workflows: 3")):
         await place.publish("refund", f"Number {place_}", document)
         assert about_of(await place.store.workflow("refund")).description == ""
+
+
+async def test_what_the_tenant_has_used_with_success_comes_first_after_some_minutes() -> None:
+    place = Place()
+    for name in ("pay-one", "pay-two"):
+        await place.publish(name, "Pay a bill")
+    assert await place.find("pay a bill") == ["pay-one", "pay-two"]
+    place.succeeded = {"acme": {"pay-two": 3}}
+    place.seconds = 299.0
+    assert await place.find("pay a bill") == ["pay-one", "pay-two"]
+    place.seconds = 300.0
+    assert await place.find("pay a bill") == ["pay-two", "pay-one"]
+    assert await place.find("pay a bill", tenant="other") == ["pay-one", "pay-two"]
