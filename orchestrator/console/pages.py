@@ -17,6 +17,7 @@ from orchestrator.console import (
     escalations,
     impact,
     inbox,
+    insights,
     jobs,
     overview,
     pauses,
@@ -73,6 +74,7 @@ def add_console(
         impact,
         slos,
         workflows,
+        insights,
     ):
         module.register(desk)
     _add_login(desk)

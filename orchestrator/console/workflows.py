@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 from nicegui import ui
 
+from orchestrator.console import insights
 from orchestrator.console.asking import Again
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, keyed, moment, shown, to_login, verbatim
@@ -86,6 +87,7 @@ async def _standing(visitor: Visitor, name: str) -> None:
     def show(pauses: list[Pause]) -> None:
         with ui.row().classes("items-center gap-4"):
             ui.link("Its runs", f"/runs?workflow={name}").props('aria-keyshortcuts="o"')
+            ui.link("What its history says", insights.address(name))
             for each in pauses:
                 if each.run_id is None:
                     ui.label(f"a pause of {each.scope}: {each.reason} ({each.by})")

@@ -41,6 +41,7 @@ def test_no_serious_barrier_on_any_page(
         f"/escalations/{one['id']}",
         "/workflows/notes",
         "/apis/nothing",
+        "/workflows/notes/insights",
     ):
         page.goto(f"{console}{path}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -113,3 +114,13 @@ def test_how_the_calls_of_an_api_are(running: Deployment, console: str, page: Pa
     expect(calls.get_by_text("5.0%").first).to_be_visible()
     # The middle of the bucket: 2 gamma^-80 / (1 + gamma), gamma = 1.01 / 0.99.
     expect(calls.get_by_text("200 ms").first).to_be_visible()
+
+
+def test_what_the_history_of_a_workflow_says(running: Deployment, console: str, page: Page) -> None:
+    for number in range(3):  # an undo that fails so often is told of
+        stuck(running, f"history-{number}")
+    page.goto(f"{console}/workflows/notes")
+    page.get_by_role("link", name="What its history says").click()
+    expect(page.get_by_text("do not land").first).to_be_visible()
+    expect(page.get_by_role("link", name=re.compile("^run ")).first).to_be_visible()
+    assert barriers(page) == []
