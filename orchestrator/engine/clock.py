@@ -44,4 +44,5 @@ class DatabaseClock:
         """Aware, UTC."""
         if self._base is None:
             raise RuntimeError("the database's clock has not been read yet")
-        return self._base + timedelta(seconds=self.monotonic() - self._at)
+        # By place: half as long as `seconds=`, and this is asked five times for each step.
+        return self._base + timedelta(0, self.monotonic() - self._at)

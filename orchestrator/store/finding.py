@@ -38,7 +38,7 @@ class Finder:
         unfinished: Sequence[str],
     ) -> None:
         self._what = what
-        self._exact = dialect.sql(f"{select} WHERE {column} = :part")
+        self.exact = dialect.sql(f"{select} WHERE {column} = :part")
         self._prefix = dialect.sql(
             f"{select} WHERE {column} >= :part AND {column} < :after ORDER BY {column} LIMIT 3"
         )
@@ -55,7 +55,7 @@ class Finder:
         By its end only one of the newest, or one that is not finished, is found.
         """
         part = part.strip().lower()
-        exact = await tx.row(self._exact, part=part)
+        exact = await tx.row(self.exact, part=part)
         if exact is not None:
             return exact
         if not SHORTEST <= len(part) < _LENGTH or not _PART_OF_AN_ID.fullmatch(part):

@@ -23,7 +23,6 @@ from orchestrator.store.finding import Finder
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.partitions import first_id
 from orchestrator.store.tables import AT_REST
-from orchestrator.store.transactions import Tx
 
 MOST_RECORDS = 2**31 - 1
 _HELD = (RunStatus.ESCALATED, RunStatus.PAUSED)
@@ -41,8 +40,12 @@ class Runs(Part):
             column="runs.id",
             unfinished=[*MOVING, *(f"{AT_REST} AND standing = '{held}'" for held in _HELD)],
         )  # fmt: skip
-        self._version_of = self._sql("SELECT workflow_id, path FROM runs WHERE id = :run_id")
-        self._links = self._sql(f"SELECT {rows.LINK} FROM run_steps WHERE run_id = :run_id")
+        # One statement, so that it needs no transaction around it to be of one moment.
+        links = ", ".join(f"run_steps.{name.strip()}" for name in rows.LINK.split(","))
+        self._links = self._sql(
+            f"SELECT runs.workflow_id, runs.path, {links} FROM runs"
+            " LEFT JOIN run_steps ON run_steps.run_id = runs.id WHERE runs.id = :run_id"
+        )
         self._attempts = self._sql(
             f"SELECT {rows.ATTEMPT} FROM attempts WHERE run_id = :run_id ORDER BY started_at, id"
         )
@@ -79,20 +82,22 @@ class Runs(Part):
 
     async def run(self, run_id: str) -> RunRecord:
         """One run. Accepts a unique prefix or suffix of at least 6 characters. Raises NotFound."""
-        return rows.run_of(await self._db.read(lambda tx: self._find.find(tx, run_id)))
+        found = await self._db.row(self._find.exact, part=run_id)  # as most ask for it
+        if found is None:
+            found = await self._db.read(lambda tx: self._find.find(tx, run_id))
+        return rows.run_of(found)
 
     async def steps(self, run_id: str) -> tuple[StepRecord, ...]:
         """All steps of a run in order of its chain. Raises NotFound."""
-
-        async def work(tx: Tx) -> tuple[StepRecord, ...]:
-            found = await tx.row(self._version_of, run_id=run_id)
-            if found is None:
-                raise not_found("run", run_id, "the whole id of a run")
-            plans = await self._shared.plans(tx, [found[0]])
-            links = await tx.rows(self._links, run_id=run_id)
-            return rows.steps_of(plans[found[0]], rows.path_of(found[1]), links)
-
-        return await self._db.read(work)
+        found = await self._db.rows(self._links, run_id=run_id)
+        if not found:
+            raise not_found("run", run_id, "the whole id of a run")
+        version, path = found[0][:2]
+        plans = self._shared.known_plans([version])
+        if plans is None:  # versions never change
+            plans = await self._db.read(lambda tx: self._shared.plans(tx, [version]))
+        links = [row[2:] for row in found if row[2] is not None]
+        return rows.steps_of(plans[version], rows.path_of(path), links)
 
     async def attempts(self, run_id: str) -> list[AttemptRecord]:
         """All attempts, oldest first."""

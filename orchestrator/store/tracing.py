@@ -34,11 +34,12 @@ class Traces(Part):
         )
         # A run that has settled anew since it was taken begins again with no attempt.
         same = "run_id = :run_id AND attempts = :attempts"
-        self._end = self._sql(f"DELETE FROM traces WHERE {same}")
+        self._end = self._sql(f"DELETE FROM traces WHERE {same} RETURNING run_id")
         self._rest = self._sql(
             f"UPDATE traces SET due_at = NULL, told = :told, attempts = 0, error = '' WHERE {same}"
+            " RETURNING run_id"
         )
-        self._fail = self._sql(f"UPDATE traces SET error = :why WHERE {same}")
+        self._fail = self._sql(f"UPDATE traces SET error = :why WHERE {same} RETURNING run_id")
         self._wake = self._sql(
             "UPDATE traces SET due_at = {now} WHERE due_at IS NULL AND EXISTS"
             " (SELECT 1 FROM runs WHERE runs.id = traces.run_id"
@@ -54,20 +55,20 @@ class Traces(Part):
         """See TraceStore."""
         known = {"run_id": due.run_id, "attempts": due.attempt}
         if ended:
-            await self._db.write(lambda tx: tx.change(self._end, **known))
+            await self._db.write_rows(self._end, **known)
         else:
-            await self._db.write(lambda tx: tx.change(self._rest, told=told, **known))
+            await self._db.write_rows(self._rest, told=told, **known)
 
     async def note_untraced(self, due: DueTrace, why: str) -> None:
         """See TraceStore."""
         reason = codec.storable(why[:1000])
         known = {"run_id": due.run_id, "attempts": due.attempt}
-        await self._db.write(lambda tx: tx.change(self._fail, why=reason, **known))
+        await self._db.write_rows(self._fail, why=reason, **known)
 
     async def forget_trace(self, due: DueTrace) -> None:
         """See TraceStore."""
         known = {"run_id": due.run_id, "attempts": due.attempt}
-        await self._db.write(lambda tx: tx.change(self._end, **known))
+        await self._db.write_rows(self._end, **known)
 
     async def wake_traces(self) -> int:
         """See TraceStore."""
