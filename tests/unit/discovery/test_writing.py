@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.definitions.acceptance import digest_of
@@ -174,6 +174,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are not alike
 @given(st.dictionaries(KEYS, VALUES, min_size=1), VALUES, st.sampled_from([None, False, True]))
 def test_an_addition_says_the_same_in_every_style(
     value: dict[str, object], new: object, style: bool | None
