@@ -31,7 +31,7 @@ CONTEXT = AttemptContext(
     run_id="run-1", step_id="s", attempt=1, direction=Direction.FORWARD, tenant="acme"
 )
 BOUNDS = Bounds(memory_bytes=512 << 20, cpu_seconds=60, file_bytes=8 << 20)
-LIMIT = 30.0  # of calls that end by themselves: generous, machines are slow
+LIMIT = 90.0  # of calls that end by themselves: generous, machines are slow
 ROOT = Path(__file__).parents[3]
 
 Call = Callable[..., Any]
