@@ -72,7 +72,7 @@ class Deployment:
         )
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 90.0) -> None:
     """Look until it holds; fails after `seconds`, naming `what`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 SOCKET = "/console/_nicegui_ws/socket.io/"
-WITHIN_SECONDS = 30.0
+WITHIN_SECONDS = 60.0
 _CLIENT = re.compile(r"client_id['\"]?\s*:\s*['\"]([0-9a-f-]+)")
 
 

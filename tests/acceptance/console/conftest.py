@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from orchestrator.embedded.address import free_port
 from tests.acceptance.conftest import Deployment, end, up, wait_until
 from tests.conftest import skip_or_fail
+
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="package")
@@ -63,7 +65,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     made = browser.new_page(viewport={"width": 1280, "height": 800})
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)  # else five seconds, which a busy machine may need
     broken: list[str] = []
     made.on("pageerror", lambda error: broken.append(str(error)))
     yield made

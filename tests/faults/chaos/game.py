@@ -23,7 +23,7 @@ from tests.faults.workload import SHAPES, RunSeed, Shape
 WATCH_SECONDS = 0.2
 WORKERS_SECONDS = 60.0
 DRAIN_SECONDS = 180.0
-LETTERS_SECONDS = 10.0
+LETTERS_SECONDS = 30.0
 
 
 class Interrupted(Exception):

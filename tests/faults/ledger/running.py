@@ -22,7 +22,7 @@ from tests.faults.ledger.server import TOKEN_VARIABLE
 from tests.faults.workload import API
 
 ROOT = Path(__file__).parents[3]
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 60.0
 
 
 class LedgerProcess:
