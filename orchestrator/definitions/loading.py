@@ -14,6 +14,7 @@ from orchestrator.definitions.arazzo_validation import read_and_validate
 from orchestrator.definitions.builder import Workflow, plan_and_warnings
 from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
 from orchestrator.definitions.problems import Findings
+from orchestrator.definitions.saying import said_of_operations
 from orchestrator.definitions.tasks import TaskRegistry, import_failure
 from orchestrator.errors import InvalidDefinition, InvalidSetting, NotFound, Problem, RefusedError
 
@@ -27,6 +28,7 @@ class Loaded:
     plan: Plan
     document: str  # the text it came from
     warnings: tuple[str, ...] = ()
+    operations: str = ""  # what the APIs say about those that it calls
 
 
 def load_document(
@@ -65,9 +67,11 @@ def load_read(
         workflow_id=workflow_id, effects_may_stay=effects_may_stay,
     )  # fmt: skip
     findings.raise_if_any(f"{document.name} does not validate")
+    said = said_of_operations(document, folder=folder, tasks=tasks or TaskRegistry())
     return [
         Loaded(
             plan=with_digest(item.plan),
+            operations=said.get(item.plan.workflow, ""),
             document=document.text,
             warnings=findings.warnings_in(item.pointer),
         )

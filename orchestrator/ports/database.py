@@ -40,7 +40,9 @@ from orchestrator.ports.waiting import WaitStore
 class WorkflowStore(Protocol):
     """Published workflow versions."""
 
-    async def publish(self, plan: Plan, *, document: str, by: str) -> tuple[WorkflowVersion, bool]:
+    async def publish(
+        self, plan: Plan, *, document: str, by: str, operations: str = ""
+    ) -> tuple[WorkflowVersion, bool]:
         """Store the next version; the same digest as the latest one is answered with it, False."""
 
     async def workflow(self, name: str, version: int | None = None) -> WorkflowVersion:

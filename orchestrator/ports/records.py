@@ -31,6 +31,7 @@ class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
     document: str  # what was published, as text, for people
     published_at: datetime
     published_by: str
+    operations: str = ""  # what the APIs said about those that it calls, for who looks for it
 
 
 # These two are made by the ten thousand at once; as they only hold plain values, the garbage

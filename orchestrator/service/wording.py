@@ -19,6 +19,7 @@ def about_of(version: WorkflowVersion) -> About:
     """From its plan, and what its document says about it."""
     plan = version.plan
     said = _said(version.document).get(plan.workflow, {})
+    calls = [step.call for step in plan.steps]
     of_steps = {
         step.get("stepId"): step.get("description", "")
         for step in said.get("steps") or ()
@@ -28,7 +29,7 @@ def about_of(version: WorkflowVersion) -> About:
         name=plan.workflow, title=plan.title, description=str(said.get("description") or ""),
         apis=" ".join(dict.fromkeys(step.call.api for step in plan.steps)),
         steps=" ".join(f"{step.id} {of_steps.get(step.id, '')}" for step in plan.steps),
-        operations=" ".join(_operation(step.call) for step in plan.steps),
+        operations=" ".join([*map(_operation, calls), version.operations]),
         inputs=_inputs(plan), outputs=" ".join(plan.outputs),
     )  # fmt: skip
 

@@ -59,7 +59,9 @@ class Workflows:
 
     async def publish_loaded(self, loaded: Loaded, *, by: str) -> Published:
         """Publish one validated workflow."""
-        version, is_new = await self._store.publish(loaded.plan, document=loaded.document, by=by)
+        version, is_new = await self._store.publish(
+            loaded.plan, document=loaded.document, by=by, operations=loaded.operations
+        )
         return Published(version=version, is_new=is_new, warnings=tuple(loaded.warnings))
 
     async def show(self, name: str, version: int | None = None) -> WorkflowVersion:

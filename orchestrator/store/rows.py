@@ -81,7 +81,7 @@ JOB = (
     " created_at, touched_at, ended_at, orders, proposed"
 )
 JOB_ITEM = "item, state, outcome, at"
-WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by"
+WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by, operations"
 API_OVERRIDE = "api, version, settings, changed_at"
 ACCEPTANCE = "id, workflow, step, digest, compensation, at, accepted_by, reason"
 API_CHANGE = "api, version, kind, at, changed_by, reason, before, after"
@@ -232,7 +232,7 @@ def workflow_of(row: Sequence[Any]) -> WorkflowVersion:
     """From the columns WORKFLOW."""
     return WorkflowVersion(
         id=row[0], workflow=row[1], version=row[2], plan=plan_from_json(row[4]), document=row[5],
-        published_at=instant(row[6]), published_by=row[7],
+        published_at=instant(row[6]), published_by=row[7], operations=row[8] or "",
     )  # fmt: skip
 
 

@@ -168,6 +168,7 @@ workflows = Table(
     Column("document", Text, nullable=False),
     Column("published_at", INSTANT, nullable=False),
     Column("published_by", Text, nullable=False),
+    Column("operations", Text),  # what the APIs say about those that it calls
     UniqueConstraint("name", "version"),
 )
 

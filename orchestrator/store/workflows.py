@@ -46,14 +46,18 @@ class Workflows(Part):
         )
         self._insert = self._sql(
             f"INSERT INTO workflows ({rows.WORKFLOW}) VALUES"
-            " (:id, :name, :version, :digest, :plan, :document, {now}, :by)"
+            " (:id, :name, :version, :digest, :plan, :document, {now}, :by, :operations)"
             f" ON CONFLICT DO NOTHING RETURNING {rows.WORKFLOW}"
         )
 
-    async def publish(self, plan: Plan, *, document: str, by: str) -> tuple[WorkflowVersion, bool]:
+    async def publish(
+        self, plan: Plan, *, document: str, by: str, operations: str = ""
+    ) -> tuple[WorkflowVersion, bool]:
         """Store the next version; the same digest as the latest one is answered with it, False."""
         for _ in range(10):  # somebody else may take the number first
-            published = await self._db.write(lambda tx: self._publish(tx, plan, document, by))
+            published = await self._db.write(
+                lambda tx: self._publish(tx, plan, document, by, operations)
+            )
             if published is not None:
                 return published
         problem = Problem(
@@ -101,7 +105,7 @@ class Workflows(Part):
         return [rows.workflow_of(row) for row in await self._db.rows(self._all_of, name=name)]
 
     async def _publish(
-        self, tx: Tx, plan: Plan, document: str, by: str
+        self, tx: Tx, plan: Plan, document: str, by: str, operations: str
     ) -> tuple[WorkflowVersion, bool] | None:
         plan = plan if plan.digest else with_digest(plan)
         digest = plan.digest
@@ -111,7 +115,7 @@ class Workflows(Part):
         row = await tx.row(
             self._insert, id=str(uuid_utils.uuid7()), name=plan.workflow, digest=digest, by=by,
             version=1 if latest is None else latest[2] + 1, plan=plan_to_json(plan),
-            document=document,
+            document=document, operations=operations or None,
         )  # fmt: skip
         return None if row is None else (rows.workflow_of(row), True)
 

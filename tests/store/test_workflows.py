@@ -82,3 +82,11 @@ async def test_how_many_versions_there_are_and_which_are_the_latest(store: Store
     await store.publish(plan(digest="b"), document="b", by="ada")
     assert await store.versions_published() == 2
     assert await store.latest_ids() == {"order": latest.id}
+
+
+async def test_what_apis_say_about_operations_stands_beside_a_version(store: Store) -> None:
+    made, _ = await store.publish(plan(), document="doc", by="ada", operations="Sends money")
+    assert (await store.workflow_by_id(made.id)).operations == "Sends money"
+    assert (await store.workflow("order")).operations == "Sends money"
+    silent, _ = await store.publish(plan(digest="other"), document="doc", by="ada")
+    assert silent.operations == ""

@@ -104,13 +104,17 @@ def _about(item: Mapping[str, Any], api: str) -> About:
     return About(
         name=item["name"], title=item["title"], description=item.get("description", ""), apis=api,
         steps=" ".join(f"{step['id']} {step.get('description', '')}" for step in steps),
-        operations=" ".join(f"{step['operation']} {step.get('summary', '')}" for step in steps),
+        operations=" ".join(_operation(step) for step in steps),
         inputs=" ".join(
             [f"{name} {told or ''}" for name, told in given.items()]
             if isinstance(given, Mapping) else given
         ),
         outputs=" ".join(item.get("outputs", [])),
     )  # fmt: skip
+
+
+def _operation(step: Mapping[str, Any]) -> str:
+    return " ".join([step["operation"], step.get("summary", ""), *step.get("tags", ())])
 
 
 def _read(path: Path) -> Any:

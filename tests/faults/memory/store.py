@@ -89,10 +89,15 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
 
     # --- workflows --------------------------------------------------------------------------------
 
-    async def publish(self, plan: Plan, *, document: str, by: str) -> tuple[WorkflowVersion, bool]:
+    async def publish(
+        self, plan: Plan, *, document: str, by: str, operations: str = ""
+    ) -> tuple[WorkflowVersion, bool]:
         """See WorkflowStore."""
         return await self._pass(
-            "publish", lambda: versions.publish(self.database, plan, document=document, by=by)
+            "publish",
+            lambda: versions.publish(
+                self.database, plan, document=document, by=by, operations=operations
+            ),
         )
 
     async def workflow(self, name: str, version: int | None = None) -> WorkflowVersion:

@@ -16,7 +16,7 @@ MOST_NAMES_SHOWN = 20
 
 
 def publish(
-    database: MemoryDatabase, plan: Plan, *, document: str, by: str
+    database: MemoryDatabase, plan: Plan, *, document: str, by: str, operations: str
 ) -> tuple[WorkflowVersion, bool]:
     """The next version, or the latest when it has the same digest, with False."""
     plan = plan if plan.digest else with_digest(plan)
@@ -29,6 +29,7 @@ def publish(
         id=str(uuid5(NAMESPACE_OID, f"{plan.workflow}/{number}/{plan.digest}")),
         workflow=plan.workflow, version=number, plan=plan, document=storable(document),
         published_at=database.clock(), published_by=storable(by),
+        operations=storable(operations),
     )  # fmt: skip
     known.append(version)
     database.version_by_id[version.id] = version

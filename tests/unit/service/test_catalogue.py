@@ -67,7 +67,9 @@ class Place:
         return dict(self.succeeded)
 
     async def publish(self, name: str, title: str, document: str = "") -> None:
-        await self.store.publish(plan(name, title), document=document, by="ada")
+        await self.store.publish(
+            plan(name, title), document=document, by="ada", operations="Sends money"
+        )
 
     async def find(self, question: str, tenant: str = "acme") -> list[str]:
         found = await self.catalogue.find(
@@ -140,7 +142,7 @@ async def test_a_workflow_is_known_by_its_plan_and_by_its_document() -> None:
     assert about == About(
         name="refund", title="Give the money back", description="For shoppers who are unhappy.",
         apis="bank", steps="pay-back Moves cash", inputs="payment which note ", outputs="receipt",
-        operations="refund.pay-back  POST /refunds/{id}",
+        operations="refund.pay-back  POST /refunds/{id} Sends money",
     )  # fmt: skip
     assert await place.find("unhappy shoppers") == ["refund"]
 
