@@ -58,6 +58,7 @@ from orchestrator.service.jobs import Jobs
 from orchestrator.service.links import Links
 from orchestrator.service.measuring import Measuring
 from orchestrator.service.pausing import Pausing
+from orchestrator.service.planning import Planning
 from orchestrator.service.proposals import Proposals
 from orchestrator.service.queues import Queues
 from orchestrator.service.redelivery import Redeliverer
@@ -278,6 +279,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(
             workflows, submitter, runs, catalogue, watch, explaining, waiting, guards=guards,
+            planning=Planning(programs, partial(_base_url_of, settings), guards),
             most_output_bytes=settings.agent_output_bytes, console=console_of(settings) or "",
         ),
         policies=AgentPolicies(store),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
@@ -41,6 +41,9 @@ Wait = Annotated[
 Labels = Annotated[
     dict[str, str] | None,
     Field(description='Names and short texts by which people find the run: {"ticket": "T-7"}.'),
+]
+Mode = Annotated[
+    Literal["wait", "async", "dry_run"], Field(description="dry_run: only tell what would be sent.")
 ]
 Run = Annotated[str, Field(description="The run, as execute gave it.", min_length=6, max_length=64)]
 Path = Annotated[str, Field(description="As left_out gives it; empty: all.", max_length=500)]
@@ -87,10 +90,14 @@ def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
     async def execute(
         workflow: Name, inputs: Inputs, idempotency_key: Key, context: Context,
         wait_seconds: Wait = 10.0, attributes: Labels = None, reason: Choosing = "",
+        mode: Mode = "wait",
     ) -> Annotated[CallToolResult, Standing] | InputRequiredResult:  # fmt: skip
         """Have a workflow run, wait a while for its end, and say how it stands."""
         async with spoken():
             actor, looks = callers(context)
+            if mode == "dry_run":
+                return answer(await agents.plan(workflow, inputs, actor=actor))
+            wait_seconds = 0.0 if mode == "async" else wait_seconds
             found = await agents.execute(
                 workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,
                 attributes=attributes,

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from orchestrator.core.guarding import Charge, Policy
+from orchestrator.errors import Problem
 from orchestrator.ports.records import Accepted, NewRun
 
 
@@ -91,6 +92,9 @@ class GuardStore(Protocol):
 
     async def uses(self, agent: Agent) -> Uses:
         """What is spent of this day and month, once what compensated runs spent is given back."""
+
+    async def refused(self, charge: Charge, agents: Sequence[Agent]) -> list[Problem]:
+        """What their policies have against a run now, as `accept_guarded` would say; no count."""
 
     async def accept_guarded(
         self,

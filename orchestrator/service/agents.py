@@ -19,6 +19,7 @@ from orchestrator.service.catalogue import Catalogue, Entry
 from orchestrator.service.explaining import Explained, Explaining
 from orchestrator.service.guarding import NO_RULES, Guards, Rules
 from orchestrator.service.looking import Choice, Looks
+from orchestrator.service.planning import Planning
 from orchestrator.service.projection import Part, part_of
 from orchestrator.service.runs import Runs, RunView
 from orchestrator.service.standing import Progress, Standing, progress_of, standing_of
@@ -80,13 +81,13 @@ class Agents:
     def __init__(
         self, workflows: Workflows, submitter: Submitter, runs: Runs, catalogue: Catalogue,
         watch: RunWatch, explaining: Explaining, waiting: Waiting, *,
-        guards: Guards | None = None,
+        guards: Guards | None = None, planning: Planning | None = None,
         most_output_bytes: int = MOST_OUTPUT_BYTES, console: str = "",
     ) -> None:  # fmt: skip
         """`console`: its address, empty: not known."""
         self._workflows, self._submitter, self._runs = workflows, submitter, runs
         self._catalogue, self._watch, self._explaining = catalogue, watch, explaining
-        self._waiting, self._guards = waiting, guards
+        self._waiting, self._guards, self._planning = waiting, guards, planning
         self._most_bytes, self._console = most_output_bytes, console
 
     async def search(self, question: str, *, limit: int, actor: Actor, looks: Looks) -> list[Found]:
@@ -162,6 +163,22 @@ class Agents:
             return standing
         before = f"Run {accepted.like} was the same wish under another key: was this meant twice?"
         return replace(standing, meaning=f"{standing.meaning} {before}")
+
+    async def plan(self, workflow: str, inputs: Mapping[str, Any], *, actor: Actor) -> Standing:
+        """What a run would do, as far as the inputs decide. Nothing is sent, and nothing kept.
+
+        Raises NotFound, NotAllowed (for one that was stopped), InvalidInput.
+        """
+        version = await self._version(workflow, actor)
+        assert self._planning is not None, "made without"
+        plan = await self._planning.plan(version, inputs, Agent(actor.tenant, actor.name))
+        meaning = "Nothing was done. Call execute without mode to have it done."
+        if "refused" in plan:
+            meaning = "Nothing was done, and it would be refused now: see plan.refused."
+        return Standing(
+            run="", workflow=workflow, status="planned", meaning=meaning, outputs={}, plan=plan,
+            done=f"0 of {len(plan['steps'])} steps",
+        )  # fmt: skip
 
     async def status(
         self, run: str, *, wait_seconds: float, actor: Actor, seen: Seen | None = None

@@ -71,6 +71,10 @@ class Guards:
                 found[run_id] = scopes
         return found
 
+    async def refused(self, charge: Charge, agent: Agent) -> list[Problem]:
+        """What the policies that an agent is under have against such a run, at this moment."""
+        return await self._store.refused(charge, _scopes(agent))
+
     async def accept(
         self,
         runs: Sequence[NewRun],

@@ -44,6 +44,7 @@ class Standing:
     more_left_out: int = 0  # besides those in left_out
     approval: Approval | None = None  # what a person has to decide before it goes on
     repeated: bool = False  # the key was known: this is the run of that earlier call
+    plan: Mapping[str, Any] | None = None  # of a dry run: what would be sent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -196,7 +196,7 @@ class Submitter:
         )
         if not under:
             return await self._store.accept(runs)
-        charges = [_charge(run, target) for run, target, _ in prepared]
+        charges = [charge_of(target.program, run.inputs, run) for run, target, _ in prepared]
         return await self._guards.accept(runs, charges, under)
 
     def _check(self, place: int, wish: Submission, target: _Target) -> _Checked:
@@ -243,16 +243,18 @@ class Submitter:
         return InvalidInput("the inputs are too large", problems=[problem])
 
 
-def _charge(run: NewRun, target: _Target) -> Charge:
-    """What a run counts for. Raises InvalidInput where its inputs do not tell what it spends."""
-    spending = target.program.spending
-    amount, currency = spending.of(run.inputs)
-    meant = spending.intent(run.inputs)
-    told = run.inputs_digest if meant is None else _canonical(meant).decode("utf-8", "replace")
-    intent = hashlib.sha256(f"{run.workflow}\n{told}".encode()).hexdigest()
+def charge_of(program: Program, inputs: Mapping[str, Any], run: NewRun | None = None) -> Charge:
+    """What a run with these inputs, their defaults among them, counts for.
+
+    Raises InvalidInput where they do not tell what it spends.
+    """
+    amount, currency = program.spending.of(inputs)
+    meant, workflow = program.spending.intent(inputs), program.plan.workflow
+    told = _canonical(inputs if meant is None else meant)
+    intent = hashlib.sha256(workflow.encode() + (b"\n=" if meant is None else b"\n") + told)
     return Charge(
-        run_id=run.id, workflow=run.workflow, key=run.idempotency_key, amount=amount,
-        currency=currency, intent=intent,
+        run_id="" if run is None else run.id, workflow=workflow, amount=amount, currency=currency,
+        key="" if run is None else run.idempotency_key, intent=intent.hexdigest(),
     )  # fmt: skip
 
 

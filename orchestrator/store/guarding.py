@@ -187,6 +187,20 @@ class Guarding(Part):
 
         return await self._db.write(work)
 
+    async def refused(self, charge: Charge, agents: Sequence[Agent]) -> list[Problem]:
+        """What their policies have against a run now. See the port."""
+
+        async def work(tx: Tx) -> list[Problem]:
+            problems = []
+            for record in map(_policy_of, await tx.rows(self._hold, batch=_batch(agents))):
+                agent = Agent(record.tenant, record.agent)
+                book = await self._book(tx, agent, record.policy)
+                await self._look_for_wishes(tx, agent, book, [charge])
+                problems += [_problem(agent, each) for each in book.refusals(charge)]
+            return problems
+
+        return await self._db.write(work)
+
     # --- runs -------------------------------------------------------------------------------------
 
     async def accept_guarded(
