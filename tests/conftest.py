@@ -17,12 +17,17 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from orchestrator.embedded.postgres import create_database, drop_database, throwaway_postgres
 from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.valkey import start_valkey
 from orchestrator.store import migrate
 from tests import steady
+
+# How long an example takes says what else the machine does, and nothing of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _DATABASES_OF_A_VALKEY = 16
 _TEMPLATE = "migrated"
