@@ -26,7 +26,9 @@ from orchestrator.store import migrate
 from tests import steady
 
 # How long an example takes says what else the machine does, and nothing of what is tested.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 _DATABASES_OF_A_VALKEY = 16
