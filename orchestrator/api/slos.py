@@ -10,20 +10,23 @@ from pydantic import Field
 
 from orchestrator.api.asking import TEXT, Asker, Use
 from orchestrator.api.shapes import Shape
-from orchestrator.core.slo import ObjectiveKind, Urgency
+from orchestrator.core.slo import ObjectiveKind, Source, Urgency
 from orchestrator.ports import Role
 
 router = APIRouter()
 
 
 class ObjectiveShape(Shape):
-    """What is promised of a workflow, as config/slos.yaml declares it."""
+    """What is promised of a workflow."""
 
     workflow: str
     kind: ObjectiveKind
     target: float = Field(description="The part of its events that shall be good.")
     seconds: float | None = Field(description="Of latency and freshness.")
     window_days: int
+    source: Source = Field(
+        description="Who says so: config/slos.yaml, the workflow's document (`x-slo`), or nobody."
+    )
 
 
 class EventsShape(Shape):

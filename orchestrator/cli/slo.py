@@ -35,8 +35,8 @@ def draw_slos(found: SloReport) -> RenderableType:
         return Text("no workflow is published, and config/slos.yaml names none")
     numbers = ("target", "good", "bad", "budget left", "burning 1 h", "6 h", "3 d")
     drawn = table(
-        "workflow", "objective", *numbers, "alarm", right=numbers, wide=("workflow",),
-        spare=("6 h", "good"),
+        "workflow", "objective", "said in", *numbers, "alarm", right=numbers, wide=("workflow",),
+        spare=("6 h", "good", "said in"),
     )  # fmt: skip
     for view in found.views:
         drawn.add_row(*_cells(view))
@@ -53,8 +53,8 @@ def _cells(view: SloView) -> list[str | Text]:
     left = budget_left(view.budget_used, budget.total)
     alarm = ", ".join(sorted(each.urgency for each in view.alarms))
     return [
-        objective.workflow, what, f"{objective.target:.4g}", f"{budget.good:,}", f"{budget.bad:,}",
-        Text(left, style="bold red" if view.budget_used > 1 else ""),
+        objective.workflow, what, objective.source, f"{objective.target:.4g}", f"{budget.good:,}",
+        f"{budget.bad:,}", Text(left, style="bold red" if view.budget_used > 1 else ""),
         *burning, Text(alarm or "–", style="bold red" if alarm else "dim"),
     ]  # fmt: skip
 

@@ -14,8 +14,8 @@ from orchestrator.service.slos import SloReport, SloView
 
 EVERY_SECONDS = 15.0
 COLUMNS = (
-    "Workflow", "Objective", "Target", "Good", "Bad", "Budget left", "Burns, 1 h", "6 h", "3 d",
-    "Alarm",
+    "Workflow", "Objective", "Said in", "Target", "Good", "Bad", "Budget left", "Burns, 1 h",
+    "6 h", "3 d", "Alarm",
 )  # fmt: skip
 
 
@@ -63,6 +63,7 @@ def _line(view: SloView) -> None:
     with row():
         link_cell(objective.workflow, f"/workflows/{objective.workflow}")
         cell(f"{objective.kind}{seconds}")
+        cell(objective.source)
         cell(f"{objective.target:.4g}")
         cell(f"{budget.good:,}")
         cell(f"{budget.bad:,}")

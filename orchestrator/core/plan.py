@@ -128,6 +128,7 @@ class Plan:
     # policies. A release that would count nothing cannot read a plan that has one.
     budget: Mapping[str, Any] = field(default_factory=dict)
     intent: Mapping[str, Any] = field(default_factory=dict)
+    slo: Mapping[str, Any] = field(default_factory=dict)  # what it promises; see core/slo
     max_visits: int = MAX_VISITS  # of all steps together; a run that wants more turns back
 
     @property

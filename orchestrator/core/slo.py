@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 LONGEST_OF_MINUTES = 6 * HOUR
@@ -47,6 +48,20 @@ LEAST_BAD: Mapping[ObjectiveKind, int] = {
     ObjectiveKind.COMPENSATION: 3,
 }  # fmt: skip
 """So many bad events in its long window an alarm wants: one in three runs of a night is none."""
+MOST_LEAST_BAD = 1_000_000
+TIMED = frozenset({ObjectiveKind.LATENCY, ObjectiveKind.FRESHNESS})
+"""They have a threshold, of so many seconds at most:"""
+LONGEST_SECONDS = 31_536_000.0
+WINDOW_DAYS = (28, 90)
+"""An error budget is of so many days at least and at most."""
+
+
+class Source(StrEnum):
+    """Who says that there is an objective."""
+
+    CONFIG = "config"  # config/slos.yaml, of this workflow or of all others
+    DOCUMENT = "document"  # the workflow itself, in its newest version
+    BUILT_IN = "built in"  # nobody
 
 
 class Urgency(StrEnum):
@@ -66,6 +81,7 @@ class Objective:
     seconds: float | None = None  # of latency and freshness
     window_days: int = 30  # of its error budget
     least_bad: int = 5
+    source: Source = Source.CONFIG
 
     @property
     def budget(self) -> float:
@@ -91,22 +107,41 @@ Declared = Mapping[str, Mapping[ObjectiveKind, Objective | None]]
 BUILT_IN: Mapping[ObjectiveKind, Objective | None] = {
     ObjectiveKind.COMPENSATION: Objective(
         workflow=ALL_OTHERS, kind=ObjectiveKind.COMPENSATION, target=0.99,
-        least_bad=LEAST_BAD[ObjectiveKind.COMPENSATION],
+        least_bad=LEAST_BAD[ObjectiveKind.COMPENSATION], source=Source.BUILT_IN,
     )
 }  # fmt: skip
 """Nobody has to ask to be told that undos fail."""
 
 
-def objectives_of(declared: Declared, workflows: Iterable[str]) -> list[Objective]:
-    """All that hold for these workflows and for those that are declared by name."""
-    names = {*workflows, *declared} - {ALL_OTHERS}
+Told = Mapping[str, Mapping[str, Any]]
+"""What published workflows say of themselves, by name; see definitions/slo_rules."""
+
+
+def objectives_of(declared: Declared, published: Told) -> list[Objective]:
+    """All that hold for these workflows and for those that are declared by name.
+
+    What is declared of a workflow by name goes before what it says itself, and that before what is
+    declared of all others.
+    """
     for_others = {**BUILT_IN, **declared.get(ALL_OTHERS, {})}
     return [
         replace(objective, workflow=name)
-        for name in sorted(names)
-        for _, objective in sorted({**for_others, **declared.get(name, {})}.items())
+        for name in sorted({*published, *declared} - {ALL_OTHERS})
+        for _, objective in sorted({
+            **for_others, **_own(name, published.get(name, {})), **declared.get(name, {}),
+        }.items())
         if objective is not None
-    ]
+    ]  # fmt: skip
+
+
+def _own(workflow: str, told: Mapping[str, Any]) -> dict[ObjectiveKind, Objective | None]:
+    return {
+        ObjectiveKind(kind): None if rule is None else Objective(
+            workflow=workflow, kind=ObjectiveKind(kind), source=Source.DOCUMENT,
+            **{"least_bad": LEAST_BAD[ObjectiveKind(kind)], **rule},
+        )
+        for kind, rule in told.items()
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,8 @@ class Api:
 class ApiWorkflow:
     """A workflow over APIs in the making. Immutable: each `step` gives a new one.
 
-    `inputs`, `outputs`, `deadline`, `lane`, `four_eyes`, `attributes`, `escalation`, `budget`
-    and `intent` as of `Workflow`; `extra` has any other field of a workflow in a document
+    `inputs`, `outputs`, `deadline`, `lane`, `four_eyes`, `attributes`, `escalation`, `budget`,
+    `intent` and `slo` as of `Workflow`; `extra` has any other field of a workflow in a document
     (`x-owner`, …).
     """
 
@@ -127,6 +127,7 @@ class ApiWorkflow:
     escalation: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     budget: Mapping[str, Any] | None = None
     intent: Mapping[str, str] | None = None
+    slo: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] | None = None
     steps: tuple[Mapping[str, Any], ...] = ()
     apis: tuple[Api, ...] = ()
@@ -241,7 +242,7 @@ def _workflow(workflow: ApiWorkflow) -> dict[str, Any]:
         "x-deadline": workflow.deadline, "x-lane": workflow.lane,
         "x-four-eyes": workflow.four_eyes, "x-attributes": workflow.attributes,
         "x-escalation": _listed(workflow.escalation), "x-budget": workflow.budget,
-        "x-intent": workflow.intent,
+        "x-intent": workflow.intent, "x-slo": workflow.slo,
         **(workflow.extra or {}),
         "steps": [dict(step) for step in workflow.steps], "outputs": dict(workflow.outputs or {}),
     })  # fmt: skip

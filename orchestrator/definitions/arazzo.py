@@ -24,6 +24,7 @@ from orchestrator.definitions.escalation_rules import escalation_of, escalation_
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.problems import Findings, pointer
 from orchestrator.definitions.problems import Path as Inside
+from orchestrator.definitions.slo_rules import slo_of, slo_problems
 from orchestrator.definitions.spending import budget_problems, intent_problems
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.definitions.validation import Place
@@ -34,8 +35,8 @@ LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 _WORKFLOW = {
     "workflowId", "summary", "description", "inputs", "steps", "outputs", "parameters",
     "successActions", "failureActions", "dependsOn", "x-deadline", "x-lane", "x-max-visits",
-    "x-attributes", "x-budget", "x-escalation", "x-four-eyes", "x-intent",
-    "x-owner", "x-rehearsed", "x-slo",  # read by `workflows check`
+    "x-attributes", "x-budget", "x-escalation", "x-four-eyes", "x-intent", "x-slo",
+    "x-owner", "x-rehearsed",  # read by `workflows check`
 }  # fmt: skip
 
 
@@ -97,7 +98,7 @@ class _WorkflowReader:
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),
-            escalation=self._escalation(found.schema),
+            escalation=self._escalation(found.schema), slo=self._slo(),
             budget=self._declared("x-budget", budget_problems, found.schema),
             intent=self._declared("x-intent", intent_problems, found.schema),
         )  # fmt: skip
@@ -129,6 +130,10 @@ class _WorkflowReader:
         if at is None or _refused(at, problems(at.value, schema)):
             return {}
         return dict(at.value)
+
+    def _slo(self) -> dict[str, Any]:
+        at = self._at.get("x-slo")
+        return {} if at is None or _refused(at, slo_problems(at.value)) else slo_of(at.value)
 
     def _attributes(self, plan: Plan) -> dict[str, Any]:
         at = self._at.get("x-attributes")

@@ -30,6 +30,7 @@ from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.inputs import declared_inputs, schema_problems
 from orchestrator.definitions.problems import Findings, Path, pointer
 from orchestrator.definitions.signatures import Parameter, schema_of
+from orchestrator.definitions.slo_rules import slo_of, slo_problems
 from orchestrator.definitions.sources import TASKS_API
 from orchestrator.definitions.spending import budget_problems, intent_problems
 from orchestrator.definitions.tasks import Task, TaskRegistry, task_of
@@ -118,6 +119,7 @@ class Workflow:
     `escalation`: how bad one is, `{"severity": "high", "minutes": 30}`, or a list with `when`.
     `budget`: what a run spends, `{"amount": "$inputs.amount", "currency": "EUR"}`, and `intent`: by
     what it is the same wish as another, `{"order": "$inputs.order_id"}`; for agents' policies.
+    `slo`: what it promises, `{"success": {"target": 0.995}}`.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Workflow:
     escalation: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     budget: Mapping[str, Any] | None = None
     intent: Mapping[str, str] | None = None
+    slo: Mapping[str, Any] | None = None
     steps: tuple[Step | Wait, ...] = ()
 
     def step(self, function: Function | Step, **options: Any) -> Workflow:
@@ -243,12 +246,11 @@ class _Builder:
         schema = self._inputs_schema()
         for path, found, wanted in rule_problems(workflow.four_eyes, schema):
             self._bad(f", four_eyes {pointer(path)}", found, wanted)
-        if workflow.escalation is not None:
-            for path, found, wanted in escalation_problems(workflow.escalation, schema):
-                self._bad(f", escalation {pointer(path)}", found, wanted)
         for name, said, problems in (
+            ("escalation", workflow.escalation, escalation_problems),
             ("budget", workflow.budget, budget_problems),
             ("intent", workflow.intent, intent_problems),
+            ("slo", workflow.slo, lambda said, _: slo_problems(said)),
         ):
             for path, found, wanted in () if said is None else problems(said, schema):
                 self._bad(f", {name} {pointer(path)}", found, wanted)
@@ -257,7 +259,7 @@ class _Builder:
             inputs_schema=schema, outputs=dict(workflow.outputs or {}),
             four_eyes=rule_of(workflow.four_eyes), escalation=escalation_of(workflow.escalation),
             deadline_seconds=workflow.deadline, budget=dict(workflow.budget or {}),
-            intent=dict(workflow.intent or {}),
+            intent=dict(workflow.intent or {}), slo=slo_of(workflow.slo),
             waits=any(step.call.is_wait for step in steps),
         )  # fmt: skip
         for path, found, wanted in attribute_problems(workflow.attributes or {}, plan):

@@ -18,7 +18,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, RootModel, ValidationError
 
-from orchestrator.core.slo import LEAST_BAD, Declared, Objective, ObjectiveKind
+from orchestrator.core.slo import (
+    LEAST_BAD,
+    LONGEST_SECONDS,
+    MOST_LEAST_BAD,
+    TIMED,
+    WINDOW_DAYS,
+    Declared,
+    Objective,
+    ObjectiveKind,
+)
 from orchestrator.engine.auth import Strict
 from orchestrator.engine.yaml_lines import Lines, problem_at, read_yaml
 from orchestrator.errors import InvalidSetting, Problem
@@ -31,14 +40,14 @@ class ObjectiveFile(Strict):
     """Which part of the events shall be good, and how it is looked at."""
 
     target: Annotated[float, Field(gt=0, lt=1)]
-    window_days: Annotated[int, Field(ge=28, le=90)] = 30
-    least_bad: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    window_days: Annotated[int, Field(ge=WINDOW_DAYS[0], le=WINDOW_DAYS[1])] = 30
+    least_bad: Annotated[int, Field(ge=1, le=MOST_LEAST_BAD)] | None = None
 
 
 class TimedFile(ObjectiveFile):
     """One with a threshold."""
 
-    seconds: Annotated[float, Field(gt=0, le=31_536_000)]
+    seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 
 
 def _off(value: Any) -> Any:
@@ -108,6 +117,6 @@ def _problem(path: Path, lines: Lines, item: Any) -> Problem:
 
 
 def _fields_at(loc: tuple[Any, ...]) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"latency": TimedFile, "freshness": TimedFile}
+    models: dict[str, type[BaseModel]] = dict.fromkeys(TIMED, TimedFile)
     model = WorkflowFile if len(loc) == 1 else models.get(str(loc[-1]), ObjectiveFile)
     return list(model.model_fields)

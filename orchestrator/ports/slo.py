@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -70,5 +70,5 @@ class SloStore(Protocol):
     async def close_alarms(self, ids: Sequence[str], *, quiet_seconds: float) -> int:
         """End those whose rules were last seen to hold at least so long ago; how many."""
 
-    async def workflow_names(self) -> list[str]:
-        """Of all that were ever published."""
+    async def told_objectives(self) -> Mapping[str, Mapping[str, Any]]:
+        """Of each workflow that was ever published what its newest version says of itself."""

@@ -70,7 +70,7 @@ class Slos:
         """As counted last, a few seconds ago. Raises InvalidSetting, Unavailable."""
         declared = await asyncio.to_thread(self._read)
         objectives = [
-            each for each in objectives_of(declared, await self._store.workflow_names())
+            each for each in objectives_of(declared, await self._store.told_objectives())
             if workflow is None or each.workflow == workflow
         ]  # fmt: skip
         at, found = await self._store.event_counts(objectives)
@@ -128,7 +128,7 @@ class SloWatch:
     async def one_pass(self, *, at_least_seconds: float = 0.0) -> None:
         """Count what has happened, and raise and end alarms by it. Raises Unavailable."""
         await self._look()
-        objectives = objectives_of(self._declared, await self._store.workflow_names())
+        objectives = objectives_of(self._declared, await self._store.told_objectives())
         behind = await self._store.count_events(objectives, at_least_seconds=at_least_seconds)
         while behind > 0:
             await asyncio.sleep(REST_SECONDS)

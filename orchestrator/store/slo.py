@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import text
 
@@ -37,6 +38,7 @@ AT_ONCE = timedelta(days=1)
 """Of what happened; the first count of an objective is made in as many steps as it has days."""
 CLOCKS_APART = timedelta(hours=1)
 """Ids of escalations are made by workers, their times by the database."""
+PLANS_AT_ONCE = 200
 MINUTES_KEPT = timedelta(days=2)
 HOURS_KEPT = timedelta(days=100)
 
@@ -57,7 +59,11 @@ class Slos(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._clock = self._sql("SELECT {now}")
-        self._names = self._sql("SELECT DISTINCT name FROM workflows ORDER BY name")
+        self._newest = self._sql(
+            "SELECT name, id FROM workflows WHERE (name, version) IN"
+            " (SELECT name, max(version) FROM workflows GROUP BY name)"
+        )
+        self._told: dict[str, Mapping[str, Any]] = {}  # by version, which never changes
         pairs = self._dialect.batch({"workflow": "text", "objective": "text"})
         self._marks = self._sql(
             "SELECT m.workflow, m.objective, m.counted_until FROM slo_marks AS m"
@@ -154,9 +160,21 @@ class Slos(Part):
             ),
         }
 
-    async def workflow_names(self) -> list[str]:
-        """Of all that were ever published."""
-        return [row[0] for row in await self._db.rows(self._names)]
+    async def told_objectives(self) -> Mapping[str, Mapping[str, Any]]:
+        """See SloStore."""
+
+        async def work(tx: Tx) -> dict[str, Mapping[str, Any]]:
+            newest: dict[str, str] = {row[0]: row[1] for row in await tx.rows(self._newest)}
+            known = self._told
+            told = {each: known[each] for each in newest.values() if each in known}
+            missing = sorted({*newest.values()} - told.keys())
+            for begin in range(0, len(missing), PLANS_AT_ONCE):
+                some = await self._shared.plans(tx, missing[begin : begin + PLANS_AT_ONCE])
+                told |= {version: plan.slo for version, plan in some.items()}
+            self._told = told
+            return {name: told[version] for name, version in newest.items()}
+
+        return await self._db.read(work)
 
     # --- counting ---------------------------------------------------------------------------------
 

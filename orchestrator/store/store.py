@@ -144,7 +144,7 @@ class SqlStore:
         self.history = Histories(shared).history
 
         slos = Slos(shared)
-        self.workflow_names, self.count_events = slos.workflow_names, slos.count_events
+        self.told_objectives, self.count_events = slos.told_objectives, slos.count_events
         self.event_counts, self.alarms = slos.event_counts, slos.alarms
         self.open_alarms, self.touch_alarms = slos.open_alarms, slos.touch_alarms
         self.close_alarms = slos.close_alarms

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from orchestrator.core.slo import DAY, Count, Objective, ObjectiveKind, Urgency
+from orchestrator.core.slo import DAY, Count, Objective, ObjectiveKind, Source, Urgency
 from orchestrator.core.states import RunStatus
 from orchestrator.service.notifying import Notifier
 from orchestrator.service.slos import Slos, SloWatch
 from orchestrator.service.urgency import Urgency as Dues
 from orchestrator.store import SqlStore, open_store
-from tests.store.making import claimed, escalated, new_id, write
+from tests.store.making import claimed, escalated, new_id, plan, write
 
 WORKFLOW = "order"
 SUCCESS = Objective(workflow=WORKFLOW, kind=ObjectiveKind.SUCCESS, target=0.9)
@@ -142,6 +142,21 @@ async def test_undos_that_fail_are_an_alarm_that_nobody_declared(file_store: Sql
     await SloWatch(file_store, dict, new_id=new_id).one_pass()
     (alarm,) = await file_store.alarms(closed_within_seconds=0)
     assert (alarm.kind, alarm.urgency) == (ObjectiveKind.COMPENSATION, Urgency.PAGE)
+
+
+async def test_what_the_newest_version_of_a_workflow_says_holds(store: SqlStore) -> None:
+    await ended(store, 6, RunStatus.COMPENSATED)
+    slos = Slos(store, dict)
+    for target in (0.99, 0.9):
+        told = replace(plan(WORKFLOW), slo={"success": {"target": target}}, digest=str(target))
+        await store.publish(told, document="", by="ada")
+        views = {view.objective.kind: view for view in (await slos.report(WORKFLOW)).views}
+        assert views[SUCCESS.kind].objective == replace(
+            SUCCESS, target=target, source=Source.DOCUMENT
+        )
+    await SloWatch(store, dict, new_id=new_id).one_pass()
+    (alarm,) = await store.alarms(closed_within_seconds=0)
+    assert (alarm.kind, alarm.target, alarm.bad) == (SUCCESS.kind, 0.9, 6)
 
 
 async def test_counting_goes_through_an_index(store: SqlStore) -> None:

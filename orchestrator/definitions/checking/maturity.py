@@ -91,7 +91,7 @@ def _managed(flow: Flow, deployment: Deployment) -> Iterator[str]:
                 yield f"a credential: {why}"
     value: Mapping[str, object] = flow.at.value
     if not (value.get("x-slo") or value.get("x-deadline")):
-        yield "a promise: x-slo: {success: 0.999, seconds: 30}, or x-deadline"
+        yield "a promise: x-slo: {success: {target: 0.999}}, or x-deadline"
     if not value.get("x-owner"):
         yield "x-owner: who answers for it"
     if not value.get("x-rehearsed"):

@@ -44,8 +44,8 @@ def test_budgets_burn_rates_and_alarms_are_told() -> None:
         line.split() for line in text.splitlines() if "checkout " in line and "since" not in line
     )
     assert success == [
-        "checkout", "success", "0.99", "85", "15", "spent", "15.0×", "15.0×", "15.0×", "15.0×",
-        "page",
+        "checkout", "success", "config", "0.99", "85", "15", "spent", "15.0×", "15.0×", "15.0×",
+        "15.0×", "page",
     ]  # fmt: skip
     assert latency[1:4] == ["latency", "30", "s"]
     assert "still burning: checkout success, 15 of 100 bad within 1 h 0 min (15.0×)" in text

@@ -23,6 +23,7 @@ from orchestrator.core.slo import (
     Count,
     Objective,
     ObjectiveKind,
+    Source,
     Urgency,
     alarm_moves,
     budget_used,
@@ -237,12 +238,23 @@ def test_objectives_are_a_workflows_own_before_those_of_all_others() -> None:
         ALL_OTHERS: {ObjectiveKind.SUCCESS: general},
         "checkout": {ObjectiveKind.SUCCESS: SUCCESS, ObjectiveKind.COMPENSATION: None},
     }
-    found = objectives_of(declared, ["other"])
+    found = objectives_of(declared, {"other": {}})
     undos = BUILT_IN[ObjectiveKind.COMPENSATION]
     assert undos is not None
     assert found == [
         SUCCESS, replace(undos, workflow="other"), replace(general, workflow="other"),
     ]  # fmt: skip
+
+
+def test_what_a_workflow_says_itself_stands_between_its_own_line_and_that_of_all_others() -> None:
+    kind = ObjectiveKind.SUCCESS
+    told = {"checkout": {"success": {"target": 0.95}, "compensation": None}}
+    (own,) = objectives_of({}, told)
+    assert own == replace(SUCCESS, target=0.95, source=Source.DOCUMENT)
+    for_all = {ALL_OTHERS: {kind: replace(SUCCESS, target=0.5, workflow=ALL_OTHERS)}}
+    assert objectives_of(for_all, told) == [own]
+    assert objectives_of({**for_all, "checkout": {kind: SUCCESS}}, told) == [SUCCESS]
+    assert objectives_of({"checkout": {kind: None}}, told) == []
 
 
 def test_an_alarm_is_over_when_its_rule_has_not_held_for_long_enough() -> None:
