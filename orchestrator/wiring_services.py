@@ -226,12 +226,17 @@ def open_checking(settings: Settings) -> Checking:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """All use cases on one store and broker; closed on leaving."""
+async def open_services(
+    settings: Settings, *, pool_wait_seconds: float = 10.0
+) -> AsyncIterator[Services]:
+    """All use cases on one store and broker; closed on leaving.
+
+    `pool_wait_seconds`: for a connection to the database while others of this process use them all.
+    """
     async with AsyncExitStack() as stack:
         seal_payloads(settings)
         await migrate(settings.database)
-        store = open_store(settings.database)
+        store = open_store(settings.database, pool_wait_seconds=pool_wait_seconds)
         stack.push_async_callback(store.close)
         broker = await stack.enter_async_context(_open_broker(settings))
         yield _services(settings, store, broker)

@@ -142,6 +142,12 @@ def search(context: typer.Context) -> None:
     _become("tests.bench.search", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def agents(context: typer.Context) -> None:
+    """A thousand agents at once over MCP before one API with a limit."""
+    _become("tests.bench.agents", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

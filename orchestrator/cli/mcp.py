@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from orchestrator.wiring_services import Services
 
 
+CROWD_SECONDS = 60.0
+"""Agents that all come at once wait so long for each other's statements before one is refused."""
+
+
 def mcp(
     *,
     actor: Annotated[str, typer.Option(help="Who acts, for the audit; default: you.")] = "",
@@ -64,7 +68,10 @@ def mcp(
         wants_keys = load_settings().api_auth == "keys"
         check_listening(where, wants_keys=wants_keys)
         stderr.print(f"MCP at http://{address}:{port}/mcp; Ctrl-C ends it", style="dim")
-        with_services(lambda s: _listen(s, who, where, number, wants_keys=wants_keys))
+        with_services(
+            lambda s: _listen(s, who, where, number, wants_keys=wants_keys),
+            pool_wait_seconds=CROWD_SECONDS,
+        )
     else:
         with_services(
             lambda s: make_server(s.agents, the_same(who), version=number).run_stdio_async()

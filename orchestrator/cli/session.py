@@ -20,7 +20,9 @@ R = TypeVar("R")
 
 
 @overload
-def with_services(use: Callable[[Services], Awaitable[T]]) -> T: ...
+def with_services(
+    use: Callable[[Services], Awaitable[T]], *, pool_wait_seconds: float = ...
+) -> T: ...
 
 
 @overload
@@ -30,12 +32,15 @@ def with_services(
 
 
 def with_services(
-    use: Callable[[Services], Awaitable[T]], *, remote: Callable[[Client], R] | None = None
+    use: Callable[[Services], Awaitable[T]],
+    *,
+    remote: Callable[[Client], R] | None = None,
+    pool_wait_seconds: float = 10.0,
 ) -> T | R:
     """Open the services that the settings name, use them, close them.
 
     Where the deployment is elsewhere (`--url`) its REST face is asked by `remote` instead. Raises
-    InvalidInput for a command that has none.
+    InvalidInput for a command that has none. `pool_wait_seconds`: see `open_services`.
     """
     if chosen_url():
         if remote is None:
@@ -44,7 +49,7 @@ def with_services(
     from orchestrator.wiring_services import open_services
 
     async def main() -> T:
-        async with open_services(load_settings()) as services:
+        async with open_services(load_settings(), pool_wait_seconds=pool_wait_seconds) as services:
             return await use(services)
 
     return asyncio.run(main())

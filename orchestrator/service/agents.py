@@ -21,7 +21,7 @@ from orchestrator.service.guarding import NO_RULES, Guards, Rules
 from orchestrator.service.looking import Choice, Looks
 from orchestrator.service.planning import Planning
 from orchestrator.service.projection import Part, part_of
-from orchestrator.service.runs import Runs, RunView
+from orchestrator.service.runs import RunOutline, Runs
 from orchestrator.service.standing import Progress, Standing, progress_of, standing_of
 from orchestrator.service.submitting import Submission, Submitter
 from orchestrator.service.waiting import Waiting
@@ -227,7 +227,7 @@ class Agents:
         Raises NotFound; Conflict when it has not succeeded; InvalidInput for a path or an offset
         where nothing is.
         """
-        view = await self._runs.show((await self._visible(run, actor)).id)
+        view = await self._runs.outline((await self._visible(run, actor)).id)
         if view.run.status is not RunStatus.SUCCEEDED:
             problem = Problem(place=f"run {run}", found=view.run.status, wanted="succeeded")
             raise Conflict("the run has no outputs", problems=[problem])
@@ -276,7 +276,7 @@ class Agents:
         """
         until, told = time.monotonic() + seconds, -1
         while True:
-            view = await self._runs.show(run_id)
+            view = await self._runs.outline(run_id)
             if seen is not None and (now := progress_of(view)).done > told:
                 told = now.done
                 await seen(now)
@@ -292,7 +292,7 @@ class Agents:
         waits = await self._waiting.waits_of(run.id)
         return next((each for each in reversed(waits) if each.is_open), None)
 
-    async def _comes_on(self, view: RunView, until: float, seen: Seen | None) -> bool:
+    async def _comes_on(self, view: RunOutline, until: float, seen: Seen | None) -> bool:
         """Whether, before then, anything happens to it that is worth another look."""
         after = view.run.audit_seq
         while (left := until - time.monotonic()) > 0:
@@ -312,7 +312,7 @@ class Agents:
 
 
 class _Looked(NamedTuple):
-    view: RunView
+    view: RunOutline
     wait: WaitRecord | None  # what it waits for, if it is open
 
 

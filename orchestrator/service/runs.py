@@ -54,13 +54,19 @@ class ChainLink:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunView:
-    """A run with its chain, attempts, audit and escalations."""
+class RunOutline:
+    """A run with its chain: what who follows it wants to know, by two statements."""
 
     run: RunRecord
     plan: Plan
     forward: tuple[ChainLink, ...]
     backward: tuple[ChainLink, ...]  # links that were, are or would be undone, in order
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunView(RunOutline):
+    """A run with its chain, attempts, audit and escalations."""
+
     audit: tuple[AuditRecord, ...]
     escalations: tuple[EscalationRecord, ...]
     now: datetime  # the database's, to show ages
@@ -114,6 +120,16 @@ class Runs:
         found = await self._store.audit(run_id, after=after, limit=limit)
         return [replace(each, data=rules.value(each.data)) for each in found]
 
+    async def outline(self, run_id: str) -> RunOutline:
+        """A run and how far it has come, its links without attempts. Raises NotFound."""
+        run = await self._store.run(run_id)
+        program = await self._programs.get(run.workflow_id)
+        steps = await self._store.steps(run.id)
+        veil = Veil(program.secrets, run, steps)
+        saga = ClaimedRun(run=run, steps=steps).saga(program.plan)
+        forward, backward = _chain(saga, steps, [], veil)
+        return RunOutline(run=veil.run(run), plan=program.plan, forward=forward, backward=backward)
+
     async def show(self, run_id: str) -> RunView:
         """Everything about one run. Raises NotFound."""
         run = await self._store.run(run_id)
@@ -122,18 +138,12 @@ class Runs:
         veil = Veil(program.secrets, run, steps)
         attempts = [veil.attempt(each) for each in await self._store.attempts(run.id)]
         saga = ClaimedRun(run=run, steps=steps).saga(plan)
-        order = undo_order(saga) if saga.direction is Direction.BACKWARD else []
-        undos = [step for step in order if saga.has_call(step, Direction.BACKWARD)]
+        forward, backward = _chain(saga, steps, attempts, veil)
         return RunView(
             run=veil.run(run),
             plan=plan,
-            forward=tuple(
-                _link(saga, steps[i], i, Direction.FORWARD, attempts, veil)
-                for i in range(len(steps))
-            ),
-            backward=tuple(
-                _link(saga, steps[i], i, Direction.BACKWARD, attempts, veil) for i in undos
-            ),
+            forward=forward,
+            backward=backward,
             audit=tuple([veil.audit(each) for each in await self._store.audit(run.id)]),
             escalations=tuple(
                 [veil.escalation(each) for each in await self._store.escalations_of(run.id)]
@@ -206,6 +216,19 @@ class Runs:
         return await self._store.request_cancel(
             run.id, mode=mode, reason=reason, by=by, item=item, seen=seen
         )
+
+
+def _chain(
+    saga: Saga, steps: Sequence[StepRecord], attempts: list[AttemptRecord], veil: Veil
+) -> tuple[tuple[ChainLink, ...], tuple[ChainLink, ...]]:
+    """(forward links, undos in their order)."""
+    order = undo_order(saga) if saga.direction is Direction.BACKWARD else []
+    undos = [step for step in order if saga.has_call(step, Direction.BACKWARD)]
+    forward = (
+        _link(saga, step, i, Direction.FORWARD, attempts, veil) for i, step in enumerate(steps)
+    )
+    backward = (_link(saga, steps[i], i, Direction.BACKWARD, attempts, veil) for i in undos)
+    return tuple(forward), tuple(backward)
 
 
 def _kind(call: Call) -> str:

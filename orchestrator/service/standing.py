@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.core.states import DONE, Direction, RunStatus
 from orchestrator.ports import Asks, Role, WaitRecord
 from orchestrator.service.projection import Handle, Projection, project
-from orchestrator.service.runs import RunView
+from orchestrator.service.runs import RunOutline
 
 _LONGEST_CAUSE = 300
 _LONGEST_QUESTION = 500
@@ -56,7 +56,7 @@ class Progress:
     status: RunStatus
 
 
-def progress_of(view: RunView) -> Progress:
+def progress_of(view: RunOutline) -> Progress:
     """Finished links of all."""
     links = [*view.forward, *view.backward]
     done = sum(1 for link in links if link.record.link.status in DONE)
@@ -64,7 +64,7 @@ def progress_of(view: RunView) -> Progress:
 
 
 def standing_of(
-    view: RunView,
+    view: RunOutline,
     *,
     most_output_bytes: int,
     wait: WaitRecord | None = None,
