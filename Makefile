@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-demo bench-all peers orphans chaos matrix mutants simulation recovery soak sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers orphans chaos matrix mutants simulation recovery soak sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -28,6 +28,9 @@ ui-test: setup ## the tests of the console in a real browser (Chromium)
 
 screenshots: setup ## pictures of the console for docs/images, from a running demo
 	@$(BIN)/python docs/screenshots.py $(ARGS)
+
+long: setup ## the tests of the benches that `make test` leaves out
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/ruff format --check .

@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,18 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of figures of time are measured again, see there."""
+    """Tests of figures of time are measured again, see there; the slow ones come first."""
     steady.measure_again_where_asked(items)
+    items[:] = _slow_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def _slow_first(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """In each process's part: else all wait at the end for the one that began a slow one late."""
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    quick = iter([item for item in items if not item.get_closest_marker("slow")])
+    size = -(-len(items) // processes)
+    parts = [slow[number::processes] for number in range(processes)]
+    return [item for part in parts for item in (*part, *islice(quick, size - len(part)))]
 
 
 @pytest.fixture

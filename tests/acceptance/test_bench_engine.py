@@ -71,6 +71,7 @@ def test_calls_on_the_default_database(held_still: HeldStill) -> None:
     held_still(requests > steps, f"the stub can do {requests} a second for {steps} steps")
 
 
+@pytest.mark.long
 @pytest.mark.postgres
 def test_both_databases_every_step_a_message() -> None:
     options = ("--load", "noop", "--runs", 20, "--pairs", 1, "--db", "both", "--against", "none")
@@ -80,6 +81,7 @@ def test_both_databases_every_step_a_message() -> None:
     assert found["settings"]["workers"] == {"max_inline_steps": 0}
 
 
+@pytest.mark.long
 @pytest.mark.postgres
 def test_few_and_many_finished_runs() -> None:
     """The made ones are finished, and hide nothing from the statements that were executed."""
@@ -92,6 +94,7 @@ def test_few_and_many_finished_runs() -> None:
     assert any("INSERT INTO runs" in one["query"] for one in found["statements"])
 
 
+@pytest.mark.long
 def test_workers_that_join_and_are_drained_lose_nothing() -> None:
     options = ("--load", "io200", "--runs", 300, "--workers", 2, "--pairs", 1, "--db", "sqlite")
     found = bench(*options, "--join-and-drain")
@@ -102,6 +105,7 @@ def test_workers_that_join_and_are_drained_lose_nothing() -> None:
     assert found["by_workers"].keys() == {"2"}
 
 
+@pytest.mark.long
 def test_flower_sees_what_is_measured() -> None:
     options = ("--load", "noop", "--runs", 50, "--pairs", 1, "--db", "sqlite")
     found = bench(*options, "--flower")
@@ -109,6 +113,7 @@ def test_flower_sees_what_is_measured() -> None:
     assert found["ours"]["tasks_in_flower"] >= 50
 
 
+@pytest.mark.long
 def test_a_profile_by_part(tmp_path: Path) -> None:
     file = tmp_path / "profile.svg"
     options = ("--load", "noop", "--runs", 300, "--pairs", 1, "--db", "sqlite")
@@ -126,7 +131,10 @@ def test_submission_on_a_core_of_its_own() -> None:
     assert len(found["cores"]["submitter"]) == 1
 
 
-@pytest.mark.parametrize("load", ["submit", "fail", "latency", "inflight"])
+@pytest.mark.parametrize(
+    "load",
+    ["fail", *(pytest.param(each, marks=pytest.mark.long) for each in ("latency", "inflight"))],
+)
 def test_every_other_load(load: str) -> None:
     found = bench("--load", load, "--runs", 20, "--pairs", 1, "--db", "sqlite", "--against", "none")
     assert found["load"] == load

@@ -26,7 +26,7 @@ from tests.faults.chaos.schedule import (
     schedule,
 )
 
-RUNS, SECONDS = 150, 20
+RUNS, SECONDS = 120, 15
 
 
 @pytest.mark.broker
