@@ -32,6 +32,7 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
+CONSOLE = Path(__file__).parent / "acceptance" / "console"
 _DATABASES_OF_A_VALKEY = 16
 _TEMPLATE = "migrated"
 
@@ -56,12 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _slow_first(items: list[pytest.Item], processes: int) -> list[pytest.Item]:
-    """In each process's part: else all wait at the end for the one that began a slow one late."""
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    quick = iter([item for item in items if not item.get_closest_marker("slow")])
-    size = -(-len(items) // processes)
-    parts = [slow[number::processes] for number in range(processes)]
-    return [item for part in parts for item in (*part, *islice(quick, size - len(part)))]
+    """In each process's part: else all wait at the end for the one that began a slow one late.
+
+    The console's tests share a deployment and a browser, so one process has all of them.
+    """
+    console = [item for item in items if CONSOLE in item.path.parents]
+    slow = [item for item in items if item.get_closest_marker("slow") and item not in console]
+    quick = iter([item for item in items if item not in console and item not in slow])
+    size = -(-len(items) // max(processes, 2))
+    others = max(processes - 1, 1)
+    parts = [console, *(slow[number::others] for number in range(others))]
+    return [item for part in parts for item in (*part, *islice(quick, max(size - len(part), 0)))]
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def test_the_same_work_beside_a_chain() -> None:
     assert {ceiling["system"] for ceiling in found["ceiling"]} == {"inline"}
 
 
+@pytest.mark.long
 def test_calls_on_the_default_database(held_still: HeldStill) -> None:
     """The stub says how busy it was."""
     options = ("--load", "io20", "--runs", 20, "--pairs", 1, "--db", "sqlite")
