@@ -236,7 +236,7 @@ async def _build_parts(
             dead_after=settings.dead_after_seconds,
             lost_after=settings.lost_hint_seconds,
         ),
-        jobs=jobs, proposals=store, meter=meter,
+        jobs=jobs, proposals=store, guards=store, meter=meter,
     )  # fmt: skip
     pauses = Pauses()
     pause_watch = PauseWatch(

@@ -74,9 +74,22 @@ def set_policy(
         _Texts, typer.Option(help="'100 runs/day', '500 EUR/month'. Repeatable.")
     ] = None,
     duplicates: Annotated[
-        str | None, typer.Option(help="The same wish again under another key: refuse or warn.")
+        str | None,
+        typer.Option(help="The same wish again under another key: refuse, warn, or ask a person."),
     ] = None,
     duplicate_hours: Annotated[float, typer.Option(help="Looked for as far back.")] = 24.0,
+    ask_above: Annotated[
+        _Texts, typer.Option(help="A person approves before a larger run: '500 EUR'. Repeatable.")
+    ] = None,
+    ask_role: Annotated[
+        _Texts, typer.Option(help="Who may: operator, approver, admin. Repeatable.")
+    ] = None,
+    ask_hours: Annotated[
+        float | None, typer.Option(help="Within so long, else it does not begin.")
+    ] = None,
+    ask_requester: Annotated[
+        bool, typer.Option("--ask-requester", help="Whom the agent works for may decide too.")
+    ] = False,
     reason: Reason,
     by: By = "",
     as_json: JsonFlag = False,
@@ -88,6 +101,10 @@ def set_policy(
     given: dict[str, Any] = {"allow": allow, "deny": deny, "rates": rate, "budgets": budget}
     if duplicates is not None:
         given["duplicates"] = {"then": duplicates, "hours": duplicate_hours}
+    asked = {
+        "above": ask_above, "roles": ask_role, "hours": ask_hours, "requester": ask_requester,
+    }  # fmt: skip
+    given["approve"] = {name: said for name, said in asked.items() if said}
     policy = policy_of({name: said for name, said in given.items() if said}, "options")
     made = with_services(
         lambda services: services.policies.set(Agent(tenant, agent), policy, by=who, reason=reason)
@@ -207,8 +224,9 @@ def _draw(records: Sequence[PolicyRecord]) -> RenderableType:
     from orchestrator.definitions.agent_policies import as_said
 
     drawn = table(
-        "agent", "tenant", "state", "allow", "deny", "rates", "budgets", wide=("allow", "budgets")
-    )
+        "agent", "tenant", "state", "allow", "deny", "rates", "budgets", "asks above",
+        wide=("allow", "budgets"),
+    )  # fmt: skip
     for each in records:
         said, stop = as_said(each.policy), each.policy.stopped
         lists = (", ".join(said.get(name, ())) or "–" for name in ("allow", "deny", "rates"))
@@ -216,6 +234,7 @@ def _draw(records: Sequence[PolicyRecord]) -> RenderableType:
             "all together (*)" if each.agent == EVERYBODY else each.agent, each.tenant,
             "works" if stop is None else f"stopped by {stop.by}: {stop.reason}",
             *lists, ", ".join(said.get("budgets", ())) or "–",
+            ", ".join(said.get("approve", {}).get("above", ())) or "–",
         )  # fmt: skip
     return drawn
 

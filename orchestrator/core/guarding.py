@@ -63,11 +63,40 @@ class Budget:
 class Duplicates:
     """What becomes of a wish that was there before, within so many seconds, under another key.
 
-    A run that ended `compensated` is none: it was undone, and may be wanted again.
+    A run that ended `compensated` is none: it was undone, and may be wanted again. One that is
+    neither refused nor asked about is let in, and whoever wants it is told.
     """
 
-    refuse: bool  # False: it is let in, and whoever wants it is told
+    refuse: bool
     seconds: int
+    ask: bool = False  # a person, before it begins
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Threshold:
+    """An amount (millionths of a currency) that one run may spend without a question."""
+
+    of: str
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asking:
+    """When a person has to approve before a run begins, and who that may be."""
+
+    above: tuple[Threshold, ...] = ()
+    roles: tuple[str, ...] = ()  # of who may decide; none: the usual one
+    requester: bool = False  # whom the agent works for may decide too, through its program
+    seconds: int | None = None  # nobody decided within so long: it does not begin
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """Why a person is asked before a run begins."""
+
+    rule: str  # "approve" or "duplicates"
+    found: str
+    wanted: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +125,7 @@ class Policy:
     rates: tuple[Rate, ...] = ()
     budgets: tuple[Budget, ...] = ()
     duplicates: Duplicates | None = None
+    asking: Asking = field(default_factory=Asking)
     stopped: Stop | None = None
 
     def allows(self, workflow: str) -> bool:
@@ -146,6 +176,10 @@ class Book:
             *self._budgets(charge),
         ]  # fmt: skip
 
+    def questions(self, charge: Charge) -> list[Question]:
+        """All why a person has to approve this run before it begins; none: it may at once."""
+        return [*self._amounts(charge), *self._repeats(charge)]
+
     def before(self, charge: Charge) -> Before | None:
         """The run that was the same wish, where the policy asks for it."""
         return None if self.policy.duplicates is None else self.wishes.get(charge.intent)
@@ -177,10 +211,28 @@ class Book:
         if rule is None or before is None or not rule.refuse:
             return
         yield Refusal(
-            rule="duplicates", before=before,
-            found=f"the same wish as run {before.run_id} of {_seconds(before.at)}",
+            rule="duplicates", before=before, found=_same_as(before),
             wanted="another wish, or that run: look at its status",
             passes_at=before.at + timedelta(seconds=rule.seconds),
+        )  # fmt: skip
+
+    def _repeats(self, charge: Charge) -> Iterator[Question]:
+        rule, before = self.policy.duplicates, self.before(charge)
+        if rule is not None and rule.ask and before is not None:
+            yield Question(rule="duplicates", found=_same_as(before), wanted="another wish")
+
+    def _amounts(self, charge: Charge) -> Iterator[Question]:
+        thresholds = self.policy.asking.above
+        if not (thresholds and charge.amount):
+            return
+        of_it = [each.most for each in thresholds if each.of == charge.currency]
+        if of_it and charge.amount <= min(of_it):
+            return
+        # Of a currency without a threshold, too: else whoever names it would name such a one.
+        most = [_told(each.of, each.most) for each in thresholds]
+        yield Question(
+            rule="approve", found=_told(charge.currency, charge.amount),
+            wanted=f"at most {' or '.join(most)} without a person's approval",
         )  # fmt: skip
 
     def _rates(self) -> Iterator[Refusal]:
@@ -233,6 +285,10 @@ def look_back(policies: Iterable[Policy]) -> int:
 def amount_told(millionths: int) -> str:
     """For people: `12.5`."""
     return format((Decimal(millionths) / MILLION).normalize(), "f")
+
+
+def _same_as(before: Before) -> str:
+    return f"the same wish as run {before.run_id} of {_seconds(before.at)}"
 
 
 def _seconds(at: datetime) -> str:

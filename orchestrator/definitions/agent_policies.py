@@ -4,7 +4,8 @@
     deny: [refund_everything]      # goes before allow
     rates: [10/minute, 100/hour]   # runs, looked at over the time that has just passed
     budgets: [200 runs/day, 500 EUR/day, 5000 EUR/month]
-    duplicates: {then: refuse, hours: 24}      # or warn: the same wish again under another key
+    duplicates: {then: refuse, hours: 24}      # or ask, warn: the same wish again, another key
+    approve: {above: [500 EUR], roles: [approver], hours: 24}   # a person, before the run begins
 
 In a file (`orchestrator agents apply FILE`) they stand below the names of the agents:
 
@@ -26,11 +27,13 @@ from orchestrator.core.guarding import (
     MILLION,
     MOST_OF_RATE,
     RUNS,
+    Asking,
     Budget,
     Duplicates,
     Period,
     Policy,
     Rate,
+    Threshold,
     amount_told,
 )
 from orchestrator.definitions.cursor import Cursor
@@ -43,10 +46,14 @@ LARGEST_AMOUNT = 10**9
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _RATE = re.compile(rf"(\d{{1,6}})\s*/\s*({'|'.join(_SECONDS)})")
 _BUDGET = re.compile(r"(\S+)\s+(\S+?)\s*/\s*(day|month)")
+_AMOUNT = re.compile(r"(\S+)\s+(\S+)")
 _WANTED_RATE = f"runs in a time, at most {MOST_OF_RATE}: 10/minute (or second, hour, day)"
 _WANTED_BUDGET = "100 runs/day, or an amount: 500 EUR/month"
-_FIELDS = ("allow", "deny", "rates", "budgets", "duplicates")
-_THEN = ("refuse", "warn")
+_WANTED_AMOUNT = "an amount: 500 EUR"
+_FIELDS = ("allow", "deny", "rates", "budgets", "duplicates", "approve")
+_THEN = ("refuse", "ask", "warn")
+DECIDING = ("operator", "approver", "admin")
+"""Roles of people who may approve, as `ports.Role` names them."""
 USUAL_HOURS = 24.0
 MOST_HOURS = 24.0 * 90
 DEFAULT_TENANT = "default"
@@ -96,7 +103,23 @@ def as_said(policy: Policy) -> dict[str, Any]:
     if policy.budgets:
         said["budgets"] = [budget_told(budget) for budget in policy.budgets]
     if (rule := policy.duplicates) is not None:
-        said["duplicates"] = {"then": _THEN[not rule.refuse], "hours": rule.seconds / 3600}
+        then = "refuse" if rule.refuse else "ask" if rule.ask else "warn"
+        said["duplicates"] = {"then": then, "hours": rule.seconds / 3600}
+    if policy.asking != Asking():
+        said["approve"] = _asking_said(policy.asking)
+    return said
+
+
+def _asking_said(asking: Asking) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    if asking.above:
+        said["above"] = [f"{amount_told(each.most)} {each.of}" for each in asking.above]
+    if asking.roles:
+        said["roles"] = list(asking.roles)
+    if asking.requester:
+        said["requester"] = True
+    if asking.seconds is not None:
+        said["hours"] = asking.seconds / 3600
     return said
 
 
@@ -134,7 +157,7 @@ def _policy(at: Cursor, fields: tuple[str, ...]) -> Policy:
     budgets = [each for said in at.items("budgets") if (each := _budget(said)) is not None]
     return Policy(
         allow=allow, deny=_texts(at, "deny"), rates=tuple(rates), budgets=tuple(budgets),
-        duplicates=_duplicates(at.get("duplicates")),
+        duplicates=_duplicates(at.get("duplicates")), asking=_asking(at.get("approve")),
     )  # fmt: skip
 
 
@@ -144,11 +167,43 @@ def _duplicates(at: Cursor | None) -> Duplicates | None:
     at.only(("then", "hours"))
     if not at.has("then"):
         at.bad("the field then: " + " or ".join(_THEN), found="no then")
-    then, hours = at.choice("then", _THEN), at.number("hours", least=0.001)
-    if hours is not None and hours > MOST_HOURS:
+    then, seconds = at.choice("then", _THEN), _hours(at)
+    if seconds is None:
+        seconds = round(USUAL_HOURS * 3600)
+    return Duplicates(refuse=then == "refuse", ask=then == "ask", seconds=seconds)
+
+
+def _asking(at: Cursor | None) -> Asking:
+    if at is None or not at.is_object():
+        return Asking()
+    at.only(("above", "roles", "requester", "hours"))
+    above = [each for said in at.items("above") if (each := _threshold(said)) is not None]
+    for role in at.items("roles"):
+        if role.value not in DECIDING:
+            role.bad("one of: " + ", ".join(DECIDING))
+    return Asking(
+        above=tuple(above), roles=tuple(str(each.value) for each in at.items("roles")),
+        requester=bool(at.flag("requester")), seconds=_hours(at),
+    )  # fmt: skip
+
+
+def _hours(at: Cursor) -> int | None:
+    """In seconds."""
+    hours = at.number("hours", least=0.001)
+    if hours is None:
+        return None
+    if hours > MOST_HOURS:
         at.child("hours", hours).bad(f"at most {MOST_HOURS:g} hours")
-    seconds = round((USUAL_HOURS if hours is None else hours) * 3600)
-    return Duplicates(refuse=then == "refuse", seconds=seconds)
+    return round(hours * 3600)
+
+
+def _threshold(at: Cursor) -> Threshold | None:
+    found = _AMOUNT.fullmatch(at.value) if isinstance(at.value, str) else None
+    amount = None if found is None else millionths(found[1])
+    if found is None or amount is None or not CURRENCY.fullmatch(found[2]):
+        at.bad(_WANTED_AMOUNT)
+        return None
+    return Threshold(of=found[2], most=amount)
 
 
 def _texts(at: Cursor, name: str) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ from orchestrator.ports.editing import not_begun, visits_ahead
 from orchestrator.ports.guarding import (
     Agent,
     GuardStore,
+    Judged,
     NewPolicyChange,
     PolicyChange,
     PolicyChangeKind,
@@ -215,6 +216,7 @@ __all__ = [
     "JobRecord",
     "JobState",
     "JobStore",
+    "Judged",
     "Lease",
     "LinkRecord",
     "LinkWrite",

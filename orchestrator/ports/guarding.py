@@ -9,8 +9,9 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from orchestrator.core.guarding import Charge, Policy
+from orchestrator.core.guarding import Charge, Policy, Question
 from orchestrator.errors import Problem
+from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.records import Accepted, NewRun
 
 
@@ -72,6 +73,13 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime
 
 
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What policies say of a run that somebody might want."""
+
+    refused: Sequence[Problem] = ()
+    asked: Sequence[Question] = ()  # of a person, before it begins
+
+
 class GuardStore(Protocol):
     """Policies, and runs accepted under them. What is counted is counted with the acceptance."""
 
@@ -93,8 +101,8 @@ class GuardStore(Protocol):
     async def uses(self, agent: Agent) -> Uses:
         """What is spent of this day and month, once what compensated runs spent is given back."""
 
-    async def refused(self, charge: Charge, agents: Sequence[Agent]) -> list[Problem]:
-        """What their policies have against a run now, as `accept_guarded` would say; no count."""
+    async def judged(self, charge: Charge, agents: Sequence[Agent]) -> Judged:
+        """What their policies say of a run now, as `accept_guarded` would; nothing is counted."""
 
     async def accept_guarded(
         self,
@@ -106,6 +114,11 @@ class GuardStore(Protocol):
 
         `charges`: one for each run; `under`: by run id, whose policies it is under. A run whose key
         is known counts for nothing. Of runs at once, in whatever process, no more are let in than a
-        policy allows. Raises as `accept` does, and NotAllowed or Overloaded (a rate, soon over),
-        with nothing written, naming for each rule what was found and wanted and when it passes.
+        policy allows. One that a person has to approve is held: `paused`, with an open approval
+        whose end lets it go, forward or, unless it was approved, to be cancelled. Raises as
+        `accept` does, and NotAllowed or Overloaded (a rate, soon over), with nothing written,
+        naming for each rule what was found and wanted and when it passes.
         """
+
+    async def expire_holds(self, *, limit: int = 500) -> list[Redelivery]:
+        """Let runs go that nobody approved in time: as to be cancelled. What is to be published."""

@@ -63,6 +63,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     repeated: bool
     # An earlier run that was the same wish under another key, where an agent's policy asks.
     like: str | None = None
+    is_held: bool = False  # a person has to approve it before it begins
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,7 +60,7 @@ class WaitRecord(msgspec.Struct, frozen=True, kw_only=True):
     workflow: str
     tenant: str
     step: int
-    attempt: int
+    attempt: int  # 0: see `holds_the_run`
     step_id: str
     asks: Asks
     signal: str | None
@@ -79,6 +79,11 @@ class WaitRecord(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether an answer still counts."""
         return self.closed_at is None
+
+    @property
+    def holds_the_run(self) -> bool:
+        """Whether no step asks this: a policy does, before the run begins."""
+        return self.attempt == 0
 
 
 class Awaiting(msgspec.Struct, frozen=True, kw_only=True):

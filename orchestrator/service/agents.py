@@ -175,6 +175,8 @@ class Agents:
         meaning = "Nothing was done. Call execute without mode to have it done."
         if "refused" in plan:
             meaning = "Nothing was done, and it would be refused now: see plan.refused."
+        elif "approval" in plan:
+            meaning = "Nothing was done. A person would be asked first: see plan.approval."
         return Standing(
             run="", workflow=workflow, status="planned", meaning=meaning, outputs={}, plan=plan,
             done=f"0 of {len(plan['steps'])} steps",
@@ -287,7 +289,7 @@ class Agents:
                 return _Looked(view, None)
 
     async def _open_wait(self, run: RunRecord) -> WaitRecord | None:
-        if run.status is not RunStatus.WAITING:
+        if run.status not in (RunStatus.WAITING, RunStatus.PAUSED):
             return None
         waits = await self._waiting.waits_of(run.id)
         return next((each for each in reversed(waits) if each.is_open), None)

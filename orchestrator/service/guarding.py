@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from orchestrator.core.guarding import EVERYBODY, Charge, Policy
 from orchestrator.errors import NotAllowed, Problem
-from orchestrator.ports import Accepted, Agent, GuardStore, NewRun
+from orchestrator.ports import Accepted, Agent, GuardStore, Judged, NewRun
 
 KNOWN_SECONDS = 1.0
 """A first policy for somebody who does not come as an agent holds after so long at the latest."""
@@ -71,9 +71,9 @@ class Guards:
                 found[run_id] = scopes
         return found
 
-    async def refused(self, charge: Charge, agent: Agent) -> list[Problem]:
-        """What the policies that an agent is under have against such a run, at this moment."""
-        return await self._store.refused(charge, _scopes(agent))
+    async def judged(self, charge: Charge, agent: Agent) -> Judged:
+        """What the policies that an agent is under say of such a run, at this moment."""
+        return await self._store.judged(charge, _scopes(agent))
 
     async def accept(
         self,

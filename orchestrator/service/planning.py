@@ -50,12 +50,16 @@ class Planning:
         program = await self._programs.get(version.id)
         checked = program.check_inputs(inputs)
         charge = charge_of(program, checked)
-        refused = await self._guards.refused(charge, agent)
+        judged = await self._guards.judged(charge, agent)
         told: dict[str, Any] = {"steps": list(_Draft(program, checked, self._where).steps())}
         if charge.currency:
             told["spends"] = f"{amount_told(charge.amount)} {charge.currency}"
-        if refused:
-            told["refused"] = [f"{p.place}: found {p.found}; wanted {p.wanted}" for p in refused]
+        if judged.refused:
+            told["refused"] = [
+                f"{p.place}: found {p.found}; wanted {p.wanted}" for p in judged.refused
+            ]
+        elif judged.asked:
+            told["approval"] = [f"found {q.found}; wanted {q.wanted}" for q in judged.asked]
         return told
 
     def _where(self, api: str) -> str:

@@ -7,8 +7,8 @@
   Runs that are due, unowned and silent for T seconds are published again, but never more than
   the queues' own lengths say are missing, so that a long backlog is not doubled.
 * **Dead letters**: claims that have ended are given back, proposals of which the time is over are
-  closed, and the broker's queue is made equal to
-  the open, unclaimed escalations.
+  closed, so are approvals without which a run does not begin, and the broker's queue is made equal
+  to the open, unclaimed escalations.
 * **Jobs**: running ones that nothing was heard of are woken.
 
 Authoritative for all of it is the table; the broker is only ever brought in line with it.
@@ -26,6 +26,7 @@ import structlog
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
     DeadLetterQueue,
+    GuardStore,
     HintPublisher,
     ProposalStore,
     QueueCounts,
@@ -69,11 +70,12 @@ class Recovery:
         *,
         jobs: JobWorker | None = None,
         proposals: ProposalStore | None = None,
+        guards: GuardStore | None = None,
         jitter: Callable[[], float] = random.random,
         meter: Meter = UNMETERED,
     ) -> None:
         self._store, self._locks, self._jobs = store, locks, jobs
-        self._proposals = proposals
+        self._proposals, self._guards = proposals, guards
         self._publisher, self._redeliverer = publisher, redeliverer
         self._dead_letters, self._times = dead_letters, times
         self._jitter, self._meter = jitter, meter
@@ -99,6 +101,8 @@ class Recovery:
             log.info("claims.ended", escalations=[each.id for each in ended])
         if self._proposals is not None and (lapsed := await self._proposals.lapse_proposals()):
             log.info("proposals.lapsed", proposals=lapsed)
+        if self._guards is not None:
+            await self._redeliverer.publish(await self._guards.expire_holds(limit=LARGEST_PASS))
         await reconcile_dead_letters(self._store, self._dead_letters)
         if self._jobs is not None:
             await self._jobs.sweep(silent_seconds=self._times.lost_after)

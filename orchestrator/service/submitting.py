@@ -179,7 +179,7 @@ class Submitter:
         hints = [
             target.wake_up(run)
             for (run, target, _), answer in zip(prepared, accepted, strict=True)
-            if not answer.repeated
+            if not (answer.repeated or answer.is_held)
         ]
         try:
             await self._publisher.publish(hints)

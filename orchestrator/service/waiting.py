@@ -32,6 +32,8 @@ from orchestrator.telemetry import redact
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 LONGEST_KEY = 200
 LONGEST_REASON = 2_000
+THROUGH_THE_AGENT = "agent"
+"""The way of an answer that the program vouches for which began the run."""
 
 
 class Waiting:
@@ -113,8 +115,10 @@ class Waiting:
         """
         self._check_decision(decision, reason, data or {})
         found = await self._store.wait(wait_id)
-        check_role(found, role, by)
         run = await self._store.run(found.run_id)
+        if via != THROUGH_THE_AGENT:
+            _check_another(found, run, by)
+        check_role(found, role, by)
         if decision is Decision.APPROVED and await self._four_eyes.holds(run):
             wish = Wish(
                 subject=Subject.APPROVAL, subject_id=found.id, act=decision,
@@ -144,13 +148,15 @@ class Waiting:
             )  # fmt: skip
             raise NotAllowed("this is for others to decide", problems=[problem])
         # Its roles are those of other people who may decide; that it may was just looked at.
-        return await self.decide(found.id, decision, by=by, via="agent", reason=reason)
+        return await self.decide(found.id, decision, by=by, via=THROUGH_THE_AGENT, reason=reason)
 
     async def confirm(
         self, proposal: Proposal, confirmation: Confirmation, *, role: Role = Role.ADMIN
     ) -> WaitRecord:
         """Approve as the second person. Raises as `decide` does."""
-        check_role(await self._store.wait(proposal.subject_id), role, confirmation.by)
+        found = await self._store.wait(proposal.subject_id)
+        _check_another(found, await self._store.run(found.run_id), confirmation.by)
+        check_role(found, role, confirmation.by)
         wait, redelivery = await self._four_eyes.decide(
             confirmation, proposal.subject_id, Decision.APPROVED, proposal.arguments["data"]
         )
@@ -217,4 +223,13 @@ def check_role(wait: WaitRecord, role: Role, by: str) -> None:
     if not any(role.covers(each) for each in wanted):
         names = " or ".join(wanted)
         problem = Problem(place=f"role of {by}", found=role, wanted=names)
+        raise NotAllowed("this is for others to decide", problems=[problem])
+
+
+def _check_another(wait: WaitRecord, run: RunRecord, by: str) -> None:
+    """Raises NotAllowed for whoever wants the run, where a policy has others asked."""
+    if wait.holds_the_run and run.actor == by:
+        problem = Problem(
+            place=f"approval {wait.id}", found=f"{by}, who wants the run", wanted="somebody else"
+        )
         raise NotAllowed("this is for others to decide", problems=[problem])

@@ -10,6 +10,7 @@ from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import RESUMED, JobItem, JobItemState, Redelivery, RunRecord
 from orchestrator.store import codec, rows
 from orchestrator.store.codec import instant
+from orchestrator.store.holding import Holding
 from orchestrator.store.jobs import Marks
 from orchestrator.store.notes import Notes, resumed_data
 from orchestrator.store.part import Part, Shared, not_found
@@ -25,6 +26,7 @@ class Cancelling(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._notes, self._marks = Notes(shared), Marks(shared)
+        self._holding = Holding(shared)
         self._look = self._sql(
             f"SELECT {rows.redelivery(self._dialect)}, runs.owner, runs.status, {{now}},"
             " runs.audit_seq FROM runs WHERE id = :run_id {for_update}"
@@ -72,6 +74,7 @@ class Cancelling(Part):
             if row[_OWNER] is not None:
                 return None
             if row[_STATUS] == RunStatus.PAUSED:
+                await self._holding.withdraw(tx, run_id)
                 if await tx.row(self._stopped, run_id=run_id) is not None:
                     return None
                 resumed = resumed_data(None, instant(row[_NOW]))

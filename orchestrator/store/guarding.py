@@ -17,11 +17,13 @@ import msgspec
 from msgspec import structs
 
 from orchestrator.core.guarding import (
+    Asking,
     Before,
     Book,
     Charge,
     Period,
     Policy,
+    Question,
     Refusal,
     look_back,
     spending,
@@ -31,6 +33,7 @@ from orchestrator.errors import Conflict, NotAllowed, Overloaded, Problem
 from orchestrator.ports import (
     Accepted,
     Agent,
+    Judged,
     NewPolicyChange,
     NewRun,
     PolicyChange,
@@ -41,6 +44,7 @@ from orchestrator.ports import (
 from orchestrator.store import codec
 from orchestrator.store.accepting import Accepting
 from orchestrator.store.codec import instant, storable
+from orchestrator.store.holding import Holding, asked_of
 from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
@@ -65,7 +69,8 @@ class Guarding(Part):
 
     def __init__(self, shared: Shared, accepting: Accepting) -> None:
         super().__init__(shared)
-        self._accepting, self._notes = accepting, Notes(shared)
+        self._accepting, self._notes, self._holding = accepting, Notes(shared), Holding(shared)
+        self.expire_holds = self._holding.expire_holds
         keys = self._dialect.batch(_KEY)
         these = (
             f"SELECT {_POLICY} FROM agent_policies"
@@ -187,17 +192,18 @@ class Guarding(Part):
 
         return await self._db.write(work)
 
-    async def refused(self, charge: Charge, agents: Sequence[Agent]) -> list[Problem]:
-        """What their policies have against a run now. See the port."""
+    async def judged(self, charge: Charge, agents: Sequence[Agent]) -> Judged:
+        """What their policies say of a run now. See the port."""
 
-        async def work(tx: Tx) -> list[Problem]:
-            problems = []
+        async def work(tx: Tx) -> Judged:
+            refused, asked = list[Problem](), list[Question]()
             for record in map(_policy_of, await tx.rows(self._hold, batch=_batch(agents))):
                 agent = Agent(record.tenant, record.agent)
                 book = await self._book(tx, agent, record.policy)
                 await self._look_for_wishes(tx, agent, book, [charge])
-                problems += [_problem(agent, each) for each in book.refusals(charge)]
-            return problems
+                refused += [_problem(agent, each) for each in book.refusals(charge)]
+                asked += book.questions(charge)
+            return Judged(refused=refused, asked=asked)
 
         return await self._db.write(work)
 
@@ -213,8 +219,8 @@ class Guarding(Part):
 
         async def work(tx: Tx) -> list[Accepted]:
             agents = {agent for each in under.values() for agent in each}
-            held = map(_policy_of, await tx.rows(self._hold, batch=_batch(agents)))
-            policies = {Agent(p.tenant, p.agent): p.policy for p in held if not p.removed}
+            locked = map(_policy_of, await tx.rows(self._hold, batch=_batch(agents)))
+            policies = {Agent(p.tenant, p.agent): p.policy for p in locked if not p.removed}
             accepted = await self._accepting.accept_in(tx, runs)
             new = [
                 charge for charge, answer in zip(charges, accepted, strict=True)
@@ -223,12 +229,18 @@ class Guarding(Part):
             books = {a: await self._book(tx, a, p) for a, p in sorted(policies.items())}
             for agent, book in books.items():
                 await self._look_for_wishes(tx, agent, book, new)
-            like = await self._count(tx, new, books, under)
+            like, held = await self._count(tx, new, books, under)
             for run_id, (agent, before) in like.items():
                 await self._note_repeat(tx, agent, before, refused=False, by_run=run_id)
+            actors = {run.id: run.actor for run in runs}
+            for charge in (each for each in new if each.run_id in held):
+                who, why = actors[charge.run_id], held[charge.run_id]
+                await self._holding.hold(tx, asked_of(who, charge, why))
             return [
-                structs.replace(each, like=like[each.run_id][1].run_id)
-                if each.run_id in like and not each.repeated else each
+                each if each.repeated else structs.replace(
+                    each, is_held=each.run_id in held,
+                    like=like[each.run_id][1].run_id if each.run_id in like else None,
+                )
                 for each in accepted
             ]  # fmt: skip
 
@@ -247,10 +259,11 @@ class Guarding(Part):
         charges: Iterable[Charge],
         books: Mapping[Agent, Book],
         under: Mapping[str, Sequence[Agent]],
-    ) -> dict[str, tuple[Agent, Before]]:
-        """Count them. Of those that were wanted before and are let in: under whose policy."""
+    ) -> tuple[dict[str, tuple[Agent, Before]], dict[str, list[tuple[Agent, Asking, Question]]]]:
+        """Count them. By run: which was wanted before, under whose policy, and what is asked."""
         uses, added = [], dict[tuple[str, str, str, str], int]()
         like = dict[str, tuple[Agent, Before]]()
+        held = dict[str, list[tuple[Agent, Asking, Question]]]()
         for charge in charges:
             for agent in under.get(charge.run_id, ()):
                 if agent not in books:
@@ -258,6 +271,9 @@ class Guarding(Part):
                 _check(agent, charge, books[agent])
                 if (before := books[agent].before(charge)) is not None:
                     like[charge.run_id] = (agent, before)
+                for question in books[agent].questions(charge):
+                    asked = (agent, books[agent].policy.asking, question)
+                    held.setdefault(charge.run_id, []).append(asked)
                 for (what, period), amount in books[agent].charge(charge).items():
                     key = (*agent, period, what)
                     added[key] = added.get(key, 0) + amount
@@ -270,7 +286,7 @@ class Guarding(Part):
                 )  # fmt: skip
         await tx.apply(self._use, uses)
         await tx.apply(self._add, [(*key, amount) for key, amount in sorted(added.items())])
-        return like
+        return like, held
 
     async def _look_for_wishes(
         self, tx: Tx, agent: Agent, book: Book, charges: Sequence[Charge]

@@ -26,7 +26,7 @@ from orchestrator.store.codec import instant, instant_optional, storable
 from orchestrator.store.jobs import Marks
 from orchestrator.store.notes import Notes, paused_data, resumed_data
 from orchestrator.store.part import Part, Shared, not_found
-from orchestrator.store.tables import AT_REST, HOLDS, IN_FORCE, STOPPED, UNDER_WAY
+from orchestrator.store.tables import AT_REST, HELD, HOLDS, IN_FORCE, STOPPED, UNDER_WAY
 from orchestrator.store.transactions import Tx
 
 _PAUSE = (
@@ -77,7 +77,8 @@ class Pausing(Part):
             f" published_at = CASE WHEN {later} THEN NULL ELSE {{now}} END,"
             f" wake_at = CASE WHEN {later} THEN wake_at END, audit_seq = audit_seq + 1"
             f" WHERE id IN (SELECT id FROM runs WHERE {AT_REST} AND standing = 'paused'"
-            f" AND owner IS NULL AND NOT {STOPPED} ORDER BY id LIMIT :most {{skip_locked}})"
+            f" AND owner IS NULL AND NOT {STOPPED} AND NOT {HELD} ORDER BY id"
+            " LIMIT :most {skip_locked})"
             f" RETURNING {rows.redelivery(self._dialect)}, audit_seq, wake_at, {{now}}"
         )
 

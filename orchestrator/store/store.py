@@ -65,8 +65,8 @@ class SqlStore:
         guarding = Guarding(shared, accepting)
         self.policies, self.policies_of = guarding.policies, guarding.policies_of
         self.change_policy, self.policy_changes = guarding.change_policy, guarding.policy_changes
-        self.uses, self.refused = guarding.uses, guarding.refused
-        self.accept_guarded = guarding.accept_guarded
+        self.uses, self.judged = guarding.uses, guarding.judged
+        self.accept_guarded, self.expire_holds = guarding.accept_guarded, guarding.expire_holds
         self.claim = Claiming(shared).claim
         self.record = journal.record
         self.request_cancel = Cancelling(shared).request_cancel

@@ -113,6 +113,8 @@ OWNED = "owner IS NOT NULL"
 OPEN = "closed_at IS NULL"
 ASKING = "closed_at IS NULL AND asks = 'approval'"
 HOLDS = "ended_at IS NULL"
+HOLDING = "waits.closed_at IS NULL AND waits.attempt = 0"
+"""Of an approval without which its run does not begin: see `holding`."""
 WORDS = r"to_tsvector('simple', regexp_replace(left({0}, 2000), '[\W_]+', ' ', 'g'))"
 """Of a text, on PostgreSQL: letters and digits alone, so that all see the same words in it. What
 follows 2000 characters is not looked for."""
@@ -134,6 +136,8 @@ STOPPED = (
 )
 """Whether a pause stops the row of `runs` at hand. One that goes back, or is to be cancelled, is
 stopped by those alone that say so."""
+HELD = f"EXISTS (SELECT 1 FROM waits WHERE waits.run_id = runs.id AND {HOLDING})"
+"""Whether the row of `runs` at hand waits for a person before it begins."""
 
 # Inserts leave half of each page free, so that a row's next version finds room beside it: a run is
 # written seven times, a link twice. Tables are no larger for it, since less is left behind. They
@@ -395,6 +399,7 @@ waits = Table(
     Column("via", Text),
     UniqueConstraint("run_id", "step", "attempt"),
     _partial("waits_open_approvals", "id", where=ASKING),
+    _partial("waits_holding", "run_id", where="closed_at IS NULL AND attempt = 0"),
     _partial("waits_expired", "closed_at", where="outcome = 'expired' AND asks = 'approval'"),
 )
 

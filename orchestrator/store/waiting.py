@@ -30,6 +30,7 @@ from orchestrator.ports import (
 from orchestrator.store import codec, rows, writes
 from orchestrator.store.dialect import Bulk, Dialect
 from orchestrator.store.finding import Finder
+from orchestrator.store.holding import Holding
 from orchestrator.store.journal import GUARD, Journal
 from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared, not_found
@@ -58,7 +59,7 @@ class Waiting(Part):
 
     def __init__(self, shared: Shared, journal: Journal) -> None:
         super().__init__(shared)
-        self._journal, self._notes = journal, Notes(shared)
+        self._journal, self._notes, self._holding = journal, Notes(shared), Holding(shared)
         dialect = self._dialect
         read = f"SELECT {rows.WAIT} {_FROM}"
         self._read = read
@@ -270,7 +271,11 @@ class Waiting(Part):
                 "reason": reason, "via": via, **second,
             },
         )  # fmt: skip
-        redelivery = await self._woken(tx, before.run_id)
+        if before.holds_the_run:
+            refused = f"not approved by {by}: {reason}" if decision is Decision.REJECTED else None
+            redelivery = await self._holding.let_go(tx, before.run_id, by=by, refused=refused)
+        else:
+            redelivery = await self._woken(tx, before.run_id)
         return rows.wait_of(await tx.row(self._exact, id=before.id)), redelivery
 
     async def _locked(self, tx: Tx, run_id: str) -> Any:

@@ -19,7 +19,7 @@ from orchestrator.definitions.agent_policies import policy_of
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from orchestrator.mcp.callers import the_same
 from orchestrator.mcp.server import make_server
-from orchestrator.ports import Agent, RunFilter
+from orchestrator.ports import Agent, Decision, RunFilter
 from orchestrator.service.agents import Actor
 from orchestrator.service.submitting import Submission
 from orchestrator.settings import Settings
@@ -214,3 +214,38 @@ async def test_changes_say_why_and_of_whom(services: Services) -> None:
         await services.policies.stop(Agent("acme", ""), by="ada", reason="x")
     with pytest.raises(NotFound, match="wanted one of: none has one yet"):
         await services.policies.allow(BOT, by="ada", reason="x")
+
+
+async def test_above_an_amount_a_person_is_asked_first(services: Services) -> None:
+    await set_policy(services, approve={"above": ["50 EUR"]})
+    async with talking(services) as call:
+        small, large = await execute(call, "one", amount=50), await execute(call, "two", amount=51)
+        assert (small["status"], large["status"]) == ("pending", "paused")
+        assert large["meaning"].startswith("Waiting for a person to approve.")
+        assert large["approval"]["id"] == large["run"]
+        assert large["approval"]["show"]["spends"] == "51 EUR"
+        planned = await call(
+            "execute", workflow="order", inputs={"amount": 51, "currency": "EUR", "note": "x"},
+            idempotency_key="three", mode="dry_run",
+        )  # fmt: skip
+        assert planned["plan"]["approval"] == [
+            "found 51 EUR; wanted at most 50 EUR without a person's approval"
+        ]
+        with pytest.raises(NotAllowed, match="somebody else"):
+            await services.waiting.decide(large["run"], Decision.APPROVED, by="bot", via="rest")
+        await services.waiting.decide(large["run"], Decision.APPROVED, by="ada", via="cli")
+        assert (await call("status", run=large["run"]))["status"] == "running"
+    story = await services.explaining.explain(large["run"])
+    told = [each.text for each in story.told.sentences]
+    assert any(each.startswith("it waits for a person before it begins: May bot") for each in told)
+    assert "ada decided on (start): approved" in told
+
+
+async def test_what_was_wanted_before_is_asked_about(services: Services) -> None:
+    await set_policy(services, duplicates={"then": "ask"})
+    async with talking(services) as call:
+        first = await execute(call, "one", note="same")
+        again = await execute(call, "two", note="same")
+        assert (first["status"], again["status"]) == ("pending", "paused")
+        assert first["run"] in again["approval"]["message"]
+        assert "was this meant twice?" in again["meaning"]

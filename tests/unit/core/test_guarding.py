@@ -10,6 +10,7 @@ import pytest
 from orchestrator.core.guarding import (
     MILLION,
     RUNS,
+    Asking,
     Before,
     Book,
     Budget,
@@ -17,9 +18,11 @@ from orchestrator.core.guarding import (
     Duplicates,
     Period,
     Policy,
+    Question,
     Rate,
     Refusal,
     Stop,
+    Threshold,
     amount_told,
     left,
     look_back,
@@ -186,3 +189,49 @@ def test_how_far_to_look_back_is_the_largest_rate() -> None:
 )
 def test_amounts_are_told_without_needless_digits(millionths: int, told: str) -> None:
     assert amount_told(millionths) == told
+
+
+def questions(policy: Policy, charge: Charge, **wishes: Before) -> list[Question]:
+    return Book(policy=policy, now=NOW, wishes=wishes).questions(charge)
+
+
+@pytest.mark.parametrize(
+    ("above", "currency", "euros", "asks"),
+    [
+        (("EUR", 10), "EUR", 10, False),
+        (("EUR", 10), "EUR", 11, True),
+        (("EUR", 10), "USD", 1, True),  # else whoever names the currency would choose
+        (("EUR", 0), "EUR", 0, False),  # spends nothing
+    ],
+)
+def test_a_person_is_asked_above_an_amount(
+    above: tuple[str, int], currency: str, euros: int, *, asks: bool
+) -> None:
+    policy = Policy(asking=Asking(above=(Threshold(of=above[0], most=above[1] * MILLION),)))
+    charge = Charge(run_id="r", workflow="o", amount=euros * MILLION, currency=currency)
+    found = questions(policy, charge)
+    assert bool(found) is asks
+    for each in found:
+        assert (each.rule, each.found) == ("approve", f"{euros} {currency}")
+        assert each.wanted == f"at most {above[1]} EUR without a person's approval"
+
+
+def test_the_smallest_of_several_amounts_counts() -> None:
+    above = tuple(Threshold(of="EUR", most=most * MILLION) for most in (20, 5))
+    assert questions(Policy(asking=Asking(above=above)), TEN_EUR)
+    assert not questions(Policy(), TEN_EUR)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "ask", "asks"), [(True, False, 0), (False, False, 0), (False, True, 1)]
+)
+def test_a_person_is_asked_about_what_was_wanted_before(
+    *, refuse: bool, ask: bool, asks: int
+) -> None:
+    policy = Policy(duplicates=Duplicates(refuse=refuse, ask=ask, seconds=60))
+    again = Charge(run_id="r", workflow="order", intent="i")
+    found = questions(policy, again, i=Before(run_id="first", at=NOW))
+    assert len(found) == asks
+    assert not found or "run first" in found[0].found
+    assert questions(policy, again) == []
+    assert bool(refusal(policy, again, wishes={"i": Before(run_id="first", at=NOW)})) is refuse

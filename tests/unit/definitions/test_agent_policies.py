@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.guarding import MILLION, RUNS, Budget, Duplicates, Period, Policy, Rate
+from orchestrator.core.guarding import (
+    MILLION,
+    RUNS,
+    Asking,
+    Budget,
+    Duplicates,
+    Period,
+    Policy,
+    Rate,
+    Threshold,
+)
 from orchestrator.definitions.agent_policies import (
     as_said,
     millionths,
@@ -20,6 +30,7 @@ WHOLE = {
     "allow": ["order*"], "deny": ["order_all"], "rates": ["10/minute", "1/second"],
     "budgets": ["100 runs/day", "500.25 EUR/month"],
     "duplicates": {"then": "warn", "hours": 0.5},
+    "approve": {"above": ["500 EUR"], "roles": ["operator"], "requester": True, "hours": 2.0},
 }  # fmt: skip
 
 
@@ -33,6 +44,10 @@ def test_a_policy_is_read_whole_and_told_as_it_was_said() -> None:
             Budget(of="EUR", most=500_250_000, per=Period.MONTH),
         ),
         duplicates=Duplicates(refuse=False, seconds=1800),
+        asking=Asking(
+            above=(Threshold(of="EUR", most=500 * MILLION),), roles=("operator",), requester=True,
+            seconds=7200,
+        ),
     )  # fmt: skip
     assert as_said(policy) == WHOLE
     assert policy_of({}, "options") == Policy()
@@ -56,7 +71,16 @@ def test_a_policy_is_read_whole_and_told_as_it_was_said() -> None:
         ({"budgets": ["NaN EUR/day"]}, "/budgets/0"),
         ({"budgets": ["0.0000001 EUR/day"]}, "/budgets/0"),
         ({"duplicates": {"hours": 1}}, "/duplicates"),
-        ({"duplicates": {"then": "ask"}}, "/duplicates/then"),
+        ({"duplicates": {"then": "perhaps"}}, "/duplicates/then"),
+        ({"approve": []}, "/approve"),
+        ({"approve": {"above": "500 EUR"}}, "/approve/above"),
+        ({"approve": {"above": ["500"]}}, "/approve/above/0"),
+        ({"approve": {"above": ["500 EUR/day"]}}, "/approve/above/0"),
+        ({"approve": {"above": ["5 runs"]}}, "/approve/above/0"),
+        ({"approve": {"roles": ["viewer"]}}, "/approve/roles/0"),
+        ({"approve": {"requester": "yes"}}, "/approve/requester"),
+        ({"approve": {"hours": 9999}}, "/approve/hours"),
+        ({"approve": {"below": []}}, "/approve/below"),
         ({"duplicates": {"then": "warn", "hours": 0}}, "/duplicates/hours"),
         ({"duplicates": {"then": "warn", "hours": 9999}}, "/duplicates/hours"),
         ({"tenant": "acme"}, "/tenant"),
@@ -67,6 +91,15 @@ def test_what_cannot_be_a_rule_is_refused_with_its_place(said: dict[str, Any], p
         policy_of(said, "options")
     (problem,) = refused.value.problems
     assert f"({place})" in problem.place
+
+
+@pytest.mark.parametrize("then", ["refuse", "ask", "warn"])
+def test_what_becomes_of_a_repeated_wish_is_told_as_it_was_said(then: str) -> None:
+    said = {"allow": ["*"], "duplicates": {"then": then, "hours": 24.0}}
+    policy = policy_of(said, "options")
+    assert policy.duplicates is not None
+    assert (policy.duplicates.refuse, policy.duplicates.ask) == (then == "refuse", then == "ask")
+    assert as_said(policy) == said
 
 
 def test_a_file_names_agents_and_lines() -> None:
