@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.core.impact import apis_of
 from orchestrator.core.plan import LOCAL, WAITING
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem
 from orchestrator.ports import (
@@ -73,6 +74,8 @@ class Apis:
 
     def __init__(self, store: Store, read_files: Callable[[], ApiFiles], gate: GateView) -> None:
         self._store, self._read_files, self._gate = store, read_files, gate
+        self._published = 0  # versions, when `_called` was worked out
+        self._called: frozenset[str] = frozenset()
 
     async def overview(self) -> ApiOverview:
         """Every API, by name."""
@@ -199,14 +202,20 @@ class Apis:
         return files, overrides.get(api)
 
     async def _names(self, files: ApiFiles, overrides: Iterable[str]) -> list[str]:
-        workflows = await self._store.workflows()
-        called = {
-            call.api
-            for version in workflows
-            for step in version.plan.steps
-            for call in (step.call, *(step.compensation.calls if step.compensation else ()))
-        }
-        return sorted({*files.names(), *overrides, *called} - {PYTHON_FUNCTIONS, LOCAL, WAITING})
+        known = {*files.names(), *overrides, *await self._called_by_workflows()}
+        return sorted(known - {PYTHON_FUNCTIONS, LOCAL, WAITING})
+
+    async def _called_by_workflows(self) -> frozenset[str]:
+        """By the latest version of each; plans are read again once there is another version.
+
+        Counted first: what is published meanwhile is a change for the next question.
+        """
+        published = await self._store.versions_published()
+        if published != self._published:
+            latest = await self._store.workflows()
+            self._called = frozenset[str]().union(*(apis_of(each.plan) for each in latest))
+            self._published = published
+        return self._called
 
     async def _view(self, api: str, files: ApiFiles, override: ApiOverride | None) -> ApiView:
         settings = {} if override is None else override.settings

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from orchestrator.core.plan import Plan
 from orchestrator.engine.api_files import ApiFolder
 from orchestrator.errors import Conflict, InvalidInput, InvalidSetting, NotFound
-from orchestrator.ports import ApiOverride, NewApiChange
+from orchestrator.ports import ApiOverride, NewApiChange, WorkflowVersion
 from orchestrator.service.apis import Apis, ApiView
 from orchestrator.worker.absent import AbsentBroker
 from tests.faults.memory.store import MemoryStore
@@ -34,6 +36,15 @@ def apis(store: MemoryStore, tmp_path: Path) -> Apis:
         return folder
 
     return Apis(store, read, AbsentBroker("no gate here"))
+
+
+def calling(api: str, *, asking: str | None = None) -> Plan:
+    """One step that calls this API, and another one when it is in doubt."""
+    made = plan(steps=1, digest=f"{api}-{asking}")
+    step = made.steps[0]
+    asks = None if asking is None else replace(step.call, api=asking)
+    call = replace(step.call, api=api, verify=asks)
+    return replace(made, steps=(replace(step, call=call, compensation=None),))
 
 
 def overridden(view: ApiView) -> dict[str, object]:
@@ -92,12 +103,31 @@ async def test_nothing_is_changed_without_a_reason_or_with_wrong_values(
 async def test_an_api_is_known_by_file_change_or_workflow(apis: Apis, store: MemoryStore) -> None:
     with pytest.raises(NotFound, match="wanted one of shop"):
         await apis.show("bank")
-    await store.publish(plan(), document="", by="ada")
+    await store.publish(calling("bank", asking="ledger"), document="", by="ada")
     overview = await apis.overview()
-    called = {step.call.api for step in plan().steps} - {"tasks"}
-    assert {each.api for each in overview.apis} == {"shop", *called}
+    assert [each.api for each in overview.apis] == ["bank", "ledger", "shop"]
     with pytest.raises(NotFound):
         await apis.hold("tasks", **WHY)
+
+
+async def test_plans_are_read_when_there_is_another_one(
+    apis: Apis, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, readings = store.workflows, 0
+
+    async def counted() -> list[WorkflowVersion]:
+        nonlocal readings
+        readings += 1
+        return await read()
+
+    monkeypatch.setattr(store, "workflows", counted)
+    await store.publish(calling("bank"), document="", by="ada")
+    for _ in range(3):
+        assert [each.api for each in (await apis.overview()).apis] == ["bank", "shop"]
+    assert readings == 1
+    await store.publish(calling("post"), document="", by="ada")
+    assert [each.api for each in (await apis.overview()).apis] == ["post", "shop"]
+    assert readings == 2
 
 
 async def test_who_was_slower_tries_again_on_what_is_there(
