@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from orchestrator.api import (
     api_health,
     approvals,
+    audit,
     escalations,
     impact,
     insights,
@@ -69,7 +70,7 @@ def make_app(
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
-        slos, insights, metrics, api_health,
+        slos, insights, metrics, api_health, audit,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

@@ -6,9 +6,11 @@ from datetime import datetime
 
 from pydantic import Field
 
-from orchestrator.api.shapes import Shape
+from orchestrator.api.asking import TEXT
+from orchestrator.api.shapes import Decide, Shape
 from orchestrator.core.doubles import Cause
 from orchestrator.core.states import Direction, RunStatus
+from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES
 
 
 class SentenceShape(Shape):
@@ -86,3 +88,26 @@ class TogetherShape(Shape):
     stories: list[StoryShape]
     doubles: list[DoubleShape]
     more: bool = Field(description="There are older runs, which were not looked at.")
+
+
+class Erase(Decide):
+    """Whose payloads shall go."""
+
+    attributes: dict[str, str] = Field(
+        min_length=1, max_length=MOST_ATTRIBUTES, examples=[{"customer": "42"}],
+        description="Runs that have all of these.",
+    )  # fmt: skip
+    tenant: str | None = Field(
+        default=None, max_length=200, pattern=TEXT, description="Of this tenant alone."
+    )
+
+
+class ErasedShape(Shape):
+    """What was erased, and what was not."""
+
+    runs: list[str]
+    records: int = Field(description="Of their audit, that have lost their details.")
+    under_way: list[str] = Field(
+        description="Runs that have not ended, and so still need their payloads; 200 at most."
+    )
+    more: bool = Field(description="There are others that have ended: ask again.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.elsewhere import on
+from orchestrator.cli.elsewhere import erased, on, sent
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.definitions.attribute_texts import parse_pairs
@@ -25,6 +25,7 @@ from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
     from orchestrator.api.story_shapes import StoryShape, TogetherShape
+    from orchestrator.client import Client
     from orchestrator.engine.signing import TrustedKeys
     from orchestrator.ports.auditing import Checkpoint
     from orchestrator.service.auditing import Kept, Verification
@@ -125,7 +126,8 @@ def _explain_all(which: RunFilter, *, as_json: bool) -> None:
     async def told(services: Services) -> TogetherShape:
         return reading.together(await services.explaining.explain_all(which))
 
-    found = with_services(told)
+    asked = sent("stories", which.attributes or {}, tenant=which.tenant)
+    found: TogetherShape = with_services(told, remote=asked)
     answer(found, lambda: draw_together(found), as_json=as_json)
 
 
@@ -154,14 +156,19 @@ def erase(
     if not yes:
         typer.confirm(f"Erase all payloads of {meant}? They cannot be had back", abort=True)
 
-    async def act(services: Services) -> Erased:
-        if run:
-            return await services.erasing.erase(run, by=current_user(), reason=reason)
-        wanted = parse_pairs("--attribute", attribute or [])
-        which = RunFilter(attributes=wanted, tenant=tenant, limit=None)
-        return await services.erasing.erase_all(which, by=current_user(), reason=reason)
+    wanted = parse_pairs("--attribute", attribute or [])
 
-    done = with_services(act)
+    async def act(services: Services) -> Erased:
+        by = current_user()
+        if run:
+            return await services.erasing.erase(run, by=by, reason=reason)
+        return await services.erasing.erase_all(wanted, tenant=tenant, by=by, reason=reason)
+
+    remote = (
+        on("run", run, "erase", reason=reason) if run
+        else erased(wanted, tenant=tenant, reason=reason)
+    )  # fmt: skip
+    done = with_services(act, remote=remote)
     lines = [f"{len(done.runs)} runs: payloads erased, with the details of {done.records} records"]
     lines += [f"{run_id}: not erased, since it has not ended" for run_id in done.under_way]
     answer(done, lambda: Text("\n".join(lines)), as_json=as_json)
@@ -181,9 +188,13 @@ def export(
     since: Annotated[
         int, typer.Option(min=0, help="A checkpoint's number: what later ones cover; 0: all.")
     ] = 0,
+    until: Annotated[
+        int | None, typer.Option(min=0, help="The last checkpoint that is wanted.")
+    ] = None,
     form: Annotated[
         ExportFormat, typer.Option("--format", help="How each record is written.")
     ] = ExportFormat.JSONL,
+    tenant: Annotated[str | None, typer.Option(help="Of this tenant's runs alone.")] = None,
     cursor: Annotated[
         Path | None,
         typer.Option(help="A file that keeps --since: read first, written when all is out."),
@@ -195,7 +206,24 @@ def export(
     """
     if cursor is not None and cursor.exists():
         since = _kept_cursor(cursor)
-    reached = with_services(lambda services: _export(services, since, form))
+
+    async def here(services: Services) -> int:
+        upto = await services.exporting.reach(since, until=until)
+        async for line in services.exporting.lines(since, upto, form, tenant=tenant):
+            _write(line)
+        return upto
+
+    def there(client: Client) -> int:
+        from orchestrator.client import ask
+
+        asked = ask.export(since, until=until, form=form, tenant=tenant)
+        with client.export(asked) as exported:
+            for record in exported.records:
+                _write(record)
+        return exported.upto
+
+    reached = with_services(here, remote=there)
+    sys.stdout.flush()
     if cursor is not None:
         beside = cursor.with_name(cursor.name + ".new")
         beside.write_text(f"{reached}\n")
@@ -203,17 +231,8 @@ def export(
     stderr.print(f"up to checkpoint {reached}; what comes after it: --since {reached}")
 
 
-async def _export(services: Services, since: int, form: ExportFormat) -> int:
-    reached = since
-
-    def done(number: int) -> None:
-        nonlocal reached
-        reached = number
-
-    async for line in services.exporting.lines(since, form, done=done):
-        sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-    return reached
+def _write(line: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
 
 
 def _kept_cursor(file: Path) -> int:

@@ -114,6 +114,21 @@ def _where(which: Which) -> dict[str, Any]:
     return {name: told[name] for name in shape.model_fields if told.get(name) is not None}
 
 
+def erased(attributes: Mapping[str, str], *, tenant: str | None, reason: str) -> Remote:
+    """Erase the payloads of all ended runs with these attributes, batch after batch."""
+
+    def send(client: Client) -> Any:
+        runs: list[str] = []
+        records = 0
+        while True:
+            done = _send(client, "erase_runs", attributes, tenant=tenant, reason=reason)
+            runs, records = [*runs, *done.runs], records + done.records
+            if not done.more:
+                return done.model_copy(update={"runs": runs, "records": records})
+
+    return send
+
+
 def paused(scope: Scope, **more: Any) -> Remote:
     """Pause a run, a workflow, a tenant or everything."""
 

@@ -55,8 +55,9 @@ def not_from_elsewhere(url: str) -> InvalidInput:
     """The error of a command that needs the deployment's own database."""
     problem = Problem(
         place="option --url", found=url,
-        wanted="submit, runs, escalations, approvals, proposals, jobs, apis or queues; `watch`,"
-        " `--by-due`, and what reads files or keys, work beside the database alone",
+        wanted="submit, runs, escalations, approvals, proposals, jobs, apis, queues, or `audit`"
+        " `explain`, `erase` and `export`; `watch`, `--by-due`, and what reads files or keys, work"
+        " beside the database alone",
     )  # fmt: skip
     return InvalidInput("this command does not go over the network", problems=[problem])
 

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 
 import uuid_utils
 
-from orchestrator.api import job_shapes, proposal_shapes, shapes, story_shapes, wait_shapes
+from orchestrator.api import job_shapes, proposal_shapes, shapes, wait_shapes
 from orchestrator.api.api_health import ApiHealthsShape
 from orchestrator.api.impact import ImpactShape
 from orchestrator.api.insights import InsightsShape
 from orchestrator.api.slos import SlosShape
+from orchestrator.client import ask_audit
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
 from orchestrator.client.making import given as _given
@@ -132,9 +133,8 @@ def chain(run_id: str) -> Request[shapes.Chain]:
     )  # fmt: skip
 
 
-def story(run_id: str) -> Request[story_shapes.StoryShape]:
-    """What happened to it in plain words, with evidence."""
-    return _look(story_shapes.StoryShape, "runs", run_id, "story")
+story, stories = ask_audit.story, ask_audit.stories
+erase, erase_runs, export = ask_audit.erase, ask_audit.erase_runs, ask_audit.export
 
 
 def audit(

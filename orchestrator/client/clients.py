@@ -12,6 +12,7 @@ import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,10 +22,11 @@ import httpx_sse
 
 from orchestrator.api import shapes
 from orchestrator.client import ask, lines
+from orchestrator.client.exporting import Exported, ExportedAsync, records, records_async
 from orchestrator.client.requests import POLICY, Repeating, Request, error_of
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.core.states import SETTLED
-from orchestrator.errors import Unavailable
+from orchestrator.errors import OrchestratorError, Unavailable
 
 T = TypeVar("T")
 SECONDS = 30.0
@@ -155,6 +157,28 @@ class Client(_Base):
                 if each.data:  # else it is a sign of life
                     yield _event(each)
 
+    @contextmanager
+    def export(self, request: Request[int]) -> Iterator[Exported]:
+        """What `ask.export` asks for, while it arrives. Sent again until an answer begins."""
+        repeating = self._repeating(request)
+        with ExitStack() as stack:
+            while True:
+                try:
+                    stream = self._http.stream(**self._arguments(request))
+                    response = stack.enter_context(stream)
+                    if response.is_success:
+                        break
+                    response.read()
+                    delay = repeating.after(time.monotonic(), response=response)
+                    if delay is None:
+                        raise _refusal(response)
+                except httpx.TransportError as error:
+                    delay = repeating.after_failure(time.monotonic(), error)
+                    if delay is None:
+                        raise self._unreachable(error) from error
+                time.sleep(delay)
+            yield Exported(upto=request.read(response), records=records(response))
+
     def submit_many(self, wishes: Iterable[shapes.SubmitLine]) -> Iterator[lines.Answer]:
         """Start many runs, a thousand with each request; an answer for each, in order."""
         numbered = iter(wishes)
@@ -252,6 +276,28 @@ class AsyncClient(_Base):
                 if each.data:  # else it is a sign of life
                     yield _event(each)
 
+    @asynccontextmanager
+    async def export(self, request: Request[int]) -> AsyncIterator[ExportedAsync]:
+        """What `ask.export` asks for, while it arrives. Sent again until an answer begins."""
+        repeating = self._repeating(request)
+        async with AsyncExitStack() as stack:
+            while True:
+                try:
+                    stream = self._http.stream(**self._arguments(request))
+                    response = await stack.enter_async_context(stream)
+                    if response.is_success:
+                        break
+                    await response.aread()
+                    delay = repeating.after(time.monotonic(), response=response)
+                    if delay is None:
+                        raise _refusal(response)
+                except httpx.TransportError as error:
+                    delay = repeating.after_failure(time.monotonic(), error)
+                    if delay is None:
+                        raise self._unreachable(error) from error
+                await asyncio.sleep(delay)
+            yield ExportedAsync(upto=request.read(response), records=records_async(response))
+
     async def submit_many(self, wishes: Iterable[shapes.SubmitLine]) -> AsyncIterator[lines.Answer]:
         """Start many runs, a thousand with each request; an answer for each, in order."""
         numbered = iter(wishes)
@@ -265,6 +311,12 @@ class AsyncClient(_Base):
 def _value(request: Request[T], response: httpx.Response) -> T:
     _raise(response)
     return request.read(response)
+
+
+def _refusal(response: httpx.Response) -> OrchestratorError:
+    """Of an answer that is not what was asked for."""
+    place = str(response.request.url)
+    return error_of(response) or Unavailable("orchestrator", place, f"{response.status_code}")
 
 
 def _raise(response: httpx.Response) -> None:

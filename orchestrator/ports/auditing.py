@@ -108,12 +108,13 @@ class AuditStore(Protocol):
         """The number of the newest one; 0: there is none."""
 
     async def covered(
-        self, number: int, *, after: str, most: int
+        self, number: int, *, after: str, most: int, tenant: str | None = None
     ) -> tuple[Sequence[Covered], str | None]:
         """What checkpoint `number` covers and none before it did, of `most` runs with ids above
         `after`, in order of runs and records; and the `after` of the next. None: that was all.
 
-        Records that retention has deleted are not among it."""
+        With a tenant: of the runs that are kept of it. What retention has deleted is not
+        among it."""
 
     async def make_checkpoint(
         self, signer: CheckpointSigner | None, *, at_least_seconds: float, everything: bool

@@ -34,25 +34,33 @@ class Exporting:
     def __init__(self, store: AuditStore) -> None:
         self._store = store
 
-    async def lines(
-        self, since: int, form: ExportFormat, *, done: Callable[[int], None] = lambda number: None
-    ) -> AsyncIterator[Line]:
-        """All records that checkpoints after number `since` cover, in order of these; `done` hears
-        of each checkpoint that is through: the `since` of the next time. Raises InvalidInput."""
+    async def reach(self, since: int, *, until: int | None = None) -> int:
+        """Up to which checkpoint there is something to read: the newest one, or `until` if that is
+        older. Raises InvalidInput for a `since` that no checkpoint has."""
         last = await self._store.last_checkpoint()
         if not 0 <= since <= last:
             problem = Problem(
                 place="since", found=str(since), wanted=f"the number of a checkpoint, 0 to {last}"
             )
             raise InvalidInput("there is no such checkpoint", problems=[problem])
+        return last if until is None else max(since, min(until, last))
+
+    async def lines(
+        self, since: int, upto: int, form: ExportFormat, *, tenant: str | None = None
+    ) -> AsyncIterator[Line]:
+        """All records that the checkpoints after `since`, up to `upto`, cover, in order of these.
+
+        With a tenant: of its runs alone; whose a run was that is gone is not known any more.
+        """
         write = _FORMS[form]
-        for number in range(since + 1, last + 1):
+        for number in range(since + 1, upto + 1):
             after: str | None = ""
             while after is not None:
-                page, after = await self._store.covered(number, after=after, most=RUNS_AT_ONCE)
+                page, after = await self._store.covered(
+                    number, after=after, most=RUNS_AT_ONCE, tenant=tenant
+                )
                 for record in page:
                     yield write(record)
-            done(number)
 
 
 # --- formats --------------------------------------------------------------------------------------

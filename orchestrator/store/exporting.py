@@ -7,6 +7,7 @@ So what is new since a checkpoint is known exactly, whatever clocks and long tra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from orchestrator.ports.auditing import Covered
 from orchestrator.store import codec
@@ -20,17 +21,12 @@ class Exporting(Part):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._last_number = self._sql("SELECT COALESCE(max(number), 0) FROM audit_checkpoints")
-        anchors = (
-            "SELECT a.run_id, a.seq, COALESCE((SELECT max(b.seq) FROM audit_anchors AS b"
-            " WHERE b.run_id = a.run_id AND b.checkpoint < a.checkpoint), 0) AS before"
-            " FROM audit_anchors AS a WHERE a.checkpoint = :number AND a.run_id > :after"
-            " ORDER BY a.run_id LIMIT :most"
-        )
-        self._covered = self._sql(
-            "SELECT c.run_id, r.seq, r.at, r.kind, r.actor, r.data, r.chain, runs.tenant,"
-            f" runs.workflow FROM ({anchors}) AS c LEFT JOIN audit AS r"
-            " ON r.run_id = c.run_id AND r.seq > c.before AND r.seq <= c.seq"
-            " LEFT JOIN runs ON runs.id = c.run_id ORDER BY c.run_id, r.seq"
+        self._covered = self._sql(_covered())
+        self._covered_of_tenant = self._sql(
+            _covered(
+                " AND EXISTS (SELECT 1 FROM runs WHERE runs.id = a.run_id"
+                " AND runs.tenant = :tenant)"
+            )
         )
 
     async def last_checkpoint(self) -> int:
@@ -38,10 +34,14 @@ class Exporting(Part):
         return int((await self._db.row(self._last_number))[0])
 
     async def covered(
-        self, number: int, *, after: str, most: int
+        self, number: int, *, after: str, most: int, tenant: str | None = None
     ) -> tuple[Sequence[Covered], str | None]:
         """See AuditStore."""
-        rows = await self._db.rows(self._covered, number=number, after=after, most=most)
+        where: dict[str, Any] = {"number": number, "after": after, "most": most}
+        if tenant is None:
+            rows = await self._db.rows(self._covered, **where)
+        else:
+            rows = await self._db.rows(self._covered_of_tenant, **where, tenant=tenant)
         found = [
             Covered(
                 checkpoint=number, run_id=row[0], seq=row[1], at=instant(row[2]), kind=row[3],
@@ -52,3 +52,19 @@ class Exporting(Part):
         ]  # fmt: skip
         full = len({row[0] for row in rows}) == most
         return found, rows[-1][0] if full else None
+
+
+def _covered(which: str = "") -> str:
+    """Records of the anchors of a checkpoint; `which`: of those whose `a.run_id` fits."""
+    anchors = (
+        "SELECT a.run_id, a.seq, COALESCE((SELECT max(b.seq) FROM audit_anchors AS b"
+        " WHERE b.run_id = a.run_id AND b.checkpoint < a.checkpoint), 0) AS before"
+        f" FROM audit_anchors AS a WHERE a.checkpoint = :number AND a.run_id > :after{which}"
+        " ORDER BY a.run_id LIMIT :most"
+    )
+    return (
+        "SELECT c.run_id, r.seq, r.at, r.kind, r.actor, r.data, r.chain, runs.tenant,"
+        f" runs.workflow FROM ({anchors}) AS c LEFT JOIN audit AS r"
+        " ON r.run_id = c.run_id AND r.seq > c.before AND r.seq <= c.seq"
+        " LEFT JOIN runs ON runs.id = c.run_id ORDER BY c.run_id, r.seq"
+    )

@@ -13,8 +13,9 @@ from orchestrator.core.calls import calls_of
 from orchestrator.core.states import RunStatus
 from orchestrator.engine.signing import TrustedKeys
 from orchestrator.errors import Conflict, InvalidInput, NotFound
-from orchestrator.ports import ClaimedRun, RunFilter
+from orchestrator.ports import ClaimedRun
 from orchestrator.ports.auditing import ERASED_INPUTS
+from orchestrator.service import erasing
 from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.erasing import Erasing
 from orchestrator.service.explaining import Explaining
@@ -71,8 +72,8 @@ async def test_payloads_are_gone_and_the_chain_is_whole(sql: SqlStore) -> None:
     checkpoints = Checkpoints(sql, None, every_seconds=60.0)
     await checkpoints.make()
     assert CANARY in await texts(sql)
-    which = RunFilter(attributes={"customer": CANARY})
-    done = await Erasing(sql, sql).erase_all(which, by="ada", reason="they asked for it")
+    who = {"customer": CANARY}
+    done = await Erasing(sql, sql).erase_all(who, tenant=None, by="ada", reason="they asked for it")
     assert (done.runs, done.records, done.under_way) == ([run_id], 3, [open_run.run.id])
     with pytest.raises(Conflict):
         await Erasing(sql, sql).erase(open_run.run.id, by="ada", reason="why")
@@ -94,6 +95,20 @@ async def test_payloads_are_gone_and_the_chain_is_whole(sql: SqlStore) -> None:
     assert list(calls_of(await sql.audit(run_id))) == []
     assert (await Erasing(sql, sql).erase(run_id, by="eve", reason="again")).records == 0
     assert (await Auditing(sql).verify(NOBODY)).whole
+
+
+async def test_more_than_are_erased_at_once(sql: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasing, "MOST_ERASED", 2)
+    runs = [(await ended(sql)).run.id for _ in range(5)]
+    who = {"customer": CANARY}
+    meant = {"by": "ada", "reason": "why"}
+    assert (await Erasing(sql, sql).erase_all(who, tenant="zeta", **meant)).runs == []
+    some = await Erasing(sql, sql).erase_some(who, tenant="acme", **meant)
+    assert (some.runs, some.more) == (runs[:2:-1], True)
+    rest = await Erasing(sql, sql).erase_all(who, tenant="acme", **meant)
+    assert (rest.runs, rest.records, rest.more) == (runs[2::-1], 9, False)
+    with pytest.raises(InvalidInput):
+        await Erasing(sql, sql).erase_all({}, tenant=None, **meant)
 
 
 async def test_who_erases_without_a_word_is_found_out(sql: SqlStore) -> None:

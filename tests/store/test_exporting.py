@@ -39,9 +39,9 @@ async def covered(store: SqlStore) -> None:
 async def exported(
     store: SqlStore, since: int = 0, form: ExportFormat = ExportFormat.JSONL
 ) -> tuple[list[Any], int]:
-    reached = [since]
-    lines = Exporting(store).lines(since, form, done=reached.append)
-    return [line async for line in lines], reached[-1]
+    upto = await Exporting(store).reach(since)
+    lines = Exporting(store).lines(since, upto, form)
+    return [line async for line in lines], upto
 
 
 async def test_each_record_once_and_in_order(sql: SqlStore) -> None:
@@ -75,6 +75,19 @@ async def test_what_was_deleted_is_left_out(sql: SqlStore) -> None:
     of_gone = [line for line in lines if line["run"] == gone.run.id]
     assert [line["run"] for line in lines if line not in of_gone] == [kept.run.id]
     assert all(line["tenant"] is None for line in of_gone), "rows that wait for their partition"
+
+
+async def test_as_far_as_is_wanted_and_one_tenants_alone(sql: SqlStore) -> None:
+    for tenant in ("acme", "zeta", "acme"):
+        await accepted(sql, 2, tenant=tenant)
+        await covered(sql)
+    exporting = Exporting(sql)
+    assert [await exporting.reach(1, until=until) for until in (0, 2, 9)] == [1, 2, 3]
+    reading = exporting.lines(0, 3, ExportFormat.JSONL, tenant="acme")
+    lines = [line async for line in reading]
+    assert [(line["tenant"], line["checkpoint"]) for line in lines] == [
+        ("acme", 1), ("acme", 1), ("acme", 3), ("acme", 3),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("since", [-1, 9])

@@ -291,6 +291,7 @@ VIEWER, SUBMITTER, OPERATOR, ADMIN = Role.VIEWER, Role.SUBMITTER, Role.OPERATOR,
 TO_APIS = {"of_all_tenants": True}
 CHANGE = {"set": {"concurrency": 3}, **WHY}
 
+OF_CUSTOMER = {"attribute": "customer=42"}
 EDIT = {"step": "deposit", "set": {"amount": 70}, **WHY}
 
 OPERATIONS: dict[str, Operation] = {
@@ -336,6 +337,14 @@ OPERATIONS: dict[str, Operation] = {
     "explainRun": Operation(least=VIEWER, provoked={200: run()}),
     "showAudit": Operation(least=VIEWER, provoked={200: run()}),
     "followRun": Operation(least=VIEWER, provoked={200: run(ended=True)}),
+    # the audit of many
+    "explainRuns": Operation(least=VIEWER, provoked={200: plain(params=OF_CUSTOMER)}),
+    "exportAudit": Operation(least=VIEWER, provoked={200: plain()}),
+    "eraseRun": Operation(least=ADMIN, provoked={200: run(WHY, ended=True), 409: run(WHY)}),
+    "eraseRuns": Operation(
+        least=ADMIN, provoked={200: plain(body={"attributes": {"customer": "none"}, **WHY})}
+    ),
+    # acts on runs
     "cancelRun": Operation(least=OPERATOR, provoked={202: run(WHY), 409: run(WHY, ended=True)}),
     "rerunRun": Operation(
         least=OPERATOR,

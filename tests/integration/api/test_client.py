@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from orchestrator.client import AsyncClient, ask
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from orchestrator.ports import Role
+from orchestrator.store import auditing
 from tests.integration.api.conftest import Face
 from tests.integration.api.operations import NOBODY
 
@@ -117,3 +119,22 @@ async def test_many_runs(face: Face, client: AsyncClient) -> None:
     made = await client(ask.act_on_runs("pause", where, reason="look", key="k", seconds=60.0))
     again = await client(ask.act_on_runs("pause", where, reason="look", key="k", seconds=60.0))
     assert (made, made.kind, made.total) == (again, "runs.pause", 1)
+
+
+async def test_the_audit(face: Face, client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "SETTLING", timedelta(seconds=-10))
+    run_id = await face.accepted(attributes=(("customer", "42"),))
+    assert (await client(ask.story(run_id))).run == run_id
+    told = await client(ask.stories({"customer": "42"}, limit=5))
+    assert ([each.run for each in told.stories], told.doubles) == ([run_id], [])
+    await face.services.checkpoints.make()
+    async with client.export(ask.export()) as found:
+        assert [each["run"] async for each in found.records] == [run_id]
+    assert found.upto == 1
+    with pytest.raises(InvalidInput):
+        async with client.export(ask.export(9)):
+            raise AssertionError("nothing is exported")
+    with pytest.raises(Conflict):
+        await client(ask.erase(run_id, reason="asked for"))
+    erased = await client(ask.erase_runs({"customer": "42"}, reason="asked for"))
+    assert (erased.runs, erased.under_way) == ([], [run_id])

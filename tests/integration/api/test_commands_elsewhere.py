@@ -7,6 +7,8 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,10 +22,14 @@ from orchestrator.cli.slo import slo
 from orchestrator.cli.submit import submit
 from orchestrator.core.exchange import Outcome
 from orchestrator.core.plan_json import with_digest
+from orchestrator.core.states import RunStatus
 from orchestrator.core.windows import Window
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from orchestrator.ports import Role
 from orchestrator.ports.api_windows import ApiWindow
+from orchestrator.ports.auditing import ERASED_INPUTS
+from orchestrator.service import erasing
+from orchestrator.store import auditing
 from tests.integration.api.conftest import INPUTS, WORKFLOW, Face
 
 Command = Callable[..., Any]
@@ -70,6 +76,73 @@ async def test_the_story_of_a_run(face: Face, address: str) -> None:
     assert "stopped for a person to decide" in await viewer(
         audit.app, "explain", run_id, drawn=True
     )
+
+
+async def test_what_was_done_twice(face: Face, address: str) -> None:
+    for tenant in ("acme", "acme", "zeta"):
+        await face.accepted(tenant=tenant, attributes=(("customer", "42"),))
+    viewer = commands(address, await face.key(Role.VIEWER, tenant="acme"))
+    told = await viewer(audit.app, "explain", "--attribute", "customer=42")
+    assert ({each["tenant"] for each in told["stories"]}, told["more"]) == ({"acme"}, False)
+    assert len(told["stories"]) == 2
+    drawn = await viewer(audit.app, "explain", "--attribute", "customer=42", drawn=True)
+    assert "nothing was done more than once" in drawn
+    with pytest.raises(NotAllowed):
+        await viewer(audit.app, "explain", "--attribute", "customer=42", "--tenant", "zeta")
+
+
+async def test_an_export_goes_on_where_the_last_one_ended(
+    face: Face, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditing, "SETTLING", timedelta(seconds=-10))
+    viewer = commands(address, await face.key(Role.VIEWER))
+    ours = commands(address, await face.key(Role.VIEWER, tenant="acme"))
+    cursor = tmp_path / "cursor"
+
+    async def exported(op: Command, *more: str) -> list[Any]:
+        text = await op(audit.app, "export", *more, drawn=True)
+        return [json.loads(line) for line in text.split("\n") if line]
+
+    run_id = await face.accepted(tenant="acme", inputs={"said": "one line\u2028to JSON"})
+    await face.services.checkpoints.make()
+    (first,) = await exported(viewer, "--cursor", str(cursor))
+    assert (first["run"], first["kind"], cursor.read_text()) == (run_id, "run.accepted", "1\n")
+    await face.stuck(tenant="zeta")
+    await face.services.checkpoints.make()
+    rest = await exported(viewer, "--cursor", str(cursor), "--format", "cloudevents")
+    assert ({each["tenant"] for each in rest}, cursor.read_text()) == ({"zeta"}, "2\n")
+    assert await exported(viewer, "--cursor", str(cursor)) == []
+    assert {each["tenant"] for each in await exported(ours)} == {"acme"}
+    assert await exported(viewer, "--until", "1") == [first]
+    with pytest.raises(InvalidInput, match="no such checkpoint"):
+        await exported(viewer, "--since", "9")
+
+
+async def test_payloads_are_erased(
+    face: Face, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "MOST_ERASED", 2)
+    runs_of: dict[str, list[str]] = {"acme": [], "zeta": []}
+    for tenant in ("acme", "zeta", "acme", "acme"):
+        run_id = await face.accepted(tenant=tenant, attributes=(("customer", "42"),))
+        taken = await face.claimed(run_id)
+        await face.write(taken, status=RunStatus.COMPENSATED, release=True)
+        runs_of[tenant].append(run_id)
+    open_run = await face.accepted(tenant="acme", attributes=(("customer", "42"),))
+    ours = commands(address, await face.key(Role.ADMIN, tenant="acme"))
+    many = ("erase", "--attribute", "customer=42", *WHY, "--yes")
+    done = await ours(audit.app, *many)
+    assert done["runs"] == runs_of["acme"][::-1], "all of ours, two at a time"
+    assert (done["under_way"], done["more"]) == ([open_run], False)
+    assert (await face.store.run(runs_of["acme"][0])).inputs == ERASED_INPUTS
+    (theirs,) = runs_of["zeta"]
+    with pytest.raises(NotFound):
+        await ours(audit.app, "erase", theirs, *WHY, "--yes")
+    assert (await face.store.run(theirs)).inputs == INPUTS
+    everybody = commands(address, await face.key(Role.ADMIN))
+    assert "1 runs" in await everybody(audit.app, "erase", theirs[-8:], *WHY, "--yes", drawn=True)
+    (erased,) = (await face.store.audit(theirs))[-1:]
+    assert (erased.kind, erased.actor, erased.data["reason"]) == ("audit.erased", "ada", WHY[1])
 
 
 async def test_escalations(face: Face, address: str) -> None:

@@ -237,3 +237,54 @@ def test_an_answer_that_broke_off_is_no_answer() -> None:
     handle, _ = in_turn(httpx.Response(200, content=b""))
     with client(handle) as given, pytest.raises(errors.Unavailable, match="0 of 1 lines"):
         list(given.submit_many([ask.submission("order")]))
+
+
+class _Broken(httpx.SyncByteStream):
+    """A body that breaks off after these chunks."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._chunks
+        raise httpx.ReadError("reset")
+
+
+def exported(stream: httpx.SyncByteStream | None = None, content: bytes = b"") -> httpx.Response:
+    headers = {"audit-checkpoint": "7"}
+    if stream is None:
+        return httpx.Response(200, headers=headers, content=content)
+    return httpx.Response(200, headers=headers, stream=stream)
+
+
+def test_an_export_is_asked_for_again_until_it_begins() -> None:
+    lines = b'{"n": 1, "said": "\xe2\x80\xa8"}\n{"n": 2}\n'
+    busy = httpx.Response(503, headers={"retry-after": "0"})
+    handle, seen = in_turn(httpx.ConnectError("refused"), busy, exported(content=lines))
+    with client(handle) as given, given.export(ask.export(4, until=9)) as found:
+        assert (found.upto, [each["n"] for each in found.records]) == (7, [1, 2])
+    assert len(seen) == 3
+    assert dict(seen[-1].url.params) == {"since": "4", "until": "9", "format": "jsonl"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [exported(_Broken(b'{"n": 1}\n{"n"')), exported(content=b'{"n": 1}\n{"n"')],
+    ids=["reset", "cut off"],
+)
+def test_an_export_that_breaks_off_says_so(answer: httpx.Response) -> None:
+    handle, _ = in_turn(answer)
+    with client(handle) as given, given.export(ask.export()) as found:
+        assert next(found.records) == {"n": 1}
+        with pytest.raises(errors.Unavailable, match="broke off"):
+            next(found.records)
+
+
+def test_an_export_that_is_refused() -> None:
+    handle, _ = in_turn(httpx.Response(403, json={"detail": "no"}))
+    with (
+        client(handle) as given,
+        pytest.raises(errors.NotAllowed),
+        given.export(ask.export()),
+    ):
+        raise AssertionError("nothing is exported")
