@@ -274,6 +274,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         **about_people(settings),
     )  # fmt: skip
     kinds = job_kinds(store, programs, broker.publisher, redeliverer, escalations, new_id=new_id)
+    jobs = Jobs(store, broker.publisher, kinds, new_id=new_id)
     apis = Apis(store, read_files, broker.gate)
     slos = Slos(store, partial(read_slos, settings.config_dir))
     return Services(
@@ -287,13 +288,13 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
             planning=Planning(programs, partial(_base_url_of, settings), guards),
             most_output_bytes=settings.agent_output_bytes, console=console_of(settings) or "",
         ),
-        policies=AgentPolicies(store),
+        policies=AgentPolicies(store, jobs),
         escalations=escalations,
         measuring=Measuring(
             store, broker.inspector, queues, escalations.urgency, slos, now=time.monotonic
         ),
         briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
-        jobs=Jobs(store, broker.publisher, kinds, new_id=new_id),
+        jobs=jobs,
         queues=queues,
         doctor=Doctor(
             store, broker.inspector, queues, database=address_of(settings.database),

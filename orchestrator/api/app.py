@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from orchestrator.api import (
+    agents,
     api_health,
     approvals,
     audit,
@@ -70,7 +71,7 @@ def make_app(
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
-        slos, insights, metrics, api_health, audit,
+        slos, insights, metrics, api_health, audit, agents,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

@@ -75,6 +75,7 @@ class RunWhere(BaseModel):
     status: list[RunStatus] | None = Field(default=None, min_length=1, description="Any of these.")
     workflow: Word | None = None
     tenant: Word | None = None
+    actor: Word | None = Field(default=None, description="Who submitted it.")
     attributes: dict[str, str] | None = Field(
         default=None, min_length=1, max_length=MOST_ATTRIBUTES, description="All have to hold."
     )

@@ -197,6 +197,9 @@ async def list_runs(
     status: Annotated[list[RunStatus] | None, Query(description="Any of these.")] = None,
     workflow: Annotated[str | None, Query(max_length=200, pattern=TEXT)] = None,
     tenant: Tenant = None,
+    actor: Annotated[
+        str | None, Query(max_length=200, pattern=TEXT, description="Who submitted it.")
+    ] = None,
     rerun_of: Annotated[
         str | None, Query(max_length=200, pattern=TEXT, description="Took over what this one did.")
     ] = None,
@@ -222,7 +225,8 @@ async def list_runs(
     who.require(Role.VIEWER)
     found = await services.runs.list(RunFilter(
         status=frozenset(status) if status else None, workflow=workflow,
-        tenant=who.tenant_of(tenant), rerun_of=rerun_of, attributes=attributes_of(attribute),
+        tenant=who.tenant_of(tenant), actor=actor, rerun_of=rerun_of,
+        attributes=attributes_of(attribute),
         text=text, since=since, until=until, before=cursor, limit=limit + 1,
         older_than_seconds=older_than_seconds, younger_than_seconds=younger_than_seconds,
     ))  # fmt: skip

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.cli.draw_common import moment, table
+from orchestrator.cli.draw_agents import draw_agent, draw_agents, draw_changes, draw_stopped
+from orchestrator.cli.elsewhere import Remote, listed, sent
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import acting, with_services
-from orchestrator.core.guarding import EVERYBODY, RUNS, Budget, amount_told
 from orchestrator.ports import Agent
+from orchestrator.service.agent_policies import UnderWay
+from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from orchestrator.ports import PolicyChange, PolicyRecord
-    from orchestrator.service.agent_policies import PolicyView
+    from orchestrator.client import Client
+    from orchestrator.ports import PolicyRecord
+    from orchestrator.wiring_services import Services
 
 app = typer.Typer(help="What software agents may do, and stopping them.", no_args_is_help=True)
 
@@ -39,23 +40,37 @@ def list_policies(
     as_json: JsonFlag = False,
 ) -> None:
     """All agents that have a policy."""
-    found = with_services(lambda services: services.policies.list(tenant))
-    answer([_plain(each) for each in found], lambda: _draw(found), as_json=as_json)
+    from orchestrator.service.agents_told import policy_told
+
+    async def look(services: Services) -> Sequence[Any]:
+        return [policy_told(each) for each in await services.policies.list(tenant)]
+
+    found = plain(with_services(look, remote=listed("agents", tenant=tenant)))
+    answer(found, lambda: draw_agents(found), as_json=as_json)
 
 
 @app.command("show")
 def show(agent: Name, *, tenant: Tenant = "default", as_json: JsonFlag = False) -> None:
     """One policy, with what is left of its budgets."""
-    found = with_services(lambda services: services.policies.show(Agent(tenant, agent)))
-    value = {**_plain(found.record), "left": _left(found)}
-    answer(value, lambda: _draw_one(found), as_json=as_json)
+    from orchestrator.service.agents_told import view_told
+
+    async def look(services: Services) -> Any:
+        return view_told(await services.policies.show(Agent(tenant, agent)))
+
+    found = plain(with_services(look, remote=sent("agent", agent, tenant=tenant)))
+    answer(found, lambda: draw_agent(found), as_json=as_json)
 
 
 @app.command("history")
 def history(agent: Name, *, tenant: Tenant = "default", as_json: JsonFlag = False) -> None:
     """What was changed, by whom and why; newest first."""
-    found = with_services(lambda services: services.policies.history(Agent(tenant, agent)))
-    answer([_plain_change(each) for each in found], lambda: _draw_history(found), as_json=as_json)
+    from orchestrator.service.agents_told import change_told
+
+    async def look(services: Services) -> Sequence[Any]:
+        return [change_told(each) for each in await services.policies.history(Agent(tenant, agent))]
+
+    found = plain(with_services(look, remote=listed("agent_changes", agent, tenant=tenant)))
+    answer(found, lambda: draw_changes(found), as_json=as_json)
 
 
 @app.command("set")
@@ -105,11 +120,12 @@ def set_policy(
         "above": ask_above, "roles": ask_role, "hours": ask_hours, "requester": ask_requester,
     }  # fmt: skip
     given["approve"] = {name: said for name, said in asked.items() if said}
-    policy = policy_of({name: said for name, said in given.items() if said}, "options")
-    made = with_services(
-        lambda services: services.policies.set(Agent(tenant, agent), policy, by=who, reason=reason)
-    )
-    answer(_plain(made), lambda: _draw([made]), as_json=as_json)
+    said = {name: each for name, each in given.items() if each}
+    policy = policy_of(said, "options")
+    _change(
+        lambda services: services.policies.set(Agent(tenant, agent), policy, by=who, reason=reason),
+        sent("set_agent_policy", agent, said, reason=reason, tenant=tenant), as_json,
+    )  # fmt: skip
 
 
 @app.command("apply")
@@ -121,13 +137,29 @@ def apply(
     as_json: JsonFlag = False,
 ) -> None:
     """Set the policies of a file; those of other agents stay as they are."""
-    from orchestrator.definitions.agent_policies import read_policies
+    from orchestrator.definitions.agent_policies import as_said, read_policies
     from orchestrator.definitions.document import WORKFLOWS, read_document
+    from orchestrator.service.agents_told import policy_told
 
     who = acting(by)
     named = read_policies(read_document(file, limits=WORKFLOWS))
-    changed = with_services(lambda services: services.policies.apply(named, by=who, reason=reason))
-    answer([_plain(each) for each in changed], lambda: _draw(changed), as_json=as_json)
+
+    async def act(services: Services) -> Sequence[Any]:
+        made = await services.policies.apply(named, by=who, reason=reason)
+        return [policy_told(each) for each in made]
+
+    def act_elsewhere(client: Client) -> Sequence[Any]:
+        now = {(each.tenant, each.agent): each.policy for each in listed("agents")(client)}
+        return [
+            sent(
+                "set_agent_policy", each.agent, as_said(each.policy), reason=reason,
+                tenant=each.tenant,
+            )(client)
+            for each in named if now.get((each.tenant, each.agent)) != as_said(each.policy)
+        ]  # fmt: skip
+
+    changed = plain(with_services(act, remote=act_elsewhere))
+    answer(changed, lambda: draw_agents(changed), as_json=as_json)
 
 
 @app.command("stop")
@@ -135,16 +167,26 @@ def stop(
     agent: Name,
     *,
     tenant: Tenant = "default",
+    runs: Annotated[
+        UnderWay, typer.Option(help="Its runs that are under way: leave, or cancel (a job).")
+    ] = UnderWay.LEAVE,
     reason: Reason,
     by: By = "",
     as_json: JsonFlag = False,
 ) -> None:
     """From this moment on it finds nothing and begins nothing, until it is allowed again."""
+    from orchestrator.service.agents_told import policy_told
+
     who = acting(by)
-    made = with_services(
-        lambda services: services.policies.stop(Agent(tenant, agent), by=who, reason=reason)
-    )
-    answer(_plain(made), lambda: _draw([made]), as_json=as_json)
+
+    async def act(services: Services) -> Any:
+        agent_of = Agent(tenant, agent)
+        done = await services.policies.stop(agent_of, by=who, reason=reason, runs=runs)
+        return {**policy_told(done.record), "job": done.job}
+
+    elsewhere = sent("stop_agent", agent, reason=reason, runs=str(runs), tenant=tenant)
+    made = plain(with_services(act, remote=elsewhere))
+    answer(made, lambda: draw_stopped(made), as_json=as_json)
 
 
 @app.command("allow")
@@ -158,10 +200,10 @@ def allow_again(
 ) -> None:
     """Let an agent that was stopped work again, under its policy."""
     who = acting(by)
-    made = with_services(
-        lambda services: services.policies.allow(Agent(tenant, agent), by=who, reason=reason)
-    )
-    answer(_plain(made), lambda: _draw([made]), as_json=as_json)
+    _change(
+        lambda services: services.policies.allow(Agent(tenant, agent), by=who, reason=reason),
+        sent("allow_agent", agent, reason=reason, tenant=tenant), as_json,
+    )  # fmt: skip
 
 
 @app.command("remove")
@@ -175,81 +217,21 @@ def remove(
 ) -> None:
     """Take an agent's policy away; its history is kept."""
     who = acting(by)
-    made = with_services(
-        lambda services: services.policies.remove(Agent(tenant, agent), by=who, reason=reason)
-    )
-    answer(_plain(made), lambda: Text(f"{made.agent}: no policy any more"), as_json=as_json)
-
-
-def _plain(record: PolicyRecord) -> dict[str, Any]:
-    from orchestrator.definitions.agent_policies import as_said
-
-    stop = record.policy.stopped
-    stopped = None if stop is None else {"by": stop.by, "at": stop.at, "reason": stop.reason}
-    return {
-        "agent": record.agent, "tenant": record.tenant, "version": record.version,
-        "changed_at": record.changed_at.isoformat(), "removed": record.removed,
-        "stopped": stopped, "policy": as_said(record.policy),
-    }  # fmt: skip
-
-
-def _plain_change(change: PolicyChange) -> dict[str, Any]:
-    from orchestrator.definitions.agent_policies import as_said
-
-    return {
-        "version": change.version, "kind": change.kind, "at": change.at.isoformat(),
-        "by": change.by, "reason": change.reason, "policy": as_said(change.policy),
-    }  # fmt: skip
-
-
-def _left(view: PolicyView) -> list[dict[str, Any]]:
-    from orchestrator.definitions.agent_policies import budget_told
-
-    return [
-        {
-            "budget": budget_told(budget), "left": _amount(budget, amount),
-            "until": budget.per.end_of(view.now).isoformat(),
-        }
-        for budget, amount in view.left
-    ]  # fmt: skip
-
-
-def _amount(budget: Budget, amount: int) -> str:
-    return str(amount) if budget.of == RUNS else amount_told(amount)
-
-
-def _draw(records: Sequence[PolicyRecord]) -> RenderableType:
-    if not records:
-        return Text("no agent has a policy, or none was changed", style="dim")
-    from orchestrator.definitions.agent_policies import as_said
-
-    drawn = table(
-        "agent", "tenant", "state", "allow", "deny", "rates", "budgets", "asks above",
-        wide=("allow", "budgets"),
+    _change(
+        lambda services: services.policies.remove(Agent(tenant, agent), by=who, reason=reason),
+        sent("remove_agent_policy", agent, reason=reason, tenant=tenant), as_json,
     )  # fmt: skip
-    for each in records:
-        said, stop = as_said(each.policy), each.policy.stopped
-        lists = (", ".join(said.get(name, ())) or "–" for name in ("allow", "deny", "rates"))
-        drawn.add_row(
-            "all together (*)" if each.agent == EVERYBODY else each.agent, each.tenant,
-            "works" if stop is None else f"stopped by {stop.by}: {stop.reason}",
-            *lists, ", ".join(said.get("budgets", ())) or "–",
-            ", ".join(said.get("approve", {}).get("above", ())) or "–",
-        )  # fmt: skip
-    return drawn
 
 
-def _draw_one(view: PolicyView) -> RenderableType:
-    rows = [
-        Text(f"{each['budget']}: {each['left']} left until {each['until']}") for each in _left(view)
-    ]
-    return Group(_draw([view.record]), *rows)
+def _change(
+    change: Callable[[Services], Awaitable[PolicyRecord]], remote: Remote, as_json: bool
+) -> None:
+    """Make it, and show what holds from now on."""
+    from orchestrator.service.agents_told import policy_told
 
+    async def act(services: Services) -> Any:
+        return policy_told(await change(services))
 
-def _draw_history(changes: Sequence[PolicyChange]) -> RenderableType:
-    drawn = table("change", "kind", "at", "by", "why", wide=("why",))
-    for each in changes:
-        drawn.add_row(
-            str(each.version), each.kind, moment(each.at), Text(each.by), Text(each.reason)
-        )
-    return drawn
+    made = plain(with_services(act, remote=remote))
+    gone = Text(f"{made['agent']}: no policy any more")
+    answer(made, lambda: gone if made["removed"] else draw_agents([made]), as_json=as_json)

@@ -69,7 +69,7 @@ def list_runs(client: Client, which: RunFilter) -> list[shapes.RunSummary]:
     most = _PAGE if which.limit is None else min(which.limit, _PAGE)
     asked = ask.runs(
         status=which.status or (), workflow=which.workflow, tenant=which.tenant,
-        attributes=which.attributes, text=which.text,
+        attributes=which.attributes, text=which.text, actor=which.actor,
         rerun_of=which.rerun_of, since=which.since, until=which.until, cursor=which.before,
         limit=most, older_than_seconds=which.older_than_seconds,
         younger_than_seconds=which.younger_than_seconds,

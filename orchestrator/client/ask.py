@@ -14,7 +14,7 @@ from orchestrator.api.api_health import ApiHealthsShape
 from orchestrator.api.impact import ImpactShape
 from orchestrator.api.insights import InsightsShape
 from orchestrator.api.slos import SlosShape
-from orchestrator.client import ask_audit
+from orchestrator.client import ask_agents, ask_audit
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
 from orchestrator.client.making import given as _given
@@ -96,6 +96,7 @@ def runs(
     status: Collection[RunStatus] = (),
     workflow: str | None = None,
     tenant: str | None = None,
+    actor: str | None = None,
     rerun_of: str | None = None,
     attributes: Mapping[str, str] | None = None,
     text: str | None = None,
@@ -111,7 +112,7 @@ def runs(
         params=_given(
             status=[str(each) for each in status] or None, workflow=workflow, tenant=tenant,
             attribute=[f"{name}={value}" for name, value in (attributes or {}).items()] or None,
-            text=text,
+            text=text, actor=actor,
             rerun_of=rerun_of, since=_moment(since), until=_moment(until), cursor=cursor,
             limit=limit, **more,
         ),
@@ -478,6 +479,12 @@ def queues() -> Request[shapes.Page[shapes.QueueShape]]:
     """Messages on the broker beside runs in the table."""
     return _look(shapes.Page[shapes.QueueShape], "queues")
 
+
+# --- agents ---------------------------------------------------------------------------------------
+
+agents, agent, agent_changes = ask_agents.agents, ask_agents.agent, ask_agents.agent_changes
+set_agent_policy, remove_agent_policy = ask_agents.set_agent_policy, ask_agents.remove_agent_policy
+stop_agent, allow_agent = ask_agents.stop_agent, ask_agents.allow_agent
 
 # --------------------------------------------------------------------------------------------------
 

@@ -312,6 +312,8 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ids: tuple[str, ...] | None = None
     workflow: str | None = None
     tenant: str | None = None
+    actor: str | None = None  # who submitted it
+    under: str | None = None  # accepted under the policy of this name (EVERYBODY: a tenant's)
     rerun_of: str | None = None  # the whole id of a run: those that took over what it did
     attributes: Mapping[str, str] | None = None  # each of these names has this value
     text: str | None = None  # what somebody knows of a run: see the guide on finding runs

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
-from orchestrator.core.guarding import Budget, Policy, Stop, left
+from orchestrator.core.guarding import EVERYBODY, Budget, Policy, Stop, left
 from orchestrator.definitions.agent_policies import Named
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem
 from orchestrator.ports import (
     Agent,
     GuardStore,
+    JobRecord,
     NewPolicyChange,
     PolicyChange,
     PolicyChangeKind,
     PolicyRecord,
+    RunFilter,
 )
+from orchestrator.service.jobs import Jobs
 
 LONGEST_NAME = 200
+
+
+class UnderWay(StrEnum):
+    """What becomes of an agent's runs when it is stopped."""
+
+    LEAVE = "leave"  # they go on
+    CANCEL = "cancel"  # they are undone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,14 +38,23 @@ class PolicyView:
 
     record: PolicyRecord
     left: Sequence[tuple[Budget, int]]  # runs, or millionths
+    spent: Mapping[tuple[str, str], int]  # by what and name of period, those of now
     now: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """An agent that begins nothing more, and the job that cancels its runs, if there are any."""
+
+    record: PolicyRecord
+    job: JobRecord | None
 
 
 class AgentPolicies:
     """Policies, for people."""
 
-    def __init__(self, store: GuardStore) -> None:
-        self._store = store
+    def __init__(self, store: GuardStore, jobs: Jobs) -> None:
+        self._store, self._jobs = store, jobs
 
     async def list(self, tenant: str | None = None) -> Sequence[PolicyRecord]:
         """All that hold, by tenant and name."""
@@ -46,19 +66,26 @@ class AgentPolicies:
         record = await self._known(agent)
         uses = await self._store.uses(agent)
         return PolicyView(
-            record=record, left=left(record.policy, uses.spent, uses.now), now=uses.now
-        )
+            record=record, left=left(record.policy, uses.spent, uses.now), spent=uses.spent,
+            now=uses.now,
+        )  # fmt: skip
 
     async def history(self, agent: Agent) -> Sequence[PolicyChange]:
         """What was changed, newest first."""
         return await self._store.policy_changes(agent)
 
-    async def set(self, agent: Agent, policy: Policy, *, by: str, reason: str) -> PolicyRecord:
+    async def set(
+        self, agent: Agent, policy: Policy, *, by: str, reason: str, seen: int | None = None
+    ) -> PolicyRecord:
         """Have these rules hold from now on; an agent that is stopped stays stopped.
 
-        Raises InvalidInput; Conflict where somebody else changes it at the same time.
+        Raises InvalidInput; Conflict where somebody else changes it at the same time, or it is not
+        at the version that was `seen` (0: it has none).
         """
         before = await self._record(agent)
+        if seen is not None and seen != (0 if before is None else before.version):
+            found = "no policy" if before is None else f"change {before.version}"
+            raise _not_so(agent, found, f"change {seen}")
         kept = None if before is None else before.policy.stopped
         policy = replace(policy, stopped=kept)
         return await self._change(agent, before, PolicyChangeKind.SET, policy, by, reason)
@@ -78,12 +105,35 @@ class AgentPolicies:
             changed.append(await self.set(agent, each.policy, by=by, reason=reason))
         return changed
 
-    async def stop(self, agent: Agent, *, by: str, reason: str) -> PolicyRecord:
+    async def stop(
+        self, agent: Agent, *, by: str, reason: str, runs: UnderWay = UnderWay.LEAVE
+    ) -> Stopped:
         """Let it begin nothing and find nothing, from this moment on, until it is allowed again.
 
-        Raises InvalidInput; Conflict when it is stopped already.
+        With CANCEL its runs that are under way are undone, by a job of workers; those of an agent
+        that was stopped before, too. Raises InvalidInput; Conflict when it is stopped already, and
+        its runs are to be left.
         """
         before = await self._record(agent)
+        if before is None or before.policy.stopped is None or runs is UnderWay.LEAVE:
+            before = await self._stop(agent, before, by=by, reason=reason)
+        cancels = runs is UnderWay.CANCEL
+        job = await self._cancel_runs(agent, by=by, reason=reason) if cancels else None
+        return Stopped(record=before, job=job)
+
+    async def _cancel_runs(self, agent: Agent, *, by: str, reason: str) -> JobRecord | None:
+        which = (
+            RunFilter(tenant=agent.tenant, under=EVERYBODY) if agent.name == EVERYBODY
+            else RunFilter(tenant=agent.tenant, actor=agent.name)
+        )  # fmt: skip
+        try:
+            return await self._jobs.start("runs.cancel", which, by=by, reason=reason)
+        except NotFound:  # it has none
+            return None
+
+    async def _stop(
+        self, agent: Agent, before: PolicyRecord | None, *, by: str, reason: str
+    ) -> PolicyRecord:
         policy = Policy() if before is None else before.policy
         if policy.stopped is not None:
             raise _not_so(agent, f"stopped by {policy.stopped.by}", "an agent that may work")

@@ -179,6 +179,7 @@ RUN_FIELDS: Fields = {
     ("workflow", "="): ("workflow", text_of),
     ("tenant", "="): ("tenant", text_of),
     ("status", "="): ("status", _status_of),
+    ("actor", "="): ("actor", text_of),
     ("rerun_of", "="): ("rerun_of", text_of),
     ("text", "~"): ("text", searched_text),
     ("age", ">"): ("older_than_seconds", age_of),

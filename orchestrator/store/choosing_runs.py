@@ -59,7 +59,7 @@ def _parameters(which: RunFilter, dialect: Dialect) -> dict[str, Any]:
     """What the conditions refer to, by their names there."""
     given = {
         "workflow": which.workflow, "tenant": which.tenant, "rerun_of": which.rerun_of,
-        "before": which.before,
+        "before": which.before, "actor": which.actor, "under": which.under,
         "since": None if which.since is None else first_id(which.since),
         "until": None if which.until is None else first_id(which.until),
     }  # fmt: skip
@@ -87,6 +87,11 @@ def _conditions(
         "workflow": (which.workflow, "runs.workflow = :workflow"),
         "tenant": (which.tenant, f"{tenant} = :tenant"),
         "rerun_of": (which.rerun_of, "runs.rerun_of = :rerun_of"),
+        "actor": (which.actor, "runs.actor = :actor"),
+        "under": (
+            which.under,
+            f"{run_id} IN (SELECT u.run_id FROM agent_uses AS u WHERE u.agent = :under)",
+        ),
         "before": (which.before, f"{run_id} < :before"),
         "since": (which.since, f"{run_id} >= :since"),
         "until": (which.until, f"{run_id} < :until"),
@@ -124,7 +129,7 @@ def _source(which: RunFilter, dialect: Dialect) -> str:
 def _by_attribute(which: RunFilter, dialect: Dialect) -> str:
     """Ids of runs by the first of the attributes: the index has those of a value in their order."""
     conditions = _conditions(which, dialect, run_id="a.run_id", tenant="a.tenant")
-    alone = which.workflow is None and which.rerun_of is None
+    alone = all(each is None for each in (which.workflow, which.rerun_of, which.actor))
     joined = "" if alone else " JOIN runs ON runs.id = a.run_id"
     return (
         f"SELECT a.run_id AS id FROM run_attributes AS a{joined}"

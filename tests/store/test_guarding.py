@@ -266,3 +266,27 @@ async def test_processes_at_once_do_not_spend_more_than_there_is(url: str, store
     assert sum(answers) == 100
     assert await spent(store) == 100 * MILLION
     assert len(await store.runs(RunFilter(limit=None))) == 100
+
+
+async def test_runs_are_found_by_who_wants_them_and_under_which_policy(store: SqlStore) -> None:
+    version = await published(store)
+    await policed(store, Policy())
+    await policed(store, Policy(), ALL)
+    (mine,) = await accept(store, version, under=(BOT, ALL))
+    named = {"customer": "42"}
+    (other,) = await accept(store, version, attributes=tuple(named.items()), under=(BOT,))
+    person = new_run(version, tenant="acme", actor="ada")
+    await store.accept([person])
+    pending = frozenset({RunStatus.PENDING})
+    for which, wanted in (
+        (RunFilter(actor="bot"), {mine.run_id, other.run_id}),
+        (RunFilter(actor="bot", status=pending, tenant="acme"), {mine.run_id, other.run_id}),
+        (RunFilter(actor="ada", workflow="order"), {person.id}),
+        (RunFilter(actor="bot", attributes=named), {other.run_id}),
+        (RunFilter(actor="nobody"), set()),
+        (RunFilter(under=EVERYBODY, tenant="acme", status=pending), {mine.run_id}),
+        (RunFilter(under="bot", attributes=named), {other.run_id}),
+        (RunFilter(under="other"), set()),
+    ):
+        assert {each.id for each in await store.runs(which)} == wanted, which
+        assert await store.count_things(which) == len(wanted), which

@@ -613,6 +613,8 @@ def _fits(database: MemoryDatabase, row: RunRow, which: RunFilter, now: datetime
         and (which.until is None or row.id < first_id(which.until))
         and (which.ids is None or row.id in which.ids)
         and which.rerun_of in (None, row.rerun_of)
+        and which.actor in (None, row.actor)
+        and which.under is None  # nothing is accepted under policies here
         and (older is None or row.id < first_id(now - timedelta(seconds=older)))
         and (younger is None or row.id >= first_id(now - timedelta(seconds=younger)))
     )

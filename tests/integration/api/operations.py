@@ -16,10 +16,13 @@ from urllib.parse import quote
 import httpx
 
 from orchestrator.core.exchange import FrozenRequest
+from orchestrator.core.guarding import Policy
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.saga import Link
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
+from orchestrator.definitions.agent_policies import DEFAULT_TENANT
 from orchestrator.ports import (
+    Agent,
     EscalationFilter,
     JobOrder,
     LinkWrite,
@@ -39,6 +42,7 @@ LINES = {"content-type": "application/x-ndjson"}
 NOBODY = "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10"
 OURS = "acme"
 """The tenant of all that is arranged."""
+OTHERS = "zeta"
 KINDS = frozenset({"run_id", "escalation_id", "job_id", "approval_id", "pause_id", "proposal_id"})
 """Parts of paths that name a thing which belongs to a tenant."""
 
@@ -282,6 +286,26 @@ def bulk_key_of_another() -> Arrange:
     return arrange
 
 
+async def _policed(face: Face, *, stopped: bool, policy: bool = True) -> Ask:
+    """In every tenant: the name is looked for in that of whoever asks."""
+    name, policies = new_id(), face.services.policies
+    for agent in (Agent(tenant, name) for tenant in (OURS, OTHERS, DEFAULT_TENANT)):
+        if policy:
+            await policies.set(agent, Policy(), by="bob", reason="x")
+        if stopped:
+            await policies.stop(agent, by="bob", reason="x")
+    return Ask(ids={"agent": name}, headers={})
+
+
+def policed(
+    body: Any = None, *, stopped: bool = False, policy: bool = True, **more: Any
+) -> Arrange:
+    async def arrange(face: Face) -> Ask:
+        return replace(await _policed(face, stopped=stopped, policy=policy), body=body, **more)
+
+    return arrange
+
+
 # --------------------------------------------------------------------------------------------------
 
 WORKFLOW = {"name": "payments", "version": "1"}
@@ -292,6 +316,8 @@ TO_APIS = {"of_all_tenants": True}
 CHANGE = {"set": {"concurrency": 3}, **WHY}
 
 OF_CUSTOMER = {"attribute": "customer=42"}
+RULES = {"policy": {"allow": ["pay*"]}, **WHY}
+
 EDIT = {"step": "deposit", "set": {"amount": 70}, **WHY}
 
 OPERATIONS: dict[str, Operation] = {
@@ -377,6 +403,27 @@ OPERATIONS: dict[str, Operation] = {
         elsewhere=404,
     ),
     "resume": Operation(least=OPERATOR, provoked={200: pause(), 409: pause(ended=True)}),
+    # agents
+    "listAgents": Operation(least=VIEWER, provoked={200: plain()}),
+    "showAgent": Operation(least=VIEWER, provoked={200: policed()}),
+    "listAgentChanges": Operation(least=VIEWER, provoked={200: policed()}),
+    "setAgentPolicy": Operation(
+        least=ADMIN,
+        provoked={
+            200: policed(RULES),
+            404: policed(RULES, policy=False, headers={"if-match": '"1"'}),
+            412: policed(RULES, headers={"if-match": '"2"'}),
+        },
+    ),
+    "stopAgent": Operation(
+        least=OPERATOR, provoked={200: policed(WHY), 409: policed(WHY, stopped=True)},
+    ),
+    "allowAgent": Operation(
+        least=OPERATOR, provoked={200: policed(WHY, stopped=True), 409: policed(WHY)},
+    ),
+    "removeAgentPolicy": Operation(
+        least=ADMIN, provoked={200: policed(WHY), 409: policed(WHY, stopped=True)}
+    ),
     # approvals
     "listApprovals": Operation(least=VIEWER, provoked={200: plain()}),
     "showApproval": Operation(least=VIEWER, provoked={200: approval()}),

@@ -11,17 +11,17 @@ import itertools
 import httpx
 import pytest
 
+from orchestrator.core.guarding import Policy
 from orchestrator.errors import NotAuthenticated
-from orchestrator.ports import EscalationFilter, Role
+from orchestrator.ports import Agent, EscalationFilter, Role
 from orchestrator.service.access import TRUSTED_SECONDS, Access
 from orchestrator.service.pausing import Scope
 from orchestrator.service.principal import Principal
 from tests.integration.api.conftest import Face
 from tests.integration.api.documented import Documented, documented
-from tests.integration.api.operations import KINDS, NOBODY, OPERATIONS, OURS, Ask, send
+from tests.integration.api.operations import KINDS, NOBODY, OPERATIONS, OTHERS, OURS, Ask, send
 from tests.store.making import new_id
 
-OTHERS = "zeta"
 TENANTS = (None, OURS, OTHERS)
 NOT_LET_IN = {401, 403, 404}
 
@@ -110,11 +110,12 @@ async def test_lists_hold_what_is_of_the_own_tenant(face: Face) -> None:
     )
     await face.asking(tenant=OURS)
     await face.services.pausing.pause(Scope(tenant=OURS), by="ada", reason="x")
+    await face.services.policies.set(Agent(OURS, "bot"), Policy(), by="ada", reason="x")
     ours = await face.asker(Role.ADMIN, tenant=OURS)
     theirs = await face.asker(Role.ADMIN, tenant=OTHERS)
     for listed, count in (
         ("/v1/runs", 2), ("/v1/escalations", 1), ("/v1/jobs", 1), ("/v1/approvals", 1),
-        ("/v1/pauses", 1),
+        ("/v1/pauses", 1), ("/v1/agents", 1),
     ):  # fmt: skip
         assert len((await ours.get(listed)).json()["items"]) == count
         assert (await theirs.get(listed)).json()["items"] == []
