@@ -12,12 +12,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import aiosqlite
+import psycopg
 from sqlalchemy import TextClause, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from orchestrator.core import chain
@@ -52,13 +53,20 @@ _POSTGRESQL_SETTINGS = (
 )
 
 
+class _InHand(NamedTuple):
+    """A connection to PostgreSQL as the pool has it, and as its driver has it."""
+
+    pooled: AsyncConnection
+    driver: psycopg.AsyncConnection[Any]
+
+
 class Database:
     """A database, and how its statements get there.
 
-    On PostgreSQL that is `direct`: its connections commit each statement, and transactions are
-    begun and ended in words. Setting up a transaction by SQLAlchemy's own means for each statement
-    takes longer than the statement. For the same reason one connection stays in hand (`_warm`).
-    `engine` is for those who need SQLAlchemy's transactions: migrations.
+    On PostgreSQL the pool is that of `direct`: its connections commit each statement, and
+    transactions are begun and ended in words, said to the driver itself. What SQLAlchemy does for a
+    statement takes longer than the statement. For the same reason one connection stays in hand
+    (`_warm`). `engine` is for those who need SQLAlchemy's transactions: migrations.
     """
 
     def __init__(
@@ -69,7 +77,8 @@ class Database:
         self.engine = engine
         self.dialect = dialect
         self.direct = direct
-        self._warm: AsyncConnection | None = None
+        self._warm: _InHand | None = None
+        self._has_lost_one = False  # a connection, so that none in the pool is trusted
         self._turns = Turns(Path(str(url.database)))  # of SQLite's writers
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -105,7 +114,7 @@ class Database:
         """Close all connections; the next statement makes a new one."""
         warm = self._take_warm()
         if warm is not None:
-            await warm.close()
+            await warm.pooled.close()
         await self.engine.dispose()
         await self.direct.dispose()
 
@@ -143,40 +152,61 @@ class Database:
             async with self.direct.connect() as connection:
                 raw = (await connection.get_raw_connection()).driver_connection
                 return await _run_in_file(cast("aiosqlite.Connection", raw), begin, work)
-        connection = self._take_warm() or await self.direct.connect()
+        held = self._take_warm() or await self._take()
         try:
-            done = await _run_on_server(connection, begin, work)
-        except BaseException:
-            await connection.close()
+            done = await _run_on_server(held.driver, begin, work)
+        except BaseException as error:
+            await self._return(held, is_lost=held.driver.closed or _ends_session(error))
             raise
-        await self._give_back(connection)
+        if self._warm is None:
+            self._warm = held
+        else:
+            await held.pooled.close()
         return done
 
-    def _take_warm(self) -> AsyncConnection | None:
-        connection, self._warm = self._warm, None
-        return connection
+    def _take_warm(self) -> _InHand | None:
+        held, self._warm = self._warm, None
+        return held
 
-    async def _give_back(self, connection: AsyncConnection) -> None:
-        if self._warm is None:
-            self._warm = connection
-        else:
-            await connection.close()
+    async def _take(self) -> _InHand:
+        """From the pool; none of those that were there when one was lost."""
+        pooled = await self.direct.connect()
+        driver = (await pooled.get_raw_connection()).driver_connection
+        return _InHand(pooled, cast("psycopg.AsyncConnection[Any]", driver))
+
+    async def _return(self, held: _InHand, *, is_lost: bool) -> None:
+        if is_lost:
+            self._has_lost_one = True
+            await held.pooled.invalidate()
+        await held.pooled.close()
+
+    def distrust(self, *_: Any) -> None:
+        """When a connection leaves the pool: whoever lost one could not tell the pool."""
+        if self._has_lost_one:
+            self._has_lost_one = False
+            raise InvalidatePoolError
 
 
-async def _run_on_server(connection: AsyncConnection, begin: str, work: Work[T]) -> T:
+async def _run_on_server(connection: psycopg.AsyncConnection[Any], begin: str, work: Work[T]) -> T:
+    tx = ServerTx(connection)
     if not begin:
-        return await work(ServerTx(connection))
-    await connection.exec_driver_sql(begin)
+        return await work(tx)
+    await connection.execute(begin.encode())
     try:
-        done = await work(ServerTx(connection))
-        await connection.exec_driver_sql("COMMIT")
+        done = await work(tx)
+        await connection.execute(b"COMMIT")
     except BaseException:
         try:
-            await connection.exec_driver_sql("ROLLBACK")
+            await connection.execute(b"ROLLBACK")
         except Exception:  # noqa: BLE001 - it is gone, and its transaction with it
-            await connection.invalidate()
+            await connection.close()
         raise
     return done
+
+
+def _ends_session(error: BaseException) -> bool:
+    """Whether the server said goodbye with it, which the driver finds out when it speaks next."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(("08", "57P"))
 
 
 async def _run_in_file(connection: aiosqlite.Connection, begin: str, work: Work[T]) -> T:
@@ -228,7 +258,9 @@ def open_database(
         )
     for each in {engine, direct}:
         event.listen(each.sync_engine, "connect", _on_connect(dialect))
-    return Database(url, engine, direct, dialect)
+    database = Database(url, engine, direct, dialect)
+    event.listen(direct.sync_engine, "checkout", database.distrust)
+    return database
 
 
 def parse_url(database_url: str) -> URL:

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
@@ -49,7 +50,7 @@ def translated(where: str) -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         raise _of_driver(error.orig or error, where, lost=error.connection_invalidated) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, psycopg.Error) as error:
         raise _of_driver(error, where) from error
     except exc.TimeoutError as error:
         raise _pool_exhausted(where) from error

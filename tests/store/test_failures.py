@@ -167,6 +167,30 @@ async def test_terminated_connections_are_replaced(postgres_url: str) -> None:
 
 
 @pytest.mark.postgres
+async def test_of_many_terminated_connections_one_is_missed(postgres_url: str) -> None:
+    """Whoever finds the first of them broken has all others of the pool replaced."""
+    store = open_store(postgres_url, pool_size=4)
+
+    async def use_all() -> list[object]:
+        """Four at once, so that each has a connection of its own."""
+        asleep = store._database.dialect.sql("SELECT pg_sleep(0.05)")
+        each = (store._database.row(asleep) for _ in range(4))
+        return list(await asyncio.gather(*each, return_exceptions=True))
+
+    await use_all()
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin:
+        ended = await admin.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert await ended.fetchone() == (4,)
+    with pytest.raises(Unavailable):
+        await store.count_by_status()
+    assert not [found for found in await use_all() if isinstance(found, Exception)]
+    await store.close()
+
+
+@pytest.mark.postgres
 async def test_a_deadlocked_batch_is_repeated_whole(postgres_url: str) -> None:
     """The other session takes our rows the other way round; PostgreSQL ends the one that waits."""
     store = open_store(postgres_url)
