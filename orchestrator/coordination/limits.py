@@ -13,8 +13,8 @@ and nothing that would leave late. The script gives request i+N a start of at le
 it arrives at least W after i: no window of length W holds both, hence none holds more than N.
 The price is H/(W+H) of the rate: 3.8 % at a window of one second and the usual 40 ms, nothing to
 speak of at a minute. A start time that was not used is given back with the next call: it is taken
-out of the list, as if it had never been asked for, and those after it are still a full window apart
-from whatever was sent. Where less was sent than the windows allow, starts follow each other a
+out of the lists, as if it had never been asked for, and those after it are still a full window
+apart from whatever was sent. Where less was sent than the windows allow, starts follow each other a
 little more closely until that is made up for.
 
 **Whose turn.** Each process says what it has waiting of each tenant. Its start times and slots are
@@ -43,7 +43,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -54,7 +54,7 @@ from redis.exceptions import RedisError
 
 from orchestrator.coordination.clock import ServerClock
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Lease, Rate, RatedPart, Reservation, TenantWaiting
+from orchestrator.ports import Lease, Mark, Rate, RatedPart, Reservation, TenantWaiting
 from orchestrator.ports.advances import Counted, Known
 
 TTL_SECONDS = 4.0
@@ -127,7 +127,7 @@ class RedisLimits:
         spacing_seconds: float,
         closest_seconds: float,
         crowd: Sequence[TenantWaiting] = (),
-        unused: Sequence[int] = (),
+        unused: Sequence[Mark] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
         advances: Mapping[str, Known] | None = None,
@@ -143,12 +143,12 @@ class RedisLimits:
         args: list[int | str] = [
             _us(SETTLE_SECONDS), waiting, count, _us(HORIZON_SECONDS), _us(headroom_seconds),
             _json(books), "" if wanted is None else _json(wanted),
-            _json(crowd) if crowd else "", *unused,
+            _json(crowd) if crowd else "", _json(_placed(unused, parts)) if unused else "",
         ]  # fmt: skip
         _, answer = await self._call(self._reserve, api, keys, args)
         return Reservation(
             starts=tuple(self._monotonic(start) for start in answer[5]),
-            marks=tuple(map(int, answer[8])),
+            marks=tuple(_marks(answer, parts, wanted)),
             given=tuple(map(int, answer[6])),
             next_at=self._monotonic(answer[2]),
             parts_next_at=tuple(self._monotonic(each) for each in answer[7]),
@@ -281,6 +281,24 @@ def advance_of(rates: Sequence[Rate]) -> int:
     """
     amounts = [rate.amount for rate in rates if rate.seconds > SHORT_SECONDS]
     return max(min(amounts) // 10, 1) if amounts else 0
+
+
+def _placed(unused: Sequence[Mark], parts: Sequence[RatedPart]) -> list[Any]:
+    """Marks as the script reads them; those of parts that are not named now are left alone."""
+    places = {part.key: place for place, part in enumerate(parts)}
+    return [
+        [mark.whole, [[places[key], of_part] for key, of_part in mark.parts if key in places]]
+        for mark in unused
+    ]
+
+
+def _marks(
+    answer: Sequence[Any], parts: Sequence[RatedPart], wanted: Sequence[Sequence[int]] | None
+) -> Iterator[Mark]:
+    for number, whole, of_parts in zip(answer[6], answer[8], answer[11], strict=True):
+        under = wanted[int(number)] if wanted is not None else ()
+        named = zip((parts[place].key for place in under), map(int, of_parts), strict=True)
+        yield Mark(int(whole), tuple(named))
 
 
 def _counted(answer: Sequence[Any]) -> Counted | None:

@@ -20,17 +20,18 @@
 --       when, "past": {"total": 0, "moments": [[age, number], …]}} of the API and of
 --       each part in one list, and the parts of each request, from 0, as [[0, 1], [], …] ('' where there are none),
 --       what this process has waiting as [[tenant, number, weight], …] ('' where it does not say so),
---       then the marks of those that are given back
+--       those that are given back as [[mark, [[part, mark], …]], …] ('' where there are none)
 --       (durations in microseconds; pace 0: none; closest: the pace while less was used than wanted)
 -- Answers: now, generation, next_at, share, waiting elsewhere, the start times, for each of them
 --       the number of its request, for each part its next_at, the mark of each start time (0: none),
 --       of each tenant that was named the part that waits here (parts and shares in millionths),
---       of the API and of each part [total (-1: unknown), upto, upto wanted (0: none)] or []
+--       of the API and of each part [total (-1: unknown), upto, upto wanted (0: none)] or [],
+--       for each start time its marks in its parts, in the order in which they were wanted
 --
--- A start's mark is its moment in the API's list; no two are the same, so a call that is repeated
--- gives nothing back twice. What is given back was not used and counts no more, but in its parts:
--- those who come next find room in the windows, and follow each other a little more closely until it
--- is used up.
+-- A start's mark is its moment in the API's list, and in those of its parts; no two of one list are
+-- the same, so a call that is repeated gives nothing back twice. What is given back was not used and
+-- counts no more: those who come next find room in the windows, and at the API follow each other a
+-- little more closely until it is used up.
 --
 -- A process is entitled to the sum, over the tenants that wait in it, of the tenant's weight times
 -- the part of its waiting that is here. Its credit grows by its share of what is given to anybody and
@@ -45,6 +46,7 @@
 local PRESENT = 2000000 -- a process that asked within two seconds counts as waiting
 local LARGEST = 1000000 -- no process asks for more headroom than a second
 local KEPT = 10000 -- moments of an API, for rates that are added later
+local SPARE = 100 -- moments of a part beyond its rates, since some are given back
 local KEPT_FOR = 86400000000 -- at least a day
 local MILLION = 1000000
 local USUAL = 16 -- start times in half the horizon, where they are not spaced
@@ -192,20 +194,30 @@ end
 
 for number, book in ipairs(books) do count_on(book, asked[number]) end
 
-local FIRST_MARK = 13
-local taken_back = 0
-
-local function take_back() -- not marks of another generation: they may name others' moments
-  if id ~= ARGV[2] then return end
-  for i = FIRST_MARK, #ARGV do
-    local removed = redis.call('LREM', api.list, -1, ARGV[i]) -- they are among the newest
-    api.length, api.even = api.length - removed, math.max(api.even - removed * api.pace, 0)
-    taken_back = taken_back + removed
-  end
-  if api.length == 0 then api.last = api.lost end -- nothing that was used is younger
+local function take_back(book, mark) -- whether it was there
+  if book.length == 0 or mark == 0 then return false end
+  local removed = redis.call('LREM', book.list, -1, text(mark)) -- they are among the newest
+  book.length = book.length - removed
+  if book.length == 0 then book.last = book.lost end -- nothing that was used is younger
+  if not book.part then book.even = math.max(book.even - removed * book.pace, 0) end
+  return removed > 0
 end
 
-if #ARGV >= FIRST_MARK and api.length > 0 then take_back() end
+local function take_all_back(unused)
+  local number = 0
+  for _, each in ipairs(unused) do
+    local was_there = take_back(api, each[1])
+    for _, of_part in ipairs(each[2]) do
+      was_there = take_back(books[of_part[1] + 2], of_part[2]) or was_there
+    end
+    if was_there then number = number + 1 end
+  end
+  return number
+end
+
+local taken_back = 0
+-- Not marks of another generation: they may name others' moments.
+if ARGV[13] ~= '' and id == ARGV[2] then taken_back = take_all_back(cjson.decode(ARGV[13])) end
 
 -- The newest of those that must lie a full window back; when the list does not reach back so far,
 -- whatever it lost may be one of them.
@@ -272,9 +284,10 @@ local function record(book, start)
 end
 
 local function close(book)
-  if book.length > book.most then
-    book.lost = tonumber(redis.call('LINDEX', book.list, -book.most - 1))
-    redis.call('LTRIM', book.list, -book.most, -1)
+  local most = book.part and book.most + SPARE or book.most
+  if book.length > most then
+    book.lost = tonumber(redis.call('LINDEX', book.list, -most - 1))
+    redis.call('LTRIM', book.list, -most, -1)
   end
   local kept_for = math.ceil((book.longest + horizon + headroom) / 1000) + 1000
   redis.call('PEXPIRE', book.list, kept_for)
@@ -377,8 +390,11 @@ redis.call('PEXPIRE', KEYS[2], 2 * PRESENT / 1000)
 if not was_wanted or api.closest == api.pace then -- there is nothing to make up for
   api.even = math.max(api.last_start + api.pace, allowed(api))
 end
-local answer = { text(now), id, '0', text(math.floor(share * MILLION)), elsewhere, {}, {}, {}, {}, parts_here }
+local answer = {
+  text(now), id, '0', text(math.floor(share * MILLION)), elsewhere, {}, {}, {}, {}, parts_here, {}, {},
+}
 local starts, given, parts_next_at, marks = answer[6], answer[7], answer[8], answer[9]
+local marks_of_parts = answer[12]
 local wanted = ARGV[11] ~= '' and cjson.decode(ARGV[11]) or nil
 local rated = #api.rates > 0 or #api.theirs > 0
 local ahead = rated and AHEAD or horizon
@@ -399,9 +415,13 @@ local function give(start) -- to the first that does not keep the API's start ti
     local own = start_of(number, start)
     if own <= math.max(start, now + ahead) then
       if rated then record(api, own) end
-      for _, part in ipairs(wanted and wanted[number] or {}) do record(books[part + 2], own) end
+      local of_parts = {}
+      for _, part in ipairs(wanted and wanted[number] or {}) do
+        record(books[part + 2], own)
+        of_parts[#of_parts + 1] = text(books[part + 2].last)
+      end
       starts[#starts + 1], given[#given + 1] = text(own), number - 1
-      marks[#marks + 1] = rated and text(api.last) or '0'
+      marks[#marks + 1], marks_of_parts[#starts] = rated and text(api.last) or '0', of_parts
       table.remove(pending, place)
       return true
     end

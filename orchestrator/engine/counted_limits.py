@@ -10,7 +10,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.ports import CountingLimits, Lease, Rate, RatedPart, Reservation, TenantWaiting
+from orchestrator.ports import (
+    CountingLimits,
+    Lease,
+    Mark,
+    Rate,
+    RatedPart,
+    Reservation,
+    TenantWaiting,
+)
 from orchestrator.ports.advances import Advance, AdvanceStore, Known, past_of
 
 KEPT_SECONDS = 86_400.0  # at least, for rates that are added later
@@ -57,7 +65,7 @@ class CountedLimits:
         spacing_seconds: float,
         closest_seconds: float,
         crowd: Sequence[TenantWaiting] = (),
-        unused: Sequence[int] = (),
+        unused: Sequence[Mark] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
     ) -> Reservation:

@@ -223,6 +223,10 @@ class Kinds:
         yield self.plain
         yield from self._kinds.values()
 
+    def scope(self, key: str) -> ScopeUse | None:
+        """The scope of this key, if it is in use or was until lately."""
+        return self._scopes.get(key)
+
     def scopes(self) -> Collection[ScopeUse]:
         """All that are in use, or were until lately."""
         return self._scopes.values()

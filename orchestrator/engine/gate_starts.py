@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from orchestrator.ports import Mark
+
+UNCOUNTED = Mark(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -12,7 +16,7 @@ class Start:
 
     at: float  # time.monotonic()
     headroom: float
-    mark: int = 0  # what it is given back by; 0: it is not
+    mark: Mark = UNCOUNTED  # what it is given back by
 
     @property
     def good_until(self) -> float:

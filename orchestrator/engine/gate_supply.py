@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 
 from orchestrator.engine.apis import ApiConfig
-from orchestrator.engine.gate_kinds import Kind, Kinds, uncounted_until
+from orchestrator.engine.gate_kinds import Kind, Kinds, ScopeUse, uncounted_until
 from orchestrator.engine.gate_slots import Demand, Slots
 from orchestrator.engine.gate_starts import ALWAYS, Start
 from orchestrator.engine.gate_use import Use
@@ -156,7 +156,7 @@ class Supply:
 
     def lost(self, start: Start) -> None:
         """Nothing was sent on it, nor will be."""
-        if start.mark:
+        if start.mark.names_something:
             self._unused.append(start)
 
     def _give_back_all(self) -> None:
@@ -348,9 +348,9 @@ class Supply:
 
     async def _reserve(self, count: int, kinds: Sequence[Kind]) -> None:
         headroom, config = self._headroom, self._config
-        scopes = list(dict.fromkeys(each for kind in kinds for each in kind.scopes if each.rates))
-        places = {scope: place for place, scope in enumerate(scopes)}
         spacing, unused = self._spacing(config.rates, headroom), self._unused[:MOST_GIVEN_BACK]
+        scopes = self._rated_scopes(kinds, unused)
+        places = {scope: place for place, scope in enumerate(scopes)}
         self._asked_at, crowd = time.monotonic(), self._crowd.crowd()
         got = await self._shared.reserve(
             config.name, rates=config.rates, count=count, unused=[start.mark for start in unused],
@@ -391,6 +391,13 @@ class Supply:
         self._next_at = got.next_at
         if not got.starts:
             self._next_at = max(self._next_at, time.monotonic() + EMPTY_POLL_SECONDS)
+
+    def _rated_scopes(self, kinds: Sequence[Kind], unused: Sequence[Start]) -> list[ScopeUse]:
+        """Those that start times are wanted of, and those that are given some back."""
+        wanted = (each for kind in kinds for each in kind.scopes)
+        keys = (key for start in unused for key, _ in start.mark.parts)
+        given_back = (use for use in map(self._kinds.scope, keys) if use is not None)
+        return [use for use in dict.fromkeys((*wanted, *given_back)) if use.rates]
 
     def _starts_wanted(self) -> tuple[int, list[Kind]]:
         """How many start times to ask for, given what is in hand, and who might get them: where

@@ -191,6 +191,18 @@ class RatedPart:
     spacing_seconds: float = 0.0  # between two of its start times
 
 
+class Mark(NamedTuple):
+    """What names a start time when it is given back."""
+
+    whole: int  # where the API counts it; 0: it does not
+    parts: tuple[tuple[str, int], ...] = ()  # by key, where its parts do
+
+    @property
+    def names_something(self) -> bool:
+        """Whether anybody counts the start time."""
+        return bool(self.whole or self.parts)
+
+
 class TenantWaiting(NamedTuple):
     """What one tenant has waiting in one process, or several tenants that are counted as one."""
 
@@ -204,7 +216,7 @@ class Reservation:
     """Moments at which requests may leave, counted against every other process's."""
 
     starts: tuple[float, ...]  # time.monotonic(), ascending; as many as could be had soon
-    marks: tuple[int, ...]  # what names each of them when it is given back; 0: it cannot be
+    marks: tuple[Mark, ...]  # what names each of them when it is given back
     given: tuple[int, ...]  # to which of those that were wanted, one for each start
     next_at: float  # time.monotonic(); asking for more before is in vain
     share: float  # of the start times, that this process is entitled to
@@ -239,7 +251,7 @@ class SharedLimits(Protocol):
         spacing_seconds: float,
         closest_seconds: float,
         crowd: Sequence[TenantWaiting] = (),
-        unused: Sequence[int] = (),
+        unused: Sequence[Mark] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
     ) -> Reservation:
@@ -257,7 +269,7 @@ class SharedLimits(Protocol):
 
         A request that arrives at the API at most `headroom_seconds` after its start time breaks
         no rate. `unused` are marks of start times on which nothing was sent, nor will be: they
-        count no more, but in the parts that they were under. While less was sent than the rates
+        count no more, but in parts that are not among `parts`. While less was sent than the rates
         allow, start times are only `closest_seconds` apart. May be repeated with the same marks.
         """
 
@@ -283,7 +295,7 @@ class CountingLimits(SharedLimits, Protocol):
         spacing_seconds: float,
         closest_seconds: float,
         crowd: Sequence[TenantWaiting] = (),
-        unused: Sequence[int] = (),
+        unused: Sequence[Mark] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
         advances: Mapping[str, Known] | None = None,

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.engine.api_rules import Per, Rule
 from orchestrator.engine.rates import parse_rates
-from tests.faults.test_gate_fairness import CALL_SECONDS, Crowd, Story, played
+from orchestrator.ports import Visit
+from tests.faults.test_gate_fairness import CALL_SECONDS, PATIENCE_SECONDS, Crowd, Story, played
 
 CHARGE, SEARCH = "POST /charges", "GET /search/x"
 CHARGES = Rule(name="charges", operation=CHARGE, rates=parse_rates("20/second"))
@@ -142,5 +143,22 @@ def test_rules_change_while_runs_wait() -> None:
     assert busiest(between(stories, none + 0.5, none + 60.0), 1.0) >= 80
 
 
+def test_what_never_left_does_not_use_up_a_rule() -> None:
+    """A process that is held up between the gate and the socket: nothing was sent."""
+    tenths = Rule(name="tenths", per=Per.TENANT, rates=parse_rates("10/hour"))
+
+    async def play(crowd: Crowd) -> None:
+        for number in range(30):
+            visit = Visit(api="api", run_id=str(number), tenant="a")
+            permit = await crowd.gates[0].enter(visit, patience_seconds=PATIENCE_SECONDS)
+            await asyncio.sleep(1.0)
+            permit.hand_back()
+        crowd.come("a", 10)
+
+    stories = played(play, processes=1, rules=(tenths,))
+    assert max(story.waited for story in stories) <= 1.0
+
+
 def between(stories: Iterable[Story], first: float, last: float) -> list[Story]:
-    return [story for story in stories if first < story.left_at <= last]
+    """Who leaves at the moment of a change may leave under what has changed."""
+    return [story for story in stories if first <= story.left_at < last]

@@ -22,7 +22,7 @@ from orchestrator.coordination.limits import (
     TURN_SECONDS,
 )
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Lease, Rate, RatedPart, Reservation, TenantWaiting
+from orchestrator.ports import Lease, Mark, Rate, RatedPart, Reservation, TenantWaiting
 from orchestrator.ports.advances import Known
 from tests.faults.memory.crowd import Crowd
 from tests.faults.memory.reserving import Book, Generation, Reserving, us
@@ -170,7 +170,7 @@ class MemoryLimits:
         spacing_seconds: float,
         closest_seconds: float,
         crowd: Sequence[TenantWaiting] = (),
-        unused: Sequence[int] = (),
+        unused: Sequence[Mark] = (),
         parts: Sequence[RatedPart] = (),
         wanted: Sequence[Sequence[int]] | None = None,
         advances: Mapping[str, Known] | None = None,
@@ -199,7 +199,7 @@ class MemoryLimits:
             book.count_on((advances or {}).get(key))
         taken_back = 0
         if found.generation.id == known:
-            taken_back = asking.books[0].take_back(unused)
+            taken_back = asking.take_back(unused)
         turn = found.crowd.come(self._holder, waiting, crowd, now)
         asking.was_wanted = turn.was_wanted
         asking.books[0].begin()

@@ -16,7 +16,7 @@ from orchestrator.coordination.limits import (
     SHORT_SECONDS,
     advance_of,
 )
-from orchestrator.ports import Rate
+from orchestrator.ports import Mark, Rate
 from orchestrator.ports.advances import Counted, Known, Past
 from tests.faults.memory.crowd import PRESENT, Turn
 
@@ -25,6 +25,7 @@ _AHEAD = 50_000  # so far a part may hold up the API's own start times
 _ADVANCED = 6_000_000  # an advance is to last for about so long
 _LEAST_ADVANCE = 1 / 20  # of the largest
 _UNWRITTEN = 1_000_000  # for so long start times are out of sight that no advance allows
+_SPARE = 100  # moments of a part beyond its rates
 _KEPT = 10_000  # moments, for rates that are added later
 USUAL = 16  # start times in half the horizon, where they are not spaced
 _KEPT_FOR = 86_400_000_000  # at least a day
@@ -73,6 +74,7 @@ class Book:
 class OpenBook:
     """A book during one reservation; all in microseconds."""
 
+    key: str  # of the part; "": of the whole API
     kept: Book
     own: list[tuple[int, int]]  # (amount, window)
     spacing: int
@@ -185,16 +187,16 @@ class OpenBook:
         lately = math.ceil((counter.total - counter.begun) * _ADVANCED / seconds)
         return max(min(lately, self.advance), math.ceil(self.advance * _LEAST_ADVANCE))
 
-    def take_back(self, marks: Sequence[int]) -> int:
-        """Nothing was sent on these; how many of them were there."""
-        latest, before = self.kept.latest, len(self.kept.latest)
-        for mark in marks:
-            if mark in latest:
-                latest.remove(mark)
-                self.kept.even = max(self.kept.even - self.spacing, 0)
-                if not latest:
-                    self.kept.last = self.kept.lost
-        return before - len(latest)
+    def take_back(self, mark: int) -> bool:
+        """Nothing was sent on it; whether it was there."""
+        if mark not in self.kept.latest:
+            return False
+        self.kept.latest.remove(mark)
+        if not self.is_part:
+            self.kept.even = max(self.kept.even - self.spacing, 0)
+        if not self.kept.latest:
+            self.kept.last = self.kept.lost
+        return True
 
     def begin(self) -> None:
         """If nobody waited before, there is nothing to make up for."""
@@ -245,6 +247,7 @@ class OpenBook:
         """Forget what no rate needs."""
         kept, asking = self.kept, self.asking
         most = max([1 if self.is_part else _KEPT, *(amount for amount, _ in kept.rates)])
+        most += _SPARE if self.is_part else 0
         if len(kept.latest) > most:
             kept.lost = kept.latest[-most - 1]
             del kept.latest[:-most]
@@ -283,7 +286,7 @@ class Reserving:
     books: list[OpenBook] = field(default_factory=list)  # of the API, and of the parts
     starts: list[int] = field(default_factory=list)
     given: list[int] = field(default_factory=list)
-    marks: list[int] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     was_wanted: bool = False  # somebody waited before
     next_at: int = 0
     reach: int = 0  # so long before a part has start times asking for them is not in vain
@@ -295,7 +298,7 @@ class Reserving:
         """One of the API's books, read."""
         own = [(rate.amount, us(rate.seconds)) for rate in rates]
         book = OpenBook(
-            kept=books.setdefault(key, Book()), own=own, spacing=us(spacing_seconds),
+            key=key, kept=books.setdefault(key, Book()), own=own, spacing=us(spacing_seconds),
             closest=us(closest_seconds), is_part=bool(key), asking=self,
             advance=advance_of(rates) if counted else 0,
         )  # fmt: skip
@@ -311,6 +314,18 @@ class Reserving:
     def ahead(self) -> int:
         """So far a part may hold up the API's own start times."""
         return _AHEAD if self.is_rated else self.horizon
+
+    def take_back(self, unused: Sequence[Mark]) -> int:
+        """How many of these start times, on which nothing was sent, counted anywhere."""
+        whole, *parts = self.books
+        by_key = {book.key: book for book in parts}
+        return sum(
+            any([
+                whole.take_back(mark.whole),
+                *(by_key[key].take_back(of_part) for key, of_part in mark.parts if key in by_key),
+            ])
+            for mark in unused
+        )  # fmt: skip
 
     def give(self, wanted: Sequence[Sequence[int]], turn: Turn) -> None:
         """Start times within the horizon to those that can have one."""
@@ -348,7 +363,8 @@ class Reserving:
                     book.record(own)
                 self.starts.append(own)
                 self.given.append(number)
-                self.marks.append(whole.kept.last if self.is_rated else 0)
+                of_parts = tuple((book.key, book.kept.last) for book in books)
+                self.marks.append(Mark(whole.kept.last if self.is_rated else 0, of_parts))
                 del pending[place]
                 return True
         return False

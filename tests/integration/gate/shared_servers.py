@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from orchestrator.engine.gate_supply import spacing_seconds
 from orchestrator.engine.rates import parse_rates
-from orchestrator.ports import RatedPart, Reservation, SharedLimits, TenantWaiting
+from orchestrator.ports import Mark, RatedPart, Reservation, SharedLimits, TenantWaiting
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.integration.gate.virtual_time import VirtualLimits, set_clock
 
@@ -86,7 +86,7 @@ class MemoryServer:
 
 async def reserve(
     process: SharedLimits, *, count: int = 20, rate: str | None = RATE, headroom: float = 0.04,
-    unused: Sequence[int] = (), closest: float = 1.0,
+    unused: Sequence[Mark] = (), closest: float = 1.0,
     parts: Sequence[tuple[str, str]] = (), wanted: Sequence[Sequence[int]] | None = None,
     crowd: Sequence[TenantWaiting] = (),
 ) -> Reservation:  # fmt: skip

@@ -15,7 +15,7 @@ from orchestrator.coordination.limits import advance_of
 from orchestrator.engine.counted_limits import CountedLimits
 from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import Unavailable
-from orchestrator.ports import SharedLimits
+from orchestrator.ports import Mark, SharedLimits
 from tests.faults.memory.advances import MemoryAdvances
 from tests.integration.gate.shared_servers import (
     BEGIN,
@@ -51,11 +51,11 @@ class World:
 
     async def ask(
         self, count: int, rate: str, name: str = "a", *, headroom: float = 0.04,
-        unused: Sequence[int] = (), parts: Sequence[tuple[str, str]] = (),
-    ) -> tuple[list[int], list[int]]:  # fmt: skip
+        unused: Sequence[Mark] = (), parts: Sequence[tuple[str, str]] = (),
+    ) -> tuple[list[int], list[Mark]]:  # fmt: skip
         """As the pump does, which asks again at once where that helps; start times and marks."""
         starts: list[int] = []
-        marks: list[int] = []
+        marks: list[Mark] = []
         in_vain = 0
         while len(starts) < count and in_vain < 3:
             wanted = [list(range(len(parts)))] * (count - len(starts)) if parts else None
@@ -279,7 +279,7 @@ async def _play(
     of_all: list[int] = []
     of_part: list[int] = []
     answers: list[object] = []
-    spare: dict[str, list[int]] = {}  # marks on which nothing leaves
+    spare: dict[str, list[Mark]] = {}  # marks on which nothing leaves
     for event in history:
         if isinstance(event, Loss):
             await server.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from orchestrator.coordination.connect import connect
-from orchestrator.ports import Reservation
+from orchestrator.ports import Mark, Reservation
 from tests.integration.gate.shared_servers import (
     BEGIN,
     SECOND,
@@ -93,6 +94,50 @@ async def test_a_part_is_counted_over_all_processes(server: Server) -> None:
         assert len(got.starts) == admitted
 
 
+@pytest.mark.parametrize("rate", ["100/second", None])
+async def test_a_part_gets_back_what_was_not_used_once_and_for_anybody(
+    server: Server, rate: str | None
+) -> None:
+    await settled(server, "ab")
+    first, second = server.process("a"), server.process("b")
+    hourly = {"rate": rate, "parts": [HOURLY], "wanted": [[0]] * 9}
+    got = await reserve(first, count=9, **hourly)
+    assert len(got.starts) == 3
+    await reserve(first, rate=rate, parts=[HOURLY], count=0, unused=got.marks[:2])
+    # The answer was lost, and it asks again.
+    back = await reserve(first, rate=rate, parts=[HOURLY], count=0, unused=got.marks[:2])
+    assert _next_of_parts(back).starts < _next_of_parts(got).starts
+    assert len((await reserve(second, count=9, **hourly)).starts) == 2
+    assert (await reserve(first, count=9, **hourly)).starts == ()
+
+
+async def test_a_part_that_is_not_named_gets_nothing_back(server: Server) -> None:
+    """Its rates are not known then."""
+    await settled(server)
+    process = server.process("a")
+    parts = [HOURLY, SLOW]
+    got = await reserve(process, rate="100/second", parts=parts, wanted=[[0, 1]], count=1)
+    await reserve(process, rate="100/second", parts=[SLOW], count=0, unused=got.marks)
+    again = await reserve(process, rate="100/second", parts=[SLOW], wanted=[[0]] * 3, count=3)
+    assert len(again.starts) == 2
+    hourly = await reserve(process, rate="100/second", parts=[HOURLY], wanted=[[0]] * 9, count=9)
+    assert len(hourly.starts) == 2
+
+
+async def test_a_part_gets_back_more_than_its_rate_holds(server: Server) -> None:
+    """As many as it keeps moments beyond its rate, without waiting for any of them."""
+    await settled(server)
+    process, unused, starts = server.process("a"), list[Mark](), list[int]()
+    for turn in range(1, 40):
+        got = await reserve(
+            process, rate=None, parts=[SLOW], wanted=[[0]] * 2, count=2, unused=unused
+        )
+        starts.append(len(got.starts))
+        unused = list(got.marks)
+        await server.at(BEGIN + 2 * SECOND + turn)
+    assert starts == [2] * 39
+
+
 async def test_slots_of_a_scope_are_counted_apart(server: Server) -> None:
     await server.at(BEGIN)
     process = server.process("a")
@@ -125,6 +170,7 @@ class Ask:
     headroom: float
     late: float  # of the headroom, from start to arrival
     changed: bool  # it knows another rate of the first part
+    unused: int  # so many of its start times are given back when it asks again
 
 
 asks = st.builds(
@@ -136,6 +182,7 @@ asks = st.builds(
     headroom=st.sampled_from([0.04, 0.04, 0.5]),
     late=st.sampled_from([0.0, 0.5, 1.0]),
     changed=st.just(False),
+    unused=st.sampled_from([0, 0, 1, 3, 25]),
 )
 changing = st.builds(
     Ask,
@@ -146,14 +193,15 @@ changing = st.builds(
     headroom=st.sampled_from([0.04, 0.5]),
     late=st.just(0.0),
     changed=st.booleans(),
+    unused=st.sampled_from([0, 0, 1, 3, 25]),
 )
 
 
-async def _asked(server: Server, ask: Ask) -> Reservation:
+async def _asked(server: Server, ask: Ask, unused: Sequence[Mark]) -> Reservation:
     parts = [("op", "9/2 second"), *PARTS[1:]] if ask.changed else PARTS
     return await reserve(
         server.process(f"p{ask.process}"), rate=ask.rate, headroom=ask.headroom, parts=parts,
-        count=len(ask.kinds), wanted=ask.kinds,
+        count=len(ask.kinds), wanted=ask.kinds, unused=unused,
     )  # fmt: skip
 
 
@@ -183,14 +231,16 @@ async def _arrivals(client: Redis, history: list[Ask]) -> list[tuple[int, tuple[
     await settled(server, "abc")
     now = BEGIN + 2 * SECOND
     arrivals: list[tuple[int, tuple[int, ...]]] = []
+    unused: dict[int, Sequence[Mark]] = {}
     for ask in history:
         now += ask.after
         await server.at(now)
-        got = await _asked(server, ask)
+        got = await _asked(server, ask, unused.get(ask.process, ()))
+        unused[ask.process] = got.marks[: ask.unused]
         delay = round(ask.late * ask.headroom * SECOND)
-        for start, number in zip(server.starts(got), got.given, strict=True):
-            assert start >= now
-            arrivals.append((start + delay, ask.kinds[number]))
+        let_in = list(zip(server.starts(got), got.given, strict=True))
+        assert all(start >= now for start, _ in let_in)
+        arrivals += [(start + delay, ask.kinds[number]) for start, number in let_in[ask.unused :]]
     return arrivals
 
 
@@ -212,11 +262,14 @@ def test_both_answer_any_history_of_parts_alike(valkey_url: str) -> None:
 async def _answers(server: Server, history: list[Ask]) -> list[object]:
     now = BEGIN
     answers: list[object] = []
+    unused: dict[int, Sequence[Mark]] = {}
     for ask in history:
         now += ask.after
         await server.at(now)
-        got = await _asked(server, ask)
-        answers.append((server.starts(got), got.given, server.starts(_next_of_parts(got))))
+        got = await _asked(server, ask, unused.get(ask.process, ()))
+        unused[ask.process] = got.marks[: ask.unused]
+        next_of_parts = server.starts(_next_of_parts(got))
+        answers.append((server.starts(got), got.given, got.marks, next_of_parts))
     return answers
 
 

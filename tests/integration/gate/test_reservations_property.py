@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from orchestrator.coordination.connect import connect
 from orchestrator.engine.gate_supply import CLOSEST, spacing_seconds
 from orchestrator.engine.rates import parse_rates
-from orchestrator.ports import Reservation
+from orchestrator.ports import Mark, Reservation
 from tests.integration.gate.virtual_time import CLOCK, VirtualLimits, set_clock
 
 HOLDERS = 3
@@ -84,7 +84,7 @@ async def _play(client: Redis, rate: str, history: list[Ask | Wipe]) -> list[int
     now = 1_000 * SECOND
     processes = [VirtualLimits(client, holder_id=f"h{number}") for number in range(HOLDERS)]
     arrivals: list[int] = []
-    unused: list[tuple[int, ...]] = [()] * HOLDERS
+    unused: list[tuple[Mark, ...]] = [()] * HOLDERS
     await set_clock(client, now)
     for process in processes:
         await _ask(process, rate, Ask(after=0, holder=0, count=1, headroom=0.04, lateness=0))
@@ -184,7 +184,7 @@ async def _ask(process: VirtualLimits, rate: str, ask: Ask) -> tuple[float, ...]
 
 
 async def _reserve(
-    process: VirtualLimits, rate: str, ask: Ask, unused: Sequence[int]
+    process: VirtualLimits, rate: str, ask: Ask, unused: Sequence[Mark]
 ) -> Reservation:
     rates = parse_rates(rate)
     spacing = spacing_seconds(rates, ask.headroom)

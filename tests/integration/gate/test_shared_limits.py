@@ -20,7 +20,7 @@ from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS, RedisL
 from orchestrator.engine.gate_supply import spacing_seconds
 from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Reservation, SharedLimits, TenantWaiting
+from orchestrator.ports import Mark, Reservation, SharedLimits, TenantWaiting
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.integration.gate.shared_servers import (
     BEGIN,
@@ -252,7 +252,7 @@ async def test_marks_from_before_a_wipe_give_nothing_back(server: Server) -> Non
 async def test_what_was_wanted_and_lost_is_made_up_for(server: Server, lost: str) -> None:
     """Start times follow each other more closely until the rate is used to the full again."""
     process, now = server.process("a"), BEGIN
-    unused: tuple[int, ...] = ()
+    unused: tuple[Mark, ...] = ()
     await server.at(now)
     await reserve(process, rate="100/second")
     now, starts = BEGIN + SECOND, list[int]()
@@ -486,7 +486,7 @@ async def _play(server: Server, rate: str, history: list[Call]) -> list[object]:
     """Every answer, in microseconds."""
     processes = [server.process(f"p{n}") for n in range(3)]
     answers: list[object] = []
-    marks: list[tuple[int, ...]] = [()] * 3  # of each process's latest reservation
+    marks: list[tuple[Mark, ...]] = [()] * 3  # of each process's latest reservation
     now = BEGIN
     await server.at(now)
     await server.flush()
