@@ -209,11 +209,14 @@ class Settings(BaseSettings):
     metrics_address: str = "127.0.0.1"
     """Where each worker process serves its metrics to Prometheus."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """There; the next worker of the machine takes the next free one. None: workers count nothing
-    and listen nowhere. What is read from the tables, `orchestrator api` serves at /metrics."""
+    """There; the next worker of the machine takes the next free one. None: workers listen nowhere.
+    What is read from the tables, `orchestrator api` serves at /metrics."""
     otlp_endpoint: str = ""
     """Who takes traces: the beginning of its OTLP/HTTP address (http://collector:4318); empty: none
     are made. Wants the extra `otel`."""
+    otlp_metrics_seconds: float | None = Field(default=None, ge=1, le=3600)
+    """Every so many seconds workers and `orchestrator api` send it their metrics as well. None:
+    they do not; with neither this nor metrics_port, workers count nothing."""
     trace_ratio: float = Field(default=0.01, ge=0, le=1)
     """Part of the runs of which traces are kept; of failed and escalated ones all are. What was
     submitted within a trace is kept as that one is."""

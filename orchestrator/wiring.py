@@ -179,7 +179,7 @@ def _runtime(settings: Settings, app: OrchestratorApp, registry: TaskRegistry) -
             version=version(),
         ),
     )
-    metrics = WorkerMetrics(settings, active_runs=lambda: runtime.in_hand)
+    metrics = WorkerMetrics(settings, active_runs=lambda: runtime.in_hand, version=version())
     runtime.count_reserved_with(app.reserved_hops)
     return runtime
 

@@ -22,20 +22,27 @@ def trace_teller(
     endpoint = settings.otlp_endpoint
     if not endpoint:
         return None
+    require_otlp(endpoint)
+    from orchestrator.telemetry.otlp import OtlpSpans  # noqa: PLC0415 - an extra, and slow
+
+    sink, system = OtlpSpans(endpoint, version=version), broker.partition(":")[0]
+    return TraceTeller(store, sink, programs=programs, broker=system)
+
+
+def require_otlp(endpoint: str) -> None:
+    """Raises InvalidSetting where nothing can be sent there."""
     if not endpoint.startswith(("http://", "https://")):
-        raise _refused(endpoint, "an address such as http://127.0.0.1:4318")
+        raise _refused(endpoint or "nothing", "an address such as http://127.0.0.1:4318")
     try:
-        from orchestrator.telemetry.otlp import OtlpSpans  # noqa: PLC0415 - an extra, and slow
+        import orchestrator.telemetry.otlp  # noqa: F401, PLC0415 - whether it is there; an extra, and slow
     except ImportError as error:
         raise _refused(
             f"{endpoint}, but {error}", "OpenTelemetry's packages: saga-orchestrator[otel]"
         ) from error
-    sink, system = OtlpSpans(endpoint, version=version), broker.partition(":")[0]
-    return TraceTeller(store, sink, programs=programs, broker=system)
 
 
 def _refused(found: str, wanted: str) -> InvalidSetting:
     problem = Problem(
         place="setting otlp_endpoint (ORCHESTRATOR_OTLP_ENDPOINT)", found=found, wanted=wanted
     )
-    return InvalidSetting("traces cannot be sent", problems=[problem])
+    return InvalidSetting("traces and metrics cannot be sent", problems=[problem])

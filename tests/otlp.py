@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Proto
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
@@ -36,12 +40,31 @@ class Got:
     resource: dict[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One series of a metric as it came in. Times in nanoseconds since 1970."""
+
+    name: str
+    unit: str
+    kind: str  # gauge, sum or histogram
+    only_up: bool  # a sum or histogram that is told from its beginning on
+    labels: frozenset[tuple[str, str]]
+    value: float  # a histogram's sum
+    counts: tuple[int, ...]  # a histogram's, between its bounds
+    bounds: tuple[float, ...]
+    began: int
+    at: int
+    instance: str
+    service: str
+
+
 class Receiver:
     """What has come in; it answers with `answers` first, then with 200."""
 
     def __init__(self, port: int) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self.spans: list[Got] = []
+        self.points: list[list[Point]] = []  # by request
         self.paths: list[str] = []
         self.answers: list[int] = []
         self._lock = threading.Lock()
@@ -50,7 +73,11 @@ class Receiver:
         with self._lock:
             self.paths.append(path)
             status = self.answers.pop(0) if self.answers else 200
-            if status == 200:
+            if status == 200 and path == "/v1/metrics":
+                measured = ExportMetricsServiceRequest()
+                measured.ParseFromString(body)
+                self.points.append(list(points_of(measured)))
+            elif status == 200:
                 request = ExportTraceServiceRequest()
                 request.ParseFromString(body)
                 self.spans += spans_of(request)
@@ -79,6 +106,31 @@ def spans_of(request: ExportTraceServiceRequest) -> Iterator[Got]:
                     links=tuple(link.span_id.hex() for link in span.links),
                     failed=span.status.code == Status.STATUS_CODE_ERROR,
                     why=span.status.message, resource=resource,
+                )  # fmt: skip
+
+
+def points_of(request: ExportMetricsServiceRequest) -> Iterator[Point]:
+    for of_resource in request.resource_metrics:
+        resource = _plain(of_resource.resource.attributes)
+        for metric in (each for scope in of_resource.scope_metrics for each in scope.metrics):
+            kind = metric.WhichOneof("data")
+            assert kind in ("gauge", "sum", "histogram")
+            data = getattr(metric, kind)
+            cumulative = kind != "gauge" and (
+                data.aggregation_temporality
+                == AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
+            )
+            for each in data.data_points:
+                is_histogram = kind == "histogram"
+                yield Point(
+                    name=metric.name, unit=metric.unit, kind=kind,
+                    only_up=cumulative and (is_histogram or data.is_monotonic),
+                    labels=frozenset(_plain(each.attributes).items()),
+                    value=each.sum if is_histogram else each.as_double,
+                    counts=tuple(each.bucket_counts) if is_histogram else (),
+                    bounds=tuple(each.explicit_bounds) if is_histogram else (),
+                    began=each.start_time_unix_nano, at=each.time_unix_nano,
+                    instance=resource["service.instance.id"], service=resource["service.name"],
                 )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
@@ -49,8 +50,10 @@ def make_app(
     version: str,
     wants_keys: bool,
     max_input_bytes: int,
+    beside: Callable[[Services], Awaitable[None]] | None = None,
 ) -> FastAPI:
-    """The REST face. Services are opened when it starts, and closed with it.
+    """The REST face. Services are opened when it starts, and closed with it; `beside` runs until
+    then.
 
     Without keys whoever reaches it may do everything, so only loopback names are answered.
     """
@@ -59,7 +62,11 @@ def make_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services() as services:
             app.state.services = services
+            task = None if beside is None else asyncio.ensure_future(beside(services))
             yield
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     largest = max_input_bytes + MORE_THAN_INPUTS
     app = FastAPIOffline(  # its page of documentation asks nobody else for its script

@@ -10,15 +10,18 @@ from orchestrator.embedded.address import is_loopback
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.settings import Settings
 from orchestrator.wiring import version
+from orchestrator.wiring_metrics import reading_pusher
 from orchestrator.wiring_services import open_services
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises InvalidSetting where anybody could reach it keyless."""
     require_keys_elsewhere(settings)
+    push = reading_pusher(settings, version())
     app = make_app(
         lambda: open_services(settings), version=version(), wants_keys=wants_keys(settings),
         max_input_bytes=settings.max_input_bytes,
+        beside=None if push is None else lambda services: push(services.measuring),
     )  # fmt: skip
     add_console(
         app, lambda: app.state.services, wants_keys=wants_keys(settings),

@@ -1,14 +1,15 @@
 """Spans to whoever takes OTLP over HTTP (a collector, Jaeger, Tempo). Implements ports.SpanSink.
 
-The only home of OpenTelemetry's packages (extra `otel`), loaded where `otlp_endpoint` is set. What
-is told in headers, which certificates hold, and the service's name and resource come from
-OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES …).
+With `otlp_metrics.py` the only home of OpenTelemetry's packages (extra `otel`), loaded where
+`otlp_endpoint` is set. What is told in headers, which certificates hold, and the service's name and
+resource come from OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS,
+OTEL_RESOURCE_ATTRIBUTES …).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -45,9 +46,7 @@ class OtlpSpans:
     def __init__(self, endpoint: str, *, version: str, timeout_seconds: float = 10.0) -> None:
         self._exporter = OTLPSpanExporter(endpoint.rstrip("/") + TRACES, timeout=timeout_seconds)
         self._endpoint = endpoint
-        # What the environment says of the service goes before what we know.
-        own = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: version})
-        self._resource = own.merge(OTELResourceDetector().detect())
+        self._resource = resource_of(version)
         self._scope = InstrumentationScope(SERVICE, version)
 
     async def take(self, spans: Sequence[t.Span]) -> None:
@@ -76,6 +75,12 @@ class OtlpSpans:
             kind=_KINDS[span.kind], status=status, start_time=_nanos(span.begun_at),
             end_time=_nanos(span.ended_at), instrumentation_scope=self._scope,
         )  # fmt: skip
+
+
+def resource_of(version: str, more: Mapping[str, str] | None = None) -> Resource:
+    """Who speaks. What the environment says of the service goes before what we know."""
+    own = Resource.create({SERVICE_NAME: SERVICE, SERVICE_VERSION: version, **(more or {})})
+    return own.merge(OTELResourceDetector().detect())
 
 
 def _context(trace_id: str, span_id: str, *, is_remote: bool = False) -> SpanContext:

@@ -51,7 +51,9 @@ def test_the_runs_of_a_lost_worker_go_on(
 ) -> None:
     plain = scene(database_name, runs=RUNS, mood=MOOD)
     with receiving() as receiver:
-        traced = {"otlp_endpoint": receiver.address, "trace_ratio": 1}
+        traced = {
+            "otlp_endpoint": receiver.address, "trace_ratio": 1, "otlp_metrics_seconds": 1,
+        }  # fmt: skip
         seen = replace(plain, settings={**plain.settings, **traced})
 
         async def lose_one(stage: Stage) -> Takeover:
@@ -61,6 +63,7 @@ def test_the_runs_of_a_lost_worker_go_on(
 
         found = on_stage(seen, lose_one)
     assert found["held"] > 0
+    assert _counted(receiver) > 0
     assert _carried_on(receiver.traces()) == found["in_flight"]
     assert found["never"] == found["unsettled"] == 0
     assert found["repeated_others"] == 0, "steps were repeated that were not in flight"
@@ -71,6 +74,16 @@ async def _come(receiver: Receiver, traces: int) -> None:
     async with asyncio.timeout(TRACES_WITHIN_SECONDS):
         while len(receiver.traces()) < traces:  # noqa: ASYNC110 -- nobody tells
             await asyncio.sleep(0.1)
+
+
+def _counted(receiver: Receiver) -> float:
+    """Runs of a worker that is gone, as the metrics of those who took them over have them."""
+    last = {
+        (point.instance, *sorted(point.labels)): point.value
+        for points in receiver.points for point in points
+        if point.name == "orchestrator_recovered_runs" and ("what", "dead") in point.labels
+    }  # fmt: skip
+    return sum(last.values())
 
 
 def _carried_on(traces: dict[str, list[Got]]) -> int:
