@@ -31,6 +31,7 @@ PAGES = (
     ("APIs", "/apis"),
     ("Objectives", "/objectives"),
     ("Workflows", "/workflows"),
+    ("Agents", "/agents"),
 )
 COLOURS = {
     "pending": "grey-7", "running": "primary", "waiting": "blue-grey-7", "parked": "blue-grey-7",
@@ -67,7 +68,8 @@ def frame(title: str, who: Principal) -> Iterator[None]:
         with ui.element("nav").props('aria-label="Pages"').classes("row gap-4"):
             for number, (name, target) in enumerate(PAGES, start=1):
                 link = ui.link(name, target).classes("text-white no-underline")
-                link.props(f"aria-keyshortcuts={number % 10}")
+                if number <= 10:  # there are no more digits
+                    link.props(f"aria-keyshortcuts={number % 10}")
                 if name == title:
                     link.props('aria-current="page"').classes("text-bold underline")
         ui.space()

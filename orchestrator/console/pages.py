@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse
 from nicegui import ui
 
 from orchestrator.console import (
+    agents,
     apis,
     approvals,
     escalations,
@@ -75,6 +76,7 @@ def add_console(
         slos,
         workflows,
         insights,
+        agents,
     ):
         module.register(desk)
     _add_login(desk)

@@ -18,9 +18,9 @@ from orchestrator.console.proposals import draw_proposals
 from orchestrator.console.run_acts import draw_acts
 from orchestrator.console.run_edits import draw_edit, draw_edits
 from orchestrator.console.tables import cell, row, table
-from orchestrator.core.states import SETTLED, Direction
+from orchestrator.core.states import SETTLED, Direction, RunStatus
 from orchestrator.errors import NotFound
-from orchestrator.ports import ProposalFilter
+from orchestrator.ports import HELD, ProposalFilter
 from orchestrator.service.explaining import story_of
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.telemetry.plain import plain
@@ -97,7 +97,7 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
         badge(run.status)
         ui.label(f"{run.workflow} v{run.version}")
         ui.label(f"tenant {run.tenant}")
-        ui.label(f"by {run.actor}")
+        ui.link(f"by {run.actor}", f"/runs?{urlencode({'actor': run.actor})}")
         ui.label(f"accepted {moment(run.created_at)}")
         if run.wake_at is not None and run.status not in SETTLED:
             ui.label(f"waits until {moment(run.wake_at)}")
@@ -111,6 +111,8 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
             for name, value in view.attributes.items():
                 told = f"{name}={value}"
                 ui.link(told, f"/runs?{urlencode({'attribute': told})}")
+    if run.status is RunStatus.PAUSED and any(each.kind == HELD for each in view.audit):
+        ui.link("It begins when it is approved", f"/approvals/{run.id}")
     draw_edits(run)
     _relatives(view)
     for each in view.escalations:

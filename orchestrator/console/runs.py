@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Wanted:
     status: str = ""
     workflow: str = ""
     tenant: str = ""
+    actor: str = ""
     hours: str = ""
     attribute: str = ""  # NAME=VALUE
     text: str = ""
@@ -52,14 +54,14 @@ class Wanted:
     @property
     def names_some(self) -> bool:
         """Whether they leave any runs out."""
-        told = (self.workflow, self.tenant, self.hours, self.attribute, self.text.strip())
-        return bool(self.statuses) or any(told)
+        told = (self.workflow, self.tenant, self.actor, self.hours, self.attribute)
+        return bool(self.statuses or self.text.strip()) or any(told)
 
     def filter_of(self, who: Principal) -> RunFilter:
         """The runs that somebody means by them. Raises InvalidInput, NotAllowed."""
         return RunFilter(
             status=frozenset(self.statuses) or None, workflow=self.workflow or None,
-            tenant=who.tenant_of(self.tenant or None),
+            tenant=who.tenant_of(self.tenant or None), actor=self.actor or None,
             younger_than_seconds=int(self.hours) * 3600.0 if self.hours else None,
             attributes=parse_pairs("attribute", [self.attribute]) if self.attribute else None,
             text=self.text[:LONGEST_TEXT] if self.text.strip() else None,
@@ -69,8 +71,8 @@ class Wanted:
         """Of the page that shows these."""
         fields = {
             "status": self.status, "workflow": self.workflow, "tenant": self.tenant,
-            "hours": self.hours, "attribute": self.attribute, "text": self.text,
-            "before": before,
+            "actor": self.actor, "hours": self.hours, "attribute": self.attribute,
+            "text": self.text, "before": before,
         }  # fmt: skip
         told = urlencode({name: value for name, value in fields.items() if value}, safe=",")
         return f"/runs?{told}" if told else "/runs"
@@ -82,7 +84,7 @@ def register(desk: Desk) -> None:
     @ui.page("/runs")
     async def runs(
         request: Request, status: str = "", workflow: str = "", tenant: str = "", hours: str = "",
-        attribute: str = "", text: str = "", before: str = "",
+        attribute: str = "", text: str = "", before: str = "", actor: str = "",
     ) -> Response | None:  # fmt: skip
         visitor = await desk.visitor(request)
         if visitor is None:
@@ -90,7 +92,7 @@ def register(desk: Desk) -> None:
         who = await visitor.principal()
         wanted = Wanted(
             status=status, workflow=workflow, tenant=tenant, hours=hours if hours in AGES else "",
-            attribute=attribute, text=text,
+            attribute=attribute, text=text, actor=actor,
         )  # fmt: skip
         with frame("Runs", who):
             _views(wanted)
@@ -165,11 +167,15 @@ def _filters(wanted: Wanted, *, bound: bool) -> None:
             ui.navigate.to(Wanted(
                 status=",".join(chosen.value), workflow=named.value or "", tenant=of.value or "",
                 hours=age.value or "", attribute=with_one.value or "", text=searched.value or "",
+                actor=wanted.actor,
             ).address())  # fmt: skip
 
         for field in (named, of, with_one, searched, looked_up):
             field.classes("w-36").on("keydown.enter", go)  # all in one line at 1280 pixels
         ui.button("Show", on_click=go)
+        if wanted.actor:  # a page of somebody's runs leads here
+            ui.label(f"by {wanted.actor}")
+            ui.link("by anybody", dataclasses.replace(wanted, actor="").address())
 
 
 async def _list(visitor: Visitor, wanted: Wanted, which: RunFilter, before: str) -> None:

@@ -140,6 +140,7 @@ from orchestrator.ports.records import (
     untouched_steps,
 )
 from orchestrator.ports.waiting import (
+    HELD,
     Asks,
     Awaited,
     Awaiting,
@@ -158,6 +159,7 @@ __all__ = [
     "COMPENSATE_TASK",
     "DEAD_LETTER_QUEUE",
     "FORWARD_TASK",
+    "HELD",
     "HOLD",
     "JOB_TASK",
     "MAINTENANCE_QUEUE",

@@ -12,6 +12,9 @@ import msgspec
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.records import RunWrite, Signals
 
+HELD = "run.held"
+"""Audit kind: a run waits for a person before it begins."""
+
 
 class Asks(StrEnum):
     """Whom a step asks."""

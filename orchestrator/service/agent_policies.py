@@ -23,6 +23,7 @@ from orchestrator.ports import (
 from orchestrator.service.jobs import Jobs
 
 LONGEST_NAME = 200
+MOST_AT_ONCE = 100
 
 
 class UnderWay(StrEnum):
@@ -63,12 +64,19 @@ class AgentPolicies:
 
     async def show(self, agent: Agent) -> PolicyView:
         """One, with what is left now. Raises NotFound."""
-        record = await self._known(agent)
-        uses = await self._store.uses(agent)
+        return await self._view(await self._known(agent))
+
+    async def _view(self, record: PolicyRecord) -> PolicyView:
+        uses = await self._store.uses(Agent(record.tenant, record.agent))
         return PolicyView(
             record=record, left=left(record.policy, uses.spent, uses.now), spent=uses.spent,
             now=uses.now,
         )  # fmt: skip
+
+    async def overview(self, tenant: str | None = None) -> Sequence[PolicyView]:
+        """The first MOST_AT_ONCE of them with what is left, by tenant and name."""
+        found = (await self.list(tenant))[:MOST_AT_ONCE]
+        return [await self._view(each) for each in found]
 
     async def history(self, agent: Agent) -> Sequence[PolicyChange]:
         """What was changed, newest first."""

@@ -17,7 +17,7 @@ from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.guarding import Asking, Charge, Question, amount_told
 from orchestrator.core.saga import Hold
-from orchestrator.ports import RESUMED, Agent, Redelivery, Role
+from orchestrator.ports import HELD, RESUMED, Agent, Redelivery, Role
 from orchestrator.store import codec, rows
 from orchestrator.store.codec import instant
 from orchestrator.store.notes import Notes, resumed_data
@@ -25,8 +25,6 @@ from orchestrator.store.part import Part, Shared
 from orchestrator.store.tables import HOLDING, STOPPED
 from orchestrator.store.transactions import Tx
 
-HELD = "run.held"
-"""Audit kind: it waits for a person before it begins."""
 BEFORE_THE_START = "(start)"
 """In place of a step's id, which has no brackets."""
 IN_TIME = "nobody approved it in time"

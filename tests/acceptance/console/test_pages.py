@@ -18,7 +18,7 @@ from tests.acceptance.console.browsing import barriers, stuck
 pytestmark = pytest.mark.slow
 PAGES = (
     "/", "/runs", "/escalations", "/approvals", "/proposals", "/jobs", "/pauses", "/apis",
-    "/objectives", "/workflows", "/login",
+    "/objectives", "/workflows", "/agents", "/login",
 )  # fmt: skip
 
 
@@ -124,3 +124,27 @@ def test_what_the_history_of_a_workflow_says(running: Deployment, console: str, 
     expect(page.get_by_text("do not land").first).to_be_visible()
     expect(page.get_by_role("link", name=re.compile("^run ")).first).to_be_visible()
     assert barriers(page) == []
+
+
+def test_an_agent_is_seen_stopped_and_allowed_again(
+    running: Deployment, console: str, page: Page
+) -> None:
+    rules = ("--budget", "9 runs/day", "--ask-above", "50 EUR", "--reason", "first week")
+    running.ask("agents", "set", "page-bot", *rules)
+    page.goto(f"{console}/agents")
+    line = page.get_by_role("row").filter(has_text="page-bot")
+    expect(line).to_contain_text("9 of 9 runs/day")
+    expect(line).to_contain_text("50 EUR")
+    for verb, state, why in (("Stop", "stopped", "it is mad"), ("Allow", "works", "mended")):
+        line.get_by_role("button", name=verb).click()
+        dialog = page.get_by_role("dialog")
+        if verb == "Stop":
+            dialog.get_by_text("Its runs are undone").click()
+        dialog.get_by_label("Why").fill(why)
+        dialog.get_by_role("button", name=verb).click()
+        expect(line).to_contain_text(state)
+    line.get_by_role("link", name="page-bot").click()
+    expect(page.get_by_role("region", name="Changes")).to_contain_text("it is mad")
+    assert barriers(page) == []
+    found = running.ask("agents", "history", "page-bot")
+    assert [each["kind"] for each in found] == ["allow", "stop", "set"]
