@@ -81,7 +81,17 @@ def run(found: list[Row]) -> int:
     named = sorted({test.removesuffix("::*") for row in found for test in row.tests})
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", f"--junitxml={report}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "auto",
+            "-m",
+            "",
+            f"--junitxml={report}",
+        ]
         ended = subprocess.run(
             [*command, *named], cwd=ROOT, timeout=PATIENCE_SECONDS, check=False
         )  # fmt: skip

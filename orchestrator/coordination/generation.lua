@@ -2,7 +2,11 @@
 -- trusted: a generation is born when the database knows nothing of the API, that is at the first
 -- use ever, or after a wipe. Whoever knew another generation tells us that it was a wipe.
 --
--- Value: "<id>:<born, microseconds>:<1 if wiped>". It never expires.
+-- Nor does it outlive the server process that it was born in: one that was started again may have
+-- read a file without the last second, a replica that took over may have lagged behind, and neither
+-- knows what it does not know. So that counts as a wipe, whatever is there.
+--
+-- Value: "<id>.<run_id of the server>:<born, microseconds>:<1 if wiped>". It never expires.
 
 local function microseconds()
   local time = redis.call('TIME')
@@ -13,7 +17,12 @@ local function text(number)
   return string.format('%.0f', number) -- tostring would round to 14 digits
 end
 
+local function this_server()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
 local function renew_generation(key, id, now, wiped)
+  id = string.match(id, '^[^.]+') .. '.' .. this_server()
   redis.call('SET', key, id .. ':' .. text(now) .. ':' .. (wiped and '1' or '0'))
   return id, now, wiped
 end
@@ -26,7 +35,9 @@ local function generation(key, known, new_id, distrust, now)
     return renew_generation(key, new_id, now, known ~= '')
   end
   local id, born, wiped = string.match(value, '^([^:]+):(%d+):(%d)$')
-  if distrust == '1' and known == id then
+  -- An id without a server is of a release that did not look.
+  local moved = string.match(id, '%.(%x+)$') ~= this_server()
+  if moved or (distrust == '1' and known == id) then
     return renew_generation(key, new_id, now, true)
   end
   if known ~= '' and known ~= id and wiped == '0' then

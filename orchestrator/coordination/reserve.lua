@@ -136,7 +136,8 @@ local function longest_counted(book)
 end
 
 -- Fill the list with what was let out before, each as late as it can have been. What is in it
--- already was so since the loss.
+-- already was so since the loss, but for what a server has kept that is trusted no more: the past
+-- has that, too.
 local function fill(book, moments)
   local skip, longest, last, known = 0, longest_counted(book), 0, false
   local present = redis.call('LRANGE', book.list, 0, -1)
@@ -155,8 +156,10 @@ local function fill(book, moments)
     end
   end
   for _, moment in ipairs(present) do
-    last = math.max(last + 1, tonumber(moment))
-    redis.call('RPUSH', book.list, text(last))
+    if tonumber(moment) > born then
+      last = math.max(last + 1, tonumber(moment))
+      redis.call('RPUSH', book.list, text(last))
+    end
   end
   book.last, book.length = math.max(book.last, last), redis.call('LLEN', book.list)
   return known

@@ -107,6 +107,11 @@ class WorkerProcess:
         """How many runs. Any thread may ask."""
         return len(self._drivers)
 
+    @property
+    def fit(self) -> bool:
+        """Whether the database has answered lately. Any thread may ask."""
+        return not self.parts.deps.lifeline.doubtful
+
     def active(self) -> list[ActiveRun]:
         """The runs in hand. A copy, so that any thread may look."""
         return [driver.activity for driver in list(self._drivers.values())]

@@ -21,6 +21,8 @@ from orchestrator.engine.process import Build, WorkerProcess
 from orchestrator.ports import ActiveRun, Done, Hop, Store
 
 START_TIMEOUT_SECONDS = 60.0
+LATE_SECONDS = 3.0
+"""A loop that has not moved for so long takes up nothing new."""
 GARBAGE_THRESHOLDS = (100_000, 20, 20)
 """Objects made before the youngest generation is searched for cycles, and the older ones' shares.
 
@@ -45,6 +47,7 @@ class EngineRuntime:
         self._options = options
         self._process = WorkerProcess(build, new_id=new_id, version=options.version)
         self._heartbeat: Heartbeat | None = None
+        self._pulse = LoopPulse()
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="engine", daemon=True)
 
@@ -77,6 +80,11 @@ class EngineRuntime:
         """The runs in hand. A copy, so that any thread may look."""
         return self._process.active()
 
+    @property
+    def fit(self) -> bool:
+        """See ports.Runtime."""
+        return self._pulse.still_seconds < LATE_SECONDS and self._process.fit
+
     def drain(self, *, grace_seconds: float) -> None:
         """Hand runs back, end, and stop the loop. Safe to call once, from any other thread."""
         try:
@@ -97,11 +105,10 @@ class EngineRuntime:
 
     async def _boot(self, name: str) -> None:
         await self._process.boot(name)
-        pulse = LoopPulse()
-        self._process.spawn_background(pulse.run())
-        self._start_heartbeat(pulse)
+        self._process.spawn_background(self._pulse.run())
+        self._start_heartbeat()
 
-    def _start_heartbeat(self, pulse: LoopPulse) -> None:
+    def _start_heartbeat(self) -> None:
         store: Store | None = None
 
         async def beat() -> bool:
@@ -114,7 +121,7 @@ class EngineRuntime:
                 await store.close()
 
         self._heartbeat = Heartbeat(
-            beat, close, pulse=pulse, every_seconds=self._options.heartbeat_seconds,
+            beat, close, pulse=self._pulse, every_seconds=self._options.heartbeat_seconds,
             stuck_after_seconds=self._options.stuck_loop_seconds, on_lost=self._lost_ownership,
         )  # fmt: skip
         self._heartbeat.start()

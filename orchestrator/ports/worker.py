@@ -49,6 +49,10 @@ class Runtime(Protocol):
     def active(self) -> list[ActiveRun]:
         """The runs in hand."""
 
+    @property
+    def fit(self) -> bool:
+        """Whether what is taken up now would go on: the database answers, the loop moves."""
+
     def drain(self, *, grace_seconds: float) -> None:
         """Hand runs back, let calls in flight end within the grace time, deregister, stop."""
 

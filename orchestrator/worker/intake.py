@@ -63,6 +63,9 @@ class Intake(Consumer):
         return self.ensure_connected(connection)
 
     def _free_slots(self) -> int:
+        """None while the engine could not go on with them: others would wait for those in vain."""
+        if not self.app.runtime.fit:
+            return 0
         return int(self.pool.limit) - len(worker_state.reserved_requests)
 
     def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:

@@ -5,8 +5,10 @@ a reply. Here the same question is asked with a count (`BLMPOP … COUNT`, Redis
 one answer brings what is there, up to the count.
 
 The count is never above the free slots at the time of asking, and nothing but an answer fills a
-slot, so a hint is still not fetched before somebody can take it up. A worker that was idle asks
-for few, so that a burst is shared with its neighbours; answers that are full double the count.
+slot, so a hint is still not fetched before somebody can take it up. A worker whose engine is not
+fit (no database, a loop that stands still) has no free slots: its neighbours get what it would sit
+on. A worker that was idle asks for few, so that a burst is shared with its neighbours; answers that
+are full double the count.
 
 A popped hint that could not be delivered (the worker ends, or delivering broke) goes back to the
 head of its queue. One whose answer was lost on its way is found by the sweep, as ever.
@@ -68,6 +70,9 @@ class TakingMany(_Channel):
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Ask (kombu's name: it knows one command)."""
+        free = self.free_slots()
+        if free <= 0:
+            return  # Celery's loop comes by again
         if not self._many:
             self._asked = 0
             super()._brpop_start(timeout)
@@ -76,7 +81,7 @@ class TakingMany(_Channel):
         if not queues:
             return
         keys = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
-        self._asked = max(min(self._next_count, self.free_slots()), 1)
+        self._asked = min(self._next_count, free)
         connection = self._in_poll = self.client.connection
         self._brpop_sent_at = monotonic()
         connection.send_command(

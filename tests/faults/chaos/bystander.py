@@ -107,6 +107,15 @@ class Bystander:
             found.update((run, moment(first)) for run, first in self._rows(statement))
         return found
 
+    def taken_over(self, run_ids: Sequence[str]) -> int:
+        """How often one of them was taken from a worker that was called dead."""
+        recovered = audit.c.kind == "run.recovered"
+        counting = select(func.count()).where(recovered)
+        return sum(
+            int(self._rows(counting.where(audit.c.run_id.in_(some)))[0][0])
+            for some in _chunks(run_ids)
+        )
+
     def in_flight(self, run_ids: Sequence[str]) -> set[Link]:
         """Links that were begun and have no outcome."""
         found: set[Link] = set()

@@ -162,7 +162,7 @@ class OpenBook:
             skip, known = skip - useless, known or useless < number
             for _ in range(number - useless):
                 filled.append(max([moment, *(last + 1 for last in filled[-1:])]))
-        for moment in kept.latest:
+        for moment in (each for each in kept.latest if each > asking.generation.born):
             filled.append(max([moment, *(last + 1 for last in filled[-1:])]))
         kept.latest, kept.expires = filled, asking.now + 1
         kept.last = max([kept.last, *filled[-1:]])

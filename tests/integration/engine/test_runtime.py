@@ -223,6 +223,22 @@ async def test_declared_dead_it_drops_its_runs_and_joins_again(house: House) -> 
     await check(house, run_id)
 
 
+async def test_it_is_not_fit_while_its_loop_stands_or_the_database_is_silent(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.engine.runtime.LATE_SECONDS", 1.0)
+    stand = threading.Event()
+    with started(house) as process:
+        runtime, lifeline = process.runtime, process.runtime._process.parts.deps.lifeline
+        await until(lambda: runtime.fit)
+        runtime._loop.call_soon_threadsafe(stand.wait)
+        await until(lambda: not runtime.fit)
+        stand.set()
+        await until(lambda: runtime.fit)
+        monkeypatch.setattr(lifeline, "_trusted", -1.0)
+        assert not runtime.fit
+
+
 async def test_a_plan_that_cannot_be_read_here_is_left_to_others(house: House) -> None:
     """An older worker beside a newer one: it gives the run back, whose fault it is not."""
     run_id = await house.submit(shop_plan([KEYED] * 2))

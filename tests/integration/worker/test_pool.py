@@ -323,6 +323,10 @@ class _Engine:
     def deliver(self, hop: Any, done: Any) -> None:
         self.done.append(done)
 
+    @property
+    def fit(self) -> bool:
+        return True
+
     def active(self) -> list[Any]:
         return []
 

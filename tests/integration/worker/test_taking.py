@@ -58,6 +58,19 @@ async def test_no_more_are_asked_for_than_there_are_slots(
     assert client.llen(FORWARD) == 30
 
 
+async def test_who_has_no_free_slot_asks_for_nothing_until_it_has(
+    app: OrchestratorApp, client: redis.Redis, readers: Any
+) -> None:
+    hints = await published(app, 20)
+    reader = readers(slots=8)
+
+    assert reader.answers() == [8]
+    assert client.llen(FORWARD) == 12
+    reader.got.clear()
+    assert reader.answers(1) == [8]
+    assert reader.got == [hint.hop_id for hint in hints[8:16]]
+
+
 async def test_what_is_not_json_stands_in_nobodys_way(
     app: OrchestratorApp, client: redis.Redis, readers: Any
 ) -> None:

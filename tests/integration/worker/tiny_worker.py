@@ -38,6 +38,10 @@ class TinyRuntime:
     def deliver(self, hop: Hop, done: Done) -> None:
         self._loop.call_soon_threadsafe(self._take, hop, done)
 
+    @property
+    def fit(self) -> bool:
+        return True
+
     def active(self) -> list[ActiveRun]:
         return [run for run, _ in list(self._held.values())]
 
