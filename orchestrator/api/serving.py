@@ -6,7 +6,7 @@ import uvicorn
 
 from orchestrator.api.app import make_app
 from orchestrator.console.pages import add_console
-from orchestrator.embedded.address import is_loopback
+from orchestrator.embedded.address import KEPT_SECONDS, is_loopback
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.settings import Settings
 from orchestrator.wiring import version
@@ -30,7 +30,7 @@ def serve(settings: Settings) -> None:
     uvicorn.run(
         app, host=settings.api_address, port=settings.api_port, log_config=None,
         access_log=False, timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),
-        server_header=False,
+        server_header=False, timeout_keep_alive=KEPT_SECONDS,
     )  # fmt: skip
 
 

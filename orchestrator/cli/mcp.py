@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.cli.output import stderr
 from orchestrator.cli.session import current_user, with_services
-from orchestrator.embedded.address import LOOPBACK, is_loopback
+from orchestrator.embedded.address import KEPT_SECONDS, LOOPBACK, is_loopback
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.settings import load_settings
 
@@ -64,6 +64,8 @@ def mcp(
     who = Actor(name=actor or current_user(), tenant=tenant, allowed=tuple(only or ("*",)))
     number = version(DISTRIBUTION)
     if http:
+        import uvloop
+
         where = Listening(address=address, port=port, hosts=tuple(host or ()))
         wants_keys = load_settings().api_auth == "keys"
         check_listening(where, wants_keys=wants_keys)
@@ -71,6 +73,7 @@ def mcp(
         with_services(
             lambda s: _listen(s, who, where, number, wants_keys=wants_keys),
             pool_wait_seconds=CROWD_SECONDS,
+            new_loop=uvloop.new_event_loop,
         )
     else:
         with_services(
@@ -110,6 +113,7 @@ async def _listen(
     access = services.access if wants_keys else None
     app = http_app(server, access, address=where.address, hosts=where.hosts)
     config = uvicorn.Config(
-        app, host=where.address, port=where.port, log_config=None, access_log=False
-    )
+        app, host=where.address, port=where.port, log_config=None, access_log=False,
+        timeout_keep_alive=KEPT_SECONDS,
+    )  # fmt: skip
     await uvicorn.Server(config).serve()

@@ -21,7 +21,10 @@ R = TypeVar("R")
 
 @overload
 def with_services(
-    use: Callable[[Services], Awaitable[T]], *, pool_wait_seconds: float = ...
+    use: Callable[[Services], Awaitable[T]],
+    *,
+    pool_wait_seconds: float = ...,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = ...,
 ) -> T: ...
 
 
@@ -36,11 +39,13 @@ def with_services(
     *,
     remote: Callable[[Client], R] | None = None,
     pool_wait_seconds: float = 10.0,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> T | R:
     """Open the services that the settings name, use them, close them.
 
     Where the deployment is elsewhere (`--url`) its REST face is asked by `remote` instead. Raises
-    InvalidInput for a command that has none. `pool_wait_seconds`: see `open_services`.
+    InvalidInput for a command that has none. `pool_wait_seconds`: see `open_services`;
+    `new_loop`: None: the usual one.
     """
     if chosen_url():
         if remote is None:
@@ -52,7 +57,8 @@ def with_services(
         async with open_services(load_settings(), pool_wait_seconds=pool_wait_seconds) as services:
             return await use(services)
 
-    return asyncio.run(main())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main())
 
 
 def with_client(use: Callable[[Client], R]) -> R:

@@ -6,6 +6,10 @@ import ipaddress
 import socket
 
 LOOPBACK = "127.0.0.1"
+KEPT_SECONDS = 75
+"""Servers keep idle connections open so long: longer than usual clients do (httpx: 5 s, which is
+uvicorn's own choice, too). Who sends while the other end closes has its call lost.
+"""
 
 
 def free_port() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -61,8 +61,8 @@ class AccessStore(Protocol):
     async def keys(self) -> Sequence[AccessKey]:
         """All of them, newest first."""
 
-    async def usable_key(self, key_id: str) -> AccessKey | None:
-        """The key, None when there is none, or when it has expired or was revoked by now."""
+    async def usable_keys(self, key_ids: Collection[str]) -> Sequence[AccessKey]:
+        """Those of them that are there, and have neither expired nor been revoked by now."""
 
     async def revoke_key(self, key_id: str, *, by: str) -> AccessKey:
         """From now on it is good for nothing. Raises Conflict when it is revoked, NotFound."""

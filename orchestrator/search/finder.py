@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -27,6 +28,8 @@ _USES = 0.02
 NEAR_IN_MEANING = 0.3
 _MOST_SHOWN_FIELDS = 3
 _MOST_QUESTION_CHARACTERS = 1000
+_QUESTIONS_KEPT = 1024
+"""Their vectors, 2 KB each: many agents have the same errand, and a vector is most of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class HybridFinder:
         self._known: dict[str, About] = {}
         self._stems: dict[str, list[str]] = {}
         self._vectors: dict[str, Vectors] = {}  # by text
+        self._asked = lru_cache(_QUESTIONS_KEPT)(self._made)
         self._index = _Index([], {}, [], Lexical([]), None, None)
 
     def learn(self, things: Sequence[About]) -> None:
@@ -128,10 +132,15 @@ class HybridFinder:
     def _meaning_scores(self, index: _Index, asked: str) -> Scores | None:
         if self.embedder is None or index.whole is None or index.name is None:
             return None
-        vector = self.embedder.embed([asked])[0]
+        vector = self._asked(asked)
         whole, name = index.whole @ vector, index.name @ vector
         found: Scores = _MEANING_OF_ALL * whole + _MEANING_OF_NAME * name
         return found
+
+    def _made(self, asked: str) -> Vectors:
+        assert self.embedder is not None, "asked without a model"
+        vector: Vectors = self.embedder.embed([asked])[0]
+        return vector
 
     def _replace(self) -> None:
         names = sorted(self._known)

@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import InvalidInput, NotAuthenticated, Problem
 from orchestrator.ports import AccessKey, AccessStore, NewAccessKey, Role
+from orchestrator.service.gathering import Gathered
 from orchestrator.service.principal import Principal
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Access:
         self._tokens = tokens
         self._store, self._new_id, self._monotonic = store, new_id, monotonic
         self._trusted: dict[str, tuple[float, Principal]] = {}
+        self._usable = Gathered(self._read_usable)
 
     async def create(
         self, name: str, *, role: Role, tenant: str | None, lives_seconds: float | None, by: str
@@ -75,7 +77,7 @@ class Access:
             return known
         self._trusted.pop(digest, None)
         found = _KEY.fullmatch(text)
-        key = None if found is None else await self._store.usable_key(_dashed(found[1]))
+        key = None if found is None else await self._usable_key(_dashed(found[1]))
         if key is None or not hmac.compare_digest(key.digest, digest):
             raise NotAuthenticated("no such key, or it has expired or was revoked")
         principal = Principal(name=key.name, role=key.role, tenant=key.tenant)
@@ -83,6 +85,12 @@ class Access:
             self._trusted.clear()
         self._trusted[digest] = (self._monotonic() + TRUSTED_SECONDS, principal)
         return principal
+
+    async def _usable_key(self, key_id: str) -> AccessKey | None:
+        return (await self._usable.of(key_id)).get(key_id)
+
+    async def _read_usable(self, key_ids: Collection[str]) -> Mapping[str, AccessKey]:
+        return {key.id: key for key in await self._store.usable_keys(key_ids)}
 
 
 def _digest(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Pr
 from orchestrator.ports import Agent, Decision, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.service.catalogue import Catalogue, Entry
 from orchestrator.service.explaining import Explained, Explaining
+from orchestrator.service.gathering import Gathered
 from orchestrator.service.guarding import NO_RULES, Guards, Rules
 from orchestrator.service.looking import Choice, Looks
 from orchestrator.service.planning import Planning
@@ -89,6 +91,7 @@ class Agents:
         self._catalogue, self._watch, self._explaining = catalogue, watch, explaining
         self._waiting, self._guards, self._planning = waiting, guards, planning
         self._most_bytes, self._console = most_output_bytes, console
+        self._clock = Gathered(self._read_clock)
 
     async def search(self, question: str, *, limit: int, actor: Actor, looks: Looks) -> list[Found]:
         """Workflows that fit, the best first, or none; some of all for no question.
@@ -97,7 +100,7 @@ class Agents:
         """
         actor = await self._admitted(actor)
         found = await self._search(question, limit, actor)
-        looks.searched(question, [each.workflow for each in found], at=await self._runs.now())
+        looks.searched(question, [each.workflow for each in found], at=await self._now())
         return found
 
     async def _search(self, question: str, limit: int, actor: Actor) -> list[Found]:
@@ -115,7 +118,7 @@ class Agents:
     async def describe(self, workflow: str, *, actor: Actor, looks: Looks) -> Described:
         """One workflow. Raises NotFound; NotAllowed for an agent that was stopped."""
         version = await self._version(workflow, actor)
-        looks.described(workflow, at=await self._runs.now())
+        looks.described(workflow, at=await self._now())
         plan = version.plan
         return Described(
             workflow=plan.workflow, version=version.version, title=plan.title,
@@ -152,7 +155,7 @@ class Agents:
             actor=actor.name,
             attributes=attributes or {},
             traceparent=traceparent,
-            looked=looks.choice_of(workflow, choice, at=await self._runs.now()),
+            looked=looks.choice_of(workflow, choice, at=await self._now()),
             is_agent=True,
         )
         (accepted,) = await self._submitter.submit([wish])
@@ -248,6 +251,13 @@ class Agents:
         if self._guards is None:
             return actor
         return replace(actor, rules=await self._guards.admitted(Agent(actor.tenant, actor.name)))
+
+    async def _now(self) -> datetime:
+        """The database's clock."""
+        return (await self._clock.of(None))[None]
+
+    async def _read_clock(self, _: object) -> Mapping[None, datetime]:
+        return {None: await self._runs.now()}
 
     async def _visible(self, run: str, actor: Actor) -> RunRecord:
         """Raises NotFound, for those of others too."""

@@ -6,12 +6,13 @@ those who come as agents, and for those with a policy of their own. People witho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.guarding import EVERYBODY, Charge, Policy
 from orchestrator.errors import NotAllowed, Problem
-from orchestrator.ports import Accepted, Agent, GuardStore, Judged, NewRun
+from orchestrator.ports import Accepted, Agent, GuardStore, Judged, NewRun, PolicyRecord
+from orchestrator.service.gathering import Gathered
 
 KNOWN_SECONDS = 1.0
 """A first policy for somebody who does not come as an agent holds after so long at the latest."""
@@ -38,10 +39,11 @@ class Guards:
         self._store, self._monotonic = store, monotonic
         self._known: frozenset[Agent] = frozenset()
         self._known_until = 0.0
+        self._fresh = Gathered(self._read_policies)
 
     async def admitted(self, agent: Agent) -> Rules:
         """What holds for an agent at this moment. Raises NotAllowed where it was stopped."""
-        found = [p for p in await self._store.policies_of(_scopes(agent)) if not p.removed]
+        found = await self._policies_of(agent)
         for each in found:
             if (stop := each.policy.stopped) is not None:
                 problem = Problem(
@@ -61,8 +63,8 @@ class Guards:
         fresh: dict[Agent, Sequence[Agent]] = {}
         for run_id, agent, is_agent in wanted:
             if is_agent and agent not in fresh:
-                records = await self._store.policies_of(_scopes(agent))
-                fresh[agent] = [Agent(p.tenant, p.agent) for p in records if not p.removed]
+                records = await self._policies_of(agent)
+                fresh[agent] = [Agent(p.tenant, p.agent) for p in records]
             if is_agent:
                 scopes = fresh[agent]
             else:
@@ -83,6 +85,18 @@ class Guards:
     ) -> list[Accepted]:
         """See GuardStore.accept_guarded."""
         return await self._store.accept_guarded(runs, charges, under)
+
+    async def _policies_of(self, agent: Agent) -> list[PolicyRecord]:
+        """That of its tenant and its own, as they are at this moment."""
+        if agent.tenant.isprintable() and agent.name.isprintable():
+            found = list((await self._fresh.of(*_scopes(agent))).values())
+        else:  # what the database cannot hold is kept in other letters than it is asked for
+            found = await self._store.policies_of(_scopes(agent))
+        return [each for each in found if not each.removed]
+
+    async def _read_policies(self, agents: Collection[Agent]) -> Mapping[Agent, PolicyRecord]:
+        found = await self._store.policies_of(agents)
+        return {Agent(each.tenant, each.agent): each for each in found}
 
     async def _policed(self) -> frozenset[Agent]:
         """Who has a policy, as of the last second."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import AccessKey, NewAccessKey
 from orchestrator.store import codec, rows
@@ -24,7 +26,8 @@ class Access(Part):
         self._all = self._sql(f"SELECT {columns} FROM access_keys ORDER BY id DESC")
         self._one = self._sql(f"SELECT {columns} FROM access_keys WHERE id = :id")
         self._usable = self._sql(
-            f"SELECT {columns} FROM access_keys WHERE id = :id AND revoked_at IS NULL"
+            f"SELECT {columns} FROM access_keys WHERE id IN (SELECT b.id FROM"
+            f" {self._dialect.batch({'id': 'text'})} AS b) AND revoked_at IS NULL"
             " AND (expires_at IS NULL OR expires_at > {now})"
         )
         self._revoke = self._sql(
@@ -50,10 +53,10 @@ class Access(Part):
         """All of them, newest first."""
         return [rows.access_key_of(row) for row in await self._db.rows(self._all)]
 
-    async def usable_key(self, key_id: str) -> AccessKey | None:
-        """The key, None when there is none, or when it has expired or was revoked by now."""
-        row = await self._db.row(self._usable, id=codec.storable(key_id))
-        return None if row is None else rows.access_key_of(row)
+    async def usable_keys(self, key_ids: Collection[str]) -> list[AccessKey]:
+        """Those of them that are there, and have neither expired nor been revoked by now."""
+        batch = codec.dump_batch([(codec.storable(each),) for each in key_ids])
+        return [rows.access_key_of(row) for row in await self._db.rows(self._usable, batch=batch)]
 
     async def revoke_key(self, key_id: str, *, by: str) -> AccessKey:
         """From now on it is good for nothing. Raises Conflict when it is revoked, NotFound."""

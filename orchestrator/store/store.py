@@ -178,7 +178,7 @@ class SqlStore:
         access = Access(shared)
         self.add_key = access.add_key
         self.keys = access.keys
-        self.usable_key = access.usable_key
+        self.usable_keys = access.usable_keys
         self.revoke_key = access.revoke_key
         acceptances = Acceptances(shared)
         self.note_acceptances = acceptances.note_acceptances

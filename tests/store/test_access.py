@@ -35,7 +35,7 @@ async def test_a_key_is_kept_as_it_was_made(keys: SqlStore) -> None:
     assert (made.name, made.role, made.tenant) == ("ada\ufffd ž", Role.OPERATOR, "acme")
     assert before <= made.created_at <= await keys.now()
     assert made.expires_at is made.revoked_at is made.revoked_by is None
-    assert await keys.usable_key(made.id) == made
+    assert await keys.usable_keys([made.id, new_id()]) == [made]
     assert await keys.keys() == [made]
 
 
@@ -46,7 +46,7 @@ async def test_keys_come_newest_first(keys: SqlStore) -> None:
 
 @pytest.mark.parametrize("unknown", ["", "nothing", "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10", "x\0y"])
 async def test_what_is_not_there_is_not_usable(keys: SqlStore, unknown: str) -> None:
-    assert await keys.usable_key(unknown) is None
+    assert not await keys.usable_keys([unknown])
 
 
 async def test_a_key_expires_by_the_databases_clock(keys: SqlStore) -> None:
@@ -54,9 +54,10 @@ async def test_a_key_expires_by_the_databases_clock(keys: SqlStore) -> None:
     assert made.expires_at is not None
     assert made.expires_at > made.created_at
     await asyncio.sleep((made.expires_at - await keys.now()).total_seconds() + 0.02)
-    assert await keys.usable_key(made.id) is None
+    assert not await keys.usable_keys([made.id])
     assert await keys.keys() == [made]
-    assert await keys.usable_key((await keys.add_key(new_key(lives_seconds=60.5))).id) is not None
+    lasting = await keys.add_key(new_key(lives_seconds=60.5))
+    assert await keys.usable_keys([made.id, lasting.id]) == [lasting]
 
 
 async def test_a_key_is_revoked_once_and_stays_known(keys: SqlStore) -> None:
@@ -64,7 +65,7 @@ async def test_a_key_is_revoked_once_and_stays_known(keys: SqlStore) -> None:
     gone = await keys.revoke_key(made.id, by="eve")
     assert gone.revoked_at is not None
     assert (gone.revoked_by, gone.name) == ("eve", "ada")
-    assert await keys.usable_key(made.id) is None
+    assert not await keys.usable_keys([made.id])
     assert await keys.keys() == [gone]
     with pytest.raises(Conflict, match="revoked by eve"):
         await keys.revoke_key(made.id, by="mallory")

@@ -9,7 +9,6 @@ code 1: a run did not end as it had to, or the limit was exceeded.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import socket
@@ -22,13 +21,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import uvloop
+
 from orchestrator.embedded.address import free_port
 from orchestrator.embedded.process import Child, ChildSpec, stop_all
 from orchestrator.ports import Role
 from orchestrator.service.access import Access
 from orchestrator.settings import Settings
 from orchestrator.telemetry.logging import configure_logging
-from tests.bench.agents.crowd import Agent, play
+from tests.bench.agents.crowd import Agent, know_schemas, play
 from tests.bench.engine import cores
 from tests.bench.engine.figures import percentile
 from tests.bench.gate import flows, judging
@@ -154,11 +155,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     configure_logging(level="ERROR")
+    know_schemas()
     files, load = cores.open_many_files(), round(os.getloadavg()[0], 1)
     folder, begun = new_folder(), time.monotonic()
     asked = Asked(workers=(options.workers,), runs=options.agents, database=options.db)
     with set_up(asked, folder) as stage:
-        found = asyncio.run(measure(stage, options))
+        found = uvloop.run(measure(stage, options))
     remove(folder)
     machine = {"cores": os.cpu_count(), "load_average": load, "open_files": files}
     found |= {"db": options.db, "machine": machine, "all_seconds": round(time.monotonic() - begun)}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+from jsonschema import Draft202012Validator
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, TextContent
@@ -33,6 +34,23 @@ class Agent:
     seconds: float | None = None  # from when all began until it knew
     calls: list[float] = field(default_factory=list)  # seconds of calls that wait for nothing
     asked_again: int = 0
+
+
+def know_schemas() -> None:
+    """Check each schema of an answer once, not once for each agent.
+
+    The client checks it at its first call of a tool, in 5 ms or so. Here one process is all agents
+    and would do nothing else; each of them has a machine of its own for that.
+    """
+    check, known = Draft202012Validator.check_schema, set[str]()
+
+    def check_once(schema: Any, *rest: Any, **options: Any) -> None:
+        text = json.dumps(schema, sort_keys=True)
+        if text not in known:
+            check(schema, *rest, **options)
+            known.add(text)
+
+    Draft202012Validator.check_schema = staticmethod(check_once)
 
 
 async def play(url: str, agents: Sequence[Agent], *, patience: float) -> float:

@@ -207,6 +207,15 @@ async def test_a_stopped_agent_does_nothing_until_it_is_allowed_again(services: 
     assert kinds == ["allow", "set", "stop"]
 
 
+async def test_a_name_that_the_database_keeps_in_other_letters_is_no_way_around_a_stop(
+    services: Services,
+) -> None:
+    await services.policies.stop(Agent("acme", "mad\ufffdbot"), by="ada", reason="it is mad")
+    async with talking(services, "mad\0bot") as call:
+        assert "it is mad" in await call("search", question="order")
+        assert "it is mad" in await execute(call, "one")
+
+
 async def test_changes_say_why_and_of_whom(services: Services) -> None:
     with pytest.raises(InvalidInput, match="reason: found nothing"):
         await services.policies.stop(BOT, by="ada", reason=" ")

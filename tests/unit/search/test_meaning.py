@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports.finding import About
 from orchestrator.search import HybridFinder, meaning, open_finder
-from orchestrator.search.meaning import Embedder, open_embedder
+from orchestrator.search.meaning import Embedder, Vectors, open_embedder
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,23 @@ def test_what_has_no_word_in_common_is_found(embedder: Embedder) -> None:
     assert first() == []
     assert finder.deepen(3) == 0
     assert first() == ["refund-payment"]
+
+
+def test_a_question_that_was_asked_before_costs_the_model_nothing() -> None:
+    asked: list[str] = []
+
+    class Counting:
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            asked.extend(texts)
+            return np.ones((len(texts), 4), dtype=np.float32)
+
+    finder = HybridFinder(Counting())
+    finder.learn([About(name="order", title="Order goods")])
+    finder.deepen(9)
+    asked.clear()
+    for question in ("buy", "sell", "buy"):
+        assert finder.find(question, limit=1, allowed=lambda _: True)
+    assert asked == ["buy", "sell"]
 
 
 def test_a_model_that_is_another_one_is_refused(
