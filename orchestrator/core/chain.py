@@ -1,12 +1,17 @@
 """The hash chain of a run's audit: what is hashed, and what is wrong with one that is not whole.
 
     content  SHA-256 over kind, NUL, actor, NUL, data, in UTF-8; data is the text as it is stored
-    entry    8 bytes: the record's time in microseconds since 1970, big-endian; then its content
+    entry    8 bytes for each time of the row, in microseconds since 1970, big-endian; its content
     link     SHA-256 over the link before (of the first: the run's id) and the entries since
 
-A write may bring several records. They become one link, which the last of them keeps; those before
-it keep no bytes. Records of times before there were chains, or by a worker of a release before,
-keep nothing (None); the chain goes on after them as if they were not there.
+A write may bring several records. Those of one actor are kept together as one row: its number and
+time are those of the last of them, its kind their kinds with spaces between, and its data says how
+many microseconds before the last each of the others was ("before"), and what each says. A row of
+one record has one time and no "before".
+
+Rows of one write become one link, which the last of them keeps; those before it keep no bytes.
+Records of times before there were chains, or by a worker of a release before, keep nothing (None);
+the chain goes on after them as if they were not there.
 
 What was erased keeps its content where its data stood, as {"erased": hex}: its entry, and so its
 link, can still be worked out. A later record says who erased it; without one it is a breach.
@@ -28,29 +33,58 @@ INSIDE = b""
 
 ERASED = "audit.erased"
 """The kind of the record that says who has erased what stands before it."""
-_MARKER = re.compile(r'\{"v":1,"data":\{"erased":"([0-9a-f]{64})"\}\}')
+AND = " "
+"""Between the kinds of records that are kept together."""
+_MARKER = re.compile(r'\{"v":1,(?:"before":\[[-\d,]*\],)?"data":\{"erased":"([0-9a-f]{64})"\}\}')
+_BEFORE = re.compile(r'\{"v":1,"before":\[([-\d,]*)\],')
+
+
+def number_of(kind: str) -> int:
+    """How many records a row of this kind holds."""
+    return kind.count(AND) + 1
 
 
 def erased_content(data: str) -> bytes | None:
-    """The content of a record whose data was erased; None: it was not."""
+    """The content of a row whose data was erased; None: it was not."""
     found = _MARKER.fullmatch(data)
     return None if found is None else bytes.fromhex(found[1])
 
 
+def erased(kind: str, actor: str, data: str) -> str:
+    """What stands in place of the data of such a row; when its records were stays."""
+    before = _BEFORE.match(data)
+    kept = "" if before is None else f'"before":[{before[1]}],'
+    return f'{{"v":1,{kept}"data":{{"erased":"{content(kind, actor, data).hex()}"}}}}'
+
+
+def times(at: int, data: str) -> list[int]:
+    """Of all records of a row of several, in order; of one too few or too many if it was changed.
+
+    Microseconds since 1970, as `at`, which is the last one's.
+    """
+    found = _BEFORE.match(data)
+    earlier = found[1].split(",") if found is not None else ()
+    return [*(at - int(before) for before in earlier), at]
+
+
 def content(kind: str, actor: str, data: str) -> bytes:
-    """32 bytes for what a record says. None of the three holds a NUL."""
+    """32 bytes for what a row says. None of the three holds a NUL."""
     return sha256(f"{kind}\0{actor}\0{data}".encode()).digest()
 
 
 def entry(at: int, said: bytes) -> bytes:
-    """40 bytes: when (microseconds since 1970) and what."""
+    """40 bytes of a row of one record: when (microseconds since 1970) and what."""
     return at.to_bytes(8, "big", signed=True) + said
 
 
-def entry_of(at: int, kind: str, actor: str, data: bytes) -> bytes:
-    """The entry of a record that is written now; `data` in UTF-8."""
+def entry_of(ats: Iterable[int], kind: str, actor: str, data: bytes) -> bytes:
+    """The entry of a row that is written now; `data` in UTF-8."""
     content_ = sha256(f"{kind}\0{actor}\0".encode() + data).digest()
-    return at.to_bytes(8, "big", signed=True) + content_
+    return _told_at(ats) + content_
+
+
+def _told_at(ats: Iterable[int]) -> bytes:
+    return b"".join([at.to_bytes(8, "big", signed=True) for at in ats])
 
 
 def link(before: bytes | None, run_id: str, entries: bytes) -> bytes:
@@ -60,14 +94,19 @@ def link(before: bytes | None, run_id: str, entries: bytes) -> bytes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChainedRecord:
-    """One audit record as it is stored. `at` in microseconds since 1970."""
+    """One row of an audit as it is stored. `at` in microseconds since 1970."""
 
-    seq: int
+    seq: int  # of its last record
     at: int
     kind: str
     actor: str
     data: str
     chain: bytes | None
+
+    @property
+    def number(self) -> int:
+        """How many records it holds."""
+        return number_of(self.kind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,8 +162,9 @@ def breaches(story: Story) -> list[Breach]:
 def _along(story: Story, walk: _Walk) -> Iterator[Breach]:
     entries: list[bytes] = []
     for record in story.records:
-        if record.seq != walk.seq + 1:
-            yield _breach(story, record.seq, _gap(walk.seq + 1, record.seq - 1))
+        first = record.seq - record.number + 1
+        if first != walk.seq + 1:
+            yield _breach(story, first, _gap(walk.seq + 1, first - 1))
             entries.clear()
             walk.open_from = None
             walk.head = record.chain or walk.head
@@ -135,8 +175,8 @@ def _along(story: Story, walk: _Walk) -> Iterator[Breach]:
             if entries or record.at > story.older_until:
                 yield _breach(story, record.seq, "the record is in no chain")
             continue
-        walk.open_from = walk.open_from or record.seq
-        entries.append(entry(record.at, _content_of(record, walk)))
+        walk.open_from = walk.open_from or first
+        entries.append(_entry_of(record, walk))
         if record.chain == INSIDE:
             continue
         worked_out = link(walk.head, story.run_id, b"".join(entries))
@@ -148,6 +188,13 @@ def _along(story: Story, walk: _Walk) -> Iterator[Breach]:
         walk.head = walk.heads[record.seq] = record.chain
         entries.clear()
         walk.open_from = None
+
+
+def _entry_of(record: ChainedRecord, walk: _Walk) -> bytes:
+    said = _content_of(record, walk)
+    if AND not in record.kind:
+        return entry(record.at, said)
+    return _told_at(times(record.at, record.data)) + said
 
 
 def _content_of(record: ChainedRecord, walk: _Walk) -> bytes:

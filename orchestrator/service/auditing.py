@@ -129,9 +129,10 @@ def _of(number: int, what: str) -> Breach:
 
 def _take(found: Verification, story: Story) -> None:
     found.runs += story.claimed is not None
-    found.records += len(story.records)
-    found.older_records += sum(record.chain is None for record in story.records)
-    found.erased_records += sum(erased_content(r.data) is not None for r in story.records)
+    for row in story.records:
+        found.records += row.number
+        found.older_records += row.number * (row.chain is None)
+        found.erased_records += row.number * (erased_content(row.data) is not None)
     found.deleted_runs += story.claimed is None and story.deleted is not None
     found.uncovered_runs += story.claimed is not None and not story.anchors
     found.note(breaches(story))

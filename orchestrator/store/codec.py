@@ -67,6 +67,15 @@ def dump_bytes(value: object) -> bytes:
         return dump(value).encode()
 
 
+def dump_together(values: Sequence[object], before: Sequence[int]) -> bytes:
+    """Records of an audit that are one row (see core/chain), in UTF-8."""
+    head = f'{{"v":{PAYLOAD_FORMAT},"before":[{",".join(map(str, before))}],"data":'.encode()
+    try:
+        return b"".join((head, _encoder.encode(values), b"}"))
+    except UnicodeEncodeError:
+        return b"".join((head, _dump_bare(values).encode(), b"}"))
+
+
 def load(stored: str) -> Any:
     """Inverse of `dump`. Raises UnknownFormat."""
     envelope = _load_bare(stored)

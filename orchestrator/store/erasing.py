@@ -74,11 +74,12 @@ class Erasing(Part):
             wanted = {name: value for name, value in known.items() if f":{name}" in text}
             await tx.change(statement, **wanted)
         records = await tx.rows(self._records, run_id=run_id)
-        forgotten = [(run_id, row[0], _marker(row)) for row in records if _has_data(row)]
-        await tx.apply(self._forget, forgotten)
-        data = {"reason": reason, "records": len(forgotten)}
+        forgotten = [row for row in records if _has_data(row)]
+        await tx.apply(self._forget, [(run_id, row[0], _marker(row)) for row in forgotten])
+        number: int = sum(chain.number_of(row[1]) for row in forgotten)
+        data = {"reason": reason, "records": number}
         await self._notes.note(tx, run_id, chain.ERASED, by=by, data=data)
-        return len(forgotten)
+        return number
 
 
 def _has_data(row: Sequence[Any]) -> bool:
@@ -88,7 +89,7 @@ def _has_data(row: Sequence[Any]) -> bool:
 
 def _marker(row: Sequence[Any]) -> str:
     _, kind, actor, data = row
-    return codec.dump({"erased": chain.content(kind, actor, data).hex()})
+    return chain.erased(kind, actor, data)
 
 
 def _not_final(run_id: str, standing: str) -> Conflict:

@@ -6,13 +6,13 @@ So what is new since a checkpoint is known exactly, whatever clocks and long tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from orchestrator.core import chain
 from orchestrator.ports.auditing import Covered
-from orchestrator.store import codec
-from orchestrator.store.codec import instant
 from orchestrator.store.part import Part, Shared
+from orchestrator.store.rows import audit_of
 
 
 class Exporting(Part):
@@ -43,12 +43,9 @@ class Exporting(Part):
         else:
             rows = await self._db.rows(self._covered_of_tenant, **where, tenant=tenant)
         found = [
-            Covered(
-                checkpoint=number, run_id=row[0], seq=row[1], at=instant(row[2]), kind=row[3],
-                actor=row[4], data=codec.load(row[5]), tenant=row[7], workflow=row[8],
-                chain=None if row[6] is None else bytes(row[6]),
-            )
+            record
             for row in rows if row[1] is not None  # None: the run's records are gone with it
+            for record in _records(number, row)
         ]  # fmt: skip
         full = len({row[0] for row in rows}) == most
         return found, rows[-1][0] if full else None
@@ -68,3 +65,15 @@ def _covered(which: str = "") -> str:
         " ON r.run_id = c.run_id AND r.seq > c.before AND r.seq <= c.seq"
         " LEFT JOIN runs ON runs.id = c.run_id ORDER BY c.run_id, r.seq"
     )
+
+
+def _records(number: int, row: Sequence[Any]) -> Iterator[Covered]:
+    """Of one row; the last of them keeps the link."""
+    run_id, *told, link, tenant, workflow = row
+    for record in audit_of(told):
+        inside = None if link is None else chain.INSIDE
+        yield Covered(
+            checkpoint=number, run_id=run_id, seq=record.seq, at=record.at, kind=record.kind,
+            actor=record.actor, data=record.data, tenant=tenant, workflow=workflow,
+            chain=bytes(link) if link is not None and record.seq == row[1] else inside,
+        )  # fmt: skip

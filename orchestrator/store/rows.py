@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.core import chain
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest, Outcome
 from orchestrator.core.path import Path, straight
@@ -48,7 +49,7 @@ from orchestrator.ports import (
     untouched_steps,
 )
 from orchestrator.ports.slo import AlarmRecord
-from orchestrator.store.codec import dump, instant, instant_optional, load, load_optional
+from orchestrator.store.codec import dump, instant, instant_optional, load, load_optional, micros
 from orchestrator.store.dialect import Dialect
 
 RUN = (
@@ -183,9 +184,21 @@ def attempt_of(row: Sequence[Any]) -> AttemptRecord:
     )  # fmt: skip
 
 
-def audit_of(row: Sequence[Any]) -> AuditRecord:
-    """From seq, at, kind, actor, data."""
-    return AuditRecord(seq=row[0], at=instant(row[1]), kind=row[2], actor=row[3], data=load(row[4]))
+def audit_of(row: Sequence[Any]) -> list[AuditRecord]:
+    """The records that one row holds (see core/chain), from seq, at, kind, actor, data."""
+    seq, at, kind, actor, data = row
+    kinds, said = kind.split(chain.AND), load(data)
+    if len(kinds) == 1:
+        return [AuditRecord(seq=seq, at=instant(at), kind=kind, actor=actor, data=said)]
+    if isinstance(said, dict):  # they were erased together
+        said = [said] * len(kinds)
+    ats = chain.times(micros(instant(at)), data)
+    return [
+        AuditRecord(seq=seq - behind, at=instant(at), kind=kind, actor=actor, data=data)
+        for behind, kind, at, data in zip(
+            range(len(kinds) - 1, -1, -1), kinds, ats, said, strict=True
+        )
+    ]
 
 
 def escalation_of(row: Sequence[Any]) -> EscalationRecord:

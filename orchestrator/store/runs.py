@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from itertools import islice
 
 from orchestrator.core import states
 from orchestrator.core.states import RunStatus
@@ -109,7 +110,9 @@ class Runs(Part):
         """Audit records by seq: those above `after`, `limit` of them at most."""
         most = MOST_RECORDS if limit is None else limit
         found = await self._db.rows(self._audit, run_id=run_id, after=after, most=most)
-        return [rows.audit_of(row) for row in found]
+        records = (record for row in found for record in rows.audit_of(row))
+        # A page may have ended within a row.
+        return list(islice((record for record in records if record.seq > after), most))
 
     async def progress(self, run_ids: Collection[str]) -> dict[str, Progress]:
         """How far each of these runs has come; unknown ones are left out."""

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from orchestrator.core import chain
 from orchestrator.core.saga import current
 from orchestrator.core.states import ASLEEP, SETTLED, Direction
-from orchestrator.ports import LinkWrite, RunWrite, hop_ids_at
+from orchestrator.ports import AuditRecord, LinkWrite, RunWrite, hop_ids_at
 from orchestrator.store import codec, rows
 from orchestrator.store.codec import storable
 from orchestrator.store.dialect import Bulk, Dialect
@@ -265,17 +265,35 @@ _TELLS_NOTHING = Told([], "")
 
 def told(write: RunWrite, dialect: Dialect) -> Told:
     """Its audit as it is stored, and as it goes into the run's chain."""
-    if not write.audit:
+    records = write.audit
+    if not records:
         return _TELLS_NOTHING
-    found, entries, last, run_id = [], b"", write.audit[-1], write.run_id
-    for record in write.audit:
-        kind, actor, at = record.kind, storable(record.actor), record.at
-        data = codec.dump_bytes(record.data)
-        entries += chain.entry_of(codec.micros(at), kind, actor, data)
-        found.append((
-            run_id, record.seq, dialect.time(at), kind, actor, data.decode(), record is last,
-        ))  # fmt: skip
-    return Told(found, entries.hex())
+    actor = records[-1].actor
+    if all(record.actor is actor or record.actor == actor for record in records):
+        row, entry = _row_of(write.run_id, records, dialect, closes=True)
+        return Told([row], entry.hex())
+    found = [
+        _row_of(write.run_id, (record,), dialect, closes=record is records[-1])
+        for record in records
+    ]
+    return Told([row for row, _ in found], b"".join([entry for _, entry in found]).hex())
+
+
+def _row_of(
+    run_id: str, records: Sequence[AuditRecord], dialect: Dialect, *, closes: bool
+) -> tuple[tuple[Any, ...], bytes]:
+    """Records of one actor as one row, and its entry: see core/chain."""
+    last = records[-1]
+    at, actor = codec.micros(last.at), storable(last.actor)
+    if len(records) == 1:
+        kind, ats, data = last.kind, [at], codec.dump_bytes(last.data)
+    else:
+        kind = chain.AND.join([record.kind for record in records])
+        ats = [*(codec.micros(record.at) for record in records[:-1]), at]
+        before = [at - each for each in ats[:-1]]
+        data = codec.dump_together([record.data for record in records], before)
+    row = (run_id, last.seq, dialect.time(last.at), kind, actor, data.decode(), closes)
+    return row, chain.entry_of(ats, kind, actor, data)
 
 
 def escalation_rows(write: RunWrite) -> Iterator[tuple[Any, ...]]:

@@ -28,7 +28,6 @@ from tests.store.making import accepted, new_id
 RECORDS_OF_A_RUN = 10
 CHUNK = 5000
 """Runs that one COPY brings."""
-_KINDS = ["step.begun", "step.landed"] * 5
 _DIGEST = "6dd249967f00198ac9e97aaf0f64ed51fabab3eb39882483bb6cb99239e2e978"
 _SAID = {
     "step.begun": {
@@ -55,14 +54,13 @@ _RUNS = (
 
 
 def rows(run_id: str, at: datetime) -> Iterator[tuple[Any, ...]]:
-    """One run's audit, two records a write, and so a link for each two."""
-    head, entries = None, b""
-    for seq, kind in enumerate(_KINDS, 1):
-        data, closes = codec.dump(_SAID[kind]), seq % 2 == 0
-        entries += chain.entry(codec.micros(at), chain.content(kind, "worker", data))
-        if closes:
-            head, entries = chain.link(head, run_id, entries), b""
-        yield run_id, seq, at, kind, "worker", data, head if closes else chain.INSIDE
+    """One run's audit, two records a write, and so a row and a link for each two."""
+    head, micros, kind = None, codec.micros(at), chain.AND.join(_SAID)
+    data = codec.dump_together(list(_SAID.values()), [0])
+    for seq in range(2, RECORDS_OF_A_RUN + 1, 2):
+        entries = chain.entry_of([micros, micros], kind, "worker", data)
+        head = chain.link(head, run_id, entries)
+        yield run_id, seq, at, kind, "worker", data.decode(), head
 
 
 async def fill(store: SqlStore, url: str, records: int) -> None:

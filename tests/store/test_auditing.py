@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from orchestrator.core.events import CancelMode
@@ -79,6 +80,24 @@ async def test_everybody_who_writes_goes_on_with_the_same_chain(sql: SqlStore) -
     assert [r.seq for r in await sql.audit(run_id)] == list(range(1, 10))
 
 
+async def test_records_of_one_write_are_one_row_and_are_told_one_by_one(sql: SqlStore) -> None:
+    (run,) = await claimed(sql)
+    run_id, (first,) = run.run.id, await sql.audit(run.run.id)
+    second, third, fourth = audit(2, step="a"), audit(3, "step.landed", step="b"), audit(4)
+    third = replace(third, at=third.at + timedelta(microseconds=7))
+    fourth = replace(fourth, at=fourth.at - timedelta(seconds=2))  # a clock that was put back
+    await sql.record([write(run, audit=(second, third, fourth))])
+    mixed = audit(5), replace(audit(6), actor="ada"), audit(7)
+    await sql.record([write(run, audit=mixed)])
+    records = [first, second, third, fourth, *mixed]
+    assert await sql.audit(run_id) == records
+    for after in range(7):
+        assert await sql.audit(run_id, after=after, limit=2) == records[after : after + 2]
+    rows = await sql._database.rows(text("SELECT seq FROM audit ORDER BY seq"))
+    assert [row[0] for row in rows] == [1, 4, 5, 6, 7], "those of several actors are rows apart"
+    assert (await verified(sql)).records == 7
+
+
 async def test_what_somebody_has_done_to_the_tables_shows(sql: SqlStore) -> None:
     runs = await claimed(sql, 5)
     for run in runs:
@@ -87,7 +106,7 @@ async def test_what_somebody_has_done_to_the_tables_shows(sql: SqlStore) -> None
     assert await what_is_wrong(sql) == []
     for which, statement in enumerate((
         "UPDATE audit SET actor = 'eve' WHERE run_id = :run AND seq = 3",
-        "DELETE FROM audit WHERE run_id = :run AND seq = 2",
+        "DELETE FROM audit WHERE run_id = :run AND seq = 3",
         "DELETE FROM audit WHERE run_id = :run AND seq = 4",
         "DELETE FROM runs WHERE id = :run",
     )):  # fmt: skip
@@ -95,7 +114,7 @@ async def test_what_somebody_has_done_to_the_tables_shows(sql: SqlStore) -> None
     wrong = await what_is_wrong(sql)
     assert [each.split(": ", 1)[1] for each in wrong] == [
         "records 2 to 3: not what was written, or not in this place",
-        "record 2 is missing",
+        "records 2 to 3: missing",
         "record 4 is missing",
         "the run is gone, and nothing says that it was deleted",
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -153,7 +153,7 @@ def read_tables(url: str) -> Tables:
         runs=tuple(map(_run, found["runs"])),
         links=_by_run((row[0], _link(row)) for row in found["run_steps"]),
         attempts=_by_run((row[0], _attempt(row)) for row in found["attempts"]),
-        audit=_by_run((row[0], _audit(row)) for row in found["audit"]),
+        audit=_by_run((row[0], told) for row in found["audit"] for told in _audit(row)),
         escalations=_by_run((row[1], _escalation(row)) for row in found["escalations"]),
         texts=tuple(
             value for rows in found.values() for row in rows for value in row
@@ -198,10 +198,19 @@ def _attempt(row: Sequence[Any]) -> AttemptRow:
     )  # fmt: skip
 
 
-def _audit(row: Sequence[Any]) -> AuditRow:
-    return AuditRow(
-        seq=row[1], at=_seconds(row[2]), kind=row[3], actor=row[4], data=_payload(row[5])
-    )
+def _audit(row: Sequence[Any]) -> list[AuditRow]:
+    """One row holds all that one author told with one write, the last at the row's own time."""
+    _, seq, at, kind, actor, data = row
+    envelope, kinds = _envelope(data), kind.split(" ")
+    if len(kinds) == 1:
+        return [AuditRow(seq=seq, at=_seconds(at), kind=kind, actor=actor, data=envelope["data"])]
+    moments = [*(_earlier(at, by) for by in envelope["before"]), at]
+    return [
+        AuditRow(seq=number, at=_seconds(moment), kind=kind, actor=actor, data=said)
+        for number, moment, kind, said in zip(
+            range(seq - len(kinds) + 1, seq + 1), moments, kinds, envelope["data"], strict=True
+        )
+    ]
 
 
 def _escalation(row: Sequence[Any]) -> EscalationRow:
@@ -220,16 +229,24 @@ def _seconds(stored: datetime | int) -> float:
     return stored / 1e6 if isinstance(stored, int) else stored.timestamp()
 
 
+def _earlier(stored: datetime | int, micros: int) -> datetime | int:
+    return stored - micros if isinstance(stored, int) else stored - timedelta(microseconds=micros)
+
+
 def _seconds_or_none(stored: datetime | int | None) -> float | None:
     return None if stored is None else _seconds(stored)
 
 
 def _payload(stored: str) -> Any:
     """What is in the envelope `{"v": …, "data": …}`."""
+    return _envelope(stored)["data"]
+
+
+def _envelope(stored: str) -> Any:
     try:
-        return msgspec.json.decode(stored)["data"]
+        return msgspec.json.decode(stored)
     except msgspec.DecodeError:  # a lone surrogate
-        return json.loads(stored)["data"]
+        return json.loads(stored)
 
 
 # --- through the ports ----------------------------------------------------------------------------
