@@ -28,6 +28,7 @@ class Got:
     trace: str
     id: str
     parent: str  # empty: none
+    state: str
     name: str
     kind: str
     begun: int
@@ -98,7 +99,7 @@ def spans_of(request: ExportTraceServiceRequest) -> Iterator[Got]:
             for span in scope.spans:
                 yield Got(
                     trace=span.trace_id.hex(), id=span.span_id.hex(),
-                    parent=span.parent_span_id.hex(), name=span.name,
+                    parent=span.parent_span_id.hex(), name=span.name, state=span.trace_state,
                     kind=Proto.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
                     begun=span.start_time_unix_nano, ended=span.end_time_unix_nano,
                     attributes=_plain(span.attributes),

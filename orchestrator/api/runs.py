@@ -61,6 +61,12 @@ Traceparent = Annotated[
 ]
 
 
+Tracestate = Annotated[
+    list[str] | None,
+    Header(description="What tracing systems keep beside it (W3C Trace Context)."),
+]
+
+
 async def visible_run(run_id: RunId, who: Asker, services: Use) -> RunRecord:
     """The run; another tenant's does not exist for who asks. Raises NotAllowed, NotFound."""
     who.require(Role.VIEWER)
@@ -117,11 +123,12 @@ async def submit_run(
     response: Response,
     idempotency_key: IdempotencyKey = None,
     traceparent: Traceparent = None,
+    tracestate: Tracestate = None,
 ) -> shapes.Submitted:
     """Start one run. It is accepted for good when this is answered."""
     who.require(Role.SUBMITTER)
     try:
-        wanted = submission_of(wish, who, idempotency_key, traceparent)
+        wanted = submission_of(wish, who, idempotency_key, traceparent, ",".join(tracestate or ()))
         (accepted,) = await services.submitter.submit([wanted])
     except RefusedError as error:
         raise _of_the_only_one(error) from error

@@ -10,8 +10,9 @@ DEFAULT_TENANT = "default"
 
 
 def submission_of(
-    wish: shapes.Submit, who: Principal, key: str | None, traceparent: str | None = None
-) -> Submission:
+    wish: shapes.Submit, who: Principal, key: str | None, traceparent: str | None = None,
+    tracestate: str | None = None,
+) -> Submission:  # fmt: skip
     """The wish as the services take it, in the name of who asks. Raises NotAllowed."""
     tenant = who.tenant_of(wish.tenant) or DEFAULT_TENANT
     return Submission(
@@ -20,4 +21,5 @@ def submission_of(
         priority=wish.priority, deadline_seconds=wish.deadline_seconds,
         attributes=wish.attributes,
         traceparent=traceparent,
+        tracestate=tracestate,
     )  # fmt: skip

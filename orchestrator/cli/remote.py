@@ -129,7 +129,7 @@ def submit(client: Client, wish: Submission) -> shapes.Submitted:
         wish.workflow, wish.inputs, key=wish.idempotency_key, version=wish.version,
         tenant=_tenant(wish), actor=wish.actor or None, priority=wish.priority,
         deadline_seconds=wish.deadline_seconds, attributes=wish.attributes,
-        traceparent=wish.traceparent,
+        traceparent=wish.traceparent, tracestate=wish.tracestate,
     ))  # fmt: skip
 
 

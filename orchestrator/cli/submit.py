@@ -103,6 +103,7 @@ def submit(
         attributes=parse_pairs("--attribute", attribute or []),
         # Where a caller that is traced leaves its context for the programs it starts.
         traceparent=os.environ.get("TRACEPARENT"),
+        tracestate=os.environ.get("TRACESTATE"),
     )
     if file is None:
         wish = replace(wish, inputs=parse_inputs(one or [], inputs))

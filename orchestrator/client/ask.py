@@ -64,10 +64,11 @@ def submit(
     deadline_seconds: float | None = None,
     attributes: Mapping[str, str] | None = None,
     traceparent: str | None = None,
+    tracestate: str | None = None,
 ) -> Request[shapes.Submitted]:
     """Start a run. Without a key one is made, so that sending it again starts no second run.
 
-    `traceparent`: of the trace within which it is wanted (W3C Trace Context).
+    `traceparent`, `tracestate`: of the trace within which it is wanted (W3C Trace Context).
     """
     wish = shapes.Submit(
         workflow=workflow, inputs=dict(inputs or {}), version=version, tenant=tenant, actor=actor,
@@ -77,7 +78,7 @@ def submit(
         method="POST", path="/v1/runs", read=only(shapes.Submitted),
         body=wish.model_dump(exclude_none=True),
         headers={"Idempotency-Key": key or str(uuid_utils.uuid7())}
-        | ({} if traceparent is None else {"traceparent": traceparent}),
+        | _given(traceparent=traceparent, tracestate=tracestate),
     )  # fmt: skip
 
 

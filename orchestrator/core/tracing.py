@@ -21,10 +21,21 @@ _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})"
     r"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
+_MOST_MEMBERS = 32
+_LONGEST_STATE, _LONG_MEMBER = 512, 128  # characters: so much is passed on, and what goes first
+_MEMBER = re.compile(
+    r"(?P<key>[a-z0-9][a-z0-9_\-*/]{0,240}(@[a-z][a-z0-9_\-*/]{0,13})?"
+    r"|[a-z][a-z0-9_\-*/]{0,255})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
 _UUID = re.compile(r"[0-9a-f]{32}")
 _SAMPLED = 1
 _RATIO_BYTES = 7
 _ALL = 1 << 8 * _RATIO_BYTES
+
+
+TraceHeaders = tuple[tuple[str, str], ...]
+"""Names and values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +45,7 @@ class TraceContext:
     trace_id: str  # 32 hex digits
     parent_id: str | None = None  # the submitter's span, 16 hex digits
     sampled: bool | None = None  # whether the submitter keeps this trace; None: nobody has said
+    state: str = ""  # what tracing systems have added (tracestate); passed on as it is
 
     def keeps(self, ratio: float) -> bool:
         """Whether it is kept whatever comes of the run: as the submitter has it, or by chance.
@@ -49,6 +61,11 @@ class TraceContext:
         """The header `traceparent` of what this span calls."""
         return f"00-{self.trace_id}-{span_id}-{int(self.keeps(ratio)):02x}"
 
+    def headers(self, span_id: str, *, ratio: float) -> TraceHeaders:
+        """All headers of what this span calls."""
+        parent = ("traceparent", self.traceparent(span_id, ratio=ratio))
+        return (parent, ("tracestate", self.state)) if self.state else (parent,)
+
 
 def known_traceparent(text: str | None) -> str | None:
     """The text if it is one that can be read (version 00, or a newer one that begins alike).
@@ -59,13 +76,34 @@ def known_traceparent(text: str | None) -> str | None:
     return None if text is None or _read(text) is None else text.strip()
 
 
-def context_of(run_id: str, traceparent: str | None) -> TraceContext:
-    """The trace of a run; `traceparent` is what it was submitted with."""
+def known_tracestate(text: str | None) -> str | None:
+    """The members of a list that can be read, as one header; None: it is none, or empty.
+
+    As W3C Trace Context (3.3) has it: one member that is none, a name twice or more than 32 make
+    all of it worthless. Of a long one the longest members go first, then the oldest.
+    """
+    members = [part.strip(" \t") for part in (text or "").split(",")]
+    members = [member for member in members if member]
+    read = [_MEMBER.fullmatch(member) for member in members]
+    names = {found["key"] for found in read if found is not None}
+    if not members or len(names) < len(members) or len(members) > _MOST_MEMBERS:
+        return None
+    if len(",".join(members)) > _LONGEST_STATE:
+        members = [member for member in members if len(member) <= _LONG_MEMBER]
+    while len(",".join(members)) > _LONGEST_STATE:
+        members.pop()  # whoever changed the state last stands first
+    return ",".join(members) or None
+
+
+def context_of(run_id: str, traceparent: str | None, tracestate: str | None = None) -> TraceContext:
+    """The trace of a run; these are what it was submitted with."""
     found = None if traceparent is None else _read(traceparent)
     if found is None:
         return TraceContext(trace_id=_trace_id(run_id))
     sampled = bool(int(found["flags"], 16) & _SAMPLED)
-    return TraceContext(trace_id=found["trace"], parent_id=found["span"], sampled=sampled)
+    return TraceContext(
+        trace_id=found["trace"], parent_id=found["span"], sampled=sampled, state=tracestate or ""
+    )
 
 
 def span_id(run_id: str, *what: object) -> str:

@@ -29,6 +29,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from orchestrator.core.exchange import FrozenRequest, Response, said_of_renewals
+from orchestrator.core.tracing import TraceHeaders
 from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.api_credentials import ApiCredentials, Wanted, Worn
 from orchestrator.engine.apis import ApiConfig
@@ -53,7 +54,7 @@ MOST_RENEWALS = 2
 """For one call. A token that another worker shared may be over as well; one fetched now is not."""
 USER_AGENT = "saga-orchestrator"
 _SWITCHING_PROTOCOLS = 101
-_TRACEPARENT = "traceparent"
+_OF_TRACES = frozenset({"traceparent", "tracestate"})
 _UNAUTHORIZED = 401
 _MOST_INTERIM_ANSWERS = 20
 _VERSIONS = frozenset({HttpVersion10, HttpVersion11})
@@ -116,8 +117,8 @@ class HttpTransport:
             raise NotSent(f"{api}: no base URL is known in this worker", retryable=True)
         trail = context.trail
         trail.base, may_leave = base, trail.counting(context.may_leave)
-        if client.config.traceparent and context.traceparent is not None:
-            request = _within_trace(request, context.traceparent())
+        if client.config.traceparent and context.trace_headers is not None:
+            request = _within_trace(request, context.trace_headers())
         if client.credentials is None:
             return await client.send(base, request, None, timeout_seconds, may_leave)
         source = client.credentials.of(context.tenant, request.security)
@@ -199,13 +200,13 @@ async def _in_time(wanted: Awaitable[Worn], source: Wanted, ends_at: float) -> W
         raise NoCredential(why, retryable=True) from None
 
 
-def _within_trace(request: FrozenRequest, traceparent: str) -> FrozenRequest:
-    """The request with that header, unless its document gives it one; not a part of what is kept,
-    since each attempt has a span of its own.
+def _within_trace(request: FrozenRequest, headers: TraceHeaders) -> FrozenRequest:
+    """The request with these headers, unless its document gives it a trace; not a part of what is
+    kept, since each attempt has a span of its own.
     """
-    if any(name.lower() == _TRACEPARENT for name, _ in request.headers):
+    if any(name.lower() in _OF_TRACES for name, _ in request.headers):
         return request
-    return replace(request, headers=(*request.headers, (_TRACEPARENT, traceparent)))
+    return replace(request, headers=(*request.headers, *headers))
 
 
 def _left(ends_at: float) -> float:

@@ -304,15 +304,15 @@ class Standing:
         def may_leave() -> bool:
             return permit.fresh and (not unkeyed or self._is_ours())
 
-        header = None
+        headers = None
         if self.trace is not None:
             begun_at = None if verify else self.begun_at
             self.trace.begin_attempt(at, begun_at)
-            header = partial(self.trace.traceparent, at, begun_at)
+            headers = partial(self.trace.headers, at, begun_at)
         context = AttemptContext(
             run_id=run.id, step_id=self.step_id(at), direction=at[1],
             attempt=self.saga.link(*at).attempts, tenant=run.tenant, may_leave=may_leave,
-            traceparent=header,
+            trace_headers=headers,
         )  # fmt: skip
         return msgspec.structs.replace(context, may_go_on=self._is_ours) if unkeyed else context
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from orchestrator.core.states import Direction, RunStatus
-from orchestrator.core.tracing import attempt_span_id, context_of, span_id
+from orchestrator.core.tracing import TraceHeaders, attempt_span_id, context_of, span_id
 from orchestrator.ports import RunRecord
 from orchestrator.ports.tracing import Tracing
 
@@ -22,7 +22,7 @@ class RunTrace:
 
     def __init__(self, run: RunRecord, tracing: Tracing) -> None:
         self._run_id, self._tracing = run.id, tracing
-        self._context = context_of(run.id, run.traceparent)
+        self._context = context_of(run.id, run.traceparent, run.tracestate)
         self._attempt: tuple[At, datetime | None] | None = None  # the run itself is at hand
 
     def bind(self) -> None:
@@ -40,9 +40,9 @@ class RunTrace:
         """An attempt's span is at hand from now on; None: it has no intent, since it only asks."""
         self._attempt = (at, begun_at)
 
-    def traceparent(self, at: At, begun_at: datetime | None) -> str:
+    def headers(self, at: At, begun_at: datetime | None) -> TraceHeaders:
         """For the API that is called."""
-        return self._context.traceparent(self._span(at, begun_at), ratio=self._tracing.ratio)
+        return self._context.headers(self._span(at, begun_at), ratio=self._tracing.ratio)
 
     def keeps(self, status: RunStatus) -> bool:
         """Whether it is told of, now that the run settles like this."""

@@ -35,9 +35,9 @@ def choice_of(context: Context, reason: str) -> Choice:
     return Choice(reason=reason, client=client, model=_meta(context, "model") or "")
 
 
-def traceparent_of(context: Context) -> str | None:
+def trace_of(context: Context) -> dict[str, str | None]:
     """Of the agent's own trace, which a client that is traced says in `_meta`."""
-    return _meta(context, "traceparent")
+    return {name: _meta(context, name) for name in ("traceparent", "tracestate")}
 
 
 def _meta(context: Context, name: str) -> str | None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from orchestrator.mcp.answers import answer, nothing_fits
 from orchestrator.mcp.asking import with_approvals
-from orchestrator.mcp.callers import Callers, choice_of, traceparent_of
+from orchestrator.mcp.callers import Callers, choice_of, trace_of
 from orchestrator.mcp.refusals import WHEN_CANCELLING, WHEN_READING, spoken
 from orchestrator.mcp.resources import add_resources
 from orchestrator.mcp.terse import TerseServer
@@ -102,7 +102,7 @@ def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
                 workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,
                 attributes=attributes,
                 choice=choice_of(context, reason),
-                traceparent=traceparent_of(context),
+                **trace_of(context),
                 looks=looks,
                 seen=_telling(context),
             )  # fmt: skip

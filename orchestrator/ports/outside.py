@@ -12,6 +12,7 @@ import msgspec
 from orchestrator.core.exchange import FrozenRequest, Outcome, Response
 from orchestrator.core.health import Health, HealthRules, News
 from orchestrator.core.states import Direction
+from orchestrator.core.tracing import TraceHeaders
 from orchestrator.ports.advances import Counted, Known
 from orchestrator.ports.hints import Hint
 from orchestrator.ports.records import EscalationRecord
@@ -56,8 +57,8 @@ class AttemptContext(msgspec.Struct, frozen=True, kw_only=True):
     attempt, with a new credential."""
     trail: Trail = msgspec.field(default_factory=Trail)
     """Filled in on the way."""
-    traceparent: Callable[[], str] | None = None
-    """Makes the header of that name (W3C Trace Context), for APIs that want it; None: no trace."""
+    trace_headers: Callable[[], TraceHeaders] | None = None
+    """Makes the headers of W3C Trace Context, for APIs that want them; None: no trace."""
 
 
 class Transport(Protocol):

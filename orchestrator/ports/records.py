@@ -53,6 +53,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deadline_seconds: float | None = None  # counted by the database from its own now
     attributes: tuple[tuple[str, str], ...] = ()  # (name, value) in order of names
     traceparent: str | None = None  # of whoever submitted it (W3C Trace Context)
+    tracestate: str | None = None  # the same
     looked: Sequence[Mapping[str, Any]] = ()  # by an agent, before: for the audit
 
 
@@ -133,6 +134,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     path: Path | None = None  # its way through the plan once it has left the straight one
     rerun_of: str | None = None  # the run whose first steps it took over
     traceparent: str | None = None  # with which it was submitted
+    tracestate: str | None = None  # the same
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[SpanEvent, ...] = ()
     links: tuple[str, ...] = ()  # ids of spans of the same trace that it goes on from
     error: str | None = None  # why it counts as failed; None: it does not
+    state: str = ""  # of its trace (W3C tracestate)
 
 
 class DueTrace(msgspec.Struct, frozen=True, kw_only=True):

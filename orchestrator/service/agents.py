@@ -138,6 +138,7 @@ class Agents:
         attributes: Mapping[str, str] | None = None,
         choice: Choice = NOTHING_SAID,
         traceparent: str | None = None,
+        tracestate: str | None = None,
         seen: Seen | None = None,
     ) -> Standing:
         """Have a workflow run; the same key again is the same run. Waits a while for its end.
@@ -155,6 +156,7 @@ class Agents:
             actor=actor.name,
             attributes=attributes or {},
             traceparent=traceparent,
+            tracestate=tracestate,
             looked=looks.choice_of(workflow, choice, at=await self._now()),
             is_agent=True,
         )

@@ -68,7 +68,7 @@ class Traced:
         self._looked = (
             audit[0].data.get("looked", ()) if audit else ()
         )  # by an agent, see `looking`
-        self._context: TraceContext = context_of(run.id, run.traceparent)
+        self._context: TraceContext = context_of(run.id, run.traceparent, run.tracestate)
         self._root = span_id(run.id, "run")
 
     def spans(self, *, told: int) -> list[Span]:
@@ -267,7 +267,8 @@ class Traced:
         events: tuple[SpanEvent, ...] = (), links: tuple[str, ...] = (), error: str | None = None,
     ) -> Span:  # fmt: skip
         return Span(
-            trace_id=self._context.trace_id, span_id=own, parent_id=parent, name=name,
+            trace_id=self._context.trace_id, state=self._context.state, span_id=own,
+            parent_id=parent, name=name,
             begun_at=begun, ended_at=max(begun, ended), kind=kind, attributes=attributes or {},
             events=events, links=links, error=error,
         )  # fmt: skip

@@ -17,7 +17,7 @@ import structlog
 from orchestrator.core.guarding import Charge
 from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction
-from orchestrator.core.tracing import known_traceparent
+from orchestrator.core.tracing import known_traceparent, known_tracestate
 from orchestrator.definitions.attribute_texts import Pairs
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
@@ -59,6 +59,7 @@ class Submission:
     deadline_seconds: float | None = None  # None: the workflow's own
     attributes: Mapping[str, Any] = field(default_factory=dict)  # beside those of the workflow
     traceparent: str | None = None  # of the trace in which it is wanted, if it is one
+    tracestate: str | None = None  # the same
     looked: Sequence[Look] = ()  # what an agent looked at before, see `looking`
     is_agent: bool = False  # a software agent wants it: its tenant's policy for agents holds
 
@@ -230,7 +231,9 @@ class Submitter:
             priority=wish.priority,
             deadline_seconds=plan.deadline_seconds if deadline is None else deadline,
             attributes=attributes,
-            traceparent=known_traceparent(wish.traceparent),
+            traceparent=(parent := known_traceparent(wish.traceparent)),
+            # Without a context that can be read it says nothing.
+            tracestate=None if parent is None else known_tracestate(wish.tracestate),
             looked=wish.looked,
         )
 

@@ -33,6 +33,7 @@ _COLUMNS = {
     "inputs": "text",
     "hop_id": "text",
     "traceparent": "text",
+    "tracestate": "text",
     "deadline_seconds": "real",
     "said": "text",  # the content of its first audit record, in hex
 }
@@ -181,7 +182,8 @@ def _row(run: NewRun, told: str) -> tuple[Any, ...]:
     return (
         run.id, run.workflow_id, run.workflow, run.version, run.tenant, actor, run.lane,
         run.priority, run.idempotency_key, run.inputs_digest, codec.dump_payload(run.inputs),
-        hop_id_of(run.id, (0, Direction.FORWARD)), run.traceparent, run.deadline_seconds,
+        hop_id_of(run.id, (0, Direction.FORWARD)), run.traceparent, run.tracestate,
+        run.deadline_seconds,
         chain.content(ACCEPTED, actor, told).hex(),
     )  # fmt: skip
 

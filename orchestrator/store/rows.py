@@ -57,7 +57,8 @@ RUN = (
     " runs.priority, runs.idempotency_key, runs.inputs, runs.status, runs.direction, runs.epoch,"
     " runs.owner, runs.claims, runs.hop_id, runs.wake_at, runs.deadline_at, runs.published_at,"
     " runs.cancel, runs.cause, runs.outputs, runs.created_at, runs.started_at, runs.settled_at,"
-    " runs.audit_seq, runs.path, runs.edits, runs.rerun_of, runs.traceparent"
+    " runs.audit_seq, runs.path, runs.edits, runs.rerun_of, runs.traceparent,"
+    " runs.tracestate"
 )
 LINK = (
     "run_id, step, direction, status, attempts, doubt, first_started_at, sequence, request,"
@@ -126,7 +127,7 @@ def run_of(row: Sequence[Any]) -> RunRecord:
         outputs=load_optional(row[21]), created_at=instant(row[22]),
         started_at=instant_optional(row[23]), settled_at=instant_optional(row[24]),
         audit_seq=row[25], path=path_of(row[26]), edits=load_optional(row[27]) or {},
-        rerun_of=row[28] or None, traceparent=row[29],
+        rerun_of=row[28] or None, traceparent=row[29], tracestate=row[30],
     )  # fmt: skip
 
 

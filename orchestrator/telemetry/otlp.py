@@ -22,7 +22,15 @@ from opentelemetry.sdk.resources import (
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 
 from orchestrator.ports import tracing as t
 
@@ -67,7 +75,7 @@ class OtlpSpans:
         status = Status() if span.error is None else Status(StatusCode.ERROR, span.error)
         parent = span.parent_id
         return ReadableSpan(
-            span.name, _context(span.trace_id, span.span_id),
+            span.name, _context(span.trace_id, span.span_id, state=span.state),
             parent=None if parent is None else _context(span.trace_id, parent, is_remote=True),
             resource=self._resource, attributes=dict(span.attributes),
             events=[Event(e.name, dict(e.attributes), _nanos(e.at)) for e in span.events],
@@ -83,8 +91,11 @@ def resource_of(version: str, more: Mapping[str, str] | None = None) -> Resource
     return own.merge(OTELResourceDetector().detect())
 
 
-def _context(trace_id: str, span_id: str, *, is_remote: bool = False) -> SpanContext:
-    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, _SAMPLED)
+def _context(
+    trace_id: str, span_id: str, *, is_remote: bool = False, state: str = ""
+) -> SpanContext:
+    known = TraceState.from_header([state]) if state else None
+    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, _SAMPLED, known)
 
 
 def _nanos(at: datetime) -> int:

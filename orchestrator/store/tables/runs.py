@@ -97,6 +97,7 @@ runs = Table(
     Column("rerun_of", ID),
     Column("audit_head", LargeBinary),  # of its audit's chain, see core/chain
     Column("traceparent", Text),  # with which it was submitted
+    Column("tracestate", Text),  # the same
     UniqueConstraint("tenant", "idempotency_key"),
     partial("runs_announced", "published_at", "lane", "direction", where=ANNOUNCED),
     partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),

@@ -115,6 +115,7 @@ def _new_row(run: NewRun, now: datetime) -> RunRow:
         deadline_at=None if seconds is None else now + timedelta(seconds=seconds),
         hop_id=hop_id_of(run.id, (0, Direction.FORWARD)), attributes=dict(run.attributes),
         traceparent=run.traceparent,
+        tracestate=run.tracestate,
     )  # fmt: skip
     accepted: dict[str, Any] = {
         "workflow": run.workflow, "version": run.version, "tenant": run.tenant,

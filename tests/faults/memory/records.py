@@ -44,7 +44,7 @@ def run_of(row: RunRow) -> RunRecord:
         published_at=row.published_at, cancel=row.cancel, cause=row.cause,
         outputs=load_optional(row.outputs), created_at=row.created_at, started_at=row.started_at,
         settled_at=row.settled_at, audit_seq=row.audit_seq, path=row.path,
-        rerun_of=row.rerun_of, traceparent=row.traceparent,
+        rerun_of=row.rerun_of, traceparent=row.traceparent, tracestate=row.tracestate,
     )  # fmt: skip
 
 

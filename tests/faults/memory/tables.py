@@ -123,6 +123,7 @@ class RunRow:
     published_at: datetime | None
     hop_id: str
     traceparent: str | None = None
+    tracestate: str | None = None
     status: RunStatus = RunStatus.PENDING
     direction: Direction = Direction.FORWARD
     step: int | None = 0  # of the plan: where it stood when last written

@@ -309,8 +309,10 @@ async def test_a_run_is_submitted_within_the_trace_of_its_caller(
 ) -> None:
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     monkeypatch.setenv("TRACEPARENT", traceparent)
+    monkeypatch.setenv("TRACESTATE", "rojo=1")
     app = typer.Typer()
     app.command()(submit)
     wanted = json.dumps(INPUTS)
     made = await commands(address, await face.key(Role.ADMIN))(app, WORKFLOW, "--inputs", wanted)
-    assert (await face.store.run(made["run_id"])).traceparent == traceparent
+    run = await face.store.run(made["run_id"])
+    assert (run.traceparent, run.tracestate) == (traceparent, "rojo=1")

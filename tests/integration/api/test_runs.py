@@ -27,10 +27,12 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 async def test_submit_look_and_submit_again(face: Face, ada: httpx.AsyncClient) -> None:
     headers = {"idempotency-key": "k-1", "traceparent": TRACEPARENT}
-    made = await ada.post("/v1/runs", json=WISH, headers=headers)
+    states = [("tracestate", "rojo=1"), ("tracestate", " congo=t61 ,")]
+    made = await ada.post("/v1/runs", json=WISH, headers=[*headers.items(), *states])
     assert made.status_code == 201, made.text
     run_id = made.json()["run_id"]
-    assert (await face.store.run(run_id)).traceparent == TRACEPARENT
+    run = await face.store.run(run_id)
+    assert (run.traceparent, run.tracestate) == (TRACEPARENT, "rojo=1,congo=t61")
     assert made.json() == {"run_id": run_id, "repeated": False}
     assert made.headers["location"] == f"/v1/runs/{run_id}"
     shown = (await ada.get(made.headers["location"])).json()

@@ -23,6 +23,7 @@ from tests.otlp import Got, Receiver, receiving, whole
 KEYED = (Kind.KEYED, Kind.KEYED)
 THEIRS = "0af7651916cd43dd8448eb211c80319c"
 OUTSIDE = "b7ad6b7169203331"
+STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
 
 
 @pytest.fixture
@@ -107,13 +108,15 @@ async def test_a_run_that_outlives_its_worker_is_one_trace(
     house: House, receiver: Receiver
 ) -> None:
     house.tracing = Tracing(ratio=1)
-    run_id = await house.submit(shop_plan([KEYED] * 2), traceparent=f"00-{THEIRS}-{OUTSIDE}-01")
+    run_id = await house.submit(
+        shop_plan([KEYED] * 2), traceparent=f"00-{THEIRS}-{OUTSIDE}-01", tracestate=STATE
+    )
     with dying_at(lambda at: at.point == "after_answer" and at.at is not None and at.at[0] == 1):
         run = await house.settle(run_id)
     assert (run.status, len(house.shop.sent)) == (RunStatus.SUCCEEDED, 3)
     await told(house, receiver)
     whole(receiver.spans, outside=OUTSIDE)
-    assert {span.trace for span in receiver.spans} == {THEIRS}
+    assert {(span.trace, span.state) for span in receiver.spans} == {(THEIRS, STATE)}
     root = only(receiver.spans, "run order")
     assert not root.failed
     assert "run.recovered" in root.events
@@ -202,8 +205,8 @@ async def test_a_sender_names_the_span_that_is_told_of(house: House, receiver: R
             self, api: str, request: FrozenRequest, context: AttemptContext, *,
             timeout_seconds: float | None,
         ) -> Response:  # fmt: skip
-            assert context.traceparent is not None
-            sent.append(context.traceparent())
+            assert context.trace_headers is not None
+            sent.extend(value for _, value in context.trace_headers())
             return await ask(api, request, context, timeout_seconds=timeout_seconds)
 
     worker.deps = replace(worker.deps, http=Listening())

@@ -12,11 +12,15 @@ from orchestrator.engine.http import HttpTransport
 from orchestrator.ports import AttemptContext
 
 OURS = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
 THEIRS = "00-11111111111111111111111111111111-2222222222222222-00"
 
 
 async def _said(request: web.Request) -> web.Response:
-    return web.json_response(request.headers.getall("traceparent", []))
+    names = ("traceparent", "tracestate")
+    return web.json_response([
+        each for name in names for each in request.headers.getall(name, [])
+    ])  # fmt: skip
 
 
 async def heard(
@@ -27,7 +31,7 @@ async def heard(
     app.router.add_get("/", _said)
     context = AttemptContext(
         run_id="r", step_id="s", attempt=1, direction=Direction.FORWARD, tenant="t",
-        traceparent=(lambda: OURS) if traced else None,
+        trace_headers=(lambda: (("traceparent", OURS), ("tracestate", STATE))) if traced else None,
     )  # fmt: skip
     request = FrozenRequest(method="GET", target="/", headers=headers, body=b"")
     async with TestServer(app) as server:
@@ -43,7 +47,7 @@ async def heard(
 
 
 async def test_it_is_told_when_its_file_says_so() -> None:
-    assert await heard(told=True) == f'["{OURS}"]'.encode()
+    assert await heard(told=True) == f'["{OURS}", "{STATE}"]'.encode()
 
 
 async def test_it_is_told_nothing_else() -> None:

@@ -12,6 +12,7 @@ from orchestrator.core.tracing import (
     attempt_span_id,
     context_of,
     known_traceparent,
+    known_tracestate,
     span_id,
 )
 
@@ -83,3 +84,44 @@ def test_spans_of_other_things_have_other_ids() -> None:
     }
     assert len(ids) == 7
     assert attempt_span_id(RUN, 2, Direction.BACKWARD, AT) in ids
+
+
+STATE = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"
+LONG = "v" * 120
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        (STATE, STATE), (" a=1 ,, \t b= 2 ", "a=1,b= 2"), ("1a/b*c-d_e=x", "1a/b*c-d_e=x"),
+        ("fw529a3039@dt=FfAA", "fw529a3039@dt=FfAA"), (",".join(f"k{n}=1" for n in range(32)),) * 2,
+    ],
+)  # fmt: skip
+def test_a_state_is_passed_on_as_it_is(text: str, known: str) -> None:
+    assert known_tracestate(text) == known
+    found = context_of(RUN, GOOD, known)
+    assert dict(found.headers("b" * 16, ratio=0)) == {
+        "traceparent": f"00-{found.trace_id}-{'b' * 16}-01", "tracestate": known,
+    }  # fmt: skip
+    assert context_of(RUN, None, known).state == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, "", " , ", "rojo", "rojo=", "=1", "Rojo=1", "rojo=1,rojo=2", "rojo=ü", "a b=1",
+        "a=1=2",
+        "@dt=1", "a@=1", "a@b@c=1", "a=\x00", "k" * 257 + "=1", "k=" + "v" * 257,
+        ",".join(f"k{n}=1" for n in range(33)),
+    ],
+)  # fmt: skip
+def test_what_is_no_state_is_left_out(text: str | None) -> None:
+    assert known_tracestate(text) is None
+    assert len(context_of(RUN, GOOD).headers("b" * 16, ratio=0)) == 1
+
+
+def test_of_a_long_state_the_longest_members_go_first_and_then_the_oldest() -> None:
+    many = [f"k{number}={LONG}" for number in range(5)]
+    assert known_tracestate(",".join([f"first={'v' * 200}", *many])) == ",".join(many[:4])
+    assert known_tracestate("only=" + "v" * 256) == "only=" + "v" * 256
+    assert known_tracestate(f"a={'v' * 256},b={'v' * 256}") is None

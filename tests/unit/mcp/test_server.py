@@ -377,10 +377,14 @@ async def test_a_run_belongs_to_the_trace_that_its_agent_is_in() -> None:
         for number, said in enumerate((traceparent, "nonsense")):
             wish = {"workflow": "order", "wait_seconds": 0, "idempotency_key": f"k{number}"}
             result = await client.call_tool(
-                "execute", {**wish, "inputs": {"amount": 5}}, meta={"traceparent": said}
-            )
+                "execute", {**wish, "inputs": {"amount": 5}},
+                meta={"traceparent": said, "tracestate": "rojo=1"},
+            )  # fmt: skip
             assert result.structured_content is not None
             runs.append(result.structured_content["run"])
 
     store = await talk(what)
-    assert [(await store.run(run)).traceparent for run in runs] == [traceparent, None]
+    found = [await store.run(run) for run in runs]
+    assert [(run.traceparent, run.tracestate) for run in found] == [
+        (traceparent, "rojo=1"), (None, None),
+    ]  # fmt: skip
