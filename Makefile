@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers orphans chaos matrix mutants simulation recovery soak sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers orphans chaos matrix mutants simulation model recovery soak sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -76,6 +76,9 @@ mutants: setup ## planted faults of the engine: the judge has to catch each of t
 simulation: setup ## thousands of runs with random faults on a virtual clock, and all crash points
 	@$(BIN)/orchestrator bench simulation $(ARGS)
 	@$(BIN)/orchestrator bench cells
+
+model: setup ## every interleaving of two workers, sweeps, people and faults, over the real core
+	@$(BIN)/python -m tests.faults.model $(ARGS)
 
 recovery: setup ## how soon work goes on after a worker or the broker is gone
 	@$(BIN)/orchestrator bench recovery $(ARGS)

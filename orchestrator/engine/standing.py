@@ -298,11 +298,15 @@ class Standing:
             self.audit(f"run.{self.saga.status}", None, {})
 
     def context(self, at: At, permit: Permit, *, verify: bool) -> AttemptContext:
-        """Of a request on this permit. An unkeyed one only leaves if nobody has the run by now."""
-        run, unkeyed = self.ledger.run, self.saga.call(*at).effects is Effects.UNKEYED
+        """Of a request on this permit. One with an effect only leaves if nobody has the run by now.
+
+        Also where the API honours its key: whoever has the run may have been refused on that key,
+        and be through with undoing the rest.
+        """
+        run, harmless = self.ledger.run, self.saga.call(*at).effects is Effects.NONE
 
         def may_leave() -> bool:
-            return permit.fresh and (not unkeyed or self._is_ours())
+            return permit.fresh and (harmless or self._is_ours())
 
         headers = None
         if self.trace is not None:
@@ -314,10 +318,10 @@ class Standing:
             attempt=self.saga.link(*at).attempts, tenant=run.tenant, may_leave=may_leave,
             trace_headers=headers,
         )  # fmt: skip
-        return msgspec.structs.replace(context, may_go_on=self._is_ours) if unkeyed else context
+        return context if harmless else msgspec.structs.replace(context, may_go_on=self._is_ours)
 
     def _is_ours(self) -> bool:
-        """Nobody can have taken the run over yet, so an unkeyed request may leave."""
+        """Nobody can have taken the run over yet, so a request with an effect may leave."""
         return not self._deps.lifeline.doubtful
 
     def visit(self, at: At, call: Call, request: FrozenRequest, *, first: bool) -> Visit:
