@@ -168,6 +168,7 @@ class Book:
     latest: list[datetime] = field(default_factory=list)  # of acceptance, newest first
     spent: dict[tuple[str, str], int] = field(default_factory=dict)  # by what and name of period
     wishes: dict[str, Before] = field(default_factory=dict)  # by intent, the latest that counts
+    is_settled: bool = False  # what compensated runs have spent is not in `spent` any more
 
     def refusals(self, charge: Charge) -> list[Refusal]:
         """All rules that do not let this run in; none: it may begin."""
@@ -183,6 +184,11 @@ class Book:
     def before(self, charge: Charge) -> Before | None:
         """The run that was the same wish, where the policy asks for it."""
         return None if self.policy.duplicates is None else self.wishes.get(charge.intent)
+
+    def give_back(self, what: str, period: str, amount: int) -> None:
+        """Some of what was spent was for a run that is undone."""
+        if (what, period) in self.spent:
+            self.spent[what, period] -= amount
 
     def charge(self, charge: Charge) -> dict[tuple[str, str], int]:
         """Count a run that was let in; what that adds to what is spent."""

@@ -142,6 +142,7 @@ def test_an_agent_is_seen_stopped_and_allowed_again(
             dialog.get_by_text("Its runs are undone").click()
         dialog.get_by_label("Why").fill(why)
         dialog.get_by_role("button", name=verb).click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
         expect(line).to_contain_text(state)
     line.get_by_role("link", name="page-bot").click()
     expect(page.get_by_role("region", name="Changes")).to_contain_text("it is mad")
