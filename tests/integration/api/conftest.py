@@ -17,9 +17,11 @@ import pytest
 from fastapi import FastAPI
 
 from orchestrator.api.app import make_app
+from orchestrator.core.guarding import Charge
 from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.ports import (
+    Agent,
     Asks,
     AuditRecord,
     Awaiting,
@@ -74,6 +76,20 @@ class Face:
             "idempotency_key": run_id, **changes,
         }  # fmt: skip
         await self.store.accept([NewRun(**fields)])
+        return run_id
+
+    async def guarded(self, agent: Agent, *under: Agent, amount: int = 0) -> str:
+        """A run of this agent that counts under its policy, or these; `amount`: millionths."""
+        run_id = new_id()
+        run = NewRun(
+            id=run_id, workflow_id=self.version.id, workflow=self.version.workflow,
+            version=self.version.version, inputs=INPUTS, inputs_digest=run_id,
+            idempotency_key=run_id, tenant=agent.tenant, actor=agent.name,
+        )  # fmt: skip
+        charge = Charge(
+            run_id=run_id, workflow=run.workflow, amount=amount, currency="EUR" if amount else ""
+        )
+        await self.store.accept_guarded([run], [charge], {run_id: under or (agent,)})
         return run_id
 
     async def claimed(self, run_id: str) -> ClaimedRun:

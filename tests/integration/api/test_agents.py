@@ -12,14 +12,12 @@ import pytest
 from orchestrator.cli import agents
 from orchestrator.cli.runs import app as runs_app
 from orchestrator.client import AsyncClient, ask
-from orchestrator.core.guarding import Charge
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound
-from orchestrator.ports import Agent, JobItemState, NewRun, Role, RunFilter
+from orchestrator.ports import Agent, JobItemState, Role, RunFilter
 from orchestrator.service.jobs import JobWorker
-from tests.integration.api.conftest import INPUTS, Face
+from tests.integration.api.conftest import Face
 from tests.integration.api.test_commands_elsewhere import address, commands
-from tests.store.making import new_id
 
 RULES = {"allow": ["pay*"], "budgets": ["2 runs/day"], "approve": {"above": ["5 EUR"]}}
 BOT, ALL = Agent("acme", "bot"), Agent("acme", "*")
@@ -34,19 +32,6 @@ async def client(face: Face) -> AsyncIterator[AsyncClient]:
         "http://localhost", key=key, transport=httpx.ASGITransport(face.app)
     ) as made:
         yield made
-
-
-async def guarded(face: Face, actor: str, *under: Agent) -> str:
-    """A run that counts under these policies."""
-    run_id = new_id()
-    run = NewRun(
-        id=run_id, workflow_id=face.version.id, workflow=face.version.workflow,
-        version=face.version.version, inputs=INPUTS, inputs_digest=run_id, idempotency_key=run_id,
-        tenant="acme", actor=actor,
-    )  # fmt: skip
-    charge = Charge(run_id=run_id, workflow=run.workflow)
-    await face.store.accept_guarded([run], [charge], {run_id: under})
-    return run_id
 
 
 async def worked(face: Face, job_id: str) -> list[str]:
@@ -64,7 +49,7 @@ async def worked(face: Face, job_id: str) -> list[str]:
 async def test_a_policy_is_set_read_and_removed(face: Face, client: AsyncClient) -> None:
     made = await client(ask.set_agent_policy("bot", RULES, reason="new"))
     assert (made.tenant, made.version, made.policy) == ("acme", 1, RULES)
-    await guarded(face, "bot", BOT)
+    await face.guarded(BOT)
     seen = await client(ask.agent("bot"))
     assert [(each.budget, each.left) for each in seen.value.left] == [("2 runs/day", "1")]
     assert seen.value.used == {"runs": {"day": "1", "month": "1"}}
@@ -93,7 +78,7 @@ async def test_what_cannot_be_a_policy_is_refused_with_its_place(client: AsyncCl
 async def test_a_stop_leaves_runs_or_cancels_those_of_the_agent(
     face: Face, client: AsyncClient
 ) -> None:
-    mine, theirs = await guarded(face, "bot", BOT), await guarded(face, "other")
+    mine, theirs = await face.guarded(BOT), await face.guarded(Agent("acme", "other"))
     left = await client(ask.stop_agent("bot", reason="mad"))
     assert left.stopped is not None
     assert (left.job, left.stopped.by, left.stopped.reason) == (None, "ada", "mad")
@@ -111,7 +96,7 @@ async def test_a_stop_leaves_runs_or_cancels_those_of_the_agent(
 
 async def test_a_stop_of_all_agents_is_not_for_people(face: Face, client: AsyncClient) -> None:
     await client(ask.set_agent_policy("*", {}, reason="x"))
-    mine, _ = await guarded(face, "bot", ALL), await face.accepted(tenant="acme", actor="ada")
+    mine, _ = await face.guarded(BOT, ALL), await face.accepted(tenant="acme", actor="ada")
     stopped = await client(ask.stop_agent("*", reason="mad", runs="cancel"))
     assert stopped.job is not None
     assert await worked(face, stopped.job.id) == [mine]
@@ -125,14 +110,7 @@ async def test_a_stop_of_who_has_no_runs_needs_no_job(client: AsyncClient) -> No
 
 async def test_held_runs_are_cancelled_with_the_others(face: Face, client: AsyncClient) -> None:
     await client(ask.set_agent_policy("bot", {"approve": {"above": ["0 EUR"]}}, reason="x"))
-    run_id = new_id()
-    run = NewRun(
-        id=run_id, workflow_id=face.version.id, workflow=face.version.workflow,
-        version=face.version.version, inputs=INPUTS, inputs_digest="d", idempotency_key="k",
-        tenant="acme", actor="bot",
-    )  # fmt: skip
-    charge = Charge(run_id=run_id, workflow=run.workflow, amount=1, currency="EUR")
-    await face.store.accept_guarded([run], [charge], {run_id: [BOT]})
+    run_id = await face.guarded(BOT, amount=1)
     assert (await client(ask.approval(run_id))).value.step_id == "(start)"
     stopped = await client(ask.stop_agent("bot", reason="mad", runs="cancel"))
     assert stopped.job is not None

@@ -10,9 +10,11 @@ from mcp import Client
 from mcp.client.context import ClientRequestContext
 from mcp.types import ElicitRequestParams, ElicitResult, TextContent
 
+from orchestrator.core.states import RunStatus
+from orchestrator.definitions.agent_policies import policy_of
 from orchestrator.mcp.callers import the_same
 from orchestrator.mcp.server import make_server
-from orchestrator.ports import WaitOutcome, WaitRecord
+from orchestrator.ports import Agent, WaitOutcome, WaitRecord
 from orchestrator.service.agents import Actor
 from tests.integration.api.conftest import Face
 
@@ -118,3 +120,24 @@ async def test_an_answer_that_is_none_decides_nothing(
     found = await status_of(face, wait, mode, Person("accept", {"approve": "perhaps"}))
     assert isinstance(found, str)
     assert (await decided(face, wait)).is_open
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [(YES, RunStatus.RUNNING), (NO, RunStatus.RUNNING), (None, RunStatus.PAUSED)],
+)
+async def test_a_policy_may_let_whom_an_agent_works_for_decide_before_the_run_begins(
+    face: Face, said: dict[str, Any] | None, status: RunStatus
+) -> None:
+    agent = Agent("acme", BOT.name)
+    rules = {"approve": {"above": ["0 EUR"], "requester": said is not None}}
+    await face.services.policies.set(agent, policy_of(rules, "test"), by="ada", reason="x")
+    run_id = await face.guarded(agent, amount=5_000_000)
+    person = Person("accept", said or YES)
+    found = await status_of(face, await face.services.waiting.approval(run_id), "auto", person)
+    assert len(person.asked) == (said is not None)
+    assert found["status"] == status
+    wait = await face.services.waiting.approval(run_id)
+    assert wait.via == (None if said is None else "agent")
+    kinds = [each.kind for each in await face.store.audit(run_id)]
+    assert ("run.cancel_requested" in kinds) is (said is NO)

@@ -11,6 +11,8 @@ from orchestrator.core.guarding import MILLION, Asking, Charge, Policy, Threshol
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import NotAllowed
 from orchestrator.ports import Agent, Decision, NewPolicyChange, NewRun, PolicyChangeKind, Role
+from orchestrator.service.recovery import Recovery, RecoveryTimes
+from orchestrator.store import open_worker_locks
 from tests.integration.engine.checking import check
 from tests.integration.engine.house import House, new_id
 from tests.integration.engine.test_waits import desk
@@ -91,3 +93,14 @@ async def test_whom_it_works_for_may_where_the_policy_says_so(house: House) -> N
     run_id = await held(house, KINDS[0], requester=True)
     await desk(house).decide_for_requester(run_id, Decision.APPROVED, by="bot", reason="")
     await ends(house, run_id, RunStatus.SUCCEEDED)
+
+
+async def test_workers_end_what_nobody_approved_in_time(house: House) -> None:
+    run_id = await held(house, KINDS[0], seconds=0)
+    recovery = Recovery(
+        house.store, open_worker_locks(house.url), house.broker, house.redeliverer, house.broker,
+        RecoveryTimes(pass_every=1, dead_after=60, lost_after=60), guards=house.store,
+    )  # fmt: skip
+    await recovery.slow_pass()
+    run = await house.settle(run_id, recoveries=False)
+    assert (run.status, run.cause) == (RunStatus.COMPENSATED, "nobody approved it in time")
