@@ -261,7 +261,8 @@ class WorkerStore(Protocol):
         """Give runs of dead workers a new epoch, unowned and published_at = now; remove the rows.
 
         Dead: heartbeat overdue, or named in `also_dead` (their lock is free). Two recoverers at
-        once: each run is returned to one of them. A worker's row goes only when it owns no run.
+        once: each run is returned to one of them. A worker's row goes first, whatever the limit, so
+        that it is told of by its next heartbeat; runs that are left are those of a worker unknown.
         """
 
     async def take_due(self, *, limit: int = 500) -> list[Redelivery]:

@@ -42,6 +42,8 @@ from orchestrator.service.redelivery import Redeliverer
 log = structlog.get_logger(__name__)
 
 LARGEST_PASS = 500
+SECOND_LOOK_SECONDS = 0.5
+"""Before a free lock counts as a death: twice as long as a living process needs to take it back."""
 STAGGER = 0.2
 """Each pause is shorter or longer by up to this part: workers that have come into step, since they
 all waited for the same outage to end, would mend the same things at the same moments for ever."""
@@ -121,6 +123,11 @@ class Recovery:
     async def _recover_dead(self) -> None:
         ids = [worker.id for worker in await self._store.workers()]
         free = await self._locks.free_among(ids)
+        if free:
+            # One that lost its connection and nothing else takes the lock on a new one, and trusts
+            # itself all the while: whoever took its runs would have them beside it.
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            free = await self._locks.free_among(free)
         while True:
             found = await self._store.recover_dead(
                 dead_after_seconds=self._times.dead_after, also_dead=free, limit=LARGEST_PASS

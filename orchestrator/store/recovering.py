@@ -60,10 +60,12 @@ class Recovering(Part):
             f" RETURNING {redelivery}, runs.published_at, runs.status, runs.audit_seq"
         )
         self._notes = Notes(shared)
+        # Asked again here whether it is overdue: it may have beaten since, and trusts that.
         self._bury = self._sql(
-            f"DELETE FROM workers WHERE id IN (SELECT b.id FROM {dead} AS b)"
-            " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.owner = workers.id)"
+            f"DELETE FROM workers WHERE id IN (SELECT b.id FROM {dead} AS b) OR heartbeat_at < "
+            + self._dialect.later("{now}", "-CAST(:seconds AS {real})")
         )
+        self._leave = self._sql("DELETE FROM workers WHERE id = :id")
         mark = "UPDATE runs SET published_at = {now} WHERE id IN (SELECT id FROM runs WHERE "
         self._due = self._sql(
             f"{mark}{SLEEPING} AND wake_at <= {{now}} ORDER BY wake_at LIMIT :most {{skip_locked}})"
@@ -95,24 +97,36 @@ class Recovering(Part):
     async def recover_dead(
         self, *, dead_after_seconds: float, also_dead: Sequence[str] = (), limit: int = 500
     ) -> list[Redelivery]:
-        """Give runs of dead workers a new epoch, unowned and published_at = now; remove the rows.
+        """Remove dead workers' rows; give their runs a new epoch, unowned and published_at = now.
 
         Dead: heartbeat overdue, named in `also_dead` (their lock is free), or an owner without a
-        row. A worker's row goes only when it owns no run. Runs that wait for a later time or are
-        paused are freed too, and not returned: they need no hint now. Each is audited.
+        row. The row goes first, whatever the limit: the next heartbeat then says so to a process
+        that lives after all, before it trusts itself with runs that others have. Runs that wait for
+        a later time or are paused are freed too, and not returned: they need no hint now. Each is
+        audited.
         """
         overdue = await self._db.rows(self._overdue, seconds=dead_after_seconds)
-        orphaned = await self._db.rows(self._orphaned)
-        dead = {row[0] for row in [*overdue, *orphaned]} | set(also_dead)
-        if not dead:
+        if not (also_dead or overdue or await self._db.rows(self._orphaned)):
             return []
-        batch = codec.dump_batch([(worker_id,) for worker_id in sorted(dead)])
-        return await self._db.write(lambda tx: self._free_runs(tx, batch, limit, "worker dead"))
+        named = codec.dump_batch([(worker_id,) for worker_id in sorted(set(also_dead))])
+
+        async def recover(tx: Tx) -> list[Redelivery]:
+            await tx.change(self._bury, batch=named, seconds=dead_after_seconds)
+            orphaned = await tx.rows(self._orphaned)
+            dead = codec.dump_batch([(row[0],) for row in orphaned])
+            return await self._free_runs(tx, dead, limit, "worker dead") if orphaned else []
+
+        return await self._db.write(recover)
 
     async def release_all_of(self, worker_id: str) -> list[Redelivery]:
         """The runs of one worker that ends by itself, and its row."""
         batch = codec.dump_batch([(worker_id,)])
-        return await self._db.write(lambda tx: self._free_runs(tx, batch, _NO_LIMIT, "handed back"))
+
+        async def release(tx: Tx) -> list[Redelivery]:
+            await tx.change(self._leave, id=worker_id)
+            return await self._free_runs(tx, batch, _NO_LIMIT, "handed back")
+
+        return await self._db.write(release)
 
     async def take_due(self, *, limit: int = 500) -> list[Redelivery]:
         """Waiting and parked runs whose time has come: mark published_at = now, return them."""
@@ -150,7 +164,6 @@ class Recovering(Part):
             (row[0], row[11], RECOVERED, "engine", {"from": owners[row[0]], "why": why})
             for row in freed
         ])  # fmt: skip
-        await tx.change(self._bury, batch=batch)
         return [
             rows.redelivery_of(row, why)
             for row in freed

@@ -494,10 +494,7 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
 
     async def deregister(self, worker_id: str) -> list[Redelivery]:
         """See WorkerStore."""
-        return await self._pass(
-            "deregister",
-            lambda: sweeps.free_runs_of(self.database, [worker_id], None, "handed back"),
-        )
+        return await self._pass("deregister", lambda: sweeps.deregister(self.database, worker_id))
 
     async def workers(self) -> list[WorkerRecord]:
         """See WorkerStore."""

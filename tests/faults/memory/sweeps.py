@@ -40,27 +40,31 @@ def heartbeat(database: MemoryDatabase, worker_id: str, *, active_runs: int, res
 def recover_dead(
     database: MemoryDatabase, *, dead_after_seconds: float, also_dead: Sequence[str], limit: int
 ) -> list[Redelivery]:
-    """Runs of dead workers, freed with a new epoch; without those that need no hint now."""
+    """Dead workers' rows go; their runs are freed with a new epoch. See Recovering."""
     before = database.clock() - timedelta(seconds=dead_after_seconds)
     overdue = [row.id for row in database.workers.values() if row.heartbeat_at < before]
-    orphaned = [owner for owner in database.owned if owner not in database.workers]
-    dead = sorted({*overdue, *orphaned, *also_dead})
-    return free_runs_of(database, dead, limit, "worker dead") if dead else []
+    for worker_id in (*overdue, *also_dead):
+        database.workers.pop(worker_id, None)
+    orphaned = sorted(owner for owner in database.owned if owner not in database.workers)
+    return free_runs_of(database, orphaned, limit, "worker dead") if orphaned else []
+
+
+def deregister(database: MemoryDatabase, worker_id: str) -> list[Redelivery]:
+    """A worker that ends by itself: its row and all of its runs."""
+    database.workers.pop(worker_id, None)
+    return free_runs_of(database, [worker_id], None, "handed back")
 
 
 def free_runs_of(
     database: MemoryDatabase, dead: Iterable[str], most: int | None, why: str
 ) -> list[Redelivery]:
-    """Up to `most` runs of these workers, in order of their ids; rows of those without runs go."""
+    """Up to `most` runs of these workers, in order of their ids."""
     now = database.clock()
     theirs = [row for worker_id in dead for row in database.owned.get(worker_id, {}).values()]
     theirs.sort(key=lambda row: row.id)
     freed = theirs[:most]
     for row in freed:
         _free(database, row, now, why)
-    for worker_id in dead:
-        if worker_id not in database.owned:
-            database.workers.pop(worker_id, None)
     return [
         redelivery_of(row, why, now)
         for row in freed
