@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     recovery_seconds: float = Field(default=1.0, gt=0)
     lost_hint_seconds: float = Field(default=5.0, gt=0)
     stuck_loop_seconds: float = Field(default=30.0, gt=0)
+    canary_seconds: float = Field(default=5.0, ge=0)
+    """Between two messages that a worker sends itself through the broker; 0: none."""
+    deaf_seconds: float = Field(default=30.0, gt=0)
+    """A worker that takes none of them for so long ends, to be started again."""
 
     # People
     escalation_severity: dict[EscalationReason, Severity] = Field(default_factory=dict)

@@ -52,6 +52,7 @@ from orchestrator.ports import (
     Store,
 )
 from orchestrator.ports.auditing import CheckpointSigner
+from orchestrator.ports.metering import Meter
 from orchestrator.service.auditing import Checkpoints
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
@@ -71,6 +72,7 @@ from orchestrator.wiring_notices import notifier_of
 from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_tracing import trace_teller, tracing_of
 from orchestrator.worker.app import OrchestratorApp, make_app
+from orchestrator.worker.canary import EXIT_CODE, Canary
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.flower import is_flower, prepare_flower
 from orchestrator.worker.messages import hint_publisher
@@ -121,6 +123,9 @@ def build_app(settings: Settings) -> OrchestratorApp:
         # Then a run's chain can be put together from Flower's tasks alone.
         events_of_every_message=settings.max_inline_steps == 0,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
+        canary=Canary(
+            every_seconds=settings.canary_seconds, deadline_seconds=settings.deaf_seconds
+        ),
         configure_logging=lambda level: configure_logging(
             level=level, log_format=settings.log_format
         ),
@@ -177,11 +182,22 @@ def _runtime(settings: Settings, app: OrchestratorApp, registry: TaskRegistry) -
             heartbeat_seconds=settings.heartbeat_seconds,
             stuck_loop_seconds=settings.stuck_loop_seconds,
             version=version(),
+            on_stuck=lambda: _end_now(metrics.meter),
         ),
     )
-    metrics = WorkerMetrics(settings, active_runs=lambda: runtime.in_hand, version=version())
+    metrics = WorkerMetrics(
+        settings, active_runs=lambda: runtime.in_hand,
+        canary_seconds=lambda: app.canary.waiting_seconds, version=version(),
+    )  # fmt: skip
     runtime.count_reserved_with(app.reserved_hops)
     return runtime
+
+
+def _end_now(meter: Meter) -> None:
+    """Nothing can be handed back by a loop that stands still; others have its runs already."""
+    log.error("worker.stuck")
+    meter.gave_up("stuck")
+    os._exit(EXIT_CODE)
 
 
 async def _build_parts(
@@ -282,11 +298,26 @@ async def _build_parts(
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
             slos.run_passes, observer.run_passes, partial(metrics.watch, gate_of_process.snapshot),
-            *_checkpoints(settings, store),
+            *_checkpoints(settings, store), *_canary(settings, app, publisher, meter),
             *([] if teller is None else [teller.run_passes]),
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,
     )  # fmt: skip
+
+
+def _canary(
+    settings: Settings, app: OrchestratorApp, publisher: HintPublisher, meter: Meter
+) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """The pass that sees whether messages come, unless there shall be none."""
+
+    def give_up() -> None:
+        meter.gave_up("deaf")
+        app.give_up()
+
+    if not settings.canary_seconds:
+        return []
+    listening = app.canary.run_passes
+    return [partial(listening, publisher, can_take=app.can_take, on_deaf=give_up)]
 
 
 def _checkpoints(

@@ -26,7 +26,7 @@ EVERY_SECONDS = 1.0
 BREAKERS = {"closed": 0.0, "half_open": 0.5, "open": 1.0}
 GAUGES = (
     m.GATE_IN_USE, m.GATE_WAITING, m.GATE_SLOTS, m.GATE_RESERVED, m.GATE_PACE, m.BREAKER,
-    m.GATE_AWAY, m.ACTIVE_RUNS, m.LOOP_STILL,
+    m.GATE_AWAY, m.ACTIVE_RUNS, m.LOOP_STILL, m.CANARY,
 )  # fmt: skip
 
 
@@ -38,10 +38,15 @@ class WorkerMetrics:
     """
 
     def __init__(
-        self, settings: Settings, *, active_runs: Callable[[], int], version: str = ""
+        self,
+        settings: Settings,
+        *,
+        active_runs: Callable[[], int],
+        canary_seconds: Callable[[], float] = lambda: 0.0,
+        version: str = "",
     ) -> None:
         self._settings, self._version = settings, version
-        self._active_runs = active_runs
+        self._active_runs, self._canary_seconds = active_runs, canary_seconds
         self._counts = (settings.metrics_port or settings.otlp_metrics_seconds) is not None
         self._gates: Mapping[str, GateState] = {}
         self._moved_at = time.monotonic()
@@ -95,6 +100,7 @@ class WorkerMetrics:
             **gate_readings(self._gates),
             m.ACTIVE_RUNS: {(): float(self._active_runs())},
             m.LOOP_STILL: {(): max(still, 0.0)},
+            m.CANARY: {(): self._canary_seconds()},
         }
 
 

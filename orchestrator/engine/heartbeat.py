@@ -2,8 +2,8 @@
 
 The thread beats although the engine's loop is busy for a while, and stops when the loop has not
 moved for `stuck_after_seconds`, so that a process which is stuck for good loses its runs to others
-although it is not dead. It has its own database connection: a pool that the engine has exhausted
-must not make it look dead.
+although it is not dead; after as long again it ends the process, which is of no use any more. It
+has its own database connection: a pool that the engine has exhausted must not make it look dead.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Lifeline:
 
 
 class Heartbeat:
-    """Beats every `every_seconds` until stopped; calls `on_lost` once when declared dead."""
+    """Beats every `every_seconds` until stopped; calls `on_lost` once when declared dead, and
+    `on_stuck` when the loop has not moved for `stuck_after_seconds` more."""
 
     def __init__(
         self,
@@ -72,11 +73,13 @@ class Heartbeat:
         every_seconds: float,
         stuck_after_seconds: float,
         on_lost: Callable[[], None],
+        on_stuck: Callable[[], None],
     ) -> None:
         self._beat, self._close = beat, close
         self._pulse = pulse
         self._every, self._stuck_after = every_seconds, stuck_after_seconds
-        self._on_lost = on_lost
+        self._on_lost, self._on_stuck = on_lost, on_stuck
+        self._withheld = 0  # beats in a row
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="heartbeat", daemon=True)
 
@@ -104,7 +107,12 @@ class Heartbeat:
     async def _beat_once(self) -> None:
         if self._pulse.still_seconds > self._stuck_after:
             log.error("heartbeat.withheld", still_seconds=round(self._pulse.still_seconds, 1))
+            self._withheld += 1
+            # Counted, since a process that was stopped finds its loop still when it goes on.
+            if self._withheld * self._every > self._stuck_after:
+                self._on_stuck()
             return
+        self._withheld = 0
         try:
             alive = await self._beat()
         except Unavailable as error:

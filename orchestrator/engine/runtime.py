@@ -38,6 +38,8 @@ class RuntimeOptions:
     heartbeat_seconds: float
     stuck_loop_seconds: float
     version: str
+    on_stuck: Callable[[], None]
+    """Ends the process; called on the heartbeat's thread."""
 
 
 class EngineRuntime:
@@ -123,6 +125,7 @@ class EngineRuntime:
         self._heartbeat = Heartbeat(
             beat, close, pulse=self._pulse, every_seconds=self._options.heartbeat_seconds,
             stuck_after_seconds=self._options.stuck_loop_seconds, on_lost=self._lost_ownership,
+            on_stuck=self._options.on_stuck,
         )  # fmt: skip
         self._heartbeat.start()
 

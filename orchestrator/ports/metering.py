@@ -44,6 +44,9 @@ class Meter(Protocol):
     def recovered(self, what: str, runs: int) -> None:
         """A recovery pass has brought runs back: of the `dead`, `due`, or whose hint was `lost`."""
 
+    def gave_up(self, why: str) -> None:
+        """The process ends since it cannot go on: it is `deaf`, or its loop is `stuck`."""
+
 
 class ApiObserver(Protocol):
     """Counts what calls of APIs were like."""
@@ -102,6 +105,9 @@ class Unmetered:
         """See Meter."""
 
     def recovered(self, what: str, runs: int) -> None:
+        """See Meter."""
+
+    def gave_up(self, why: str) -> None:
         """See Meter."""
 
 

@@ -216,6 +216,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ("sum(orchestrator_worker_active_runs)", "runs in hand"),
                     ("max(orchestrator_worker_loop_still_seconds)", "seconds a loop stands still"),
                     ("max(orchestrator_worker_silence_seconds)", "seconds since a heartbeat"),
+                    ("max(orchestrator_worker_canary_seconds)", "seconds without messages"),
                 ),
             ),
             Panel(
@@ -351,6 +352,13 @@ ALERTS = (
         expr="max by (instance) (orchestrator_worker_loop_still_seconds) > 5", lasting="1m",
         severity="ticket", summary="The loop of {{ $labels.instance }} is held up.",
         do="a step function that blocks: make it `def`, or move the work elsewhere",
+    ),
+    Alert(
+        name="OrchestratorWorkersDeaf",
+        expr="sum(increase(orchestrator_worker_gave_up_total[15m])) > 0"
+        " or max(orchestrator_worker_canary_seconds) > 15",
+        lasting="0m", severity="ticket", summary="A worker was up and took no messages.",
+        do="it ends and is started again; if it comes again: the way to the broker (worker.deaf)",
     ),
     Alert(
         name="OrchestratorWorkersDie",

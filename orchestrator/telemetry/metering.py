@@ -70,6 +70,7 @@ class PrometheusMeter:
         self._batch_seconds = self._histogram(m.BATCH_SECONDS)
         self._batch_items = self._histogram(m.BATCH_SIZES)
         self._recovered = self._counter(m.RECOVERED)
+        self._gave_up = self._counter(m.GAVE_UP)
 
     def attempted(
         self, api: str, direction: Direction, outcome: Outcome, status: int | None, seconds: float
@@ -107,6 +108,10 @@ class PrometheusMeter:
     def recovered(self, what: str, runs: int) -> None:
         """See Meter."""
         self._recovered.of(what).inc(runs)
+
+    def gave_up(self, why: str) -> None:
+        """See Meter."""
+        self._gave_up.of(why).inc()
 
     def _histogram(self, metric: Metric) -> Bounded[Tally]:
         family = Tallies(metric)

@@ -130,6 +130,14 @@ RECOVERED = _worker(
     " their time had come (`due`), or their message was `lost`.", "what",
 )  # fmt: skip
 ACTIVE_RUNS = _worker("worker_active_runs", _G, "Runs in this process's hands.")
+GAVE_UP = _worker(
+    "worker_gave_up_total", _C, "Worker processes that could not go on and ended for it, to be"
+    " started again: they took no messages (`deaf`), or their loop stood still (`stuck`).", "what",
+)  # fmt: skip
+CANARY = _worker(
+    "worker_canary_seconds", _G, "For how long the worker has waited for a message that it sent"
+    " itself: below 1 it takes messages, after 30 it ends.",
+)  # fmt: skip
 LOOP_STILL = _worker(
     "worker_loop_still_seconds", _G, "Since when the engine's loop has not moved: above 1 it is"
     " held up, after 30 the worker gives its runs up.",
@@ -172,7 +180,7 @@ SLO_ALARM = _face(
 METRICS = (
     RUNS_ENDED, LINKS, ATTEMPTS, QUEUE_WAITS, GATE_WAITS, PARKED, GATE_IN_USE, GATE_WAITING,
     GATE_SLOTS, GATE_RESERVED, GATE_PACE, BREAKER, GATE_AWAY, BATCH_SECONDS, BATCH_SIZES,
-    RECOVERED, ACTIVE_RUNS, LOOP_STILL,
+    RECOVERED, ACTIVE_RUNS, LOOP_STILL, CANARY, GAVE_UP,
     RUNS, TENANT_RUNS, ESCALATIONS, ESCALATIONS_OVERDUE, QUEUE_MESSAGES, QUEUE_DUE, QUEUE_OLDEST,
     WORKERS, WORKER_SILENCE, DATABASE_UP, DATABASE_SECONDS, DATABASE_CONNECTIONS, BROKER_UP,
     BROKER_SECONDS, BROKER_MEMORY, BROKER_CLIENTS, SLO_BURN, SLO_BUDGET, SLO_ALARM,

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.worker import state as worker_state
 
 from orchestrator.ports import COMPENSATE_TASK, FORWARD_TASK, JOB_TASK, Runtime
 from orchestrator.worker.audience import LOOK_EVERY_SECONDS, Audience
+from orchestrator.worker.canary import EXIT_CODE, Canary, end_for_certain
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.events import StepEventStream
 from orchestrator.worker.main_thread import MainThread
@@ -35,6 +37,7 @@ class OrchestratorApp(Celery):
     hop_names: frozenset[str]
     """Task names whose messages are hints; all others are dropped."""
     audience: Audience
+    canary: Canary
     drops: Drops
     main_thread: MainThread
     step_events: StepEventStream
@@ -54,6 +57,17 @@ class OrchestratorApp(Celery):
     def reserved_hops(self) -> int:
         """Hops that were fetched and wait for a slot."""
         return 0 if self._pool is None else self._pool.reserved
+
+    def can_take(self) -> bool:
+        """Whether a message that comes now would be taken up: there is room, the engine is fit."""
+        pool, runtime = self._pool, self.runtime
+        return pool is not None and pool.has_room and runtime is not None and runtime.fit
+
+    def give_up(self) -> None:
+        """Hand all runs back and end, with an exit code that asks for a restart. Any thread."""
+        end_for_certain(self.shutdown_grace_seconds)
+        worker_state.should_stop = EXIT_CODE
+        self.main_thread.call(lambda: None)  # wakes Celery's loop, which looks at it
 
 
 class _AttachEvents(bootsteps.StartStopStep):
@@ -87,6 +101,7 @@ def make_app(
     event_budget_per_second: int = 500,
     events_of_every_message: bool = False,
     shutdown_grace_seconds: float = 10.0,
+    canary: Canary | None = None,
     runtime_factory: RuntimeFactory | None = None,
     configure_logging: Callable[[str], None] | None = None,
 ) -> OrchestratorApp:
@@ -100,6 +115,7 @@ def make_app(
     app.runtime_factory, app.runtime, app._pool = runtime_factory, None, None  # noqa: SLF001 - its maker
     app.shutdown_grace_seconds = shutdown_grace_seconds
     app.audience, app.drops, app.main_thread = Audience(), Drops(), MainThread()
+    app.canary = canary or Canary()
     app.step_events = StepEventStream(
         app.main_thread, app.audience, budget_per_second=event_budget_per_second,
         every_message=events_of_every_message,

@@ -31,8 +31,10 @@ from celery.worker.consumer import Consumer
 
 from orchestrator.ports import Hop
 from orchestrator.worker.audience import count_takers
+from orchestrator.worker.canary import CANARY_TASK, canary_queue
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.envelope import ForeignMessage, hop_of
+from orchestrator.worker.options import own_queue
 from orchestrator.worker.pool import HopPool
 from orchestrator.worker.request import HopRequest
 from orchestrator.worker.taking import taking_channel
@@ -49,12 +51,20 @@ class Intake(Consumer):
         # One line for each hint would cost more than the hint; the audit table has the steps.
         logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
         self._flush_due_at = 0.0
+        self._add_canary(kwargs["app"], kwargs["hostname"])
         super().__init__(*args, **kwargs)
         if not isinstance(self.pool, HopPool):
             raise ImproperlyConfigured(
                 f"found the worker pool {type(self.pool).__name__}, wanted HopPool: hints are for "
                 "the engine; start the worker without --pool"
             )
+
+    @staticmethod
+    def _add_canary(app: Any, nodename: str) -> None:
+        """One more queue to consume, that of this process; see canary.py."""
+        name = canary_queue(nodename)
+        app.amqp.queues.select_add(own_queue(name))
+        app.canary.queue = name
 
     def connection_for_read(self, heartbeat: float | None = None) -> Any:
         """The consuming connection, with the transport guarded before anything is delivered."""
@@ -86,6 +96,9 @@ class Intake(Consumer):
 
         def on_message(message: Any) -> None:
             try:
+                if message.headers.get("task") == CANARY_TASK:
+                    self._take_canary(message)
+                    return
                 hop = read_hint(message, self.app.hop_names)
                 self._take_up(HopRequest(message, hop, consumer=self))
             except lost:
@@ -97,6 +110,11 @@ class Intake(Consumer):
                 _forget(message.headers["id"])
 
         return on_message
+
+    def _take_canary(self, message: Any) -> None:
+        message.ack_log_error(logging.getLogger(__name__), self.connection_errors)
+        if (message.delivery_info or {}).get("routing_key") == self.app.canary.queue:
+            self.app.canary.taken()
 
     def _take_up(self, request: HopRequest) -> None:
         signals.task_received.send(sender=self, request=request)

@@ -24,6 +24,13 @@ def task_queue_names(lanes: Sequence[str]) -> tuple[str, ...]:
     return (*by_lane, MAINTENANCE_QUEUE)
 
 
+def own_queue(name: str) -> Queue:
+    """A queue of one process, which goes with it."""
+    return Queue(  # type: ignore[no-untyped-call] # kombu
+        name, exchange=_DEFAULT_EXCHANGE, routing_key=name, durable=False, auto_delete=True
+    )
+
+
 def celery_options(*, broker_url: str, lanes: Sequence[str], concurrency: int) -> dict[str, Any]:
     """Celery's configuration; `concurrency` is the number of active runs per process."""
     queues = task_queue_names(lanes)

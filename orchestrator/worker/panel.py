@@ -15,6 +15,7 @@ from celery.worker import state as worker_state
 from celery.worker.control import Panel
 
 from orchestrator.ports import DEAD_LETTER_QUEUE, ActiveRun
+from orchestrator.worker.canary import is_canary_queue
 from orchestrator.worker.envelope import hint_args
 
 # `election` belongs to gossip, `objgraph` writes files. enable_events and disable_events stay:
@@ -81,7 +82,10 @@ def active_queues(state: Any, **_: Any) -> list[dict[str, Any]]:
     consumer = state.consumer.task_consumer
     if not consumer:
         return []
-    queues = [dict(queue.as_dict(recurse=True)) for queue in consumer.queues]
+    queues = [
+        dict(queue.as_dict(recurse=True)) for queue in consumer.queues
+        if not is_canary_queue(queue.name)
+    ]  # fmt: skip
     if queues:
         queues.append({**queues[0], "name": DEAD_LETTER_QUEUE, "routing_key": DEAD_LETTER_QUEUE})
     return queues

@@ -84,6 +84,11 @@ class HopPool(BasePool):
         """Hops that wait for a slot; their messages are not acknowledged yet."""
         return len(self._held)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot is free. Any thread may ask."""
+        return self._taken < int(self.limit)
+
     def on_start(self) -> None:
         """Start the engine. A worker that cannot reach its database ends here, saying so."""
         self._runtime = self.app.start_runtime(self, name=self._nodename)

@@ -37,10 +37,12 @@ class Process:
         self.job_turns: list[tuple[str, int]] = []
         self.programs: Programs | None = None
         self.done: list[BaseException | None] = []
+        self.stuck = threading.Event()
         self.runtime = EngineRuntime(
             self._build, new_id=new_id,
             options=RuntimeOptions(
-                **{"heartbeat_seconds": 0.1, "stuck_loop_seconds": 5.0, "version": "0", **options}
+                **{"heartbeat_seconds": 0.1, "stuck_loop_seconds": 5.0, "version": "0",
+                   "on_stuck": self.stuck.set, **options}
             ),
         )  # fmt: skip
 
@@ -212,7 +214,7 @@ async def test_declared_dead_it_drops_its_runs_and_joins_again(house: House) -> 
         await until(lambda: process.runtime.active() == [])
         assert gate.given[0].ends == ["given up"], "the API may still be at it"
         async with asyncio.timeout(WAIT_SECONDS):  # until it is in the table again
-            while [worker.id for worker in await house.store.workers()] == [before]:  # noqa: ASYNC110 -- nobody tells
+            while process.runtime.worker_id not in {w.id for w in await house.store.workers()}:  # noqa: ASYNC110 -- nobody tells
                 await asyncio.sleep(0.01)
         house.shop.on_send = lambda name: None
         held.go.set()

@@ -6,6 +6,7 @@ steps shown through step events). Every delivered hop is written to the Redis li
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -17,6 +18,9 @@ from msgspec.structs import asdict, replace
 
 from orchestrator.ports import ActiveRun, Done, Hint, Hop, StepEnd
 from orchestrator.worker.app import make_app
+from orchestrator.worker.canary import Canary
+from orchestrator.worker.messages import hint_publisher
+from orchestrator.worker.taking import TakingMany
 
 BROKER_URL = os.environ["TINY_BROKER_URL"]
 RECORDS = os.environ.get("TINY_RECORDS", "1") == "1"
@@ -34,6 +38,10 @@ class TinyRuntime:
     def start(self, *, name: str) -> None:
         self._thread.start()
         self._redis.rpush("started", name)
+        listening = app.canary.run_passes(
+            hint_publisher(app), can_take=app.can_take, on_deaf=app.give_up
+        )
+        asyncio.run_coroutine_threadsafe(listening, self._loop)
 
     def deliver(self, hop: Hop, done: Done) -> None:
         self._loop.call_soon_threadsafe(self._take, hop, done)
@@ -115,7 +123,21 @@ def _active(hop: Hop) -> ActiveRun:
     )  # fmt: skip
 
 
+if os.environ.get("TINY_DEAF"):
+    _ask = TakingMany._brpop_start
+
+    def _ask_unless_deaf(self: TakingMany, timeout: float | None = None) -> None:
+        """As if a broken connection had made it forget to ask."""
+        if not app.runtime._redis.exists("deaf"):
+            _ask(self, timeout)
+
+    TakingMany._brpop_start = _ask_unless_deaf
+
 app = make_app(
+    canary=Canary(
+        every_seconds=float(os.environ.get("TINY_CANARY", "5")),
+        deadline_seconds=float(os.environ.get("TINY_DEADLINE", "30")),
+    ),
     broker_url=os.environ.get("TINY_APP_BROKER_URL", BROKER_URL),
     concurrency=int(os.environ.get("TINY_CONCURRENCY", "500")),
     python_tasks=["tasks.price"],

@@ -49,6 +49,7 @@ def tell_all(meter: PrometheusMeter, *, workflow: str = "order", api: str = "sho
     meter.parked(api)
     meter.batched("journal", 7, 0.003)
     meter.recovered("lost", 3)
+    meter.gave_up("deaf")
 
 
 def gate(**changes: object) -> GateState:
@@ -134,6 +135,7 @@ def test_workers_serve_exactly_the_workers_part_of_the_table() -> None:
         Gauges(
             lambda: {
                 **gate_readings({"shop": gate()}), m.ACTIVE_RUNS: {(): 1}, m.LOOP_STILL: {(): 0},
+                    m.CANARY: {(): 0},
             },
             GAUGES,
         )

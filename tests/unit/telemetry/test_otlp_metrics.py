@@ -46,6 +46,7 @@ def counted() -> CollectorRegistry:
         Gauges(
             lambda: {
                 **gate_readings({"shop": gate()}), m.ACTIVE_RUNS: {(): 1}, m.LOOP_STILL: {(): 0},
+                m.CANARY: {(): 0},
             },
             GAUGES,
         )
