@@ -4,6 +4,7 @@ OrchestratorError
 ├── RefusedError            the caller must change something; nothing was written
 │   ├── InvalidDefinition       a workflow or API document does not validate
 │   ├── InvalidInput            inputs break the schema or a limit
+│   ├── Untrusted               a stored definition is not what a trusted key has signed
 │   ├── NotFound                unknown workflow, version, run or escalation
 │   ├── Conflict                same key with other inputs; act on a state that moved on
 │   │   └── JobHeld                 its job was paused or has ended; or this was done for it before
@@ -58,6 +59,10 @@ class RefusedError(OrchestratorError):
 
 class InvalidDefinition(RefusedError):
     """A workflow document or builder does not validate."""
+
+
+class Untrusted(RefusedError):
+    """A stored workflow version is not what a trusted key has signed; nothing of it is done."""
 
 
 class InvalidInput(RefusedError):

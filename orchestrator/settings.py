@@ -149,6 +149,14 @@ class Settings(BaseSettings):
     """Reference (env:NAME, file:/path, command:…) to the Ed25519 key that signs them (`orchestrator
     audit new-key` makes one); empty: they are not signed."""
 
+    # Who vouches for workflows
+    workflow_key: str = ""
+    """Reference (env:NAME, file:/path, command:…) to the Ed25519 key that signs what is published
+    with these settings (`orchestrator workflows new-key` makes one); empty: it is not signed."""
+    workflow_keys: tuple[str, ...] = ()
+    """Public keys, each a line as `workflows new-key` prints it: versions that none of them has
+    signed are not run. Empty: whatever is stored is run."""
+
     # Limits on input
     max_pending_runs: int = Field(default=1_000_000, ge=1)
     """Runs that may wait for a worker; while there are more, new ones are refused."""

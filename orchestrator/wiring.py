@@ -21,7 +21,6 @@ from orchestrator.coordination.connect import connect, without_secrets
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.coordination.tokens import RedisTokens
 from orchestrator.core.plan import Plan
-from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.security import demands_of
 from orchestrator.definitions.tasks import TaskRegistry, load_tasks
 from orchestrator.embedded.upstate import read_up_state
@@ -51,8 +50,8 @@ from orchestrator.ports import (
     SharedTokens,
     Store,
 )
-from orchestrator.ports.auditing import CheckpointSigner
 from orchestrator.ports.metering import Meter
+from orchestrator.ports.vouching import Signer
 from orchestrator.service.auditing import Checkpoints
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
@@ -71,6 +70,7 @@ from orchestrator.wiring_metrics import WorkerMetrics
 from orchestrator.wiring_notices import notifier_of
 from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_tracing import trace_teller, tracing_of
+from orchestrator.wiring_vouching import programs_of, vouching_of
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.canary import EXIT_CODE, Canary
 from orchestrator.worker.dead_letters import dead_letter_queue
@@ -213,7 +213,7 @@ async def _build_parts(
     await migrate(settings.database)
     store = open_store(settings.database)
     locks = open_worker_locks(settings.database)
-    programs = Programs(plan_loader(store))
+    programs = programs_of(vouching_of(settings, store, signs=False), plan_loader(store))
     redis = connect(gate := gate_url(settings, str(app.conf.broker_url)))
     files = read_api_files(settings.config_dir / "apis")
     files.require_valid()
@@ -329,13 +329,13 @@ def _checkpoints(
     return [passes.run_passes] if every else []
 
 
-def checkpoint_signer(settings: Settings) -> CheckpointSigner | None:
+def checkpoint_signer(settings: Settings) -> Signer | None:
     """None where no key is named. Raises InvalidSetting."""
     if not settings.audit_key:
         return None
     from orchestrator.engine.signing import signer_of  # noqa: PLC0415 - loads cryptography
 
-    return signer_of(settings.audit_key)
+    return signer_of(settings.audit_key, setting="audit_key")
 
 
 def _token_desk(settings: Settings, store: SharedTokens) -> TokenDesk:

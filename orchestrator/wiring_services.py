@@ -18,7 +18,6 @@ from orchestrator.coordination.health import RedisInspector
 from orchestrator.coordination.looking import RedisGateView
 from orchestrator.core.demands import Security
 from orchestrator.definitions.checking.maturity import Deployment
-from orchestrator.definitions.programs import Programs
 from orchestrator.engine.api_credentials import lacking
 from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.inspecting import ConfiguredCredentials
@@ -89,6 +88,7 @@ from orchestrator.wiring import (
 from orchestrator.wiring_notices import console_of, link_signer
 from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_tokens import open_sign_in, open_tokens
+from orchestrator.wiring_vouching import programs_of, vouching_of
 from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
@@ -243,11 +243,12 @@ async def open_services(
 
 
 def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
-    programs = Programs(plan_loader(store))
+    vouching = vouching_of(settings, store, signs=True)
+    programs = programs_of(vouching, plan_loader(store))
     redeliverer = Redeliverer(broker.publisher, programs)
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
     read_files = partial(read_api_files, settings.config_dir / "apis")
-    workflows = Workflows(store, open_definitions(settings))
+    workflows = Workflows(store, open_definitions(settings), vouching)
     guards = Guards(store, monotonic=time.monotonic)
     submitter = Submitter(
         store, store, programs, broker.publisher, new_id=new_id,
@@ -266,7 +267,11 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
     watch, explaining = RunWatch(store), Explaining(store)
     catalogue = Catalogue(
-        store, _open_finder, monotonic=time.monotonic, successes=store.count_recent_successes
+        store,
+        _open_finder,
+        monotonic=time.monotonic,
+        successes=store.count_recent_successes,
+        doubt=vouching.doubt,
     )
     pausing = Pausing(store, redeliverer, new_id=new_id)
     escalations = Escalations(

@@ -67,6 +67,7 @@ $$;
 -- Which anchors are still open, and which checkpoint tells of a deletion, is noted later.
 GRANT UPDATE ON audit_anchors, audit_deletions TO orchestrator_worker;
 
+REVOKE INSERT, UPDATE, DELETE ON workflows FROM orchestrator_worker;
 REVOKE ALL ON access_keys FROM orchestrator_worker, orchestrator_readonly;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM orchestrator_worker, orchestrator_api;
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.elsewhere import erased, on, sent
+from orchestrator.cli.key_files import write_key_pair
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
 from orchestrator.cli.session import current_user, with_services
 from orchestrator.definitions.attribute_texts import parse_pairs
@@ -264,17 +265,7 @@ def new_key(
     file: Annotated[Path, typer.Argument(help="Where the private key goes; FILE.pub: the other.")],
 ) -> None:
     """Make a key pair for the checkpoints; name the private one in `audit_key` as file:/path."""
-    from orchestrator.engine.signing import new_key_pair
-
-    private, public = new_key_pair()
-    beside = file.with_name(file.name + ".pub")
-    for path, pem, mode in ((file, private, 0o600), (beside, public, 0o644)):
-        try:
-            path.touch(mode=mode, exist_ok=False)
-        except FileExistsError:
-            problem = Problem(place=str(path), found="a file", wanted="a name that is free")
-            raise InvalidInput("no key was made", problems=[problem]) from None
-        path.write_bytes(pem)
+    beside, _ = write_key_pair(file)
     typer.echo(f"{file}: the private key; workers need it, nobody else\n{beside}: for auditors")
 
 
@@ -305,7 +296,7 @@ def _trusted(files: Sequence[Path]) -> TrustedKeys:
         keys.append(public_key_of(pem, place=f"--public-key {path}"))
     reference = load_settings().audit_key
     if reference and not files:
-        keys.append(signer_of(reference).public_key)
+        keys.append(signer_of(reference, setting="audit_key").public_key)
     return TrustedKeys(keys)
 
 

@@ -16,6 +16,7 @@ from orchestrator.cli.draw_workflows import draw_plan, draw_workflow, draw_workf
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.rehearse import rehearse
 from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.signatures import new_key, sign, verify
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ app.command("discover")(discover)
 app.command("accept")(accept)
 app.command("rehearse")(rehearse)
 app.command("acceptances")(acceptances)
+app.command("verify")(verify)
+app.command("sign")(sign)
+app.command("new-key")(new_key)
 
 Source = Annotated[
     Path,

@@ -82,13 +82,19 @@ def _apply(saga: Saga, event: e.Event, now: datetime) -> Decision:
             return Decision(saga=replace(saga, status=RunStatus.PAUSED), command=Hold())
         case e.Unpaused():
             return _on_unpaused(saga, event)
-        case e.Poisoned():
-            detail = f"claimed {event.claims} times without progress"
-            return _escalate(saga, EscalationReason.POISONED, detail, None)
+        case e.Poisoned() | e.Distrusted():
+            return _not_to_be_driven(saga, event)
         case e.Retried() | e.Resolved() | e.Skipped() | e.Abandoned():
             return _on_person(saga, event, now)
         case _:
             return _on_link(saga, event, now)
+
+
+def _not_to_be_driven(saga: Saga, event: e.Poisoned | e.Distrusted) -> Decision:
+    if isinstance(event, e.Distrusted):
+        return _escalate(saga, EscalationReason.UNTRUSTED, event.reason, None)
+    detail = f"claimed {event.claims} times without progress"
+    return _escalate(saga, EscalationReason.POISONED, detail, None)
 
 
 def _doubt_what_was_started(saga: Saga, event: e.Resumed) -> Saga:

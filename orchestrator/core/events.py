@@ -141,6 +141,13 @@ class Poisoned(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Distrusted(Event):
+    """The run's definition is not what a trusted key has signed: nothing of it may be done."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Retried(Event):
     """A person orders the stuck link to be tried again."""
 

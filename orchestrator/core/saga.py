@@ -141,6 +141,7 @@ class EscalationReason(StrEnum):
     FAILED_AFTER_PIVOT = "failed_after_pivot"
     DEADLINE_AFTER_PIVOT = "deadline_after_pivot"
     POISONED = "poisoned"
+    UNTRUSTED = "untrusted"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

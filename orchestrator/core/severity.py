@@ -19,6 +19,7 @@ class Severity(StrEnum):
 
 SEVERITIES: Mapping[EscalationReason, Severity] = {
     EscalationReason.POISONED: Severity.CRITICAL,
+    EscalationReason.UNTRUSTED: Severity.CRITICAL,
     EscalationReason.IN_DOUBT: Severity.HIGH,
     EscalationReason.COMPENSATION_FAILED: Severity.HIGH,
     EscalationReason.FAILED_AFTER_PIVOT: Severity.HIGH,

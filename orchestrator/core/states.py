@@ -116,6 +116,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Resumed: _RESUMED,
         e.CancelRequested: frozenset({_R.COMPENSATED, _R.ABANDONED}),
         e.Poisoned: frozenset({_R.ESCALATED}),
+        e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
     },
     _R.RUNNING: {
@@ -129,18 +130,21 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Awaited: frozenset({_R.WAITING}),
         e.CancelRequested: _RESUMED,
         e.Poisoned: frozenset({_R.ESCALATED}),
+        e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
     },
     _R.WAITING: {
         e.Resumed: _RESUMED,
         e.CancelRequested: _RESUMED,
         e.Poisoned: frozenset({_R.ESCALATED}),
+        e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
     },
     _R.PARKED: {
         e.Resumed: _RESUMED,
         e.CancelRequested: _RESUMED,
         e.Poisoned: frozenset({_R.ESCALATED}),
+        e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
     },
     _R.PAUSED: {
@@ -158,6 +162,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Parked: frozenset({_R.PARKED}),
         e.CancelRequested: frozenset({_R.COMPENSATING, _R.ABANDONED}),
         e.Poisoned: frozenset({_R.ESCALATED}),
+        e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
     },
     _R.ESCALATED: {

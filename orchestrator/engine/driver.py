@@ -79,8 +79,11 @@ HELD_UP_SECONDS = 1.0  # then the run stays away from this process
 class RunDriver:
     """One run in this process's hands."""
 
-    def __init__(self, claimed: ClaimedRun, hop: Hop, program: Program, deps: Deps) -> None:
-        self._deps = deps
+    def __init__(
+        self, claimed: ClaimedRun, hop: Hop, program: Program, deps: Deps, *, doubt: str = ""
+    ) -> None:
+        """`doubt`: why the run's definition may not be followed; then it is escalated."""
+        self._deps, self._doubt = deps, doubt
         self._program = program
         self._run = Standing(claimed, program.plan, deps)
         self._shown = Showing(claimed.run, hop, self._run.saga, deps)
@@ -137,6 +140,8 @@ class RunDriver:
     # --- one command ------------------------------------------------------------------------------
 
     def _take_up(self) -> Decision | None:
+        if self._doubt:
+            return self._run.apply(e.Distrusted(reason=self._doubt))
         if self._run.ledger.run.claims > self._deps.limits.max_claims:
             return self._run.apply(e.Poisoned(claims=self._run.ledger.run.claims))
         return self._run.apply(e.Resumed())

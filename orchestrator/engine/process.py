@@ -24,9 +24,10 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.engine.answering import broken
 from orchestrator.engine.batching import Batcher
 from orchestrator.engine.deps import Deps
+from orchestrator.engine.distrusting import distrustful
 from orchestrator.engine.driver import RunDriver
 from orchestrator.engine.standing import give_back
-from orchestrator.errors import StaleOwner, Unavailable
+from orchestrator.errors import StaleOwner, Unavailable, Untrusted
 from orchestrator.ports import (
     JOB_TASK,
     ActiveRun,
@@ -250,6 +251,9 @@ class WorkerProcess:
                 await self._reach("after_claim", hop, claimed.run.id)
             program = await parts.programs.of_run(claimed.run.workflow_id, claimed.run.edits)
             return RunDriver(claimed, hop, program, parts.deps)
+        except Untrusted as error:
+            log.warning("run.untrusted", why=str(error))
+            return distrustful(claimed, hop, parts.deps, error)
         except Exception as error:
             # Another version of this program may be able to read the plan: nobody is to blame.
             log.exception("run.unreadable")

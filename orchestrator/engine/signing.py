@@ -1,4 +1,4 @@
-"""Signatures under the checkpoints of the audit: Ed25519 (RFC 8032) of `cryptography`.
+"""Signatures under checkpoints and workflow versions: Ed25519 (RFC 8032) of `cryptography`.
 
 The private key is one line, as secrets are: PKCS 8 in base64, what `openssl genpkey -algorithm
 ed25519 -outform der | base64 -w0` writes. The public one is PEM (`openssl pkey -pubout`).
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from orchestrator.engine.secret import Secret, checked_reference
 from orchestrator.errors import InvalidSetting, Problem
-from orchestrator.ports.auditing import Checkpoint
+from orchestrator.ports.vouching import Signed
 
 _WANTED = "an Ed25519 private key: PKCS 8 in base64, as `orchestrator audit new-key` makes it"
 
@@ -51,28 +51,50 @@ class TrustedKeys:
     def __init__(self, keys: Iterable[Ed25519PublicKey]) -> None:
         self._keys = {_id_of(key): key for key in keys}
 
-    def confirms(self, checkpoint: Checkpoint) -> bool | None:
+    def know(self, key_id: str) -> bool:
+        """Whether it is among them."""
+        return key_id in self._keys
+
+    def confirms(self, signed: Signed) -> bool | None:
         """Whether its signature is right; None: the key is not known, or it has none."""
-        key = self._keys.get(checkpoint.key_id or "")
-        if key is None or checkpoint.signature is None:
+        key = self._keys.get(signed.key_id or "")
+        if key is None or signed.signature is None:
             return None
         try:
-            key.verify(checkpoint.signature, checkpoint.text())
+            key.verify(signed.signature, signed.text())
         except InvalidSignature:
             return False
         return True
 
 
-def signer_of(reference: str) -> Signer:
-    """What the setting `audit_key` names. Raises InvalidSetting."""
+def signer_of(reference: str, *, setting: str) -> Signer:
+    """The private key that this setting refers to. Raises InvalidSetting."""
     try:
         encoded = Secret(reference=checked_reference(reference)).read()
         key = load_der_private_key(b64decode(encoded, validate=True), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise _unusable("something else") from None  # the cause may quote a part of the secret
+        # The cause may quote a part of the secret.
+        raise _unusable(setting, "something else") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise _unusable(f"a key of another kind ({type(key).__name__})")
+        raise _unusable(setting, f"a key of another kind ({type(key).__name__})")
     return Signer(key)
+
+
+def trusted_keys(lines: Iterable[str], *, setting: str) -> TrustedKeys:
+    """Public keys as lines: what stands between the first and the last line of their PEM.
+
+    Raises InvalidSetting.
+    """
+    head, foot = b"-----BEGIN PUBLIC KEY-----\n", b"\n-----END PUBLIC KEY-----\n"
+    return TrustedKeys(
+        public_key_of(head + line.strip().encode() + foot, place=f"setting {setting}.{number}")
+        for number, line in enumerate(lines)
+    )
+
+
+def line_of(pem: bytes) -> str:
+    """A public key's PEM as one line, for `trusted_keys`."""
+    return "".join(line for line in pem.decode().splitlines() if not line.startswith("-----"))
 
 
 def public_key_of(pem: bytes, *, place: str) -> Ed25519PublicKey:
@@ -101,6 +123,6 @@ def _id_of(key: Ed25519PublicKey) -> str:
     return sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
 
 
-def _unusable(found: str) -> InvalidSetting:
-    problem = Problem(place="setting audit_key", found=found, wanted=_WANTED)
+def _unusable(setting: str, found: str) -> InvalidSetting:
+    problem = Problem(place=f"setting {setting}", found=found, wanted=_WANTED)
     return InvalidSetting("the settings are not valid", problems=[problem])

@@ -18,6 +18,7 @@ from orchestrator.errors import (
     Overloaded,
     RefusedError,
     Unavailable,
+    Untrusted,
 )
 
 _log = structlog.get_logger(__name__)
@@ -32,6 +33,10 @@ _WHAT_TO_DO: Instead = {
     NotAllowed: (
         "Nothing was begun. Look for no other way around it: tell whom you work for what was "
         "refused, and why."
+    ),
+    Untrusted: (
+        "Nothing was begun. Do not use another instead: tell whom you work for that this workflow "
+        "is not as it was signed."
     ),
     Conflict: (
         "This idempotency_key belongs to another wish. Use a new one if this is another thing to "

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from orchestrator.core.chain import Story, checkpoint_text
+from orchestrator.ports.vouching import Signer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,24 +33,6 @@ class Checkpoint:
         """What its digest and its signature are made over."""
         names = ("number", "at", "upto", "heads", "deletions", "content", "previous")
         return checkpoint_text({name: getattr(self, name) for name in names})
-
-
-class CheckpointSigner(Protocol):
-    """A private key."""
-
-    @property
-    def key_id(self) -> str:
-        """First 16 hex digits of the SHA-256 of its public key's 32 bytes."""
-
-    def sign(self, text: bytes) -> bytes:
-        """64 bytes of Ed25519."""
-
-
-class CheckpointKeys(Protocol):
-    """The public keys that are trusted."""
-
-    def confirms(self, checkpoint: Checkpoint) -> bool | None:
-        """Whether its signature is right; None: the key is not known, or it has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +100,7 @@ class AuditStore(Protocol):
         among it."""
 
     async def make_checkpoint(
-        self, signer: CheckpointSigner | None, *, at_least_seconds: float, everything: bool
+        self, signer: Signer | None, *, at_least_seconds: float, everything: bool
     ) -> Checkpoint | None:
         """One transaction. None when the last one is younger, or somebody else is at it.
 

@@ -34,6 +34,7 @@ from orchestrator.ports.records import (
     WorkerRecord,
     WorkflowVersion,
 )
+from orchestrator.ports.vouching import Signer
 from orchestrator.ports.waiting import WaitStore
 
 
@@ -41,9 +42,18 @@ class WorkflowStore(Protocol):
     """Published workflow versions."""
 
     async def publish(
-        self, plan: Plan, *, document: str, by: str, operations: str = ""
-    ) -> tuple[WorkflowVersion, bool]:
-        """Store the next version; the same digest as the latest one is answered with it, False."""
+        self, plan: Plan, *, document: str, by: str, operations: str = "",
+        signer: Signer | None = None,
+    ) -> tuple[WorkflowVersion, bool]:  # fmt: skip
+        """Store the next version; the same plan as the latest one is answered with it, False.
+
+        With a `signer` what is answered is signed in the same transaction. Where the latest one has
+        the same plan and is not signed by it, it is signed if its texts are the same too; if not,
+        what is given becomes the next version.
+        """
+
+    async def keep_signature(self, workflow_id: str, *, key_id: str, signature: bytes) -> None:
+        """Keep this signature with a version, in place of one that it has."""
 
     async def workflow(self, name: str, version: int | None = None) -> WorkflowVersion:
         """A version, or the latest. Raises NotFound that names what exists."""

@@ -6,8 +6,10 @@ makes a handful of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -32,6 +34,22 @@ class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
     published_at: datetime
     published_by: str
     operations: str = ""  # what the APIs said about those that it calls, for who looks for it
+    plan_digest: str = ""  # SHA-256 of the plan's text as it is stored
+    key_id: str | None = None  # whose signature; None: it is not signed
+    signature: bytes | None = None
+
+    def text(self) -> bytes:
+        """What its signature is made over: one JSON array, of what decides what is done.
+
+        `id` is in it since runs pin it: two rows cannot change places. The time is not.
+        """
+        texts = [sha256(each.encode()).hexdigest() for each in (self.document, self.operations)]
+        said = [_MARK, self.id, self.workflow, self.version, self.published_by, self.plan_digest]
+        return json.dumps([*said, *texts], separators=(",", ":")).encode()
+
+
+_MARK = "orchestrator workflow version 1"
+"""Begins what is signed, so that a signature under something else is none under a version."""
 
 
 # These two are made by the ten thousand at once; as they only hold plain values, the garbage

@@ -12,7 +12,8 @@ import structlog
 
 from orchestrator.core.chain import Breach, Story, breaches, erased_content
 from orchestrator.errors import Unavailable
-from orchestrator.ports.auditing import AuditStore, Checkpoint, CheckpointKeys, CheckpointSigner
+from orchestrator.ports.auditing import AuditStore, Checkpoint
+from orchestrator.ports.vouching import Keys, Signer
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ class Auditing:
 
     async def verify(
         self,
-        keys: CheckpointKeys,
+        keys: Keys,
         *,
         kept: Sequence[Kept] = (),
         seen: Callable[[int], None] = lambda runs: None,
@@ -88,7 +89,7 @@ class Auditing:
         return found
 
     async def _verify_checkpoints(
-        self, found: Verification, keys: CheckpointKeys, kept: Sequence[Kept]
+        self, found: Verification, keys: Keys, kept: Sequence[Kept]
     ) -> None:
         made = await self._store.checkpoints()
         before = None
@@ -144,7 +145,7 @@ class Checkpoints:
     def __init__(
         self,
         store: AuditStore,
-        signer: CheckpointSigner | None,
+        signer: Signer | None,
         *,
         every_seconds: float,
         jitter: Callable[[], float] = random.random,

@@ -52,7 +52,10 @@ class Catalogue:
     def __init__(
         self, store: WorkflowStore, open_finder: Callable[[], Finder], *,
         monotonic: Callable[[], float], successes: Successes,
+        doubt: Callable[[WorkflowVersion], str] = lambda _: "",
     ) -> None:  # fmt: skip
+        """`doubt`: why a version may not be run; such ones are not found."""
+        self._doubt = doubt
         self._store, self._open, self._monotonic = store, open_finder, monotonic
         self._successes = successes
         self._finder: Finder | None = None
@@ -101,13 +104,19 @@ class Catalogue:
             return
         latest = await self._store.latest_ids()
         new = [each for each in latest if self._ids.get(each) != latest[each]]
-        versions = await self._read(new, latest)
+        versions = [each for each in await self._read(new, latest) if not self._doubted(each)]
         await asyncio.to_thread(finder.learn, [about_of(version) for version in versions])
         for version in versions:
             self._ids[version.workflow] = version.id
             self._entries[version.workflow] = entry_of(version.plan)
         self._published = published
         await self._deepen(finder)
+
+    def _doubted(self, version: WorkflowVersion) -> bool:
+        doubt = self._doubt(version)
+        if doubt:
+            _log.warning("workflow.untrusted", workflow=version.workflow, found=doubt)
+        return bool(doubt)
 
     async def _read(self, new: Sequence[str], ids: Mapping[str, str]) -> list[WorkflowVersion]:
         if len(new) > _READ_AT_ONCE:

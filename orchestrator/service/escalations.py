@@ -275,12 +275,15 @@ class Escalations:
         """Close it by this act in the table alone, for a job if one is given.
 
         Its message and the run's wake-up are the caller's; sweeps see to them otherwise. Raises
-        Conflict, InvalidInput, JobHeld, NotFound.
+        Conflict, InvalidInput, JobHeld, NotFound, Untrusted.
         """
         require_reason(act.reason)
         escalation, claimed = await self._store.escalated_run(escalation_id)
         _require_open(escalation)
-        program = await self._programs.get(claimed.run.workflow_id)
+        # What may not be run is only given up: whatever else leads on by what it says.
+        abandons = isinstance(act.event, e.Abandoned)
+        find = self._programs.get if abandons else self._programs.trusted
+        program = await find(claimed.run.workflow_id)
         before = claimed.saga(program.plan)
         if act.outputs is not None:
             self._check_outputs(act, before, program)

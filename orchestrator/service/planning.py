@@ -45,9 +45,9 @@ class Planning:
     ) -> dict[str, Any]:
         """Its steps with their requests and undos, what it spends, and what its policy refuses.
 
-        Plain JSON, without what is empty. Raises InvalidInput.
+        Plain JSON, without what is empty. Raises InvalidInput, Untrusted.
         """
-        program = await self._programs.get(version.id)
+        program = await self._programs.trusted(version.id)
         checked = program.check_inputs(inputs)
         charge = charge_of(program, checked)
         judged = await self._guards.judged(charge, agent)

@@ -150,7 +150,7 @@ class Submitter:
 
     async def _target(self, workflow: str, version: int | None) -> _Target:
         found = await self._workflows.workflow(workflow, version)
-        program = await self._programs.get(found.id)
+        program = await self._programs.trusted(found.id)
         plan = program.plan
         first = Hint.at(Saga.new(plan), run_id="", epoch=0, lane=plan.lane)
         urgent_queue = queue_name(plan.lane, Direction.FORWARD, urgent=True)

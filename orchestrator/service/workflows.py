@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.definitions.loading import Loaded, export_module, load_path
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.ports import WorkflowStore, WorkflowVersion
+from orchestrator.service.vouching import Vouching
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +43,12 @@ class Definitions:
 class Workflows:
     """Workflow versions. Publishing is all or nothing for each file."""
 
-    def __init__(self, store: WorkflowStore, definitions: Definitions) -> None:
+    def __init__(
+        self, store: WorkflowStore, definitions: Definitions, vouching: Vouching | None = None
+    ) -> None:
+        """`vouching` None: nothing is signed, and whatever is stored may be run."""
         self._store, self._definitions = store, definitions
+        self.vouching = vouching or Vouching(store, None, signer=None)
 
     @property
     def tasks(self) -> TaskRegistry:
@@ -60,13 +65,18 @@ class Workflows:
     async def publish_loaded(self, loaded: Loaded, *, by: str) -> Published:
         """Publish one validated workflow."""
         version, is_new = await self._store.publish(
-            loaded.plan, document=loaded.document, by=by, operations=loaded.operations
-        )
+            loaded.plan, document=loaded.document, by=by, operations=loaded.operations,
+            signer=self.vouching.signer,
+        )  # fmt: skip
         return Published(version=version, is_new=is_new, warnings=tuple(loaded.warnings))
 
     async def show(self, name: str, version: int | None = None) -> WorkflowVersion:
         """One version. Raises NotFound."""
         return await self._store.workflow(name, version)
+
+    async def trusted(self, name: str) -> WorkflowVersion:
+        """The latest version, for who runs it or believes it. Raises NotFound, Untrusted."""
+        return await self.vouching.latest(name)
 
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """All versions, newest first."""

@@ -17,7 +17,8 @@ from sqlalchemy import text
 
 from orchestrator.core.chain import Anchor, ChainedRecord, Story, heads_digest
 from orchestrator.core.states import FINAL
-from orchestrator.ports.auditing import Checkpoint, CheckpointSigner, Stories
+from orchestrator.ports.auditing import Checkpoint, Stories
+from orchestrator.ports.vouching import Signer
 from orchestrator.store.codec import instant, micros
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.partitions import first_id
@@ -184,7 +185,7 @@ class Auditing(Part):
     # --- make -------------------------------------------------------------------------------------
 
     async def make_checkpoint(
-        self, signer: CheckpointSigner | None, *, at_least_seconds: float, everything: bool
+        self, signer: Signer | None, *, at_least_seconds: float, everything: bool
     ) -> Checkpoint | None:
         """See AuditStore."""
         return await self._db.write(
@@ -192,7 +193,7 @@ class Auditing(Part):
         )
 
     async def _make(
-        self, tx: Tx, signer: CheckpointSigner | None, age: timedelta, everything: bool
+        self, tx: Tx, signer: Signer | None, age: timedelta, everything: bool
     ) -> Checkpoint | None:
         if not self._dialect.is_sqlite and not (await tx.row(_ALONE))[0]:
             return None
@@ -225,7 +226,7 @@ class Auditing(Part):
         await tx.change(self._close_old, number=number)
         return str(upto)
 
-    async def _keep(self, tx: Tx, made: Checkpoint, signer: CheckpointSigner | None) -> Checkpoint:
+    async def _keep(self, tx: Tx, made: Checkpoint, signer: Signer | None) -> Checkpoint:
         said = made.text()
         made = Checkpoint(
             **{

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from msgspec.structs import replace
@@ -83,7 +84,10 @@ JOB = (
     " created_at, touched_at, ended_at, orders, proposed"
 )
 JOB_ITEM = "item, state, outcome, at"
-WORKFLOW = "id, name, version, digest, plan, document, published_at, published_by, operations"
+WORKFLOW = (
+    "id, name, version, digest, plan, document, published_at, published_by, operations, key_id,"
+    " signature"
+)
 API_OVERRIDE = "api, version, settings, changed_at"
 ACCEPTANCE = "id, workflow, step, digest, compensation, at, accepted_by, reason"
 API_CHANGE = "api, version, kind, at, changed_by, reason, before, after"
@@ -247,6 +251,8 @@ def workflow_of(row: Sequence[Any]) -> WorkflowVersion:
     return WorkflowVersion(
         id=row[0], workflow=row[1], version=row[2], plan=plan_from_json(row[4]), document=row[5],
         published_at=instant(row[6]), published_by=row[7], operations=row[8] or "",
+        plan_digest=sha256(row[4].encode()).hexdigest(), key_id=row[9],
+        signature=None if row[10] is None else bytes(row[10]),
     )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ class SqlStore:
 
         workflows = Workflows(shared)
         self.publish = workflows.publish
+        self.keep_signature = workflows.keep_signature
         self.workflow = workflows.workflow
         self.workflow_by_id = workflows.workflow_by_id
         self.workflows = workflows.workflows

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import uuid_utils
 
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_to_json, with_digest
 from orchestrator.errors import Conflict, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
+from orchestrator.ports.vouching import Signer
 from orchestrator.store import rows
 from orchestrator.store.part import MOST_PLANS_KEPT, Part, Shared, not_found
 from orchestrator.store.transactions import Tx
 
 MOST_NAMES_SHOWN = 20
+
+
+def is_signed_by(signer: Signer, version: WorkflowVersion) -> bool:
+    """Whether its signature is this key's; Ed25519 makes the same one of the same text."""
+    return version.key_id == signer.key_id and version.signature == signer.sign(version.text())
 
 
 class Workflows(Part):
@@ -44,19 +51,24 @@ class Workflows(Part):
         self._names = self._sql(
             "SELECT name, max(version) FROM workflows GROUP BY name ORDER BY name"
         )
+        self._sign = self._sql(
+            "UPDATE workflows SET key_id = :key_id, signature = :signature WHERE id = :id"
+        )
         self._insert = self._sql(
             f"INSERT INTO workflows ({rows.WORKFLOW}) VALUES"
-            " (:id, :name, :version, :digest, :plan, :document, {now}, :by, :operations)"
+            " (:id, :name, :version, :digest, :plan, :document, {now}, :by, :operations, NULL,"
+            " NULL)"
             f" ON CONFLICT DO NOTHING RETURNING {rows.WORKFLOW}"
         )
 
     async def publish(
-        self, plan: Plan, *, document: str, by: str, operations: str = ""
-    ) -> tuple[WorkflowVersion, bool]:
-        """Store the next version; the same digest as the latest one is answered with it, False."""
+        self, plan: Plan, *, document: str, by: str, operations: str = "",
+        signer: Signer | None = None,
+    ) -> tuple[WorkflowVersion, bool]:  # fmt: skip
+        """See WorkflowStore."""
         for _ in range(10):  # somebody else may take the number first
             published = await self._db.write(
-                lambda tx: self._publish(tx, plan, document, by, operations)
+                lambda tx: self._publish(tx, plan, document, by, operations, signer)
             )
             if published is not None:
                 return published
@@ -87,6 +99,11 @@ class Workflows(Part):
         self._known[workflow_id] = found = rows.workflow_of(row)
         return found
 
+    async def keep_signature(self, workflow_id: str, *, key_id: str, signature: bytes) -> None:
+        """See WorkflowStore."""
+        kept = {"id": workflow_id, "key_id": key_id, "signature": signature}
+        await self._db.write(lambda tx: tx.change(self._sign, **kept))
+
     async def workflows(self) -> list[WorkflowVersion]:
         """The latest version of each workflow, by name."""
         return [rows.workflow_of(row) for row in await self._db.rows(self._newest_of_all)]
@@ -105,19 +122,33 @@ class Workflows(Part):
         return [rows.workflow_of(row) for row in await self._db.rows(self._all_of, name=name)]
 
     async def _publish(
-        self, tx: Tx, plan: Plan, document: str, by: str, operations: str
+        self, tx: Tx, plan: Plan, document: str, by: str, operations: str, signer: Signer | None
     ) -> tuple[WorkflowVersion, bool] | None:
         plan = plan if plan.digest else with_digest(plan)
-        digest = plan.digest
+        digest, text = plan.digest, plan_to_json(plan)
         latest = await tx.row(self._newest, name=plan.workflow)
-        if latest is not None and latest[3] == digest:
-            return rows.workflow_of(latest), False
+        # Its text too: whoever changed a row may have left the digest as it was.
+        if latest is not None and (latest[3], latest[4]) == (digest, text):
+            known = rows.workflow_of(latest)
+            if signer is None or is_signed_by(signer, known):
+                return known, False
+            if (known.document, known.operations) == (document, operations):
+                return await self._signed(tx, known, signer), False
         row = await tx.row(
             self._insert, id=str(uuid_utils.uuid7()), name=plan.workflow, digest=digest, by=by,
-            version=1 if latest is None else latest[2] + 1, plan=plan_to_json(plan),
+            version=1 if latest is None else latest[2] + 1, plan=text,
             document=document, operations=operations or None,
         )  # fmt: skip
-        return None if row is None else (rows.workflow_of(row), True)
+        if row is None:
+            return None
+        new = rows.workflow_of(row)
+        return new if signer is None else await self._signed(tx, new, signer), True
+
+    async def _signed(self, tx: Tx, version: WorkflowVersion, signer: Signer) -> WorkflowVersion:
+        """With a signature over what stands in the row."""
+        key_id, signature = signer.key_id, signer.sign(version.text())
+        await tx.change(self._sign, id=version.id, key_id=key_id, signature=signature)
+        return msgspec.structs.replace(version, key_id=key_id, signature=signature)
 
     async def _unknown(self, name: str, version: int | None) -> NotFound:
         known = {row[0]: row[1] for row in await self._db.rows(self._names)}

@@ -125,7 +125,7 @@ async def test_checkpoints_betray_an_end_that_was_cut_off_with_care(
     sql: SqlStore, tmp_path: Path
 ) -> None:
     cut, gone = await claimed(sql, 2)
-    signer = signer_of(reference(tmp_path))
+    signer = signer_of(reference(tmp_path), setting="audit_key")
     checkpoints = Checkpoints(sql, signer, every_seconds=60)
     one = await checkpoints.make()
     for run in (cut, gone):
@@ -168,7 +168,7 @@ async def test_checkpoints_betray_an_end_that_was_cut_off_with_care(
 
 async def test_a_signature_of_another_text_shows(sql: SqlStore, tmp_path: Path) -> None:
     await accepted(sql)
-    signer = signer_of(reference(tmp_path))
+    signer = signer_of(reference(tmp_path), setting="audit_key")
     await Checkpoints(sql, signer, every_seconds=60).make()
     await change(sql, "UPDATE audit_checkpoints SET signature = :other", other=b"\1" * 64)
     found = await Auditing(sql).verify(TrustedKeys([signer.public_key]))

@@ -6,11 +6,17 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import text
 
 from orchestrator.core.plan import Plan
+from orchestrator.engine.signing import Signer, TrustedKeys
 from orchestrator.errors import NotFound
 from orchestrator.ports import Store
+from orchestrator.store import open_store
 from tests.store.making import new_id, plan
+
+OURS, THEIRS = (Signer(Ed25519PrivateKey.generate()) for _ in range(2))
 
 
 async def test_the_first_version_is_one(store: Store) -> None:
@@ -90,3 +96,59 @@ async def test_what_apis_say_about_operations_stands_beside_a_version(store: Sto
     assert (await store.workflow("order")).operations == "Sends money"
     silent, _ = await store.publish(plan(digest="other"), document="doc", by="ada")
     assert silent.operations == ""
+
+
+async def test_what_is_published_is_signed_as_it_is_stored(store: Store) -> None:
+    odd = "a document: \u017e, \U0001f600 and\r\ntwo lines\n"
+    version, _ = await store.publish(plan(), document=odd, by="ada", operations=odd, signer=OURS)
+    keys = TrustedKeys([OURS.public_key])
+    for found in (
+        version, await store.workflow("order"), await store.workflow_by_id(version.id),
+        *await store.workflows(), *await store.versions("order"),
+    ):  # fmt: skip
+        assert keys.confirms(found) is True
+    assert (await store.publish(plan(), document=odd, by="ada", operations=odd, signer=OURS)) == (
+        version, False,
+    )  # fmt: skip
+
+
+async def test_who_publishes_the_same_again_signs_what_is_there(store: Store) -> None:
+    bare, _ = await store.publish(plan(), document="doc", by="ada")
+    signed, is_new = await store.publish(plan(), document="doc", by="bob", signer=OURS)
+    assert (signed.id, signed.key_id, signed.published_by, is_new) == (
+        bare.id, OURS.key_id, "ada", False,
+    )  # fmt: skip
+    assert await store.workflow_by_id(bare.id) == signed
+
+
+async def test_who_signs_vouches_for_no_text_that_is_not_theirs(store: Store) -> None:
+    """The plan is the same, the document, which agents read, is not: it is another version."""
+    await store.publish(plan(), document="doc, and a word of somebody else", by="ada")
+    signed, is_new = await store.publish(plan(), document="doc", by="bob", signer=OURS)
+    assert (signed.version, signed.document, is_new) == (2, "doc", True)
+
+
+async def test_a_signature_takes_the_place_of_another(store: Store) -> None:
+    version, _ = await store.publish(plan(), document="", by="ada", signer=THEIRS)
+    ours = OURS.sign(version.text())
+    await store.keep_signature(version.id, key_id=OURS.key_id, signature=ours)
+    found = await store.workflow_by_id(version.id)
+    assert (found.key_id, found.signature) == (OURS.key_id, ours)
+
+
+async def test_a_changed_plan_shows_and_publishing_again_makes_another_version(url: str) -> None:
+    sql = open_store(url)
+    try:
+        version, _ = await sql.publish(plan(), document="", by="ada", signer=OURS)
+        change = text("UPDATE workflows SET plan = replace(plan, :old, :new) WHERE id = :id")
+        await sql._database.write(
+            lambda tx: tx.change(change, id=version.id, old='"s1"', new='"s9"')
+        )
+        found = await sql.workflow_by_id(version.id)
+        assert [step.id for step in found.plan.steps] != [step.id for step in plan().steps]
+        assert found.plan.digest == version.plan.digest, "the row's own digest was left as it was"
+        assert TrustedKeys([OURS.public_key]).confirms(found) is False
+        again, is_new = await sql.publish(plan(), document="", by="ada", signer=OURS)
+        assert (again.version, again.plan, is_new) == (2, plan(), True)
+    finally:
+        await sql.close()

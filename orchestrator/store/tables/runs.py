@@ -49,6 +49,8 @@ workflows = Table(
     Column("published_at", INSTANT, nullable=False),
     Column("published_by", Text, nullable=False),
     Column("operations", Text),  # what the APIs say about those that it calls
+    Column("key_id", Text),  # whose signature; null: it is not signed
+    Column("signature", LargeBinary),  # Ed25519 over WorkflowVersion.text()
     UniqueConstraint("name", "version"),
 )
 

@@ -52,6 +52,7 @@ from orchestrator.ports import (
     WorkerRecord,
     WorkflowVersion,
 )
+from orchestrator.ports.vouching import Signer
 from orchestrator.store.partitions import first_id
 from orchestrator.store.searching import PART_OF_AN_ID, words_of
 from tests.faults.memory import (
@@ -90,13 +91,23 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
     # --- workflows --------------------------------------------------------------------------------
 
     async def publish(
-        self, plan: Plan, *, document: str, by: str, operations: str = ""
-    ) -> tuple[WorkflowVersion, bool]:
+        self, plan: Plan, *, document: str, by: str, operations: str = "",
+        signer: Signer | None = None,
+    ) -> tuple[WorkflowVersion, bool]:  # fmt: skip
         """See WorkflowStore."""
         return await self._pass(
             "publish",
             lambda: versions.publish(
-                self.database, plan, document=document, by=by, operations=operations
+                self.database, plan, document=document, by=by, operations=operations, signer=signer
+            ),
+        )
+
+    async def keep_signature(self, workflow_id: str, *, key_id: str, signature: bytes) -> None:
+        """See WorkflowStore."""
+        await self._pass(
+            "keep_signature",
+            lambda: versions.keep_signature(
+                self.database, workflow_id, key_id=key_id, signature=signature
             ),
         )
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from uuid import NAMESPACE_OID, uuid5
 
+import msgspec
+
 from orchestrator.core.plan import Plan
-from orchestrator.core.plan_json import with_digest
+from orchestrator.core.plan_json import plan_to_json, with_digest
 from orchestrator.errors import NotFound
 from orchestrator.ports import WorkflowVersion
+from orchestrator.ports.vouching import Signer
 from orchestrator.store.codec import storable
+from orchestrator.store.workflows import is_signed_by
 from tests.faults.memory.records import blank_steps, not_found
 from tests.faults.memory.tables import MemoryDatabase
 
@@ -16,13 +21,19 @@ MOST_NAMES_SHOWN = 20
 
 
 def publish(
-    database: MemoryDatabase, plan: Plan, *, document: str, by: str, operations: str
-) -> tuple[WorkflowVersion, bool]:
-    """The next version, or the latest when it has the same digest, with False."""
+    database: MemoryDatabase, plan: Plan, *, document: str, by: str, operations: str,
+    signer: Signer | None,
+) -> tuple[WorkflowVersion, bool]:  # fmt: skip
+    """The next version, or the latest when it has the same plan, with False."""
     plan = plan if plan.digest else with_digest(plan)
     known = database.versions.setdefault(plan.workflow, [])
     if known and known[-1].plan.digest == plan.digest:
-        return known[-1], False
+        latest = known[-1]
+        if signer is None or is_signed_by(signer, latest):
+            return latest, False
+        texts = (storable(document), storable(operations))
+        if (latest.document, latest.operations) == texts:
+            return _signed(database, latest, signer), False
     number = len(known) + 1
     version = WorkflowVersion(
         # The same in every process that publishes the same.
@@ -30,11 +41,28 @@ def publish(
         workflow=plan.workflow, version=number, plan=plan, document=storable(document),
         published_at=database.clock(), published_by=storable(by),
         operations=storable(operations),
+        plan_digest=sha256(plan_to_json(plan).encode()).hexdigest(),
     )  # fmt: skip
     known.append(version)
     database.version_by_id[version.id] = version
     database.blank_steps[version.id] = blank_steps(plan)
-    return version, True
+    return version if signer is None else _signed(database, version, signer), True
+
+
+def keep_signature(
+    database: MemoryDatabase, workflow_id: str, *, key_id: str, signature: bytes
+) -> WorkflowVersion:
+    """The version with this signature in place of one that it has."""
+    known = database.version_by_id[workflow_id]
+    signed = msgspec.structs.replace(known, key_id=key_id, signature=signature)
+    database.version_by_id[workflow_id] = signed
+    database.versions[known.workflow][known.version - 1] = signed
+    return signed
+
+
+def _signed(database: MemoryDatabase, version: WorkflowVersion, signer: Signer) -> WorkflowVersion:
+    signature = signer.sign(version.text())
+    return keep_signature(database, version.id, key_id=signer.key_id, signature=signature)
 
 
 def workflow(database: MemoryDatabase, name: str, number: int | None) -> WorkflowVersion:

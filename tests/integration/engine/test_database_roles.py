@@ -72,6 +72,7 @@ NOT_THEIRS = {
     "worker": [
         "UPDATE audit SET actor = 'nobody'", "DELETE FROM audit", "TRUNCATE audit",
         "DELETE FROM audit_default", "SELECT * FROM access_keys", "DROP TABLE runs",
+        "UPDATE workflows SET plan = ''", "DELETE FROM workflows",
         "CREATE TABLE mine (id int)", "ALTER TABLE runs ADD COLUMN mine int",
         "UPDATE audit_checkpoints SET number = 0", "UPDATE alembic_version SET version_num = ''",
         "CREATE ROLE mine", "COPY runs TO PROGRAM 'cat'", "SELECT pg_read_file('/etc/passwd')",

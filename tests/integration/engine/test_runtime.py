@@ -11,13 +11,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import LinkStatus, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
+from orchestrator.engine.signing import Signer, TrustedKeys
 from orchestrator.ports import Hint, Hop, Redelivery, RunWrite, Store
+from orchestrator.service.vouching import Vouching
 from orchestrator.store import open_store, open_worker_locks
 from tests.integration.engine.busy_gate import LateGate
 from tests.integration.engine.checking import check
@@ -260,6 +263,36 @@ async def test_a_plan_that_cannot_be_read_here_is_left_to_others(house: House) -
         process.runtime.drain(grace_seconds=1.0)
     assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
     await check(house, run_id)
+
+
+async def test_a_definition_that_was_changed_is_not_followed(house: House) -> None:
+    """Nothing is sent: a person is told, and the run goes on when the definition is as signed."""
+    plan, signer = shop_plan([KEYED] * 2), Signer(Ed25519PrivateKey.generate())
+    run_id = await house.submit(plan)
+    signed, _ = await house.store.publish(plan, document="", by="test", signer=signer)
+    change = "UPDATE workflows SET plan = replace(plan, :old, :new) WHERE id = :id"
+    await house.execute(change, id=signed.id, old='"s2"', new='"s9"')
+    vouching = Vouching(house.store, TrustedKeys([signer.public_key]), signer=None)
+    process = Process(house)
+    process.programs = Programs(vouching.plan)
+    process.runtime.start(name="w1")
+    try:
+        await process.delivered()
+        assert process.done == [None]
+        assert (await house.store.run(run_id)).status is RunStatus.ESCALATED
+        (escalation,) = await house.store.escalations_of(run_id)
+        assert (escalation.reason, house.shop.sent) == ("untrusted", [])
+        assert escalation.detail.endswith(
+            f"the key {signer.key_id} has signed: it was changed since"
+        )
+        assert house.broker.letters == [escalation.id]
+        await house.execute(change, id=signed.id, old='"s9"', new='"s2"')
+        await house.escalations.retry(escalation.id, by="ada", reason="restored")
+        await process.delivered()
+    finally:
+        process.runtime.drain(grace_seconds=1.0)
+    assert (await house.store.run(run_id)).status is RunStatus.SUCCEEDED
+    assert house.shop.times("o-1", "s2") == 1
 
 
 async def test_a_driver_that_fails_gives_its_run_back(

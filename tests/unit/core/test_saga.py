@@ -315,6 +315,14 @@ def test_a_poisonous_run_escalates_and_is_retried_by_a_person() -> None:
     assert run.on(e.Retried()).command == Perform(step=0, direction=Direction.FORWARD)
 
 
+def test_a_run_whose_definition_is_doubted_does_nothing_and_goes_on_once_a_person_says_so() -> None:
+    run = started(step("a")).on(e.Distrusted(reason="it was changed"))
+    assert isinstance(run.command, Escalate)
+    assert (run.command.reason, run.command.detail) == ("untrusted", "it was changed")
+    assert run.saga.status is RunStatus.ESCALATED
+    assert run.on(e.Retried()).command == Perform(step=0, direction=Direction.FORWARD)
+
+
 def test_a_parked_run_resumes_where_it_was() -> None:
     until = NOW + timedelta(minutes=1)
     run = started(step("a")).on(e.Parked(until=until))

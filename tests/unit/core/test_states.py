@@ -27,8 +27,8 @@ EVENTS: list[e.Event] = [
     e.Resumed(), e.Began(), e.Withdrawn(), e.Landed(), e.NotLanded(reason="x"),
     e.InDoubt(reason="x"), e.NotNeeded(), e.Parked(until=NOW), e.Awaited(until=NOW),
     e.CancelRequested(),
-    e.PauseRequested(), e.Unpaused(), e.Poisoned(claims=9), e.Retried(), e.Resolved(),
-    e.Skipped(), e.Abandoned(),
+    e.PauseRequested(), e.Unpaused(), e.Poisoned(claims=9), e.Distrusted(reason="x"), e.Retried(),
+    e.Resolved(), e.Skipped(), e.Abandoned(),
 ]  # fmt: skip
 
 
