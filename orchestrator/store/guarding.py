@@ -47,7 +47,7 @@ from orchestrator.ports import (
 from orchestrator.store import codec
 from orchestrator.store.accepting import Accepting
 from orchestrator.store.codec import instant, storable
-from orchestrator.store.holding import Holding, asked_of
+from orchestrator.store.holding import Holding, asked_of, policy_from
 from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
@@ -183,7 +183,7 @@ class Guarding(Part):
         return [
             PolicyChange(
                 tenant=row[0], agent=row[1], version=row[2], kind=PolicyChangeKind(row[3]),
-                at=instant(row[4]), by=row[5], reason=row[6], policy=_from_text(row[7]),
+                at=instant(row[4]), by=row[5], reason=row[6], policy=policy_from(row[7]),
             )
             for row in found
         ]  # fmt: skip
@@ -410,13 +410,9 @@ def _as_text(policy: Policy) -> str:
     return msgspec.json.encode(policy).decode()
 
 
-def _from_text(text: str) -> Policy:
-    return msgspec.json.decode(text, type=Policy)
-
-
 def _policy_of(row: Sequence[Any]) -> PolicyRecord:
     removed = bool(row[4])
-    policy = Policy() if removed else _from_text(row[3])
+    policy = Policy() if removed else policy_from(row[3])
     return PolicyRecord(
         tenant=row[0], agent=row[1], version=row[2], policy=policy, removed=removed,
         changed_at=instant(row[5]),

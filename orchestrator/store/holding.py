@@ -15,8 +15,9 @@ import msgspec
 
 from orchestrator.core import events as e
 from orchestrator.core import journal
-from orchestrator.core.guarding import Asking, Charge, Question, amount_told
+from orchestrator.core.guarding import Asking, Charge, Policy, Question, amount_told
 from orchestrator.core.saga import Hold
+from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import HELD, RESUMED, Agent, Redelivery, Role
 from orchestrator.store import codec, rows
 from orchestrator.store.codec import instant
@@ -69,6 +70,11 @@ class Holding(Part):
             " WHERE id = :run_id AND status = 'paused' AND owner IS NULL"
             f" AND NOT {STOPPED} RETURNING {rows.redelivery(self._dialect)}, {{now}}"
         )
+        self._policies = self._sql(
+            "SELECT p.agent, p.policy FROM agent_uses AS u JOIN agent_policies AS p"
+            " ON p.tenant = u.tenant AND p.agent = u.agent"
+            " WHERE u.run_id = :run_id AND NOT p.removed ORDER BY p.agent"
+        )
         self._overdue = self._sql(
             "SELECT runs.id FROM waits JOIN runs ON runs.id = waits.run_id"
             f" WHERE {HOLDING} AND waits.expires_at <= {{now}}"
@@ -84,6 +90,17 @@ class Holding(Part):
         events = [journal.entry(e.PauseRequested(), instant(now), Hold())]
         data = {"why": new.asked["message"], "wait": new.run_id, "events": events}
         await self._notes.note(tx, new.run_id, HELD, by=new.by, data=data)
+
+    async def check_may_begin(self, tx: Tx, run_id: str) -> None:
+        """Raises Conflict where its agent, or all of the tenant, were stopped meanwhile."""
+        for agent, text in await tx.rows(self._policies, run_id=run_id):
+            stop = policy_from(text).stopped
+            if stop is not None:
+                problem = Problem(
+                    place=f"agent {agent}", found=f"stopped by {stop.by} at {stop.at}",
+                    wanted="an agent that may work; the run can be rejected",
+                )  # fmt: skip
+                raise Conflict("the run does not begin: its agent was stopped", problems=[problem])
 
     async def let_go(
         self, tx: Tx, run_id: str, *, by: str, refused: str | None
@@ -121,6 +138,11 @@ class Holding(Part):
                 continue
             freed.append(await self.let_go(tx, run_id, by="engine", refused=IN_TIME))
         return [each for each in freed if each is not None]
+
+
+def policy_from(text: str) -> Policy:
+    """As it is kept."""
+    return msgspec.json.decode(text, type=Policy)
 
 
 def asked_of(who: str, charge: Charge, given: Sequence[tuple[Agent, Asking, Question]]) -> NewHold:

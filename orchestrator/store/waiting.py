@@ -255,6 +255,8 @@ class Waiting(Part):
         before = rows.wait_of(await tx.row(self._exact, id=before.id))
         late, now = await tx.row(self._is_late, id=before.id)
         _check_undecided(before, run, late=bool(late))
+        if before.holds_the_run and decision is Decision.APPROVED:
+            await self._holding.check_may_begin(tx, before.run_id)
         second = {} if confirmed_by is None else {"confirmed_by": confirmed_by}
         answer = {
             "decision": decision, "by": by, "via": via, "reason": reason, "data": data,

@@ -17,6 +17,7 @@ from orchestrator.core.guarding import (
     Charge,
     Duplicates,
     Policy,
+    Stop,
     Threshold,
 )
 from orchestrator.core.states import RunStatus
@@ -186,6 +187,26 @@ async def test_cancelled_it_is_not_asked_about_any_more(store: SqlStore) -> None
     assert await store.approvals() == []
     with pytest.raises(Conflict):
         await decide(store, run_id)
+
+
+@pytest.mark.parametrize("stopped", [BOT, ALL])
+async def test_of_an_agent_that_was_stopped_it_does_not_begin(
+    store: SqlStore, stopped: Agent
+) -> None:
+    await policed(store, Asking(above=ABOVE_50))
+    await policed(store, Asking(), ALL)
+    run_id = (await wanted(store, under=(ALL, BOT))).run_id
+    rules = Policy(stopped=Stop(by="eve", reason="mad", at="2026-11-29"))
+    await store.change_policy(
+        NewPolicyChange(
+            agent=stopped, expected_version=1, kind=PolicyChangeKind.STOP, by="eve", reason="mad",
+            policy=rules,
+        )
+    )  # fmt: skip
+    with pytest.raises(Conflict, match="stopped by eve"):
+        await decide(store, run_id)
+    assert not await goes_on(store, run_id)
+    assert await decide(store, run_id, Decision.REJECTED) is not None
 
 
 async def test_a_pause_stops_it_although_it_was_approved(store: SqlStore) -> None:
