@@ -26,6 +26,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from struct import pack
 
 INSIDE = b""
 """What a record keeps that is not the last of its write."""
@@ -74,17 +75,17 @@ def content(kind: str, actor: str, data: str) -> bytes:
 
 def entry(at: int, said: bytes) -> bytes:
     """40 bytes of a row of one record: when (microseconds since 1970) and what."""
-    return at.to_bytes(8, "big", signed=True) + said
+    return _told_at((at,)) + said
 
 
-def entry_of(ats: Iterable[int], kind: str, actor: str, data: bytes) -> bytes:
+def entry_of(ats: Sequence[int], kind: str, actor: str, data: bytes) -> bytes:
     """The entry of a row that is written now; `data` in UTF-8."""
     content_ = sha256(f"{kind}\0{actor}\0".encode() + data).digest()
     return _told_at(ats) + content_
 
 
-def _told_at(ats: Iterable[int]) -> bytes:
-    return b"".join([at.to_bytes(8, "big", signed=True) for at in ats])
+def _told_at(ats: Sequence[int]) -> bytes:
+    return pack(f">{len(ats)}q", *ats)
 
 
 def link(before: bytes | None, run_id: str, entries: bytes) -> bytes:

@@ -22,12 +22,15 @@ from typing import Any
 from orchestrator.core.exchange import FrozenRequest, Response
 
 
-def of_request(request: FrozenRequest) -> dict[str, Any]:
-    """What is asked for. Targets hold no secret, see FrozenRequest."""
-    told: dict[str, Any] = {"method": request.method, "target": request.target}
+def of_request(request: FrozenRequest, target: str = "") -> dict[str, Any]:
+    """What is asked for; `target`: the request's own as it may be told, where it is another."""
+    told: dict[str, Any] = {"method": request.method, "target": target or request.target}
     if request.key:
         told["key"] = request.key
-    return _with_body(told, request.body)
+    body = request.body
+    if body:
+        told["body"], told["bytes"] = sha256(body).hexdigest(), len(body)
+    return told
 
 
 def of_answer(
@@ -49,11 +52,7 @@ def of_answer(
         told["waited"] = round(waited, 6)
     if response is None:
         return told
-    told["status"] = response.status
-    return _with_body(told, response.body)
-
-
-def _with_body(told: dict[str, Any], body: bytes) -> dict[str, Any]:
+    told["status"], body = response.status, response.body
     if body:
         told["body"], told["bytes"] = sha256(body).hexdigest(), len(body)
     return told

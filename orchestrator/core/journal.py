@@ -65,7 +65,10 @@ Decided = tuple[e.Event, datetime, Command | None]
 def entries(decided: Iterable[Decided], recorded_at: datetime) -> list[dict[str, Any]]:
     """Of a record of this time, which most of its events share with it."""
     return [
-        _without_time(event, command) if now == recorded_at else entry(event, now, command)
+        # Most are of the very moment that the record is of.
+        _without_time(event, command)
+        if now is recorded_at or now == recorded_at
+        else entry(event, now, command)
         for event, now, command in decided
     ]
 
@@ -84,7 +87,9 @@ def _without_time(event: e.Event, command: Command | None) -> dict[str, Any]:
         # Most are the default itself; nothing equals MISSING, which stands for no default.
         if value is not default and value != default:
             told[name] = value if type(value) is str else _plain(value)
-    if command is not None:
+    if type(command) is Perform:  # as most are, and as `in_words` has it
+        told["then"] = f"perform {command.step} {command.direction}"
+    elif command is not None:
         told["then"] = in_words(command)
     return told
 

@@ -49,6 +49,9 @@ from orchestrator.ports import (
 )
 from orchestrator.telemetry.redact import hidden_text
 
+_WAYS = {Direction.FORWARD: "step.", Direction.BACKWARD: "undo."}
+"""How kinds of records of links begin."""
+
 
 class Standing:
     """The books of one run."""
@@ -231,11 +234,11 @@ class Standing:
 
     def audit_intent(self, at: At, attempt: int, request: FrozenRequest) -> None:
         """That an attempt begins; with its request, unless this owner has told of it before."""
-        data: dict[str, Any] = {"attempt": attempt}
+        data: dict[str, Any] = {"step": self.step_id(at), "attempt": attempt}
         if at not in self._told_requests:
             self._told_requests.add(at)
             data["request"] = _told_of(request)
-        self.audit("begun", at, data)
+        self._tell(f"{_WAYS[at[1]]}begun", data)
 
     def meter_settled(self, at: At, link: Link) -> None:
         """Count a link that has come to its end."""
@@ -265,10 +268,13 @@ class Standing:
             self.ledger.change(at, LinkWrite(step=at[0], direction=at[1], link=link))
 
     def audit(self, what: str, at: At | None, data: dict[str, Any]) -> None:
-        kind = what
-        if at is not None:
-            kind = ("step." if at[1] is Direction.FORWARD else "undo.") + what
-            data = {"step": self.step_id(at), **data}
+        """Add a record of the run, or of one of its links; with what was decided on since."""
+        if at is None:
+            self._tell(what, data)
+        else:
+            self._tell(f"{_WAYS[at[1]]}{what}", {"step": self.step_id(at), **data})
+
+    def _tell(self, kind: str, data: dict[str, Any]) -> None:
         now = self.decided_at
         if self._journal:
             data["events"] = journal.entries(self._journal, now)
@@ -281,13 +287,15 @@ class Standing:
     def audit_outcome(self, at: At, judgement: Judgement, decision: Decision) -> None:
         """How an attempt at a link ended, and the action of its author that was followed then."""
         status = self.saga.link(*at).status
-        data: dict[str, Any] = {"reason": judgement.reason, "run": self.saga.status}
+        data: dict[str, Any] = {
+            "step": self.step_id(at), "reason": judgement.reason, "run": self.saga.status
+        }  # fmt: skip
         if self._call is not None:
             data["call"], self._call = self._call, None
         action = action_taken(judgement, decision, status)
         if action is not None:
             data["action"] = action
-        self.audit(status, at, data)
+        self._tell(f"{_WAYS[at[1]]}{status}", data)
 
     def _note_journal(self) -> None:
         """What was decided on without a record of its own must not be missing in a replay.
@@ -405,9 +413,7 @@ class Standing:
 
 def _told_of(request: FrozenRequest) -> dict[str, Any]:
     """What the audit tells of a request; an input that is secret may stand in its address."""
-    told = evidence.of_request(request)
-    told["target"] = hidden_text(told["target"])
-    return told
+    return evidence.of_request(request, hidden_text(request.target))
 
 
 async def give_back(

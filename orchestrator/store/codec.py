@@ -27,6 +27,7 @@ SEALED_FORMAT = 2
 PLAIN_PREFIX = f'{{"v":{PAYLOAD_FORMAT},'
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _HEAD = f'{{"v":{PAYLOAD_FORMAT},"data":'
 _HEAD_BYTES = _HEAD.encode()
 _NUL = "\x00"
@@ -191,8 +192,7 @@ def cleaned(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
 
 def micros(at: datetime) -> int:
     """Microseconds since 1970, exact. `at` is aware."""
-    since = at - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return (at - _EPOCH) // _MICROSECOND
 
 
 def instant(stored: datetime | int) -> datetime:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
+from sqlalchemy import TextClause
 
 from orchestrator.core.impact import Standing, going_forward, standing_at
 from orchestrator.core.plan import Plan
@@ -27,6 +28,8 @@ from orchestrator.store.transactions import Tx
 
 MOST_KEPT = 20_000  # of each kind
 Key = TypeVar("Key")
+_BETWEEN = "\x1e"  # tenants that are joined to one text
+_Forward = tuple[str, int | None, str, Any, Sequence[str]]
 
 
 class Standings(Part):
@@ -45,18 +48,11 @@ class Standings(Part):
             "json_group_array(tenant)" if dialect.is_sqlite
             else "CAST(array_to_json(array_agg(tenant)) AS text)"
         )  # fmt: skip
-        # One condition has PostgreSQL join what the indexes find and read rows as they lie, faster
-        # than by one index after the other. SQLite would read all runs that ever were.
-        some = UNFINISHED if dialect.is_sqlite else [" OR ".join(f"({one})" for one in UNFINISHED)]
-        keys = "workflow_id, step, status, late"
-        self._simple = self._sql(
-            " UNION ALL ".join(
-                f"SELECT {keys}, {each_tenant} FROM (SELECT workflow_id, step, status,"
-                f" {late} AS late, tenant FROM runs WHERE ({each}) AND NOT {ASIDE}) AS simple"
-                f" GROUP BY {keys}"
-                for each in some
-            )
-        )
+        self._simple = self._grouped(late, each_tenant)
+        # PostgreSQL joins texts sooner than it makes an array and JSON of it. Where a name has
+        # what stands between them, it is JSON after all.
+        joined = f"string_agg(tenant, '{_BETWEEN}')"
+        self._joined = None if dialect.is_sqlite else self._grouped(late, joined)
         add_up = "group_concat" if dialect.is_sqlite else "string_agg"
         # Without an order: they come by their key, and where they do not it is a group more.
         links = (
@@ -72,11 +68,26 @@ class Standings(Part):
             f" GROUP BY {odd}"
         )
 
+    def _grouped(self, late: str, tenants: str) -> TextClause:
+        """Of the runs on the straight way forward."""
+        # One condition has PostgreSQL join what the indexes find and read rows as they lie, faster
+        # than by one index after the other. SQLite would read all runs that ever were.
+        whole = [" OR ".join(f"({one})" for one in UNFINISHED)]
+        keys = "workflow_id, step, status, late"
+        return self._sql(
+            " UNION ALL ".join(
+                f"SELECT {keys}, {tenants}, count(*) FROM (SELECT workflow_id, step, status,"
+                f" {late} AS late, tenant FROM runs WHERE ({each}) AND NOT {ASIDE}) AS simple"
+                f" GROUP BY {keys}"
+                for each in (UNFINISHED if self._dialect.is_sqlite else whole)
+            )
+        )
+
     async def run_groups(self, *, deadline_within_seconds: float) -> list[RunGroup]:
         """See StandingsStore."""
 
         async def work(tx: Tx) -> list[RunGroup]:
-            simple = await tx.rows(self._simple, seconds=deadline_within_seconds)
+            simple = await self._forward_groups(tx, deadline_within_seconds)
             odd = await tx.rows(self._odd, seconds=deadline_within_seconds)
             used = {row[0] for row in simple} | {row[0] for row in odd}
             plans = await self._shared.plans(tx, used)
@@ -84,7 +95,20 @@ class Standings(Part):
 
         return await self._db.read(work)
 
-    def _simple_groups(self, found: Sequence[Any], plans: Mapping[str, Plan]) -> Iterator[RunGroup]:
+    async def _forward_groups(self, tx: Tx, seconds: float) -> list[_Forward]:
+        """Version, step, status, whether it is late, and whose the runs are."""
+        if self._joined is not None:
+            rows = await tx.rows(self._joined, seconds=seconds)
+            found = [(*key, tenants.split(_BETWEEN)) for *key, tenants, _ in rows]
+            # More names than runs: what stands between them stands within one of them, too.
+            if all(len(one[-1]) == row[-1] for one, row in zip(found, rows, strict=True)):
+                return found
+        rows = await tx.rows(self._simple, seconds=seconds)
+        return [(*key, orjson.loads(tenants)) for *key, tenants, _ in rows]
+
+    def _simple_groups(
+        self, found: Sequence[_Forward], plans: Mapping[str, Plan]
+    ) -> Iterator[RunGroup]:
         for workflow_id, step, status, late, tenants in found:
             plan, key = plans[workflow_id], (workflow_id, step, status)
             standing = self._forward.get(key)
@@ -100,7 +124,7 @@ class Standings(Part):
             if standing is None:
                 saga = _saga(plan, path, direction, status, _links(links))
                 standing = _keep(self._aside, key, saga)
-            yield _group(plan, standing, late, tenants)
+            yield _group(plan, standing, late, orjson.loads(tenants))
 
 
 def _keep(kept: dict[Key, Standing], key: Key, saga: Saga) -> Standing:
@@ -111,10 +135,8 @@ def _keep(kept: dict[Key, Standing], key: Key, saga: Saga) -> Standing:
     return standing
 
 
-def _group(plan: Plan, standing: Standing, late: Any, tenants: str) -> RunGroup:
-    return RunGroup(
-        workflow=plan.workflow, standing=standing, late=bool(late), tenants=orjson.loads(tenants)
-    )
+def _group(plan: Plan, standing: Standing, late: Any, tenants: Sequence[str]) -> RunGroup:
+    return RunGroup(workflow=plan.workflow, standing=standing, late=bool(late), tenants=tenants)
 
 
 def _links(said: str | None) -> Iterator[tuple[int, str, str, int | None]]:

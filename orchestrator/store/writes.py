@@ -268,31 +268,45 @@ def told(write: RunWrite, dialect: Dialect) -> Told:
     records = write.audit
     if not records:
         return _TELLS_NOTHING
-    actor = records[-1].actor
-    if all(record.actor is actor or record.actor == actor for record in records):
-        row, entry = _row_of(write.run_id, records, dialect, closes=True)
+    if len(records) > 1 and _of_one(records):
+        row, entry = _together(write.run_id, records, dialect)
         return Told([row], entry.hex())
     found = [
-        _row_of(write.run_id, (record,), dialect, closes=record is records[-1])
-        for record in records
+        _alone(write.run_id, record, dialect, closes=record is records[-1]) for record in records
     ]
     return Told([row for row, _ in found], b"".join([entry for _, entry in found]).hex())
 
 
-def _row_of(
-    run_id: str, records: Sequence[AuditRecord], dialect: Dialect, *, closes: bool
+def _of_one(records: Sequence[AuditRecord]) -> bool:
+    """Whether they have one author."""
+    actor = records[0].actor
+    for record in records:  # noqa: SIM110 - `all` makes a generator, for each commit of each run
+        if record.actor != actor:
+            return False
+    return True
+
+
+def _alone(
+    run_id: str, record: AuditRecord, dialect: Dialect, *, closes: bool
 ) -> tuple[tuple[Any, ...], bytes]:
-    """Records of one actor as one row, and its entry: see core/chain."""
-    last = records[-1]
-    at, actor = codec.micros(last.at), storable(last.actor)
-    if len(records) == 1:
-        kind, ats, data = last.kind, [at], codec.dump_bytes(last.data)
-    else:
-        kind = chain.AND.join([record.kind for record in records])
-        ats = [*(codec.micros(record.at) for record in records[:-1]), at]
-        before = [at - each for each in ats[:-1]]
-        data = codec.dump_together([record.data for record in records], before)
-    row = (run_id, last.seq, dialect.time(last.at), kind, actor, data.decode(), closes)
+    """A record as a row of its own, and its entry."""
+    kind, actor, data = record.kind, storable(record.actor), codec.dump_bytes(record.data)
+    row = (run_id, record.seq, dialect.time(record.at), kind, actor, data.decode(), closes)
+    return row, chain.entry_of((codec.micros(record.at),), kind, actor, data)
+
+
+def _together(
+    run_id: str, records: Sequence[AuditRecord], dialect: Dialect
+) -> tuple[tuple[Any, ...], bytes]:
+    """Records of one author as one row, and its entry: see core/chain."""
+    last, micros = records[-1], codec.micros
+    ats = [micros(record.at) for record in records]
+    at, actor = ats[-1], storable(last.actor)
+    kind = chain.AND.join([record.kind for record in records])
+    before = [at - each for each in ats]
+    before.pop()
+    data = codec.dump_together([record.data for record in records], before)
+    row = (run_id, last.seq, dialect.time(last.at), kind, actor, data.decode(), True)
     return row, chain.entry_of(ats, kind, actor, data)
 
 
