@@ -53,8 +53,10 @@ class ServerTx:
 
     async def _execute(
         self, statement: TextClause, parameters: dict[str, Any]
-    ) -> psycopg.AsyncCursor[Any]:
-        return await self._connection.execute(_for_psycopg(statement), parameters)
+    ) -> psycopg.AsyncRawCursor[Any]:
+        text, names = _numbered(statement)
+        cursor = psycopg.AsyncRawCursor(self._connection)
+        return await cursor.execute(text, [parameters[name] for name in names])
 
     async def apply(self, bulk: Bulk, rows: Sequence[Sequence[Any]]) -> int:
         if not rows:
@@ -62,13 +64,18 @@ class ServerTx:
         return await self.change(bulk.statement, batch=codec.dump_batch(rows))
 
 
-_PSYCOPG = make_url("postgresql+psycopg://").get_dialect()()
+_Psycopg: Any = make_url("postgresql+psycopg://").get_dialect()  # its class takes more options
+_PSYCOPG = _Psycopg(paramstyle="numeric_dollar")
 
 
 @lru_cache(maxsize=2048)
-def _for_psycopg(statement: TextClause) -> bytes:
-    """With its parameters as psycopg names them."""
-    return str(statement.compile(dialect=_PSYCOPG)).encode()
+def _numbered(statement: TextClause) -> tuple[bytes, tuple[str, ...]]:
+    """With numbered parameters, and their names in order.
+
+    Named ones have psycopg look for them in the text, each time anew where that is long.
+    """
+    compiled: Any = statement.compile(dialect=_PSYCOPG)  # its places are on SQL compilers only
+    return str(compiled).encode(), tuple(compiled.positiontup or ())
 
 
 class FileTx:
