@@ -61,10 +61,8 @@ class Journal(Part):
         self._update = dialect.bulk(writes.RUN_COLUMNS, self._set, where=GUARD)
         self._withdraw = writes.WITHDRAWAL.bulk(dialect)
         self._traces = writes.TRACES.bulk(dialect)
-        self._whole = self._whole_batch(_DETAILS)
-        # Of its own, since most batches settle no run that is traced, and a part costs something
-        # also when there is nothing in it.
-        self._whole_traced = self._whole_batch(_DETAILS | {"new_traces": writes.TRACES})
+        # Of their own, since a part costs something also when there is nothing in it.
+        self._whole = [self._whole_batch({**_DETAILS, **rare}) for rare in _RARE]
 
     async def record(self, given: Sequence[RunWrite]) -> list[Signals | None]:
         """Apply each write whose (owner, epoch) holds, all in one transaction.
@@ -127,7 +125,7 @@ class Journal(Part):
         return {i: (i, None, "") if i in refusing else row for i, row in accepted.items()}
 
     def _statement(self, given: Sequence[RunWrite]) -> TextClause:
-        return self._whole_traced if any(write.traced for write in given) else self._whole
+        return self._whole[_rare_details(given)]
 
     def _whole_batch(self, details: Mapping[str, writes.Insert]) -> TextClause:
         """Everything as one statement (PostgreSQL): a part sees the others' answers, not rows.
@@ -166,9 +164,13 @@ class Journal(Part):
             "new_links": dump([r for w in given for r in writes.link_rows(w, dialect)]),
             "new_attempts": dump([r for w in given for r in writes.attempt_rows(w, dialect)]),
             "new_audit": dump([row for each in told for row in each.rows]),
-            "new_escalations": dump([r for w in given for r in writes.escalation_rows(w)]),
         }  # fmt: skip
-        if any(write.traced for write in given):
+        rare = _RARE[_rare_details(given)]
+        if "new_escalations" in rare:
+            parameters["new_escalations"] = dump(
+                [r for w in given for r in writes.escalation_rows(w)]
+            )
+        if "new_traces" in rare:
             parameters["new_traces"] = dump([r for w in given for r in writes.trace_rows(w)])
         return parameters
 
@@ -177,8 +179,17 @@ _DETAILS = {
     "new_links": writes.LINKS,
     "new_attempts": writes.ATTEMPTS,
     "new_audit": writes.AUDIT,
-    "new_escalations": writes.ESCALATIONS,
 }
+_ESCALATIONS = {"new_escalations": writes.ESCALATIONS}
+_TRACES = {"new_traces": writes.TRACES}
+_RARE: Sequence[Mapping[str, writes.Insert]] = ({}, _ESCALATIONS, _TRACES, _ESCALATIONS | _TRACES)
+"""What most batches have nothing of."""
+
+
+def _rare_details(given: Sequence[RunWrite]) -> int:
+    """Which of `_RARE` they have."""
+    escalated = any(write.escalation is not None for write in given)
+    return escalated + 2 * any(write.traced for write in given)
 
 
 def _to_be_added(write: RunWrite, accepted: Sequence[Any]) -> RunWrite:

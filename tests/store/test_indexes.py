@@ -79,7 +79,7 @@ async def test_a_run_on_its_way_is_written_without_touching_an_index(postgres_ur
     async def work(tx: Any) -> tuple[int, int]:
         journal = Journal(Shared(opened))
         batch = [write(run, links=(landed(), begun(1)), progressed=True)]
-        assert len(await tx.rows(journal._whole, **journal._parameters(batch))) == 1
+        assert len(await tx.rows(journal._statement(batch), **journal._parameters(batch))) == 1
         return await hot(tx, "runs"), await hot(tx, "run_steps")
 
     assert await opened.write(work) == (1, 1)  # from pending to running; the first step's link
@@ -96,9 +96,9 @@ async def test_statistics_of_a_full_queue_do_not_lead_the_journal_astray(postgre
     async with opened.engine.begin() as connection:
         await connection.execute(text("ANALYZE"))
     runs = await claimed(store, 200)
-    journal = Journal(Shared(opened))
-    explain = text("EXPLAIN " + journal._whole.text)
-    found = await opened.rows(explain, **journal._parameters([write(run) for run in runs]))
+    journal, batch = Journal(Shared(opened)), [write(run) for run in runs]
+    explain = text("EXPLAIN " + journal._statement(batch).text)
+    found = await opened.rows(explain, **journal._parameters(batch))
     plan = "\n".join(row[0] for row in found)
     assert "runs_pkey" in plan
     assert "runs_owned" not in plan, plan
