@@ -21,6 +21,7 @@ from orchestrator.engine.gate_kinds import Kind, Kinds, ScopeUse, uncounted_unti
 from orchestrator.engine.gate_slots import Demand, Slots
 from orchestrator.engine.gate_starts import ALWAYS, Start
 from orchestrator.engine.gate_use import Use
+from orchestrator.engine.rates import spacing_seconds
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Rate, RatedPart, SharedLimits, TenantWaiting
 
@@ -36,7 +37,6 @@ GIVE_BACK_SECONDS = 0.1  # after the latest reservation, if nothing else is to b
 RUNWAY_SECONDS = 0.1  # reservations in hand reach at least this far while anybody waits
 CROWD_SECONDS = 0.4  # so often the others hear at least whose requests wait here
 EMPTY_POLL_SECONDS = 0.02  # the least pause after an answer without start times
-SPACED_FROM = 50.0  # requests a second; slower ones may come in bursts
 MOST_KINDS = 4  # so many times as many are named to the shared limits as can get start times
 SHARE_WEIGHT = 1 / 20  # of one answer in the average share of the start times, for estimates
 BURST = 16  # start times asked for at once where requests are not spaced
@@ -214,13 +214,13 @@ class Supply:
         ahead = min(math.ceil(ahead / self._share), ahead + self._elsewhere)
         return until_next + self.seconds_at_full_rate(self._config.rates, ahead)
 
-    def seconds_at_full_rate(self, rates: Sequence[Rate], calls: int) -> float:
+    def seconds_at_full_rate(self, rates: tuple[Rate, ...], calls: int) -> float:
         """How long so many calls take, as far as rates are concerned."""
-        spaced = bool(self._spacing(rates))
-        each = (
-            (calls - (0 if spaced else rate.amount)) * rate.seconds / rate.amount for rate in rates
-        )
-        return max([0.0, *each]) / self._pace.rate_factor
+        spaced, longest = bool(self._spacing(rates)), 0.0
+        for rate in rates:
+            counted = calls if spaced else calls - rate.amount
+            longest = max(longest, counted * rate.seconds / rate.amount)
+        return longest / self._pace.rate_factor
 
     def interval_seconds(self, rates: Sequence[Rate]) -> float:
         """Between two requests of this process, on average, as rates and the others allow."""
@@ -455,7 +455,7 @@ class Supply:
         return max(due, self._asked_at + EMPTY_POLL_SECONDS) if self._config.rules else due
 
     def _spacing(
-        self, rates: Sequence[Rate], headroom: float | None = None, most: float = 1.0
+        self, rates: tuple[Rate, ...], headroom: float | None = None, most: float = 1.0
     ) -> float:
         """Between two start times. Below the full rate also slow ones are spaced, by the window
         that is used up first: an amount that changes would lose the memory of what was let out.
@@ -482,17 +482,3 @@ class Supply:
             seconds = round(self.away_seconds, 3)
             log.info("gate.open", api=self._config.name, away_seconds=seconds)
             self._away_since, self._away_logged_at = None, -math.inf
-
-
-def spacing_seconds(rates: Sequence[Rate], headroom_seconds: float) -> float:
-    """The even distance between requests to an API; 0 where bursts do no harm.
-
-    A request delayed by more than the headroom then meets a neighbour or two in its window; with
-    bursts it could meet the whole next one. At slow rates the wait would cost more than it saves.
-    """
-    if not rates:
-        return 0.0
-    shortest = min(rates, key=lambda rate: rate.seconds)
-    if shortest.amount / shortest.seconds < SPACED_FROM:
-        return 0.0
-    return (shortest.seconds + headroom_seconds) / shortest.amount

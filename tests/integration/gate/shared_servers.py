@@ -7,8 +7,7 @@ from typing import Protocol
 
 from redis.asyncio import Redis
 
-from orchestrator.engine.gate_supply import spacing_seconds
-from orchestrator.engine.rates import parse_rates
+from orchestrator.engine.rates import parse_rates, spacing_seconds
 from orchestrator.ports import Mark, RatedPart, Reservation, SharedLimits, TenantWaiting
 from tests.faults.memory.limits import LimitServer, MemoryLimits
 from tests.integration.gate.virtual_time import VirtualLimits, set_clock

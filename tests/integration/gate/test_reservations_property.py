@@ -15,8 +15,8 @@ from limits.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
 from orchestrator.coordination.connect import connect
-from orchestrator.engine.gate_supply import CLOSEST, spacing_seconds
-from orchestrator.engine.rates import parse_rates
+from orchestrator.engine.gate_supply import CLOSEST
+from orchestrator.engine.rates import parse_rates, spacing_seconds
 from orchestrator.ports import Mark, Reservation
 from tests.integration.gate.virtual_time import CLOCK, VirtualLimits, set_clock
 

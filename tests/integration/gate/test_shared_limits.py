@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS, RedisLimits
-from orchestrator.engine.gate_supply import spacing_seconds
-from orchestrator.engine.rates import parse_rates
+from orchestrator.engine.rates import parse_rates, spacing_seconds
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Mark, Reservation, SharedLimits, TenantWaiting
 from tests.faults.memory.limits import LimitServer, MemoryLimits
