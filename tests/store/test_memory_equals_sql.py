@@ -36,6 +36,7 @@ from orchestrator.ports import (
     Pause,
     RunFilter,
     RunWrite,
+    SignalReceipt,
     Store,
     WorkflowVersion,
 )
@@ -140,6 +141,8 @@ def _comparable(answer: Any) -> Any:
         return tuple(_comparable(each) for each in answer)
     if isinstance(answer, ClaimedRun):
         return replace(answer, run=_comparable(answer.run))
+    if isinstance(answer, SignalReceipt):
+        return replace(answer, redelivery=_comparable(answer.redelivery))
     if hasattr(answer, "workflow_id"):
         return replace(answer, workflow_id="")
     return answer
