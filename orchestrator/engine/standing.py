@@ -118,6 +118,8 @@ class Standing:
     def _take_write(self, **more: Any) -> RunWrite:
         self.note_all_links()
         self._note_journal()
+        if more.get("release") and not more.get("hinted"):  # it waits, or has settled
+            more.setdefault("traced", self.trace is not None and self.trace.is_chosen)
         return self.ledger.take_write(
             self.saga, refuses_cancel=self._refuses_cancel, withdraws=self._stops_waiting(), **more
         )

@@ -44,6 +44,11 @@ class RunTrace:
         """For the API that is called."""
         return self._context.headers(self._span(at, begun_at), ratio=self._tracing.ratio)
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether it is told of whatever comes of the run, hence while it is under way too."""
+        return self._context.keeps(self._tracing.ratio)
+
     def keeps(self, status: RunStatus) -> bool:
         """Whether it is told of, now that the run settles like this."""
         return self._tracing.keeps(self._context, status)

@@ -288,7 +288,7 @@ class RunWrite(msgspec.Struct, frozen=True, kw_only=True):
     hinted: bool = False  # with release: a hint is published next
     withdraws: bool = False  # what it waited for is not waited for any more
     refuses_cancel: bool = False  # the wish to cancel that the last write answered with is dropped
-    traced: bool = False  # it settles with this write, and its trace is to be told of
+    traced: bool = False  # it waits or settles with this write, and its trace is to be told of
 
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):

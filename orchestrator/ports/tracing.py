@@ -49,7 +49,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DueTrace(msgspec.Struct, frozen=True, kw_only=True):
-    """A settled run whose trace is to be told."""
+    """A run that has settled, or waits, whose trace is to be told as far as it goes."""
 
     run_id: str
     told: int  # number of its latest audit record that was told of; 0: none
@@ -65,7 +65,7 @@ class TraceStore(Protocol):
     async def note_traced(self, due: DueTrace, *, told: int, ended: bool) -> None:
         """They have been told up to this audit record; of an `ended` run nothing more is to come.
 
-        Of others (escalated) the rest is due once somebody has decided, and the run has settled.
+        Of others the rest is due once they wait anew or settle.
         """
 
     async def note_untraced(self, due: DueTrace, why: str) -> None:

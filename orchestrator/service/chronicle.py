@@ -1,7 +1,8 @@
 """What the journal of a run tells of times: when each link, attempt and wait began and ended.
 
 A run is cut into *segments*: the first from its acceptance on, each further one from what a person
-decided about an escalation. A segment ends when the run settles. Nothing here knows of traces.
+decided about an escalation. A segment ends when the run settles. What is over in one that has not
+ended stays as it is: a run comes back to no link that it has left. Nothing here knows of traces.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Visit(msgspec.Struct, kw_only=True):
     outcome: str = ""
     reason: str = ""
     tries: list[Try] = []
+    left_seq: int | None = None  # record of the audit with which the run went on; None: not yet
 
 
 class Pause(msgspec.Struct, kw_only=True):
@@ -74,17 +76,18 @@ class Segment(msgspec.Struct, kw_only=True):
 
     number: int  # from 0
     begun_at: datetime
-    ended_at: datetime
+    ended_at: datetime  # so far
     status: RunStatus  # with which it ended
-    last_seq: int  # of its audit
+    last_seq: int | None  # of its audit; None: it has not ended
     first_worker_at: datetime | None = None  # when a worker had the run in hand
+    first_worker_seq: int = 0  # of the audit, which says so
     visits: list[Visit] = []
     pauses: list[Pause] = []
     happenings: list[Happening] = []
 
 
 def segments_of(accepted_at: datetime, audit: Sequence[AuditRecord]) -> list[Segment]:
-    """Those that have ended, oldest first; `audit` is the whole of it."""
+    """Oldest first; the last may not have ended. `audit` is the whole of it."""
     return list(_Reader(accepted_at).read(audit))
 
 
@@ -109,10 +112,13 @@ class _Reader:
             status = SETTLING.get(record.kind)
             if status is not None:
                 yield self._end(self._segment, record, status)
+        if self._segment is not None:
+            self._segment.visits = list(self._visits.values())
+            yield self._segment
 
     def _begin(self, at: datetime) -> None:
         self._segment = Segment(
-            number=self._number, begun_at=at, ended_at=at, status=RunStatus.PENDING, last_seq=0,
+            number=self._number, begun_at=at, ended_at=at, status=RunStatus.PENDING, last_seq=None,
             visits=[], pauses=[], happenings=[],
         )  # fmt: skip
         self._number += 1
@@ -124,6 +130,8 @@ class _Reader:
         segment.ended_at = max(segment.ended_at, record.at)
         segment.status, segment.last_seq = status, record.seq
         segment.visits = list(self._visits.values())
+        for visit in segment.visits:
+            visit.left_seq = visit.left_seq or record.seq
         self._segment = None
         return segment
 
@@ -143,7 +151,8 @@ class _Reader:
         name = entry["event"]
         self._end_pause(segment, at)
         if name == "Resumed":
-            segment.first_worker_at = segment.first_worker_at or at
+            if segment.first_worker_at is None:
+                segment.first_worker_at, segment.first_worker_seq = at, record.seq
             self._lose_try(at)
         elif name == "Began":
             self._begin_try(record, at)
@@ -152,15 +161,18 @@ class _Reader:
         elif name in OUTCOMES:
             self._outcome(record, name, str(entry.get("reason", "")), at)
         then = str(entry.get("then", ""))
-        self._follow(then)
+        self._follow(then, record.seq)
         if name in _WAITS or then.startswith("wait "):
             why = _WAITS.get(name, RETRY)
             self._pause = Pause(why=why, at=self._at, begun_at=at, ended_at=at)
 
-    def _follow(self, then: str) -> None:
+    def _follow(self, then: str, seq: int) -> None:
         verb, *place = then.split(" ")
         if verb in ("perform", "verify"):
-            self._at = int(place[0]), Direction(place[1])
+            before, self._at = self._at, (int(place[0]), Direction(place[1]))
+            left = None if before in (None, self._at) else self._visits.get(before)
+            if left is not None:
+                left.left_seq = seq
 
     def _visit(self, at: datetime) -> Visit | None:
         if self._at is None:

@@ -9,8 +9,9 @@
       resumed                    what came of a person's decision about an escalation, to the next
         …                        settling; linked to what it goes on from
 
-Each span is told of once the segment that it lies in has ended, so a trace is whole whenever it is
-looked at, and no span is told of twice with different ends. Attributes keep to OpenTelemetry's
+A link's spans are told of once the run has left it, and the run's own once the segment has ended:
+so no span is told of twice with different ends, what a span has a link to is told of before it or
+with it, and of a run under way its parent alone is missing. Attributes keep to OpenTelemetry's
 semantic conventions where these have a name; all others begin with `orchestrator.`.
 """
 
@@ -25,7 +26,7 @@ from msgspec.structs import replace
 
 from orchestrator.core.exchange import Outcome
 from orchestrator.core.plan import Plan
-from orchestrator.core.states import Direction, RunStatus
+from orchestrator.core.states import FINAL, Direction, RunStatus
 from orchestrator.core.tracing import (
     TraceContext,
     attempt_span_id,
@@ -65,33 +66,49 @@ class Traced:
         self._run, self._plan, self._steps = run, plan, steps
         self._attempts, self._broker = attempts, broker
         self.segments = segments_of(run.created_at, audit)
+        self.upto = audit[-1].seq if audit else 0
+        """The last record of the audit that is known."""
         self._looked = (
             audit[0].data.get("looked", ()) if audit else ()
         )  # by an agent, see `looking`
         self._context: TraceContext = context_of(run.id, run.traceparent, run.tracestate)
         self._root = span_id(run.id, "run")
 
+    @property
+    def has_ended(self) -> bool:
+        """Nothing more is to come."""
+        last = self.segments[-1] if self.segments else None
+        return last is not None and last.last_seq is not None and last.status in FINAL
+
     def spans(self, *, told: int) -> list[Span]:
-        """Of the segments that have ended after the audit record `told`."""
-        found: list[Span] = []
-        for segment in self.segments:
-            if segment.last_seq > told:
-                found += self._of_segment(segment)
-        return found
+        """Those that the audit's records after `told` have brought to their end."""
+        return [
+            span for segment in self.segments
+            if segment.last_seq is None or segment.last_seq > told
+            for seq, span in self._of_segment(segment) if seq > told
+        ]  # fmt: skip
 
     # --- a segment --------------------------------------------------------------------------------
 
-    def _of_segment(self, segment: Segment) -> list[Span]:
-        own, found = self._segment_id(segment.number), list[Span]()
+    def _of_segment(self, segment: Segment) -> list[tuple[int, Span]]:
+        """Each with the record of the audit that has brought it to its end; the segment's own span
+        first, if it has ended."""
+        own, found = self._segment_id(segment.number), list[tuple[int, Span]]()
         visited = {visit.at for visit in segment.visits}
         if segment.number == 0 and segment.first_worker_at is not None:
-            found.append(self._received(segment.first_worker_at, own))
+            received = self._received(segment.first_worker_at, own)
+            found.append((segment.first_worker_seq, received))
         for visit in segment.visits:
-            found += self._of_visit(visit, segment, own)
+            if visit.left_seq is not None:
+                spans = self._of_visit(visit, segment, own)
+                found += [(visit.left_seq, span) for span in spans]
+        if segment.last_seq is None:
+            return found
         for pause in segment.pauses:
             if pause.at not in visited:  # it never came to that link in this segment
-                found.append(self._waited(pause, own))
-        return [_around(self._head(segment, own), found), *found]
+                found.append((segment.last_seq, self._waited(pause, own)))
+        head = _around(self._head(segment, own), [span for _, span in found])
+        return [(segment.last_seq, head), *found]
 
     def _segment_id(self, number: int) -> str:
         return self._root if number == 0 else span_id(self._run.id, "resumed", number)

@@ -1,4 +1,4 @@
-"""Tells of the traces of runs that have settled: each at least once, whatever dies meanwhile."""
+"""Tells of the traces of runs that wait or have settled: all at least once, whatever dies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Protocol
 import structlog
 from msgspec.structs import replace
 
-from orchestrator.core.states import FINAL
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import NotFound, Unavailable
 from orchestrator.ports import RunStore, StepRecord
@@ -83,6 +82,8 @@ class TraceTeller:
     async def _traced(self, due: DueTrace) -> Traced | None:
         """Without what is secret. None for a run that has been deleted, or cannot be read."""
         try:
+            # First the audit: of what it tells, all else is there. The run may go on meanwhile.
+            audit = await self._store.audit(due.run_id)
             run = await self._store.run(due.run_id)
             program, steps = (
                 await self._programs.get(run.workflow_id),
@@ -92,7 +93,7 @@ class TraceTeller:
             return Traced(
                 veil.run(run), program.plan, [_hidden(step, veil) for step in steps],
                 [veil.attempt(each) for each in await self._store.attempts(run.id)],
-                [veil.audit(each) for each in await self._store.audit(run.id)],
+                [veil.audit(each) for each in audit],
                 broker=self._broker,
             )  # fmt: skip
         except NotFound:
@@ -109,13 +110,10 @@ class TraceTeller:
         await self._sink.aclose()
 
     async def _told(self, due: DueTrace, one: Traced | None) -> None:
-        segments = [] if one is None else one.segments
-        last = segments[-1] if segments else None
-        if last is None:
+        if one is None:
             await self._store.forget_trace(due)
         else:
-            ended = last.status in FINAL
-            await self._store.note_traced(due, told=last.last_seq, ended=ended)
+            await self._store.note_traced(due, told=one.upto, ended=one.has_ended)
 
     async def _untaken(self, taken: list[DueTrace], why: str) -> None:
         log.warning("traces.not_taken", runs=len(taken), why=why)

@@ -1,7 +1,8 @@
-"""Traces that are to be told: an outbox beside the commits with which runs settle.
+"""Traces that are to be told: an outbox beside the commits with which runs wait or settle.
 
-A row comes with the commit in which a run that is to be traced settles. It goes when its spans have
-been taken; that of an escalated run stays (not due) until a person has decided and it has ended.
+A row comes with the commit in which a run that is to be traced settles, or begins to wait. It goes
+when all spans have been taken; that of a run that waits or is escalated stays (not due) until it
+waits anew or has ended.
 """
 
 from __future__ import annotations

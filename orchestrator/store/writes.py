@@ -194,7 +194,7 @@ TRACES = Insert(
     ),
     tail="ON CONFLICT (run_id) DO UPDATE SET due_at = excluded.due_at, attempts = 0",
 )
-"""Of runs that have settled with this write."""
+"""Of runs that wait, or have settled, with this write."""
 WITHDRAWAL = Update(
     columns={"run_id": "text"},
     head="UPDATE waits SET closed_at = {now}, outcome = 'withdrawn'",

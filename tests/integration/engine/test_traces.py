@@ -10,13 +10,14 @@ import pytest
 
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.states import RunStatus
-from orchestrator.core.tracing import attempt_span_id
+from orchestrator.core.tracing import attempt_span_id, span_id
 from orchestrator.ports import AttemptContext
 from orchestrator.ports.tracing import Tracing
 from orchestrator.service.chronicle import segments_of
 from orchestrator.service.tracing import TraceTeller
 from orchestrator.telemetry.otlp import OtlpSpans
 from tests.integration.engine.house import House, dying_at
+from tests.integration.engine.test_waits import send, waiting_plan, waits
 from tests.integration.engine.world import Fate, Kind, Shop, shop_plan
 from tests.otlp import Got, Receiver, receiving, whole
 
@@ -155,6 +156,40 @@ async def test_what_a_person_decides_goes_on_in_the_same_trace(
     assert resumed[0].begun >= root.ended
     await told(house, receiver)
     assert len(receiver.spans) == before + len(new)
+
+
+async def test_a_run_that_waits_shows_what_is_done_so_far(house: House, receiver: Receiver) -> None:
+    house.tracing = Tracing(ratio=1)
+    run_id = await waits(house, waiting_plan())
+    await told(house, receiver)
+    await told(house, receiver)  # nothing is told twice
+    assert {span.name for span in receiver.spans} == {
+        "receive default.forward", "s1", "POST order.s1",
+    }  # fmt: skip
+    root = span_id(run_id, "run")
+    assert {span.parent for span in receiver.spans if span.name != "POST order.s1"} == {root}
+    await send(house, run_id)
+    assert (await house.settle(run_id)).status is RunStatus.SUCCEEDED
+    await told(house, receiver)
+    whole(receiver.spans)
+    assert only(receiver.spans, "run order").id == root
+    waited = {span.parent for span in receiver.spans if span.name == "wait answer"}
+    assert waited == {only(receiver.spans, "s2").id}
+
+
+async def test_a_run_that_is_not_chosen_shows_nothing_until_it_fails(
+    house: House, receiver: Receiver
+) -> None:
+    house.tracing = Tracing(ratio=0)
+    house.shop.will("o-1", "s3", Fate.REFUSED)
+    run_id = await waits(house, waiting_plan())
+    await told(house, receiver)
+    assert receiver.spans == []
+    await send(house, run_id)
+    assert (await house.settle(run_id)).status is RunStatus.COMPENSATED
+    await told(house, receiver)
+    whole(receiver.spans)
+    assert {"s1", "s2", "s3", "undo s1"} <= {span.name for span in receiver.spans}
 
 
 async def test_few_are_kept_but_all_that_failed(house: House, receiver: Receiver) -> None:

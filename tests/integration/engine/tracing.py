@@ -16,11 +16,9 @@ LOST = "lost with its worker"
 async def check_trace(house: House, run: RunRecord) -> None:
     """One root; parents are there and around their children; what was sent once is told of once."""
     plan = (await house.programs.get(run.workflow_id)).plan
-    attempts = await house.store.attempts(run.id)
-    traced = Traced(
-        run, plan, await house.store.steps(run.id), attempts, await house.store.audit(run.id),
-        broker="redis",
-    )  # fmt: skip
+    attempts, steps = await house.store.attempts(run.id), await house.store.steps(run.id)
+    audit = await house.store.audit(run.id)
+    traced = Traced(run, plan, steps, attempts, audit, broker="redis")
     spans = traced.spans(told=0)
     _check_tree(spans)
     told = Counter(
@@ -29,11 +27,32 @@ async def check_trace(house: House, run: RunRecord) -> None:
     )  # fmt: skip
     made = [each for each in attempts if each.kind != "wait"]
     assert told == Counter((each.started_at, each.finished_at) for each in made)
-    ends = [0, *(segment.last_seq for segment in traced.segments)]
+    ends = [0, *(each.last_seq for each in traced.segments if each.last_seq is not None)]
     in_turn = [traced.spans(told=before) for before in ends]
     for before, after in pairwise(in_turn):
         assert {span.span_id for span in after} < {span.span_id for span in before}
     assert in_turn[-1] == []
+    _check_piece_by_piece(spans, [
+        Traced(run, plan, steps, attempts, audit[:number], broker="redis")
+        for number in range(1, len(audit) + 1)
+    ])  # fmt: skip
+
+
+def _check_piece_by_piece(spans: list[Span], known: list[Traced]) -> None:
+    """Told after each record, each span comes once, as it is told at the end, and after what it has
+    links to."""
+    told, found = 0, list[Span]()
+    for each in known:
+        piece = each.spans(told=told)
+        there = {span.span_id for span in (*found, *piece)}
+        assert all(set(span.links) <= there for span in piece)
+        found, told = [*found, *piece], each.upto
+    assert sorted(found, key=_id) == sorted(spans, key=_id)
+    assert [each.has_ended for each in known[:-1]] == [False] * (len(known) - 1)
+
+
+def _id(span: Span) -> str:
+    return span.span_id
 
 
 def _check_tree(spans: list[Span]) -> None:
