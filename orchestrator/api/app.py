@@ -26,6 +26,7 @@ from orchestrator.api import (
     runs,
     slos,
     system,
+    tools,
     workflows,
 )
 from orchestrator.api.describing import describe
@@ -78,7 +79,7 @@ def make_app(
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
-        slos, insights, metrics, api_health, audit, agents,
+        slos, insights, metrics, api_health, audit, agents, tools,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

@@ -483,6 +483,7 @@ def queues() -> Request[shapes.Page[shapes.QueueShape]]:
 
 # --- agents ---------------------------------------------------------------------------------------
 
+tools = ask_agents.tools
 agents, agent, agent_changes = ask_agents.agents, ask_agents.agent, ask_agents.agent_changes
 set_agent_policy, remove_agent_policy = ask_agents.set_agent_policy, ask_agents.remove_agent_policy
 stop_agent, allow_agent = ask_agents.stop_agent, ask_agents.allow_agent

@@ -1,4 +1,4 @@
-"""Operations of the REST face about software agents' policies; `ask` has them as well."""
+"""Operations of the REST face for software agents and their policies; `ask` has them as well."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from orchestrator.api import agent_shapes, shapes
+from orchestrator.api.tools import Tools
 from orchestrator.client.making import Tagged, act, given, if_as_then, look, path_of, tagged
 from orchestrator.client.requests import Request, only
 
 T = TypeVar("T")
+
+
+def tools(
+    shape: str = "openai", *, question: str = "", limit: int | None = None,
+    tenant: str | None = None,
+) -> Request[Tools]:  # fmt: skip
+    """Workflows as tools for a model, and which workflow each stands for.
+
+    `shape`: openai, openai-responses, anthropic or mcp.
+    """
+    wanted = given(shape=shape, question=question or None, limit=limit, tenant=tenant)
+    return Request(method="GET", path=path_of(["tools"]), params=wanted, read=only(Tools))
 
 
 def agents(*, tenant: str | None = None) -> Request[shapes.Page[agent_shapes.AgentShape]]:

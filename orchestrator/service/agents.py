@@ -119,12 +119,13 @@ class Agents:
         """One workflow. Raises NotFound; NotAllowed for an agent that was stopped."""
         version = await self._version(workflow, actor)
         looks.described(workflow, at=await self._now())
-        plan = version.plan
-        return Described(
-            workflow=plan.workflow, version=version.version, title=plan.title,
-            inputs=plan.inputs_schema, outputs=sorted(plan.outputs),
-            steps=[_described(step) for step in plan.steps],
-        )  # fmt: skip
+        return _all_of(version)
+
+    async def offered(self, question: str, *, limit: int, actor: Actor) -> list[Described]:
+        """What `search` finds, each with all that is needed to have it run. Raises NotAllowed."""
+        actor = await self._admitted(actor)
+        found = await self._search(question, limit, actor)
+        return [_all_of(await self._workflows.trusted(each.workflow)) for each in found]
 
     async def execute(
         self,
@@ -354,6 +355,15 @@ def _found(entry: Entry, told: str = "") -> Found:
     return Found(
         workflow=entry.workflow, title=entry.title, inputs=entry.inputs, outputs=entry.outputs,
         why=told,
+    )  # fmt: skip
+
+
+def _all_of(version: WorkflowVersion) -> Described:
+    plan = version.plan
+    return Described(
+        workflow=plan.workflow, version=version.version, title=plan.title,
+        inputs=plan.inputs_schema, outputs=sorted(plan.outputs),
+        steps=[_described(step) for step in plan.steps],
     )  # fmt: skip
 
 

@@ -340,6 +340,7 @@ OPERATIONS: dict[str, Operation] = {
     "showDocument": Operation(
         least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)}
     ),
+    "listTools": Operation(least=SUBMITTER, provoked={200: plain()}),
     # runs
     "submitRun": Operation(
         least=SUBMITTER,
