@@ -47,15 +47,23 @@ class Row:
     holds: str
     tests: tuple[str, ...]  # file::function; `*`: all of the file
     open: str  # what no test does yet
+    cannot: str  # why the rest of it cannot happen
 
 
 def rows() -> list[Row]:
     """All, as they stand in the table. Raises SystemExit that names the row."""
     found = []
     for name, row in yaml.safe_load(ROWS.read_text("utf-8")).items():
-        made = Row(name, row["fault"], row["holds"], tuple(row["tests"]), row.get("open", ""))
-        if not (made.tests or made.open):
-            sys.exit(f"{ROWS.name}: {name} has no test; wanted: tests, or `open` with the reason")
+        made = Row(
+            name,
+            row["fault"],
+            row["holds"],
+            tuple(row["tests"]),
+            row.get("open", ""),
+            row.get("cannot", ""),
+        )
+        if not (made.tests or made.open or made.cannot):
+            sys.exit(f"{ROWS.name}: {name} has no test; wanted: one, or `open` or `cannot`")
         for missing in _missing(made):
             sys.exit(f"{ROWS.name}: {name} names {missing}, which there is not")
         found.append(made)
@@ -120,12 +128,14 @@ def page(found: list[Row], results: Mapping[str, Any]) -> str:
     """The whole document."""
     whole = sum(not row.open for row in found)
     lines = [
-        f"{whole} of {len(found)} are injected as a whole; of the others the table says what is",
-        f"missing. Last run: {results['at']}.", "",
+        f"{whole} of {len(found)} are injected as a whole, or cannot happen;",
+        f"of the others the table says what is missing. Last run: {results['at']}.", "",
         "| | fault | holds | tests | last run |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for row in found:
         tests = ["`" + test.removeprefix("tests/").removesuffix("::*") + "`" for test in row.tests]
+        if row.cannot:
+            tests.append(f"*cannot happen:* {row.cannot}")
         if row.open:
             tests.append(f"*not yet:* {row.open}")
         counts = results["rows"].get(row.name, {})

@@ -92,7 +92,9 @@ from orchestrator.wiring_vouching import programs_of, vouching_of
 from orchestrator.worker.absent import AbsentBroker
 from orchestrator.worker.app import make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
+from orchestrator.worker.inspecting import KombuInspector
 from orchestrator.worker.messages import hint_publisher
+from orchestrator.worker.redis_link import is_plain_redis
 
 log = structlog.get_logger(__name__)
 
@@ -165,12 +167,17 @@ async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
     app = make_app(broker_url=url, lanes=settings.lanes)
     async with AsyncExitStack() as stack:
         publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
-        redis, gate = connect(url), connect(where := gate_url(settings, url))
-        for end in (redis.aclose, gate.aclose, dead_letters.close, publisher.close):
+        gate = connect(where := gate_url(settings, url))
+        inspector: BrokerInspector = KombuInspector(app)
+        if is_plain_redis(app):
+            redis = connect(url)
+            stack.push_async_callback(redis.aclose)
+            inspector = RedisInspector(redis, without_secrets(url))
+        for end in (gate.aclose, dead_letters.close, publisher.close):
             stack.push_async_callback(end)
         yield _Broker(
             publisher=publisher, dead_letters=dead_letters,
-            inspector=RedisInspector(redis, without_secrets(url)),
+            inspector=inspector,
             gate=RedisGateView(gate, where=without_secrets(where)),
         )  # fmt: skip
 

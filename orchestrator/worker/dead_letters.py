@@ -20,6 +20,7 @@ from orchestrator.errors import Unavailable
 from orchestrator.ports import DEAD_LETTER_QUEUE, EscalationRecord
 from orchestrator.worker.app import OrchestratorApp
 from orchestrator.worker.envelope import MESSAGE_VERSION, properties
+from orchestrator.worker.options import queue_arguments
 from orchestrator.worker.redis_link import RedisLink, broker_address, is_plain_redis
 
 _TASK = "orchestrator.escalated"  # no worker registers it
@@ -114,7 +115,10 @@ class KombuDeadLetters:
     async def _run(self, function: Callable[[Any], Any]) -> Any:
         def call() -> Any:
             with self._app.connection_for_write() as connection, connection.channel() as channel:
-                channel.queue_declare(queue=DEAD_LETTER_QUEUE, durable=True, auto_delete=False)
+                channel.queue_declare(
+                    queue=DEAD_LETTER_QUEUE, durable=True, auto_delete=False,
+                    arguments=queue_arguments(str(self._app.conf.broker_url)),
+                )  # fmt: skip
                 return function(channel)
 
         try:

@@ -35,14 +35,19 @@ def celery_options(*, broker_url: str, lanes: Sequence[str], concurrency: int) -
     """Celery's configuration; `concurrency` is the number of active runs per process."""
     queues = task_queue_names(lanes)
     return {
-        **_messages(queues),
+        **_messages(queues, queue_arguments(broker_url)),
         **_no_results(),
         **_worker(concurrency),
         **_broker(broker_url),
     }
 
 
-def _messages(queues: Sequence[str]) -> dict[str, Any]:
+def queue_arguments(broker_url: str) -> dict[str, str]:
+    """With which durable queues are declared, everywhere alike: RabbitMQ has quorum queues."""
+    return {"x-queue-type": "quorum"} if broker_url.startswith(("amqp://", "amqps://")) else {}
+
+
+def _messages(queues: Sequence[str], arguments: dict[str, str]) -> dict[str, Any]:
     return {
         # JSON alone, in both directions and for events: a pickle is code.
         "task_serializer": "json",
@@ -52,7 +57,9 @@ def _messages(queues: Sequence[str]) -> dict[str, Any]:
         "result_accept_content": ["json"],
         "task_protocol": 2,
         "task_queues": [
-            Queue(name, exchange=_DEFAULT_EXCHANGE, routing_key=name)  # type: ignore[no-untyped-call] # kombu
+            Queue(  # type: ignore[no-untyped-call] # kombu
+                name, exchange=_DEFAULT_EXCHANGE, routing_key=name, queue_arguments=arguments
+            )
             for name in queues
         ],
         "task_default_queue": queues[0],
