@@ -1,8 +1,9 @@
 """Words and meaning together.
 
-    score = 0.8 m(APIs, name and title) + 0.2 m(name) + 0.15 w     with a model
-    score = w                                                      without one
-    w: what is there of the question's words, by BM25; m: the cosine of two vectors
+    score = 0.44 m(whole) + 0.44 p(whole) + 0.12 m(name) + 0.13 w     with models
+    score = w                                                         without
+    w: what is there of the question's words, by BM25; m: how near two texts are in meaning; p: by
+    their word pieces, of the first twenty by the rest alone; whole: APIs, name and title
 
 and up to 0.02 for how often it has succeeded. Weights and limits are those that did best on the
 tuning half of the labelled intents (`orchestrator bench search`).
@@ -20,16 +21,26 @@ import numpy as np
 
 from orchestrator.ports.finding import About, Allowed, Fit
 from orchestrator.search.lexical import WEIGHTS, Lexical, Scores, weighted_stems
-from orchestrator.search.meaning import Embedder, Vectors, open_embedder
+from orchestrator.search.meaning import (
+    Embedder,
+    Meant,
+    Vectors,
+    laid_out,
+    nearness,
+    nearness_by_pieces,
+    open_embedder,
+)
 from orchestrator.search.words import spoken, stems, stems_and_words
 
-_MEANING_OF_ALL, _MEANING_OF_NAME, _WORDS = 0.8, 0.2, 0.15
+_WHOLE, _PIECES, _NAME, _WORDS = 0.44, 0.44, 0.12, 0.13
+_LOOKED_AT_CLOSELY = 20
 _USES = 0.02
 NEAR_IN_MEANING = 0.3
 _MOST_SHOWN_FIELDS = 3
 _MOST_QUESTION_CHARACTERS = 1000
-_QUESTIONS_KEPT = 1024
-"""Their vectors, 2 KB each: many agents have the same errand, and a vector is most of an answer."""
+_NO_ROWS = np.zeros((0, 0), dtype=np.float32)
+_QUESTIONS_KEPT = 256
+"""Their vectors, 35 KB each: many agents have the same errand, and most of an answer is these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ class Limits:
     shown: float
 
 
-WITH_MODEL, BY_WORDS = Limits(0.22, 0.3, 0.1), Limits(0.15, 0.3, 0.01)
+WITH_MODEL, BY_WORDS = Limits(0.16, 0.3, 0.1), Limits(0.15, 0.3, 0.01)
 """Chosen on the tuning half: `docs/search.md` has what they keep back, and what they lose."""
 
 
@@ -57,8 +68,8 @@ class _Index:
     places: Mapping[str, int]  # where in names
     abouts: Sequence[About]
     lexical: Lexical
-    whole: Vectors | None  # of APIs, name and title, as names; None until all are there
-    name: Vectors | None
+    rows: Vectors  # of APIs, name and title, and of names; none until all are there
+    pieces: Sequence[Meant]  # of the former; none until all are there
 
 
 class HybridFinder:
@@ -68,9 +79,9 @@ class HybridFinder:
         self.embedder = embedder
         self._known: dict[str, About] = {}
         self._stems: dict[str, list[str]] = {}
-        self._vectors: dict[str, Vectors] = {}  # by text
+        self._meant: dict[str, Meant] = {}  # by text
         self._asked = lru_cache(_QUESTIONS_KEPT)(self._made)
-        self._index = _Index([], {}, [], Lexical([]), None, None)
+        self._index = _Index([], {}, [], Lexical([]), _NO_ROWS, [])
 
     def learn(self, things: Sequence[About]) -> None:
         """Know these from now on, instead of what was known under their names."""
@@ -83,9 +94,10 @@ class HybridFinder:
         """Make the vectors of so many texts; how many are left."""
         if self.embedder is None:
             return 0
-        missing = [text for text in self._texts() if text not in self._vectors]
-        for text, vector in zip(missing[:most], self.embedder.embed(missing[:most]), strict=True):
-            self._vectors[text] = vector
+        missing = [text for text in self._texts() if text not in self._meant]
+        for text, meant in zip(missing[:most], self.embedder.embed(missing[:most]), strict=True):
+            # Most of what is kept is pieces, and half the digits find the same.
+            self._meant[text] = Meant(meant.whole, meant.pieces.astype(np.float16))
         if missing and len(missing) <= most:
             self._replace()
         return max(0, len(missing) - most)
@@ -102,12 +114,13 @@ class HybridFinder:
         index, asked = self._index, question[:_MOST_QUESTION_CHARACTERS]
         if not index.names or not asked.strip():
             return []
-        words = self._word_scores(index, asked)
-        meaning = self._meaning_scores(index, asked)
-        scores, limits = words, BY_WORDS
-        if meaning is not None:
-            scores, limits = meaning + _WORDS * words, WITH_MODEL
-        order = np.argsort(-(scores + _boosts(index, uses or {})), kind="stable")
+        limits, meaning = BY_WORDS, None
+        scores = self._word_scores(index, asked)
+        boosts = _boosts(index, uses or {})
+        if index.pieces and self.embedder is not None:
+            limits = WITH_MODEL
+            meaning, scores = self._by_meaning(index, asked, scores, boosts, allowed)
+        order = np.argsort(-(scores + boosts), kind="stable")
         fitting = (
             place for place in order
             if scores[place] >= limits.shown and allowed(index.names[place])
@@ -129,32 +142,51 @@ class HybridFinder:
     def _word_scores(index: _Index, asked: str) -> Scores:
         return index.lexical.scores(stems(asked))
 
-    def _meaning_scores(self, index: _Index, asked: str) -> Scores | None:
-        if self.embedder is None or index.whole is None or index.name is None:
-            return None
-        vector = self._asked(asked)
-        whole, name = index.whole @ vector, index.name @ vector
-        found: Scores = _MEANING_OF_ALL * whole + _MEANING_OF_NAME * name
-        return found
+    def _by_meaning(
+        self, index: _Index, asked: str, words: Scores, boosts: Scores, allowed: Allowed
+    ) -> tuple[Scores, Scores]:
+        """How near each is in meaning, and its score; 0 for what is not looked at closely."""
+        assert self.embedder is not None
+        meant, unrelated = self._asked(asked), self.embedder.unrelated
+        roughly = nearness(meant, index.rows, _WHOLE + _NAME, unrelated)
+        order = np.argsort(-(roughly + _WORDS * words + boosts), kind="stable")
+        permitted = (place for place in order if allowed(index.names[place]))
+        first = list(islice(permitted, _LOOKED_AT_CLOSELY))
+        meaning, scores = np.zeros_like(roughly), np.zeros_like(roughly)
+        if first:
+            closely = nearness_by_pieces(meant, [index.pieces[place] for place in first], unrelated)
+            meaning[first] = roughly[first] + _PIECES * closely
+            scores[first] = meaning[first] + _WORDS * words[first]
+        return meaning, scores
 
-    def _made(self, asked: str) -> Vectors:
+    def _made(self, asked: str) -> Meant:
         assert self.embedder is not None, "asked without a model"
-        vector: Vectors = self.embedder.embed([asked])[0]
-        return vector
+        return self.embedder.embed([asked])[0]
 
     def _replace(self) -> None:
         names = sorted(self._known)
         abouts = [self._known[name] for name in names]
+        wholes, spoken_names = (self._all_meant(abouts, text) for text in (_whole, _name))
+        is_there = bool(wholes and spoken_names)
         self._index = _Index(
             names, {name: place for place, name in enumerate(names)}, abouts,
             Lexical([self._stems[name] for name in names]),
-            self._matrix(abouts, _whole), self._matrix(abouts, _name),
+            self._rows(wholes, spoken_names) if is_there else _NO_ROWS, wholes if is_there else [],
         )  # fmt: skip
 
-    def _matrix(self, abouts: Sequence[About], text: Callable[[About], str]) -> Vectors | None:
-        rows = [self._vectors.get(text(about)) for about in abouts]
-        there = [row for row in rows if row is not None]
-        return np.stack(there) if there and len(there) == len(rows) else None
+    def _rows(self, wholes: Sequence[Meant], spoken_names: Sequence[Meant]) -> Vectors:
+        assert self.embedder is not None
+        unrelated = self.embedder.unrelated
+        return np.stack([
+            laid_out([(_WHOLE, whole.whole), (_NAME, name.whole)], unrelated)
+            for whole, name in zip(wholes, spoken_names, strict=True)
+        ])  # fmt: skip
+
+    def _all_meant(self, abouts: Sequence[About], text: Callable[[About], str]) -> list[Meant]:
+        """Of all, or none while some are missing."""
+        found = [self._meant.get(text(about)) for about in abouts]
+        there = [each for each in found if each is not None]
+        return there if len(there) == len(found) else []
 
     def _texts(self) -> Iterator[str]:
         seen: set[str] = set()

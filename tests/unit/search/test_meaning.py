@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ import pytest
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports.finding import About
 from orchestrator.search import HybridFinder, meaning, open_finder
-from orchestrator.search.meaning import Embedder, Vectors, open_embedder
+from orchestrator.search.meaning import (
+    Embedder,
+    Meant,
+    Unrelated,
+    Vectors,
+    laid_out,
+    nearness,
+    nearness_by_pieces,
+    open_embedder,
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +32,37 @@ def embedder() -> Embedder:
 
 
 def test_vectors_have_length_one_and_like_meaning_is_near(embedder: Embedder) -> None:
-    cash, money, dog = embedder.embed(["give the cash back", "return the money", "walk a dog"])
-    assert np.linalg.norm(cash) == pytest.approx(1.0, abs=1e-5)
-    assert cash @ money > 2 * (cash @ dog)
+    cash, *others = embedder.embed(["give the cash back", "return the money", "walk a dog"])
+    for vectors in cash:
+        assert np.linalg.norm(vectors, axis=-1) == pytest.approx(1.0, abs=1e-5)
+    unrelated = embedder.unrelated
+    known = np.stack([laid_out([(1.0, each.whole)], unrelated) for each in (cash, *others)])
+    itself, money, dog = nearness(cash, known, 1.0, unrelated)
+    assert itself == pytest.approx(1.0, abs=1e-5)
+    assert money > 2 * dog
+    itself, money, dog = nearness_by_pieces(cash, [cash, *others], embedder.unrelated)
+    assert itself == pytest.approx(1.0, abs=1e-5)
+    assert money > 2 * dog
+
+
+@pytest.mark.parametrize("odd", ["", " ", "\n", "\0", "🦓", "word " * 1000])
+def test_odd_texts_have_vectors(embedder: Embedder, odd: str) -> None:
+    (found,) = embedder.embed([odd])
+    assert np.isfinite(found.whole).all()
+    assert found.pieces.shape[1] >= 1
+
+
+def test_word_pieces_each_look_for_the_nearest() -> None:
+    unrelated = [Unrelated(0.0, 0.5)]
+    asked = Meant(_vectors([[1, 0]]), _vectors([[[1, 0], [0, 1]]]))
+    near = Meant(_vectors([[1, 0]]), _vectors([[[0, 1], [1, 0], [-1, 0]]]))
+    half = Meant(_vectors([[1, 0]]), _vectors([[[0, 1]]]))
+    # The mean of the cosines is 1 and 0.5, counted from 0.5.
+    assert list(nearness_by_pieces(asked, [near, half], unrelated)) == [1.0, 0.0]
+
+
+def _vectors(numbers: Any) -> Vectors:
+    return np.array(numbers, dtype=np.float32)
 
 
 def test_no_texts_are_no_vectors(embedder: Embedder) -> None:
@@ -53,9 +91,11 @@ def test_a_question_that_was_asked_before_costs_the_model_nothing() -> None:
     asked: list[str] = []
 
     class Counting:
-        def embed(self, texts: Sequence[str]) -> Vectors:
+        unrelated = (Unrelated(0.0, 0.0),)
+
+        def embed(self, texts: Sequence[str]) -> list[Meant]:
             asked.extend(texts)
-            return np.ones((len(texts), 4), dtype=np.float32)
+            return [Meant(_vectors([[1, 0]]), _vectors([[[1, 0]]])) for _ in texts]
 
     finder = HybridFinder(Counting())
     finder.learn([About(name="order", title="Order goods")])
