@@ -18,6 +18,7 @@ import uuid_utils
 from orchestrator import crashpoints
 from orchestrator.coordination.api_health import RedisHealth
 from orchestrator.coordination.connect import connect, without_secrets
+from orchestrator.coordination.health import RedisInspector, refuse_eviction
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.coordination.tokens import RedisTokens
 from orchestrator.core.plan import Plan
@@ -76,6 +77,7 @@ from orchestrator.worker.canary import EXIT_CODE, Canary
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.flower import is_flower, prepare_flower
 from orchestrator.worker.messages import hint_publisher
+from orchestrator.worker.redis_link import is_plain_redis
 
 log = structlog.get_logger(__name__)
 
@@ -215,6 +217,8 @@ async def _build_parts(
     locks = open_worker_locks(settings.database)
     programs = programs_of(vouching_of(settings, store, signs=False), plan_loader(store))
     redis = connect(gate := gate_url(settings, str(app.conf.broker_url)))
+    await refuse_eviction(RedisInspector(redis, without_secrets(gate)), setting="gate_url")
+    await _refuse_evicting_broker(app)
     files = read_api_files(settings.config_dir / "apis")
     files.require_valid()
     apis = ApiBook(files.configs({}))
@@ -303,6 +307,14 @@ async def _build_parts(
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,
     )  # fmt: skip
+
+
+async def _refuse_evicting_broker(app: OrchestratorApp) -> None:
+    if is_plain_redis(app):
+        url = str(app.conf.broker_url)
+        async with connect(url) as broker:
+            inspector = RedisInspector(broker, without_secrets(url))
+            await refuse_eviction(inspector, setting="broker_url")
 
 
 def _canary(

@@ -1,14 +1,17 @@
-"""Facts about a Redis or Valkey server, for `doctor`."""
+"""Facts about a Redis or Valkey server, for `doctor` and for workers that start."""
 
 from __future__ import annotations
 
 import time
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from orchestrator.errors import Unavailable
-from orchestrator.ports import BrokerFacts
+from orchestrator.errors import InvalidSetting, Problem, Unavailable
+from orchestrator.ports import BrokerFacts, BrokerInspector
+
+log = structlog.get_logger(__name__)
 
 
 class RedisInspector:
@@ -48,3 +51,24 @@ class RedisInspector:
             await self._redis.ping()
             taken.append(time.monotonic() - begun)
         return sorted(taken)[2]
+
+
+async def refuse_eviction(inspector: BrokerInspector, *, setting: str) -> None:
+    """Raises InvalidSetting where a full server would throw queues, or limits, away.
+
+    One that is away, or does not say, is not refused: a worker may start before it.
+    """
+    try:
+        facts = await inspector.facts()
+    except Unavailable as error:
+        log.warning("eviction.unknown", why=str(error))
+        return
+    if facts.maxmemory_policy.startswith("allkeys-"):
+        problem = Problem(
+            place=f"setting {setting}, the server at {facts.address}",
+            found=f"maxmemory-policy {facts.maxmemory_policy}",
+            wanted="noeviction: any other throws away what is not its own to throw",
+        )
+        raise InvalidSetting("Redis may evict queues and limits", problems=[problem])
+    if facts.maxmemory_policy not in ("", "noeviction"):
+        log.error("eviction.possible", policy=facts.maxmemory_policy, setting=setting)
