@@ -41,6 +41,7 @@ from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.briefing import Briefings
 from orchestrator.service.catalogue import Catalogue
 from orchestrator.service.checking import Checking
+from orchestrator.service.consistency import Consistency
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
 from orchestrator.service.editing import Editing
@@ -119,6 +120,7 @@ class Services:
     jobs: Jobs
     queues: Queues
     doctor: Doctor
+    consistency: Consistency
     retention: Retention
     reseal_payloads: Callable[[], Awaitable[int]]
     apis: Apis
@@ -317,6 +319,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
                 partial(demanded, store),
             ),
         ),
+        consistency=Consistency(store, Auditing(store).verify_run),
         retention=Retention(store), reseal_payloads=store.reseal_payloads,
         auditing=Auditing(store),
         erasing=Erasing(store, store),

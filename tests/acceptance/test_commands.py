@@ -206,6 +206,8 @@ def test_the_doctor_finds_everything_well(running: Deployment) -> None:
     assert checks["broker persistence"]["verdict"] == "good"
     assert checks["database"]["verdict"] == "good"
     assert "what to do" in running.run("doctor").out
+    deep = running.ask("doctor", "--deep", "--runs", "20")["deep"]
+    assert deep["found"] == []  # of whatever runs there are by now
 
 
 @pytest.mark.postgres

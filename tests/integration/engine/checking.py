@@ -8,6 +8,8 @@ from typing import Any
 from orchestrator.core.plan import Effects, Plan
 from orchestrator.core.states import HAPPENED, SETTLED, Direction, LinkStatus, RunStatus
 from orchestrator.ports import LinkRecord, RunRecord, StepRecord
+from orchestrator.service.auditing import Auditing
+from orchestrator.service.consistency import Consistency
 from orchestrator.service.escalations import reconcile_dead_letters
 from tests.integration.engine.house import House
 from tests.integration.engine.tracing import check_trace
@@ -29,6 +31,8 @@ async def check(house: House, run_id: str, order: str = "o-1", *, sent: int | No
     _check_ending(house.shop, order, plan, run, steps)
     _check_order(order, house.shop.sent[:sent])
     await _check_records(house, run)
+    look = Consistency(house.store, Auditing(house.store).verify_run, again_seconds=0.0)
+    assert (await look.look(most=10)).found == []
     await _check_escalations(house, run, plan, order)
     await check_trace(house, run)
 
