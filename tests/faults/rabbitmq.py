@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 from orchestrator.embedded.address import LOOPBACK, free_port
@@ -54,8 +55,10 @@ class RabbitMq:
         self.child.stop(by=0.0)
 
     def stop(self) -> None:
-        """End it."""
+        """End it, and the register of nodes that it has started, which leaves its session."""
         stop_all([self.child])
+        env = {**os.environ, **self.child.spec.env}
+        subprocess.run(["epmd", "-kill"], env=env, capture_output=True, timeout=10, check=False)
 
 
 def _environment(data: Path, config: Path, node: str) -> dict[str, str]:
