@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import lru_cache, partial
@@ -22,6 +23,7 @@ from orchestrator.coordination.health import RedisInspector, refuse_eviction
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.coordination.tokens import RedisTokens
 from orchestrator.core.plan import Plan
+from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.security import demands_of
 from orchestrator.definitions.tasks import TaskRegistry, load_tasks
 from orchestrator.embedded.upstate import read_up_state
@@ -53,15 +55,20 @@ from orchestrator.ports import (
 )
 from orchestrator.ports.metering import Meter
 from orchestrator.ports.vouching import Signer
+from orchestrator.service.admission import Admission
 from orchestrator.service.auditing import Checkpoints
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
+from orchestrator.service.guarding import Guards
 from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import JobWorker
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Recaller, Redeliverer
 from orchestrator.service.retention import Upkeep
+from orchestrator.service.runs import Runs
+from orchestrator.service.schedule_watch import ScheduleWatch
 from orchestrator.service.slos import SloWatch
+from orchestrator.service.submitting import Submitter
 from orchestrator.service.urgency import Urgency
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
@@ -266,6 +273,10 @@ async def _build_parts(
     upkeep = Upkeep(store, keep_for=settings.keep_for)
     notifier = notifier_of(settings, store, escalations.urgency)
     slos = SloWatch(store, partial(read_slos, settings.config_dir), new_id=new_id)
+    submitter = submitter_of(
+        settings, store, programs, publisher, Guards(store, monotonic=time.monotonic)
+    )
+    schedules = ScheduleWatch(store, submitter, Runs(store, programs, redeliverer))
     clock = DatabaseClock()
     observer = Observer(store, worker=worker_id, now=clock.now)
     deps = Deps(
@@ -301,7 +312,8 @@ async def _build_parts(
         background=[
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
-            slos.run_passes, observer.run_passes, partial(metrics.watch, gate_of_process.snapshot),
+            slos.run_passes, schedules.run_passes, observer.run_passes,
+            partial(metrics.watch, gate_of_process.snapshot),
             *_checkpoints(settings, store), *_canary(settings, app, publisher, meter),
             *([] if teller is None else [teller.run_passes]),
         ],
@@ -364,6 +376,25 @@ def _limits(settings: Settings) -> Limits:
         max_claims=settings.max_claims,
         max_output_bytes=settings.max_output_bytes,
     )
+
+
+def submitter_of(
+    settings: Settings,
+    store: SqlStore,
+    programs: Programs,
+    publisher: HintPublisher,
+    guards: Guards,
+) -> Submitter:
+    """Accepts runs as this deployment's settings have it."""
+    return Submitter(
+        store, store, programs, publisher, new_id=new_id,
+        max_input_bytes=settings.max_input_bytes,
+        admission=Admission(
+            store, max_pending_runs=settings.max_pending_runs,
+            max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
+        ),
+        guards=guards,
+    )  # fmt: skip
 
 
 def plan_loader(store: Store) -> Callable[[str], Awaitable[Plan]]:

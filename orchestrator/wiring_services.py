@@ -32,7 +32,6 @@ from orchestrator.ports import (
 from orchestrator.ports.finding import Finder
 from orchestrator.ports.gate_view import GateView
 from orchestrator.service.access import Access
-from orchestrator.service.admission import Admission
 from orchestrator.service.agent_policies import AgentPolicies
 from orchestrator.service.agents import Agents
 from orchestrator.service.api_health import ApiHealth
@@ -66,6 +65,7 @@ from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
 from orchestrator.service.rerunning import Rerunning
 from orchestrator.service.retention import Retention
 from orchestrator.service.runs import Runs
+from orchestrator.service.schedules import Schedules
 from orchestrator.service.slos import Slos
 from orchestrator.service.submitting import Submitter
 from orchestrator.service.waiting import Waiting
@@ -85,6 +85,7 @@ from orchestrator.wiring import (
     new_id,
     plan_loader,
     read_api_files,
+    submitter_of,
 )
 from orchestrator.wiring_notices import console_of, link_signer
 from orchestrator.wiring_payloads import seal_payloads
@@ -139,6 +140,7 @@ class Services:
     insights: Insights
     api_health: ApiHealth
     slos: Slos
+    schedules: Schedules
     auditing: Auditing
     erasing: Erasing
     explaining: Explaining
@@ -259,15 +261,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
     read_files = partial(read_api_files, settings.config_dir / "apis")
     workflows = Workflows(store, open_definitions(settings), vouching)
     guards = Guards(store, monotonic=time.monotonic)
-    submitter = Submitter(
-        store, store, programs, broker.publisher, new_id=new_id,
-        max_input_bytes=settings.max_input_bytes,
-        admission=Admission(
-            store, max_pending_runs=settings.max_pending_runs,
-            max_pending_runs_per_tenant=settings.max_pending_runs_per_tenant,
-        ),
-        guards=guards,
-    )  # fmt: skip
+    submitter = submitter_of(settings, store, programs, broker.publisher, guards)
     four_eyes = FourEyes(store, programs, new_id=new_id)
     waiting = Waiting(
         store, redeliverer, max_data_bytes=settings.max_output_bytes, four_eyes=four_eyes
@@ -333,6 +327,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         api_health=ApiHealth(store),
         insights=Insights(store, apis, workflows, settings.config_dir / "workflows"),
         slos=slos,
+        schedules=Schedules(store, store, programs, new_id=new_id),
         access=Access(
             store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)
         ),

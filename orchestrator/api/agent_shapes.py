@@ -9,8 +9,7 @@ from pydantic import ConfigDict, Field
 
 from orchestrator.api.job_shapes import JobShape
 from orchestrator.api.shapes import Decide, Shape
-from orchestrator.ports import PolicyChangeKind
-from orchestrator.service.agent_policies import UnderWay
+from orchestrator.ports import PolicyChangeKind, UnderWay
 
 
 class PolicyWish(Decide):

@@ -13,8 +13,7 @@ from orchestrator.cli.draw_agents import draw_agent, draw_agents, draw_changes, 
 from orchestrator.cli.elsewhere import Remote, listed, sent
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import acting, with_services
-from orchestrator.ports import Agent
-from orchestrator.service.agent_policies import UnderWay
+from orchestrator.ports import Agent, UnderWay
 from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:

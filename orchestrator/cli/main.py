@@ -27,6 +27,7 @@ from orchestrator.cli import (
     proposals,
     retention,
     runs,
+    schedules,
     workflows,
 )
 from orchestrator.cli.api import api, openapi
@@ -67,6 +68,7 @@ app.add_typer(proposals.app, name="proposals")
 app.add_typer(apis.app, name="apis")
 app.add_typer(keys.app, name="keys")
 app.add_typer(agents.app, name="agents")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(retention.app, name="retention")
 app.add_typer(payloads.app, name="payloads")
 app.add_typer(audit.app, name="audit")

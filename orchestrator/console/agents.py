@@ -17,8 +17,7 @@ from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.guarding import EVERYBODY
 from orchestrator.definitions.agent_policies import DEFAULT_TENANT
 from orchestrator.errors import InvalidInput, NotFound, Problem
-from orchestrator.ports import Agent
-from orchestrator.service.agent_policies import UnderWay
+from orchestrator.ports import Agent, UnderWay
 from orchestrator.service.agents_told import change_told, view_told
 from orchestrator.service.principal import Principal
 

@@ -45,6 +45,7 @@ from orchestrator.ports.guarding import (
     PolicyChange,
     PolicyChangeKind,
     PolicyRecord,
+    UnderWay,
     Uses,
 )
 from orchestrator.ports.hints import (
@@ -276,6 +277,7 @@ __all__ = [
     "Trail",
     "Transport",
     "Turn",
+    "UnderWay",
     "Uses",
     "Visit",
     "WaitOutcome",

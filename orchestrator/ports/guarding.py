@@ -22,6 +22,13 @@ class Agent(NamedTuple):
     name: str
 
 
+class UnderWay(StrEnum):
+    """What becomes of an agent's runs when it is stopped."""
+
+    LEAVE = "leave"  # they go on
+    CANCEL = "cancel"  # they are undone
+
+
 class PolicyChangeKind(StrEnum):
     """What was done to a policy."""
 

@@ -17,6 +17,7 @@ class Retired:
     escalations: int = 0
     jobs: int = 0
     job_items: int = 0
+    firings: int = 0
     partitions: tuple[str, ...] = ()
 
     def __add__(self, other: Retired) -> Retired:
@@ -25,6 +26,7 @@ class Retired:
             attempts=self.attempts + other.attempts, audit=self.audit + other.audit,
             escalations=self.escalations + other.escalations,
             jobs=self.jobs + other.jobs, job_items=self.job_items + other.job_items,
+            firings=self.firings + other.firings,
             partitions=self.partitions + other.partitions,
         )  # fmt: skip
 
@@ -51,6 +53,12 @@ class RetentionStore(Protocol):
 
         A job goes with the last of its things, of which `limit` go at most. Nothing retired: no
         such job is left. Jobs that run or are paused are never touched.
+        """
+
+    async def retire_firings(self, *, older_than_seconds: float) -> int:
+        """Forget what became of times of schedules so long ago, but for what goes on; how many.
+
+        10,000 at most; none: no more are left.
         """
 
     async def retire_partitions(self, *, older_than_seconds: float) -> Retired:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 
 from orchestrator.core.guarding import EVERYBODY, Budget, Policy, Stop, left
 from orchestrator.definitions.agent_policies import Named
@@ -19,18 +18,12 @@ from orchestrator.ports import (
     PolicyChangeKind,
     PolicyRecord,
     RunFilter,
+    UnderWay,
 )
 from orchestrator.service.jobs import Jobs
 
 LONGEST_NAME = 200
 MOST_AT_ONCE = 100
-
-
-class UnderWay(StrEnum):
-    """What becomes of an agent's runs when it is stopped."""
-
-    LEAVE = "leave"  # they go on
-    CANCEL = "cancel"  # they are undone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

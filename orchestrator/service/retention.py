@@ -24,7 +24,7 @@ REST_SECONDS = 0.02
 
 
 class Retention:
-    """Deletes final runs and jobs that ended long ago. Everything else stays."""
+    """Deletes final runs, jobs and times of schedules of long ago. Everything else stays."""
 
     def __init__(self, store: RetentionStore) -> None:
         self._store = store
@@ -47,6 +47,7 @@ class Retention:
             more = batch.runs == RUNS_AT_ONCE
             await asyncio.sleep(REST_SECONDS if more else 0)
         done += await self._retire_jobs(seconds)
+        done += await self._retire_firings(seconds)
         if not more:  # else runs that keep partitions from being dropped go in the next pass
             done += await self._store.retire_partitions(older_than_seconds=seconds)
         if done:
@@ -55,6 +56,13 @@ class Retention:
                 **{**asdict(done), "partitions": list(done.partitions)},
             )  # fmt: skip
         return done
+
+    async def _retire_firings(self, seconds: float) -> Retired:
+        gone = 0
+        while batch := await self._store.retire_firings(older_than_seconds=seconds):
+            gone += batch
+            await asyncio.sleep(REST_SECONDS)
+        return Retired(firings=gone)
 
     async def _retire_jobs(self, seconds: float) -> Retired:
         done = Retired()

@@ -33,6 +33,8 @@ KEPT = (
     _Kept("waits", ("id",), ("asked", "answer")),
     _Kept("proposals", ("id",), ("arguments",)),
     _Kept("escalations", ("id",), ("context",)),
+    _Kept("schedules", ("id",), ("schedule",)),
+    _Kept("schedule_changes", ("schedule_id", "version"), ("schedule",)),
 )
 """All columns that are written with `codec.dump_payload`."""
 

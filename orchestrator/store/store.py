@@ -31,6 +31,7 @@ from orchestrator.store.rerunning import Rerunning
 from orchestrator.store.resealing import Resealing
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
+from orchestrator.store.scheduling import Scheduling
 from orchestrator.store.slo import Slos
 from orchestrator.store.standings import Standings
 from orchestrator.store.tracing import Traces
@@ -40,7 +41,7 @@ from orchestrator.store.workflows import Workflows
 
 
 class SqlStore:
-    """Implements ports.Store, AccessStore, GuardStore, ProposalStore.
+    """Implements ports.Store, AccessStore, GuardStore, ProposalStore, ScheduleStore.
 
     Belongs to one event loop, the first.
     """
@@ -149,6 +150,16 @@ class SqlStore:
         self.event_counts, self.alarms = slos.event_counts, slos.alarms
         self.open_alarms, self.touch_alarms = slos.open_alarms, slos.touch_alarms
         self.close_alarms = slos.close_alarms
+
+        scheduling = Scheduling(shared)
+        self.schedules, self.schedule = scheduling.schedules, scheduling.schedule
+        self.change_schedule = scheduling.change_schedule
+        self.schedule_changes = scheduling.schedule_changes
+        self.firings, self.add_firings = scheduling.firings, scheduling.add_firings
+        self.schedules_to_look_at = scheduling.schedules_to_look_at
+        self.record_turn, self.to_begin = scheduling.record_turn, scheduling.to_begin
+        self.note_begun, self.note_ending = scheduling.note_begun, scheduling.note_ending
+        self.retire_firings = scheduling.retire_firings
 
         traces = Traces(shared)
         self.take_traces, self.wake_traces = traces.take_traces, traces.wake_traces

@@ -35,6 +35,9 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     alarm_notices  one row per alarm and target that is to be told of it
     advances       how many requests APIs were let have: one row for some hundredths of a rate
     api_windows    what a worker saw of an operation of an API in five minutes, or all in an hour
+    schedules      one row per schedule, with its next time; deleted, it stays
+    schedule_changes  one row per change of one; append-only, numbered by schedule without gaps
+    firings        one row per time of a schedule, and what became of it
     traces         one row per settled run whose trace is to be told of, now or later
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
@@ -118,6 +121,7 @@ from orchestrator.store.tables.runs import (
     workers,
     workflows,
 )
+from orchestrator.store.tables.schedules import firings, schedule_changes, schedules
 from orchestrator.store.tables.slos import slo_alarms, slo_counts, slo_marks
 
 __all__ = [
@@ -158,6 +162,7 @@ __all__ = [
     "audit_checkpoints",
     "audit_deletions",
     "escalations",
+    "firings",
     "job_items",
     "jobs",
     "metadata",
@@ -168,6 +173,8 @@ __all__ = [
     "run_attributes",
     "run_steps",
     "runs",
+    "schedule_changes",
+    "schedules",
     "signals",
     "slo_alarms",
     "slo_counts",
