@@ -210,7 +210,7 @@ class Agents:
             )
             raise NotAllowed("this run is not yours to cancel", problems=[problem])
         await self._runs.cancel(found.id, reason=hidden_text(reason), by=actor.name)
-        return self._standing(await self._wait(found.id, wait_seconds, seen))
+        return self._standing(await self._wait(found.id, wait_seconds, seen, ends=True))
 
     async def decide(
         self, run: str, approval: str, decision: Decision, *, reason: str, wait_seconds: float,
@@ -283,9 +283,12 @@ class Agents:
         )  # fmt: skip
         raise NotFound(f"there is no workflow {workflow}", problems=[problem])
 
-    async def _wait(self, run_id: str, seconds: float, seen: Seen | None) -> _Looked:
+    async def _wait(
+        self, run_id: str, seconds: float, seen: Seen | None, *, ends: bool = False
+    ) -> _Looked:
         """Until it has settled, waits for somebody outside, or the time is over.
 
+        `ends`: its end is wished, so what it waits for is soon not waited for any more.
         `seen` hears of it when it has come on. All who wait cost the database one look at a time,
         and each its run when that has changed.
         """
@@ -296,10 +299,10 @@ class Agents:
                 told = now.done
                 await seen(now)
             wait = await self._open_wait(view.run)
-            if view.run.status in SETTLED or wait is not None:
+            if view.run.status in SETTLED or (wait is not None and not ends):
                 return _Looked(view, wait)
             if not await self._comes_on(view, until, seen):
-                return _Looked(view, None)
+                return _Looked(view, wait)
 
     async def _open_wait(self, run: RunRecord) -> WaitRecord | None:
         if run.status not in (RunStatus.WAITING, RunStatus.PAUSED):

@@ -275,7 +275,7 @@ def test_an_agent_finds_and_runs_a_workflow_over_stdio(running: Deployment) -> N
     async def heard(done: float, total: float | None, message: str | None) -> None:
         far.append((done, total))
 
-    async def converse() -> tuple[Any, Any, Any]:
+    async def converse() -> tuple[Any, ...]:
         async with Client(command) as client:
             found = await client.call_tool("search", {"question": "take some notes"})
             wish = {"workflow": "notes", "inputs": {"folder": str(folder)}, "idempotency_key": "n1"}
@@ -286,9 +286,16 @@ def test_an_agent_finds_and_runs_a_workflow_over_stdio(running: Deployment) -> N
             undone = await client.call_tool(
                 "execute", {**poor, "idempotency_key": "n2", "wait_seconds": 30}
             )
-            return found.structured_content, done.structured_content, undone.structured_content
+            wish = {"workflow": "permission", "inputs": {"folder": str(folder)}}
+            asks = await client.call_tool("execute", {**wish, "idempotency_key": "p1"})
+            asking = asks.structured_content or {}
+            ends = {"run": asking["run"], "reason": "not wanted any more", "wait_seconds": 30}
+            ended = await client.call_tool("cancel", ends)
+            told = (found, done, undone, ended)
+            return tuple(each.structured_content for each in told)
 
-    found, done, undone = asyncio.run(converse())
+    found, done, undone, ended = asyncio.run(converse())
+    assert ended["status"] == "compensated"
     assert found["result"][0]["inputs"] == ["folder", "verdict?"]
     assert (done["status"], done["meaning"]) == ("succeeded", "Done.")
     assert far == sorted(far)
