@@ -24,6 +24,7 @@ from orchestrator.api import (
     problems,
     proposals,
     runs,
+    schedules,
     slos,
     system,
     tools,
@@ -79,7 +80,7 @@ def make_app(
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
-        slos, insights, metrics, api_health, audit, agents, tools,
+        slos, insights, metrics, api_health, audit, agents, tools, schedules,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

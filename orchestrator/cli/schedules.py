@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.draw_schedules import draw_one, draw_schedules, draw_times
+from orchestrator.cli.elsewhere import Remote, listed, sent
 from orchestrator.cli.input import parse_assignments, parse_inputs
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import acting, with_services
 from orchestrator.cli.spans import span_of
 from orchestrator.core.schedules import CatchUp, Overlap, Rhythm, Schedule
 from orchestrator.errors import InvalidInput, Problem
+from orchestrator.telemetry.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,8 +51,10 @@ def list_schedules(
     """All schedules, with their next times."""
     from orchestrator.service.schedules_told import record_told
 
-    found = with_services(lambda services: services.schedules.list(tenant))
-    told = [record_told(each) for each in found]
+    async def look(services: Services) -> Any:
+        return [record_told(each) for each in await services.schedules.list(tenant)]
+
+    told = plain(with_services(look, remote=listed("schedules", tenant=tenant)))
     answer(told, lambda: draw_schedules(told), as_json=as_json)
 
 
@@ -69,7 +73,8 @@ def show(
     async def look(services: Services) -> Any:
         return view_told(await services.schedules.show(tenant, name, upcoming=upcoming, last=last))
 
-    told = with_services(look)
+    elsewhere = sent("schedule", name, upcoming=upcoming, last=last, tenant=tenant)
+    told = plain(with_services(look, remote=elsewhere))
     answer(told, lambda: draw_one(told), as_json=as_json)
 
 
@@ -150,8 +155,11 @@ def set_schedule(
         catch_up_seconds=_seconds(catch_up_for, "--catch-up-for"),
         jitter_seconds=_seconds(jitter, "--jitter"),
     )  # fmt: skip
+    from orchestrator.service.schedules_told import schedule_told
+
     who = acting(by)
-    _change(lambda its: its.set(tenant, name, wanted, by=who, reason=reason), as_json)
+    elsewhere = sent("set_schedule", name, schedule_told(wanted), reason=reason, tenant=tenant)
+    _change(lambda its: its.set(tenant, name, wanted, by=who, reason=reason), elsewhere, as_json)
 
 
 @app.command("pause")
@@ -161,7 +169,8 @@ def pause(
 ) -> None:  # fmt: skip
     """Begin no run for it until it is resumed."""
     who = acting(by)
-    _change(lambda its: its.pause(tenant, name, by=who, reason=reason), as_json)
+    elsewhere = sent("pause_schedule", name, reason=reason, tenant=tenant)
+    _change(lambda its: its.pause(tenant, name, by=who, reason=reason), elsewhere, as_json)
 
 
 @app.command("resume")
@@ -171,7 +180,8 @@ def resume(
 ) -> None:  # fmt: skip
     """Go on with its next time; those in between are left out."""
     who = acting(by)
-    _change(lambda its: its.resume(tenant, name, by=who, reason=reason), as_json)
+    elsewhere = sent("resume_schedule", name, reason=reason, tenant=tenant)
+    _change(lambda its: its.resume(tenant, name, by=who, reason=reason), elsewhere, as_json)
 
 
 @app.command("delete")
@@ -181,7 +191,8 @@ def delete(
 ) -> None:  # fmt: skip
     """Begin nothing for it any more; its runs, and what was done to it, stay."""
     who = acting(by)
-    _change(lambda its: its.delete(tenant, name, by=who, reason=reason), as_json)
+    elsewhere = sent("delete_schedule", name, reason=reason, tenant=tenant)
+    _change(lambda its: its.delete(tenant, name, by=who, reason=reason), elsewhere, as_json)
 
 
 @app.command("trigger")
@@ -192,8 +203,11 @@ def trigger(
     from orchestrator.core.schedules import told
 
     who = acting(by)
-    at = with_services(lambda services: services.schedules.trigger(tenant, name, by=who))
-    answer({"at": told(at)}, lambda: draw_times([told(at)], "UTC"), as_json=as_json)
+
+    async def act(services: Services) -> Any:
+        return [told(await services.schedules.trigger(tenant, name, by=who))]
+
+    _times(act, sent("trigger_schedule", name, tenant=tenant), as_json)
 
 
 @app.command("backfill")
@@ -212,23 +226,36 @@ def backfill(
 
     who = acting(by)
     first, last = _moment(since, "--from"), _moment(until, "--until")
-    found = with_services(
-        lambda services: services.schedules.backfill(
+
+    async def act(services: Services) -> Any:
+        found = await services.schedules.backfill(
             tenant, name, since=first, until=last, by=who, dry_run=dry_run
         )
+        return [told(at) for at in found]
+
+    elsewhere = sent(
+        "backfill_schedule", name, since=first, until=last, dry_run=dry_run, tenant=tenant
     )
-    times_told = [told(at) for at in found]
-    answer(times_told, lambda: draw_times(times_told, "UTC"), as_json=as_json)
+    _times(act, elsewhere, as_json)
 
 
-def _change(change: Callable[[Schedules], Awaitable[ScheduleRecord]], as_json: bool) -> None:
+def _change(
+    change: Callable[[Schedules], Awaitable[ScheduleRecord]], remote: Remote, as_json: bool
+) -> None:
     from orchestrator.service.schedules_told import record_told
 
     async def act(services: Services) -> Any:
         return record_told(await change(services.schedules))
 
-    made = with_services(act)
+    made = plain(with_services(act, remote=remote))
     answer(made, lambda: draw_schedules([made]), as_json=as_json)
+
+
+def _times(act: Callable[[Services], Awaitable[Any]], remote: Remote, as_json: bool) -> None:
+    """What it was begun for."""
+    said = plain(with_services(act, remote=remote))
+    found = said["times"] if isinstance(said, dict) else said  # the face tells more than a list
+    answer({"times": found}, lambda: draw_times(found, "UTC"), as_json=as_json)
 
 
 def _rhythm(

@@ -14,7 +14,7 @@ from orchestrator.api.api_health import ApiHealthsShape
 from orchestrator.api.impact import ImpactShape
 from orchestrator.api.insights import InsightsShape
 from orchestrator.api.slos import SlosShape
-from orchestrator.client import ask_agents, ask_audit
+from orchestrator.client import ask_agents, ask_audit, ask_schedules
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
 from orchestrator.client.making import given as _given
@@ -480,6 +480,14 @@ def queues() -> Request[shapes.Page[shapes.QueueShape]]:
     """Messages on the broker beside runs in the table."""
     return _look(shapes.Page[shapes.QueueShape], "queues")
 
+
+# --- schedules ------------------------------------------------------------------------------------
+
+schedules, schedule = ask_schedules.schedules, ask_schedules.schedule
+set_schedule, delete_schedule = ask_schedules.set_schedule, ask_schedules.delete_schedule
+pause_schedule, resume_schedule = ask_schedules.pause_schedule, ask_schedules.resume_schedule
+trigger_schedule = ask_schedules.trigger_schedule
+backfill_schedule = ask_schedules.backfill_schedule
 
 # --- agents ---------------------------------------------------------------------------------------
 

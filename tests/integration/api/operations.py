@@ -19,6 +19,7 @@ from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.guarding import Policy
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.saga import Link
+from orchestrator.core.schedules import Rhythm, Schedule
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.definitions.agent_policies import DEFAULT_TENANT
 from orchestrator.ports import (
@@ -297,6 +298,43 @@ async def _policed(face: Face, *, stopped: bool, policy: bool = True) -> Ask:
     return Ask(ids={"agent": name}, headers={})
 
 
+async def _scheduled(face: Face, *, paused: bool, there: bool) -> Ask:
+    """In every tenant: the name is looked for in that of whoever asks."""
+    name, schedules = new_id(), face.services.schedules
+    wanted = Schedule(
+        workflow=face.version.workflow, rhythm=Rhythm(cron="0 3 * * *"), inputs=INPUTS
+    )
+    for tenant in (OURS, OTHERS, DEFAULT_TENANT):
+        if there:
+            await schedules.set(tenant, name, wanted, by="bob", reason="x")
+        if paused:
+            await schedules.pause(tenant, name, by="bob", reason="x")
+    return Ask(ids={"name": name}, headers={})
+
+
+def scheduled(
+    body: Any = None, *, paused: bool = False, there: bool = True, **more: Any
+) -> Arrange:
+    async def arrange(face: Face) -> Ask:
+        return replace(await _scheduled(face, paused=paused, there=there), body=body, **more)
+
+    return arrange
+
+
+def scheduled_so(*, there: bool = True, **more: Any) -> Arrange:
+    """Asked to be of the workflow that there is."""
+
+    async def arrange(face: Face) -> Ask:
+        wanted = {"workflow": face.version.workflow, "cron": "0 4 * * *", "inputs": INPUTS}
+        asked = await _scheduled(face, paused=False, there=there)
+        return replace(asked, body={"schedule": wanted, **WHY}, **more)
+
+    return arrange
+
+
+BACK = {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z", "dry_run": True}
+
+
 def policed(
     body: Any = None, *, stopped: bool = False, policy: bool = True, **more: Any
 ) -> Arrange:
@@ -404,6 +442,26 @@ OPERATIONS: dict[str, Operation] = {
         elsewhere=404,
     ),
     "resume": Operation(least=OPERATOR, provoked={200: pause(), 409: pause(ended=True)}),
+    # schedules
+    "listSchedules": Operation(least=VIEWER, provoked={200: plain()}),
+    "showSchedule": Operation(least=VIEWER, provoked={200: scheduled()}),
+    "setSchedule": Operation(
+        least=OPERATOR,
+        provoked={
+            200: scheduled_so(),
+            404: scheduled_so(there=False, headers={"if-match": '"1"'}),
+            412: scheduled_so(headers={"if-match": '"2"'}),
+        },
+    ),
+    "pauseSchedule": Operation(
+        least=OPERATOR, provoked={200: scheduled(WHY), 409: scheduled(WHY, paused=True)}
+    ),
+    "resumeSchedule": Operation(
+        least=OPERATOR, provoked={200: scheduled(WHY, paused=True), 409: scheduled(WHY)}
+    ),
+    "deleteSchedule": Operation(least=ADMIN, provoked={200: scheduled(WHY)}),
+    "triggerSchedule": Operation(least=OPERATOR, provoked={200: scheduled()}),
+    "backfillSchedule": Operation(least=OPERATOR, provoked={200: scheduled(BACK)}),
     # agents
     "listAgents": Operation(least=VIEWER, provoked={200: plain()}),
     "showAgent": Operation(least=VIEWER, provoked={200: policed()}),
