@@ -4,7 +4,7 @@ What decides and what writes is the product's own: `core.deciding.decide`, and t
 simulations. Restated here, since a driver of the engine cannot be copied in the middle of its work,
 is in which order a worker calls them (`engine/driver.py`, `engine/entering.py`): the boundary at
 which a wish to cancel is taken up, the commit of an intent, the call, the ways to let a run go.
-`test_model.py` holds runs of the real engine against it.
+No test holds that order against the engine yet.
 """
 
 from __future__ import annotations
