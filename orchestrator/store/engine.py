@@ -11,11 +11,12 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import aiosqlite
-import psycopg
 from sqlalchemy import TextClause, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidatePoolError
@@ -25,8 +26,11 @@ from orchestrator.core import chain
 from orchestrator.errors import InvalidSetting, Problem, Unavailable
 from orchestrator.store.dialect import DIALECTS, Dialect
 from orchestrator.store.failures import Repeatable, address, translated
-from orchestrator.store.transactions import FileTx, ServerTx, Tx
+from orchestrator.store.transactions import FileTx, Tx
 from orchestrator.store.turns import Turns
+
+if TYPE_CHECKING:
+    from orchestrator.store import server
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Tx], Awaitable[T]]
@@ -57,7 +61,7 @@ class _InHand(NamedTuple):
     """A connection to PostgreSQL as the pool has it, and as its driver has it."""
 
     pooled: AsyncConnection
-    driver: psycopg.AsyncConnection[Any]
+    driver: server.Connection
 
 
 class Database:
@@ -152,11 +156,12 @@ class Database:
             async with self.direct.connect() as connection:
                 raw = (await connection.get_raw_connection()).driver_connection
                 return await _run_in_file(cast("aiosqlite.Connection", raw), begin, work)
+        server = _server()
         held = self._take_warm() or await self._take()
         try:
-            done = await _run_on_server(held.driver, begin, work)
+            done: T = await server.run_on_server(held.driver, begin, work)
         except BaseException as error:
-            await self._return(held, is_lost=held.driver.closed or _ends_session(error))
+            await self._return(held, is_lost=held.driver.closed or server.ends_session(error))
             raise
         if self._warm is None:
             self._warm = held
@@ -172,7 +177,7 @@ class Database:
         """From the pool; none of those that were there when one was lost."""
         pooled = await self.direct.connect()
         driver = (await pooled.get_raw_connection()).driver_connection
-        return _InHand(pooled, cast("psycopg.AsyncConnection[Any]", driver))
+        return _InHand(pooled, cast("server.Connection", driver))
 
     async def _return(self, held: _InHand, *, is_lost: bool) -> None:
         if is_lost:
@@ -187,26 +192,12 @@ class Database:
             raise InvalidatePoolError
 
 
-async def _run_on_server(connection: psycopg.AsyncConnection[Any], begin: str, work: Work[T]) -> T:
-    tx = ServerTx(connection)
-    if not begin:
-        return await work(tx)
-    await connection.execute(begin.encode())
-    try:
-        done = await work(tx)
-        await connection.execute(b"COMMIT")
-    except BaseException:
-        try:
-            await connection.execute(b"ROLLBACK")
-        except Exception:  # noqa: BLE001 - it is gone, and its transaction with it
-            await connection.close()
-        raise
-    return done
+@cache
+def _server() -> ModuleType:
+    """Loaded with the first statement to PostgreSQL: psycopg is an extra."""
+    from orchestrator.store import server  # noqa: PLC0415
 
-
-def _ends_session(error: BaseException) -> bool:
-    """Whether the server said goodbye with it, which the driver finds out when it speaks next."""
-    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(("08", "57P"))
+    return server
 
 
 async def _run_in_file(connection: aiosqlite.Connection, begin: str, work: Work[T]) -> T:

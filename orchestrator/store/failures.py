@@ -10,10 +10,10 @@ anything else: a bug, or a schema that is not ours            StoreFailure
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
@@ -50,7 +50,7 @@ def translated(where: str) -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         raise _of_driver(error.orig or error, where, lost=error.connection_invalidated) from error
-    except (sqlite3.Error, psycopg.Error) as error:
+    except _driver_errors() as error:
         raise _of_driver(error, where) from error
     except exc.TimeoutError as error:
         raise _pool_exhausted(where) from error
@@ -58,6 +58,12 @@ def translated(where: str) -> Iterator[None]:
         raise StoreFailure(f"database at {where}: {_first_line(error)}") from error
     except OSError as error:
         raise Unavailable("database", where, str(error) or type(error).__name__) from error
+
+
+def _driver_errors() -> tuple[type[Exception], ...]:
+    """SQLite's, and psycopg's where it is loaded: it is an extra."""
+    psycopg = sys.modules.get("psycopg")
+    return (sqlite3.Error,) if psycopg is None else (sqlite3.Error, psycopg.Error)
 
 
 def _pool_exhausted(where: str) -> Overloaded:

@@ -40,6 +40,7 @@ def bench(*options: object, program: tuple[str, ...] = MODULE) -> dict[str, Any]
     return found
 
 
+@pytest.mark.long
 @pytest.mark.postgres
 def test_the_same_work_beside_a_chain() -> None:
     found = bench("--load", "noop", "--runs", 20, "--pairs", 1, program=COMMAND)

@@ -160,6 +160,7 @@ async def stranded(game: Game) -> None:
 Part = Callable[[Game], Awaitable[None]]
 
 
+@pytest.mark.long
 @pytest.mark.postgres
 @pytest.mark.broker
 @pytest.mark.slow

@@ -44,9 +44,14 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def postgres_url(migrated_postgres: str) -> str:
     """A migrated PostgreSQL database without rows."""
-    tables = ", ".join(metadata.tables)
+    # To empty all takes four times as long as to empty those that hold something.
+    full = " UNION ALL ".join(
+        f"SELECT '{name}' WHERE EXISTS (SELECT FROM {name})" for name in metadata.tables
+    )
     with psycopg.connect(migrated_postgres, autocommit=True) as connection:
-        connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(tables)))
+        found = ", ".join(name for (name,) in connection.execute(sql.SQL(full)))
+        if found:
+            connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.SQL(found)))
     return migrated_postgres
 
 

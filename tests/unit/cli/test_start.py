@@ -13,7 +13,7 @@ from orchestrator.garbage import LOADING_THRESHOLDS
 
 SHOW = "import gc, json, sys; print(json.dumps([gc.get_threshold(), sorted(sys.modules)]))"
 AT_EXIT = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()));"
-HEAVY = {"aiohttp", "alembic", "fastapi", "lxml", "mcp", "nicegui"}
+HEAVY = {"aiohttp", "alembic", "fastapi", "lxml", "mcp", "nicegui", "psycopg"}
 
 
 def python(program: str) -> Any:
