@@ -45,6 +45,15 @@ _WHAT_TO_DO: Instead = {
     Unavailable: "Call again in a while with the same idempotency_key: it then runs once at most.",
     Overloaded: "Call again after that time with the same idempotency_key.",
 }
+_SUCH_AS = {
+    "workflow": "a name that search gave",
+    "inputs": 'an object of what describe names, such as {"order_id": "A-17"}',
+    "idempotency_key": "a text of your own, such as order-A-17, the same when you repeat the call",
+    "run": "the id that execute gave",
+    "reason": "why, such as: the customer has withdrawn",
+    "path": "one of left_out, such as items.0.name",
+}
+"""What a missing argument might be."""
 WHEN_CANCELLING: Instead = {
     Conflict: "Call status: it says how the run stands, and what can be done.",
     NotAllowed: "Tell whom you work for the id of the run.",
@@ -64,8 +73,10 @@ def arguments_told(tool: str, error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_context=False)
     for each in problems[:_MOST_PROBLEMS]:
         place = ".".join(str(part) for part in each["loc"])
-        given = "nothing" if each["type"] == "missing" else repr(each["input"])[:_LONGEST_FOUND]
-        lines.append(f"- {place}: found {given}; wanted: {each['msg']}")
+        given, wanted = repr(each["input"])[:_LONGEST_FOUND], each["msg"]
+        if each["type"] == "missing":
+            given, wanted = "nothing", _SUCH_AS.get(place, "a value")
+        lines.append(f"- {place}: found {given}; wanted: {wanted}")
     return "\n".join(lines)
 
 

@@ -302,9 +302,9 @@ def test_trouble_of_servers_is_told_with_the_time_to_wait() -> None:
 async def test_arguments_that_do_not_fit_are_told_in_few_words() -> None:
     async def what(client: Client) -> None:
         text = await refused(client, "execute", workflow="order", idempotency_key="k")
-        assert (
-            text
-            == "execute: the arguments do not fit\n- inputs: found nothing; wanted: Field required"
+        assert text == (
+            "execute: the arguments do not fit\n- inputs: found nothing; wanted: an object of what"
+            ' describe names, such as {"order_id": "A-17"}'
         )
         text = await refused(client, "search", question="x" * 1001, limit=0)
         assert "- limit: found 0; wanted: " in text
