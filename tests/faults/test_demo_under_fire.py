@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 def test_purge_of_all_queues(tmp_path: Path, held_still: HeldStill) -> None:
     """Hints are wake-ups: without any, the sweep publishes what is due."""
     # Few at a time, so that most runs still wait as messages when the queues are purged.
-    with running_demo(tmp_path, "--runs", "800", "--concurrency", "20") as demo:
+    with running_demo(tmp_path, "--runs", "1400", "--concurrency", "20") as demo:
         broker = demo.up()["broker_url"]
         wait_until(lambda: demo.settled() >= 20, "20 settled runs", seconds=60)
         subprocess.run(
@@ -37,7 +37,7 @@ def test_purge_of_all_queues(tmp_path: Path, held_still: HeldStill) -> None:
         took = wait_until(
             lambda: demo.count(pending) < waiting - 50, "purged runs under way", seconds=60
         )
-        assert demo.result()["runs"] == 800
+        assert demo.result()["runs"] == 1400
     held_still(took <= RECOVERED_WITHIN_SECONDS, f"purged runs under way after {took} s")
 
 
