@@ -195,7 +195,7 @@ class Database:
 @cache
 def _server() -> ModuleType:
     """Loaded with the first statement to PostgreSQL: psycopg is an extra."""
-    from orchestrator.store import server  # noqa: PLC0415
+    from orchestrator.store import server  # noqa: PLC0415 - needs psycopg
 
     return server
 
