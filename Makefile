@@ -42,6 +42,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/python docs/check_rules.py --check
 	$(BIN)/python docs/metrics_page.py --check
 	$(BIN)/python docs/fault_matrix.py --check
+	$(BIN)/python docs/reference_pages.py --check
 
 format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff format .

@@ -34,15 +34,17 @@ def _pointer(text: str) -> str:
 class NotificationTarget(BaseModel):
     """Somebody who is told of escalations and approvals."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    """For logs, metrics and the record of who was told."""
     url: str
     """Reference (env:NAME, file:/path, command:…) to an address: http(s) is a webhook, anything
     else one of apprise's (extra `notify`). A reference, since such addresses often hold a key."""
     secret: str = ""
     """Reference to the key that signs a webhook; empty: it is not signed."""
     allow_private_addresses: bool = False
+    """It may be at a private or loopback address."""
     decides_as: str = Field(default="", max_length=200)
     """Notices of approvals bear a link with which whoever is told decides, under this name; empty:
     no link. Wants `link_key` and `public_url`."""
@@ -51,7 +53,7 @@ class NotificationTarget(BaseModel):
 class IsolationSettings(BaseModel):
     """How tasks with `isolation="process"` run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     mode: str = Field(default="sandbox", pattern="^(sandbox|limits)$")
     """sandbox: namespaces and a filter of system calls (extra `isolation`); a worker that cannot
@@ -63,6 +65,7 @@ class IsolationSettings(BaseModel):
     memory_bytes: int = Field(default=512 * 1024 * 1024, ge=128 * 1024 * 1024)
     """Address space of one."""
     cpu_seconds: int = Field(default=60, ge=1)
+    """Processor time of one call; what takes more is killed."""
     file_bytes: int = Field(default=64 * 1024 * 1024, ge=0)
     """What one may write into its folder, which is in memory and goes with it."""
     readable: tuple[Path, ...] = ()
@@ -72,7 +75,9 @@ class IsolationSettings(BaseModel):
 class Settings(BaseSettings):
     """All settings of one process. Durations in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="ORCHESTRATOR_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     # Where things are
     config_dir: Path = Path("config")
@@ -109,6 +114,7 @@ class Settings(BaseSettings):
     plain_task_threads: int = Field(default=16, ge=1)
     """Threads for plain `def` step functions."""
     isolation: IsolationSettings = IsolationSettings()
+    """Of tasks with `isolation="process"`."""
     shutdown_grace_seconds: float = Field(default=10.0, ge=0)
     """Time that calls in flight get at a warm shutdown."""
     event_budget_per_second: int = Field(default=500, ge=0)
@@ -118,10 +124,15 @@ class Settings(BaseSettings):
 
     # Ownership and recovery
     heartbeat_seconds: float = Field(default=2.0, gt=0)
+    """Between two signs of life of a worker process."""
     dead_after_seconds: float = Field(default=6.0, gt=0)
+    """A worker silent for so long loses its runs to others."""
     recovery_seconds: float = Field(default=1.0, gt=0)
+    """Between two passes over dead workers and due waits."""
     lost_hint_seconds: float = Field(default=5.0, gt=0)
+    """A run that is due, in nobody's hands and silent for so long is published again."""
     stuck_loop_seconds: float = Field(default=30.0, gt=0)
+    """A worker whose loop stands still for so long beats no more; it ends after as long again."""
     canary_seconds: float = Field(default=5.0, ge=0)
     """Between two messages that a worker sends itself through the broker; 0: none."""
     deaf_seconds: float = Field(default=30.0, gt=0)
@@ -183,6 +194,7 @@ class Settings(BaseSettings):
     api_address: str = "127.0.0.1"
     """Where `orchestrator api` listens."""
     api_port: int = Field(default=8400, ge=0, le=65535)
+    """There."""
     api_auth: str = Field(default="none", pattern="^(none|keys)$")
     """none: whoever is on this machine may do everything; keys: each request shows one, required
     when api_address is not loopback."""
@@ -233,13 +245,17 @@ class Settings(BaseSettings):
     """Part of the runs of which traces are kept; of failed and escalated ones all are. What was
     submitted within a trace is kept as that one is."""
     flower_address: str = "127.0.0.1"
+    """Where Flower listens; elsewhere than on this machine it wants flower_basic_auth."""
     flower_port: int = Field(default=5555, ge=0, le=65535)
+    """There."""
     flower_url: str = ""
     """Where people reach Flower, for the console's link to it; empty: no link."""
     flower_basic_auth: str = ""
     """user:password; required when flower_address is not loopback."""
     log_format: str = Field(default="json", pattern="^(json|console)$")
+    """json: one object a line; console: for people."""
     log_level: str = "INFO"
+    """The least that is logged: DEBUG, INFO, WARNING, ERROR."""
 
     @property
     def public_address(self) -> str:

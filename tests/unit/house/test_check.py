@@ -18,6 +18,7 @@ CHECKS = {
     "security": [BIN / "bandit", "-q", "-c", "pyproject.toml", "-r", "orchestrator", "tasks"],
     "diagrams": [sys.executable, "docs/state_diagram.py", "--check"],
     "metrics": [sys.executable, "docs/metrics_page.py", "--check"],
+    "reference": [sys.executable, "docs/reference_pages.py", "--check"],
 }
 
 
