@@ -61,14 +61,31 @@ def http_app(
     """The application at PATH. `access` None: no keys are wanted.
 
     `hosts` are names under which it is reached besides its address; a request for another one,
-    which a page in a browser may have been led to send, is refused.
+    or from a page of another one, which a browser may have been led to send, is refused.
     """
     known = [f"{name}{port}" for name in (address, *hosts) for port in ("", ":*")]
+    pages = [f"{scheme}://{name}" for scheme in ("http", "https") for name in known]
     app = server.streamable_http_app(
         streamable_http_path=PATH, host=address,
-        transport_security=TransportSecuritySettings(allowed_hosts=known),
+        transport_security=TransportSecuritySettings(allowed_hosts=known, allowed_origins=pages),
     )  # fmt: skip
-    return app if access is None else _Guard(app, access)
+    trimmed = _Trimmed(app)
+    return trimmed if access is None else _Guard(trimmed, access)
+
+
+class _Trimmed:
+    """Takes the white space after a header's value for none of it (RFC 9110, 5.5).
+
+    uvicorn's parser leaves it there, and the SDK compares values of headers with the body.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        await self._app(scope, receive, send)
 
 
 class _Guard:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any
 
 import httpx
@@ -58,8 +60,8 @@ async def listening(face: Face, *, wants_keys: bool = True) -> AsyncIterator[str
 async def agent(url: str, key: str) -> AsyncIterator[Client]:
     async with AsyncExitStack() as stack:
         headers = {"authorization": f"Bearer {key}"}
-        http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=20))
-        transport = streamable_http_client(url, http_client=http)
+        sender = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=20))
+        transport = streamable_http_client(url, http_client=sender)
         yield await stack.enter_async_context(Client(transport))
 
 
@@ -126,6 +128,7 @@ async def test_who_waits_is_told_how_far_the_run_has_come(face: Face) -> None:
         ({"authorization": "Bearer GOOD"}, 200),
         ({"authorization": "Bearer GOOD", "host": "evil.example"}, 421),
         ({"authorization": "Bearer GOOD", "origin": "http://evil.example"}, 403),
+        ({"authorization": "Bearer GOOD", "origin": "http://127.0.0.1:8500"}, 200),
     ],
 )  # fmt: skip
 async def test_who_may_not_come_in_is_told_so(
@@ -141,6 +144,35 @@ async def test_who_may_not_come_in_is_told_so(
         answer = await client.post(url, json=INITIALIZE, headers=sent)
     assert answer.status_code == status
     assert ("www-authenticate" in answer.headers) is (status == 401)
+
+
+async def test_white_space_after_a_header_is_none_of_its_value(face: Face) -> None:
+    name = "io.modelcontextprotocol"
+    meta = {
+        f"{name}/protocolVersion": "2026-07-28", f"{name}/clientCapabilities": {},
+        f"{name}/clientInfo": {"name": "test", "version": "1"},
+    }  # fmt: skip
+    body = {
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "search", "arguments": {}, "_meta": meta},
+    }  # fmt: skip
+    headers = HEADERS | {
+        "content-type": "application/json", "mcp-protocol-version": "2026-07-28",
+        "mcp-method": "tools/call", "mcp-name": "  search \t ",
+    }  # fmt: skip
+
+    def posted(url: str) -> tuple[int, str]:
+        # The other clients here do not send such a header.
+        where = httpx.URL(url).netloc.decode()
+        with closing(http.client.HTTPConnection(where, timeout=20)) as connection:
+            connection.request("POST", PATH, json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    async with listening(face, wants_keys=False) as url:
+        status, text = await asyncio.to_thread(posted, url)
+    assert status == 200, text
+    assert WORKFLOW in text
 
 
 async def test_without_keys_all_agents_are_the_one_that_the_command_names(face: Face) -> None:
