@@ -43,6 +43,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/python docs/metrics_page.py --check
 	$(BIN)/python docs/fault_matrix.py --check
 	$(BIN)/python docs/reference_pages.py --check
+	$(BIN)/python -m tests.faults.soak.page --check
 
 format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
@@ -84,8 +85,8 @@ model: setup ## every interleaving of two workers, sweeps, people and faults, ov
 recovery: setup ## how soon work goes on after a worker or the broker is gone
 	@$(BIN)/orchestrator bench recovery $(ARGS)
 
-soak: setup ## the demo over and over, with other seeds, until SOAK_MINUTES (10) have passed
-	@SOAK_MINUTES=$${SOAK_MINUTES:-10} $(BIN)/python tests/soak.py $(ARGS)
+soak: setup ## chaos in parts until 100,000 runs were judged; goes on where it was interrupted
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 sbom: setup ## what is installed, as CycloneDX, into dist/
 	@mkdir -p dist
