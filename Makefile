@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers orphans chaos matrix mutants simulation model recovery soak sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers orphans chaos matrix journals mutants simulation model recovery soak sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -71,6 +71,9 @@ chaos: setup ## real processes under seeded faults, healed, drained and judged
 
 matrix: setup ## the tests of each fault, and docs/fault-matrix.md with what came of them
 	@$(BIN)/python docs/fault_matrix.py --run
+
+journals: setup ## keep the journals of this release, which later ones have to decide alike
+	@$(BIN)/python -m tests.faults.journals
 
 mutants: setup ## planted faults of the engine: the judge has to catch each of them
 	@$(BIN)/orchestrator bench mutants $(ARGS)

@@ -195,6 +195,9 @@ class Settings(BaseSettings):
     """Where `orchestrator api` listens."""
     api_port: int = Field(default=8400, ge=0, le=65535)
     """There."""
+    api_connections: int = Field(default=2000, ge=10)
+    """That this face, or that of agents, has open at once in one process; for a new one the oldest
+    idle one goes. Half of them may be streams of one tenant's runs."""
     api_auth: str = Field(default="none", pattern="^(none|keys)$")
     """none: whoever is on this machine may do everything; keys: each request shows one, required
     when api_address is not loopback."""

@@ -32,6 +32,7 @@ from orchestrator.api import (
 )
 from orchestrator.api.describing import describe
 from orchestrator.api.guard import AnnouncedSize, ForBrowsers, LocalOnly
+from orchestrator.api.streams import Streams
 from orchestrator.wiring_services import Services
 
 TITLE = "Orchestrator"
@@ -44,6 +45,7 @@ people who decide at once one wins and the other is told.
 """
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 MORE_THAN_INPUTS = 64 * 1024
+MOST_STREAMS = 1000
 
 
 def make_app(
@@ -52,10 +54,11 @@ def make_app(
     version: str,
     wants_keys: bool,
     max_input_bytes: int,
+    most_streams: int = MOST_STREAMS,
     beside: Callable[[Services], Awaitable[None]] | None = None,
 ) -> FastAPI:
     """The REST face. Services are opened when it starts, and closed with it; `beside` runs until
-    then.
+    then. `most_streams` of one tenant may be open at once.
 
     Without keys whoever reaches it may do everything, so only loopback names are answered.
     """
@@ -77,6 +80,7 @@ def make_app(
         license_info={"name": "Apache-2.0"},
     )  # fmt: skip
     app.state.wants_keys = wants_keys
+    app.state.streams = Streams(most_streams)
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,

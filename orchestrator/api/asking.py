@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request
@@ -45,6 +46,16 @@ def _shown(request: Request) -> str:
 
 
 Asker = Annotated[Principal, Depends(principal_of)]
+
+
+async def _streaming(request: Request, who: Asker) -> AsyncIterator[None]:
+    """While the answer goes on. Raises Overloaded."""
+    with request.app.state.streams.one(who.tenant or who.name):
+        yield
+
+
+Streaming = Depends(_streaming)
+"""Of an operation whose answer stays open: each tenant has its share of these."""
 Use = Annotated[Services, Depends(services_of)]
 RunId = Annotated[str, Path(pattern=UUID, description="A run's id.")]
 EscalationId = Annotated[str, Path(pattern=UUID, description="An escalation's id.")]

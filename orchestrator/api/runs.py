@@ -19,6 +19,7 @@ from orchestrator.api.asking import (
     IfMatch,
     Limit,
     RunId,
+    Streaming,
     Tenant,
     Use,
     check_match,
@@ -302,6 +303,7 @@ async def show_audit(
     operation_id="followRun",
     response_class=EventSourceResponse,
     responses=documented(404),
+    dependencies=[Streaming],
 )
 async def follow_run(
     run: Run,

@@ -7,6 +7,7 @@ import uvicorn
 from orchestrator.api.app import make_app
 from orchestrator.console.pages import add_console
 from orchestrator.embedded.address import KEPT_SECONDS, is_loopback
+from orchestrator.embedded.connections import Patience, bounded
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.settings import Settings
 from orchestrator.wiring import version
@@ -20,7 +21,7 @@ def serve(settings: Settings) -> None:
     push = reading_pusher(settings, version())
     app = make_app(
         lambda: open_services(settings), version=version(), wants_keys=wants_keys(settings),
-        max_input_bytes=settings.max_input_bytes,
+        max_input_bytes=settings.max_input_bytes, most_streams=settings.api_connections // 2,
         beside=None if push is None else lambda services: push(services.measuring),
     )  # fmt: skip
     add_console(
@@ -31,6 +32,7 @@ def serve(settings: Settings) -> None:
         app, host=settings.api_address, port=settings.api_port, log_config=None,
         access_log=False, timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),
         server_header=False, timeout_keep_alive=KEPT_SECONDS,
+        http=bounded(Patience(connections=settings.api_connections)),
     )  # fmt: skip
 
 

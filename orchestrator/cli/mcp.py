@@ -106,6 +106,7 @@ async def _listen(
 ) -> None:
     import uvicorn
 
+    from orchestrator.embedded.connections import Patience, bounded
     from orchestrator.mcp.http import each_its_own, http_app
     from orchestrator.mcp.server import make_server
 
@@ -115,5 +116,6 @@ async def _listen(
     config = uvicorn.Config(
         app, host=where.address, port=where.port, log_config=None, access_log=False,
         timeout_keep_alive=KEPT_SECONDS,
+        http=bounded(Patience(connections=load_settings().api_connections)),
     )  # fmt: skip
     await uvicorn.Server(config).serve()

@@ -1,0 +1,251 @@
+"""Journals of runs, kept for good: what a release has decided, every later one decides likewise.
+
+    python -m tests.faults.journals      # keeps those of this release, once
+
+`tests/data/journals/<release>/` has `plans.json` (texts as they are stored, by digest) and
+`runs.jsonl`, one run a line: its plan, deadline, whole journal, and how the run stood after it. The
+runs are those of simulations (faults, people, waits, jumps), and walks through all that can
+happen at all, deadlines and distrust among it. Only runs are kept that show something new.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from orchestrator.core import events as e
+from orchestrator.core import journal
+from orchestrator.core.deciding import decide
+from orchestrator.core.plan import Plan
+from orchestrator.core.plan_json import plan_from_json, plan_to_json
+from orchestrator.core.saga import Saga
+from orchestrator.errors import IllegalTransition
+from orchestrator.wiring import version
+from tests.faults.jumping import SHAPES as JUMPING
+from tests.faults.jumping import simulate_jumps
+from tests.faults.simulation.run import Result, simulate
+from tests.faults.workload import EVERY, Shape
+
+KEPT = Path(__file__).parents[1] / "data" / "journals"
+SEEDS, RUNS = range(1, 3), 60
+WALKS, LONGEST_WALK = 2000, 50
+DEADLINES, USUAL, JUMPS = 0.3, 0.75, 0.2  # parts of the walks, of their events, of answers
+_NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One run as it was."""
+
+    plan: Plan
+    entries: tuple[Mapping[str, Any], ...]
+    deadline_at: datetime | None
+    ends: Mapping[str, Any]  # `as_told` of the saga after the last entry
+
+
+def as_told(saga: Saga) -> dict[str, Any]:
+    """How a run stands, as plain JSON; its plan is told elsewhere."""
+    told = {each.name: getattr(saga, each.name) for each in fields(saga) if each.name != "plan"}
+    told["path"] = asdict(saga.path)
+    told["steps"] = [asdict(step) for step in saga.steps]
+    plain: dict[str, Any] = json.loads(json.dumps(told, default=str))
+    return plain
+
+
+def differences(recorded: Recorded) -> Iterator[str]:
+    """Where this program decides otherwise than it was decided then; nothing when nowhere.
+
+    What a later release tells beside is no difference.
+    """
+    try:
+        saga = journal.replay(recorded.plan, recorded.entries, deadline_at=recorded.deadline_at)
+    except Exception as error:  # noqa: BLE001 - whatever a program that decides otherwise meets
+        yield f"{type(error).__name__}: {error}"
+        return
+    yield from _apart(as_told(saga), recorded.ends, "")
+
+
+def _apart(found: Any, wanted: Any, place: str) -> Iterator[str]:
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for name, value in wanted.items():
+            yield from _apart(found.get(name), value, f"{place}/{name}")
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            yield from _apart(one, other, f"{place}/{number}")
+    elif found != wanted:
+        yield f"in the end {place} is {found!r}; wanted {wanted!r} as it was"
+
+
+# --- keeping --------------------------------------------------------------------------------------
+
+
+def releases() -> list[str]:
+    """Whose journals are kept."""
+    return sorted(path.name for path in KEPT.glob("*") if path.is_dir())
+
+
+def read(release: str) -> list[Recorded]:
+    """The journals of a release."""
+    texts = json.loads((KEPT / release / "plans.json").read_text("utf-8"))
+    plans = {digest: plan_from_json(json.dumps(text)) for digest, text in texts.items()}
+    lines = (KEPT / release / "runs.jsonl").read_text("utf-8").splitlines()
+    return [_read(json.loads(line), plans) for line in lines]
+
+
+def _read(told: Mapping[str, Any], plans: Mapping[str, Plan]) -> Recorded:
+    deadline = told.get("deadline_at")
+    return Recorded(
+        plan=plans[told["plan"]], entries=tuple(told["entries"]), ends=told["ends"],
+        deadline_at=None if deadline is None else datetime.fromisoformat(deadline),
+    )  # fmt: skip
+
+
+def keep(release: str, runs: Iterable[Recorded], folder: Path = KEPT) -> int:
+    """Write those that show something new; how many. Raises FileExistsError: kept ones stay."""
+    place = folder / release
+    if place.exists():
+        raise FileExistsError(place)
+    chosen = list(_new_ones(runs))
+    plans = {run.plan.digest: json.loads(plan_to_json(run.plan)) for run in chosen}
+    place.mkdir(parents=True)
+    lines = [json.dumps(_line(run), separators=(",", ":")) for run in chosen]
+    (place / "runs.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    (place / "plans.json").write_text(json.dumps(plans, indent=1, sort_keys=True) + "\n", "utf-8")
+    return len(chosen)
+
+
+def _new_ones(runs: Iterable[Recorded]) -> Iterator[Recorded]:
+    """Each plan with each of its ends, and each two events that follow each other."""
+    seen: set[tuple[str, str]] = set()
+    for run in runs:
+        told = [each["event"] + ": " + _what(each) for each in run.entries]
+        shown = {(run.plan.digest, run.ends["status"]), *pairwise(told)}
+        if not shown <= seen:
+            seen |= shown
+            yield run
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    """What was commanded, without numbers and times."""
+    told: str = entry.get("then", "")
+    return " ".join(word for word in told.split() if not word[0].isdigit())
+
+
+def _line(run: Recorded) -> dict[str, Any]:
+    deadline = {} if run.deadline_at is None else {"deadline_at": run.deadline_at.isoformat()}
+    entries = [{name: told for name, told in each.items() if told != ""} for each in run.entries]
+    return {"plan": run.plan.digest, **deadline, "entries": entries, "ends": run.ends}
+
+
+# --- recording ------------------------------------------------------------------------------------
+
+
+def recorded() -> Iterator[Recorded]:
+    """All that this program can show."""
+    for seed in SEEDS:
+        yield from _replayed(partial(simulate, seed, runs=RUNS, people=True))
+        yield from _replayed(partial(simulate_jumps, seed, runs=RUNS))
+    shapes: tuple[Shape, ...] = (*EVERY, *JUMPING)
+    for number in range(WALKS):
+        chance = random.Random(f"walk {number}")
+        yield walk(chance.choice(shapes).plan, chance)
+
+
+def _replayed(simulation: Callable[..., Result]) -> list[Recorded]:
+    """The runs of a simulation: its judge replays each of them."""
+    found: list[Recorded] = []
+    replay = journal.replay
+
+    def noted(plan: Plan, entries: Iterable[Mapping[str, Any]], **deadline: Any) -> Saga:
+        whole = tuple(entries)
+        saga = replay(plan, whole, **deadline)
+        found.append(Recorded(plan=plan, entries=whole, ends=as_told(saga), **deadline))
+        return saga
+
+    @contextmanager
+    def listening() -> Iterator[None]:
+        with patch.object(journal, "replay", noted):
+            yield
+
+    result = simulation(sabotage=listening())
+    if result.violations:
+        raise SystemExit(f"nothing is kept of a release that breaks promises:\n{result.report()}")
+    return found
+
+
+def walk(plan: Plan, chance: random.Random) -> Recorded:
+    """A run to which anything happens that is possible, in any order."""
+    deadline = _NOW + timedelta(seconds=20) if chance.random() < DEADLINES else None
+    saga, now, entries = Saga.new(plan, deadline_at=deadline), _NOW, []
+    for _ in range(LONGEST_WALK):
+        event = _any_event(chance, now, len(plan.steps))
+        try:
+            decision = decide(saga, event, now)
+        except IllegalTransition:
+            continue
+        entries.append(journal.entry(event, now, decision.command))
+        saga, now = decision.saga, now + timedelta(seconds=chance.choice((0.0, 0.25, 1.0, 5.0)))
+    return Recorded(plan=plan, entries=tuple(entries), deadline_at=deadline, ends=as_told(saga))
+
+
+def _any_event(chance: random.Random, now: datetime, steps: int) -> e.Event:
+    """Mostly one of those that bring a run forward, else it would never get far."""
+    usual = chance.random() < USUAL
+    kind = chance.choice(_USUAL if usual else list(journal.EVENTS.values()))
+    given = {each.name: _VALUES[each.name](chance, now) for each in fields(kind)}
+    if usual:
+        given.pop("accepted", None)
+    if "moves" in given and chance.random() < JUMPS:
+        given["moves"] = _moves(chance, steps)
+    return kind(**given)
+
+
+_USUAL = (e.Resumed, e.Began, e.Began, e.Landed, e.Landed, e.NotLanded)
+_VALUES: dict[str, Callable[[random.Random, datetime], Any]] = {
+    "accepted": lambda chance, _: chance.random() < 0.7,
+    "claims": lambda chance, _: chance.randint(3, 9),
+    "jitter": lambda chance, _: round(chance.random(), 3),
+    "landed": lambda chance, _: chance.random() < 0.5,
+    "mode": lambda chance, _: chance.choice(list(e.CancelMode)),
+    "most_attempts": lambda chance, _: chance.choice((None, 1, 3)),
+    "moves": lambda _, __: (),
+    "reason": lambda chance, _: chance.choice(("busy", "no", "timeout")),
+    "retry_after_seconds": lambda chance, _: chance.choice((None, 1.5)),
+    "retryable": lambda chance, _: chance.random() < 0.5,
+    "settles_doubt": lambda chance, _: chance.random() < 0.5,
+    "until": lambda chance, now: now + timedelta(seconds=chance.choice((0.5, 3.0))),
+}
+
+
+def _moves(chance: random.Random, steps: int) -> tuple[e.Move, ...]:
+    """On to some step, to the end, or a retry, which leads to where the run has been."""
+    after = chance.choice((None, 0.5))
+    if chance.random() < 0.5:
+        return (e.Move(to=chance.choice((None, *range(steps))), after_seconds=after),)
+    via = chance.choice((None, None, (0, 0)))
+    return (e.Move(to=0, limit=chance.choice((0, 2)), via=via, after_seconds=after),)
+
+
+def main() -> int:
+    """Keep the journals of this release."""
+    try:
+        count = keep(version(), recorded())
+    except FileExistsError:
+        sys.stderr.write(f"{KEPT / version()} is there already, and what is kept stays as it is\n")
+        return 1
+    sys.stdout.write(f"{count} runs of {version()} in {KEPT / version()}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
