@@ -7,9 +7,12 @@ do about an error, in reference_texts.yaml.
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import functools
 import inspect
 import io
+import itertools
 import json
 import re
 import sys
@@ -99,12 +102,12 @@ def settings() -> Iterator[str]:
     yield from _begin("Settings", "settings")
     for heading, names in _sections():
         yield from ("", f"## {heading}", "")
-        rows = [_setting(name, Settings.model_fields[name]) for name in names]
+        rows = [_setting(Settings, name) for name in names]
         yield from _table("setting | kind | default | means", rows)
     for name, field in Settings.model_fields.items():
         for kind in _models(field.annotation):
             yield from ("", f"## In `{name}`", "")
-            rows = [_setting(each, of) for each, of in kind.model_fields.items()]
+            rows = [_setting(kind, each) for each in kind.model_fields]
             yield from _table("field | kind | default | means", rows)
 
 
@@ -120,22 +123,31 @@ def _sections() -> Iterator[tuple[str, list[str]]]:
     yield heading, names
 
 
-def _setting(name: str, field: FieldInfo) -> Sequence[str]:
+def _setting(model: type[BaseModel], name: str) -> Sequence[str]:
+    field = model.model_fields[name]
     default = "*required*" if field.is_required() else f"`{_default(field)}`"
     limits = [
         _limit(sign, getattr(each, key, None))
         for each in field.metadata
         for key, sign in SIGNS.items()
     ]
-    limits += [
-        f"`{pattern}`" for each in field.metadata if (pattern := getattr(each, "pattern", None))
-    ]
-    return (
-        f"`{name}`",
-        _kind(field.annotation) + _in_brackets(limits),
-        default,
-        field.description or "",
-    )
+    patterns = [getattr(each, "pattern", None) for each in field.metadata]
+    limits += [f"`{pattern}`" for pattern in patterns if pattern]
+    kind = _kind(field.annotation) + _in_brackets(limits)
+    return f"`{name}`", kind, default, _said_of_fields(model)[name]
+
+
+@functools.cache
+def _said_of_fields(model: type[BaseModel]) -> dict[str, str]:
+    """What stands below each field. (pydantic can read this too, at each start of a process.)"""
+    (body,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(body, ast.ClassDef)
+    said = {}
+    for field, below in itertools.pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            is_text = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            said[field.target.id] = str(below.value.value) if is_text else ""
+    return said
 
 
 def _limit(sign: str, value: float | None) -> str:

@@ -34,7 +34,7 @@ def _pointer(text: str) -> str:
 class NotificationTarget(BaseModel):
     """Somebody who is told of escalations and approvals."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
     """For logs, metrics and the record of who was told."""
@@ -53,7 +53,7 @@ class NotificationTarget(BaseModel):
 class IsolationSettings(BaseModel):
     """How tasks with `isolation="process"` run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: str = Field(default="sandbox", pattern="^(sandbox|limits)$")
     """sandbox: namespaces and a filter of system calls (extra `isolation`); a worker that cannot
@@ -75,9 +75,7 @@ class IsolationSettings(BaseModel):
 class Settings(BaseSettings):
     """All settings of one process. Durations in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="ORCHESTRATOR_", frozen=True, extra="forbid", use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix="ORCHESTRATOR_", frozen=True, extra="forbid")
 
     # Where things are
     config_dir: Path = Path("config")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from orchestrator.core.redaction import HIDDEN, Rules
+from orchestrator.definitions.json_schema import closed_validator, standard_validator
 from orchestrator.definitions.official.faults import faults_of
 from orchestrator.definitions.plain_schemas import plain_check
 from orchestrator.definitions.problems import pointer, shown
 from orchestrator.definitions.secret_fields import secret_paths
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.telemetry import redact
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 _COMBINED = ("allOf", "anyOf", "oneOf")
 
@@ -27,10 +31,12 @@ class InputsSchema:
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = schema
         self._secret = tuple(secret_paths(schema))
-        # An empty registry: the default one would fetch remote references over the network.
-        self._validator = Draft202012Validator(schema, registry=Registry())
         self._has_defaults = _has_defaults(schema)
         self._certainly_fits = plain_check({"type": "object", **schema})
+
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        return closed_validator(self._schema)
 
     def check(self, workflow: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs with defaults; the same object where nothing had to be filled in.
@@ -113,7 +119,7 @@ def schema_problems(schema: Any) -> Iterator[tuple[tuple[str | int, ...], str, s
     if not isinstance(schema, Mapping):
         yield (), shown(schema), "a JSON schema of type object"
         return
-    faults = list(faults_of(Draft202012Validator(Draft202012Validator.META_SCHEMA), schema))
+    faults = list(faults_of(standard_validator(), schema))
     if faults:
         yield from ((fault.path, fault.found, fault.wanted) for fault in faults)
         return

@@ -36,7 +36,7 @@ class ChildSpec:
     """Added to this process's environment."""
     ready: Callable[[], bool] = always_ready
     """Asked every 20 ms after the start; must not block for long."""
-    ready_seconds: float = 30.0
+    ready_seconds: float = 60.0
     grace_seconds: float = 15.0
     """How long it may take to end after SIGTERM before it is killed."""
     orphan_signal: signal.Signals = signal.SIGKILL

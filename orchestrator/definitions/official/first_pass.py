@@ -12,15 +12,17 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
-
-from jsonschema import Draft202012Validator
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.definitions.document import Document
+from orchestrator.definitions.json_schema import standard_validator
 from orchestrator.definitions.official.faults import Fault, faults_of
 from orchestrator.definitions.official.patches import FILES, patched
 from orchestrator.definitions.problems import Findings, pointer
 from orchestrator.errors import Problem
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 _VERSION = re.compile(r"(\d+\.\d+)\.\d+(-.+)?")
 _REMEMBERED = 4096
@@ -81,4 +83,4 @@ def _version(value: Any) -> str | None:
 @cache
 def _validator(version: str) -> Draft202012Validator:
     """Refers to itself and to JSON Schema's own documents, which are here: nothing is fetched."""
-    return Draft202012Validator(patched(version))
+    return standard_validator(patched(version))
