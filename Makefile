@@ -32,7 +32,7 @@ screenshots: setup ## pictures of the console for docs/images, from a running de
 long: setup ## the tests of the benches that `make test` leaves out
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
-check: setup ## formatting, lint, types, import arrows, generated documents
+check: setup ## formatting, lint, types, import arrows, generated documents, each operation by each role
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -44,6 +44,8 @@ check: setup ## formatting, lint, types, import arrows, generated documents
 	$(BIN)/python docs/fault_matrix.py --check
 	$(BIN)/python docs/reference_pages.py --check
 	$(BIN)/python -m tests.faults.soak.page --check
+	$(BIN)/python docs/security_page.py
+	$(BIN)/python -m pytest -q --no-header -n 0 tests/integration/api/test_access.py -k by_every_role
 
 format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff format .

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from orchestrator.api.problems import TooLarge, problem_response
 from orchestrator.errors import NotAllowed, OrchestratorError, Problem
 
+_ONLY_LOOK = frozenset({"GET", "HEAD", "OPTIONS"})
+
 
 class LocalOnly:
     """For a face without keys: pages of other sites, and names that were bent here, are refused.
@@ -26,10 +28,7 @@ class LocalOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = None if scope["type"] == "lifespan" else self._refused(scope)
         if refused is not None:
-            if scope["type"] == "http":
-                await problem_response(refused)(scope, receive, send)
-            else:  # a web socket, of the console
-                await send({"type": "websocket.close"})
+            await _refuse(refused, scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -42,6 +41,44 @@ class LocalOnly:
         if origin is not None and _place_of(origin) != host:
             return _not_allowed("header Origin", origin, "this machine's own pages")
         return None
+
+
+class OwnPages:
+    """For a face with keys: the console's pages are asked by themselves alone.
+
+    Their cookie is not sent by other sites (SameSite=Strict); without this check these could still
+    log somebody in as another, or open a page's socket from a neighbouring subdomain.
+    """
+
+    def __init__(self, app: ASGIApp, *, below: str, public_url: str = "") -> None:
+        """`below`: what the paths of pages begin with. `public_url`: where people reach them."""
+        self._app, self._below, self._public = app, below, _place_of(public_url)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = scope["type"] == "websocket" or scope.get("method") not in {None, *_ONLY_LOOK}
+        if asked and scope["path"].startswith(self._below) and (refused := self._refused(scope)):
+            await _refuse(refused, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _refused(self, scope: Scope) -> OrchestratorError | None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get(b"origin")
+        own = {headers.get(b"host"), headers.get(b"x-forwarded-host"), self._public or None}
+        if origin is None or _place_of(origin) in own - {None, ""}:
+            return None  # browsers say it with whatever changes something; programs need not
+        problem = Problem(
+            place="header Origin", found=origin[:200],
+            wanted="this console's own pages: the host of the request, or of public_url",
+        )  # fmt: skip
+        return NotAllowed("the request comes from another site's page", problems=[problem])
+
+
+async def _refuse(refused: OrchestratorError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http":
+        await problem_response(refused)(scope, receive, send)
+    else:  # a web socket, of the console
+        await send({"type": "websocket.close"})
 
 
 def _name_of(url: str) -> str:

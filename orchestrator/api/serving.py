@@ -5,6 +5,8 @@ from __future__ import annotations
 import uvicorn
 
 from orchestrator.api.app import make_app
+from orchestrator.api.guard import OwnPages
+from orchestrator.console.frame import ROOT
 from orchestrator.console.pages import add_console
 from orchestrator.embedded.address import KEPT_SECONDS, is_loopback
 from orchestrator.embedded.connections import Patience, bounded
@@ -28,6 +30,8 @@ def serve(settings: Settings) -> None:
         app, lambda: app.state.services, wants_keys=wants_keys(settings),
         flower_url=settings.flower_url,
     )  # fmt: skip
+    if wants_keys(settings):
+        app.add_middleware(OwnPages, below=ROOT, public_url=settings.public_url)
     uvicorn.run(
         app, host=settings.api_address, port=settings.api_port, log_config=None,
         access_log=False, timeout_graceful_shutdown=round(settings.shutdown_grace_seconds),

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
+from rich.segment import Segment
 
 from orchestrator import errors
 from orchestrator.telemetry.plain import plain
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value instead.")]
 
-stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What terminals obey, but for tabs and line ends: it moves, hides, renames, fills clipboards."""
+_STEERING_JSON = re.compile(r"[\x7f-\x9f]")  # JSON itself asks for those below to be escaped
+_PICTURES = 0x2400  # where Unicode draws the first of them
+_DELETE = 0x7F
+
+
+class Terminal(Console):
+    """Shows what it is given; obeys nothing in it. Names, reasons and answers may be anybody's."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As Rich does, with characters that steer a terminal drawn, as ␛."""
+        for segment in super().render(renderable, options):
+            if segment.control or not _STEERING.search(segment.text):
+                yield segment
+            else:
+                yield Segment(_STEERING.sub(_picture, segment.text), segment.style)
+
+
+def _picture(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return chr(_PICTURES + code) if code < _DELETE else "\ufffd"
+
+
+stdout = Terminal(highlight=False)
+stderr = Terminal(stderr=True, highlight=False)
 
 EXIT_UNEXPECTED = 1
 EXIT_USAGE = 2
@@ -55,7 +84,8 @@ def print_json(value: Any) -> None:
 
 def to_json(value: Any) -> str:
     """Records as objects, times as RFC 3339, bytes as text where they are text."""
-    return orjson.dumps(plain(value), option=orjson.OPT_INDENT_2).decode()
+    text = orjson.dumps(plain(value), option=orjson.OPT_INDENT_2).decode()
+    return _STEERING_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def exit_code_of(error: Exception) -> int:
@@ -69,11 +99,11 @@ def show_error(error: errors.OrchestratorError, *, as_json: bool) -> None:
         print_json({"error": _error_as_data(error)})
         return
     message = error.message if isinstance(error, _WITH_PROBLEMS) else str(error)
-    stderr.print(f"[bold red]error[/] {_escape(message)}")
+    stderr.print(f"[bold red]error[/] {escape(message)}")
     for problem in _problems(error):
-        stderr.print(f"  [bold]{_escape(problem.place)}[/]")
-        stderr.print(f"    found   {_escape(problem.found)}")
-        stderr.print(f"    wanted  {_escape(problem.wanted)}")
+        stderr.print(f"  [bold]{escape(problem.place)}[/]")
+        stderr.print(f"    found   {escape(problem.found)}")
+        stderr.print(f"    wanted  {escape(problem.wanted)}")
 
 
 def _error_as_data(error: errors.OrchestratorError) -> dict[str, Any]:
@@ -95,7 +125,3 @@ def _when_again(error: errors.OrchestratorError) -> dict[str, float]:
 
 def _problems(error: errors.OrchestratorError) -> tuple[errors.Problem, ...]:
     return error.problems if isinstance(error, _WITH_PROBLEMS) else ()
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

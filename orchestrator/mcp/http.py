@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import JSONResponse
@@ -99,7 +101,7 @@ class _Guard:
             await self._app(scope, receive, send)
             return
         try:
-            scope[_PRINCIPAL] = await self._principal(scope)
+            principal = await self._principal(scope)
         except NotAuthenticated as error:
             headers = {"www-authenticate": "Bearer"}
             await _refusal(401, error, headers)(scope, receive, send)
@@ -108,6 +110,7 @@ class _Guard:
         except Unavailable as error:
             await _refusal(503, error, {"retry-after": "1"})(scope, receive, send)
         else:
+            scope[_PRINCIPAL], scope["user"] = principal, _owner(principal)
             await self._app(scope, receive, send)
 
     async def _principal(self, scope: Scope) -> Principal:
@@ -118,6 +121,16 @@ class _Guard:
         principal = await self._access.authenticate(key.strip())
         principal.require(Role.SUBMITTER)
         return principal
+
+
+def _owner(principal: Principal) -> AuthenticatedUser:
+    """Whose a session is, as the SDK compares it: an id that somebody else has read opens nothing.
+
+    Name and tenant, not the key: a token that is renewed goes on with its session.
+    """
+    return AuthenticatedUser(
+        AccessToken(token="", client_id=principal.name, subject=principal.tenant, scopes=[])
+    )
 
 
 def _refusal(

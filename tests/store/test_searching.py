@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from orchestrator.core.states import RunStatus
@@ -113,3 +114,30 @@ async def test_rare_words_are_found_by_their_index(postgres_url: str) -> None:
     assert [each.id for each in await store.runs(RunFilter(text="quite another"))] == [run.id]
     await database.close()
     await store.close()
+
+
+HOSTILE = [
+    "'; DROP TABLE runs; --", "' OR '1'='1", '" OR ""="', "order') OR 1=1 --", "%", "_%", "\\",
+    "$1", ":name", "?", "order\\' OR 1=1 --", "*", "1' UNION SELECT token FROM access_keys --",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+async def test_a_value_is_never_a_part_of_the_statement(store: Store, value: str) -> None:
+    """In whatever place of a filter it stands, it finds what is called so, and nothing else."""
+    version = await published(store)
+    (run, other) = new_run(version), new_run(version)
+    named = replace(
+        run, tenant=value, actor=value, idempotency_key=value, attributes=(("customer", value),)
+    )
+    await store.accept([named, other])
+    for which in (
+        RunFilter(workflow=value), RunFilter(under=value), RunFilter(rerun_of=value),
+        RunFilter(ids=(value,)), RunFilter(attributes={value: "x"}),
+    ):  # fmt: skip
+        assert await store.runs(which) == [], which
+    for which in (
+        RunFilter(tenant=value), RunFilter(actor=value), RunFilter(attributes={"customer": value}),
+    ):  # fmt: skip
+        assert [each.id for each in await store.runs(which)] == [named.id], which
+    assert {each.id for each in await store.runs(RunFilter())} == {named.id, other.id}

@@ -66,6 +66,10 @@ def test_with_keys_one_logs_in_and_may_what_the_key_may(
 ) -> None:
     key = running.ask("keys", "create", "vera", "--role", "viewer")["key"]
     found = stuck(running, "locked")
+    stranger = {"origin": "https://evil.example"}
+    entry = locked_console.replace("/console", "/console-login")
+    bent = httpx.post(entry, data={"key": key}, headers=stranger)
+    assert (bent.status_code, "set-cookie" in bent.headers) == (403, False)
     page.goto(f"{locked_console}/runs")
     expect(page.get_by_role("button", name="Log in")).to_be_visible()
     assert found["run"][-12:] not in page.content()
@@ -75,7 +79,8 @@ def test_with_keys_one_logs_in_and_may_what_the_key_may(
     page.get_by_label("Key").fill(key)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_text("vera (viewer)")).to_be_visible()
-    assert all(cookie["httpOnly"] for cookie in page.context.cookies() if cookie["value"] == key)
+    (cookie,) = [each for each in page.context.cookies() if each["value"] == key]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
 
     page.goto(f"{locked_console}/escalations/{found['id']}")
     page.get_by_role("button", name="Take it").click()
@@ -97,6 +102,28 @@ def test_strangers_reach_neither_a_page_nor_its_socket(console: str) -> None:
     stranger = {"origin": "https://evil.example"}
     assert httpx.get(f"{console}/", headers=stranger).status_code == 403
     assert httpx.get(socket, headers=upgrade | stranger).status_code == 403
+    for path in ("/", "/runs", "/login", "/nothing"):
+        headers = httpx.get(f"{console}{path}").headers
+        assert headers["content-security-policy"] == "frame-ancestors 'none'"
+        assert headers["x-frame-options"] == "DENY"
+
+
+def test_what_agents_and_apis_say_is_text_on_every_page(
+    running: Deployment, console: str, page: Page
+) -> None:
+    """Names, reasons and values of a run are nobody's markup, script, or template."""
+    planted = '<img src=x onerror="window.owned=1"><script>window.owned=2</script>{{7*191}}'
+    found = stuck(running, f"hostile-{planted}", reason=planted)
+    paths = ("/runs", f"/runs/{found['run']}", f"/escalations/{found['id']}", "/escalations")
+    seen = []
+    for path in paths:
+        page.goto(f"{console}{path}")
+        expect(page.locator("body")).to_contain_text(found["run"][-6:])
+        seen.append(page.locator("body").inner_text())
+        assert page.evaluate("window.owned") is None, path
+        assert page.locator("img[src=x]").count() == 0
+    assert any(planted in text for text in seen), "it is shown, as it is"
+    assert not any("1337" in text for text in seen)
 
 
 def test_how_the_calls_of_an_api_are(running: Deployment, console: str, page: Page) -> None:

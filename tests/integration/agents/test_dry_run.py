@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,42 @@ async def test_secrets_are_not_told(services: Services) -> None:
     assert (ask["waits_for"], ask["asked"]["message"]) == ("approval", "May it?")
     assert log["sends"].startswith("POST https://shop.example/api/login?trace=")
     assert log["stays"] == "nothing stays"
+
+
+async def test_nothing_is_sent_not_even_a_connection(services: Services, tmp_path: Path) -> None:
+    """An API listens at the very address; a run would reach it."""
+    seen = asyncio.Event()
+
+    async def arrived(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.set()
+        writer.close()
+
+    async with await asyncio.start_server(arrived, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        (tmp_path / "shop.json").write_text(
+            SHOP.replace("https://shop.example/api", f"http://127.0.0.1:{port}")
+        )
+        await services.workflows.publish(tmp_path / "login.arazzo.yaml", by="root")
+        said = await dry_run(services, "login", password="hunter2-and-more", amount=1)
+        assert said["plan"]["steps"][1]["sends"].startswith(f"POST http://127.0.0.1:{port}/login")
+        assert not seen.is_set()
+        _, writer = await asyncio.open_connection("127.0.0.1", port)  # it does listen
+        writer.close()
+        await asyncio.wait_for(seen.wait(), 10)
+    assert await services.runs.list(RunFilter()) == []
+
+
+async def test_who_was_stopped_plans_nothing_either(services: Services) -> None:
+    await services.policies.stop(Agent("default", "bot"), by="ada", reason="it is mad")
+    server = make_server(services.agents, the_same(Actor(name="bot")), version="1")
+    async with Client(server) as client:
+        answer = await client.call_tool(
+            "execute",
+            {"workflow": "login", "inputs": {"password": "p", "amount": 1},
+             "idempotency_key": "k", "mode": "dry_run"},
+        )  # fmt: skip
+    assert answer.is_error
+    assert "it is mad" in str(answer.content)
 
 
 async def test_inputs_are_checked_as_those_of_a_run(services: Services) -> None:
