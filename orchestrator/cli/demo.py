@@ -43,14 +43,24 @@ def demo(
         bool, typer.Option("--keep", help="Leave everything up afterwards, until Ctrl-C.")
     ] = False,
     world: Annotated[WorldName, typer.Option(help="The outside world.")] = WorldName.KINTO,
+    agent: Annotated[
+        bool,
+        typer.Option("--agent", help="Instead, what a software agent does, told turn by turn."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run a thousand checkouts against a real server and prove that nothing was orphaned.
 
     Starts server, broker, workers and Flower, and ends them all. Exits with 1 if anything does
-    not add up.
+    not add up. With --agent three wishes go through the real MCP server, without any model.
     """
     from orchestrator.demo.stage import set_up
+
+    if agent:
+        from orchestrator.cli.demo_agent import demo_agent
+
+        demo_agent(as_json=as_json)
+        return
 
     wish = Wish(
         runs=runs, concurrency=concurrency, seed=seed, workers=workers,

@@ -80,7 +80,7 @@ def standing_of(
     return Standing(
         run=run.id, workflow=run.workflow, status=run.status.value,
         done=f"{landed} of {len(view.forward)} steps" + (", turned back" if back else ""),
-        meaning=_waiting(wait) if wait else _meaning(run.status, run.cause),
+        meaning=_waiting(wait) if wait else meaning_of(run.status, run.cause),
         outputs=shown.kept, left_out=shown.left_out,
         more_left_out=shown.unlisted, repeated=repeated,
         approval=approval_of(wait, console) if wait and wait.asks is Asks.APPROVAL else None,
@@ -108,8 +108,17 @@ def _waiting(wait: WaitRecord) -> str:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ways:
+    """How whoever is told of a run asks for it again, and has another one begun."""
+
+    ask: str = "call status for this run"
+    begin: str = "call execute with a new idempotency_key"
+
+
+BY_TOOLS = Ways()
 _ASK_LATER = "Call status for this run when it may be there; do not have it run again."
-_ASK_AGAIN = "It goes on by itself; call status for this run again in a few seconds."
+_ASK_AGAIN = "It goes on by itself; {ask} again in a few seconds."
 _MEANINGS: Mapping[RunStatus, str] = {
     RunStatus.PENDING: f"Accepted, not begun yet. {_ASK_AGAIN}",
     RunStatus.RUNNING: f"Under way. {_ASK_AGAIN}",
@@ -123,8 +132,7 @@ _MEANINGS: Mapping[RunStatus, str] = {
     ),
     RunStatus.SUCCEEDED: "Done.",
     RunStatus.COMPENSATED: (
-        "It failed, and everything it did is undone. After mending the cause, call execute with a "
-        "new idempotency_key."
+        "It failed, and everything it did is undone. After mending the cause, {begin}."
     ),
     RunStatus.ABANDONED: (
         "A person ended it; some effects may be there. Do not have it run again without asking."
@@ -132,8 +140,9 @@ _MEANINGS: Mapping[RunStatus, str] = {
 }
 
 
-def _meaning(status: RunStatus, cause: str) -> str:
-    text = _MEANINGS[status]
+def meaning_of(status: RunStatus, cause: str, ways: Ways = BY_TOOLS) -> str:
+    """What has happened to a run, and what whoever had it begun should do."""
+    text = _MEANINGS[status].format(ask=ways.ask, begin=ways.begin)
     if not cause or status is RunStatus.SUCCEEDED:
         return text
     return f"{text} Cause: {cause[:_LONGEST_CAUSE]}"

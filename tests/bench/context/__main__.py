@@ -22,10 +22,10 @@ from typing import Any
 from mcp import Client, StdioServerParameters
 from mcp.types import CallToolResult, TextContent
 
+from orchestrator.demo.tokens import TABLE, tokens, tokens_of
 from orchestrator.settings import load_settings
 from tests.bench.context import office
 from tests.bench.context.office import Office, open_office, write_documents
-from tests.bench.context.tokens import TABLE, tokens, tokens_of
 from tests.integration.stripe.stack import ROOT, stack
 
 COMMAND = str(Path(sys.executable).with_name("orchestrator"))

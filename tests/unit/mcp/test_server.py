@@ -21,6 +21,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.tasks import TaskRegistry
+from orchestrator.demo.tokens import tokens, tokens_of
 from orchestrator.errors import Conflict, InvalidSetting, Overloaded, Problem, Unavailable
 from orchestrator.mcp.answers import NOTHING_FITS
 from orchestrator.mcp.callers import the_same
@@ -39,7 +40,6 @@ from orchestrator.service.submitting import Submitter
 from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
-from tests.bench.context.tokens import tokens, tokens_of
 from tests.faults.memory.broker import MemoryBroker, MemoryHints
 from tests.faults.memory.store import MemoryStore
 from tests.faults.memory.tables import MemoryDatabase
