@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers orphans chaos matrix journals mutants simulation model recovery soak sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers orphans chaos matrix journals mutants simulation model recovery soak docs sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -92,6 +92,10 @@ recovery: setup ## how soon work goes on after a worker or the broker is gone
 
 soak: setup ## chaos in parts until 100,000 runs were judged; goes on where it was interrupted
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+docs: setup ## the documentation as a site, into dist/site; it needs no network to be read
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .mkdocs.yml
+	@echo "dist/site; to look at it: $(BIN)/python -m http.server --directory dist/site --bind 127.0.0.1 8000"
 
 sbom: setup ## what is installed, as CycloneDX, into dist/
 	@mkdir -p dist
