@@ -150,6 +150,44 @@ def sent_before_the_intent() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def a_refused_write_spoils_its_batch() -> Iterator[None]:
+    """One write that comes too late has the others of its batch refused too."""
+
+    def around(record: Any) -> Any:
+        def spoilt(database: Any, writes: Any) -> Any:
+            rows = [database.runs[each.run_id] for each in writes]
+            theirs = zip(rows, writes, strict=True)
+            if all((row.owner, row.epoch) == (each.owner, each.epoch) for row, each in theirs):
+                return record(database, writes)
+            return [None for _ in writes]
+
+        return spoilt
+
+    with wrapped(journal, "record", around):
+        yield
+
+
+@contextmanager
+def one_run_is_taken_from_the_dead() -> Iterator[None]:
+    """A worker's death sets free the first of its runs alone."""
+
+    def around(free: Any) -> Any:
+        def spoilt(database: Any, dead: Any, most: Any, why: str) -> Any:
+            return free(database, dead, 1, why)
+
+        return spoilt
+
+    with wrapped(sweeps, "free_runs_of", around):
+        yield
+
+
+COUPLING: Mapping[str, Defect] = {
+    made.__name__: made
+    for made in (a_refused_write_spoils_its_batch, one_run_is_taken_from_the_dead)
+}
+"""By which runs in one database come to have to do with each other."""
+
 DEFECTS: Mapping[str, Defect] = {
     made.__name__: made
     for made in (

@@ -49,7 +49,7 @@ FALLS: tuple[tuple[Slot, Slot, str, bool], ...] = (
     (Slot.GONE, Slot.BACK, "is started again", True),
 )
 """(from, to, what, whether it happens by itself)"""
-_ENDS_THE_PROCESS = {Slot.DEAD, Slot.GONE, Slot.BACK}
+ENDS_THE_PROCESS = {Slot.DEAD, Slot.GONE, Slot.BACK}
 NAMES = "AB"
 
 
@@ -69,6 +69,10 @@ class Broken(Exception):
     def __init__(self, what: str, way: list[str]) -> None:
         super().__init__(what)
         self.what, self.way = what, way
+
+
+class TooMany(Exception):
+    """There is more than was to be gone through; what was seen of it was well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +202,12 @@ class Explorer:
 
     def __init__(
         self, plan: Plan, budgets: Sequence[Budget], *,
-        told: Callable[[int, int], None] = lambda states, left: None,
+        told: Callable[[int, int], None] = lambda states, left: None, runs: Runs | None = None,
+        most: int | None = None,
     ) -> None:  # fmt: skip
-        self.runs, self._count, self._told = Runs(plan), len(budgets), told
+        """`runs`: of this plan, where others have explored some of it already."""
+        self._most = most
+        self.runs, self._count, self._told = runs or Runs(plan), len(budgets), told
         self._budgets = budgets
         self._known: dict[Whole, int] = {}
         self._order: list[Whole] = []
@@ -209,7 +216,7 @@ class Explorer:
         self._helps_from, self._helps_to = array("l"), array("l")
 
     def explore(self) -> Explored:
-        """All of it. Raises Broken with the way to the first state that must not be."""
+        """All of it. Raises TooMany, and Broken with the way to the first that must not be."""
         found = Explored()
         start = (self.runs.number(first(self.runs.plan, each)) for each in self._budgets)
         self._meet((*start, Slot.UP, Slot.UP), -1)
@@ -231,6 +238,11 @@ class Explorer:
         self._count_ends(found)
         return found
 
+    def alone(self) -> Iterator[tuple[int, tuple[Slot, Slot]]]:
+        """What was met, of one run; of states that differ in names alone one."""
+        for number, a, b in self._order:
+            yield number, (Slot(a), Slot(b))
+
     def _check(self, at: int) -> None:
         for number in self._order[at][: self._count]:
             if number in self.runs.wrong:
@@ -241,6 +253,11 @@ class Explorer:
         known = self._known.get(plain)
         if known is None:
             known = self._known[plain] = len(self._order)
+            if self._most is not None and known >= self._most:
+                raise TooMany(
+                    f"stopped at {known:,} states, none of which is wrong; wanted all: allow more "
+                    f"than {self._most:,} (--most) or give smaller budgets"
+                )
             self._order.append(plain)
             self._came_from.append(came_from)
         return known
@@ -272,7 +289,7 @@ class Explorer:
 
     def _fallen(self, whole: Whole, slot: int, to: Slot) -> Whole:
         runs = whole[: self._count]
-        if to in _ENDS_THE_PROCESS:
+        if to in ENDS_THE_PROCESS:
             runs = tuple(self.runs.dropped(each, NAMES[slot]) for each in runs)
         a, b = (to, whole[-1]) if slot == 0 else (whole[-2], to)
         return (*runs, a, b)

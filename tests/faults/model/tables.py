@@ -26,42 +26,36 @@ from tests.faults.memory.tables import (
 from tests.faults.model.values import EPOCH, NOW, WAKE, Core, Driver, Letter, State, in_order
 
 RUN, LETTER, PLAN = "run", "letter", "plan"
+OTHER_RUN = "run 2"
 _NOTHING = dump({})
 
 
 class Table:
-    """A database with one run in it, for one move."""
+    """A run in a database of its own, for one move, or beside another one in that one's."""
 
-    def __init__(self, plan: Plan, state: State, *, alive: Iterable[str], later: bool) -> None:
-        self._now = WAKE if later else NOW
-        self.database = database = MemoryDatabase(self._clock)
-        database.version_by_id[PLAN] = WorkflowVersion(
-            id=PLAN, workflow=plan.workflow, version=1, plan=plan, document="", published_at=NOW,
-            published_by="",
-        )  # fmt: skip
-        database.blank_steps[PLAN] = blank_steps(plan)
-        for owner in alive:
-            database.workers[owner] = WorkerRow(
-                id=owner, name=owner, pid=1, started_at=NOW, heartbeat_at=self._now, active_runs=0,
-                reserved=0, version="",
-            )  # fmt: skip
-        self.plan, self._before = plan, state
-        self.row = _row(plan, state)
+    def __init__(
+        self, plan: Plan, state: State, *, alive: Iterable[str], later: bool,
+        run: str = RUN, beside: Table | None = None,
+    ) -> None:  # fmt: skip
+        self.run = run if beside is None else OTHER_RUN
+        self.letter = LETTER if self.run == RUN else "letter 2"
+        now = WAKE if later else NOW
+        self.database = _database(plan, alive, now) if beside is None else beside.database
+        self.plan, self.before = plan, state
+        self.row = _row(plan, state, self.run)
         if state.letter is not None:
             self._open(state.letter)
-        database.add_run(self.row)
-
-    def _clock(self) -> datetime:
-        return self._now
+        self.database.add_run(self.row)
 
     def _open(self, letter: Letter) -> None:
         row = EscalationRow(
-            id=LETTER, run_id=RUN, reason=letter.reason, detail="", step=letter.step, step_id=None,
-            direction=letter.direction, context="{}", opened_at=NOW,
+            id=self.letter, run_id=self.run, reason=letter.reason, detail="", step=letter.step,
+            step_id=None, direction=letter.direction, context="{}", opened_at=NOW,
         )  # fmt: skip
-        self.database.escalations[LETTER] = self.database.open_escalations[LETTER] = row
-        self.row.escalations.append(LETTER)
-        self.row.open_escalation = LETTER
+        self.database.escalations[self.letter] = row
+        self.database.open_escalations[self.letter] = row
+        self.row.escalations.append(self.letter)
+        self.row.open_escalation = self.letter
 
     def saga(self) -> Saga:
         """As whoever claims the run reads it."""
@@ -75,10 +69,10 @@ class Table:
         row = self.row
         same = row.epoch == EPOCH
         left = (each if same else each._replace(current=False) for each in drivers)
-        return self._before._replace(
+        return self.before._replace(
             core=Core.of(self.saga()), owner=row.owner, claims=row.claims,
             announced=row.published_at is not None, wish=row.cancel_wish,
-            letter=self._letter(), hint=(same and self._before.hint) if hint is None else hint,
+            letter=self._letter(), hint=(same and self.before.hint) if hint is None else hint,
             drivers=in_order(left),
         )  # fmt: skip
 
@@ -89,11 +83,26 @@ class Table:
         return Letter(found.reason, found.step, found.direction)
 
 
-def _row(plan: Plan, state: State) -> RunRow:
+def _database(plan: Plan, alive: Iterable[str], now: datetime) -> MemoryDatabase:
+    database = MemoryDatabase(lambda: now)
+    database.version_by_id[PLAN] = WorkflowVersion(
+        id=PLAN, workflow=plan.workflow, version=1, plan=plan, document="", published_at=NOW,
+        published_by="",
+    )  # fmt: skip
+    database.blank_steps[PLAN] = blank_steps(plan)
+    for owner in alive:
+        database.workers[owner] = WorkerRow(
+            id=owner, name=owner, pid=1, started_at=NOW, heartbeat_at=now, active_runs=0,
+            reserved=0, version="",
+        )  # fmt: skip
+    return database
+
+
+def _row(plan: Plan, state: State, run: str) -> RunRow:
     core = state.core
     row = RunRow(
-        id=RUN, workflow_id=PLAN, workflow=plan.workflow, version=1, tenant="", actor="", lane="",
-        priority=0, idempotency_key="", inputs_digest="", inputs=_NOTHING, created_at=NOW,
+        id=run, workflow_id=PLAN, workflow=plan.workflow, version=1, tenant="", actor="", lane="",
+        priority=0, idempotency_key=run, inputs_digest="", inputs=_NOTHING, created_at=NOW,
         deadline_at=None, published_at=NOW if state.announced else None, hop_id="",
         status=core.status, direction=core.direction, epoch=EPOCH, owner=state.owner,
         claims=state.claims, wake_at=WAKE if core.waits else None, cancel=core.cancel,
