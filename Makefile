@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers orphans chaos matrix journals mutants simulation model recovery soak docs sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix journals mutants simulation model recovery soak docs sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -64,6 +64,10 @@ bench-demo: setup ## throughput of ten thousand checkouts against a real server
 peers: setup ## the engine beside DBOS, Restate and Temporal, which are installed for it
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[peers]'
 	@$(BIN)/orchestrator bench peers $(ARGS)
+
+kills: setup ## workers and servers of ours, DBOS, Restate and Temporal killed at the same times
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[peers]'
+	@$(BIN)/orchestrator bench kills $(ARGS)
 
 orphans: setup ## what a declined checkout leaves behind, beside other Arazzo runners, installed for it
 	@$(BIN)/orchestrator bench orphans --install $(ARGS)

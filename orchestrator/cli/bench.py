@@ -71,6 +71,12 @@ def peers(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def kills(context: typer.Context) -> None:
+    """The same kills under the same load, of ours and of other durable engines."""
+    _become("tests.bench.kills", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def orphans(context: typer.Context) -> None:
     """What a checkout leaves behind whose third step is declined, beside other Arazzo runners."""
     _become("tests.bench.orphans", context.args)

@@ -68,7 +68,7 @@ class Restate:
 
     def version(self) -> str:
         """Of server and SDK."""
-        shown = _server_version()
+        shown = server_version()
         return f"{shown}, {installed.versions('restate-sdk')}"
 
     def prepare(self) -> None:
@@ -88,7 +88,7 @@ class Restate:
     def settings(self, place: Place) -> Mapping[str, Any]:
         """As the server itself says them."""
         done = subprocess.run(
-            [_program(), "--dump-config"], env=_environment(place.folder / "restate", (0, 0, 0)),
+            [program(), "--dump-config"], env=environment(place.folder / "restate", (0, 0, 0)),
             capture_output=True, text=True, timeout=30, check=True,
         )  # fmt: skip
         found = tomllib.loads(done.stdout)
@@ -101,13 +101,13 @@ class Restate:
         data = place.folder / ("restate-few" if few else "restate")
         folder, ports, served = new_folder(place, "r"), _ports(data), free_port()
         more = {"RESTATE_DEFAULT_NUM_PARTITIONS": str(_FEW_PARTITIONS)} if few else {}
-        specs = (_workers(place, variant, folder, served), _server(data, ports, more))
+        specs = (_workers(place, variant, folder, served), server_spec(data, ports, more))
         with up(specs, folder) as (workers, server):
             parts = {"workers": [workers.pid], "server": [server.pid]}
             connector = aiohttp.TCPConnector(limit=0)
             limits = aiohttp.ClientTimeout(total=None)
             async with aiohttp.ClientSession(connector=connector, timeout=limits) as session:
-                await _registered(session, ports[1], served)
+                await registered(session, ports[1], served)
                 yield _Crew(place.wish, parts, session, ports[0])
 
 
@@ -139,7 +139,7 @@ class _Crew:
             return str((await answer.json())["message"])
 
 
-async def _registered(session: aiohttp.ClientSession, admin: int, served: int) -> None:
+async def registered(session: aiohttp.ClientSession, admin: int, served: int) -> None:
     """The server has looked at the services, and calls reach it."""
     wish = {"uri": f"http://{LOOPBACK}:{served}", "force": True}
     async with asyncio.timeout(_WAIT_SECONDS):
@@ -173,15 +173,16 @@ def _workers(place: Place, variant: Variant, folder: Path, port: int) -> ChildSp
     )  # fmt: skip
 
 
-def _server(data: Path, ports: tuple[int, int, int], more: Mapping[str, str]) -> ChildSpec:
+def server_spec(data: Path, ports: tuple[int, int, int], more: Mapping[str, str]) -> ChildSpec:
+    """The server, with its data in this folder; `ports` of ingress, admin and node."""
     return ChildSpec(
-        name="restate", argv=(_program(), "--no-logo"), address=f"{LOOPBACK}:{ports[0]}",
-        env={**_environment(data, ports), **more}, ready_seconds=_WAIT_SECONDS,
+        name="restate", argv=(program(), "--no-logo"), address=f"{LOOPBACK}:{ports[0]}",
+        env={**environment(data, ports), **more}, ready_seconds=_WAIT_SECONDS,
         ready=lambda: answers(ports[0]) and answers(ports[1]),
     )  # fmt: skip
 
 
-def _environment(data: Path, ports: tuple[int, int, int]) -> dict[str, str]:
+def environment(data: Path, ports: tuple[int, int, int]) -> dict[str, str]:
     """Its defaults on ports of our own; nothing is reported to anybody."""
     ingress, admin, node = (f"{LOOPBACK}:{port}" for port in ports)
     return {
@@ -199,16 +200,18 @@ def _ports(data: Path) -> tuple[int, int, int]:
     return free_port(), free_port(), free_port()
 
 
-def _program() -> str:
+def program() -> str:
+    """Its path, where it has been brought."""
     found = installed.restate_server()
     assert found is not None
     return str(found)
 
 
 @cache
-def _server_version() -> str:
+def server_version() -> str:
+    """As the server says it."""
     done = subprocess.run(
-        [_program(), "--version"], capture_output=True, text=True, timeout=30, check=True
+        [program(), "--version"], capture_output=True, text=True, timeout=30, check=True
     )
     return done.stdout.strip().splitlines()[0]
 

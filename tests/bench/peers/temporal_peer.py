@@ -69,15 +69,17 @@ class Temporal:
         """Server and workers; nothing is kept from round to round."""
         folder, port = new_folder(place, "t"), free_port()
         workers = [_worker(place, folder, port, number) for number in range(variant.workers)]
-        with up([_server(port), *workers], folder) as (server, *crew):
+        with up([server_spec(port), *workers], folder) as (server, *crew):
             parts = {"workers": [child.pid for child in crew], "server": [server.pid]}
-            yield _Crew(place.wish, parts, await _connected(port))
+            yield _Crew(place.wish, parts, await connected(port))
 
 
-def _server(port: int) -> ChildSpec:
+def server_spec(port: int, *, file: Path | None = None) -> ChildSpec:
+    """The server; what it keeps is in this file, or in memory."""
     argv = (
         *(installed.program("temporal") or "temporal", "server", "start-dev", "--headless"),
         *("--ip", LOOPBACK, "--port", str(port), "--log-level", "error"),
+        *(() if file is None else ("--db-filename", str(file))),
     )
     return ChildSpec(
         name="temporal", argv=argv, address=f"{LOOPBACK}:{port}", ready=lambda: answers(port)
@@ -92,14 +94,16 @@ def _worker(place: Place, folder: Path, port: int, number: int) -> ChildSpec:
     )  # fmt: skip
 
 
-async def _connected(port: int) -> Client:
+async def connected(port: int) -> Client:
     """It listens a moment before it serves. Raises TimeoutError."""
     from temporalio.client import Client
+    from temporalio.runtime import Runtime, TelemetryConfig
 
+    quiet = Runtime(telemetry=TelemetryConfig(logging=None))
     async with asyncio.timeout(_CONNECT_SECONDS):
         while True:
             try:
-                return await Client.connect(f"{LOOPBACK}:{port}")
+                return await Client.connect(f"{LOOPBACK}:{port}", runtime=quiet)
             except RuntimeError:
                 await asyncio.sleep(_POLL_SECONDS)
 

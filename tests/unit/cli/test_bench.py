@@ -20,6 +20,7 @@ COMMANDS = {
     "recovery": "tests.faults.chaos.recovery",
     "engine": "tests.bench.engine",
     "peers": "tests.bench.peers",
+    "kills": "tests.bench.kills",
     "gate": "tests.bench.gate",
     "check": "tests.bench.check",
 }
@@ -42,7 +43,7 @@ def test_options_are_handed_on(
     assert became == [(sys.executable, wanted)]
 
 
-@pytest.mark.parametrize("command", ["chaos", "recovery", "peers", "gate", "check"])
+@pytest.mark.parametrize("command", ["chaos", "recovery", "peers", "kills", "gate", "check"])
 def test_it_is_there_in_this_tree(command: str) -> None:
     bench._check_there(COMMANDS[command])
 
