@@ -63,6 +63,10 @@ class Bystander:
         statement = select(runs.c.status, func.count()).group_by(runs.c.status)
         return dict(self._pairs(statement))
 
+    def statuses(self) -> dict[str, str]:
+        """Of each run, by its name at the API (its idempotency key)."""
+        return dict(self._pairs(select(runs.c.idempotency_key, runs.c.status)))
+
     def unsettled(self) -> int:
         """Runs that are on their way."""
         statement = select(func.count()).select_from(runs).where(runs.c.settled_at.is_(None))
