@@ -274,6 +274,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         _open_finder,
         monotonic=time.monotonic,
         successes=store.count_recent_successes,
+        vectors=store,
         doubt=vouching.doubt,
     )
     pausing = Pausing(store, redeliverer, new_id=new_id)

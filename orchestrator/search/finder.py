@@ -11,6 +11,7 @@ tuning half of the labelled intents (`orchestrator bench search`).
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from itertools import islice
 
 import numpy as np
 
-from orchestrator.ports.finding import About, Allowed, Fit
+from orchestrator.ports.finding import About, Allowed, Deepened, Fit
 from orchestrator.search.lexical import WEIGHTS, Lexical, Scores, weighted_stems
 from orchestrator.search.meaning import (
     Embedder,
@@ -29,6 +30,8 @@ from orchestrator.search.meaning import (
     nearness,
     nearness_by_pieces,
     open_embedder,
+    packed,
+    unpacked,
 )
 from orchestrator.search.words import spoken, stems, stems_and_words
 
@@ -90,17 +93,47 @@ class HybridFinder:
             self._stems[about.name] = weighted_stems(about)
         self._replace()
 
-    def deepen(self, most: int) -> int:
-        """Make the vectors of so many texts; how many are left."""
-        if self.embedder is None:
-            return 0
-        missing = [text for text in self._texts() if text not in self._meant]
-        for text, meant in zip(missing[:most], self.embedder.embed(missing[:most]), strict=True):
+    @property
+    def model(self) -> str:
+        """See Finder."""
+        return "" if self.embedder is None else self.embedder.digest
+
+    def wanting(self) -> list[str]:
+        """See Finder."""
+        return list(self._missing())
+
+    def recall(self, kept: Mapping[str, bytes]) -> None:
+        """See Finder."""
+        missing = self._missing()
+        for digest, vectors in kept.items():
+            meant = unpacked(vectors)
+            if digest in missing and meant is not None:
+                self._meant[missing.pop(digest)] = meant
+        if kept and not missing:
+            self._replace()
+
+    def deepen(self, most: int) -> Deepened:
+        """Make the vectors of so many texts."""
+        missing = list(self._missing().items())
+        if self.embedder is None or not missing:
+            return Deepened(left=0, made={})
+        now, made = missing[:most], {}
+        for (digest, text), meant in zip(
+            now, self.embedder.embed([text for _, text in now]), strict=True
+        ):
             # Most of what is kept is pieces, and half the digits find the same.
             self._meant[text] = Meant(meant.whole, meant.pieces.astype(np.float16))
-        if missing and len(missing) <= most:
+            made[digest] = packed(self._meant[text])
+        if len(now) == len(missing):
             self._replace()
-        return max(0, len(missing) - most)
+        return Deepened(left=len(missing) - len(now), made=made)
+
+    def _missing(self) -> dict[str, str]:
+        """Texts without vectors, by SHA-256."""
+        if self.embedder is None:
+            return {}
+        texts = (text for text in self._texts() if text not in self._meant)
+        return {hashlib.sha256(text.encode()).hexdigest(): text for text in texts}
 
     def find(
         self,

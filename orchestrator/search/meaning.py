@@ -14,6 +14,7 @@ where each of the question looks for the nearest of the other text (Khattab and 
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -38,6 +39,9 @@ _DIGESTS = {
 }
 _NEEDED = ("onnxruntime", "tokenizers")
 _MOST_TOKENS = 128
+_USED_THUS = "1"
+"""Another number for another way to make vectors with the same files: kept ones are made anew."""
+_SHAPE = struct.Struct("<HHH")
 
 
 class Meant(NamedTuple):
@@ -57,6 +61,10 @@ class Unrelated:
 
 class Embedder(Protocol):
     """Makes vectors of texts, such that those of like meaning are near."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that its vectors depend on."""
 
     @property
     def unrelated(self) -> Sequence[Unrelated]:
@@ -103,8 +111,38 @@ def nearness_by_pieces(
     return found
 
 
+def packed(meant: Meant) -> bytes:
+    """As it is kept: how many models, word pieces and numbers; wholes, then pieces.
+
+    Little-endian, pieces with half the digits.
+    """
+    models, pieces, numbers = meant.pieces.shape
+    wholes = np.ascontiguousarray(meant.whole, dtype="<f4").tobytes()
+    rest = np.ascontiguousarray(meant.pieces, dtype="<f2").tobytes()
+    return _SHAPE.pack(models, pieces, numbers) + wholes + rest
+
+
+def unpacked(kept: bytes) -> Meant | None:
+    """The inverse; None for what is nothing of that kind."""
+    if len(kept) < _SHAPE.size:
+        return None
+    models, pieces, numbers = _SHAPE.unpack_from(kept)
+    rest = _SHAPE.size + 4 * models * numbers
+    if len(kept) != rest + 2 * models * pieces * numbers:
+        return None
+    return Meant(
+        np.frombuffer(kept[_SHAPE.size : rest], "<f4").reshape(models, numbers),
+        np.frombuffer(kept[rest:], "<f2").reshape(models, pieces, numbers),
+    )
+
+
 class Models:
     """Implements Embedder, for English."""
+
+    # Files are refused that are others: see `_installed`.
+    digest = hashlib.sha256(
+        "\n".join([_USED_THUS, str(_MOST_TOKENS), *_DIGESTS.values()]).encode()
+    ).hexdigest()
 
     # Measured over all intents and workflows of `tests/data/search`.
     unrelated = (Unrelated(0.05, 0.16), Unrelated(0.48, 0.41))

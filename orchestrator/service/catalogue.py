@@ -8,15 +8,17 @@ workflows have succeeded is counted anew every five minutes, among the newest ru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from orchestrator.core.plan import Plan
+from orchestrator.errors import Unavailable
 from orchestrator.ports import WorkflowStore, WorkflowVersion
-from orchestrator.ports.finding import Allowed, Finder, Fit
+from orchestrator.ports.finding import Allowed, Finder, Fit, VectorStore
 from orchestrator.service.wording import about_of
 
 _log = structlog.get_logger(__name__)
@@ -28,6 +30,10 @@ _READ_AT_ONCE = 200
 """More new versions than so many are read as all are."""
 _TEXTS_AT_ONCE = 32
 """So that other work gets its turn between."""
+_TEXTS_RECALLED_AT_ONCE = 200
+"""Six megabytes."""
+_FORGOTTEN_AFTER_SECONDS = 30 * 86_400.0
+"""Of texts and models that nobody has had any more."""
 _TEXTS_WAITED_FOR = 64
 """Half a second's work: who asks waits for it. More is done beside the answers."""
 
@@ -51,13 +57,13 @@ class Catalogue:
 
     def __init__(
         self, store: WorkflowStore, open_finder: Callable[[], Finder], *,
-        monotonic: Callable[[], float], successes: Successes,
+        monotonic: Callable[[], float], successes: Successes, vectors: VectorStore,
         doubt: Callable[[WorkflowVersion], str] = lambda _: "",
     ) -> None:  # fmt: skip
         """`doubt`: why a version may not be run; such ones are not found."""
         self._doubt = doubt
         self._store, self._open, self._monotonic = store, open_finder, monotonic
-        self._successes = successes
+        self._successes, self._vectors = successes, vectors
         self._finder: Finder | None = None
         self._ids: dict[str, str] = {}  # of versions, by workflow
         self._entries: dict[str, Entry] = {}
@@ -66,6 +72,7 @@ class Catalogue:
         self._looked_at = self._counted_at = float("-inf")
         self._one_at_a_time = asyncio.Lock()
         self._deepening: asyncio.Task[None] | None = None
+        self._has_forgotten = False  # vectors of nobody
 
     async def some(self, *, limit: int, allowed: Allowed) -> list[Entry]:
         """The first by name."""
@@ -126,16 +133,56 @@ class Catalogue:
 
     async def _deepen(self, finder: Finder) -> None:
         """A little at once, a lot beside the answers, which go by words until it is done."""
-        if await asyncio.to_thread(finder.deepen, _TEXTS_WAITED_FOR) == 0:
+        wanting = await asyncio.to_thread(finder.wanting)
+        if not wanting:
             return
+        if len(wanting) <= _TEXTS_RECALLED_AT_ONCE:
+            await self._recall(finder, wanting)
+            if await self._make(finder, _TEXTS_WAITED_FOR) == 0:
+                await self._forget()
+                return
         if self._deepening is None or self._deepening.done():
             self._deepening = asyncio.create_task(self._deepen_on(finder))
 
     async def _deepen_on(self, finder: Finder) -> None:
+        await self._recall(finder, await asyncio.to_thread(finder.wanting))
         left = 1
         while left:
-            left = await asyncio.to_thread(finder.deepen, _TEXTS_AT_ONCE)
+            left = await self._make(finder, _TEXTS_AT_ONCE)
+        await self._forget()
         _log.info("search.deepened", workflows=len(self._entries))
+
+    async def _recall(self, finder: Finder, wanting: Sequence[str]) -> None:
+        """What this or another process has made before."""
+        with _noted("read"):
+            for first in range(0, len(wanting), _TEXTS_RECALLED_AT_ONCE):
+                some = wanting[first : first + _TEXTS_RECALLED_AT_ONCE]
+                kept = await self._vectors.vectors(finder.model, some)
+                await asyncio.to_thread(finder.recall, kept)
+
+    async def _forget(self) -> None:
+        """Once in a process is often enough."""
+        if not self._has_forgotten:
+            self._has_forgotten = True
+            with _noted("forget"):
+                await self._vectors.forget_vectors(unused_seconds=_FORGOTTEN_AFTER_SECONDS)
+
+    async def _make(self, finder: Finder, most: int) -> int:
+        """How many are left."""
+        done = await asyncio.to_thread(finder.deepen, most)
+        if done.made:
+            with _noted("write"):
+                await self._vectors.keep_vectors(finder.model, done.made)
+        return done.left
+
+
+@contextmanager
+def _noted(what: str) -> Iterator[None]:
+    """Vectors that cannot be kept or read are made anew: search need not wait for them."""
+    try:
+        yield
+    except Unavailable as error:
+        _log.warning("search.vectors_unavailable", wanted=what, error=str(error))
 
 
 def entry_of(plan: Plan) -> Entry:

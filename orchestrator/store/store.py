@@ -35,6 +35,7 @@ from orchestrator.store.scheduling import Scheduling
 from orchestrator.store.slo import Slos
 from orchestrator.store.standings import Standings
 from orchestrator.store.tracing import Traces
+from orchestrator.store.vectors import SearchVectors
 from orchestrator.store.waiting import Waiting
 from orchestrator.store.workers import POOL_SIZE, Workers
 from orchestrator.store.workflows import Workflows
@@ -87,6 +88,10 @@ class SqlStore:
         self.count_unfinished = counting.count_unfinished
         self.count_recent_successes = counting.count_recent_successes
         self.count_open_escalations = counting.count_open_escalations
+
+        search = SearchVectors(shared)
+        self.vectors, self.keep_vectors = search.vectors, search.keep_vectors
+        self.forget_vectors = search.forget_vectors
 
         windows = ApiWindows(shared)
         self.write_api_windows = windows.write_api_windows

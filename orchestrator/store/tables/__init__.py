@@ -38,6 +38,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     schedules      one row per schedule, with its next time; deleted, it stays
     schedule_changes  one row per change of one; append-only, numbered by schedule without gaps
     firings        one row per time of a schedule, and what became of it
+    search_vectors one row per text of a workflow and model of search; made anew when it is gone
     traces         one row per settled run whose trace is to be told of, now or later
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
@@ -99,6 +100,7 @@ from orchestrator.store.tables.conditions import (
     UNENDED,
     WORDS,
 )
+from orchestrator.store.tables.finding import search_vectors
 from orchestrator.store.tables.notices import alarm_notices, notices, proposal_notices, wait_notices
 from orchestrator.store.tables.people import (
     acceptances,
@@ -175,6 +177,7 @@ __all__ = [
     "runs",
     "schedule_changes",
     "schedules",
+    "search_vectors",
     "signals",
     "slo_alarms",
     "slo_counts",

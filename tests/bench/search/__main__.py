@@ -34,7 +34,7 @@ class _Remembering:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self.unrelated = embedder.unrelated
+        self.unrelated, self.digest = embedder.unrelated, embedder.digest
         self._known: dict[str, Meant] = {}
 
     def embed(self, texts: Sequence[str]) -> list[Meant]:
@@ -49,7 +49,7 @@ def learned(abouts: Sequence[About], embedder: Embedder | None) -> HybridFinder:
     """A finder that knows these."""
     finder = HybridFinder(embedder)
     finder.learn(abouts)
-    while finder.deepen(_AT_ONCE):
+    while finder.deepen(_AT_ONCE).left:
         pass
     return finder
 

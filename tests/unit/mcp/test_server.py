@@ -43,6 +43,7 @@ from orchestrator.service.workflows import Definitions, Workflows
 from tests.faults.memory.broker import MemoryBroker, MemoryHints
 from tests.faults.memory.store import MemoryStore
 from tests.faults.memory.tables import MemoryDatabase
+from tests.unit.vectors import KeptVectors
 
 
 @task(effects="keyed")
@@ -89,7 +90,13 @@ async def talk(
         workflows,
         submitter,
         runs,
-        Catalogue(store, HybridFinder, monotonic=time.monotonic, successes=none_yet),
+        Catalogue(
+            store,
+            HybridFinder,
+            monotonic=time.monotonic,
+            successes=none_yet,
+            vectors=KeptVectors(),
+        ),
         RunWatch(store),
         Explaining(store),
         Waiting(

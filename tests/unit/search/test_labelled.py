@@ -36,7 +36,7 @@ def test_with_the_model_what_is_said_in_other_words_is_found() -> None:
     finder = HybridFinder(embedder)
     finder.learn([each for each in workflows() if each.name in concerned])
     by_words = score(ask(finder, wanted))
-    while finder.deepen(1000):
+    while finder.deepen(1000).left:
         pass
     by_both = score(ask(finder, wanted))
     assert by_both.recall_at_5 >= 0.75  # measured: 0.83

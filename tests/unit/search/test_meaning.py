@@ -81,9 +81,9 @@ def test_what_has_no_word_in_common_is_found(embedder: Embedder) -> None:
         return [each.name for each in fits if each.by_meaning]
 
     assert first() == []  # by words, as long as the vectors are not there
-    assert finder.deepen(3) == 1
+    assert finder.deepen(3).left == 1
     assert first() == []
-    assert finder.deepen(3) == 0
+    assert finder.deepen(3).left == 0
     assert first() == ["refund-payment"]
 
 
@@ -91,7 +91,7 @@ def test_a_question_that_was_asked_before_costs_the_model_nothing() -> None:
     asked: list[str] = []
 
     class Counting:
-        unrelated = (Unrelated(0.0, 0.0),)
+        digest, unrelated = "counting", (Unrelated(0.0, 0.0),)
 
         def embed(self, texts: Sequence[str]) -> list[Meant]:
             asked.extend(texts)

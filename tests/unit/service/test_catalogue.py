@@ -13,6 +13,7 @@ from orchestrator.service.catalogue import Catalogue
 from orchestrator.service.wording import about_of
 from tests.faults.memory.store import MemoryStore
 from tests.faults.memory.tables import MemoryDatabase
+from tests.unit.vectors import KeptVectors
 
 DOCUMENT = """
 arazzo: 1.0.1
@@ -59,7 +60,7 @@ class Place:
         self.succeeded: dict[str, dict[str, int]] = {}
         self.catalogue = Catalogue(
             self.store, lambda: self.finder, monotonic=lambda: self.seconds,
-            successes=self.successes,
+            successes=self.successes, vectors=KeptVectors(),
         )  # fmt: skip
 
     async def successes(self, most: int) -> dict[str, dict[str, int]]:
