@@ -178,6 +178,10 @@ class Settings(BaseSettings):
     agent_output_bytes: int = Field(default=2048, ge=128, le=65_536)
     """Largest outputs of one run that an agent is shown at once as JSON; it reads more in parts."""
 
+    dry_run_reads: bool = False
+    """Whether dry runs may ask what only reads (GET and HEAD without effects): from the process
+    that is asked (`mcp`, a command), with the credentials that it finds, at the gate of all."""
+
     # What is secret
     payload_keys: str = ""
     """Reference (env:NAME, file:/path, command:…) to the keys that seal stored payloads, made by

@@ -233,7 +233,7 @@ async def _build_parts(
     await watch.look()  # an API that is held must be so from the first request on
     http = HttpTransport(
         apis, base_url=programs.base_url,
-        tokens=_token_desk(settings, RedisTokens(redis, where=without_secrets(gate))),
+        tokens=token_desk(settings, RedisTokens(redis, where=without_secrets(gate))),
     )  # fmt: skip
     isolated = await asyncio.to_thread(isolated_tasks, settings, registry)
     tasks = TaskTransport(registry, threads=settings.plain_task_threads, isolated=isolated)
@@ -362,7 +362,8 @@ def checkpoint_signer(settings: Settings) -> Signer | None:
     return signer_of(settings.audit_key, setting="audit_key")
 
 
-def _token_desk(settings: Settings, store: SharedTokens) -> TokenDesk:
+def token_desk(settings: Settings, store: SharedTokens) -> TokenDesk:
+    """Tokens of this process, shared with the others where there is a key to seal them."""
     sealer = sealer_of(settings.credentials_key)
     return TokenDesk(None if sealer is None else Sharing(store=store, sealer=sealer))
 

@@ -18,6 +18,7 @@ from orchestrator.coordination.health import RedisInspector
 from orchestrator.coordination.looking import RedisGateView
 from orchestrator.core.demands import Security
 from orchestrator.definitions.checking.maturity import Deployment
+from orchestrator.definitions.programs import Programs
 from orchestrator.engine.api_credentials import lacking
 from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.inspecting import ConfiguredCredentials
@@ -27,6 +28,7 @@ from orchestrator.ports import (
     BrokerInspector,
     DeadLetterQueue,
     HintPublisher,
+    Reads,
     WorkerStore,
 )
 from orchestrator.ports.finding import Finder
@@ -68,6 +70,7 @@ from orchestrator.service.runs import Runs
 from orchestrator.service.schedules import Schedules
 from orchestrator.service.slos import Slos
 from orchestrator.service.submitting import Submitter
+from orchestrator.service.vouching import Vouching
 from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
@@ -89,6 +92,7 @@ from orchestrator.wiring import (
 )
 from orchestrator.wiring_notices import console_of, link_signer
 from orchestrator.wiring_payloads import seal_payloads
+from orchestrator.wiring_reading import ReadsWhenAsked
 from orchestrator.wiring_tokens import open_sign_in, open_tokens
 from orchestrator.wiring_vouching import programs_of, vouching_of
 from orchestrator.worker.absent import AbsentBroker
@@ -250,12 +254,18 @@ async def open_services(
         store = open_store(settings.database, pool_wait_seconds=pool_wait_seconds)
         stack.push_async_callback(store.close)
         broker = await stack.enter_async_context(_open_broker(settings))
-        yield _services(settings, store, broker)
+        vouching = vouching_of(settings, store, signs=True)
+        programs = programs_of(vouching, plan_loader(store))
+        reads = ReadsWhenAsked(settings, store, programs) if settings.dry_run_reads else None
+        if reads is not None:
+            stack.push_async_callback(reads.aclose)
+        yield _services(settings, store, broker, vouching, programs, reads)
 
 
-def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
-    vouching = vouching_of(settings, store, signs=True)
-    programs = programs_of(vouching, plan_loader(store))
+def _services(
+    settings: Settings, store: SqlStore, broker: _Broker, vouching: Vouching, programs: Programs,
+    reads: Reads | None,
+) -> Services:  # fmt: skip
     redeliverer = Redeliverer(broker.publisher, programs)
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
     read_files = partial(read_api_files, settings.config_dir / "apis")
@@ -294,7 +304,7 @@ def _services(settings: Settings, store: SqlStore, broker: _Broker) -> Services:
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(
             workflows, submitter, runs, catalogue, watch, explaining, waiting, guards=guards,
-            planning=Planning(programs, partial(_base_url_of, settings), guards),
+            planning=Planning(programs, partial(_base_url_of, settings), guards, reads),
             most_output_bytes=settings.agent_output_bytes, console=console_of(settings) or "",
         ),
         policies=AgentPolicies(store, jobs),

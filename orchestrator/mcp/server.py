@@ -43,7 +43,8 @@ Labels = Annotated[
     Field(description='Names and short texts by which people find the run: {"ticket": "T-7"}.'),
 ]
 Mode = Annotated[
-    Literal["wait", "async", "dry_run"], Field(description="dry_run: only tell what would be sent.")
+    Literal["wait", "async", "dry_run", "dry_run_reads"],
+    Field(description="dry_run: only tell what would be sent; dry_run_reads: ask what only reads."),
 ]
 Run = Annotated[str, Field(description="The run, as execute gave it.", min_length=6, max_length=64)]
 Path = Annotated[str, Field(description="As left_out gives it; empty: all.", max_length=500)]
@@ -95,8 +96,9 @@ def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
         """Have a workflow run, wait a while for its end, and say how it stands."""
         async with spoken():
             actor, looks = callers(context)
-            if mode == "dry_run":
-                return answer(await agents.plan(workflow, inputs, actor=actor))
+            if mode in ("dry_run", "dry_run_reads"):
+                reads = mode == "dry_run_reads"
+                return answer(await agents.plan(workflow, inputs, actor=actor, reads=reads))
             wait_seconds = 0.0 if mode == "async" else wait_seconds
             found = await agents.execute(
                 workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,

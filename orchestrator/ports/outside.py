@@ -80,6 +80,20 @@ class Transport(Protocol):
         """
 
 
+class Reads(Protocol):
+    """Sends what only reads, outside of any run, at the same gate as runs."""
+
+    async def read(
+        self, api: str, request: FrozenRequest, *, operation: str, tenant: str, step: str,
+        timeout_seconds: float | None,
+    ) -> Response:  # fmt: skip
+        """The complete answer. It is asked for once, whatever comes of it.
+
+        Raises NotSent, with nothing sent, for a method other than GET and HEAD and when the gate
+        has no place; StepError as `Transport.send` does; Unavailable without broker or database.
+        """
+
+
 class Readiness(Protocol):
     """Whether what a call needs beside its API's leave is at hand: a credential.
 

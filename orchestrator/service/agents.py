@@ -170,14 +170,19 @@ class Agents:
         before = f"Run {accepted.like} was the same wish under another key: was this meant twice?"
         return replace(standing, meaning=f"{standing.meaning} {before}")
 
-    async def plan(self, workflow: str, inputs: Mapping[str, Any], *, actor: Actor) -> Standing:
-        """What a run would do, as far as the inputs decide. Nothing is sent, and nothing kept.
+    async def plan(
+        self, workflow: str, inputs: Mapping[str, Any], *, actor: Actor, reads: bool = False
+    ) -> Standing:
+        """What a run would do, as far as the inputs decide. Nothing is kept, and nothing sent.
 
-        Raises NotFound, NotAllowed (for one that was stopped), InvalidInput.
+        But with `reads` what only reads. Raises NotFound, InvalidInput; NotAllowed for one that was
+        stopped, and where dry runs may not read.
         """
         version = await self._version(workflow, actor)
         assert self._planning is not None, "made without"
-        plan = await self._planning.plan(version, inputs, Agent(actor.tenant, actor.name))
+        plan = await self._planning.plan(
+            version, inputs, Agent(actor.tenant, actor.name), reads=reads
+        )
         meaning = "Nothing was done. Call execute without mode to have it done."
         if "refused" in plan:
             meaning = "Nothing was done, and it would be refused now: see plan.refused."

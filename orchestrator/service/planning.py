@@ -1,31 +1,38 @@
-"""What a run would do, as far as its inputs decide: nothing is sent, and nothing is kept.
+"""What a run would do, as far as its inputs decide: nothing with an effect is sent, nothing kept.
 
 What only a step's answer tells stands there by its name, as `{$steps.reserve.outputs.id}`. Requests
-are made by the same program that makes those of a run, so a plan cannot differ from them.
+are made by the same program that makes those of a run, so a plan cannot differ from them. Where it
+is wanted, steps that only read are asked (GET and HEAD without effects, all of whose values are
+known), and what they answer stands in the requests after them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from orchestrator.core.exchange import Facts, FrozenRequest, NothingToUndo
+import structlog
+
+from orchestrator.core.exchange import Facts, FrozenRequest, NothingToUndo, Outcome
 from orchestrator.core.guarding import amount_told
-from orchestrator.core.plan import PlanStep
+from orchestrator.core.plan import Effects, PlanStep
 from orchestrator.core.redaction import HIDDEN, Rules
 from orchestrator.core.states import Direction
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
-from orchestrator.errors import RefusedError
-from orchestrator.ports import Agent, WorkflowVersion
+from orchestrator.errors import NotAllowed, Problem, RefusedError, StepError
+from orchestrator.ports import Agent, Reads, WorkflowVersion
 from orchestrator.service.guarding import Guards
 from orchestrator.service.submitting import charge_of
 from orchestrator.telemetry import redact
 
+log = structlog.get_logger(__name__)
+
 LONGEST_BODY = 2000
+LONGEST_READ = 300
 FORM = "application/x-www-form-urlencoded"
 OF_THE_RUN = "(made for the run)"
 """In place of an idempotency key: it depends on the run, which there is none of."""
@@ -33,25 +40,34 @@ _MARK = re.compile(r"zq(\d{4})qz")
 
 
 class Planning:
-    """Makes plans of runs. `base_url`: where an API is by its configuration, if that says so."""
+    """Makes plans of runs. `base_url`: where an API is by its configuration, if that says so.
+
+    `reads` None: this deployment lets no dry run read.
+    """
 
     def __init__(
-        self, programs: Programs, base_url: Callable[[str], str | None], guards: Guards
-    ) -> None:
+        self, programs: Programs, base_url: Callable[[str], str | None], guards: Guards,
+        reads: Reads | None = None,
+    ) -> None:  # fmt: skip
         self._programs, self._base_url, self._guards = programs, base_url, guards
+        self._reads = reads
 
     async def plan(
-        self, version: WorkflowVersion, inputs: Mapping[str, Any], agent: Agent
-    ) -> dict[str, Any]:
+        self, version: WorkflowVersion, inputs: Mapping[str, Any], agent: Agent, *,
+        reads: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
         """Its steps with their requests and undos, what it spends, and what its policy refuses.
 
-        Plain JSON, without what is empty. Raises InvalidInput, Untrusted.
+        `reads`: send what only reads, unless the policy refuses the run. Plain JSON, without what
+        is empty. Raises InvalidInput, Untrusted, NotAllowed where reading is not set.
         """
         program = await self._programs.trusted(version.id)
         checked = program.check_inputs(inputs)
         charge = charge_of(program, checked)
         judged = await self._guards.judged(charge, agent)
-        told: dict[str, Any] = {"steps": list(_Draft(program, checked, self._where).steps())}
+        reader = _Reader(self._allowed(), agent) if reads and not judged.refused else None
+        draft = _Draft(program, checked, self._where, reader)
+        told: dict[str, Any] = {"steps": [step async for step in draft.steps()]}
         if charge.currency:
             told["spends"] = f"{amount_told(charge.amount)} {charge.currency}"
         if judged.refused:
@@ -62,33 +78,95 @@ class Planning:
             told["approval"] = [f"found {q.found}; wanted {q.wanted}" for q in judged.asked]
         return told
 
+    def _allowed(self) -> Reads:
+        if self._reads is None:
+            problem = Problem(
+                place="setting dry_run_reads", found="false", wanted="true, or mode dry_run"
+            )
+            raise NotAllowed("dry runs read nothing here", problems=[problem])
+        return self._reads
+
     def _where(self, api: str) -> str:
         return (self._base_url(api) or self._programs.base_url(api) or "").rstrip("/")
+
+
+class _Reader:
+    """Asks for one dry run, and leaves a line in the log for each request."""
+
+    def __init__(self, reads: Reads, agent: Agent) -> None:
+        self._reads, self._agent = reads, agent
+
+    async def read(
+        self, program: Program, index: int, request: FrozenRequest, facts: Facts
+    ) -> tuple[str, Mapping[str, Any] | None]:
+        """What came of it, and the step's outputs where the answer is as the step wants it."""
+        step = program.plan.steps[index]
+        path = str(step.call.template["path"])
+        try:
+            response = await self._reads.read(
+                step.call.api, request, operation=f"{request.method} {path}",
+                tenant=self._agent.tenant, step=step.id, timeout_seconds=step.call.timeout_seconds,
+            )  # fmt: skip
+        except StepError as error:
+            self._note(program, step, str(error))
+            return str(error), None
+        judged = program.judge(index, Direction.FORWARD, facts, request, response)
+        good = judged.outcome is Outcome.LANDED and judged.accepted
+        came = f"{response.status}" + ("" if good else f", not as wanted: {judged.reason}")
+        self._note(program, step, came)
+        return came, judged.outputs if good else None
+
+    def _note(self, program: Program, step: PlanStep, came: str) -> None:
+        log.info(
+            "dry_run.read", workflow=program.plan.workflow, step=step.id, api=step.call.api,
+            tenant=self._agent.tenant, actor=self._agent.name, came=came,
+        )  # fmt: skip
 
 
 class _Draft:
     """One plan in the making."""
 
     def __init__(
-        self, program: Program, inputs: Mapping[str, Any], where: Callable[[str], str]
-    ) -> None:
+        self, program: Program, inputs: Mapping[str, Any], where: Callable[[str], str],
+        reader: _Reader | None,
+    ) -> None:  # fmt: skip
         self._program, self._where, self._marks = program, where, _Marks()
+        self._reader = reader
         self._rules: Rules = redact.rules() | program.secrets.of_run(inputs, {})
         self._facts = Facts(run_id="", inputs=inputs)
 
-    def steps(self) -> Iterator[dict[str, Any]]:
+    async def steps(self) -> AsyncIterator[dict[str, Any]]:
         """In the straight order: where jumps lead is told by answers."""
         for index, step in enumerate(self._program.plan.steps):
             if step.call.is_local:
                 self._know(step, self._given(index, step))
                 continue
             told = {"step": step.id, **self._link(index, step)}
-            self._know(step, _Later(step.id, self._marks))
+            outputs = await self._answered(index, step, told)
+            self._know(step, _Later(step.id, self._marks) if outputs is None else outputs)
             yield told | self._undo(index, step)
+
+    async def _answered(
+        self, index: int, step: PlanStep, told: dict[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """The outputs of a step that was asked, if it only reads and may be; told as `read`."""
+        if self._reader is None or not only_reads(step) or "not_known_yet" in told:
+            return None
+        request = self._program.prepare(index, Direction.FORWARD, self._facts)
+        assert isinstance(request, FrozenRequest), "only undos have conditions"
+        if self._marks.is_in(request):
+            told["read"] = "not asked: it needs what only another step's answer tells"
+            return None
+        came, outputs = await self._reader.read(self._program, index, request, self._facts)
+        told["read"] = self._rules.text(came)[:LONGEST_READ]
+        return outputs
 
     def _know(self, step: PlanStep, outputs: Mapping[str, Any]) -> None:
         known = {**self._facts.outputs, step.id: outputs}
         self._facts = Facts(run_id="", inputs=self._facts.inputs, outputs=known)
+        if not isinstance(outputs, _Later):
+            hidden = self._program.secrets.of_run(self._facts.inputs, {step.id: outputs})
+            self._rules = self._rules | hidden
 
     def _given(self, index: int, step: PlanStep) -> Mapping[str, Any]:
         """What a called workflow is given, and gives."""
@@ -160,6 +238,14 @@ class _Draft:
         return self._marks.named_in(value)
 
 
+def only_reads(step: PlanStep) -> bool:
+    """Whether asking its API changes nothing: a GET or HEAD that its document gives no effect."""
+    call = step.call
+    if call.is_local or call.is_wait or call.task_name is not None:
+        return False
+    return call.effects is Effects.NONE and call.template.get("method") in {"GET", "HEAD"}
+
+
 class _Marks:
     """Texts that stand in requests for what is not known yet, and what each stands for.
 
@@ -174,6 +260,12 @@ class _Marks:
         if name not in self._names:
             self._names.append(name)
         return f"zq{self._names.index(name):04}qz"
+
+    def is_in(self, request: FrozenRequest) -> bool:
+        """Whether something in it is not known yet."""
+        texts = [request.target, request.body.decode("utf-8", "replace")]
+        texts += [value for _, value in request.headers]
+        return any(_MARK.search(text) for text in texts)
 
     def named(self, text: str) -> str:
         """With names in place of marks."""
