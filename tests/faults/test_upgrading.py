@@ -145,6 +145,38 @@ def test_runs_begun_on_an_older_schema_end_on_this_one(older: Path, database: st
         _judge(tables, ledger.records(), _submitted(submitter), at_migration)
 
 
+@pytest.mark.parametrize("database", ["postgres", "sqlite"])
+def test_who_has_to_wait_is_seen(database: str) -> None:
+    """Otherwise the bound above would show nothing."""
+    folder = new_folder()
+    with ExitStack() as stack:
+        stack.callback(remove, folder)
+        place = stack.enter_context(set_up(Wish(database=database), folder))
+        asyncio.run(migrate(place.settings.database))
+        with _watched(place) as held:
+            (_hold_sqlite if place.postgres is None else _hold_postgres)(place)
+        assert 0.4 <= held.longest_seconds < LOCK_SECONDS
+
+
+def _hold_sqlite(place: Place) -> None:
+    path = place.folder / "orchestrator.db"
+    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as link:
+        link.execute("BEGIN IMMEDIATE")
+        time.sleep(0.6)
+
+
+def _hold_postgres(place: Place) -> None:
+    assert place.postgres is not None
+    url = place.postgres.url
+    with psycopg.connect(url) as holder, psycopg.connect(url) as waiter:
+        holder.execute("LOCK TABLE runs")
+        thread = threading.Thread(target=waiter.execute, args=("SELECT FROM runs",))
+        thread.start()
+        time.sleep(0.6)
+        holder.rollback()
+        thread.join()
+
+
 class Children:
     """Processes of either release."""
 
