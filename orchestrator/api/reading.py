@@ -47,6 +47,7 @@ def _workflow_fields(version: WorkflowVersion) -> dict[str, object]:
         "name": version.workflow, "version": version.version, "title": plan.title,
         "lane": plan.lane, "steps": len(plan.steps), "digest": plan.digest,
         "published_at": version.published_at, "published_by": version.published_by,
+        "key_id": version.key_id,
     }  # fmt: skip
 
 

@@ -58,6 +58,9 @@ class WorkflowSummary(Shape):
     digest: str
     published_at: datetime
     published_by: str
+    key_id: str | None = Field(
+        default=None, description="The key whose signature it bears, good or not; null: none."
+    )
 
 
 class Undo(Shape):

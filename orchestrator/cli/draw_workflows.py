@@ -35,10 +35,11 @@ def draw_workflows(versions: Sequence[WorkflowVersion]) -> RenderableType:
 
 def draw_workflow(version: WorkflowVersion) -> RenderableType:
     """One version with its steps."""
+    signed = f", with a signature of the key {version.key_id}" if version.key_id else ""
     heading = Text.assemble(
         (f"{version.workflow} v{version.version}", "bold"),
         f"  {version.plan.title}\n",
-        (f"published {clock(version.published_at)} by {version.published_by}", "dim"),
+        (f"published {clock(version.published_at)} by {version.published_by}{signed}", "dim"),
     )
     return Group(heading, draw_plan(version.plan))
 

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.embedded.address import free_port
 from tests.acceptance.conftest import Deployment, end, wait_until
 
-pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 AGENT = Path(__file__).with_name("framework_agent.py")
@@ -70,7 +70,7 @@ def test_its_agent_has_workflows_run_as_tools(
     ]
     done = subprocess.run(
         [interpreter, str(AGENT), framework, url, key],
-        input=json.dumps(calls), capture_output=True, text=True, timeout=200, check=False, cwd=ROOT,
+        input=json.dumps(calls), capture_output=True, text=True, timeout=500, check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     good, again, bad, refused, asked, looked = json.loads(done.stdout)

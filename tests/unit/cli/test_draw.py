@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console, RenderableType
 
+from orchestrator.api.reading import workflow_detail, workflow_summary
 from orchestrator.cli.draw_common import LINK_STYLES, RUN_STYLES, duration
 from orchestrator.cli.draw_escalations import draw_escalation, draw_escalations
 from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
@@ -268,6 +269,16 @@ def test_a_workflow_shows_what_undoes_each_step() -> None:
     assert "reads only" in text
     assert "ship (pivot)" in text
     assert "Sell one thing" in text_of(draw_workflows([version]))
+    assert "signature" not in text
+
+
+def test_a_workflow_shows_whose_signature_it_bears() -> None:
+    version = WorkflowVersion(
+        id="w1", workflow="checkout", version=3, plan=PLAN, document="", published_at=NOON,
+        published_by="ada", key_id="1f2e3d4c", signature=bytes(64),
+    )  # fmt: skip
+    assert "with a signature of the key 1f2e3d4c" in text_of(draw_workflow(version))
+    assert workflow_detail(version).key_id == workflow_summary(version).key_id == "1f2e3d4c"
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
