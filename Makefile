@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix journals mutants simulation model recovery soak docs sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery soak docs sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -42,6 +42,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents, eac
 	$(BIN)/python docs/check_rules.py --check
 	$(BIN)/python docs/metrics_page.py --check
 	$(BIN)/python docs/fault_matrix.py --check
+	$(BIN)/python -m tests.faults.brokers --check
 	$(BIN)/python docs/reference_pages.py --check
 	$(BIN)/python -m tests.faults.soak.page --check
 	$(BIN)/python docs/security_page.py
@@ -75,8 +76,11 @@ orphans: setup ## what a declined checkout leaves behind, beside other Arazzo ru
 chaos: setup ## real processes under seeded faults, healed, drained and judged
 	@$(BIN)/orchestrator bench chaos --runs 5000 --seconds 120 $(ARGS)
 
-matrix: setup ## the tests of each fault, and docs/fault-matrix.md with what came of them
-	@$(BIN)/python docs/fault_matrix.py --run
+matrix: setup ## the tests of each fault, and docs/fault-matrix.md with what came of them (ARGS="F1 F2")
+	@$(BIN)/python docs/fault_matrix.py --run $(ARGS)
+
+brokers: setup ## the fault suite on another broker, and docs/brokers.md (ARGS="--run redis7")
+	@$(BIN)/python -m tests.faults.brokers $(ARGS)
 
 journals: setup ## keep the journals of this release, which later ones have to decide alike
 	@$(BIN)/python -m tests.faults.journals

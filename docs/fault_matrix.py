@@ -1,9 +1,10 @@
 """Write docs/fault-matrix.md: each fault, what has to hold, the tests that inject it.
 
-    python docs/fault_matrix.py [--check | --run]
+    python docs/fault_matrix.py [--check | --run [F1 F2 …]]
 
-`--run` runs these tests and keeps what came of them in tests/faults/matrix.json; `make check` runs
-it with `--check`, so that the page cannot drift.
+`--run` runs the tests of these rows (of all, where none is named), a few rows at a time, and keeps
+what came of each in tests/faults/matrix.json; the outcomes stand in docs/guarantees.md as well.
+`make check` runs it with `--check`, so that neither page can drift.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "tests" / "faults" / "matrix.yaml"
 RESULTS = ROOT / "tests" / "faults" / "matrix.json"
 PAGE = ROOT / "docs" / "fault-matrix.md"
+GUARANTEES = ROOT / "docs" / "guarantees.md"
+BEGIN, END = "<!-- faults: written by docs/fault_matrix.py -->\n", "<!-- faults: end -->\n"
+ROWS_AT_ONCE = 6
 PATIENCE_SECONDS = 1800
 HEAD = """\
 # Faults
@@ -84,30 +88,29 @@ def _functions(file: Path) -> set[str]:
     return {each.name for each in module.body if isinstance(each, kinds)}
 
 
-def run(found: list[Row]) -> int:
-    """Run all the tests that are named; pytest's exit code."""
-    named = sorted({test.removesuffix("::*") for row in found for test in row.tests})
+def run(found: list[Row], patience_seconds: int = PATIENCE_SECONDS) -> int:
+    """Run all the tests that are named, and keep what came of them; the worst of pytest's codes."""
+    code = 0
+    for begin in range(0, len(found), ROWS_AT_ONCE):
+        some = found[begin : begin + ROWS_AT_ONCE]
+        ended, cases = _run(some, patience_seconds)
+        code = max(code, ended)
+        kept = json.loads(RESULTS.read_text("utf-8"))["rows"]
+        at = time.strftime("%Y-%m-%d")
+        kept.update({row.name: {"at": at, "counts": _result(row, cases)} for row in some})
+        RESULTS.write_text(json.dumps({"rows": kept}, indent=1) + "\n", "utf-8")
+    return code
+
+
+def _run(some: list[Row], patience_seconds: int) -> tuple[int, list[Xml.Element]]:
+    named = sorted({test.removesuffix("::*") for row in some for test in row.tests})
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "auto",
-            "-m",
-            "",
-            f"--junitxml={report}",
-        ]
-        ended = subprocess.run(
-            [*command, *named], cwd=ROOT, timeout=PATIENCE_SECONDS, check=False
-        )  # fmt: skip
+        options = ("-q", "-n", "2", "-m", "", f"--junitxml={report}")
+        command = [sys.executable, "-m", "pytest", *options, *named]
+        ended = subprocess.run(command, cwd=ROOT, timeout=patience_seconds, check=False)
         cases = list(Xml.parse(report).iter("testcase"))  # noqa: S314 - pytest has written it
-    at = time.strftime("%Y-%m-%d")
-    results = {"at": at, "rows": {row.name: _result(row, cases) for row in found}}
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-    return ended.returncode
+    return ended.returncode, cases
 
 
 def _result(row: Row, cases: list[Xml.Element]) -> dict[str, int]:
@@ -127,9 +130,9 @@ _VERDICTS = {"failure": "failed", "error": "failed", "skipped": "skipped"}
 def page(found: list[Row], results: Mapping[str, Any]) -> str:
     """The whole document."""
     whole = sum(not row.open for row in found)
+    rest = "." if whole == len(found) else "; of the others the table says what is missing."
     lines = [
-        f"{whole} of {len(found)} are injected as a whole, or cannot happen;",
-        f"of the others the table says what is missing. Last run: {results['at']}.", "",
+        f"{whole} of {len(found)} are injected as a whole, or cannot happen{rest}", "",
         "| | fault | holds | tests | last run |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for row in found:
@@ -138,24 +141,57 @@ def page(found: list[Row], results: Mapping[str, Any]) -> str:
             tests.append(f"*cannot happen:* {row.cannot}")
         if row.open:
             tests.append(f"*not yet:* {row.open}")
-        counts = results["rows"].get(row.name, {})
-        told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
-        lines.append(
-            f"| {row.name} | {row.fault} | {row.holds} | {'<br>'.join(tests)} | {told or '–'} |"
-        )
+        told = _last(row, results)
+        lines.append(f"| {row.name} | {row.fault} | {row.holds} | {'<br>'.join(tests)} | {told} |")
     return HEAD + "\n".join(lines) + "\n"
 
 
+def _last(row: Row, results: Mapping[str, Any]) -> str:
+    """What came of a row's tests when they were run last."""
+    kept = results["rows"].get(row.name)
+    if not kept or not kept["counts"]:
+        return "–"
+    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(kept["counts"].items()))
+    return f"{told} ({kept['at']})"
+
+
+def with_outcomes(guarantees: str, found: list[Row], results: Mapping[str, Any]) -> str:
+    """The promises' page with a line for each fault. Raises SystemExit where it has no place."""
+    head, begin, rest = guarantees.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        sys.exit(f"{GUARANTEES.name}: found no place for the faults; wanted {BEGIN!r} … {END!r}")
+    lines = ["| fault | tests | last run |", "|---|---|---|"]
+    for row in found:
+        names = ", ".join("`" + test.rpartition("::")[2].replace("*", _file(test)) + "`"
+                          for test in row.tests)  # fmt: skip
+        lines.append(f"| {row.name} {row.fault} | {names} | {_last(row, results)} |")
+    return head + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + tail
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0].rpartition("/")[2]
+
+
 def main() -> None:
-    """Write the page, or say whether it is as it should be."""
+    """Write the pages, or say whether they are as they should be."""
     found, code = rows(), 0
     if "--run" in sys.argv:
-        code = run(found)
-    written = page(found, json.loads(RESULTS.read_text("utf-8")))
-    if "--check" not in sys.argv:
-        PAGE.write_text(written, "utf-8")
-    elif written != PAGE.read_text("utf-8"):
-        sys.exit(f"{PAGE.name} is not up to date; run: python docs/fault_matrix.py")
+        asked = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+        unknown = set(asked) - {row.name for row in found}
+        if unknown:
+            sys.exit(f"found the rows {sorted(unknown)}; wanted some of {ROWS.name}, as F1")
+        code = run([row for row in found if not asked or row.name in asked])
+    results = json.loads(RESULTS.read_text("utf-8"))
+    written = {
+        PAGE: page(found, results),
+        GUARANTEES: with_outcomes(GUARANTEES.read_text("utf-8"), found, results),
+    }
+    for path, text in written.items():
+        if "--check" not in sys.argv:
+            path.write_text(text, "utf-8")
+        elif text != path.read_text("utf-8"):
+            sys.exit(f"{path.name} is not up to date; run: python docs/fault_matrix.py")
     sys.exit(code)
 
 

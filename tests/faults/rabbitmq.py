@@ -8,13 +8,20 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.embedded.address import LOOPBACK, free_port
 from orchestrator.embedded.process import Child, ChildSpec, stop_all
 
 PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 _ACCOUNT = "rabbitmq"
+_CONTROL_SECONDS = 60
+
+
+class Away(Exception):
+    """It does not answer, or will not do it."""
 
 
 def is_there() -> bool:
@@ -26,16 +33,18 @@ class RabbitMq:
     """The server; `folder` must be reachable for other accounts."""
 
     def __init__(self, folder: Path, *, log_path: Path) -> None:
-        data, port, account = folder / "rabbitmq", free_port(), pwd.getpwnam(_ACCOUNT)
+        self._data = folder / "rabbitmq"
+        data, port, account = self._data, free_port(), pwd.getpwnam(_ACCOUNT)
         data.mkdir()
         os.chown(data, account.pw_uid, account.pw_gid)
         config = folder / "rabbitmq.conf"
         config.write_text(f"listeners.tcp.1 = {LOOPBACK}:{port}\n")
         ids = (f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
+        self._as_its_account = ("setpriv", *ids)
         self.child = Child(
             ChildSpec(
                 name="rabbitmq",
-                argv=("setpriv", *ids, "--pdeathsig=KILL", PROGRAM),
+                argv=(*self._as_its_account, "--pdeathsig=KILL", PROGRAM),
                 address=f"amqp://guest:guest@{LOOPBACK}:{port}//",
                 env=_environment(data, config, f"orchestrator{port}@localhost"),
                 ready=lambda: _greets(port),
@@ -53,6 +62,24 @@ class RabbitMq:
         """SIGKILL, with all its helpers."""
         self.child.signal(signal.SIGKILL)
         self.child.stop(by=0.0)
+
+    def forget(self) -> None:
+        """What it has on its disk is gone; it must not run."""
+        shutil.rmtree(self._data / "mnesia", ignore_errors=True)
+
+    def files(self) -> Iterator[Path]:
+        """All that it has written."""
+        yield from (path for path in self._data.rglob("*") if path.is_file())
+
+    def control(self, *command: str) -> None:
+        """Have its node do something. Raises Away."""
+        argv = (*self._as_its_account, CONTROL, *command)
+        done = subprocess.run(
+            argv, env={**os.environ, **self.child.spec.env}, cwd=self._data,
+            capture_output=True, text=True, timeout=_CONTROL_SECONDS, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise Away(f"{command[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
 
     def stop(self) -> None:
         """End it, and the register of nodes that it has started, which leaves its session."""

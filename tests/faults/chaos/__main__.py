@@ -18,7 +18,7 @@ from orchestrator.embedded.supervise import StopRequested
 from orchestrator.errors import OrchestratorError
 from orchestrator.telemetry.logging import configure_logging
 from tests.faults.chaos.game import Interrupted, Watchers
-from tests.faults.chaos.performing import Database, Result, Wish, perform
+from tests.faults.chaos.performing import BrokerKind, Database, Result, Wish, perform
 
 EXIT_INTERRUPTED = 130
 
@@ -32,6 +32,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=1, help="Length of the fault window.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Decides runs, faults and the API's moods.")] = 1,
     db: Annotated[Database, typer.Option(help="The database.")] = Database.SQLITE,
+    broker: Annotated[BrokerKind, typer.Option(help="The broker.")] = BrokerKind.REDIS,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -41,7 +42,10 @@ def main(
     """
     configure_logging(level="ERROR")
     stop, console = StopRequested().install(), Console(stderr=True, highlight=False)
-    wish = Wish(runs=runs, seconds=seconds, seed=seed, database=db.value, workers=workers)
+    wish = Wish(
+        runs=runs, seconds=seconds, seed=seed, database=db.value, broker=broker.value,
+        workers=workers,
+    )  # fmt: skip
     try:
         with _progress(console) as bar:
             task = bar.add_task("acknowledged", total=runs)

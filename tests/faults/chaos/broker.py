@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,23 +13,38 @@ from orchestrator.embedded.process import Child, stop_all
 from orchestrator.embedded.valkey import start_valkey
 from orchestrator.ports import DEAD_LETTER_QUEUE
 from orchestrator.worker.options import task_queue_names
+from tests.faults.rabbitmq import Away
 
 QUEUES = (*task_queue_names(["default"]), DEAD_LETTER_QUEUE)
 _ANSWER_SECONDS = 5.0
+UNREACHED = (redis.RedisError, Away)
+"""What a server of either kind raises that is not there, or does not answer in time."""
 
 
 class Broker:
     """The server. What it held before it was emptied is kept beside it, to be searched later."""
 
-    def __init__(self, folder: Path, *, log_path: Path) -> None:
+    def __init__(
+        self, folder: Path, *, log_path: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         self._folder, self._kept = folder, folder / "broker-kept"
         self._kept.mkdir(parents=True)
-        self.child: Child = start_valkey(folder, log_path=log_path)
+        self.child: Child = start_valkey(folder, log_path=log_path, env=env)
 
     @property
     def url(self) -> str:
         """With database 0, that of the queues; the gate's is 1."""
         return self.child.spec.address
+
+    @property
+    def gate_url(self) -> str:
+        """Of the gate's server; empty: it is the same."""
+        return ""
+
+    @property
+    def children(self) -> tuple[Child, ...]:
+        """All servers that it takes."""
+        return (self.child,)
 
     def flush(self) -> None:
         """FLUSHALL: queues, limits and slots are gone. Raises redis.RedisError."""
@@ -65,6 +80,19 @@ class Broker:
         self.child.stop(by=0.0)
         (self._folder / "valkey").rename(self._new_place())
         (self._folder / "valkey").mkdir()
+
+    def crash(self) -> None:
+        """SIGKILL; what it has on its disk stays."""
+        self.child.signal(signal.SIGKILL)
+        self.child.stop(by=0.0)
+
+    def cut(self) -> None:
+        """It stands still with its connections open."""
+        self.child.signal(signal.SIGSTOP)
+
+    def mend(self) -> None:
+        """It goes on."""
+        self.child.signal(signal.SIGCONT)
 
     def start_again(self) -> None:
         """At the same address, without waiting."""

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.ports import DEAD_LETTER_QUEUE
 from orchestrator.wiring_services import open_services
+from tests.faults.chaos.broker import UNREACHED
 from tests.faults.chaos.recovered import Recoveries, recoveries
 from tests.faults.chaos.saboteur import Happened, Saboteur
 from tests.faults.chaos.schedule import Planned
@@ -143,7 +143,7 @@ async def _letters_out(stage: Stage) -> None:
     end = time.monotonic() + LETTERS_SECONDS
     while time.monotonic() < end:
         escalated = (await asyncio.to_thread(stage.tables.counts)).get("escalated", 0)
-        with suppress(redis.RedisError):
+        with suppress(*UNREACHED):
             if stage.broker.depths()[DEAD_LETTER_QUEUE] == escalated:
                 return
         await asyncio.sleep(WATCH_SECONDS)

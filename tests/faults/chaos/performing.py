@@ -31,6 +31,13 @@ class Database(StrEnum):
     SQLITE = "sqlite"
 
 
+class BrokerKind(StrEnum):
+    """Who carries the wake-ups."""
+
+    REDIS = "redis"  # or Valkey: what VALKEY_SERVER names
+    RABBITMQ = "rabbitmq"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wish:
     """The options."""
@@ -39,6 +46,7 @@ class Wish:
     seconds: float
     seed: int
     database: str
+    broker: str = "redis"
     workers: int = 2
 
     @property
@@ -46,6 +54,7 @@ class Wish:
         """What is set up for it."""
         return Scene(
             database=self.database,
+            broker=self.broker,
             workers=self.workers,
             seed=self.seed,
             limits=LIMITS,
@@ -57,7 +66,11 @@ class Wish:
     def play(self) -> Play:
         """What is done to it."""
         faults = schedule(
-            self.seed, seconds=self.seconds, database=self.database, workers=self.workers
+            self.seed,
+            seconds=self.seconds,
+            database=self.database,
+            workers=self.workers,
+            broker=self.broker,
         )
         return Play(seeds=list(seeds(self.seed, self.runs)), faults=faults, seconds=self.seconds)
 
@@ -96,6 +109,7 @@ class Result:
             "seconds": round(self.seconds, 1),
             "seed": self.wish.seed,
             "db": self.wish.database,
+            "broker": self.wish.broker,
             "faults": dict(Counter(h.planned.kind.value for h in done)),
             "api_answers": self.answers,
             "effects": self.effects,

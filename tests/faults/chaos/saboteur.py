@@ -10,16 +10,16 @@ import asyncio
 import signal
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.embedded.process import Child
+from tests.faults.chaos.broker import UNREACHED
 from tests.faults.chaos.schedule import Kind, Planned
 from tests.faults.chaos.stage import Stage
 
@@ -77,15 +77,18 @@ class Saboteur:
         await asyncio.gather(*self._lasting, return_exceptions=True)
         for worker in self.stage.supervisor.workers:
             worker.signal(signal.SIGCONT)
-        await self._up(self.stage.broker.child)
+        self.stage.broker.mend()
+        for child in self.stage.broker.children:
+            await self._up(child)
         if self.stage.postgres is not None:
             await self._up(self.stage.postgres.child)
+        await asyncio.to_thread(self.stage.broker.drain)
 
     async def _do(self, happened: Happened) -> None:
         act = _ACTS[happened.planned.kind]
         try:
             happened.said = await act(self, happened)
-        except (redis.RedisError, psycopg.Error, SQLAlchemyError, _Busy) as error:
+        except (*UNREACHED, psycopg.Error, SQLAlchemyError, _Busy) as error:
             happened.skipped, happened.said = True, f"not possible now: {str(error)[:80]}"
         finally:
             happened.ended = self.seconds
@@ -128,17 +131,47 @@ class Saboteur:
         return f"{await asyncio.to_thread(self.stage.broker.purge)} messages"
 
     async def _restart_broker_empty(self, happened: Happened) -> str:
-        if self._broker_busy:
-            raise _Busy("it is being started again")
-        self._broker_busy = True
+        return await self._restart_broker(happened, self.stage.broker.kill)
+
+    async def _crash_broker(self, happened: Happened) -> str:
+        return await self._restart_broker(happened, self.stage.broker.crash)
+
+    async def _restart_broker(self, happened: Happened, end: Callable[[], None]) -> str:
+        async with self._alone_with_broker():
+            try:
+                end()
+                await asyncio.sleep(happened.planned.lasts)
+            finally:
+                self.stage.broker.start_again()
+            await self._up(self.stage.broker.child)
+        return f"away for {self.seconds - happened.began:.1f} s"
+
+    async def _cut_broker(self, happened: Happened) -> str:
+        self.stage.broker.cut()
         try:
-            self.stage.broker.kill()
             await asyncio.sleep(happened.planned.lasts)
         finally:
-            self.stage.broker.start_again()
+            self.stage.broker.mend()
+        return f"for {happened.planned.lasts:g} s"
+
+    async def _fill_broker(self, happened: Happened) -> str:
+        async with self._alone_with_broker():
+            await asyncio.to_thread(self.stage.broker.fill)
+            try:
+                await asyncio.sleep(happened.planned.lasts)
+            finally:
+                await asyncio.to_thread(self.stage.broker.drain)
+        return f"for {self.seconds - happened.began:.1f} s"
+
+    @asynccontextmanager
+    async def _alone_with_broker(self) -> AsyncIterator[None]:
+        if self._broker_busy:
+            raise _Busy("it is being started again, or full")
+        self._broker_busy = True
+        try:
+            yield
+        finally:
             self._broker_busy = False
-        await self._up(self.stage.broker.child)
-        return f"away for {self.seconds - happened.began:.1f} s"
 
     # --- database ---------------------------------------------------------------------------------
 
@@ -207,12 +240,13 @@ class Saboteur:
 
     async def _up(self, child: Child) -> None:
         """Wait for it; start it again where it has given up."""
-        end = time.monotonic() + READY_SECONDS
+        seconds = max(READY_SECONDS, child.spec.ready_seconds)
+        end = time.monotonic() + seconds
         while not await asyncio.to_thread(child.spec.ready):
             if not child.running:
                 child.start()
             if time.monotonic() > end:
-                raise TimeoutError(f"{child.spec.name}: not ready after {READY_SECONDS:g} s")
+                raise TimeoutError(f"{child.spec.name}: not ready after {seconds:g} s")
             await asyncio.sleep(0.05)
 
     def _tell(self, happened: Happened) -> None:
@@ -244,6 +278,9 @@ _ACTS: dict[Kind, Callable[[Saboteur, Happened], Awaitable[str]]] = {
     Kind.FREEZE: Saboteur._freeze,
     Kind.FLUSH: Saboteur._flush,
     Kind.PURGE: Saboteur._purge,
+    Kind.CRASH: Saboteur._crash_broker,
+    Kind.CUT: Saboteur._cut_broker,
+    Kind.FULL: Saboteur._fill_broker,
     Kind.EMPTY_RESTART: Saboteur._restart_broker_empty,
     Kind.SESSIONS: Saboteur._terminate_sessions,
     Kind.RESTART: Saboteur._restart_database,

@@ -28,6 +28,9 @@ class Kind(StrEnum):
     BUSY = "api_busy"  # 429 with Retry-After for everything
     LOWERED = "api_limit_lowered"  # to half, without a word: 429 for what is more
     TOKENS = "tokens_ended"  # long before the time that they were given out for
+    CRASH = "broker_crashed"  # SIGKILL, and it starts again with what it had on its disk
+    CUT = "broker_cut"  # workers' connections to it stay open, and nothing arrives
+    FULL = "broker_full"  # its memory alarm: publishers are held up
     LOCK = "database_locked"  # SQLite: somebody else holds the write lock
 
 
@@ -36,11 +39,16 @@ ALWAYS = (
     Kind.AWAY, Kind.BUSY, Kind.LOWERED, Kind.TOKENS,
 )  # fmt: skip
 BY_DATABASE = {"postgres": (Kind.SESSIONS, Kind.RESTART), "sqlite": (Kind.LOCK,)}
+BY_BROKER = {"redis": (), "rabbitmq": (Kind.CRASH, Kind.CUT, Kind.FULL)}
+"""With RabbitMQ `broker_flushed` concerns the gate's server."""
 
 _LASTS = {
     Kind.FREEZE: (8.0, 10.0),
     Kind.EMPTY_RESTART: (0.0, 2.0),
     Kind.RESTART: (0.0, 2.0),
+    Kind.CRASH: (0.0, 2.0),
+    Kind.CUT: (3.0, 10.0),
+    Kind.FULL: (3.0, 8.0),
     Kind.AWAY: (3.0, 8.0),
     Kind.BUSY: (2.0, 5.0),
     Kind.LOWERED: (4.0, 8.0),
@@ -58,11 +66,13 @@ class Planned:
     lasts: float = 0.0
 
 
-def schedule(seed: int, *, seconds: float, database: str, workers: int = 2) -> tuple[Planned, ...]:
+def schedule(
+    seed: int, *, seconds: float, database: str, workers: int = 2, broker: str = "redis"
+) -> tuple[Planned, ...]:
     """Faults for this long. Each kind comes once before any comes again; kills come twice."""
     chance = random.Random(f"faults {seed}")
     turns = itertools.cycle(range(workers))
-    kinds = _endless(chance, (*ALWAYS, *BY_DATABASE[database]))
+    kinds = _endless(chance, (*ALWAYS, *BY_DATABASE[database], *BY_BROKER[broker]))
     at, planned = chance.uniform(SHORTEST_GAP, LONGEST_GAP), []
     while at < seconds:
         kind = next(kinds)

@@ -20,6 +20,7 @@ from orchestrator.store import migrate, open_store
 from tests.faults.chaos.broker import Broker
 from tests.faults.chaos.bystander import Bystander
 from tests.faults.chaos.postgres import Postgres
+from tests.faults.chaos.rabbit import RabbitBroker
 from tests.faults.ledger.limits import Limit
 from tests.faults.ledger.running import LedgerProcess
 from tests.faults.ledger.server import TOKEN_VARIABLE
@@ -67,12 +68,15 @@ class Scene:
     """What is set up."""
 
     database: str = "sqlite"  # or "postgres"
+    broker: str = "redis"  # whatever speaks its protocol; or "rabbitmq"
     workers: int = 2
     seed: int = 1
     limits: Limits = field(default_factory=Limits)
     mood: Mood = field(default_factory=Mood)
     settings: Mapping[str, object] = field(default_factory=dict)  # of workers, beside the defaults
     connections: int = 200  # to the API, of each worker
+    broker_env: Mapping[str, str] = field(default_factory=dict)
+    disk: Path | None = None  # of PostgreSQL, where it has one of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,7 @@ class Stage:
     scene: Scene
     state_dir: Path
     token: str = field(repr=False)
-    broker: Broker
+    broker: Broker | RabbitBroker
     postgres: Postgres | None
     ledger: LedgerProcess
     supervisor: Supervisor
@@ -124,7 +128,7 @@ def set_up(scene: Scene, state_dir: Path) -> Iterator[Stage]:
         token = f"{CANARY}{secrets.token_hex(8)}"
         logs = state_dir / "logs"
         logs.mkdir()
-        broker = Broker(state_dir, log_path=logs / "valkey.log")
+        broker = _broker(scene, state_dir, logs / "valkey.log")
         stack.callback(broker.stop)
         postgres = _postgres(scene, state_dir, stack)
         (state_dir / "ledger").mkdir()
@@ -137,7 +141,7 @@ def set_up(scene: Scene, state_dir: Path) -> Iterator[Stage]:
             gives_tokens=True,
         )
         stack.enter_context(ledger)
-        own = _settings(scene, state_dir, postgres, broker.url)
+        own = _settings(scene, state_dir, postgres, broker)
         _write_config(state_dir / "config", scene, ledger)
         seal = Fernet.generate_key().decode()
         env = {TOKEN_VARIABLE: token, SEAL_VARIABLE: seal, **_as_environment(own)}
@@ -179,10 +183,16 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _broker(scene: Scene, state_dir: Path, log_path: Path) -> Broker | RabbitBroker:
+    if scene.broker == "rabbitmq":
+        return RabbitBroker(state_dir, log_path=log_path)
+    return Broker(state_dir, log_path=log_path, env=scene.broker_env)
+
+
 def _postgres(scene: Scene, state_dir: Path, stack: ExitStack) -> Postgres | None:
     if scene.database != "postgres":
         return None
-    postgres = Postgres(state_dir, log_path=state_dir / "logs" / "postgres.log")
+    postgres = Postgres(scene.disk or state_dir, log_path=state_dir / "logs" / "postgres.log")
     stack.callback(postgres.stop)
     postgres.start()
     postgres.child.wait_ready()
@@ -190,12 +200,13 @@ def _postgres(scene: Scene, state_dir: Path, stack: ExitStack) -> Postgres | Non
 
 
 def _settings(
-    scene: Scene, state_dir: Path, postgres: Postgres | None, broker_url: str
+    scene: Scene, state_dir: Path, postgres: Postgres | None, broker: Broker | RabbitBroker
 ) -> dict[str, object]:
     return {
         "state_dir": state_dir,
         "config_dir": state_dir / "config",
-        "broker_url": broker_url,
+        "broker_url": broker.url,
+        **({"gate_url": broker.gate_url} if broker.gate_url else {}),
         "task_modules": (),
         "credentials_key": f"env:{SEAL_VARIABLE}",
         **({} if postgres is None else {"database_url": postgres.url}),

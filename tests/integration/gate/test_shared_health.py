@@ -255,6 +255,27 @@ async def test_a_clock_that_goes_back_leaves_nothing_shut_for_long(server: Serve
     assert found.pause_seconds <= RULES.longest_pause_seconds
 
 
+async def test_a_clock_that_goes_back_shuts_nothing_that_was_open(server: Server) -> None:
+    process = server.process("a")
+    await server.at(BEGIN + 3600 * SECOND)
+    await report(process)
+    await server.at(BEGIN)
+    found = await report(process)
+    assert (found.state, found.pause_seconds) == (BreakerState.CLOSED, 0.0)
+
+
+async def test_a_clock_that_goes_back_leaves_of_a_pause_what_was_left(server: Server) -> None:
+    process = server.process("a")
+    await server.at(BEGIN + 3600 * SECOND)
+    await report(process, News(pause_seconds=8.0))
+    await server.at(BEGIN + 3605 * SECOND)
+    await report(process)
+    await server.at(BEGIN)
+    assert (await report(process)).pause_seconds == 3.0
+    await server.at(BEGIN + 3 * SECOND)
+    assert (await report(process)).pause_seconds == 0.0
+
+
 async def test_after_a_wipe_another_book_begins(server: Server) -> None:
     process = server.process("a")
     await server.at(BEGIN)

