@@ -20,6 +20,7 @@ from orchestrator import crashpoints
 from orchestrator.coordination.api_health import RedisHealth
 from orchestrator.coordination.connect import connect, without_secrets
 from orchestrator.coordination.health import RedisInspector, refuse_eviction
+from orchestrator.coordination.high_water import RedisHighWaterMark
 from orchestrator.coordination.limits import RedisLimits
 from orchestrator.coordination.tokens import RedisTokens
 from orchestrator.core.plan import Plan
@@ -60,6 +61,7 @@ from orchestrator.service.auditing import Checkpoints
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.guarding import Guards
+from orchestrator.service.high_water import HighWaterWatch
 from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import JobWorker
 from orchestrator.service.recovery import Recovery, RecoveryTimes
@@ -279,6 +281,7 @@ async def _build_parts(
     schedules = ScheduleWatch(store, submitter, Runs(store, programs, redeliverer))
     clock = DatabaseClock()
     observer = Observer(store, worker=worker_id, now=clock.now)
+    age = HighWaterWatch(store, RedisHighWaterMark(redis, where=without_secrets(gate)))
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
@@ -312,7 +315,7 @@ async def _build_parts(
         background=[
             recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
-            slos.run_passes, schedules.run_passes, observer.run_passes,
+            slos.run_passes, schedules.run_passes, observer.run_passes, age.run_passes,
             partial(metrics.watch, gate_of_process.snapshot),
             *_checkpoints(settings, store), *_canary(settings, app, publisher, meter),
             *([] if teller is None else [teller.run_passes]),

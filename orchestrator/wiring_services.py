@@ -15,6 +15,7 @@ import structlog
 
 from orchestrator.coordination.connect import connect, without_secrets
 from orchestrator.coordination.health import RedisInspector
+from orchestrator.coordination.high_water import RedisHighWaterMark
 from orchestrator.coordination.looking import RedisGateView
 from orchestrator.core.demands import Security
 from orchestrator.definitions.checking.maturity import Deployment
@@ -33,6 +34,7 @@ from orchestrator.ports import (
 )
 from orchestrator.ports.finding import Finder
 from orchestrator.ports.gate_view import GateView
+from orchestrator.ports.restoring import HighWaterMark
 from orchestrator.service.access import Access
 from orchestrator.service.agent_policies import AgentPolicies
 from orchestrator.service.agents import Agents
@@ -52,6 +54,7 @@ from orchestrator.service.explaining import Explaining
 from orchestrator.service.exporting import Exporting
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.guarding import Guards
+from orchestrator.service.high_water import HighWaterWatch
 from orchestrator.service.impact import Impacts
 from orchestrator.service.insights import Insights
 from orchestrator.service.job_kinds import job_kinds
@@ -65,6 +68,7 @@ from orchestrator.service.queues import Queues
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.rehearsing import Rehearsable, Rehearsal, Rehearsing
 from orchestrator.service.rerunning import Rerunning
+from orchestrator.service.restoring import Restoring
 from orchestrator.service.retention import Retention
 from orchestrator.service.runs import Runs
 from orchestrator.service.schedules import Schedules
@@ -75,7 +79,7 @@ from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings
-from orchestrator.store import SqlStore, migrate, open_store
+from orchestrator.store import SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 from orchestrator.wiring import (
@@ -127,6 +131,7 @@ class Services:
     doctor: Doctor
     consistency: Consistency
     retention: Retention
+    restoring: Restoring
     reseal_payloads: Callable[[], Awaitable[int]]
     apis: Apis
     access: Access
@@ -161,6 +166,7 @@ class _Broker:
     dead_letters: DeadLetterQueue
     inspector: BrokerInspector
     gate: GateView
+    mark: HighWaterMark
 
 
 @asynccontextmanager
@@ -170,7 +176,9 @@ async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
         url = broker_url(settings)
     except InvalidSetting:
         absent = AbsentBroker("set ORCHESTRATOR_BROKER_URL, or start `orchestrator up`")
-        yield _Broker(publisher=absent, dead_letters=absent, inspector=absent, gate=absent)
+        yield _Broker(
+            publisher=absent, dead_letters=absent, inspector=absent, gate=absent, mark=absent
+        )
         return
     app = make_app(broker_url=url, lanes=settings.lanes)
     async with AsyncExitStack() as stack:
@@ -187,6 +195,7 @@ async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
             publisher=publisher, dead_letters=dead_letters,
             inspector=inspector,
             gate=RedisGateView(gate, where=without_secrets(where)),
+            mark=RedisHighWaterMark(gate, where=without_secrets(where)),
         )  # fmt: skip
 
 
@@ -323,9 +332,14 @@ def _services(
                 lambda: load_apis(settings.config_dir / "apis"), settings.credentials_key,
                 partial(demanded, store),
             ),
+            age=HighWaterWatch(store, broker.mark),
         ),
         consistency=Consistency(store, Auditing(store).verify_run),
         retention=Retention(store), reseal_payloads=store.reseal_payloads,
+        restoring=Restoring(
+            store, store, open_worker_locks(settings.database), broker.mark, plan_loader(store),
+            dead_after_seconds=settings.dead_after_seconds,
+        ),
         auditing=Auditing(store),
         erasing=Erasing(store, store),
         explaining=explaining,

@@ -40,6 +40,7 @@ from orchestrator.cli.mcp import mcp
 from orchestrator.cli.output import exit_code_of, show_error
 from orchestrator.cli.queues import queues
 from orchestrator.cli.remote import choose_url
+from orchestrator.cli.restoring import restore_check
 from orchestrator.cli.slo import slo
 from orchestrator.cli.submit import submit
 from orchestrator.cli.up import up, worker
@@ -57,7 +58,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (init, demo, up, worker, api, submit, queues, slo, insights, doctor, openapi, mcp):
+for command in (
+    init, demo, up, worker, api, submit, queues, slo, insights, doctor, restore_check, openapi, mcp,
+):  # fmt: skip
     app.command(no_args_is_help=False)(command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(workflows.app, name="workflows")

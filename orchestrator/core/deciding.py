@@ -78,10 +78,8 @@ def _apply(saga: Saga, event: e.Event, now: datetime) -> Decision:
             return _on_awaited(saga, event, now)
         case e.CancelRequested():
             return _on_cancel(saga, event, now)
-        case e.PauseRequested():
-            return Decision(saga=replace(saga, status=RunStatus.PAUSED), command=Hold())
-        case e.Unpaused():
-            return _on_unpaused(saga, event)
+        case e.PauseRequested() | e.Unpaused() | e.Restored():
+            return _from_outside(saga, event)
         case e.Poisoned() | e.Distrusted():
             return _not_to_be_driven(saga, event)
         case e.Retried() | e.Resolved() | e.Skipped() | e.Abandoned():
@@ -109,11 +107,46 @@ def _doubt_what_was_started(saga: Saga, event: e.Resumed) -> Saga:
     ))  # fmt: skip
 
 
+def _from_outside(saga: Saga, event: e.PauseRequested | e.Unpaused | e.Restored) -> Decision:
+    match event:
+        case e.PauseRequested():
+            return Decision(saga=replace(saga, status=RunStatus.PAUSED), command=Hold())
+        case e.Unpaused():
+            return _on_unpaused(saga, event)
+        case e.Restored():
+            return _on_restored(saga, event)
+
+
 def _on_unpaused(saga: Saga, event: e.Unpaused) -> Decision:
     if event.until is None:
         return Decision(saga=_going(saga), command=None)
     waiting = replace(saga, status=RunStatus.WAITING, wake_at=event.until)
     return Decision(saga=waiting, command=Wait(until=event.until))
+
+
+def _on_restored(saga: Saga, event: e.Restored) -> Decision:
+    """Whatever is ahead may have been done since. Nothing begins by this, and nobody is asked yet.
+
+    A pending run is a running one then: a cancel must not take it for one that has done nothing.
+    Nobody knows whether a run that goes forward has turned back since, so its undos are doubted,
+    too; by that `Saga.jumped` knows that steps are to be doubted which it visits once more.
+    """
+    forward = saga.direction is Direction.FORWARD
+    for step in range(len(saga.steps)):
+        if forward and saga.plan_step(step).call.effects is not Effects.NONE:
+            saga = _doubted(saga, (step, Direction.FORWARD), event)
+        saga = _doubted(saga, (step, Direction.BACKWARD), event)
+    status = RunStatus.RUNNING if saga.status is RunStatus.PENDING else saga.status
+    return Decision(saga=replace(saga, status=status), command=None)
+
+
+def _doubted(saga: Saga, at: tuple[int, Direction], event: e.Restored) -> Saga:
+    link = saga.link(*at)
+    if type(event) not in LINK_TRANSITIONS[link.status]:
+        return saga  # done, or started and thereby in doubt for whoever takes the run up
+    pending = link.status is LinkStatus.PENDING
+    status = LinkStatus.PENDING if pending else LinkStatus.UNKNOWN
+    return _put(saga, at, event, replace(link, status=status, doubt=True))
 
 
 def _on_awaited(saga: Saga, event: e.Awaited, now: datetime) -> Decision:
@@ -217,6 +250,7 @@ def _on_not_landed(
 ) -> Decision:
     link = saga.link(*at)
     if event.settles_doubt:
+        saga = _with_undo_spent(saga, at)
         link = replace(link, doubt=False)
     most = event.most_attempts
     again = event.retryable and (most is None or link.attempts < most)
@@ -224,6 +258,15 @@ def _on_not_landed(
     if delay is not None:
         return _wait(_put(saga, at, event, replace(link, status=LinkStatus.PENDING)), delay, now)
     return _exhausted(saga, at, event, link, now)
+
+
+def _with_undo_spent(saga: Saga, at: tuple[int, Direction]) -> Saga:
+    """Of a restored run's step without a key that is not there: never done, or undone since."""
+    undo = saga.steps[at[0]].undo
+    spends = undo.doubt and not undo.spent and saga.call(*at).effects is Effects.UNKEYED
+    if at[1] is Direction.BACKWARD or not spends or not saga.link(*at).doubt:
+        return saga
+    return saga.with_link(at[0], Direction.BACKWARD, replace(undo, attempts=undo.attempts + 1))
 
 
 def _on_in_doubt(
@@ -365,7 +408,7 @@ def _next_backward(saga: Saga) -> Decision:
         if link.status in DONE:
             continue
         if not saga.has_call(step, Direction.BACKWARD):
-            not_needed = link.moved(LinkStatus.NOT_NEEDED, doubt=link.doubt)
+            not_needed = link.moved(LinkStatus.NOT_NEEDED, doubt=False)
             saga = saga.with_link(step, Direction.BACKWARD, not_needed)
             continue
         at = (step, Direction.BACKWARD)
@@ -377,13 +420,17 @@ def _next_backward(saga: Saga) -> Decision:
 
 def _settle_doubt(saga: Saga, at: tuple[int, Direction]) -> Decision:
     """Same key again, else ask, else a person: an unkeyed effect is never blindly repeated."""
-    call = saga.call(*at)
-    if call.effects is not Effects.UNKEYED:
+    call, spent = saga.call(*at), saga.link(*at).spent
+    if call.effects is not Effects.UNKEYED and not spent:
         return Decision(saga=saga, command=Perform(step=at[0], direction=at[1]))
-    if call.verify is not None:
+    if call.verify is not None and not spent:
         return Decision(saga=saga, command=Verify(step=at[0], direction=at[1]))
     unknown = replace(saga.link(*at), status=LinkStatus.UNKNOWN)
-    detail = "its worker ended while the request may have been under way"
+    detail = (
+        "the database was restored; the request may have been made since it was backed up"
+        if saga.link(*at).first_started_at is None
+        else "its worker ended while the request may have been under way"
+    )
     return _escalate(saga.with_link(*at, unknown), EscalationReason.IN_DOUBT, detail, at)
 
 

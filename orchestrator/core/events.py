@@ -148,6 +148,11 @@ class Distrusted(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Restored(Event):
+    """The database is an older one again: the run may since have done anything that was ahead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Retried(Event):
     """A person orders the stuck link to be tried again."""
 

@@ -31,6 +31,15 @@ class Link:
     first_started_at: datetime | None = None  # begin of the first attempt
     sequence: int | None = None  # place in the run's one order of completion, 1-based
 
+    @property
+    def spent(self) -> bool:
+        """Of a restored run's undo: it, its key or the answer about it may be of an earlier effect.
+
+        The step was found absent after the restore, and is done anew: it may have been done and
+        undone before. No attempt of this life was begun, and yet one is used up.
+        """
+        return self.doubt and self.attempts > 0 and self.first_started_at is None
+
     def moved(self, status: LinkStatus, *, doubt: bool, sequence: int | None = None) -> Link:
         """The same link in another status; without a `sequence` it keeps its place."""
         return Link(
@@ -110,9 +119,19 @@ class Saga:
         return direction is Direction.FORWARD or self.plan_step(step).compensation is not None
 
     def jumped(self, step: int, path: Path) -> Saga:
-        """The saga on another way from this position on; nothing after it was begun."""
-        ahead = tuple(StepState() for _ in path.steps[step + 1 :])
+        """The saga on another way from this position on; nothing after it was begun.
+
+        In a restored run (only there are undos in doubt on the way forward) it may have been.
+        """
+        restored = any(state.undo.doubt for state in self.steps)
+        ahead = tuple(self._ahead(visited, restored) for visited in path.steps[step + 1 :])
         return replace(self, path=path, steps=self.steps[: step + 1] + ahead)
+
+    def _ahead(self, visited: int, restored: bool) -> StepState:
+        if not restored:
+            return StepState()
+        doubt = self.plan.steps[visited].call.effects is not Effects.NONE
+        return StepState(forward=Link(doubt=doubt), undo=Link(doubt=True))
 
     @property
     def undoing(self) -> list[str]:

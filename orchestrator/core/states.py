@@ -72,6 +72,7 @@ STUCK = frozenset({LinkStatus.FAILED, LinkStatus.UNKNOWN})
 _L = LinkStatus
 LINK_TRANSITIONS: Mapping[LinkStatus, Mapping[type[e.Event], frozenset[LinkStatus]]] = {
     _L.PENDING: {
+        e.Restored: frozenset({_L.PENDING}),  # now in doubt
         e.Began: frozenset({_L.STARTED}),
         e.NotNeeded: frozenset({_L.NOT_NEEDED}),
         # Without a begin: the request could not be prepared, or a verification answered.
@@ -87,11 +88,13 @@ LINK_TRANSITIONS: Mapping[LinkStatus, Mapping[type[e.Event], frozenset[LinkStatu
         e.Resumed: frozenset({_L.PENDING}),  # its worker died: in doubt, no attempt used up
     },
     _L.FAILED: {
+        e.Restored: frozenset({_L.UNKNOWN}),  # a person may have had it tried again since
         e.Retried: frozenset({_L.PENDING}),
         e.Resolved: frozenset({_L.RESOLVED}),
         e.Skipped: frozenset({_L.SKIPPED}),
     },
     _L.UNKNOWN: {
+        e.Restored: frozenset({_L.UNKNOWN}),
         e.Retried: frozenset({_L.PENDING}),
         e.Resolved: frozenset({_L.RESOLVED, _L.FAILED}),
         e.Skipped: frozenset({_L.SKIPPED}),
@@ -118,6 +121,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Poisoned: frozenset({_R.ESCALATED}),
         e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
+        e.Restored: frozenset({_R.RUNNING}),
     },
     _R.RUNNING: {
         e.Resumed: _RESUMED,
@@ -132,6 +136,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Poisoned: frozenset({_R.ESCALATED}),
         e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
+        e.Restored: frozenset({_R.RUNNING}),
     },
     _R.WAITING: {
         e.Resumed: _RESUMED,
@@ -139,6 +144,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Poisoned: frozenset({_R.ESCALATED}),
         e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
+        e.Restored: frozenset({_R.WAITING}),
     },
     _R.PARKED: {
         e.Resumed: _RESUMED,
@@ -146,10 +152,12 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Poisoned: frozenset({_R.ESCALATED}),
         e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
+        e.Restored: frozenset({_R.PARKED}),
     },
     _R.PAUSED: {
         e.Unpaused: _GOING | {_R.WAITING},
         e.CancelRequested: _RESUMED,
+        e.Restored: frozenset({_R.PAUSED}),
     },
     _R.COMPENSATING: {
         e.Resumed: frozenset({_R.COMPENSATING, _R.COMPENSATED, _R.ESCALATED}),
@@ -164,12 +172,14 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Poisoned: frozenset({_R.ESCALATED}),
         e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
+        e.Restored: frozenset({_R.COMPENSATING}),
     },
     _R.ESCALATED: {
         e.Retried: _BY_A_PERSON,
         e.Resolved: _BY_A_PERSON,
         e.Skipped: _BY_A_PERSON,
         e.Abandoned: frozenset({_R.ABANDONED}),
+        e.Restored: frozenset({_R.ESCALATED}),
     },
     _R.SUCCEEDED: {},
     _R.COMPENSATED: {},

@@ -10,12 +10,14 @@ PROMPT_SECONDS = 0.05
 """By so much a reading may be wrong: the database answered within twice that."""
 TRUSTED_SECONDS = 60.0
 """After that any reading is better than what is known."""
+_NO_FLOOR = datetime.min.replace(tzinfo=UTC)
 
 
 class DatabaseClock:
     """Database time carried forward by the monotonic clock; corrected at every heartbeat.
 
-    A jump of this machine's wall clock does not move it. Until the first `correct` it raises.
+    A jump of this machine's wall clock does not move it. A better reading does not turn it back: it
+    stands still until what it has told is true. Until the first `correct` it raises.
     `monotonic` gives seconds from wherever.
     """
 
@@ -24,6 +26,7 @@ class DatabaseClock:
         self._base: datetime | None = None
         self._at = 0.0
         self._error = 0.0  # seconds by which `_base` may be wrong
+        self._floor = _NO_FLOOR  # told already
 
     def correct(self, database_now: datetime, *, asked_at: float) -> bool:
         """Take over what the database said that was asked at this time (of `monotonic`).
@@ -36,8 +39,13 @@ class DatabaseClock:
         known = self._base is not None and heard_at - self._at < TRUSTED_SECONDS
         if known and error > max(self._error, PROMPT_SECONDS):
             return False
+        told = None if self._base is None else self.now()
+        explained = timedelta(seconds=self._error + error + PROMPT_SECONDS)
         self._base, self._at = database_now.astimezone(UTC), heard_at - error
         self._error = error
+        self._floor = _NO_FLOOR
+        if told is not None and told - self.now() <= explained:
+            self._floor = told  # more than that is a clock that was set back, which is followed
         return error <= PROMPT_SECONDS
 
     def now(self) -> datetime:
@@ -45,4 +53,5 @@ class DatabaseClock:
         if self._base is None:
             raise RuntimeError("the database's clock has not been read yet")
         # By place: half as long as `seconds=`, and this is asked five times for each step.
-        return self._base + timedelta(0, self.monotonic() - self._at)
+        now = self._base + timedelta(0, self.monotonic() - self._at)
+        return max(self._floor, now)

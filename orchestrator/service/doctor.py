@@ -17,7 +17,8 @@ from orchestrator.ports import (
     Store,
     WorkerRecord,
 )
-from orchestrator.service import room
+from orchestrator.service import high_water, room
+from orchestrator.service.high_water import HighWaterWatch
 from orchestrator.service.queues import Queues
 
 SLOW_ROUND_TRIP_SECONDS = 0.05
@@ -60,15 +61,17 @@ class Doctor:
         read_files: Callable[[], ApiFiles],
         open_files: int,
         credentials: CredentialInspector,
+        age: HighWaterWatch,
     ) -> None:
         self._store, self._broker, self._queues = store, broker, queues
         self._database, self._credentials = database, credentials
         self._wall_clock, self._dead_after = wall_clock, dead_after_seconds
         self._read_files, self._open_files = read_files, open_files
+        self._age = age
 
     async def checks(self) -> list[Check]:
         """All checks; one that cannot look says so instead of ending the others."""
-        looks = [self._database_check, self._broker_checks, self._worker_checks,
+        looks = [self._database_check, self._age_check, self._broker_checks, self._worker_checks,
                  self._room_checks, self._queue_checks, self._workflow_checks,
                  self._api_checks, self._pause_checks, self._credential_checks]  # fmt: skip
         return [check for look in looks for check in await _guarded(look)]
@@ -90,6 +93,13 @@ class Doctor:
                 "synchronise clocks (NTP); all decisions use the database's, logs use this one",
             ),
         ]  # fmt: skip
+
+    async def _age_check(self) -> list[Check]:
+        """A database that is an older one than it was: restored, or a replica that was behind."""
+        missing = await self._age.missing()
+        if not missing:
+            return []
+        return [Check(name="database age", verdict=Verdict.BAD, found=missing, do=high_water.DO)]
 
     async def _broker_checks(self) -> list[Check]:
         facts = await self._broker.facts()

@@ -29,6 +29,7 @@ from orchestrator.store.proposals import Proposals
 from orchestrator.store.recovering import Recovering
 from orchestrator.store.rerunning import Rerunning
 from orchestrator.store.resealing import Resealing
+from orchestrator.store.restoring import Restoring
 from orchestrator.store.retention import Retention
 from orchestrator.store.runs import Runs
 from orchestrator.store.scheduling import Scheduling
@@ -60,6 +61,11 @@ class SqlStore:
         self.versions = workflows.versions
         self.versions_published = workflows.versions_published
         self.latest_ids = workflows.latest_ids
+
+        restoring = Restoring(shared)
+        self.restorable, self.restore = restoring.restorable, restoring.restore
+        self.forget_workers = restoring.forget_workers
+        self.high_water, self.was_deleted = restoring.high_water, restoring.was_deleted
 
         journal, runs = Journal(shared), Runs(shared)
         accepting = Accepting(shared)

@@ -230,11 +230,18 @@ def _hop_ids(write: RunWrite, at: tuple[int, Direction] | None) -> tuple[str | N
 
 def link_rows(write: RunWrite, dialect: Dialect) -> Iterator[tuple[Any, ...]]:
     """In order of LINK_COLUMNS."""
+    return link_rows_of(write.run_id, write.links, dialect)
+
+
+def link_rows_of(
+    run_id: str, links: Sequence[LinkWrite], dialect: Dialect
+) -> Iterator[tuple[Any, ...]]:
+    """The same of any links of a run."""
     time = dialect.time
-    for change in _distinct(write.links):
+    for change in _distinct(links):
         link, request = change.link, change.request
         yield (
-            write.run_id, change.step, change.direction, link.status, link.attempts, link.doubt,
+            run_id, change.step, change.direction, link.status, link.attempts, link.doubt,
             time(link.first_started_at), link.sequence,
             None if request is None else codec.dump_payload(request.to_json()),
             codec.dump_payload_optional(change.outputs), change.error and storable(change.error),

@@ -8,10 +8,12 @@ from typing import NoReturn
 from orchestrator.errors import Unavailable
 from orchestrator.ports import BrokerFacts, EscalationRecord, Hint
 from orchestrator.ports.gate_view import ApiState
+from orchestrator.ports.restoring import HighWater
 
 
 class AbsentBroker:
-    """Implements HintPublisher, DeadLetterQueue, BrokerInspector, GateView by raising Unavailable.
+    """Implements HintPublisher, DeadLetterQueue, BrokerInspector, GateView, HighWaterMark by
+    raising Unavailable.
 
     Runs that are accepted meanwhile start when a worker's sweep finds them.
     """
@@ -44,6 +46,18 @@ class AbsentBroker:
         self._raise()
 
     async def states(self, apis: Collection[str]) -> Mapping[str, ApiState]:
+        """Raises Unavailable."""
+        self._raise()
+
+    async def read(self) -> HighWater:
+        """Raises Unavailable."""
+        self._raise()
+
+    async def raise_to(self, reached: HighWater) -> HighWater:
+        """Raises Unavailable."""
+        self._raise()
+
+    async def set_to(self, reached: HighWater) -> None:
         """Raises Unavailable."""
         self._raise()
 

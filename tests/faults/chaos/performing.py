@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tests.faults.chaos.game import Interrupted, Play, Played, Watchers, play
+from tests.faults.chaos.game import DRAIN_SECONDS, Interrupted, Play, Played, Watchers, play
 from tests.faults.chaos.judging import Judgement, judge
 from tests.faults.chaos.schedule import schedule
 from tests.faults.chaos.stage import Limits, Mood, Scene, Stage, new_folder, remove, set_up
@@ -48,6 +48,7 @@ class Wish:
     database: str
     broker: str = "redis"
     workers: int = 2
+    drain_seconds: float = DRAIN_SECONDS  # after the last fault; what has not settled is lost
 
     @property
     def scene(self) -> Scene:
@@ -72,7 +73,10 @@ class Wish:
             workers=self.workers,
             broker=self.broker,
         )
-        return Play(seeds=list(seeds(self.seed, self.runs)), faults=faults, seconds=self.seconds)
+        return Play(
+            seeds=list(seeds(self.seed, self.runs)), faults=faults, seconds=self.seconds,
+            drain_seconds=self.drain_seconds,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,11 @@ _INIT_SECONDS = 60
 _END_SECONDS = 15.0
 
 
+def program(name: str) -> str:
+    """Where one of the server's programs is, `pg_dump` for one."""
+    return str(POSTGRES_BIN_PATH / name)
+
+
 class Postgres:
     """The server; `folder` must be reachable for other accounts when this process is root's."""
 

@@ -67,6 +67,8 @@ def why_unresolvable(story: Story, escalation: EscalationRow) -> str:
     if escalation.step is None or escalation.reason != "in_doubt":
         return ""
     link = story.link(escalation.step, escalation.direction)
+    if any(record.kind == RESTORED for record in story.audit) and _unknown_since(story, link):
+        return f"the database was restored, and the {link.name} may have been made before"
     if link.kind is not Kind.UNKEYED:
         return ""
     if escalation.closed_at is not None:
@@ -74,8 +76,17 @@ def why_unresolvable(story: Story, escalation: EscalationRow) -> str:
     return _lost(story, link) or _untold(link)
 
 
+def _unknown_since(story: Story, link: LinkStory) -> bool:
+    """Nobody can be asked; or it undoes what was found absent and made anew: its key may be spent,
+    and an answer about it may be about the undo of before."""
+    anew = link.direction == "undo" and story.link(link.step, "do").kind is Kind.VERIFIED
+    return anew or link.kind is Kind.UNKEYED
+
+
 WISH = "run.cancel_requested"
 """Kind of record that anybody may write at any time."""
+RESTORED = "run.restored"
+"""Kind of record after which what the API was told before may be in no table."""
 LET_GO = frozenset({"run.recovered", "run.given_back"})
 """Kinds of record after which somebody else takes a run up, whatever was under way."""
 

@@ -14,6 +14,8 @@ from tests.faults.chaos.judging import ENDINGS
 from tests.faults.chaos.performing import Database, Result, Wish
 
 VERSION = 1
+DRAIN_SECONDS = 900.0
+"""A machine that does other things as well takes its time for a part's backlog."""
 DATABASES = (Database.POSTGRES, Database.SQLITE)
 """In turn."""
 
@@ -92,6 +94,7 @@ class Book:
             seconds=round(max(1.0, seconds * these / part_runs), 1),
             seed=self.next_seed,
             database=database.value,
+            drain_seconds=DRAIN_SECONDS,
         )
 
     def having(self, part: Part) -> Book:

@@ -28,7 +28,7 @@ EVENTS: list[e.Event] = [
     e.InDoubt(reason="x"), e.NotNeeded(), e.Parked(until=NOW), e.Awaited(until=NOW),
     e.CancelRequested(),
     e.PauseRequested(), e.Unpaused(), e.Poisoned(claims=9), e.Distrusted(reason="x"), e.Retried(),
-    e.Resolved(), e.Skipped(), e.Abandoned(),
+    e.Resolved(), e.Skipped(), e.Abandoned(), e.Restored(),
 ]  # fmt: skip
 
 

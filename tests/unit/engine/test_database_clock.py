@@ -77,3 +77,23 @@ def test_where_all_answers_are_slow_the_best_counts(loop: Loop) -> None:
     loop.ask(there=0.0, back=0.4)
     loop.ask(there=0.0, back=1.0)
     assert loop.wrong_by < 0.3
+
+
+def test_a_better_answer_does_not_turn_it_back(loop: Loop) -> None:
+    """What is told after something else is not older than that, in the audit for one."""
+    loop.ask(there=3.0, back=0.0)
+    told = loop.clock.now()
+    assert told > loop.database_now + timedelta(seconds=1)
+    assert loop.ask(there=0.01, back=0.01)
+    assert loop.clock.now() >= told
+    loop.at += 1.0
+    assert loop.clock.now() >= told
+    loop.at += 2.0
+    assert loop.wrong_by < 0.02, "it stands still until it is true again, and goes on then"
+
+
+def test_a_database_whose_clock_was_set_back_is_followed(loop: Loop) -> None:
+    loop.ask(there=0.01, back=0.01)
+    hour_ago = loop.database_now - timedelta(hours=1)
+    assert loop.clock.correct(hour_ago, asked_at=loop.at)
+    assert loop.clock.now() == hour_ago

@@ -20,7 +20,9 @@ from orchestrator.ports import (
     WorkerRecord,
 )
 from orchestrator.ports.credentials import CredentialFacts
+from orchestrator.ports.restoring import HighWater
 from orchestrator.service.doctor import Check, Doctor, Verdict
+from orchestrator.service.high_water import HighWaterWatch
 from orchestrator.service.queues import Queues
 from tests.faults.memory.store import MemoryStore
 from tests.faults.memory.tables import MemoryDatabase
@@ -58,6 +60,10 @@ class NoCredentials:
         return CredentialFacts(credentials=[])
 
 
+NEWEST = "019b7f00-0000-7000-8000-000000000000"
+LATER = "019b7f01-0000-7000-8000-000000000000"
+
+
 class Roomy(MemoryStore):
     """With a server's room."""
 
@@ -67,6 +73,24 @@ class Roomy(MemoryStore):
         return self.found
 
 
+class Ages:
+    """How far the tables have come, and how far by what is remembered of it."""
+
+    def __init__(self) -> None:
+        self.tables = HighWater(newest_run=NEWEST, checkpoint=2)
+        self.remembered = self.tables
+        self.deleted: set[str] = set()
+
+    async def high_water(self) -> HighWater:
+        return self.tables
+
+    async def was_deleted(self, run_id: str) -> bool:
+        return run_id in self.deleted
+
+    async def read(self) -> HighWater:
+        return self.remembered
+
+
 class Practice:
     """A doctor and what it looks at."""
 
@@ -74,6 +98,7 @@ class Practice:
         self.folder = folder
         self.store = Roomy(MemoryDatabase(utc_now))
         self.facts, self.open_files = FACTS, 1024
+        self.age = Ages()
 
     async def workers(self, count: int) -> None:
         for number in range(count):
@@ -98,7 +123,7 @@ class Practice:
         return await Doctor(
             self.store, broker, Queues(self.store, broker, lanes=["default"]), database="memory",
             wall_clock=utc_now, dead_after_seconds=6, read_files=read, open_files=self.open_files,
-            credentials=NoCredentials(),
+            credentials=NoCredentials(), age=HighWaterWatch(self.age, self.age),
         ).checks()  # fmt: skip
 
 
@@ -167,3 +192,16 @@ async def test_a_broken_file_and_a_held_api(practice: Practice) -> None:
     assert f"{practice.folder}/a.yaml:1: connections: found 'many'" in broken.found
     assert (await practice.check("api b")).verdict == Verdict.WARNING
     assert (await practice.check("apis")).found == "1 with a file, 0 with overrides"
+
+
+async def test_a_database_that_is_an_older_one_is_told(practice: Practice) -> None:
+    assert "database age" not in [check.name for check in await practice.checks()]
+    practice.age.remembered = HighWater(newest_run=LATER, checkpoint=2)
+    check = await practice.check("database age")
+    assert check.verdict == Verdict.BAD
+    assert f"run {LATER} of 20" in check.found
+    assert "restore-check" in check.do
+    practice.age.deleted.add(LATER)  # for its age: the tables are right
+    assert "database age" not in [check.name for check in await practice.checks()]
+    practice.age.remembered = HighWater(newest_run=NEWEST, checkpoint=3)
+    assert "checkpoint 3" in (await practice.check("database age")).found
