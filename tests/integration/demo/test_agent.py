@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.demo.running import ROOT
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.long]
 _COMMAND = [sys.executable, "-c", "from orchestrator.cli.main import run; run()"]
 
 
