@@ -175,6 +175,8 @@ class Settings(BaseSettings):
     """Largest inputs of one run as JSON."""
     max_output_bytes: int = Field(default=1024 * 1024, ge=1)
     """Largest outputs of one step as JSON."""
+    max_child_depth: int = Field(default=8, ge=0)
+    """Most runs above one that a step of a run begins."""
     agent_output_bytes: int = Field(default=2048, ge=128, le=65_536)
     """Largest outputs of one run that an agent is shown at once as JSON; it reads more in parts."""
 

@@ -32,6 +32,7 @@ from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.api_files import ApiFolder
 from orchestrator.engine.api_watch import ApiWatch
 from orchestrator.engine.batching import Batcher
+from orchestrator.engine.children import Children
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.counted_limits import CountedLimits
 from orchestrator.engine.deps import Deps, Limits
@@ -282,10 +283,13 @@ async def _build_parts(
     clock = DatabaseClock()
     observer = Observer(store, worker=worker_id, now=clock.now)
     age = HighWaterWatch(store, RedisHighWaterMark(redis, where=without_secrets(gate)))
+    children = Children(
+        store, programs, redeliverer.publish, new_id=new_id, max_depth=settings.max_child_depth
+    )
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
-        clock=clock, limits=_limits(settings), new_id=new_id, readiness=http,
+        clock=clock, limits=_limits(settings), new_id=new_id, children=children, readiness=http,
         pauses=pauses, meter=meter, observer=observer, tracing=tracing_of(settings),
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),

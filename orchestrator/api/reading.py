@@ -61,7 +61,10 @@ async def run_summaries(services: Services, runs: Sequence[RunRecord]) -> list[s
 async def run_detail(services: Services, run: RunRecord) -> shapes.RunDetail:
     """A run with what went in and came out."""
     known = (await services.runs.attributes([run.id])).get(run.id, {})
-    return shapes.RunDetail.model_validate({**structs.asdict(run), "attributes": known})
+    children = [structs.asdict(each) for each in await services.runs.children(run.id)]
+    return shapes.RunDetail.model_validate(
+        {**structs.asdict(run), "attributes": known, "children": children}
+    )
 
 
 def run_tag(run: RunRecord) -> str:

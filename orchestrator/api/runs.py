@@ -211,6 +211,9 @@ async def list_runs(
     rerun_of: Annotated[
         str | None, Query(max_length=200, pattern=TEXT, description="Took over what this one did.")
     ] = None,
+    parent: Annotated[
+        str | None, Query(max_length=200, pattern=TEXT, description="Begun by a step of this one.")
+    ] = None,
     attribute: AttributesAre = None,
     text: Annotated[
         str | None,
@@ -234,6 +237,7 @@ async def list_runs(
     found = await services.runs.list(RunFilter(
         status=frozenset(status) if status else None, workflow=workflow,
         tenant=who.tenant_of(tenant), actor=actor, rerun_of=rerun_of,
+        parent=parent,
         attributes=attributes_of(attribute),
         text=text, since=since, until=until, before=cursor, limit=limit + 1,
         older_than_seconds=older_than_seconds, younger_than_seconds=younger_than_seconds,

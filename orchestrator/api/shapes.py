@@ -155,7 +155,19 @@ class RunSummary(Shape):
     rerun_of: str | None = Field(
         default=None, description="The run whose first steps it took over."
     )
+    parent_id: str | None = Field(default=None, description="The run of which a step began it.")
     attributes: dict[str, str] = Field(default_factory=dict)
+
+
+class ChildShape(Shape):
+    """A run that a step of another one began."""
+
+    id: str = Field(examples=[_RUN])
+    workflow: str
+    version: int
+    status: RunStatus
+    cause: str
+    rerun_of: str | None = Field(description="The child that it undoes; null: it is one itself.")
 
 
 class RunDetail(RunSummary):
@@ -165,6 +177,9 @@ class RunDetail(RunSummary):
     outputs: dict[str, Any] | None
     edits: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Values that steps send instead, by step and name."
+    )
+    children: list[ChildShape] = Field(
+        default_factory=list, description="Runs that its steps began, the 100 newest, newest first."
     )
 
 

@@ -105,6 +105,9 @@ def _facts(view: RunView) -> RenderableType:
     if run.rerun_of is not None:
         rows.append(("rerun of", run.rerun_of))
     rows += [("run again as", f"{each.id}, {each.status}") for each in view.reruns]
+    if run.parent_id is not None:
+        rows.append(("undoes for" if run.rerun_of else "begun by", run.parent_id))
+    rows += [(_child(each), f"{each.id}, {each.status}") for each in reversed(view.children)]
     rows += [
         (f"edited {step}", ", ".join(f"{name}={value!r}" for name, value in values.items()))
         for step, values in run.edits.items()
@@ -116,6 +119,10 @@ def _facts(view: RunView) -> RenderableType:
     for name, value in rows:
         grid.add_row(Text(name, style="dim"), Text(value))
     return Padding(grid, (0, 0, 1, 2))
+
+
+def _child(run: RunRecord) -> str:
+    return f"undo of {run.workflow}" if run.rerun_of else f"began {run.workflow}"
 
 
 def _chain(what: str, links: Sequence[ChainLink]) -> RenderableType:

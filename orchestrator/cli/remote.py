@@ -70,7 +70,8 @@ def list_runs(client: Client, which: RunFilter) -> list[shapes.RunSummary]:
     asked = ask.runs(
         status=which.status or (), workflow=which.workflow, tenant=which.tenant,
         attributes=which.attributes, text=which.text, actor=which.actor,
-        rerun_of=which.rerun_of, since=which.since, until=which.until, cursor=which.before,
+        rerun_of=which.rerun_of, parent=which.parent, since=which.since,
+        until=which.until, cursor=which.before,
         limit=most, older_than_seconds=which.older_than_seconds,
         younger_than_seconds=which.younger_than_seconds,
     )  # fmt: skip

@@ -99,6 +99,7 @@ def runs(
     tenant: str | None = None,
     actor: str | None = None,
     rerun_of: str | None = None,
+    parent: str | None = None,
     attributes: Mapping[str, str] | None = None,
     text: str | None = None,
     since: datetime | None = None,
@@ -114,7 +115,8 @@ def runs(
             status=[str(each) for each in status] or None, workflow=workflow, tenant=tenant,
             attribute=[f"{name}={value}" for name, value in (attributes or {}).items()] or None,
             text=text, actor=actor,
-            rerun_of=rerun_of, since=_moment(since), until=_moment(until), cursor=cursor,
+            rerun_of=rerun_of, parent=parent, since=_moment(since), until=_moment(until),
+            cursor=cursor,
             limit=limit, **more,
         ),
     )  # fmt: skip

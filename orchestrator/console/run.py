@@ -123,9 +123,19 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
 
 
 def _relatives(view: RunView) -> None:
-    """The run whose first steps it took over, and those that took over its own."""
+    """The run whose first steps it took over, those that took over its own; parent and children."""
     if view.run.rerun_of is not None:
-        ui.link(f"Rerun of {view.run.rerun_of[-12:]}", f"/runs/{view.run.rerun_of}")
+        what = "Rerun of" if view.run.parent_id is None else "Undoes"
+        ui.link(f"{what} {view.run.rerun_of[-12:]}", f"/runs/{view.run.rerun_of}")
+    if view.run.parent_id is not None:
+        ui.link(f"Begun by {view.run.parent_id[-12:]}", f"/runs/{view.run.parent_id}")
+    for child in reversed(view.children[:MOST_RELATIVES]):
+        with ui.row().classes("items-center gap-2"):
+            what = f"Undo of {child.workflow}" if child.rerun_of else f"Began {child.workflow}"
+            ui.link(f"{what} {child.id[-12:]}", f"/runs/{child.id}")
+            badge(child.status)
+    if len(view.children) > MOST_RELATIVES:
+        ui.label("and others")
     if view.reruns:
         with ui.row().classes("items-center gap-4"):
             for each in view.reruns[:MOST_RELATIVES]:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.core import events as e
 from orchestrator.core.path import Path
-from orchestrator.core.plan import Call, Effects
+from orchestrator.core.plan import Call, Effects, OnCancel
 from orchestrator.core.saga import (
     Decision,
     Escalate,
@@ -152,13 +152,17 @@ def _doubted(saga: Saga, at: tuple[int, Direction], event: e.Restored) -> Saga:
 def _on_awaited(saga: Saga, event: e.Awaited, now: datetime) -> Decision:
     """Somebody was asked. That uses up no attempt: the answer does."""
     at = current(saga)
-    if at is None or at[1] is Direction.BACKWARD or not saga.call(*at).is_wait:
+    if at is None or not _may_await(saga, at):
         raise IllegalTransition(
             subject="run", state=saga.status, event="Awaited",
             wanted="to stand at a step that waits",
         )  # fmt: skip
     link = saga.link(*at)
-    asked = replace(link, first_started_at=link.first_started_at or now)
+    # A child may have its effect until it has ended, whatever else befalls this run meanwhile.
+    asked = replace(
+        link, first_started_at=link.first_started_at or now,
+        doubt=link.doubt or _is_ours_to_end(saga.call(*at)),
+    )  # fmt: skip
     waiting = replace(saga.with_link(*at, asked), status=RunStatus.WAITING, wake_at=event.until)
     return Decision(saga=waiting, command=Wait(until=event.until))
 
@@ -317,8 +321,11 @@ def _on_person(saga: Saga, event: e.Event, now: datetime) -> Decision:
     check_link(link.status, event)
     match event:
         case e.Retried():
-            keep = link.doubt and _can_settle(saga.call(*at))
-            saga = _put(saga, at, event, Link(doubt=keep))
+            call = saga.call(*at)
+            keep = link.doubt and _can_settle(call)
+            # Who was asked is asked anew: the number of the attempt names the question.
+            attempts = link.attempts if call.is_answered else 0
+            saga = _put(saga, at, event, Link(doubt=keep, attempts=attempts))
             return _next(_going(replace(saga, deadline_at=None)), now)
         case e.Resolved(landed=True):
             resolved = _landed(saga, at, event, LinkStatus.RESOLVED)
@@ -495,6 +502,17 @@ def _going(saga: Saga) -> Saga:
     forward = saga.direction is Direction.FORWARD
     status = RunStatus.RUNNING if forward else RunStatus.COMPENSATING
     return replace(saga, status=status, wake_at=None)
+
+
+def _may_await(saga: Saga, at: tuple[int, Direction]) -> bool:
+    """People are asked on the way forward only; a run that undoes a child is waited for as well."""
+    call = saga.call(*at)
+    return call.is_child or (call.is_wait and at[1] is Direction.FORWARD)
+
+
+def _is_ours_to_end(call: Call) -> bool:
+    """Whether what it began has to end before the run goes on, whichever way."""
+    return call.is_child and call.on_cancel is not OnCancel.LEAVE
 
 
 def _can_settle(call: Call) -> bool:

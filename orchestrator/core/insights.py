@@ -415,7 +415,7 @@ def _independent(plan: Plan, needs: Needs) -> Iterator[list[int]]:
     """Longest groups of neighbours. What is the pivot, or asks somebody, stays alone."""
     group: list[int] = []
     for index, step in enumerate(plan.steps):
-        alone = step.pivot or step.last or step.call.is_wait or step.call.is_local
+        alone = step.pivot or step.last or step.call.is_answered or step.call.is_local
         needed = needs.get(index, frozenset(range(index)))
         if alone or needed.intersection(group):
             yield from [group] if len(group) > 1 else []

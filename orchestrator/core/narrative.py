@@ -157,7 +157,11 @@ def _of_link(what: str, record: Record) -> str:
     if what == "withdrawn":
         return "taken back before its request left"
     if what == "asked":
-        signal = record.data.get("signal")
+        signal, asks = record.data.get("signal"), record.data.get("asks")
+        if asks in ("child", "undo"):
+            return (
+                "waits for a run of its own" if asks == "child" else "waits for the run that undoes"
+            )
         return f"waits for {'the signal ' + signal if signal else 'a decision'}"
     return what
 
@@ -222,6 +226,20 @@ WORDS: Mapping[str, Callable[[Record], str]] = {
         f"{r.actor} submitted {_said(r, 'workflow')}, version {_said(r, 'version')},"
         f" for {_said(r, 'tenant')}, under the key {_said(r, 'idempotency_key')}"
     ),
+    "run.child_of": lambda r: (
+        f"it undoes run {r.data['undoes']} for step {_said(r, 'step')} of run {_said(r, 'run')}"
+        if "undoes" in r.data
+        else f"step {_said(r, 'step')} of run {_said(r, 'run')} began it"
+    ),
+    "child.begun": lambda r: (
+        f"{_said(r, 'step')} began run {_said(r, 'run')} of {_said(r, 'workflow')}"
+        f" v{_said(r, 'version')}"
+        + (f", which undoes run {r.data['undoes']}" if "undoes" in r.data else "")
+    ),
+    "children.ended": lambda r: (
+        f"what {_said(r, 'step')} waited for has ended: "
+        + ", ".join(f"run {each['run']} {each['status']}" for each in r.data.get("runs", ()))
+    ),
     "run.rerun_of": lambda r: (
         f"it takes over from run {_said(r, 'run')} and begins with {_said(r, 'step')}{_because(r)}"
     ),
@@ -273,6 +291,9 @@ _SAID: Mapping[str, tuple[str, ...]] = {
     "run.accepted": ("workflow", "version", "tenant", "idempotency_key", "looked"),
     "run.rerun_of": ("run", "step", "reason"),
     "run.rerun_as": ("run", "step", "reason"),
+    "run.child_of": ("run", "step", "undoes"),
+    "child.begun": ("step", "run", "workflow", "version", "undoes"),
+    "children.ended": ("step", "runs"),
     "run.edited": ("step", "values", "confirmed_by", "reason"),
     "run.cancel_requested": ("reason",), "run.cancelled": ("reason",), "cancel.refused": ("why",),
     "run.pause_requested": ("reason",), "run.paused": ("reason",), "run.held": ("why",),

@@ -18,6 +18,8 @@ LOCAL = "(local)"
 """Stands for an API in the call of a step that calls none."""
 WAITING = "(waiting)"
 """Stands for an API in the call of a step that waits for somebody's answer."""
+CHILD = "(child)"
+"""Stands for an API in the call of a step that begins a run of its own, or undoes one."""
 MAX_VISITS = 1000
 """Where a document says nothing: more visits of steps than this, and a loop has no end."""
 PLAN_FORMAT = 1
@@ -39,6 +41,14 @@ class CompensationKind(StrEnum):
     FOLLOW_UP = "follow-up"  # cannot restore; makes amends with a new fact
 
 
+class OnCancel(StrEnum):
+    """What becomes of a child run when the run that waits for it is cancelled."""
+
+    CANCEL = "cancel"  # it is cancelled as well, and its end is waited for
+    WAIT = "wait"  # its end is waited for
+    LEAVE = "leave"  # it goes on by itself, and is nobody's to undo
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
     """One operation: what to invoke and how often to try."""
@@ -53,6 +63,7 @@ class Call:
     start_within_seconds: float | None = None
     verify: Call | None = None  # asks whether an unkeyed effect exists; itself effects `none`
     task_name: str | None = None  # registered name of the Python function, None for HTTP
+    on_cancel: OnCancel | None = None  # of a child run that is waited for, else None
 
     @property
     def is_local(self) -> bool:
@@ -63,6 +74,16 @@ class Call:
     def is_wait(self) -> bool:
         """Whether it asks somebody and waits for the answer, with its run asleep in the table."""
         return self.api == WAITING
+
+    @property
+    def is_child(self) -> bool:
+        """Whether it begins a run of its own, or the one that undoes such a run."""
+        return self.api == CHILD
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a row answers it, for which its run sleeps in the table."""
+        return self.api in (WAITING, CHILD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +139,7 @@ class Plan:
     # plan, and so does not run it straight on.
     jumps: bool = False
     waits: bool = False  # a step waits for an answer; left out of all others, as `jumps` is
+    children: bool = False  # a step begins a run of its own; likewise
     # Of which runs a decision needs a second person; read by definitions/ only. Left out of all
     # others, so that a release that would let one person decide cannot read the plan.
     four_eyes: Mapping[str, Any] = field(default_factory=dict)

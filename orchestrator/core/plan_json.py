@@ -20,6 +20,7 @@ from orchestrator.core.plan import (
     Compensation,
     CompensationKind,
     Effects,
+    OnCancel,
     Plan,
     PlanStep,
 )
@@ -116,4 +117,6 @@ def _call(data: Mapping[str, Any]) -> Call:
         changed["retry"] = RetryPolicy(**data["retry"])
     if "verify" in data:
         changed["verify"] = _call(data["verify"])
+    if "on_cancel" in data:
+        changed["on_cancel"] = OnCancel(data["on_cancel"])
     return Call(**{**data, **changed})

@@ -168,6 +168,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.NotLanded: _BACKWARD_OUTCOME,
         e.InDoubt: _BACKWARD_OUTCOME,
         e.Parked: frozenset({_R.PARKED}),
+        e.Awaited: frozenset({_R.WAITING}),  # for the run that undoes a child
         e.CancelRequested: frozenset({_R.COMPENSATING, _R.ABANDONED}),
         e.Poisoned: frozenset({_R.ESCALATED}),
         e.Distrusted: frozenset({_R.ESCALATED}),

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from orchestrator.core.plan import MAX_VISITS, Plan
+from orchestrator.core.plan_json import with_digest
 from orchestrator.definitions.actions import lead_elsewhere
 from orchestrator.definitions.arazzo_calls import CallReader
-from orchestrator.definitions.arazzo_chain import ChainReader
+from orchestrator.definitions.arazzo_chain import ChainReader, Found
+from orchestrator.definitions.arazzo_children import Children
 from orchestrator.definitions.arazzo_library import Library
 from orchestrator.definitions.arazzo_steps import Origins
 from orchestrator.definitions.attributes import attribute_problems
+from orchestrator.definitions.children import without_undos_past_pivot
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
@@ -27,7 +30,7 @@ from orchestrator.definitions.problems import Path as Inside
 from orchestrator.definitions.slo_rules import slo_of, slo_problems
 from orchestrator.definitions.spending import budget_problems, intent_problems
 from orchestrator.definitions.tasks import TaskRegistry
-from orchestrator.definitions.validation import Place
+from orchestrator.definitions.validation import Place, past_pivot
 
 _Problems: TypeAlias = Callable[[Any, Mapping[str, Any]], Iterable[tuple[Inside, str, str]]]
 LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
@@ -70,31 +73,35 @@ def read_workflows(
     if not root.is_object():
         return Read([], [])
     library = Library(root, folder=folder, tasks=tasks)
+    known: dict[Inside, Plan | None] = {}
     items = library.items
     wanted = [i for i in items if workflow_id in (None, i.value.get("workflowId"))]
     if workflow_id is not None and not wanted:
         names = ", ".join(str(item.value.get("workflowId")) for item in items)
         root.bad(f"one of: {names}", found=f"no workflow {workflow_id}")
-    read = [_WorkflowReader(item, library).read() for item in wanted]
+    read = [_WorkflowReader(item, library, known).read() for item in wanted]
     return Read(read, library.documents())
 
 
 class _WorkflowReader:
     """Reads one workflow."""
 
-    def __init__(self, at: Cursor, library: Library) -> None:
-        self._at, self._library = at, library
+    def __init__(self, at: Cursor, library: Library, known: dict[Inside, Plan | None]) -> None:
+        """`known`: plans of this document's workflows by their place; None while one is read."""
+        self._at, self._library, self._known = at, library, known
 
     def read(self) -> ReadWorkflow:
         at = self._at
         at.only(_WORKFLOW)
         found = self._library.found(at)
         origins = Origins(at)
-        steps = ChainReader(origins, found.name).read(found)
+        self._known[at.path] = None
+        steps = ChainReader(origins, found.name, Children(self._plan_of)).read(found)
         plan = Plan(
             workflow=found.name, title=at.text("summary") or "", inputs_schema=found.schema,
             steps=steps, jumps=any(lead_elsewhere(step.call.template) for step in steps),
             waits=any(step.call.is_wait for step in steps),
+            children=any(step.call.is_child for step in steps),
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),
@@ -103,7 +110,17 @@ class _WorkflowReader:
             intent=self._declared("x-intent", intent_problems, found.schema),
         )  # fmt: skip
         plan = replace(plan, attributes=self._attributes(plan))
+        if plan.children:
+            plan = without_undos_past_pivot(plan, past_pivot(plan))
+        self._known[at.path] = with_digest(plan)
         return ReadWorkflow(plan, origins.place, pointer(at.path))
+
+    def _plan_of(self, found: Found) -> Plan | None:
+        """The version that a child of this workflow is begun with; None: it leads back to it."""
+        at = found.at
+        if at.path not in self._known:
+            _WorkflowReader(at, self._library, self._known).read()
+        return self._known[at.path]
 
     def _lane(self) -> str:
         lane = self._at.text("x-lane") or "default"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,17 @@ class Origin:
                 return (*(self.body or (*self.path, "requestBody", "payload")), *payload)
             case _:
                 return (*self.path, *part)
+
+
+def retry_as_said(actions: Sequence[Mapping[str, Any]]) -> RetryPolicy:
+    """What the retries of the same request come to, of which there is at least one."""
+    after = max(action.get("retryAfter") or 0.0 for action in actions)
+    return RetryPolicy(
+        max_attempts=1 + max(int(action["retryLimit"]) for action in actions),
+        first_delay_seconds=after or RetryPolicy().first_delay_seconds,
+        max_delay_seconds=max(after, RetryPolicy().max_delay_seconds),
+        max_elapsed_seconds=None,  # Arazzo bounds the number of retries, not their time
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,13 +329,7 @@ class CallReader:
             if target.asking is not None:
                 return NO_RETRY  # who did not answer in time is not asked again by itself
             return (target.task and target.task.retry) or RetryPolicy()
-        after = max(action.get("retryAfter") or 0.0 for action in actions)
-        return RetryPolicy(
-            max_attempts=1 + max(int(action["retryLimit"]) for action in actions),
-            first_delay_seconds=after or RetryPolicy().first_delay_seconds,
-            max_delay_seconds=max(after, RetryPolicy().max_delay_seconds),
-            max_elapsed_seconds=None,  # Arazzo bounds the number of retries, not their time
-        )
+        return retry_as_said(actions)
 
     def _idempotency(self, parameters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         at = self.at.get("x-idempotency")

@@ -8,9 +8,9 @@ action leads to stand behind the last step, each once for everybody who gives it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.core.plan import Compensation, PlanStep
 from orchestrator.definitions.actions import INPUTS_OF
@@ -22,7 +22,13 @@ from orchestrator.definitions.arazzo_calling import (
     inputs_of_the_same_name,
     returning,
 )
-from orchestrator.definitions.arazzo_calls import CALL_FIELDS, NOT_YET, CallReader, Context
+from orchestrator.definitions.arazzo_calls import (
+    CALL_FIELDS,
+    NOT_YET,
+    CallReader,
+    Context,
+    Origin,
+)
 from orchestrator.definitions.arazzo_criteria import conditions
 from orchestrator.definitions.arazzo_parts import identifier, resolved
 from orchestrator.definitions.arazzo_steps import Origins, StepCalls
@@ -38,6 +44,7 @@ _CALLING_STEP = {
     "stepId", "workflowId", "description", "parameters", "successCriteria", "outputs", "onSuccess",
     "onFailure", "dependsOn",
 }  # fmt: skip
+_CHILD_STEP = _CALLING_STEP | {"x-child", "x-compensation", "x-pivot"}
 _NOT_OF_A_CALL = {
     "x-compensation": "no x-compensation: the steps of the called workflow have their own",
     "x-pivot": "no x-pivot: a step of the called workflow may be one",
@@ -71,12 +78,22 @@ class Frame:
     outer: tuple[Sequence[Mapping[str, Any]], ...] = ()  # failure actions of those that call it
 
 
+class ChildReader(Protocol):
+    """Reads a step that begins a run of another workflow."""
+
+    def read(
+        self, at: Cursor, found: Found, step_id: str, label: str, actions: StepActions, frame: Frame
+    ) -> PlanStep:
+        """The step, with what undoes it unless the document says so itself."""
+
+
 @dataclass(slots=True)
 class ChainReader:
     """Reads one workflow with all that it calls."""
 
     origins: Origins
     label: str
+    children: ChildReader
     steps: list[PlanStep] = field(default_factory=list)
     _blocks: dict[str, str] = field(default_factory=dict)  # id by what makes it the same one
     _pending: list[Callable[[], None]] = field(default_factory=list)
@@ -99,9 +116,11 @@ class ChainReader:
         reader = self._action_reader(frame, items)
         for number, item in enumerate(items):
             own = _STEP | {"timeout"} if is_1_1(item) else _STEP
-            item.only(_CALLING_STEP if item.has("workflowId") else own, _refused(item))
+            item.only(_fields(item, own), _refused(item))
             self._depends(item, items[:number])
-            if item.has("workflowId"):
+            if item.has("x-child") and item.has("workflowId"):
+                self._child(item, frame, reader)
+            elif item.has("workflowId"):
                 self._calling(item, frame, reader)
             else:
                 self._step(item, frame, reader)
@@ -183,6 +202,22 @@ class ChainReader:
         given = arguments_of(at, components, found.name, found.schema)
         self._inline(at, found, frame, step_id, given, actions)
 
+    def _child(self, at: Cursor, frame: Frame, reader: ActionReader) -> None:
+        """A run of its own."""
+        index, step_id = self._at(at), frame.scope + identifier(at, "stepId")
+        actions = replace(reader.read(at, step_id, is_call=False), outer=frame.outer)
+        given = at.child("workflowId", at.value["workflowId"])
+        found = self._found(given, frame)
+        if found is None:
+            return
+        step = self.children.read(at, found, step_id, f"{self.label}.{step_id}", actions, frame)
+        calls = StepCalls(frame.found.context, self.origins)
+        if at.has("x-compensation"):
+            compensation, reason = calls.compensation(at, index, f"{step.call.label}.undo")
+            step = replace(step, compensation=compensation, no_compensation_reason=reason)
+        self.origins.calls[index, Part.FORWARD, 0] = Origin(at.path, body=(*at.path, "parameters"))
+        self.steps.append(step)
+
     def _block(self, at: Cursor, item: Cursor, frame: Frame) -> str | None:
         """The id of the steps of a workflow that an action leads to, behind the last step."""
         found = self._found(item, frame)
@@ -244,6 +279,12 @@ class ChainReader:
         return len(self.steps)
 
 
+def _fields(item: Cursor, own: Set[str]) -> Set[str]:
+    if not item.has("workflowId"):
+        return own
+    return _CHILD_STEP if item.has("x-child") else _CALLING_STEP
+
+
 def _named_outputs(at: Cursor) -> Cursor:
     """The calling step with `$outputs.NAME`, the called workflow's, as outputs of the step."""
     outputs = at.value.get("outputs")
@@ -264,7 +305,8 @@ def workflow_id(name: str) -> str:
 
 
 def _refused(item: Cursor) -> Mapping[str, str]:
-    return _NOT_OF_A_CALL | NOT_YET if item.has("workflowId") else NOT_YET
+    refused = NOT_YET | {"x-child": "a step with a workflowId: it begins a run of that workflow"}
+    return _NOT_OF_A_CALL | NOT_YET if item.has("workflowId") else refused
 
 
 def _shared(found: Found, name: str) -> tuple[Cursor, ...]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.definitions.arazzo import ReadWorkflow, read_workflows
+from orchestrator.definitions.children import repinned
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.flow import Flow
 from orchestrator.definitions.official.first_pass import add_faults
@@ -31,12 +32,18 @@ def read_and_validate(
     )
     workflows = read.workflows
     if effects_may_stay:
-        workflows = [_with_effects_that_stay(item, findings) for item in workflows]
+        workflows = _pinned([_with_effects_that_stay(item, findings) for item in workflows])
     for item in workflows:
         validate(item.plan, item.place, findings)
     for each in read.documents:  # last: what has been said already is not said again
         add_faults(each, findings)
     return workflows
+
+
+def _pinned(read: list[ReadWorkflow]) -> list[ReadWorkflow]:
+    """Those that begin others with the versions that these have become."""
+    plans = repinned([item.plan for item in read])
+    return [replace(item, plan=plans[item.plan.workflow]) for item in read]
 
 
 def _with_effects_that_stay(read: ReadWorkflow, findings: Findings) -> ReadWorkflow:

@@ -2,7 +2,8 @@
 
 A template is JSON and keeps Arazzo's names:
 
-    kind: http                                   kind: task      (kind: wait: see waiting.py)
+    kind: http                                   kind: task      (kind: wait: see waiting.py;
+                                                 child: children.py)
     method: PUT                                  arguments: {amount: $inputs.amount}
     path: /records/{id}
     parameters: [{name, in, value, style, explode, allowReserved, content}]
@@ -23,6 +24,8 @@ from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
 from orchestrator.definitions import encoding, styles
 from orchestrator.definitions.bodies import Body
+from orchestrator.definitions.children import KIND as CHILD_KIND
+from orchestrator.definitions.children import UNDO_KIND, ChildRequest, UndoRequest
 from orchestrator.definitions.expressions import Expression, Text, Value, compile_value
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.scope import Scope
@@ -54,6 +57,10 @@ def request_maker(call: Call) -> RequestMaker:
         return NoRequest()
     if call.template["kind"] == WAIT:
         return WaitRequest(call)
+    if call.template["kind"] == CHILD_KIND:
+        return ChildRequest(call)
+    if call.template["kind"] == UNDO_KIND:
+        return UndoRequest()
     return HttpRequest(call.template)
 
 

@@ -37,7 +37,7 @@ class Editable:
 
 def editable(step: PlanStep, facts: Facts) -> list[Editable]:
     """The parameters and the fields of its payload, as far as the document gives them."""
-    if step.call.is_local or step.call.is_wait:
+    if step.call.is_local or step.call.is_answered:
         return []
     found = []
     for name in _names(step.call):
@@ -61,7 +61,7 @@ def check_edits(program: Program, step: PlanStep, values: Mapping[str, Any], fac
     """Raises InvalidInput naming each value that cannot stand there, and why."""
     if not values:
         raise _refused([Problem(place="set", found="nothing", wanted="at least one value")])
-    if step.call.is_local or step.call.is_wait:
+    if step.call.is_local or step.call.is_answered:
         wanted = "a step that sends something"
         raise _refused(
             [Problem(place=f"step {step.id}", found="one that calls nothing", wanted=wanted)]

@@ -69,6 +69,14 @@ def stays_undeclared(plan: Plan, flow: Flow, index: int) -> bool:
     return not (step.compensation or step.no_compensation_reason or step.undoes)
 
 
+def past_pivot(plan: Plan) -> list[int]:
+    """Indexes of steps that lie after the pivot on every way to them."""
+    if plan.pivot_index is None:
+        return []
+    flow = Flow(plan)
+    return [at for at in range(len(plan.steps)) if _is_after_the_pivot(plan, flow, at)]
+
+
 def _is_after_the_pivot(plan: Plan, flow: Flow, index: int) -> bool:
     """On every way that leads to a step."""
     pivot = plan.pivot_index

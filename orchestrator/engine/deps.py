@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.engine.batching import Batcher
+from orchestrator.engine.children import Children
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.pausing import Pauses
@@ -55,6 +56,7 @@ class Deps:
     clock: DatabaseClock
     limits: Limits
     new_id: Callable[[], str]  # UUIDv7
+    children: Children
     lifeline: Lifeline = field(default_factory=Lifeline)
     jitter: Callable[[], float] = random.random
     readiness: Readiness | None = None  # of calls over HTTP

@@ -35,6 +35,7 @@ from orchestrator.core.saga import (
     Wait,
 )
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
+from orchestrator.definitions.children import with_run
 from orchestrator.definitions.program import Program
 from orchestrator.engine.answering import (
     Answer,
@@ -45,6 +46,7 @@ from orchestrator.engine.answering import (
     told,
     within,
 )
+from orchestrator.engine.children import Begun
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ending import escalate, finish
 from orchestrator.engine.entering import Entrance
@@ -57,6 +59,7 @@ from orchestrator.engine.waiting import answered, until_answered
 from orchestrator.errors import HeldUp, RefusedError
 from orchestrator.ports import (
     ActiveRun,
+    Asks,
     ClaimedRun,
     GateBusy,
     Hint,
@@ -187,7 +190,7 @@ class RunDriver:
         self._shown.begin(at, self._run.saga)
         if isinstance(command, Verify):
             return await self._verify(at)
-        if self._run.saga.call(*at).is_wait:
+        if self._run.saga.call(*at).is_answered:
             return await self._wait_for_answer(at)
         return await self._perform(at)
 
@@ -229,8 +232,7 @@ class RunDriver:
                 iteration=self._run.saga.path.iteration(at[0]),
             )  # fmt: skip
         except RefusedError as error:
-            refused = Judgement(outcome=Outcome.NOT_LANDED, reason=str(error))
-            return self._settled(at, self._without_answer(at, refused))
+            return self._refused(at, error)
         except Exception as error:
             log.exception("request.broken", run=self._run.ledger.run.id, step=self._run.step_id(at))
             reason = broken("the making of the request", error)
@@ -247,11 +249,35 @@ class RunDriver:
         request = self._prepared(at)
         if not isinstance(request, FrozenRequest):
             return request
-        found = await until_answered(at, request, self._run, self._shown, self._deps)
+        begun: tuple[Begun, ...] = ()
+        if self._run.saga.call(*at).is_child:
+            asking = self._run.asking(at, request)
+            try:
+                begun = await self._deps.children.of(asking)
+            except RefusedError as error:
+                return self._refused(at, error)
+            await self._deps.children.cancel(asking)
+        found = await until_answered(at, request, self._run, self._shown, self._deps, begun)
         if not isinstance(found, WaitRecord):
             return found
         answer = answered(at, request, found, self._run, self._program)
+        if found.asks is Asks.CHILD:
+            self._note_child(at, request, found)
         return self._take_answer(at, answer, "wait", request)
+
+    def _note_child(self, at: At, request: FrozenRequest, wait: WaitRecord) -> None:
+        """Keep which run it was with the step: its undo begins there, in another run as well."""
+        assert wait.answer is not None, "it is over, with an answer"
+        known = with_run(request, wait.answer["runs"][0]["run"])
+        link = self._run.saga.link(*at)
+        self._run.ledger.change(
+            at, LinkWrite(step=at[0], direction=at[1], link=link, request=known)
+        )
+
+    def _refused(self, at: At, error: RefusedError) -> Decision:
+        """What follows where nothing was asked, since nothing can be."""
+        refused = Judgement(outcome=Outcome.NOT_LANDED, reason=str(error))
+        return self._settled(at, self._without_answer(at, refused))
 
     def _stop_before_sending(self, permit: Permit) -> None:
         """It may have waited for its turn since it was last asked whether it is paused."""

@@ -48,6 +48,18 @@ async def finish(
     shown.end(StepEnd.REVOKED, run.saga.cause)
     await run.flush(release=True, outputs=outputs, traced=run.is_traced)
     _meter_ended(run, deps)
+    await _tell_parent(run, deps)
+
+
+async def _tell_parent(run: Standing, deps: Deps) -> None:
+    wait_id = run.ledger.run.wait_id
+    if wait_id is None:
+        return
+    if crashpoints.hook is not None:
+        await run.reach("before_publish")
+    await deps.children.told(wait_id)
+    if crashpoints.hook is not None:
+        await run.reach("after_publish")
 
 
 def _meter_ended(run: Standing, deps: Deps) -> None:

@@ -6,7 +6,7 @@ epoch, and answers with what others want of the run meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,6 +24,7 @@ from orchestrator.core.saga import Decision, Link, Saga, current, stops_waiting
 from orchestrator.core.states import ASLEEP, DONE, STUCK, Direction, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer, action_taken
+from orchestrator.engine.children import Asking
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At, Ledger
 from orchestrator.engine.traces import RunTrace
@@ -37,6 +38,7 @@ from orchestrator.ports import (
     Awaiting,
     ClaimedRun,
     LinkWrite,
+    NewChild,
     NewWait,
     Pause,
     Permit,
@@ -99,13 +101,18 @@ class Standing:
         write = self._take_write(**more)
         self._committed(write, await self._deps.journal.submit(write))
 
-    async def sleep(self, wait: NewWait) -> Awaited:
-        """Commit, and release the run unless its wait is over. Raises StaleOwner."""
+    async def sleep(self, wait: NewWait, children: Sequence[NewChild] = ()) -> Awaited:
+        """Commit, and release the run unless its wait is over. Raises StaleOwner.
+
+        `children` begin with the wait, if this opens it.
+        """
         self.ledger.progressed()
         if crashpoints.hook is not None:
             await self.reach("before_commit")
         write = self._take_write(release=True)
-        found = await self._deps.waits.submit(Awaiting(wait=wait, write=write))
+        found = await self._deps.waits.submit(
+            Awaiting(wait=wait, write=write, children=tuple(children))
+        )
         if found is None:
             raise StaleOwner(write.run_id, write.epoch)
         self._committed(write, found.signals)
@@ -127,7 +134,8 @@ class Standing:
     def _stops_waiting(self) -> bool:
         """Whether this commit turns back or ends a run that may be waited for."""
         saga = self.saga
-        return saga.plan.waits and saga is not self.durable and stops_waiting(saga)
+        may_wait = saga.plan.waits or saga.plan.children
+        return may_wait and saga is not self.durable and stops_waiting(saga)
 
     def _committed(self, write: RunWrite, signals: Signals | None) -> None:
         if signals is None:
@@ -343,6 +351,14 @@ class Standing:
             tenant=run.tenant, priority=run.priority, undo=at[1] is Direction.BACKWARD,
             parked=run.status is RunStatus.PARKED and first,
             retry=self.saga.link(*at).attempts > 0,
+        )  # fmt: skip
+
+    def asking(self, at: At, request: FrozenRequest) -> Asking:
+        """A link whose request begins a run, as it is about to be asked."""
+        of_step = self.ledger.link((at[0], Direction.FORWARD)).request
+        return Asking(
+            at=at, run=self.ledger.run, saga=self.saga, request=request, of_step=of_step,
+            now=self._deps.clock.now(),
         )  # fmt: skip
 
     def patience_seconds(self, at: At) -> float:

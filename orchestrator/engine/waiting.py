@@ -7,17 +7,21 @@ on, or it finds the run asleep and wakes it. A second look, once a day, is for w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import orjson
 
+from orchestrator import crashpoints
 from orchestrator.core import events as e
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.saga import Decision, Perform
+from orchestrator.core.states import Direction, RunStatus
+from orchestrator.definitions.children import CHILD_METHOD, UNDO_METHOD
 from orchestrator.definitions.program import Program
 from orchestrator.engine.answering import Answer
+from orchestrator.engine.children import Begun
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At
 from orchestrator.engine.showing import Showing
@@ -30,14 +34,18 @@ _JSON = {"content-type": "application/json"}
 
 
 async def until_answered(
-    at: At, request: FrozenRequest, run: Standing, shown: Showing, deps: Deps
-) -> WaitRecord | Decision | None:
-    """Ask, and let go of the run (None) unless there is an answer, or something else to do."""
-    wait = (await _asked(at, request, run, deps)).wait
+    at: At, request: FrozenRequest, run: Standing, shown: Showing, deps: Deps,
+    begun: Sequence[Begun] = (),
+) -> WaitRecord | Decision | None:  # fmt: skip
+    """Ask, and let go of the run (None) unless there is an answer, or something else to do.
+
+    `begun`: the runs whose end is the answer, which begin with the question.
+    """
+    wait = (await _asked(at, request, run, deps, begun)).wait
     if run.cancel_is_open:  # it has not been released then
         return run.take_cancel_wish() or run.apply(e.Resumed())
     if wait.is_open:
-        shown.end(StepEnd.RETRIED, f"waits for {wait.signal or 'a decision'}")
+        shown.end(StepEnd.RETRIED, f"waits for {_said(wait)}")
         return None
     decision = run.apply(e.Resumed())
     if decision.command != Perform(step=at[0], direction=at[1]):
@@ -58,10 +66,12 @@ def answered(
     )
 
 
-async def _asked(at: At, request: FrozenRequest, run: Standing, deps: Deps) -> Awaited:
+async def _asked(
+    at: At, request: FrozenRequest, run: Standing, deps: Deps, begun: Sequence[Begun]
+) -> Awaited:
     """Commit the question, unless it was asked before, with the run's release."""
     now = deps.clock.now()
-    asked = orjson.loads(request.body)
+    asks, asked = _question(request)
     is_first = run.saga.link(*at).first_started_at is None
     until = min(now + LONGEST_SLEEP, run.deadline or now + LONGEST_SLEEP)
     run.apply(e.Awaited(until=until))
@@ -73,17 +83,50 @@ async def _asked(at: At, request: FrozenRequest, run: Standing, deps: Deps) -> A
         ),
     )  # fmt: skip
     if is_first:
-        run.audit("asked", at, {"asks": request.target, "signal": asked.get("signal")})
-    timeout = asked.get("timeout")
-    return await run.sleep(
-        NewWait(
-            id=deps.new_id(), run_id=run.ledger.run.id, step=at[0],
-            attempt=run.saga.link(*at).attempts + 1, step_id=run.step_id(at),
-            asks=Asks(request.target), signal=asked.get("signal"), asked=_to_show(asked),
-            expires_at=None if timeout is None else now + timedelta(seconds=timeout),
-            remind_seconds=asked.get("remind"),
-        )
+        run.audit("asked", at, {"asks": asks, "signal": asked.get("signal")})
+    timeout, attempt = asked.get("timeout"), run.saga.link(*at).attempts + 1
+    wait = NewWait(
+        id=deps.new_id(), run_id=run.ledger.run.id, step=at[0],
+        attempt=attempt if at[1] is Direction.FORWARD else -attempt, step_id=run.step_id(at),
+        asks=asks, signal=asked.get("signal"), asked=_to_show(asked),
+        expires_at=None if timeout is None else now + timedelta(seconds=timeout),
+        remind_seconds=asked.get("remind"),
     )  # fmt: skip
+    found = await run.sleep(wait, [each.child for each in begun])
+    if begun and found.wait.id == wait.id:
+        await _publish(begun, run, deps)
+    return found
+
+
+async def _publish(begun: Sequence[Begun], run: Standing, deps: Deps) -> None:
+    """The children's first wake-ups; the sweep finds those whose message is lost."""
+    if crashpoints.hook is not None:
+        await run.reach("before_publish")
+    for each in begun:
+        await deps.outbox.submit(each.hint)
+    if crashpoints.hook is not None:
+        await run.reach("after_publish")
+
+
+def _question(request: FrozenRequest) -> tuple[Asks, Mapping[str, Any]]:
+    """Whom a request asks, and what it tells them."""
+    if request.method == CHILD_METHOD:
+        return Asks.CHILD, {"workflow": request.target}
+    if request.method == UNDO_METHOD:
+        return Asks.UNDO, {}
+    return Asks(request.target), orjson.loads(request.body)
+
+
+def _said(wait: WaitRecord) -> str:
+    match wait.asks:
+        case Asks.SIGNAL:
+            return str(wait.signal)
+        case Asks.CHILD:
+            return f"a run of {wait.asked['workflow']}"
+        case Asks.UNDO:
+            return "the run that undoes it"
+        case _:
+            return "a decision"
 
 
 def _to_show(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,6 +140,9 @@ def _to_show(asked: Mapping[str, Any]) -> dict[str, Any]:
 def answer_of(wait: WaitRecord) -> Response:
     """What was answered, as an answer of any call: 200, 403 (rejected) or 408 (nobody did)."""
     answer: Mapping[str, Any] = wait.answer or {}
+    if wait.asks in (Asks.CHILD, Asks.UNDO):
+        wanted = RunStatus.SUCCEEDED if wait.asks is Asks.CHILD else RunStatus.COMPENSATED
+        return _of_run(answer["runs"][0], wanted)
     match wait.outcome:
         case WaitOutcome.ANSWERED | WaitOutcome.APPROVED:
             return _response(200, answer)
@@ -109,6 +155,18 @@ def answer_of(wait: WaitRecord) -> Response:
             whom = f"the signal {wait.signal}" if wait.asks is Asks.SIGNAL else "a decision"
             within = f" within {wait.asked['timeout']:g} s" if "timeout" in wait.asked else ""
             return _response(408, {"message": f"nobody sent {whom}{within}"})
+
+
+def _of_run(ended: Mapping[str, Any], wanted: RunStatus) -> Response:
+    """How a child ended: 200, or 424 (Failed Dependency); of one that goes on by itself 200."""
+    status, run_id = ended.get("status"), ended["run"]
+    if status is None:
+        return _response(200, {"run": run_id})
+    if status == wanted:
+        return _response(200, {"run": run_id, "outputs": ended["outputs"] or {}})
+    why = f": {ended['cause']}" if ended["cause"] else ""
+    message = f"run {run_id} of {ended['workflow']} ended {status}{why}"
+    return _response(424, {"run": run_id, "status": status, "message": message})
 
 
 def _response(status: int, body: Mapping[str, Any]) -> Response:

@@ -20,6 +20,7 @@ from orchestrator.ports.apis import (
     ApiStore,
     NewApiChange,
 )
+from orchestrator.ports.children import ChildStore, NewChild, Undoing
 from orchestrator.ports.credentials import (
     CredentialFact,
     CredentialFacts,
@@ -194,6 +195,7 @@ __all__ = [
     "Awaiting",
     "BrokerFacts",
     "BrokerInspector",
+    "ChildStore",
     "ClaimedRun",
     "Confirmation",
     "CountingLimits",
@@ -229,6 +231,7 @@ __all__ = [
     "NewAcceptance",
     "NewAccessKey",
     "NewApiChange",
+    "NewChild",
     "NewEscalation",
     "NewJob",
     "NewPause",
@@ -280,6 +283,7 @@ __all__ = [
     "Transport",
     "Turn",
     "UnderWay",
+    "Undoing",
     "Uses",
     "Visit",
     "WaitOutcome",

@@ -11,6 +11,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.states import RunStatus
 from orchestrator.ports.acceptances import AcceptanceStore
 from orchestrator.ports.apis import ApiStore
+from orchestrator.ports.children import ChildStore
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.jobs import OPEN_ONES, EscalationFilter, JobItem, JobStore
 from orchestrator.ports.pauses import PauseStore
@@ -309,7 +310,7 @@ class WorkerLocks(Protocol):
 
 class Store(
     WorkflowStore, RunStore, WaitStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore,
-    JobStore, PauseStore, Protocol,
+    ChildStore, JobStore, PauseStore, Protocol,
 ):  # fmt: skip
     """All of the above on one database."""
 

@@ -153,6 +153,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     rerun_of: str | None = None  # the run whose first steps it took over
     traceparent: str | None = None  # with which it was submitted
     tracestate: str | None = None  # the same
+    parent_id: str | None = None  # the run of which a step began it
+    wait_id: str | None = None  # the wait that its end answers, until it has
+    depth: int = 0  # how many parents are above it
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -335,6 +338,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     actor: str | None = None  # who submitted it
     under: str | None = None  # accepted under the policy of this name (EVERYBODY: a tenant's)
     rerun_of: str | None = None  # the whole id of a run: those that took over what it did
+    parent: str | None = None  # the whole id of a run: those that its steps began
     attributes: Mapping[str, str] | None = None  # each of these names has this value
     text: str | None = None  # what somebody knows of a run: see the guide on finding runs
     since: datetime | None = None

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from orchestrator.ports.children import NewChild
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.records import RunWrite, Signals
 
@@ -21,12 +22,14 @@ class Asks(StrEnum):
 
     SIGNAL = "signal"  # whoever sends the run a signal of this name
     APPROVAL = "approval"  # a person, who approves or rejects
+    CHILD = "child"  # the runs that the step began, for their end
+    UNDO = "undo"  # the run that undoes what such a run did
 
 
 class WaitOutcome(StrEnum):
     """How a wait ended."""
 
-    ANSWERED = "answered"  # a signal came
+    ANSWERED = "answered"  # a signal came, or what was waited for has ended
     APPROVED = "approved"
     REJECTED = "rejected"
     EXPIRED = "expired"  # nobody answered in time
@@ -46,7 +49,7 @@ class NewWait(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     run_id: str
     step: int  # position in the run's chain
-    attempt: int  # 1-based
+    attempt: int  # 1-based; of an undo counted down from -1
     step_id: str
     asks: Asks
     signal: str | None  # of a signal: its name
@@ -90,10 +93,15 @@ class WaitRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Awaiting(msgspec.Struct, frozen=True, kw_only=True):
-    """A wait with the write that puts its run to sleep until there is an answer."""
+    """A wait with the write that puts its run to sleep until there is an answer.
+
+    Whoever opens the wait begins the `children` in the same transaction. Where none of them
+    answers it, since all are detached, it is answered with their ids at once.
+    """
 
     wait: NewWait
     write: RunWrite
+    children: tuple[NewChild, ...] = ()
 
 
 class Awaited(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.core.impact import apis_of
-from orchestrator.core.plan import LOCAL, WAITING
+from orchestrator.core.plan import CHILD, LOCAL, WAITING
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem
 from orchestrator.ports import (
     HOLD,
@@ -203,7 +203,7 @@ class Apis:
 
     async def _names(self, files: ApiFiles, overrides: Iterable[str]) -> list[str]:
         known = {*files.names(), *overrides, *await self._called_by_workflows()}
-        return sorted(known - {PYTHON_FUNCTIONS, LOCAL, WAITING})
+        return sorted(known - {PYTHON_FUNCTIONS, LOCAL, WAITING, CHILD})
 
     async def _called_by_workflows(self) -> frozenset[str]:
         """By the latest version of each; plans are read again once there is another version.

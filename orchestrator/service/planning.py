@@ -181,6 +181,8 @@ class _Draft:
         except RefusedError as error:
             return {"calls": step.call.label, "not_known_yet": self._marks.named(str(error))}
         assert isinstance(request, FrozenRequest), "only undos have conditions"
+        if step.call.is_child:
+            return {"begins_a_run_of": request.target, "inputs": self._body(request)}
         if step.call.is_wait:
             return {"waits_for": request.target, "asked": self._body(request)}
         if step.call.task_name is not None:
@@ -204,6 +206,8 @@ class _Draft:
         calls = step.compensation.calls
         if len(calls) > 1:
             return {"undo": "one of " + ", ".join(call.label for call in calls)}
+        if calls[0].is_child:
+            return {"undo": "a run that undoes what that run did"}
         try:
             request = self._program.prepare(index, Direction.BACKWARD, self._facts)
         except RefusedError:

@@ -3,6 +3,7 @@
 * **Death**: a worker whose lock is free, or whose heartbeat is overdue, is dead. Its runs get a
   new epoch and are published again. The database picks one recoverer for each run.
 * **Due waits**: waiting and parked runs whose time has come.
+* **Untold children**: runs that have ended while whoever told their parents died, or could not.
 * **Lost hints**: a message can vanish while every worker is well (reset, eviction, flush, purge).
   Runs that are due, unowned and silent for T seconds are published again, but never more than
   the queues' own lengths say are missing, so that a long backlog is not doubled.
@@ -91,9 +92,10 @@ class Recovery:
         await self._every(self._times.lost_after / 2, self.slow_pass)
 
     async def quick_pass(self) -> None:
-        """One pass over dead workers and due waits."""
+        """One pass over dead workers, due waits and untold children."""
         await self._recover_dead()
         await self._publish_due()
+        await self._tell_parents()
 
     async def slow_pass(self) -> None:
         """One pass over lost hints, dead letters and jobs."""
@@ -146,6 +148,12 @@ class Recovery:
             self._meter.recovered("due", len(due))
             if len(due) < LARGEST_PASS:
                 return
+
+    async def _tell_parents(self) -> None:
+        waits = await self._store.untold_children(limit=LARGEST_PASS)
+        if waits:
+            await self._redeliverer.publish(await self._store.tell_parents(waits))
+            self._meter.recovered("child", len(waits))
 
     async def _publish_lost(self) -> None:
         missing = await self._missing_hints()

@@ -117,6 +117,9 @@ class Rehearsing:
             if step.call.is_local:  # what a called workflow is given, and gives
                 self._outputs[step.id] = self._program.judge_local(index, self._facts).outputs
                 continue
+            if step.call.is_child:
+                self._note(index, step, Verdict.NOT_UNDONE, "it begins a run of another workflow")
+                continue
             if step.call.is_wait:
                 self._note(index, step, Verdict.NOT_UNDONE, "it waits for somebody's answer")
                 continue
@@ -346,7 +349,7 @@ class Rehearsable:
         for step in self.program.plan.steps:
             undo = step.compensation
             for call in (step.call, *(undo.calls if undo else ())):
-                if not (call.is_local or call.is_wait) and call.task_name is None:
+                if not (call.is_local or call.is_answered) and call.task_name is None:
                     yield call.api
 
 

@@ -33,6 +33,8 @@ from orchestrator.service.privacy import Privacy, Veil
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.telemetry import redact
 
+MOST_CHILDREN = 100
+"""That are shown of one run."""
 MOST_RERUNS = 100
 """Of one run, that are shown with it."""
 
@@ -72,6 +74,7 @@ class RunView(RunOutline):
     now: datetime  # the database's, to show ages
     stopped_by: Pause | None = None  # the pause that lets it begin nothing now
     reruns: tuple[RunRecord, ...] = ()  # those that took over what it did, newest first
+    children: tuple[RunRecord, ...] = ()  # those that its steps began, newest first
     attributes: Mapping[str, str] = field(default_factory=dict)  # by which it is looked up
 
 
@@ -151,8 +154,13 @@ class Runs:
             now=await self._store.now(),
             stopped_by=await self._stopping(run, saga),
             reruns=await self._reruns(run),
+            children=await self.children(run.id),
             attributes=(await self._store.attributes([run.id])).get(run.id, {}),
         )
+
+    async def children(self, run_id: str) -> tuple[RunRecord, ...]:
+        """Those that its steps began, newest first; the newest alone, where there are very many."""
+        return tuple(await self.list(RunFilter(parent=run_id, limit=MOST_CHILDREN)))
 
     async def _reruns(self, run: RunRecord) -> tuple[RunRecord, ...]:
         if run.status not in FINAL:
@@ -234,6 +242,8 @@ def _chain(
 def _kind(call: Call) -> str:
     if call.is_local:
         return "local"
+    if call.is_child:
+        return "child"
     if call.is_wait:
         return "wait"
     return "task" if call.task_name else "http"

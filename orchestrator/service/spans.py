@@ -177,7 +177,7 @@ class Traced:
             error=(visit.reason or visit.outcome or "no outcome is known") if failed else None,
         )  # fmt: skip
         found = [self._waited(each, own) for each in segment.pauses if each.at == visit.at]
-        if not (of_link.is_wait or of_link.is_local):
+        if not (of_link.is_answered or of_link.is_local):
             for each in visit.tries:
                 if not each.withdrawn:
                     found += self._of_try(each, visit, own, of_link.label, of_link.api)

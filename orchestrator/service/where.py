@@ -181,6 +181,7 @@ RUN_FIELDS: Fields = {
     ("status", "="): ("status", _status_of),
     ("actor", "="): ("actor", text_of),
     ("rerun_of", "="): ("rerun_of", text_of),
+    ("parent", "="): ("parent", text_of),
     ("text", "~"): ("text", searched_text),
     ("age", ">"): ("older_than_seconds", age_of),
     ("age", "<"): ("younger_than_seconds", age_of),

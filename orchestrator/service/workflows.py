@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.definitions.children import children_first
 from orchestrator.definitions.loading import Loaded, export_module, load_path
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.ports import WorkflowStore, WorkflowVersion
@@ -58,8 +59,13 @@ class Workflows:
     async def publish(
         self, path: Path, *, by: str, effects_may_stay: bool = False
     ) -> list[Published]:
-        """Publish every workflow of a document, a folder of documents or the task modules."""
-        found = self._definitions.validate(path, effects_may_stay=effects_may_stay)
+        """Publish every workflow of a document, a folder of documents or the task modules.
+
+        Those that others begin come before these.
+        """
+        loaded = self._definitions.validate(path, effects_may_stay=effects_may_stay)
+        by_name = {each.plan.workflow: each for each in loaded}
+        found = [by_name[plan.workflow] for plan in children_first(x.plan for x in loaded)]
         return [await self.publish_loaded(loaded, by=by) for loaded in found]
 
     async def publish_loaded(self, loaded: Loaded, *, by: str) -> Published:

@@ -59,6 +59,7 @@ def _parameters(which: RunFilter, dialect: Dialect) -> dict[str, Any]:
     """What the conditions refer to, by their names there."""
     given = {
         "workflow": which.workflow, "tenant": which.tenant, "rerun_of": which.rerun_of,
+        "parent": which.parent,
         "before": which.before, "actor": which.actor, "under": which.under,
         "since": None if which.since is None else first_id(which.since),
         "until": None if which.until is None else first_id(which.until),
@@ -87,6 +88,7 @@ def _conditions(
         "workflow": (which.workflow, "runs.workflow = :workflow"),
         "tenant": (which.tenant, f"{tenant} = :tenant"),
         "rerun_of": (which.rerun_of, "runs.rerun_of = :rerun_of"),
+        "parent": (which.parent, "runs.parent_id = :parent"),
         "actor": (which.actor, "runs.actor = :actor"),
         "under": (
             which.under,
@@ -129,7 +131,9 @@ def _source(which: RunFilter, dialect: Dialect) -> str:
 def _by_attribute(which: RunFilter, dialect: Dialect) -> str:
     """Ids of runs by the first of the attributes: the index has those of a value in their order."""
     conditions = _conditions(which, dialect, run_id="a.run_id", tenant="a.tenant")
-    alone = all(each is None for each in (which.workflow, which.rerun_of, which.actor))
+    alone = all(
+        each is None for each in (which.workflow, which.rerun_of, which.parent, which.actor)
+    )
     joined = "" if alone else " JOIN runs ON runs.id = a.run_id"
     return (
         f"SELECT a.run_id AS id FROM run_attributes AS a{joined}"

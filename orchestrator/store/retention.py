@@ -24,7 +24,7 @@ from orchestrator.store import codec
 from orchestrator.store.codec import instant
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.partitions import MOST_MOVED, TABLES, Partition, Partitions, first_id
-from orchestrator.store.tables import AT_REST
+from orchestrator.store.tables import AT_REST, UNENDED
 from orchestrator.store.transactions import Tx
 
 MOST_ROWS = 5000
@@ -47,6 +47,9 @@ class Retention(Part):
             + self._dialect.later("{now}", seconds)
             + " AND NOT EXISTS (SELECT 1 FROM escalations AS e"
             " WHERE e.run_id = runs.id AND e.closed_at IS NULL)"
+            # What a child did is undone, if its parent turns back, with the help of its records.
+            " AND (runs.parent_id IS NULL OR NOT EXISTS (SELECT 1 FROM runs AS p"
+            f" WHERE p.id = runs.parent_id AND p.{UNENDED}))"
         )
         found = f"FROM runs WHERE {AT_REST} AND standing = :status AND id < :before AND {old}"
         self._expired = self._sql(f"SELECT id {found} ORDER BY id LIMIT :most {{skip_locked}}")

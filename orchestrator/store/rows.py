@@ -59,7 +59,7 @@ RUN = (
     " runs.owner, runs.claims, runs.hop_id, runs.wake_at, runs.deadline_at, runs.published_at,"
     " runs.cancel, runs.cause, runs.outputs, runs.created_at, runs.started_at, runs.settled_at,"
     " runs.audit_seq, runs.path, runs.edits, runs.rerun_of, runs.traceparent,"
-    " runs.tracestate"
+    " runs.tracestate, runs.parent_id, runs.wait_id, runs.depth"
 )
 LINK = (
     "run_id, step, direction, status, attempts, doubt, first_started_at, sequence, request,"
@@ -119,6 +119,19 @@ def redelivery(dialect: Dialect) -> str:
     return f"{_REDELIVERY}, (runs.priority > 0 OR runs.deadline_at < {soon})"
 
 
+def waking(dialect: Dialect) -> str:
+    """Let the run `:run_id` sleep no longer; its Redelivery's columns, and its status.
+
+    No row: an owner has it, who sees the answer. What is paused need not wait when that is over.
+    """
+    return (
+        "UPDATE runs SET wake_at = {now},"
+        " published_at = CASE WHEN status = 'waiting' THEN {now} END"
+        " WHERE id = :run_id AND owner IS NULL AND status IN ('waiting', 'paused')"
+        f" RETURNING {redelivery(dialect)}, runs.status"
+    )
+
+
 def run_of(row: Sequence[Any]) -> RunRecord:
     """From the columns RUN."""
     return RunRecord(
@@ -132,6 +145,7 @@ def run_of(row: Sequence[Any]) -> RunRecord:
         started_at=instant_optional(row[23]), settled_at=instant_optional(row[24]),
         audit_seq=row[25], path=path_of(row[26]), edits=load_optional(row[27]) or {},
         rerun_of=row[28] or None, traceparent=row[29], tracestate=row[30],
+        parent_id=row[31], wait_id=row[32], depth=row[33] or 0,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from orchestrator.store.apis import Apis
 from orchestrator.store.attributes import Attributes
 from orchestrator.store.auditing import Auditing
 from orchestrator.store.cancelling import Cancelling
+from orchestrator.store.children import Children
 from orchestrator.store.claiming import Claiming
 from orchestrator.store.counting import Counting
 from orchestrator.store.editing import Editing
@@ -131,7 +132,9 @@ class SqlStore:
         self.end_job_if_through = jobs.end_job_if_through
         self.take_silent_jobs = jobs.take_silent_jobs
 
-        waiting = Waiting(shared, journal)
+        children = Children(shared, accepting)
+        self.tell_parents, self.untold_children = children.tell_parents, children.untold_children
+        waiting = Waiting(shared, journal, children)
         self.await_answers = waiting.await_answers
         self.send_signal = waiting.send_signal
         self.signals_of = waiting.signals_of

@@ -25,9 +25,12 @@ from orchestrator.ports import (
     RunWrite,
     SignalReceipt,
     SignalRecord,
+    WaitOutcome,
     WaitRecord,
 )
+from orchestrator.ports.children import NewChild
 from orchestrator.store import codec, rows, writes
+from orchestrator.store.children import Children
 from orchestrator.store.dialect import Bulk, Dialect
 from orchestrator.store.finding import Finder
 from orchestrator.store.holding import Holding
@@ -57,9 +60,10 @@ _FROM = (
 class Waiting(Part):
     """Implements ports.WaitStore."""
 
-    def __init__(self, shared: Shared, journal: Journal) -> None:
+    def __init__(self, shared: Shared, journal: Journal, children: Children) -> None:
         super().__init__(shared)
         self._journal, self._notes, self._holding = journal, Notes(shared), Holding(shared)
+        self._children = children
         dialect = self._dialect
         read = f"SELECT {rows.WAIT} {_FROM}"
         self._read = read
@@ -88,12 +92,7 @@ class Waiting(Part):
         self._run = self._sql(
             "SELECT status, direction, owner, cancel_wish FROM runs WHERE id = :run_id {for_update}"
         )
-        self._wake = self._sql(
-            "UPDATE runs SET wake_at = {now},"
-            " published_at = CASE WHEN status = 'waiting' THEN {now} END"
-            " WHERE id = :run_id AND owner IS NULL AND status IN ('waiting', 'paused')"
-            f" RETURNING {rows.redelivery(dialect)}, runs.status"
-        )
+        self._wake = self._sql(rows.waking(dialect))
         self._of_run = self._sql(f"{read} WHERE w.run_id = :run_id ORDER BY w.id")
         self._exact = self._sql(f"{read} WHERE w.id = :id")
         self._signals = self._sql(
@@ -136,6 +135,9 @@ class Waiting(Part):
         if not ours:
             return [None] * len(given)
         waits = await self._opened(tx, [each.wait for each in ours])
+        for each in ours:
+            if each.children and waits[each.wait.run_id].id == each.wait.id:
+                await self._begin(tx, each, waits)
         written = [_sleeping(each.write, waits[each.wait.run_id]) for each in ours]
         answers = dict(
             zip(
@@ -149,6 +151,17 @@ class Waiting(Part):
             else Awaited(wait=waits[each.wait.run_id], signals=signals)
             for each in given
         ]  # fmt: skip
+
+    async def _begin(self, tx: Tx, given: Awaiting, waits: dict[str, WaitRecord]) -> None:
+        """The children of a wait that was opened with them."""
+        wait = waits[given.wait.run_id]
+        await self._children.begin_in(tx, given.children, wait)
+        if not any(child.answers for child in given.children):
+            await tx.change(
+                self._decide, id=wait.id, outcome=str(WaitOutcome.ANSWERED), by=None, via=None,
+                answer=codec.dump_payload(detached_answer(given.children)),
+            )  # fmt: skip
+            waits[wait.run_id] = rows.wait_of(await tx.row(self._exact, id=wait.id))
 
     async def _opened(self, tx: Tx, waits: Sequence[NewWait]) -> dict[str, WaitRecord]:
         """The waits by run as they stand now. A reminder that is due is audited."""
@@ -329,6 +342,11 @@ class Waiting(Part):
         ]
         page = self._sql(f"{self._read} WHERE {' AND '.join(conditions)} ORDER BY w.id LIMIT :most")
         return [rows.wait_of(row) for row in await self._db.rows(page, **parameters, most=limit)]
+
+
+def detached_answer(children: Sequence[NewChild]) -> dict[str, Any]:
+    """Of runs that go on by themselves: which they are."""
+    return {"runs": [{"run": child.run.id} for child in children]}
 
 
 def _opening(dialect: Dialect) -> Bulk:

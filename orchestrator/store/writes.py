@@ -198,9 +198,9 @@ TRACES = Insert(
 WITHDRAWAL = Update(
     columns={"run_id": "text"},
     head="UPDATE waits SET closed_at = {now}, outcome = 'withdrawn'",
-    where="waits.run_id = b.run_id AND waits.closed_at IS NULL",
+    where="waits.run_id = b.run_id AND waits.closed_at IS NULL AND waits.asks <> 'undo'",
 )
-"""What a run waited for, once it turns back or ends."""
+"""What a run waited for, once it turns back or ends; on its way back it waits for undos alone."""
 
 
 # --- rows of a batch ------------------------------------------------------------------------------

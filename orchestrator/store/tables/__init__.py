@@ -98,6 +98,7 @@ from orchestrator.store.tables.conditions import (
     UNCLAIMED,
     UNDER_WAY,
     UNENDED,
+    UNTOLD,
     WORDS,
 )
 from orchestrator.store.tables.finding import search_vectors
@@ -146,6 +147,7 @@ __all__ = [
     "UNCLAIMED",
     "UNDER_WAY",
     "UNENDED",
+    "UNTOLD",
     "WORDS",
     "acceptances",
     "access_keys",

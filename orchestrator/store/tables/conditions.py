@@ -8,6 +8,8 @@ STANDING = (
     f"CASE WHEN {DUE} THEN 'due' WHEN {TIMED} THEN 'timed' ELSE status END"  # which the rest keep
 )
 UNENDED = "standing NOT IN ('succeeded', 'compensated', 'abandoned')"
+UNTOLD = "wait_id IS NOT NULL AND standing IN ('abandoned', 'compensated', 'succeeded')"
+"""Of a child: it has ended, and the run that waits for it has not been told."""
 ASIDE = "(direction = 'backward' OR path IS NOT NULL OR rerun_of IS NOT NULL)"
 """Where a run stands is told by its links alone, not by its row: see `standings`."""
 UNDER_WAY = "standing IN ('due', 'timed')"

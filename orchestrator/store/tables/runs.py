@@ -35,6 +35,7 @@ from orchestrator.store.tables.conditions import (
     SLEEPING,
     STANDING,
     UNENDED,
+    UNTOLD,
 )
 
 workflows = Table(
@@ -98,6 +99,9 @@ runs = Table(
     # The run whose first steps it took over, and whose they may be to undo.
     Column("rerun_of", ID),
     Column("audit_head", LargeBinary),  # of its audit's chain, see core/chain
+    Column("parent_id", ID),  # the run of which a step began it
+    Column("wait_id", ID),  # that its end answers, until it has
+    Column("depth", Integer),  # of parents above it; null: none
     Column("traceparent", Text),  # with which it was submitted
     Column("tracestate", Text),  # the same
     UniqueConstraint("tenant", "idempotency_key"),
@@ -105,6 +109,9 @@ runs = Table(
     partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),
     partial("runs_aside", "id", where=f"{ASIDE} AND {UNENDED}"),
     partial("runs_reruns", "rerun_of", "id", where="rerun_of IS NOT NULL"),
+    partial("runs_children", "parent_id", "id", where="parent_id IS NOT NULL"),
+    partial("runs_awaited", "wait_id", where="wait_id IS NOT NULL"),
+    partial("runs_untold", "wait_id", where=UNTOLD),
     partial("runs_owned", "owner", "lane", "direction", where=OWNED),
     partial("runs_by_standing", "standing", "id", "workflow", "tenant", where=AT_REST),
     partial("runs_settled", "settled_at", where="settled_at IS NOT NULL"),

@@ -9,7 +9,15 @@ from msgspec.structs import replace
 
 from orchestrator.core.saga import current
 from orchestrator.core.states import ASLEEP, SETTLED
-from orchestrator.ports import LinkWrite, NewEscalation, RunWrite, Signals, WaitOutcome, hop_ids
+from orchestrator.ports import (
+    Asks,
+    LinkWrite,
+    NewEscalation,
+    RunWrite,
+    Signals,
+    WaitOutcome,
+    hop_ids,
+)
 from orchestrator.store.codec import dump, dump_optional, storable
 from tests.faults.memory.tables import (
     AuditRow,
@@ -122,7 +130,7 @@ def write_details(
 def withdraw(row: RunRow, now: datetime) -> None:
     """What it waited for is not waited for any more."""
     for wait in row.waits:
-        if wait.closed_at is None:
+        if wait.closed_at is None and wait.asks is not Asks.UNDO:
             wait.closed_at, wait.outcome = now, WaitOutcome.WITHDRAWN
 
 

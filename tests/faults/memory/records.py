@@ -45,6 +45,7 @@ def run_of(row: RunRow) -> RunRecord:
         outputs=load_optional(row.outputs), created_at=row.created_at, started_at=row.started_at,
         settled_at=row.settled_at, audit_seq=row.audit_seq, path=row.path,
         rerun_of=row.rerun_of, traceparent=row.traceparent, tracestate=row.tracestate,
+        parent_id=row.parent_id, wait_id=row.wait_id, depth=row.depth,
     )  # fmt: skip
 
 

@@ -65,6 +65,7 @@ from tests.faults.memory import (
     sweeps,
     versions,
 )
+from tests.faults.memory.children import MemoryChildren
 from tests.faults.memory.passing import Line, Moment
 from tests.faults.memory.pauses import MemoryPauses
 from tests.faults.memory.reruns import MemoryReruns
@@ -74,7 +75,7 @@ from tests.faults.memory.waits_store import MemoryWaits
 __all__ = ["Line", "MemoryStore", "Moment"]
 
 
-class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns):
+class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns, MemoryChildren):
     """One process's way to a `MemoryDatabase`."""
 
     address = "memory"
@@ -621,6 +622,7 @@ def _fits(database: MemoryDatabase, row: RunRow, which: RunFilter, now: datetime
         and (which.until is None or row.id < first_id(which.until))
         and (which.ids is None or row.id in which.ids)
         and which.rerun_of in (None, row.rerun_of)
+        and which.parent in (None, row.parent_id)
         and which.actor in (None, row.actor)
         and which.under is None  # nothing is accepted under policies here
         and (older is None or row.id < first_id(now - timedelta(seconds=older)))

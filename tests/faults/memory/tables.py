@@ -124,6 +124,9 @@ class RunRow:
     hop_id: str
     traceparent: str | None = None
     tracestate: str | None = None
+    parent_id: str | None = None
+    wait_id: str | None = None
+    depth: int = 0
     status: RunStatus = RunStatus.PENDING
     direction: Direction = Direction.FORWARD
     step: int | None = 0  # of the plan: where it stood when last written
@@ -236,6 +239,7 @@ class MemoryDatabase:
         self.runs: dict[str, RunRow] = {}
         self.run_by_key: dict[tuple[str, str], RunRow] = {}  # (tenant, idempotency key)
         self.waits: dict[str, WaitRow] = {}
+        self.awaited: dict[str, list[RunRow]] = {}  # wait -> the children that answer it
         self.escalations: dict[str, EscalationRow] = {}
         self.open_escalations: dict[str, EscalationRow] = {}
         self.workers: dict[str, WorkerRow] = {}

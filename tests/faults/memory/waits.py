@@ -24,7 +24,7 @@ from orchestrator.ports import (
     WaitRecord,
 )
 from orchestrator.store.codec import dump, load, load_optional, storable
-from tests.faults.memory import journal
+from tests.faults.memory import children, journal
 from tests.faults.memory.accepting import note
 from tests.faults.memory.records import conflict, not_found, redelivery_of, row_like
 from tests.faults.memory.tables import MemoryDatabase, RunRow, SignalRow, WaitRow
@@ -45,6 +45,8 @@ def _await(database: MemoryDatabase, given: Awaiting) -> Awaited | None:
     if write.number < run.write_number:
         return None
     wait = _opened(database, run, given.wait, now)
+    if given.children and wait.id == given.wait.id:
+        children.begin(database, run, wait, given.children)
     _settle(run, wait, now)
     _remind(run, wait, now)
     record = wait_of(database, wait)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator import crashpoints
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.batching import Batcher
+from orchestrator.engine.children import Children
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
@@ -146,6 +147,7 @@ class Worker(Process):
         )  # fmt: skip
         health = MemoryHealth(house.health, holder_id=worker_id)
         gate = SharedGate(self._limits, house.apis, HealthLink(health, self.broker))
+        children = Children(store, programs, redeliverer.publish, new_id=house.new_id, max_depth=3)
         deps = Deps(
             worker_id=worker_id,
             journal=Batcher(store.record, name="journal", largest=LARGEST_BATCH),
@@ -154,7 +156,7 @@ class Worker(Process):
             gate=gate, http=ApiLink(house.desk, self),
             tasks=ApiLink(house.desk, self), dead_letters=self.broker.letters, events=NoEvents(),
             clock=DatabaseClock(monotonic=house.loop.time), limits=house.options.inline,
-            new_id=house.new_id,
+            new_id=house.new_id, children=children,
             lifeline=Lifeline(
                 trusted_seconds=TIMES.dead_after * 2 / 3, monotonic=house.loop.time
             ),

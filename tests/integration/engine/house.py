@@ -27,6 +27,7 @@ from orchestrator.core.states import FINAL, HAPPENED, SETTLED, Direction, LinkSt
 from orchestrator.crashpoints import Reached
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.batching import Batcher
+from orchestrator.engine.children import Children
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.driver import RunDriver
@@ -146,6 +147,10 @@ class Worker:
             http=shop, tasks=shop, dead_letters=broker, events=NoEvents(), clock=DatabaseClock(),
             limits=limits, new_id=new_id, lifeline=lifeline or trusting(), jitter=lambda: 0.0,
             tracing=tracing,
+            children=Children(
+                store, self.programs, Redeliverer(broker, self.programs).publish, new_id=new_id,
+                max_depth=3,
+            ),
         )  # fmt: skip
 
     async def join(self) -> None:
@@ -269,6 +274,8 @@ class House:
             self.dead = [] if len(found) < 500 else self.dead
         await self.pass_time()
         await self.redeliverer.publish(await self.store.take_due())
+        untold = await self.store.untold_children()
+        await self.redeliverer.publish(await self.store.tell_parents(untold))
         if not self.broker.hints:
             await self.redeliverer.publish(await self.store.take_lost(silent_seconds=-1, limit=500))
 

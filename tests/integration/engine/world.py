@@ -214,7 +214,7 @@ def shop_plan(
 ) -> Plan:
     """Steps s1, s2 … each as (forward kind, kind of its undo or None)."""
     made = [
-        _step(f"s{number}", name, forward, undo, retry)
+        shop_step(f"s{number}", name, forward, undo, retry)
         for number, (forward, undo) in enumerate(steps, 1)
     ]
     if pivot is not None:
@@ -228,9 +228,10 @@ def shop_plan(
     )  # fmt: skip
 
 
-def _step(
-    step: str, workflow: str, forward: Kind, undo: Kind | None, retry: RetryPolicy
+def shop_step(
+    step: str, workflow: str, forward: Kind, undo: Kind | None, retry: RetryPolicy = PATIENT
 ) -> PlanStep:
+    """One step, by the name that the API knows it by."""
     call = _call(f"{workflow}.{step}", step, "POST", forward, retry)
     if undo is None:
         return PlanStep(id=step, call=call, no_compensation_reason="nothing to undo")

@@ -1,0 +1,113 @@
+"""Runs that steps of other runs begin, in memory; see `store.children`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from orchestrator.core.saga import current
+from orchestrator.core.states import FINAL, RunStatus
+from orchestrator.ports import Redelivery, RunWrite, WaitOutcome, hop_ids_at
+from orchestrator.ports.children import CHILD_BEGUN, CHILD_OF, CHILDREN_ENDED, NewChild, Undoing
+from orchestrator.store.codec import dump, load_optional
+from tests.faults.memory import accepting
+from tests.faults.memory.accepting import note
+from tests.faults.memory.journal import write_details
+from tests.faults.memory.passing import Passing
+from tests.faults.memory.records import redelivery_of
+from tests.faults.memory.tables import MemoryDatabase, RunRow, WaitRow
+
+
+class MemoryChildren(Passing):
+    """Implements ports.ChildStore."""
+
+    async def tell_parents(self, wait_ids: Sequence[str]) -> list[Redelivery]:
+        """See ChildStore."""
+        found = [
+            await self._pass("tell_parents", partial(_tell, self.database, wait))
+            for wait in sorted(set(wait_ids))
+        ]
+        return [each for each in found if each is not None]
+
+    async def untold_children(self, *, limit: int = 500) -> list[str]:
+        """See ChildStore."""
+        return await self._pass("untold_children", lambda: _untold(self.database)[:limit])
+
+
+def begin(
+    database: MemoryDatabase, parent: RunRow, wait: WaitRow, children: Sequence[NewChild]
+) -> None:
+    """Insert those of one wait, unless they are there."""
+    accepted = accepting.accept(database, [child.run for child in children])
+    now = database.clock()
+    for child, answer in zip(children, accepted, strict=True):
+        if answer.repeated:
+            continue
+        row = database.runs[child.run.id]
+        row.parent_id, row.depth = parent.id, child.depth
+        row.wait_id = wait.id if child.answers else None
+        if row.wait_id is not None:
+            database.awaited.setdefault(wait.id, []).append(row)
+        if child.undoing is not None:
+            _stand(database, row, child.undoing, now)
+        to_child: dict[str, Any] = {"run": parent.id, "step": wait.step_id}
+        to_parent: dict[str, Any] = {
+            "step": wait.step_id, "run": row.id, "workflow": row.workflow, "version": row.version,
+        }  # fmt: skip
+        if child.undoing is not None:
+            to_child["undoes"] = to_parent["undoes"] = child.undoing.of
+        note(row, CHILD_OF, by="engine", data=to_child, now=now)
+        note(parent, CHILD_BEGUN, by="engine", data=to_parent, now=now)
+    if not any(child.answers for child in children):
+        answer_of_detached = {"runs": [{"run": child.run.id} for child in children]}
+        wait.closed_at, wait.outcome = now, WaitOutcome.ANSWERED
+        wait.answer = dump(answer_of_detached)
+
+
+def _stand(database: MemoryDatabase, row: RunRow, undoing: Undoing, now: datetime) -> None:
+    saga, at = undoing.saga, current(undoing.saga)
+    row.status, row.direction, row.cause = saga.status, saga.direction, saga.cause
+    row.step = None if at is None else saga.path.steps[at[0]]
+    row.hop_id, row.parent_hop_id = hop_ids_at(row.id, saga, at)
+    row.rerun_of, row.path = undoing.of, None if saga.path.is_straight else saga.path
+    database.shelve(row)
+    write = RunWrite(run_id=row.id, owner="", epoch=0, saga=saga, links=undoing.links)
+    write_details(database, row, write, now, shift=0)
+
+
+def _tell(database: MemoryDatabase, wait_id: str) -> Redelivery | None:
+    children = sorted(database.awaited.get(wait_id, ()), key=lambda row: row.id)
+    if not children or any(row.status not in FINAL for row in children):
+        return None
+    del database.awaited[wait_id]
+    for row in children:
+        row.wait_id = None
+    wait, now = database.waits[wait_id], database.clock()
+    if wait.closed_at is not None:
+        return None
+    told: list[dict[str, Any]] = [
+        {
+            "run": row.id, "workflow": row.workflow, "status": row.status, "cause": row.cause,
+            "outputs": load_optional(row.outputs),
+        }
+        for row in children
+    ]  # fmt: skip
+    wait.closed_at, wait.outcome, wait.answer = now, WaitOutcome.ANSWERED, dump({"runs": told})
+    parent = database.runs[wait.run_id]
+    ends = [{name: end[name] for name in ("run", "status")} for end in told]
+    note(parent, CHILDREN_ENDED, by="engine", data={"step": wait.step_id, "runs": ends}, now=now)
+    if parent.owner is None and parent.status is RunStatus.PAUSED:
+        parent.wake_at = now
+    if parent.owner is not None or parent.status is not RunStatus.WAITING:
+        return None
+    parent.published_at = parent.wake_at = now
+    database.shelve(parent)
+    return redelivery_of(parent, "answered", now)
+
+
+def _untold(database: MemoryDatabase) -> list[str]:
+    return sorted(
+        wait for wait, rows in database.awaited.items() if all(row.status in FINAL for row in rows)
+    )
