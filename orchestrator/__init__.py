@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from orchestrator.core.retry import RetryPolicy
     from orchestrator.definitions.api_builder import Api, ApiWorkflow, end, goto, retry, select
     from orchestrator.definitions.builder import Workflow, step
+    from orchestrator.definitions.calling import ApiAnswer, call_api
     from orchestrator.definitions.tasks import TaskContext, task
     from orchestrator.errors import InDoubt, NotLanded
 
 __all__ = [
     "Api",
+    "ApiAnswer",
     "ApiWorkflow",
     "CompensationKind",
     "Effects",
@@ -27,6 +29,7 @@ __all__ = [
     "RetryPolicy",
     "TaskContext",
     "Workflow",
+    "call_api",
     "end",
     "goto",
     "retry",
@@ -37,6 +40,7 @@ __all__ = [
 
 _HOMES = {
     "Api": "orchestrator.definitions.api_builder",
+    "ApiAnswer": "orchestrator.definitions.calling",
     "ApiWorkflow": "orchestrator.definitions.api_builder",
     "CompensationKind": "orchestrator.core.plan",
     "Effects": "orchestrator.core.plan",
@@ -45,6 +49,7 @@ _HOMES = {
     "RetryPolicy": "orchestrator.core.retry",
     "TaskContext": "orchestrator.definitions.tasks",
     "Workflow": "orchestrator.definitions.builder",
+    "call_api": "orchestrator.definitions.calling",
     "end": "orchestrator.definitions.api_builder",
     "goto": "orchestrator.definitions.api_builder",
     "retry": "orchestrator.definitions.api_builder",

@@ -70,6 +70,13 @@ class IsolationSettings(BaseModel):
     """What one may write into its folder, which is in memory and goes with it."""
     readable: tuple[Path, ...] = ()
     """Files and folders that they may read besides Python, its packages and the task modules."""
+    modules: tuple[str, ...] = ()
+    """Task modules, or packages of them, that only sandboxes import: all of their functions are
+    isolated, whatever they say. So are those in whose source `isolation="process"` is written."""
+    calls: dict[str, dict[str, str]] = {}
+    """Which APIs the functions of a module (or package) may call, if they say so themselves, and
+    the header in which that API honours idempotency keys; "": none, so only GET and HEAD unless the
+    function's effects are `unkeyed`."""
 
 
 class Settings(BaseSettings):

@@ -26,7 +26,8 @@ from orchestrator.coordination.tokens import RedisTokens
 from orchestrator.core.plan import Plan
 from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.security import demands_of
-from orchestrator.definitions.tasks import TaskRegistry, load_tasks
+from orchestrator.definitions.task_modules import load_tasks
+from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.embedded.upstate import read_up_state
 from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.api_files import ApiFolder
@@ -39,6 +40,7 @@ from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.inspecting import Demanded
+from orchestrator.engine.isolation.brokering import ApiDesk
 from orchestrator.engine.observing import Observer
 from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
@@ -76,7 +78,7 @@ from orchestrator.service.urgency import Urgency
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
-from orchestrator.wiring_isolation import isolated_tasks
+from orchestrator.wiring_isolation import described_tasks, isolated_tasks
 from orchestrator.wiring_metrics import WorkerMetrics
 from orchestrator.wiring_notices import notifier_of
 from orchestrator.wiring_payloads import seal_payloads
@@ -152,7 +154,10 @@ def deployment_tasks(settings: Settings) -> TaskRegistry:
     if folder not in sys.path:
         # `python -m` puts it there, the console scripts of Celery and of ours do not.
         sys.path.insert(0, folder)
-    return load_tasks(settings.task_modules)
+    return load_tasks(
+        settings.task_modules, apart=settings.isolation.modules,
+        describe=partial(described_tasks, settings),
+    )  # fmt: skip
 
 
 def broker_url(settings: Settings) -> str:
@@ -239,7 +244,6 @@ async def _build_parts(
         tokens=token_desk(settings, RedisTokens(redis, where=without_secrets(gate))),
     )  # fmt: skip
     isolated = await asyncio.to_thread(isolated_tasks, settings, registry)
-    tasks = TaskTransport(registry, threads=settings.plain_task_threads, isolated=isolated)
     publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
     redeliverer = Redeliverer(publisher, programs)
     limits = RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate))
@@ -248,6 +252,12 @@ async def _build_parts(
         RedisHealth(redis, holder_id=worker_id, where=without_secrets(gate)),
         recall=Recaller(store, redeliverer), most_waiting=settings.concurrency * 9 // 10,
         meter=metrics.meter,
+    )  # fmt: skip
+    tasks = TaskTransport(
+        registry, threads=settings.plain_task_threads, isolated=isolated,
+        apis=ApiDesk(
+            gate_of_process, http, settings.isolation.calls, most_bytes=settings.max_output_bytes
+        ),
     )  # fmt: skip
     meter = metrics.meter
     journal = Batcher(store.record, name="journal", largest=LARGEST_COMMIT, meter=meter)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.definitions.tasks import Isolation, TaskRegistry
+from orchestrator.definitions.tasks import Isolation, Task, TaskRegistry
+from orchestrator.engine.isolation.brokering import require_grants
 from orchestrator.engine.isolation.crew import IsolatedTasks
+from orchestrator.engine.isolation.describing import describe
 from orchestrator.engine.isolation.sandbox import Bounds, Sandbox, trees_of
 from orchestrator.settings import Settings
 
@@ -14,23 +17,38 @@ def isolated_tasks(settings: Settings, registry: TaskRegistry) -> IsolatedTasks 
     """None where no task is isolated. Raises InvalidSetting where this machine cannot isolate."""
     if not any(task.isolation is Isolation.PROCESS for task in registry):
         return None
+    require_grants(registry, settings.isolation.calls)
+    line = any(task.calls for task in registry)
+    sandbox = _sandbox(settings, _modules(registry), line=line)
+    tasks = IsolatedTasks(
+        sandbox, at_once=settings.isolation.processes, spares=settings.isolation.spares,
+        most_answer_bytes=settings.max_output_bytes,
+    )  # fmt: skip
+    tasks.rehearse()
+    return tasks
+
+
+def described_tasks(settings: Settings, modules: Sequence[str]) -> list[Task]:
+    """The tasks of modules that only sandboxes import. Raises InvalidSetting."""
+    sandbox = _sandbox(settings, modules)
+    return describe(modules, sandbox, kept_in=settings.state_dir)
+
+
+def _modules(registry: TaskRegistry) -> list[str]:
+    return [*(module.__name__ for module in registry.modules), *registry.apart]
+
+
+def _sandbox(settings: Settings, modules: Sequence[str], *, line: bool = False) -> Sandbox:
     wanted = settings.isolation
     bounds = Bounds(
         memory_bytes=wanted.memory_bytes, cpu_seconds=wanted.cpu_seconds,
         file_bytes=wanted.file_bytes,
     )  # fmt: skip
-    sandbox = Sandbox(
-        bounds,
-        readable=[*trees_of(module.__name__ for module in registry.modules), *wanted.readable],
+    return Sandbox(
+        bounds, readable=[*trees_of(modules), *wanted.readable],
         hidden=[settings.config_dir, settings.state_dir, *_database_files(settings.database)],
-        namespaces=wanted.mode == "sandbox",
-    )
-    tasks = IsolatedTasks(
-        sandbox, at_once=wanted.processes, spares=wanted.spares,
-        most_answer_bytes=settings.max_output_bytes,
+        namespaces=wanted.mode == "sandbox", line=line,
     )  # fmt: skip
-    tasks.rehearse()
-    return tasks
 
 
 def _database_files(url: str) -> list[Path]:

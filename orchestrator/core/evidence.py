@@ -7,15 +7,18 @@ was this one, and whoever has none learns nothing.
 
     request  {method, target, key?, body?, bytes?}      key: of idempotency; body: digest
     call     {seconds, sent?, base?, status?, body?, bytes?, credential?, waited?,
-              verify?, request?}
+              verify?, request?, calls?}
 
 `sent` is the number of requests that may have left, `seconds` from then to the end of the answer,
 `waited` the seconds before the gate of the API. What is empty is left out. A verification has no
-intent, so its `call` has the `request`; a Python function has no `sent`, and method TASK.
+intent, so its `call` has the `request`; a Python function has no `sent`, and method TASK. `calls`
+are those that an isolated function had made, in their order: {api, operation, outcome, key?, sent?,
+base?, credential?, status?, seconds?}.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -41,6 +44,7 @@ def of_answer(
     base: str = "",
     credential: str = "",
     waited: float = 0.0,
+    calls: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """What came of it. `base` is told only where a request may have left."""
     told: dict[str, Any] = {"seconds": round(seconds, 6)}
@@ -50,6 +54,8 @@ def of_answer(
         told["credential"] = credential
     if waited:
         told["waited"] = round(waited, 6)
+    if calls:
+        told["calls"] = list(calls)
     if response is None:
         return told
     told["status"], body = response.status, response.body

@@ -15,7 +15,8 @@ from orchestrator.definitions.builder import Workflow, plan_and_warnings
 from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.saying import said_of_operations
-from orchestrator.definitions.tasks import TaskRegistry, import_failure
+from orchestrator.definitions.task_modules import import_failure
+from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import InvalidDefinition, InvalidSetting, NotFound, Problem, RefusedError
 
 PATTERNS = ("*.arazzo.yaml", "*.arazzo.yml", "*.arazzo.json")

@@ -10,17 +10,14 @@ TaskContext. It returns a JSON object, or None. To say what became of its effect
 or InDoubt; any other exception counts as in doubt, unless the task's effects are none.
 
 With `isolation="process"` the function runs in a process of its own, for that one call, which sees
-neither secrets nor network nor other files; so it has no effects but its result.
+neither secrets nor network nor other files; so it has no effects but its result, unless it says
+which APIs it `calls` (calling.py). Its module is imported there alone (task_modules.py finds it
+without).
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import pkgutil
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,32 +58,29 @@ class TaskContext:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """A registered function."""
+    """A registered function.
+
+    Of a module that only sandboxes import, `function` is a stand-in that cannot be called.
+    """
 
     name: str  # the Celery task's name: "tasks.checkout.price"
     operation_id: str  # its name in documents: "price"
     function: Callable[..., Any]
+    module: str
+    place: str  # file and line of the function
+    summary: str  # the first line of its documentation
+    is_async: bool  # it runs in the event loop; a plain function runs in a thread
     effects: Effects
     signature: Signature
     retry: RetryPolicy | None = None  # None: the default policy
     timeout_seconds: float | None = None  # None: the engine's default
     isolation: Isolation = Isolation.NONE
-
-    @property
-    def is_async(self) -> bool:
-        """Whether it runs in the event loop; a plain function runs in a thread."""
-        return inspect.iscoroutinefunction(self.function)
+    calls: tuple[str, ...] = ()  # APIs that an isolated one may ask for; settings say which it gets
 
     @property
     def takes_context(self) -> bool:
         """Whether it wants a TaskContext as `context`."""
         return self.signature.takes_context
-
-    @property
-    def place(self) -> str:
-        """File and line of the function."""
-        code = inspect.unwrap(self.function).__code__
-        return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 @overload
@@ -99,6 +93,7 @@ def task(
     timeout: float | None = None,
     retry: RetryPolicy | None = None,
     isolation: IsolationName | Isolation = "none",
+    calls: Iterable[str] = (),
 ) -> Callable[[F], F]: ...
 def task(
     function: F | None = None,
@@ -109,17 +104,20 @@ def task(
     timeout: float | None = None,
     retry: RetryPolicy | None = None,
     isolation: IsolationName | Isolation = "none",
+    calls: Iterable[str] = (),
 ) -> F | Callable[[F], F]:
     """Make a function a step of workflows. Without `effects` it is never repeated while in doubt.
 
     `name` is its name in documents (default: the function's), or with dots the whole registered
-    name; `timeout` in seconds. Raises InvalidSetting for a signature that cannot be called by name,
-    and for effects of a function that is isolated.
+    name; `timeout` in seconds; `calls` names the APIs that an isolated function calls. Raises
+    InvalidSetting for a signature that cannot be called by name, for `calls` of a function that is
+    not isolated, and for effects of one that is and calls nothing.
     """
-    apart = Isolation(isolation)
+    apart, called = Isolation(isolation), tuple(calls)
 
     def register(decorated: F) -> F:
-        made = _make(decorated, name, _effects(decorated, effects, apart), timeout, retry, apart)
+        known = _effects(decorated, effects, apart, called)
+        made = _make(decorated, name, known, timeout, retry, apart, called)
         setattr(decorated, _ATTRIBUTE, made)
         return decorated
 
@@ -139,38 +137,66 @@ def _make(
     timeout: float | None,
     retry: RetryPolicy | None,
     isolation: Isolation,
+    calls: tuple[str, ...],
 ) -> Task:
     short = name or function.__name__
     full = short if "." in short else f"{function.__module__}.{short}"
     return Task(
         name=full, operation_id=full.rpartition(".")[2], function=function, effects=effects,
+        module=function.__module__, place=_place_of(function),
+        summary=(inspect.getdoc(function) or "").partition("\n")[0],
+        is_async=inspect.iscoroutinefunction(function),
         signature=read_signature(function), retry=retry, timeout_seconds=timeout,
-        isolation=isolation,
+        isolation=isolation, calls=calls,
     )  # fmt: skip
 
 
+def _place_of(function: Callable[..., Any]) -> str:
+    code = inspect.unwrap(function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
 def _effects(
-    function: Callable[..., Any], given: EffectsName | Effects | None, isolation: Isolation
+    function: Callable[..., Any],
+    given: EffectsName | Effects | None,
+    isolation: Isolation,
+    calls: tuple[str, ...],
 ) -> Effects:
     """As given; without it, what is surely true."""
     if isolation is Isolation.NONE:
+        if calls:
+            raise _wrong(
+                function, f"calls={calls!r} without isolation='process'",
+                "none: what runs in the worker calls whatever it likes",
+            )  # fmt: skip
+        return Effects(given or Effects.UNKEYED)
+    if calls:
         return Effects(given or Effects.UNKEYED)
     if given is not None and Effects(given) is not Effects.NONE:
-        code = inspect.unwrap(function).__code__
-        problem = Problem(
-            place=f"{code.co_filename}:{code.co_firstlineno}",
-            found=f"effects={str(Effects(given))!r} beside isolation='process'",
-            wanted="none: an isolated function reaches nothing that it could change",
+        raise _wrong(
+            function, f"effects={str(Effects(given))!r} beside isolation='process'",
+            "none, or `calls`: an isolated function reaches nothing else that it could change",
         )  # fmt: skip
-        raise InvalidSetting(f"{function.__qualname__} cannot be a task", problems=[problem])
     return Effects.NONE
+
+
+def _wrong(function: Callable[..., Any], found: str, wanted: str) -> InvalidSetting:
+    problem = Problem(place=_place_of(function), found=found, wanted=wanted)
+    return InvalidSetting(f"{function.__qualname__} cannot be a task", problems=[problem])
 
 
 class TaskRegistry:
     """The functions of a deployment by name. Immutable once made."""
 
-    def __init__(self, tasks: Iterable[Task] = (), *, modules: Iterable[ModuleType] = ()) -> None:
-        self.modules = tuple(modules)
+    def __init__(
+        self,
+        tasks: Iterable[Task] = (),
+        *,
+        modules: Iterable[ModuleType] = (),
+        apart: Iterable[str] = (),
+    ) -> None:
+        """`modules` are imported; `apart` are names of those that only sandboxes import."""
+        self.modules, self.apart = tuple(modules), tuple(apart)
         self._by_name: dict[str, Task] = {}
         self._by_operation: dict[str, Task] = {}
         for item in tasks:
@@ -213,10 +239,9 @@ class TaskRegistry:
 
 
 def _operation(item: Task) -> dict[str, Any]:
-    doc = inspect.getdoc(item.function) or ""
     return {
         "operationId": item.operation_id,
-        "summary": doc.partition("\n")[0],
+        "summary": item.summary,
         "x-effects": str(item.effects),
         "requestBody": {
             "required": True,
@@ -229,63 +254,3 @@ def _operation(item: Task) -> dict[str, Any]:
             }
         },
     }
-
-
-# --- finding them ---------------------------------------------------------------------------------
-
-
-def load_tasks(module_names: Iterable[str]) -> TaskRegistry:
-    """Import a deployment's modules, the packages among them whole, and collect their tasks.
-
-    Raises InvalidSetting that names file, line and error when one does not import. The name
-    `tasks` may be missing altogether: a deployment without functions of its own has none.
-    """
-    modules: list[ModuleType] = []
-    for name in module_names:
-        if not _exists(name):
-            continue
-        modules += _import_tree(name)
-    found = (task_of(value) for module in modules for value in vars(module).values())
-    return TaskRegistry((item for item in found if item is not None), modules=modules)
-
-
-def _exists(name: str) -> bool:
-    """False only for the default package `tasks` where nobody has made one."""
-    if name != "tasks":
-        return True
-    return name in sys.modules or importlib.util.find_spec(name) is not None
-
-
-def _import_tree(name: str) -> list[ModuleType]:
-    module = import_module(name)
-    inner = [
-        import_module(info.name)
-        for info in pkgutil.walk_packages(getattr(module, "__path__", ()), prefix=f"{name}.")
-    ]
-    return [module, *inner]
-
-
-def import_module(name: str) -> ModuleType:
-    """Import one module. Raises InvalidSetting naming file, line and error."""
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # whatever a deployment's module raises
-        raise import_failure(name, error) from error
-
-
-def import_failure(name: str, error: Exception) -> InvalidSetting:
-    """The error for a module that does not import: the innermost line outside the import system."""
-    found = f"{type(error).__name__}: {error}"
-    problem = Problem(place=_place_of(error, name), found=found, wanted="a module that imports")
-    return InvalidSetting(f"the task module {name} does not import", problems=[problem])
-
-
-def _place_of(error: Exception, name: str) -> str:
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<frozen ") and frame.filename != __file__
-        and frame.filename != importlib.__file__
-    ]  # fmt: skip
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else name

@@ -239,7 +239,7 @@ class Standing:
         trail, waited, self.waited_seconds = answer.trail, self.waited_seconds, 0.0
         return evidence.of_answer(
             answer.response, sent=trail.requests, seconds=answer.seconds, base=trail.base,
-            credential=trail.credential, waited=waited,
+            credential=trail.credential, waited=waited, calls=trail.calls,
         )  # fmt: skip
 
     def audit_intent(self, at: At, attempt: int, request: FrozenRequest) -> None:

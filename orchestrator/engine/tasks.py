@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import time
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -21,6 +21,7 @@ from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.plan import Effects
 from orchestrator.definitions.signatures import CONTEXT
 from orchestrator.definitions.tasks import Isolation, Task, TaskContext, TaskRegistry
+from orchestrator.engine.isolation.brokering import ApiDesk
 from orchestrator.engine.isolation.crew import IsolatedTasks
 from orchestrator.errors import HeldUp, InDoubt, NotLanded, StepError
 from orchestrator.ports import AttemptContext
@@ -36,10 +37,11 @@ class TaskTransport:
     """
 
     def __init__(
-        self, registry: TaskRegistry, *, threads: int, isolated: IsolatedTasks | None = None
-    ) -> None:
-        """`isolated` is wanted where the registry has isolated tasks."""
-        self._registry, self._isolated = registry, isolated
+        self, registry: TaskRegistry, *, threads: int, isolated: IsolatedTasks | None = None,
+        apis: ApiDesk | None = None,
+    ) -> None:  # fmt: skip
+        """`isolated` is wanted where the registry has isolated tasks, `apis` where those call."""
+        self._registry, self._isolated, self._apis = registry, isolated, apis
         self._async_names = {task.name for task in registry if task.is_async}
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="task")
 
@@ -62,7 +64,11 @@ class TaskTransport:
         begun = time.monotonic()
         if not context.may_leave():
             raise HeldUp(f"task {task.name}")
-        result = await self._way_of(task)(task, arguments, seconds)
+        if task.isolation is Isolation.PROCESS:
+            result = await self._apart(task, arguments, seconds, request.key, context)
+        else:
+            way = self._in_loop if task.name in self._async_names else self._in_thread
+            result = await way(task, arguments, seconds)
         return Response(
             status=200, headers=_HEADERS, body=_body(task, result),
             seconds=time.monotonic() - begun,
@@ -74,17 +80,24 @@ class TaskTransport:
         if self._isolated is not None:
             await self._isolated.aclose()
 
-    def _way_of(self, task: Task) -> Callable[[Task, dict[str, Any], float], Awaitable[Any]]:
-        if task.isolation is Isolation.PROCESS:
-            return self._apart
-        return self._in_loop if task.name in self._async_names else self._in_thread
-
-    async def _apart(self, task: Task, arguments: dict[str, Any], seconds: float) -> Any:
+    async def _apart(
+        self, task: Task, arguments: dict[str, Any], seconds: float, key: str,
+        context: AttemptContext,
+    ) -> Any:  # fmt: skip
         if self._isolated is None:
             raise NotLanded(f"task {task.name} is isolated, and nothing here can do that")
-        context: TaskContext | None = arguments.pop(CONTEXT, None) if task.takes_context else None
-        shown = None if context is None else asdict(context)
-        return await self._isolated.call(task, arguments, shown, seconds=seconds)
+        said: TaskContext | None = arguments.pop(CONTEXT, None) if task.takes_context else None
+        shown = None if said is None else asdict(said)
+        calls = None
+        if task.calls and self._apis is not None:
+            calls = self._apis.calls_of(task, key, context)
+        try:
+            return await self._isolated.call(task, arguments, shown, seconds=seconds, calls=calls)
+        except NotLanded as error:
+            if calls is None or task.effects is Effects.NONE:
+                raise
+            await calls.settled()
+            raise _after_calls(task, error, calls.may_have_landed) from error
 
     async def _in_loop(self, task: Task, arguments: dict[str, Any], seconds: float) -> Any:
         call = task.function(**arguments)
@@ -180,6 +193,21 @@ def _failed(task: Task, why: str) -> StepError:
     if task.effects is Effects.NONE:
         return NotLanded(reason, retryable=True)
     return InDoubt(reason)
+
+
+def _after_calls(task: Task, error: NotLanded, landed: str) -> StepError:
+    """What a failure is worth of a function whose calls have effects.
+
+    It says nothing about earlier attempts: what those had sent is not repeated where the function
+    went another way.
+    """
+    if landed:
+        reason = f"{error.reason} (after {landed}, which may have landed)"
+        return InDoubt(reason, retry_after_seconds=error.retry_after_seconds)
+    return NotLanded(
+        error.reason, retryable=error.retryable, settles_doubt=False,
+        retry_after_seconds=error.retry_after_seconds,
+    )  # fmt: skip
 
 
 def _unreadable(task: Task, why: str) -> StepError:

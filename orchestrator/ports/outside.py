@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -28,6 +28,8 @@ class Trail(msgspec.Struct):
     base: str = ""  # URL below which the request went; "" for what goes over no network
     credential: str = ""  # name of the configuration entry, never the secret
     requests: int = 0  # that may have left: more than one after a 401
+    calls: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    """Of an isolated function: what it had sent, each as the audit tells it."""
 
     def counting(self, may_leave: Callable[[], bool]) -> Callable[[], bool]:
         """The same question; a yes counts as a request that leaves."""

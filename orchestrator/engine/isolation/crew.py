@@ -7,14 +7,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import orjson
 
 from orchestrator.definitions.tasks import Task
+from orchestrator.engine.isolation.brokering import ApiCalls
 from orchestrator.engine.isolation.sandbox import Sandbox
-from orchestrator.engine.isolation.talking import Guest, Stopped
+from orchestrator.engine.isolation.talking import Guest, OnCall, Stopped
 from orchestrator.errors import InDoubt, InvalidSetting, NotLanded, Problem, StepError
 
 _ENVELOPE_BYTES = 4096  # around a result; what is told of a failure is cut to less
@@ -64,17 +66,26 @@ class IsolatedTasks:
         context: Mapping[str, Any] | None,
         *,
         seconds: float,
+        calls: ApiCalls | None = None,
     ) -> Any:
-        """The function's result. Raises StepError; when it is cancelled, the guest is killed."""
+        """The function's result. Raises StepError; when it is cancelled, the guest is killed.
+
+        `calls` answers what the function asks of APIs; without it, nothing does.
+        """
         request = orjson.dumps(
             {
-                "module": task.function.__module__, "task": task.name,
+                "module": task.module, "task": task.name,
                 "arguments": arguments, "context": context,
             }
         )  # fmt: skip
         held = _Held()
+        on_call = (
+            None
+            if calls is None
+            else partial(self._on_call, asyncio.get_running_loop(), calls, held)
+        )
         future: Future[Any] = self._threads.submit(
-            self._call, task, request, time.monotonic() + seconds, held
+            self._call, task, request, time.monotonic() + seconds, held, on_call
         )
         try:
             return await asyncio.wrap_future(future)
@@ -100,11 +111,13 @@ class IsolatedTasks:
 
     # --- in a thread ------------------------------------------------------------------------------
 
-    def _call(self, task: Task, request: bytes, until: float, held: _Held) -> Any:
+    def _call(
+        self, task: Task, request: bytes, until: float, held: _Held, on_call: OnCall | None
+    ) -> Any:
         if time.monotonic() >= until:
             raise NotLanded(f"task {task.name}: no process was free in time", retryable=True)
         try:
-            answer = self._ask(request, until, held)
+            answer = self._ask(request, until, held, on_call)
         except Stopped as stopped:
             raise _unfinished(task, stopped.why, retryable=not stopped.deliberate) from stopped
         except OSError as error:  # no room for a process
@@ -112,12 +125,28 @@ class IsolatedTasks:
             raise NotLanded(why, retryable=True) from error
         return read_answer(task, answer)
 
-    def _ask(self, request: bytes, until: float, held: _Held | None = None) -> bytes:
+    def _on_call(
+        self, loop: asyncio.AbstractEventLoop, calls: ApiCalls, held: _Held,
+        question: bytes, until: float,
+    ) -> bytes:  # fmt: skip
+        """In the loop; this thread waits. Cut off when the time is over or the call given up."""
+        asked = asyncio.run_coroutine_threadsafe(calls.answer(question, until=until), loop)
+        held.wait_for(asked)
+        try:
+            return asked.result(max(until - time.monotonic(), 0.0))
+        except (TimeoutError, CancelledError) as error:
+            asked.cancel()
+            raise Stopped("no result in time") from error
+
+    def _ask(
+        self, request: bytes, until: float, held: _Held | None = None,
+        on_call: OnCall | None = None,
+    ) -> bytes:  # fmt: skip
         guest = self._take()
         try:
             if held is not None:
                 held.hold(guest)
-            return guest.ask(request, until=until, most=self._most)
+            return guest.ask(request, until=until, most=self._most, on_call=on_call)
         finally:
             with self._lock:
                 self._busy.discard(guest)
@@ -162,6 +191,7 @@ class _Held:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._guest: Guest | None = None
+        self._asked: Future[bytes] | None = None
         self._over = False
 
     def hold(self, guest: Guest) -> None:
@@ -170,9 +200,18 @@ class _Held:
             if self._over:
                 guest.end()
 
+    def wait_for(self, asked: Future[bytes]) -> None:
+        """A call that the guest waits for, which ends with it."""
+        with self._lock:
+            self._asked = asked
+            if self._over:
+                asked.cancel()
+
     def end(self) -> None:
         with self._lock:
             self._over = True
+            if self._asked is not None:
+                self._asked.cancel()
             if self._guest is not None:
                 self._guest.end()
 

@@ -1,11 +1,16 @@
-"""What runs in a sandbox: ``guest.py BOOT`` reads a request, calls a function, writes an answer.
+"""What runs in a sandbox: ``guest.py BOOT [ASKS HEARS]`` reads a request, calls a function,
+writes an answer.
 
 Started by path in an isolated interpreter, so nothing but the standard library is there until the
 limits hold. BOOT is `{"path": […], "limits": {"AS": 536870912, …}}`: what becomes `sys.path`, and
-resource limits by the names of `resource.RLIMIT_…`.
+resource limits by the names of `resource.RLIMIT_…`. ASKS and HEARS are descriptors on which calls
+of APIs are asked for (calling.py).
 
     request   {"module": "tasks.x", "task": "tasks.x.f", "arguments": {…}, "context": {…} | null}
     answer    {"result": {…}}, or one of the outcomes in `_outcome`; one line
+
+    request   {"describe": ["tasks.x", …]}
+    answer    {"tasks": […]}, or {"refused": {"place": …, "found": …, "wanted": …}}
 
 The answer goes to what was standard output at the start; what the function prints goes to standard
 error. Nothing here protects anything: the function shares this process and may do all it can. What
@@ -22,7 +27,7 @@ import sys
 from typing import Any
 
 
-def main(boot: dict[str, Any]) -> None:
+def main(boot: dict[str, Any], line: list[int]) -> None:
     """Serve one request. Does not return."""
     answers = os.dup(1)
     os.dup2(2, 1)
@@ -34,6 +39,10 @@ def main(boot: dict[str, Any]) -> None:
     sys.path[:] = boot["path"]
     import orchestrator.definitions.tasks  # noqa: F401, PLC0415 - loaded while nobody waits yet
 
+    if line:
+        from orchestrator.definitions.calling import open_line  # noqa: PLC0415 - after the limits
+
+        open_line(*line)
     text = sys.stdin.buffer.read()
     if text:
         _write(answers, _answered(json.loads(text)))
@@ -42,7 +51,7 @@ def main(boot: dict[str, Any]) -> None:
 
 def _answered(request: dict[str, Any]) -> bytes:
     try:
-        answer = _call(request)
+        answer = _described(request) if "describe" in request else _call(request)
     except MemoryError:
         answer = {"exhausted": "memory"}
     except BaseException as error:  # noqa: BLE001 - whatever a function raises is its outcome
@@ -66,6 +75,28 @@ def _call(request: dict[str, Any]) -> dict[str, Any]:
     if task is None:
         return {"missing": f"{request['module']} has no task {request['task']}"}
     return _shown(_result(task, request))
+
+
+def _described(request: dict[str, Any]) -> dict[str, Any]:
+    """The tasks of these modules: all are isolated, whatever they say of themselves."""
+    from orchestrator.definitions.task_descriptions import described  # noqa: PLC0415 - found by the given path
+    from orchestrator.definitions.task_modules import import_module  # noqa: PLC0415 - the same
+    from orchestrator.definitions.tasks import task_of  # noqa: PLC0415 - the same
+    from orchestrator.errors import InvalidSetting  # noqa: PLC0415 - the same
+
+    try:
+        modules = [import_module(name) for name in request["describe"]]
+    except InvalidSetting as error:
+        (problem,) = error.problems
+        told = {"place": problem.place, "found": problem.found, "wanted": problem.wanted}
+        return {"refused": told}
+    tasks = {
+        task.name: task
+        for module in modules
+        for task in map(task_of, vars(module).values())
+        if task is not None and task.module == module.__name__
+    }
+    return {"tasks": [described(each) for each in tasks.values()]}
 
 
 def _result(task: Any, request: dict[str, Any]) -> Any:
@@ -117,4 +148,4 @@ def _write(answers: int, text: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(json.loads(sys.argv[1]), [*map(int, sys.argv[2:])])

@@ -75,12 +75,15 @@ class Sandbox:
         readable: Sequence[Path],
         hidden: Sequence[Path] = (),
         namespaces: bool = True,
+        line: bool = False,
     ) -> None:
         """`readable` are files and folders beside the interpreter's own; `hidden` wins over them.
+        With a `line` its guests can ask for calls of APIs.
 
         Raises InvalidSetting where namespaces are wanted and a part of what they need is missing.
         """
         self._filter = _compiled_filter() if namespaces else b""
+        self._line = line
         limits = bounds.as_limits()
         boot = json.dumps({"path": [entry for entry in sys.path if entry], "limits": limits})
         interpreter = [sys.executable, "-I", "-S", "-B", str(_GUEST), boot]
@@ -90,13 +93,15 @@ class Sandbox:
     def start(self) -> Guest:
         """One more guest. Raises OSError when this machine has no room for a process."""
         if not self._filter:
-            return Guest(self.command, environment=_ENVIRONMENT, folder="", filter_fd=-1)
+            return Guest(self.command, environment=_ENVIRONMENT, folder="", filter_fd=-1,
+                         line=self._line)  # fmt: skip
         descriptor = os.memfd_create("filter")
         try:
             os.write(descriptor, self._filter)
             os.lseek(descriptor, 0, os.SEEK_SET)
             command = [self.command[0], "--seccomp", str(descriptor), *self.command[1:]]
-            return Guest(command, environment=_ENVIRONMENT, folder="/", filter_fd=descriptor)
+            return Guest(command, environment=_ENVIRONMENT, folder="/", filter_fd=descriptor,
+                         line=self._line)  # fmt: skip
         finally:
             os.close(descriptor)
 

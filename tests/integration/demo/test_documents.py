@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from orchestrator.core.plan import CompensationKind, Effects
 from orchestrator.definitions.loading import Loaded, load_path
 from orchestrator.definitions.official.patches import published
-from orchestrator.definitions.tasks import load_tasks
+from orchestrator.definitions.task_modules import load_tasks
 from orchestrator.demo.kinto import KintoClient
 
 WORKFLOWS = Path(__file__).parents[3] / "config" / "workflows"

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator import InDoubt, NotLanded, TaskContext, task
+from orchestrator import InDoubt, NotLanded, TaskContext, call_api, task
 
 _FORKS = 50  # bounded, should they succeed
 _CLONE_NEWUSER = 0x10000000
@@ -214,3 +214,43 @@ def _tried(act: Callable[[], object]) -> str:
     except OSError as error:
         return type(error).__name__
     return "done"
+
+
+@task(isolation="process", calls=["shop"], effects="keyed")
+def order(wishes: list[dict[str, Any]], then: str = "") -> dict[str, Any]:
+    """Ask for these calls, and say what came of each; in the end do what `then` says."""
+    found = [_asked(wish) for wish in wishes]
+    if then == "refuse":
+        raise NotLanded(f"after {found}")
+    if then == "break":
+        os._exit(3)
+    return {"found": found}
+
+
+def _asked(wish: dict[str, Any]) -> dict[str, Any]:
+    try:
+        answer = call_api(**wish)
+    except NotLanded as error:
+        return {"not_landed": error.reason, "retryable": error.retryable}
+    except InDoubt as error:
+        return {"in_doubt": error.reason}
+    return {"status": answer.status, "body": answer.body.decode(), "headers": dict(answer.headers)}
+
+
+@task(isolation="process", calls=["shop"], effects="none")
+def look(wishes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"found": [_asked(wish) for wish in wishes]}
+
+
+@task(isolation="process", calls=["shop"])
+def order_without_key(wishes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"found": [_asked(wish) for wish in wishes]}
+
+
+@task(isolation="process", calls=["shop"], effects="none")
+def shout(text: str, times: int) -> dict[str, Any]:
+    """Whatever, on the line on which calls are asked for."""
+    asks = int(sys.argv[2])
+    for _ in range(times):
+        os.write(asks, text.encode())
+    return {"heard": os.read(int(sys.argv[3]), 65_536).decode()}

@@ -52,7 +52,7 @@ def _crew(bounds: Bounds = BOUNDS, *, hidden: tuple[Path, ...] = (), **more: Any
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _possible() -> None:
+def possible() -> None:
     """Some containers refuse namespaces to everybody; whatever else fails is ours."""
     namespaces = [
         bwrap_path(),

@@ -17,7 +17,8 @@ from orchestrator.core.states import Direction
 from orchestrator.definitions.builder import plan_and_warnings, plan_of
 from orchestrator.definitions.loading import load_path
 from orchestrator.definitions.program import Program
-from orchestrator.definitions.tasks import TaskRegistry, load_tasks, task_of
+from orchestrator.definitions.task_modules import load_tasks
+from orchestrator.definitions.tasks import TaskRegistry, task_of
 from orchestrator.errors import InvalidDefinition, InvalidInput
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.definitions.loading import load_path
-from orchestrator.definitions.tasks import load_tasks
+from orchestrator.definitions.task_modules import load_tasks
 
 FOLDER = Path(__file__).parents[3] / "config" / "workflows"
 

@@ -12,7 +12,8 @@ from orchestrator import TaskContext, task
 from orchestrator.core.plan import Effects
 from orchestrator.definitions.openapi import OpenApiDocument
 from orchestrator.definitions.signatures import schema_of
-from orchestrator.definitions.tasks import TaskRegistry, load_tasks, task_of
+from orchestrator.definitions.task_modules import load_tasks
+from orchestrator.definitions.tasks import TaskRegistry, task_of
 from orchestrator.errors import InvalidSetting
 
 
