@@ -112,8 +112,8 @@ def test_what_agents_and_apis_say_is_text_on_every_page(
     running: Deployment, console: str, page: Page
 ) -> None:
     """Names, reasons and values of a run are nobody's markup, script, or template."""
-    planted = '<img src=x onerror="window.owned=1"><script>window.owned=2</script>{{7*191}}'
-    found = stuck(running, f"hostile-{planted}", reason=planted)
+    planted = "<img src=x onerror=window.owned=1><svg onload=window.owned=2>{{7*191}}"
+    found = stuck(running, f"hostile-{planted}")
     paths = ("/runs", f"/runs/{found['run']}", f"/escalations/{found['id']}", "/escalations")
     seen = []
     for path in paths:
