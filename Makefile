@@ -9,7 +9,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery soak docs sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery soak charts docs sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -100,6 +100,9 @@ recovery: setup ## how soon work goes on after a worker or the broker is gone
 
 soak: setup ## chaos in parts until 100,000 runs were judged; goes on where it was interrupted
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
+
+charts: setup ## the plain manifests of deploy/kubernetes, from the chart
+	@$(BIN)/python -m tests.packaging.charts
 
 docs: setup ## the documentation as a site, into dist/site; it needs no network to be read
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .mkdocs.yml

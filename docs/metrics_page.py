@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "metrics.md"
 BOARD = ROOT / "deploy" / "grafana" / "orchestrator.json"
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
+OF_CHART = ROOT / "deploy" / "helm" / "orchestrator" / "files" / "alerts.yaml"
 BEGIN, END = "<!-- generated: {} -->\n", "<!-- end: {} -->"
 HEAD = "# Written by docs/metrics_page.py from orchestrator/telemetry/boards.py.\n"
 
@@ -64,6 +65,7 @@ def written() -> dict[Path, str]:
         PAGE: with_block(page, "alerts", alerts_table()),
         BOARD: json.dumps(dashboard(), indent=2, ensure_ascii=False) + "\n",
         RULES: HEAD + rules,
+        OF_CHART: HEAD + rules,
     }
 
 

@@ -271,6 +271,11 @@ async def open_services(
         yield _services(settings, store, broker, vouching, programs, reads)
 
 
+async def migrate_only(settings: Settings) -> bool:
+    """Bring the database to this release's tables; False when it was there already."""
+    return await migrate(settings.database)
+
+
 def _services(
     settings: Settings, store: SqlStore, broker: _Broker, vouching: Vouching, programs: Programs,
     reads: Reads | None,

@@ -37,6 +37,7 @@ from orchestrator.cli.folders import choose_folders
 from orchestrator.cli.init import init
 from orchestrator.cli.insights import insights
 from orchestrator.cli.mcp import mcp
+from orchestrator.cli.migrate import migrate
 from orchestrator.cli.output import exit_code_of, show_error
 from orchestrator.cli.queues import queues
 from orchestrator.cli.remote import choose_url
@@ -59,7 +60,8 @@ app = typer.Typer(
 )
 
 for command in (
-    init, demo, up, worker, api, submit, queues, slo, insights, doctor, restore_check, openapi, mcp,
+    init, demo, up, worker, api, migrate, submit, queues, slo, insights, doctor, restore_check,
+    openapi, mcp,
 ):  # fmt: skip
     app.command(no_args_is_help=False)(command)
 app.add_typer(runs.app, name="runs")
