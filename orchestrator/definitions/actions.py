@@ -120,6 +120,11 @@ class Actions:
         self._retries = any(action.is_retry for action in self._failure[0])
         self._is_silent = not any(self._failure)
 
+    def told(self) -> Iterator[Mapping[str, Any]]:
+        """Each of the step's own actions in words, as `Applied` has them."""
+        for action in (*self._success, *self._failure[0]):
+            yield action.told
+
     def landed(self, judgement: Judgement, scope: Scope) -> Judgement:
         """A success, with where to go on; nothing: with the next step."""
         for action in self._success:

@@ -105,6 +105,11 @@ class Program:
         compiled = self._forward[step_index]
         return frozenset() if compiled is None else compiled.answers.output_names
 
+    def actions_of(self, step_index: int) -> list[Mapping[str, Any]]:
+        """The actions that a step's author gave it, in words, as `Applied` has them."""
+        compiled = self._forward[step_index]
+        return [] if compiled is None else list(compiled.answers.actions.told())
+
     def prepare(
         self, step_index: int, direction: Direction, facts: Facts, *, iteration: int = 0
     ) -> FrozenRequest | NothingToUndo:

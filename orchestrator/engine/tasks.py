@@ -10,7 +10,7 @@ import contextvars
 import time
 import types
 from collections.abc import Coroutine, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -37,13 +37,16 @@ class TaskTransport:
     """
 
     def __init__(
-        self, registry: TaskRegistry, *, threads: int, isolated: IsolatedTasks | None = None,
-        apis: ApiDesk | None = None,
+        self, registry: TaskRegistry, *, threads: int = 1, isolated: IsolatedTasks | None = None,
+        apis: ApiDesk | None = None, executor: Executor | None = None,
     ) -> None:  # fmt: skip
-        """`isolated` is wanted where the registry has isolated tasks, `apis` where those call."""
+        """`isolated` is wanted where the registry has isolated tasks, `apis` where those call.
+
+        `executor`: where plain functions run; None: in so many threads of its own.
+        """
         self._registry, self._isolated, self._apis = registry, isolated, apis
         self._async_names = {task.name for task in registry if task.is_async}
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="task")
+        self._threads = executor or ThreadPoolExecutor(threads, thread_name_prefix="task")
 
     async def send(
         self,

@@ -11,6 +11,8 @@ from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.loading import load_document
 from orchestrator.engine.apis import load_apis
 
+pytest_plugins = ["pytester"]
+
 README = Path(__file__).parents[2] / "README.md"
 SHOP = """
 openapi: 3.1.0
@@ -58,3 +60,12 @@ def test_the_python_example_is_a_workflow() -> None:
     plan = plan_of(names["trip"])
     assert [step.id for step in plan.steps] == ["book_flight", "book_hotel"]
     assert all(step.compensation is not None for step in plan.steps)
+
+
+def test_the_example_of_a_test_passes(pytester: pytest.Pytester) -> None:
+    text = next(block for block in blocks("python") if "orchestrator.testing" in block)
+    assert len(text.splitlines()) < 30
+    pytester.makepyfile(test_checkout=text)
+    (pytester.path / "config").symlink_to(README.parent / "config")
+    quietly = ("-o", "asyncio_default_fixture_loop_scope=function")
+    pytester.runpytest_inprocess(*quietly).assert_outcomes(passed=1 + 9 + 5)

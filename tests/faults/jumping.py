@@ -19,17 +19,17 @@ from typing import Any
 from orchestrator.core.plan import LOCAL, Call, Effects, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.states import RunStatus
+from orchestrator.testing.loop import Stuck, VirtualLoop
+from orchestrator.testing.process import LIMITS
+from orchestrator.testing.quiet import quiet
 from tests.faults.checker.invariants import Violation
 from tests.faults.simulation.backing import Backing, MemoryBacking
 from tests.faults.simulation.disasters import storm
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import REPLAY, replay_differs
-from tests.faults.simulation.loop import Stuck, VirtualLoop
-from tests.faults.simulation.quiet import quiet
 from tests.faults.simulation.run import Result
 from tests.faults.simulation.sqlite import SqliteBacking
 from tests.faults.simulation.weather import drawn
-from tests.faults.simulation.worker import LIMITS
 from tests.faults.workload import Kind, RunSeed, Shape
 
 WAY, UNSETTLED = "way", "unsettled"

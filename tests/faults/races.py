@@ -28,14 +28,14 @@ from orchestrator.service.pausing import Pausing
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.runs import Runs
 from orchestrator.service.waiting import Waiting
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.store import Moment as Side
+from orchestrator.testing.loop import VirtualLoop
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.store import Moment as Side
+from orchestrator.testing.quiet import quiet
 from tests.faults.simulation.backing import MemoryBacking
 from tests.faults.simulation.broker import Broker
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import judge
-from tests.faults.simulation.loop import VirtualLoop
-from tests.faults.simulation.quiet import quiet
 from tests.faults.workload import RunSeed
 
 LINK_KEY = "a key of the tests, that is long enough"

@@ -14,9 +14,9 @@ from orchestrator.core.exchange import Outcome, Response
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.ports import GateBusy, Seen, Visit
-from tests.faults.memory.health import HealthServer, MemoryHealth
-from tests.faults.memory.limits import LimitServer, MemoryLimits
-from tests.faults.simulation.loop import Process, VirtualLoop
+from orchestrator.testing.loop import Process, VirtualLoop
+from orchestrator.testing.memory.health import HealthServer, MemoryHealth
+from orchestrator.testing.memory.limits import LimitServer, MemoryLimits
 
 API = "api"
 PATIENCE_SECONDS = 30.0

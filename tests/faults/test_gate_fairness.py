@@ -17,10 +17,10 @@ from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import GateBusy, Visit
-from tests.faults.memory.limits import LimitServer, MemoryLimits
+from orchestrator.testing.loop import VirtualLoop
+from orchestrator.testing.memory.limits import LimitServer, MemoryLimits
+from orchestrator.testing.quiet import quiet
 from tests.faults.mutants.deadline import time_limit
-from tests.faults.simulation.loop import VirtualLoop
-from tests.faults.simulation.quiet import quiet
 
 PATIENCE_SECONDS = 5.0
 CALL_SECONDS = 0.05

@@ -12,10 +12,10 @@ from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_supply import IDLE_SECONDS
 from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import Visit
-from tests.faults.memory.limits import LimitServer, MemoryLimits
+from orchestrator.testing.loop import Process, VirtualLoop
+from orchestrator.testing.memory.limits import LimitServer, MemoryLimits
+from orchestrator.testing.quiet import quiet
 from tests.faults.mutants.deadline import TooLong, time_limit
-from tests.faults.simulation.loop import Process, VirtualLoop
-from tests.faults.simulation.quiet import quiet
 
 VISIT = Visit(api="api")
 

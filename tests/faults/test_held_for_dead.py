@@ -10,11 +10,11 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.service import recovery
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Redeliverer
-from tests.faults.memory.broker import MemoryBroker, MemoryDeadLetters, MemoryHints
-from tests.faults.memory.locks import MemoryLocks
+from orchestrator.testing.memory.broker import MemoryBroker, MemoryDeadLetters, MemoryHints
+from orchestrator.testing.memory.locks import MemoryLocks
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.faults.memory.measure import Ticking
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
 from tests.store.making import ME, claimed
 
 TIMES = RecoveryTimes(pass_every=1.0, dead_after=60.0, lost_after=5.0)

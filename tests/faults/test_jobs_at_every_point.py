@@ -30,8 +30,8 @@ from orchestrator.service.escalations import Escalations
 from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import Jobs, JobWorker
 from orchestrator.service.redelivery import Redeliverer
-from tests.faults.memory.store import MemoryStore, Moment
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.store import MemoryStore, Moment
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.integration.engine.house import Broker
 from tests.integration.engine.world import Kind, shop_plan
 from tests.store.making import ME, escalation, new_id, new_run, registered

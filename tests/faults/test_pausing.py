@@ -10,15 +10,15 @@ import pytest
 
 from orchestrator.core.states import SETTLED, TIMED, RunStatus
 from orchestrator.ports import NewPause, RunFilter
+from orchestrator.testing.ids import EPOCH
+from orchestrator.testing.loop import VirtualLoop
+from orchestrator.testing.process import TIMES
+from orchestrator.testing.quiet import quiet
 from tests.faults.checker.invariants import Violation
 from tests.faults.ledger.book import UNDO
 from tests.faults.simulation.backing import MemoryBacking
 from tests.faults.simulation.house import House, Options
-from tests.faults.simulation.ids import EPOCH
 from tests.faults.simulation.judging import judge
-from tests.faults.simulation.loop import VirtualLoop
-from tests.faults.simulation.quiet import quiet
-from tests.faults.simulation.worker import TIMES
 from tests.faults.workload import seeds
 
 HEARD_WITHIN = TIMES.pass_every + 0.1

@@ -15,10 +15,10 @@ from orchestrator.engine.api_rules import Rule
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.rates import parse_rates
 from orchestrator.ports import GateBusy, Seen, Visit
+from orchestrator.testing.loop import VirtualLoop
+from orchestrator.testing.quiet import quiet
 from tests.faults.mutants.deadline import time_limit
 from tests.faults.sick_api import API, Fleet
-from tests.faults.simulation.loop import VirtualLoop
-from tests.faults.simulation.quiet import quiet
 
 RATE = 100  # a second
 LIMITED = ApiConfig(name=API, rates=parse_rates(f"{RATE}/second"))

@@ -17,16 +17,17 @@ from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.gate_queue import ApiQueue
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint, Visit
+from orchestrator.testing.loop import PROCESS, Process, VirtualLoop
+from orchestrator.testing.memory.limits import LimitServer, MemoryLimits
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.process import LIMITS
+from orchestrator.testing.quiet import quiet
 from tests.faults.ledger.faults import Asked, Fate, Fault, FaultPlan
-from tests.faults.memory.limits import LimitServer, MemoryLimits
-from tests.faults.memory.store import MemoryStore
 from tests.faults.simulation.backing import MemoryBacking
 from tests.faults.simulation.broker import Broker
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import judge
-from tests.faults.simulation.loop import PROCESS, Process, VirtualLoop
-from tests.faults.simulation.quiet import quiet
-from tests.faults.simulation.worker import LIMITS, Worker
+from tests.faults.simulation.worker import Worker
 from tests.faults.workload import API, BY_NAME, RunSeed
 
 Play = Callable[[House], Coroutine[Any, Any, None]]

@@ -16,8 +16,8 @@ import pytest
 from orchestrator.core import deciding
 from orchestrator.core.saga import Saga, undo_order
 from orchestrator.engine.driver import RunDriver
+from orchestrator.testing.loop import Process, Stuck, VirtualLoop
 from tests.faults.simulation.__main__ import main
-from tests.faults.simulation.loop import Process, Stuck, VirtualLoop
 from tests.faults.simulation.run import hunt, simulate
 
 ROOT = Path(__file__).parents[2]

@@ -24,8 +24,8 @@ from orchestrator.ports import (
     WaitOutcome,
     WaitRecord,
 )
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.store.making import ME, accepted, registered, write
 
 ACTS = st.lists(

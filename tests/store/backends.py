@@ -16,9 +16,9 @@ from orchestrator.ports import Store, WorkerLocks
 from orchestrator.store import SqlStore, open_store, open_worker_locks
 from orchestrator.store.engine import Database, parse_url
 from orchestrator.store.locks_advisory import AdvisoryLocks
-from tests.faults.memory.locks import MemoryLocks
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.locks import MemoryLocks
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 
 @dataclass(frozen=True, kw_only=True)

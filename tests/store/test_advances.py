@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.ports.advances import Advance, AdvanceStore, WrittenAdvance, past_of
 from orchestrator.store import open_store
-from tests.faults.memory.advances import MemoryAdvances
+from orchestrator.testing.memory.advances import MemoryAdvances
 
 _POSTGRES = pytest.param("postgres_url", marks=pytest.mark.postgres)
 

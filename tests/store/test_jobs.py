@@ -275,7 +275,7 @@ async def test_runs_are_chosen_when_a_job_is_accepted(store: Store) -> None:
 
 
 async def test_a_job_is_on_so_many_at_most(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("orchestrator.store.jobs", "tests.faults.memory.jobs"):
+    for module in ("orchestrator.store.jobs", "orchestrator.testing.memory.jobs"):
         monkeypatch.setattr(f"{module}.MOST_THINGS", 2)
     ids = await runs_of(store, 3)
     with pytest.raises(InvalidInput, match="more than 2"):

@@ -41,8 +41,8 @@ from orchestrator.ports import (
     WorkflowVersion,
 )
 from orchestrator.store import codec, open_store
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.store.making import AT, attempt, audit, begun, escalation, landed, plan, worker
 
 WORKERS = ("w0", "w1", "w2")

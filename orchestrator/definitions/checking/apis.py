@@ -106,6 +106,14 @@ class ApiOperation:
         found = [a for s, a in self._responses.items() if s[:1] == "2"]
         return found or [a for s, a in self._responses.items() if s == "DEFAULT"]
 
+    def answer(self, status: int) -> Mapping[str, Any]:
+        """What the document says of this status; empty when it says nothing."""
+        known = self._responses
+        for name in (str(status), f"{status // 100}XX", "DEFAULT"):
+            if name in known:
+                return known[name]
+        return {}
+
     def answers(self) -> list[Schema] | None:
         """Schemas of what a success answers with; None when the document does not say."""
         found = []
@@ -125,9 +133,13 @@ class ApiOperation:
         for answer in self.successes():
             for given, raw in _mapping(answer.get("headers")).items():
                 if str(given).lower() == name.lower():
-                    data = _mapping(self._follow(raw))
-                    return self.schema(data.get("schema", data if "type" in data else {}))
+                    return self.header_schema(raw)
         return None
+
+    def header_schema(self, raw: Any) -> Schema:
+        """The schema of a header, as an answer describes it."""
+        data = _mapping(self._follow(raw))
+        return self.schema(data.get("schema", data if "type" in data else {}))
 
 
 def _chosen(content: Mapping[str, Any], content_type: str | None) -> Any:

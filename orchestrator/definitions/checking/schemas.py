@@ -87,6 +87,10 @@ class Schema:
         """Whether a keyword is set."""
         return any(part.get(name) is True for part in self._together())
 
+    def keyword(self, name: str) -> Any:
+        """What a keyword says, the first time that it is said; None when it is not."""
+        return next((part[name] for part in self._all() if name in part), None)
+
     def items(self) -> Schema:
         """The schema of an array's elements; empty when it does not say."""
         return self._with(next((p["items"] for p in self._all() if "items" in p), {}))

@@ -18,8 +18,8 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.core.saga import Saga, StepState
 from orchestrator.core.states import RunStatus
 from orchestrator.ports import ClaimedRun, NewRun, RunWrite
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.store.making import attempt, audit, begun, landed, plan, worker
 
 STEPS, BATCH = 5, 100

@@ -18,11 +18,11 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import NotFound, Unavailable
 from orchestrator.ports import FORWARD_TASK, Hint, RunFilter
-from tests.faults.memory.broker import MemoryBroker, MemoryHints
-from tests.faults.memory.locks import MemoryLocks
+from orchestrator.testing.memory.broker import MemoryBroker, MemoryHints
+from orchestrator.testing.memory.locks import MemoryLocks
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.faults.memory.measure import Ticking
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
 from tests.store.making import ME, accepted, claimed, ids, registered, waiting, write
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,7 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import SETTLED
 from orchestrator.ports import RunWrite
-from tests.faults.memory import accepting, journal, sweeps
+from orchestrator.testing.memory import accepting, journal, sweeps
 from tests.faults.model.tables import OTHER_RUN, RUN, Table, write_of
 from tests.faults.model.values import EPOCH, State
 

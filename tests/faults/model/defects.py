@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from tests.faults.memory import accepting, journal, sweeps
-from tests.faults.memory.tables import RunRow
+from orchestrator.testing.memory import accepting, journal, sweeps
+from orchestrator.testing.memory.tables import RunRow
 from tests.faults.model import exploring, moves
 from tests.faults.model.exploring import Slot
 from tests.faults.model.moves import Worker

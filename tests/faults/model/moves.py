@@ -32,7 +32,7 @@ from orchestrator.core.saga import (
 from orchestrator.core.states import SETTLED, Direction, RunStatus
 from orchestrator.errors import IllegalTransition
 from orchestrator.ports import NewEscalation
-from tests.faults.memory import accepting, journal, letters, sweeps
+from orchestrator.testing.memory import accepting, journal, letters, sweeps
 from tests.faults.model.tables import LETTER, RUN, Table, write_of
 from tests.faults.model.values import (
     EPOCH,

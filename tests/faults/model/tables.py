@@ -14,8 +14,8 @@ from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction
 from orchestrator.ports import LinkWrite, RunWrite, WorkflowVersion
 from orchestrator.store.codec import dump
-from tests.faults.memory.records import blank_steps, claimed_of
-from tests.faults.memory.tables import (
+from orchestrator.testing.memory.records import blank_steps, claimed_of
+from orchestrator.testing.memory.tables import (
     EscalationRow,
     LinkRow,
     MemoryDatabase,

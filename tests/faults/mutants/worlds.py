@@ -14,12 +14,12 @@ from typing import Any
 from orchestrator.crashpoints import Reached
 from orchestrator.service.recovery import Recovery
 from orchestrator.service.submitting import Submission, Submitter
+from orchestrator.testing.loop import Life, Process
 from tests.faults.jumping import simulate_jumps
 from tests.faults.mutants.patching import replaced
 from tests.faults.mutants.planting import Sabotage, World
 from tests.faults.simulation import people, run
 from tests.faults.simulation.house import House, Options
-from tests.faults.simulation.loop import Life, Process
 from tests.faults.simulation.run import Result, simulate
 from tests.faults.simulation.small_parts import LockLink
 from tests.faults.simulation.weather import CALM, ROUGH

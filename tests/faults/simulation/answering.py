@@ -17,9 +17,9 @@ from orchestrator.ports import Asks, Decision, Store, WaitRecord
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.waiting import Waiting
+from orchestrator.testing.loop import Process
 from tests.faults.checker.invariants import Violation
 from tests.faults.simulation.broker import BrokerLink
-from tests.faults.simulation.loop import Process
 from tests.faults.workload import PAID, Kind, RunSeed, refusals
 
 if TYPE_CHECKING:

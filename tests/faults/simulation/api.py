@@ -10,8 +10,8 @@ from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.crashpoints import Crash, Reached
 from orchestrator.errors import HeldUp, InDoubt
 from orchestrator.ports import AttemptContext
+from orchestrator.testing.loop import Life
 from tests.faults.ledger.desk import Desk
-from tests.faults.simulation.loop import Life
 from tests.faults.workload import KEY_HEADER
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from orchestrator.core.states import RunStatus
 from orchestrator.ports import Store, WorkerLocks
-from tests.faults.memory.locks import MemoryLocks
-from tests.faults.memory.store import MemoryStore, Moment
-from tests.faults.memory.tables import MemoryDatabase
-from tests.faults.simulation.ids import moment
-from tests.faults.simulation.loop import VirtualLoop
+from orchestrator.testing.ids import moment
+from orchestrator.testing.loop import VirtualLoop
+from orchestrator.testing.memory.locks import MemoryLocks
+from orchestrator.testing.memory.store import MemoryStore, Moment
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.faults.simulation.weather import Weather, store_away
 
 AWAY_SECONDS = 0.3  # until a client notices that nobody answers
@@ -52,7 +52,7 @@ class Line:
         self._weather, self._loop = weather, loop
 
     def __call__(self, moment: Moment, call: str) -> Awaitable[None] | None:
-        """See `tests.faults.memory.store.Line`."""
+        """See `orchestrator.testing.memory.store.Line`."""
         return self._there() if moment == "before" else self.back(lost=self.loses_answer())
 
     async def _there(self) -> None:

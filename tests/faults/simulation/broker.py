@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from orchestrator.ports import DEAD_LETTER_QUEUE, EscalationRecord, Hint
-from tests.faults.simulation.loop import Life, Process, VirtualLoop
+from orchestrator.testing.loop import Life, Process, VirtualLoop
 from tests.faults.simulation.weather import Weather, broker_away
 
 LONGEST_DELAY_SECONDS = 10.0

@@ -29,14 +29,14 @@ from typing import Any
 from orchestrator.core.states import Direction
 from orchestrator.crashpoints import PLACES, Reached
 from orchestrator.ports import hop_id_of
+from orchestrator.testing.loop import Life, Process, Stuck, VirtualLoop
+from orchestrator.testing.process import LIMITS
+from orchestrator.testing.quiet import quiet
 from tests.faults.checker.invariants import Violation
 from tests.faults.simulation.backing import MemoryBacking
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import judge
-from tests.faults.simulation.loop import Life, Process, Stuck, VirtualLoop
-from tests.faults.simulation.quiet import quiet
 from tests.faults.simulation.telling import timeline
-from tests.faults.simulation.worker import LIMITS
 from tests.faults.workload import Kind, RunSeed, Shape
 
 F, B = Direction.FORWARD, Direction.BACKWARD

@@ -12,8 +12,8 @@ from orchestrator.errors import Unavailable
 from orchestrator.ports import Hint
 from orchestrator.service.admission import Admission
 from orchestrator.service.submitting import Submission, Submitter
+from orchestrator.testing.loop import Process
 from tests.faults.simulation.broker import BrokerLink
-from tests.faults.simulation.loop import Process
 from tests.faults.workload import RunSeed
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from orchestrator.testing.loop import Life
 from tests.faults.ledger.faults import WEIGHTS
 from tests.faults.simulation.house import House
-from tests.faults.simulation.loop import Life
 from tests.faults.simulation.weather import Rates
 from tests.faults.simulation.worker import Worker
 

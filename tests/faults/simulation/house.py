@@ -18,22 +18,23 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.engine.deps import Limits as EngineLimits
 from orchestrator.ports import Rate, Store
+from orchestrator.testing.ids import EPOCH, Ids
+from orchestrator.testing.loop import PROCESS, Life, Process, VirtualLoop
+from orchestrator.testing.memory.health import HealthServer
+from orchestrator.testing.memory.limits import LimitServer
+from orchestrator.testing.process import LIMITS
 from tests.faults.ledger.desk import Desk
 from tests.faults.ledger.desk import Settings as DeskSettings
 from tests.faults.ledger.faults import FaultPlan
 from tests.faults.ledger.limits import Limit, Limits
 from tests.faults.ledger.writing import MemoryWriter
-from tests.faults.memory.health import HealthServer
-from tests.faults.memory.limits import LimitServer
 from tests.faults.simulation.answering import Answering
 from tests.faults.simulation.api import TOKEN
 from tests.faults.simulation.backing import Backing
 from tests.faults.simulation.broker import Broker
 from tests.faults.simulation.client import Client
-from tests.faults.simulation.ids import EPOCH, Ids
-from tests.faults.simulation.loop import PROCESS, Life, Process, VirtualLoop
 from tests.faults.simulation.weather import Weather
-from tests.faults.simulation.worker import LIMITS, Worker
+from tests.faults.simulation.worker import Worker
 from tests.faults.workload import API, EVERY, RunSeed, Shape
 
 REDIS_BEGAN = 1e6

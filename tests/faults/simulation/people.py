@@ -17,10 +17,10 @@ from orchestrator.ports import EscalationFilter, EscalationRecord, NewPause
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.runs import Runs
+from orchestrator.testing.loop import Process
 from tests.faults.ledger.book import DO, PLAIN, UNDO, Asked
 from tests.faults.simulation.broker import BrokerLink
 from tests.faults.simulation.house import House
-from tests.faults.simulation.loop import Process
 from tests.faults.workload import RunSeed
 
 LOOKS_EVERY = (0.5, 3.0)

@@ -25,17 +25,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from orchestrator.testing.loop import Stuck, VirtualLoop
+from orchestrator.testing.process import LIMITS
+from orchestrator.testing.quiet import quiet
 from tests.faults.checker.invariants import Verdict, Violation
 from tests.faults.simulation.backing import Backing, MemoryBacking
 from tests.faults.simulation.disasters import storm
 from tests.faults.simulation.house import House, Options
 from tests.faults.simulation.judging import digest, judge
-from tests.faults.simulation.loop import Stuck, VirtualLoop
 from tests.faults.simulation.people import People
-from tests.faults.simulation.quiet import quiet
 from tests.faults.simulation.telling import timeline
 from tests.faults.simulation.weather import Rates, drawn
-from tests.faults.simulation.worker import LIMITS
 from tests.faults.workload import EVERY, seeds
 
 StoreKind = Literal["memory", "sqlite"]

@@ -7,19 +7,17 @@ from collections.abc import Sequence
 
 from orchestrator.core.health import Health, HealthRules, News
 from orchestrator.ports import (
-    Hint,
     Lease,
     Rate,
     RatedPart,
     Reservation,
     SharedHealth,
     SharedLimits,
-    StepEnd,
     TenantWaiting,
     WorkerLocks,
 )
+from orchestrator.testing.loop import VirtualLoop
 from tests.faults.simulation.broker import BrokerLink
-from tests.faults.simulation.loop import VirtualLoop
 from tests.faults.simulation.weather import Weather, store_away
 
 
@@ -94,21 +92,3 @@ class HealthLink:
         """See SharedHealth."""
         await self._broker.arrive()
         return await self._health.report(api, rules, news)
-
-
-class NoEvents:
-    """Implements StepEvents: nobody hears what is told."""
-
-    watched = True
-
-    def step_started(self, hint: Hint, *, by_message: bool = False) -> None:
-        """Nothing."""
-
-    def step_revived(self, hint: Hint) -> None:
-        """Nothing."""
-
-    def step_ended(self, hint: Hint, end: StepEnd, *, seconds: float, detail: str = "") -> None:
-        """Nothing."""
-
-    def step_left(self, hint: Hint) -> None:
-        """Nothing."""

@@ -21,11 +21,11 @@ from orchestrator.ports import Store
 from orchestrator.store import SqlStore, codec, migrate
 from orchestrator.store import engine as sql_engine
 from orchestrator.store.engine import Database, open_database
-from tests.faults.memory.locks import MemoryLocks
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.ids import moment
+from orchestrator.testing.loop import VirtualLoop
+from orchestrator.testing.memory.locks import MemoryLocks
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.faults.simulation.backing import Line
-from tests.faults.simulation.ids import moment
-from tests.faults.simulation.loop import VirtualLoop
 from tests.faults.simulation.weather import Weather, store_away
 
 T = TypeVar("T")

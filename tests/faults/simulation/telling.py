@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.testing.ids import EPOCH
 from tests.faults.checker.stories import Story
 from tests.faults.simulation.house import House
-from tests.faults.simulation.ids import EPOCH
 
 _BEGIN = EPOCH.timestamp()
 

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator import crashpoints
 from orchestrator.crashpoints import Reached
-from orchestrator.engine.batching import Batcher
-from orchestrator.engine.children import Children
-from orchestrator.engine.clock import DatabaseClock
-from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
-from orchestrator.engine.heartbeat import Lifeline
-from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts, WorkerProcess
 from orchestrator.errors import Unavailable
-from orchestrator.ports import Hint, Hop, Redelivery, Store
-from orchestrator.service.recovery import Recovery, RecoveryTimes
-from orchestrator.service.redelivery import Redeliverer
-from tests.faults.memory.health import MemoryHealth
-from tests.faults.memory.limits import MemoryLimits
+from orchestrator.ports import Hint, Hop
+from orchestrator.testing.loop import Process
+from orchestrator.testing.memory.health import MemoryHealth
+from orchestrator.testing.memory.limits import MemoryLimits
+from orchestrator.testing.process import HEARTBEAT_SECONDS, Surroundings
 from tests.faults.simulation.api import ApiLink
 from tests.faults.simulation.broker import BrokerLink
-from tests.faults.simulation.loop import Process
-from tests.faults.simulation.small_parts import HealthLink, LimitLink, LockLink, NoEvents
+from tests.faults.simulation.small_parts import HealthLink, LimitLink, LockLink
 
 if TYPE_CHECKING:
     from tests.faults.simulation.house import House
 
-LIMITS = Limits(
-    max_inline_steps=50, max_inline_seconds=20.0, short_wait_seconds=2.0,
-    gate_patience_seconds=5.0, max_claims=25, max_output_bytes=2_000,
-)  # fmt: skip
-TIMES = RecoveryTimes(pass_every=1.0, dead_after=6.0, lost_after=5.0)
-HEARTBEAT_SECONDS = 2.0
 CAPACITY = 60  # hops in hand at a time
 GRACE_SECONDS = 2.0
-LARGEST_BATCH = 500
 
 
 class Worker(Process):
@@ -138,60 +123,19 @@ class Worker(Process):
     # --- wiring -----------------------------------------------------------------------------------
 
     async def _build(self, worker_id: str) -> Parts:
-        house, store = self.house, self.store
-        programs = house.programs_of(store)
-        redeliverer = Redeliverer(self.broker, programs)
-        recovery = Recovery(
-            store, self.locks, self.broker, redeliverer, self.broker.letters, TIMES,
-            jitter=house.chance.random,
-        )  # fmt: skip
+        house = self.house
         health = MemoryHealth(house.health, holder_id=worker_id)
         gate = SharedGate(self._limits, house.apis, HealthLink(health, self.broker))
-        children = Children(store, programs, redeliverer.publish, new_id=house.new_id, max_depth=3)
-        deps = Deps(
-            worker_id=worker_id,
-            journal=Batcher(store.record, name="journal", largest=LARGEST_BATCH),
-            waits=Batcher(store.await_answers, name="waits", largest=LARGEST_BATCH),
-            outbox=Batcher(self._publish, name="hints", largest=LARGEST_BATCH),
-            gate=gate, http=ApiLink(house.desk, self),
-            tasks=ApiLink(house.desk, self), dead_letters=self.broker.letters, events=NoEvents(),
-            clock=DatabaseClock(monotonic=house.loop.time), limits=house.options.inline,
-            new_id=house.new_id, children=children,
-            lifeline=Lifeline(
-                trusted_seconds=TIMES.dead_after * 2 / 3, monotonic=house.loop.time
-            ),
-            jitter=house.chance.random, pauses=(pauses := Pauses()),
-        )  # fmt: skip
-        watch = PauseWatch(store, pauses, redeliverer.publish, every_seconds=TIMES.pass_every)
+        return Surroundings(
+            store=self.store, locks=self.locks, hints=self.broker, letters=self.broker.letters,
+            gate=gate, http=ApiLink(house.desk, self), tasks=ApiLink(house.desk, self),
+            programs=house.programs_of(self.store), monotonic=house.loop.time,
+            new_id=house.new_id, jitter=house.chance.random, limits=house.options.inline,
+            on_postponed=self._postponed,
+        ).parts(worker_id)  # fmt: skip
 
-        async def republish(redeliveries: Sequence[Redelivery]) -> None:
-            await redeliverer.publish(redeliveries)
-
-        async def close() -> None:
-            await gate.aclose()
-
-        async def open_heartbeat_store() -> Store:
-            return store
-
-        return Parts(
-            deps=deps, store=store, locks=self.locks, programs=programs, republish=republish,
-            close=close, open_heartbeat_store=open_heartbeat_store, work_on_job=_no_jobs,
-            background=[
-                recovery.run_quick_passes, recovery.run_slow_passes, watch.run_passes,
-            ],
-        )  # fmt: skip
-
-    async def _publish(self, hints: Sequence[Hint]) -> Sequence[None]:
-        """As wiring does it: the sweep finds what could not be published."""
-        try:
-            await self.broker.publish(hints)
-        except Unavailable as error:
-            self.house.note("hints postponed", self.name, str(len(hints)), str(error))
-        return [None] * len(hints)
-
-
-async def _no_jobs(job_id: str, turn: int) -> None:
-    raise AssertionError(f"nobody started a job: {job_id}, turn {turn}")
+    def _postponed(self, hints: int, error: Unavailable) -> None:
+        self.house.note("hints postponed", self.name, str(hints), str(error))
 
 
 def _hop(hint: Hint) -> Hop:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from orchestrator.engine.rates import parse_rates, spacing_seconds
 from orchestrator.ports import Mark, RatedPart, Reservation, SharedLimits, TenantWaiting
-from tests.faults.memory.limits import LimitServer, MemoryLimits
+from orchestrator.testing.memory.limits import LimitServer, MemoryLimits
 from tests.integration.gate.virtual_time import VirtualLimits, set_clock
 
 SECOND = 1_000_000

@@ -16,7 +16,7 @@ from orchestrator.engine.counted_limits import CountedLimits
 from orchestrator.engine.rates import parse_rates
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Mark, SharedLimits
-from tests.faults.memory.advances import MemoryAdvances
+from orchestrator.testing.memory.advances import MemoryAdvances
 from tests.integration.gate.shared_servers import (
     BEGIN,
     SECOND,

@@ -14,7 +14,7 @@ from orchestrator.coordination.connect import connect
 from orchestrator.embedded.process import Child, stop_all
 from orchestrator.embedded.valkey import start_valkey
 from orchestrator.engine.counted_limits import CountedLimits
-from tests.faults.memory.advances import MemoryAdvances
+from orchestrator.testing.memory.advances import MemoryAdvances
 from tests.integration.gate.shared_servers import BEGIN, SECOND, TimedValkey, reserve
 from tests.integration.gate.virtual_time import VirtualLimits
 

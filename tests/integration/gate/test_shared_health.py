@@ -31,7 +31,7 @@ from orchestrator.core.health import (
 )
 from orchestrator.errors import Unavailable
 from orchestrator.ports import SharedHealth
-from tests.faults.memory.health import HealthServer, MemoryHealth
+from orchestrator.testing.memory.health import HealthServer, MemoryHealth
 from tests.integration.gate.shared_servers import TimedValkey
 from tests.integration.gate.virtual_time import VirtualHealth
 

@@ -20,7 +20,7 @@ from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS, RedisL
 from orchestrator.engine.rates import parse_rates, spacing_seconds
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Mark, Reservation, SharedLimits, TenantWaiting
-from tests.faults.memory.limits import LimitServer, MemoryLimits
+from orchestrator.testing.memory.limits import LimitServer, MemoryLimits
 from tests.integration.gate.shared_servers import (
     BEGIN,
     SECOND,

@@ -16,6 +16,7 @@ from orchestrator.ports import (
     DeadLetterQueue,
     HintPublisher,
 )
+from orchestrator.testing.memory.broker import MemoryBroker, MemoryDeadLetters, MemoryHints
 from orchestrator.worker.app import make_app
 from orchestrator.worker.dead_letters import (
     KombuDeadLetters,
@@ -23,7 +24,6 @@ from orchestrator.worker.dead_letters import (
     dead_letter_queue,
 )
 from orchestrator.worker.messages import hint_publisher
-from tests.faults.memory.broker import MemoryBroker, MemoryDeadLetters, MemoryHints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from workbench import free_port
 
 from orchestrator.errors import Unavailable
 from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, Hint, HintPublisher, Hop
+from orchestrator.testing.memory import broker as memory
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.envelope import hop_of
 from orchestrator.worker.messages import KombuHints, RedisHints
-from tests.faults.memory import broker as memory
 
 FORWARD, BACKWARD = "default.forward", "default.compensation"
 

@@ -19,7 +19,8 @@ PAGES = sorted(
 )
 PROGRAMS = {
     "orchestrator", "make", "pip", "curl", "export", "celery", "cd", "python", "mkdir", "docker",
-    "valkey-server", "pg_dump", "psql", "sqlite3", "for", ".", "kill", "sleep", "git", "createdb",
+    "pytest", "valkey-server", "pg_dump", "psql", "sqlite3", "for", ".", "kill", "sleep", "git",
+    "createdb",
 }  # fmt: skip
 
 

@@ -145,7 +145,8 @@ def test_programs_name_what_there_is(snippet: Snippet) -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("orchestrator"):
             _imported(node.module or "", [each.name for each in node.names])
     whole = any(
-        isinstance(node, ast.ImportFrom) and node.module == "orchestrator" for node in tree.body
+        isinstance(node, ast.ImportFrom) and node.module in ("orchestrator", "orchestrator.testing")
+        for node in tree.body
     )
     if whole and "Client(" not in snippet.text:
         names: dict[str, object] = {"__name__": f"snippet_{snippet.line}"}

@@ -17,8 +17,8 @@ from orchestrator.engine.api_watch import ApiWatch
 from orchestrator.engine.apis import ApiConfig
 from orchestrator.errors import Unavailable
 from orchestrator.ports import HOLD, ApiChangeKind, ApiSetting, NewApiChange
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 
 class Watched:

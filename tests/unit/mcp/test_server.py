@@ -40,9 +40,9 @@ from orchestrator.service.submitting import Submitter
 from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
-from tests.faults.memory.broker import MemoryBroker, MemoryHints
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.broker import MemoryBroker, MemoryHints
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.unit.vectors import KeptVectors
 
 

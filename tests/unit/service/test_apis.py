@@ -13,9 +13,9 @@ from orchestrator.engine.api_files import ApiFolder
 from orchestrator.errors import Conflict, InvalidInput, InvalidSetting, NotFound
 from orchestrator.ports import ApiOverride, NewApiChange, WorkflowVersion
 from orchestrator.service.apis import Apis, ApiView
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from orchestrator.worker.absent import AbsentBroker
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
 from tests.store.making import plan
 
 WHY = {"by": "ada", "reason": "they asked"}

@@ -11,8 +11,8 @@ from orchestrator.ports.finding import About
 from orchestrator.search import HybridFinder
 from orchestrator.service.catalogue import Catalogue
 from orchestrator.service.wording import about_of
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.unit.vectors import KeptVectors
 
 DOCUMENT = """

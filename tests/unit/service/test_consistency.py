@@ -13,9 +13,9 @@ from orchestrator.core.saga import Link
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
 from orchestrator.service.auditing import Verification
 from orchestrator.service.consistency import Consistency, DeepLook
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import LinkRow, MemoryDatabase, RunRow, place_of
 from tests.faults.memory.measure import Ticking
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import LinkRow, MemoryDatabase, RunRow, place_of
 from tests.store.making import claimed
 
 LANDED = Link(status=LinkStatus.LANDED, attempts=1)

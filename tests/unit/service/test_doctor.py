@@ -24,8 +24,8 @@ from orchestrator.ports.restoring import HighWater
 from orchestrator.service.doctor import Check, Doctor, Verdict
 from orchestrator.service.high_water import HighWaterWatch
 from orchestrator.service.queues import Queues
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 FACTS = BrokerFacts(
     address="here", version="valkey 8", maxmemory_policy="noeviction", maxmemory=0, used_memory=1,

@@ -27,9 +27,9 @@ from orchestrator.service.submitting import (
     Submitter,
     _canonical,
 )
-from tests.faults.memory.broker import MemoryBroker, MemoryHints
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.broker import MemoryBroker, MemoryHints
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 MAX_INPUT_BYTES = 200
 

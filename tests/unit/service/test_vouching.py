@@ -13,8 +13,8 @@ from orchestrator.engine.signing import Signer, TrustedKeys
 from orchestrator.errors import NotAllowed, Untrusted
 from orchestrator.ports import WorkflowVersion
 from orchestrator.service.vouching import Vouching
-from tests.faults.memory.store import MemoryStore
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.store import MemoryStore
+from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.unit.core.plans import plan, step
 
 OURS, THEIRS = (Signer(Ed25519PrivateKey.generate()) for _ in range(2))

@@ -19,11 +19,11 @@ from orchestrator.ports import (
 )
 from orchestrator.store.codec import storable
 from orchestrator.store.notes import paused_data, resumed_data
-from tests.faults.memory import jobs
-from tests.faults.memory.accepting import active_pauses, note, stopping
-from tests.faults.memory.passing import Passing
-from tests.faults.memory.records import conflict, not_found, redelivery_of
-from tests.faults.memory.tables import HINTED, MemoryDatabase, RunRow
+from orchestrator.testing.memory import jobs
+from orchestrator.testing.memory.accepting import active_pauses, note, stopping
+from orchestrator.testing.memory.passing import Passing
+from orchestrator.testing.memory.records import conflict, not_found, redelivery_of
+from orchestrator.testing.memory.tables import HINTED, MemoryDatabase, RunRow
 
 
 class MemoryPauses(Passing):

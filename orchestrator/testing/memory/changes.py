@@ -10,7 +10,7 @@ import uuid_utils
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import Acceptance, ApiChange, ApiOverride, NewAcceptance, NewApiChange
 from orchestrator.store.codec import storable
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 
 def change(database: MemoryDatabase, new: NewApiChange) -> ApiOverride:

@@ -55,7 +55,7 @@ from orchestrator.ports import (
 from orchestrator.ports.vouching import Signer
 from orchestrator.store.partitions import first_id
 from orchestrator.store.searching import PART_OF_AN_ID, words_of
-from tests.faults.memory import (
+from orchestrator.testing.memory import (
     accepting,
     changes,
     jobs,
@@ -65,12 +65,12 @@ from tests.faults.memory import (
     sweeps,
     versions,
 )
-from tests.faults.memory.children import MemoryChildren
-from tests.faults.memory.passing import Line, Moment
-from tests.faults.memory.pauses import MemoryPauses
-from tests.faults.memory.reruns import MemoryReruns
-from tests.faults.memory.tables import MemoryDatabase, RunRow
-from tests.faults.memory.waits_store import MemoryWaits
+from orchestrator.testing.memory.children import MemoryChildren
+from orchestrator.testing.memory.passing import Line, Moment
+from orchestrator.testing.memory.pauses import MemoryPauses
+from orchestrator.testing.memory.reruns import MemoryReruns
+from orchestrator.testing.memory.tables import MemoryDatabase, RunRow
+from orchestrator.testing.memory.waits_store import MemoryWaits
 
 __all__ = ["Line", "MemoryStore", "Moment"]
 

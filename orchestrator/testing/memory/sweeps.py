@@ -10,9 +10,9 @@ from orchestrator.core.states import TIMED, Direction, RunStatus
 from orchestrator.ports import QueueCounts, Redelivery, WorkerRecord
 from orchestrator.store.codec import storable
 from orchestrator.store.recovering import RECOVERED
-from tests.faults.memory.accepting import note
-from tests.faults.memory.records import redelivery_of
-from tests.faults.memory.tables import HINTED, MemoryDatabase, RunRow, WorkerRow
+from orchestrator.testing.memory.accepting import note
+from orchestrator.testing.memory.records import redelivery_of
+from orchestrator.testing.memory.tables import HINTED, MemoryDatabase, RunRow, WorkerRow
 
 
 def register(database: MemoryDatabase, worker: WorkerRecord) -> None:

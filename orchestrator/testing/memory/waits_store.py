@@ -15,8 +15,8 @@ from orchestrator.ports import (
     SignalRecord,
     WaitRecord,
 )
-from tests.faults.memory import waits
-from tests.faults.memory.passing import Passing
+from orchestrator.testing.memory import waits
+from orchestrator.testing.memory.passing import Passing
 
 
 class MemoryWaits(Passing):

@@ -25,9 +25,9 @@ from orchestrator.ports import (
 from orchestrator.store.accepting import attributes_told
 from orchestrator.store.codec import dump, storable
 from orchestrator.store.notes import resumed_data
-from tests.faults.memory import jobs
-from tests.faults.memory.records import conflict, not_found, redelivery_of
-from tests.faults.memory.tables import AuditRow, MemoryDatabase, RunRow
+from orchestrator.testing.memory import jobs
+from orchestrator.testing.memory.records import conflict, not_found, redelivery_of
+from orchestrator.testing.memory.tables import AuditRow, MemoryDatabase, RunRow
 
 MOST_CONFLICTS_SHOWN = 10
 

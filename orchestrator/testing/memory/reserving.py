@@ -18,7 +18,7 @@ from orchestrator.coordination.limits import (
 )
 from orchestrator.ports import Mark, Rate
 from orchestrator.ports.advances import Counted, Known, Past
-from tests.faults.memory.crowd import PRESENT, Turn
+from orchestrator.testing.memory.crowd import PRESENT, Turn
 
 _LARGEST = 1_000_000  # no process asks for more headroom than a second
 _AHEAD = 50_000  # so far a part may hold up the API's own start times

@@ -14,11 +14,11 @@ from orchestrator.ports import (
     RunWrite,
 )
 from orchestrator.store.codec import storable
-from tests.faults.memory import jobs
-from tests.faults.memory.accepting import note
-from tests.faults.memory.journal import apply_decision
-from tests.faults.memory.records import conflict, escalation_of, not_found
-from tests.faults.memory.tables import EscalationRow, MemoryDatabase, RunRow
+from orchestrator.testing.memory import jobs
+from orchestrator.testing.memory.accepting import note
+from orchestrator.testing.memory.journal import apply_decision
+from orchestrator.testing.memory.records import conflict, escalation_of, not_found
+from orchestrator.testing.memory.tables import EscalationRow, MemoryDatabase, RunRow
 
 
 def claim_escalation(

@@ -12,12 +12,12 @@ from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.ports import Redelivery, RunWrite, WaitOutcome, hop_ids_at
 from orchestrator.ports.children import CHILD_BEGUN, CHILD_OF, CHILDREN_ENDED, NewChild, Undoing
 from orchestrator.store.codec import dump, load_optional
-from tests.faults.memory import accepting
-from tests.faults.memory.accepting import note
-from tests.faults.memory.journal import write_details
-from tests.faults.memory.passing import Passing
-from tests.faults.memory.records import redelivery_of
-from tests.faults.memory.tables import MemoryDatabase, RunRow, WaitRow
+from orchestrator.testing.memory import accepting
+from orchestrator.testing.memory.accepting import note
+from orchestrator.testing.memory.journal import write_details
+from orchestrator.testing.memory.passing import Passing
+from orchestrator.testing.memory.records import redelivery_of
+from orchestrator.testing.memory.tables import MemoryDatabase, RunRow, WaitRow
 
 
 class MemoryChildren(Passing):

@@ -22,7 +22,7 @@ from orchestrator.ports import (
     untouched_steps,
 )
 from orchestrator.store.codec import load, load_optional
-from tests.faults.memory.tables import (
+from orchestrator.testing.memory.tables import (
     AuditRow,
     EscalationRow,
     LinkRow,

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Stuck(RuntimeError):
@@ -76,6 +79,9 @@ PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs in one thread and never waits. Times in seconds; it begins at 0."""
 
+    _ready: deque[asyncio.Handle]  # of BaseEventLoop, which does not say so
+    _thread_id: int | None  # likewise: of the thread in which it runs
+
     def __init__(self, *, latest: float = 3600.0, most_steps: int = 50_000_000) -> None:
         super().__init__()
         self._now = 0.0
@@ -99,15 +105,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
         try:
             work.send(None)
         except StopIteration as end:
-            return end.value
+            value: T = end.value
+            return value
         raise RuntimeError(f"{work} waits for something")
+
+    def pass_over(self, until: float) -> None:
+        """Let time pass at once; what was due meanwhile is late. Nothing when it has passed."""
+        self._now = max(self._now, until)
 
     def resume(self, handles: list[asyncio.Handle]) -> None:
         """Run callbacks that were held back."""
         self._ready.extend(handles)
 
     def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.Handle:
         """See asyncio."""
         handle = asyncio.Handle(callback, args, self, context)
@@ -115,13 +129,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """See asyncio."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """See asyncio."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
@@ -130,10 +152,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
     ) -> asyncio.Handle:
-        """Refused: a second thread would not repeat."""
-        raise RuntimeError("a simulation has one thread")
+        """Refused from a second thread, which would not repeat."""
+        if threading.get_ident() != self._thread_id:
+            raise RuntimeError("a simulation has one thread")
+        return self.call_soon(callback, *args, context=context)
 
     def close(self) -> None:
         """Drop what is left, and what is called from now on."""
@@ -142,7 +169,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self) -> None:
         """Everything that is due at this moment, once."""
-        ready: Any = self._ready
+        ready = self._ready
         if not ready:
             self._let_time_pass()
         timers, now = self._timers, self._now
@@ -155,7 +182,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             handle = ready.popleft()
             if handle._cancelled:
                 continue
-            process = handle._context.get(PROCESS)
+            context: Context = handle._context  # type: ignore[attr-defined]  # typeshed leaves it out
+            process = context.get(PROCESS)
             if process is None or process.life is Life.RUNNING:
                 handle._run()
             elif process.life is Life.FROZEN:

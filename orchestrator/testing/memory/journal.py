@@ -19,7 +19,7 @@ from orchestrator.ports import (
     hop_ids,
 )
 from orchestrator.store.codec import dump, dump_optional, storable
-from tests.faults.memory.tables import (
+from orchestrator.testing.memory.tables import (
     AuditRow,
     EscalationRow,
     LinkRow,

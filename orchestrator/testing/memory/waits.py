@@ -24,10 +24,10 @@ from orchestrator.ports import (
     WaitRecord,
 )
 from orchestrator.store.codec import dump, load, load_optional, storable
-from tests.faults.memory import children, journal
-from tests.faults.memory.accepting import note
-from tests.faults.memory.records import conflict, not_found, redelivery_of, row_like
-from tests.faults.memory.tables import MemoryDatabase, RunRow, SignalRow, WaitRow
+from orchestrator.testing.memory import children, journal
+from orchestrator.testing.memory.accepting import note
+from orchestrator.testing.memory.records import conflict, not_found, redelivery_of, row_like
+from orchestrator.testing.memory.tables import MemoryDatabase, RunRow, SignalRow, WaitRow
 
 MOST_SIGNALS = 10_000
 

@@ -24,8 +24,8 @@ from orchestrator.coordination.limits import (
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Lease, Mark, Rate, RatedPart, Reservation, TenantWaiting
 from orchestrator.ports.advances import Known
-from tests.faults.memory.crowd import Crowd
-from tests.faults.memory.reserving import Book, Generation, Reserving, us
+from orchestrator.testing.memory.crowd import Crowd
+from orchestrator.testing.memory.reserving import Book, Generation, Reserving, us
 
 _FAR = 10_000_000
 

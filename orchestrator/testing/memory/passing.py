@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Literal, TypeVar
 
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 T = TypeVar("T")
 Moment = Literal["before", "after"]

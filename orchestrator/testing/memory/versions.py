@@ -14,8 +14,8 @@ from orchestrator.ports import WorkflowVersion
 from orchestrator.ports.vouching import Signer
 from orchestrator.store.codec import storable
 from orchestrator.store.workflows import is_signed_by
-from tests.faults.memory.records import blank_steps, not_found
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.records import blank_steps, not_found
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 MOST_NAMES_SHOWN = 20
 

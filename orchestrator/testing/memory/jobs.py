@@ -18,8 +18,8 @@ from orchestrator.ports import (
     NewJob,
 )
 from orchestrator.store.codec import dump, load, storable
-from tests.faults.memory.records import conflict, row_like
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.records import conflict, row_like
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 _FROM = {
     JobOrder.PAUSE: (JobState.PAUSED, {JobState.RUNNING}),

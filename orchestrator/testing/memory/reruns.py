@@ -12,12 +12,12 @@ from orchestrator.ports import (
     hop_ids_at,
 )
 from orchestrator.store.rerunning import RERUN_AS, RERUN_OF
-from tests.faults.memory import accepting, jobs
-from tests.faults.memory.accepting import note
-from tests.faults.memory.journal import write_details
-from tests.faults.memory.passing import Passing
-from tests.faults.memory.records import not_found
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory import accepting, jobs
+from orchestrator.testing.memory.accepting import note
+from orchestrator.testing.memory.journal import write_details
+from orchestrator.testing.memory.passing import Passing
+from orchestrator.testing.memory.records import not_found
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 
 class MemoryReruns(Passing):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.errors import Unavailable
-from tests.faults.memory.tables import MemoryDatabase
+from orchestrator.testing.memory.tables import MemoryDatabase
 
 
 class MemoryLocks:
