@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 
 from orchestrator.core.plan import Call
 from orchestrator.core.states import HAPPENED, LinkStatus
@@ -33,6 +34,17 @@ class Coverage:
             if target in targets:
                 targets[target] = True
 
+    def to_json(self) -> dict[str, dict[str, bool]]:
+        """Workflow -> target -> whether it was taken."""
+        return {name: dict(targets) for name, targets in self._wanted.items()}
+
+    def add(self, other: Mapping[str, Mapping[str, bool]]) -> None:
+        """What another process counted, as `to_json` says it."""
+        for name, targets in other.items():
+            mine = self._wanted.setdefault(name, {})
+            for target, taken in targets.items():
+                mine[target] = mine.get(target, False) or taken
+
     @property
     def share(self) -> float:
         """The part of all targets that was taken, 0 to 1; 1 where there are none."""
@@ -50,7 +62,8 @@ class Coverage:
             missing = self.missing(name)
             lines.append(f"{name}: {len(targets) - len(missing)} of {len(targets)}")
             if missing:
-                lines.append(f"  never: {', '.join(missing)}")
+                never = f"never: {', '.join(missing)}"
+                lines += wrap(never, 100, initial_indent="  ", subsequent_indent="    ")
         return lines
 
 

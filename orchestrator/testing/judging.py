@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from orchestrator.core.plan import Effects, PlanStep
+from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import RunStatus
 from orchestrator.testing.faults import Way
 from orchestrator.testing.played import Played
@@ -13,12 +14,14 @@ from orchestrator.testing.played import Played
 
 def assert_succeeded(run: Played) -> None:
     """It came to its end, and every effect of it exists once."""
+    __tracebackhide__ = True
     _wanted(run, run.status == RunStatus.SUCCEEDED, "succeeded", str(run.status))
     _none(run, [*_doubled(run), *_undone(run)])
 
 
 def assert_effects(run: Played, wanted: Sequence[str]) -> None:
     """The APIs did exactly this, in this order: `["charge", "order", "undo charge"]`."""
+    __tracebackhide__ = True
     _wanted(run, run.effects == list(wanted), f"the effects {list(wanted)}", str(run.effects))
 
 
@@ -28,12 +31,14 @@ def assert_compensated_in_reverse(run: Played) -> None:
     What the workflow declares as not to be undone may stay. Judged by what the APIs have done and
     by what the engine has written down.
     """
+    __tracebackhide__ = True
     _wanted(run, run.status == RunStatus.COMPENSATED, "compensated", str(run.status))
     _none(run, [*_doubled(run), *_left(run), *_out_of_order(run)])
 
 
 def assert_escalated(run: Played, step: str, *, undo: bool = False) -> None:
     """It is stuck at this step (or at its undo) and waits for a person."""
+    __tracebackhide__ = True
     _wanted(run, run.status == RunStatus.ESCALATED, "escalated", str(run.status))
     found = run.escalation
     where = "nothing" if found is None else _place(found.step_id, found.direction == "backward")
@@ -46,6 +51,7 @@ def _place(step: str | None, undo: bool) -> str:
 
 def assert_waiting(run: Played) -> None:
     """It sleeps until somebody answers."""
+    __tracebackhide__ = True
     _wanted(run, run.status == RunStatus.WAITING, "waiting", str(run.status))
 
 
@@ -53,24 +59,27 @@ def assert_safe(run: Played) -> None:
     """However it ended, nothing is left half done.
 
     Succeeded: nothing twice, nothing undone. Compensated: everything undone in reverse order.
-    Escalated: what was undone was so in reverse order, and an undo was refused, or an effect is
-    in doubt that can neither be repeated nor asked for. Nothing else is an end.
+    Escalated: what was undone was so in reverse order, nothing twice, and an open escalation says
+    why (a refused undo, a doubt, a failure past the pivot). Nothing else is an end.
     """
+    __tracebackhide__ = True
     if run.status == RunStatus.SUCCEEDED:
         assert_succeeded(run)
     elif run.status == RunStatus.COMPENSATED:
         assert_compensated_in_reverse(run)
     else:
         _wanted(run, run.status == RunStatus.ESCALATED, "a settled run", str(run.status))
-        _none(run, [*_doubled(run), *_out_of_order(run)])
+        _none(run, [*_doubled(run), *_out_of_order(run), *_unexplained(run)])
 
 
 def _wanted(run: Played, holds: bool, wanted: str, found: str) -> None:
+    __tracebackhide__ = True  # of pytest: the place in the test is what matters
     if not holds:
         raise AssertionError(f"found {found}; wanted {wanted}\n{run}")
 
 
 def _none(run: Played, found: Sequence[str]) -> None:
+    __tracebackhide__ = True
     if found:
         raise AssertionError("\n".join([*found, str(run)]))
 
@@ -87,6 +96,14 @@ def _undone(run: Played) -> Iterator[str]:
     for each in run.sent:
         if each.had_effect and each.link.way is Way.UNDO:
             yield f"{each.link} was done in a run that succeeded"
+
+
+def _unexplained(run: Played) -> Iterator[str]:
+    found = run.escalation
+    if found is None:
+        yield "it is escalated, and no escalation is open"
+    elif found.reason in (EscalationReason.POISONED, EscalationReason.UNTRUSTED):
+        yield f"it is escalated as {found.reason}, which no fault of an API explains"
 
 
 def _left(run: Played) -> Iterator[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _COVERAGE: pytest.StashKey[Coverage] = pytest.StashKey()
 _TITLE = "workflow coverage"
+_TOLD_AS = "orchestrator_workflow_coverage"
 
 
 class OpenLab(Protocol):
@@ -65,27 +66,48 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """What no test has gone through, if that is wanted."""
-    wanted = config.getoption("--workflow-coverage") or _least(config) is not None
-    if not wanted or _COVERAGE not in config.stash:
+    least = _least(config)
+    if not config.getoption("--workflow-coverage") and least is None:
+        return
+    terminalreporter.section(_TITLE)
+    if _COVERAGE not in config.stash:
+        terminalreporter.write_line("no test has opened a lab", red=least is not None)
         return
     coverage = config.stash[_COVERAGE]
-    terminalreporter.section(_TITLE)
     for line in coverage.report():
         terminalreporter.write_line(line)
-    least, found = _least(config), f"{100 * coverage.share:.0f} % of all"
-    if least is not None and 100 * coverage.share < least:
+    found = f"{100 * coverage.share:.0f} % of all"
+    if _is_too_little(config):
         terminalreporter.write_line(f"{found}; wanted {least:g} %", red=True)
     else:
         terminalreporter.write_line(found)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fails the session when too little was gone through."""
-    least = _least(session.config)
-    if least is None or _COVERAGE not in session.config.stash:
-        return
-    if 100 * session.config.stash[_COVERAGE].share < least and session.exitstatus == 0:
+    """Fails the session when too little was gone through. A process of xdist tells its main one."""
+    config = session.config
+    told: dict[str, Any] | None = getattr(config, "workeroutput", None)
+    if told is not None:
+        if _COVERAGE in config.stash:
+            told[_TOLD_AS] = config.stash[_COVERAGE].to_json()
+    elif session.exitstatus == pytest.ExitCode.OK and _is_too_little(config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A process of xdist has ended: add what it counted."""
+    told = getattr(node, "workeroutput", {}).get(_TOLD_AS)
+    if told is not None:
+        _coverage_of(node.config).add(told)
+
+
+def _is_too_little(config: pytest.Config) -> bool:
+    """Without any lab that is nothing."""
+    least = _least(config)
+    if least is None:
+        return False
+    return _COVERAGE not in config.stash or 100 * config.stash[_COVERAGE].share < least
 
 
 def _least(config: pytest.Config) -> float | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator import NotLanded, Workflow, task
 from orchestrator.errors import Conflict, InvalidInput
@@ -224,6 +226,53 @@ def test_functions_are_called_for_real(fault: Fault) -> None:
         run = lab.run(city="Nice")
         assert_safe(run)
         assert run.effects.count("book") == (fault is not Fault.REFUSED)
+
+
+def test_a_python_file_is_read_with_what_its_apis_say(tmp_path: Path) -> None:
+    (tmp_path / "shop.openapi.yaml").write_text(ORDER.with_name("samples.openapi.yaml").read_text())
+    (tmp_path / "orders.py").write_text(
+        "from orchestrator import Api, ApiWorkflow\n"
+        "call = Api('shop', 'shop.openapi.yaml').call(\n"
+        "    'createCharge', body={'amount': '$inputs.amount'}, key='Key',\n"
+        "    outputs={'id': '$response.body#/id'})\n"
+        "buy = ApiWorkflow('buy', inputs={'amount': int}).step(\n"
+        "    'charge', call, no_undo='it is the last one')\n"
+    )
+    with Lab(tmp_path / "orders.py") as lab:
+        run = lab.run(amount=5)
+        assert_effects(run, ["charge"])
+        assert run.steps[0].forward.outputs == {"id": "textxxxx"}
+
+
+def test_limits_hold_on_virtual_time(tmp_path: Path) -> None:
+    (tmp_path / "shop.yaml").write_text("api: shop\nrate: 1/second\n")
+    with Lab(ORDER, apis=tmp_path) as lab:
+        run = lab.run("order", amount=5)
+        assert_succeeded(run)
+        times = [sent.at for sent in run.sent]
+        assert all(later - sooner >= 0.95 for sooner, later in pairwise(times)), times
+
+
+def test_a_run_that_a_step_begins_is_played_too(tmp_path: Path) -> None:
+    document = yaml.safe_load(ORDER.read_text())
+    begins = {
+        "stepId": "begin", "workflowId": "order", "x-child": {"onCancel": "cancel"},
+        "parameters": [{"name": "amount", "value": 5}],
+    }  # fmt: skip
+    bill = {
+        "stepId": "bill", "operationId": "createCharge",
+        "x-compensation": {"none": "it is the last one"},
+    }  # fmt: skip
+    document["workflows"].append({"workflowId": "outer", "steps": [begins, bill]})
+    (tmp_path / ORDER.name).write_text(yaml.safe_dump(document))
+    (tmp_path / "samples.openapi.yaml").write_text(
+        ORDER.with_name("samples.openapi.yaml").read_text()
+    )
+    with Lab(tmp_path / ORDER.name) as lab:
+        lab.fail("bill", Fault.REFUSED)
+        assert lab.run("outer").status == "compensated"
+        done = [str(sent.link) for sent in lab.world.sent if sent.had_effect]
+        assert done == ["charge", "order", "mail", "undo order", "undo charge"]
 
 
 # --- coverage -------------------------------------------------------------------------------------

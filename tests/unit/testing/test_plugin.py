@@ -38,3 +38,29 @@ def test_nothing_is_told_unless_wanted(pytester: pytest.Pytester) -> None:
     done.assert_outcomes(passed=1)
     done.stdout.no_fnmatch_line("*workflow coverage*")
     assert done.ret == pytest.ExitCode.OK
+
+
+def test_what_processes_of_xdist_took_is_one_coverage(pytester: pytest.Pytester) -> None:
+    told = {"order": {"charge": True, "mail": False}}, {"order": {"charge": False, "mail": True}}
+    pytester.makepyfile(
+        test_it="def test_nothing(): ...",
+        conftest=f"""
+        from types import SimpleNamespace
+        from orchestrator.testing import plugin
+
+        def pytest_sessionfinish(session):
+            for one in {told!r}:
+                given = {{plugin._TOLD_AS: one}}
+                node = SimpleNamespace(workeroutput=given, config=session.config)
+                plugin.pytest_testnodedown(node)
+        """,
+    )
+    done = pytester.runpytest_inprocess(*QUIETLY, "--workflow-coverage-min", "100")
+    done.stdout.fnmatch_lines(["order: 2 of 2", "100 % of all"])
+
+
+def test_a_minimum_without_a_lab_is_not_met(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_it="def test_nothing(): ...")
+    done = pytester.runpytest_inprocess(*QUIETLY, "--workflow-coverage-min", "1")
+    done.stdout.fnmatch_lines(["no test has opened a lab"])
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
