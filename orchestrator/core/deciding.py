@@ -321,10 +321,9 @@ def _on_person(saga: Saga, event: e.Event, now: datetime) -> Decision:
     check_link(link.status, event)
     match event:
         case e.Retried():
-            call = saga.call(*at)
-            keep = link.doubt and _can_settle(call)
+            keep = link.doubt and _can_settle(saga.call(*at))
             # Who was asked is asked anew: the number of the attempt names the question.
-            attempts = link.attempts if call.is_answered else 0
+            attempts = link.attempts if _is_answered(saga, at) else 0
             saga = _put(saga, at, event, Link(doubt=keep, attempts=attempts))
             return _next(_going(replace(saga, deadline_at=None)), now)
         case e.Resolved(landed=True):
@@ -340,6 +339,14 @@ def _on_person(saga: Saga, event: e.Event, now: datetime) -> Decision:
                 subject="step", state=f"{link.status} going {at[1]}", event=type(event).__name__,
                 wanted="a compensation; a forward step can be retried, resolved or abandoned",
             )  # fmt: skip
+
+
+def _is_answered(saga: Saga, at: tuple[int, Direction]) -> bool:
+    """Whether the link waits for somebody's answer; an undo that is not in the plan does not."""
+    step, direction = at
+    if direction is Direction.BACKWARD and saga.plan_step(step).compensation is None:
+        return False
+    return saga.call(step, direction).is_answered
 
 
 def _on_person_without_link(saga: Saga, event: e.Event, now: datetime) -> Decision:
