@@ -138,11 +138,11 @@ def _tester(kind: str, text: str, context: Expression) -> Callable[[Any], bool]:
             search = compile_pattern(text)
             return lambda value: search(as_text(value))
         case "jsonpath":
-            from orchestrator.definitions.json_paths import compile_json_path  # noqa: PLC0415
+            from orchestrator.definitions.json_paths import compile_json_path  # noqa: PLC0415 - rare
 
             return compile_json_path(text)
         case "xpath":
-            from orchestrator.definitions.xml_paths import compile_xml_path  # noqa: PLC0415
+            from orchestrator.definitions.xml_paths import compile_xml_path  # noqa: PLC0415 - rare
 
             is_answer = context.root is Root.RESPONSE_BODY and not context.accessors
             return compile_xml_path(text, is_answer=is_answer)
