@@ -13,6 +13,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, shown, to_login, verbatim
+from orchestrator.console.links import link_to
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.guarding import EVERYBODY
 from orchestrator.definitions.agent_policies import DEFAULT_TENANT
@@ -115,7 +116,7 @@ def _show_one(visitor: Visitor, again: Again, agent: Told, history: Sequence[Tol
         _state(agent)
         _button(visitor, agent, again)
         if agent["agent"] != EVERYBODY:
-            ui.link("Its runs", f"/runs?actor={quote(agent['agent'])}&tenant={agent['tenant']}")
+            link_to("Its runs", f"/runs?actor={quote(agent['agent'])}&tenant={agent['tenant']}")
     heading("What it has used")
     with table("Of", "Today", "This month", of="What it has used"):
         for what, used in agent["used"].items():

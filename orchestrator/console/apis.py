@@ -13,6 +13,7 @@ from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, moment, shown, to_login
 from orchestrator.console.gate import draw_states, states
+from orchestrator.console.links import link_to
 from orchestrator.console.tables import cell, row, table
 from orchestrator.service.apis import ApiOverview, ApiView
 from orchestrator.service.principal import Principal
@@ -64,7 +65,7 @@ def draw_api(visitor: Visitor, view: ApiView, again: Again, *, leads_on: bool = 
                 ui.label(f"by {view.held.by} since {moment(view.held.at)}: {view.held.reason}")
             ui.space()
             if leads_on:
-                link = ui.link("Whom it touches", f"/apis/{quote(view.api, safe='')}")
+                link = link_to("Whom it touches", f"/apis/{quote(view.api, safe='')}")
                 link.props(f"aria-label={json.dumps(f'Whom it touches: {view.api}')}")
             looks = "outline color=negative" if word == "hold" else "outline"
             question = _question(visitor, view.api, word)

@@ -9,6 +9,7 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import ago, frame, moment, shown, tell, to_login, verbatim
+from orchestrator.console.links import link_to
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.ports import Asks, Decision, Role, WaitRecord
@@ -66,7 +67,7 @@ async def _list(visitor: Visitor, after: str | None) -> None:
                     for text in rest:
                         cell(text)
         if len(rows) > PAGE:
-            ui.link("More", f"/approvals?after={rows[PAGE - 1][0]}")
+            link_to("More", f"/approvals?after={rows[PAGE - 1][0]}")
 
     await shown(read, show)
 
@@ -82,7 +83,7 @@ async def _one(visitor: Visitor, approval_id: str) -> None:
         shown = record.asked.get("show")
         if shown:
             verbatim(json.dumps(plain(shown), indent=2, ensure_ascii=False))
-        ui.link(f"Run {record.run_id[-12:]}", f"/runs/{record.run_id}").classes("mono")
+        link_to(f"Run {record.run_id[-12:]}", f"/runs/{record.run_id}").classes("mono")
         asked = f"{record.workflow}, step {record.step_id}, asked {moment(record.opened_at)} UTC"
         ui.label(asked + (f", until {moment(record.expires_at)} UTC" if record.expires_at else ""))
         if record.is_open:

@@ -16,6 +16,7 @@ from orchestrator.console.asking import Again, Question, ask, attempt, object_of
 from orchestrator.console.corrections import Corrections
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, moment, shown, to_login, verbatim
+from orchestrator.console.links import link_to
 from orchestrator.console.proposals import draw_proposals
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core import events
@@ -102,12 +103,12 @@ class _Page:
         ui.label(f"{record.reason}: {record.detail}").classes("text-h6 text-negative")
         with ui.row().classes("items-center gap-4"):
             ui.label(f"{record.workflow}, step {record.step_id or '-'}, going {record.direction}")
-            ui.link("The run", f"/runs/{record.run_id}").props('aria-keyshortcuts="o"')
+            link_to("The run", f"/runs/{record.run_id}").props('aria-keyshortcuts="o"')
             ui.label(
                 f"opened {moment(record.opened_at)}, {told.severity}, due {moment(told.due_at)}"
             )
             if told.similar:
-                ui.link(f"{told.similar:,} more like it", _alike(record))
+                link_to(f"{told.similar:,} more like it", _alike(record))
         if record.closed_at is None:
             self._claiming(record)
             self._choices(told)

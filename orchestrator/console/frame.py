@@ -14,12 +14,13 @@ from fastapi import Response
 from fastapi.responses import RedirectResponse
 from nicegui import ui
 
+from orchestrator.console.links import link_to
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.service.principal import LOCAL, Principal
 
 T = TypeVar("T")
 ROOT = "/console"
-"""Where it is mounted. Links are relative to it: NiceGUI puts it in front of them."""
+"""Where it is mounted. Links are relative to it: `link_to` puts it in front of them."""
 PAGES = (
     ("Overview", "/"),
     ("Runs", "/runs"),
@@ -64,10 +65,10 @@ def frame(title: str, who: Principal) -> Iterator[None]:
     """A page: its header, and its content inside of the `with`."""
     dress(title)
     with ui.header().classes("items-center gap-4 q-py-sm"):
-        ui.link("Orchestrator", "/").classes("text-white text-bold no-underline")
+        link_to("Orchestrator", "/").classes("text-white text-bold no-underline")
         with ui.element("nav").props('aria-label="Pages"').classes("row gap-4"):
             for number, (name, target) in enumerate(PAGES, start=1):
-                link = ui.link(name, target).classes("text-white no-underline")
+                link = link_to(name, target).classes("text-white no-underline")
                 if number <= 10:  # there are no more digits
                     link.props(f"aria-keyshortcuts={number % 10}")
                 if name == title:
@@ -75,7 +76,7 @@ def frame(title: str, who: Principal) -> Iterator[None]:
         ui.space()
         ui.label(f"{who.name} ({who.role})").classes("text-white")
         if who is not LOCAL:
-            ui.link("Log out", "/logout").classes("text-white")
+            link_to("Log out", "/logout").classes("text-white")
         _in_header("keyboard", "Keys of this page", "consolePage.help()", key="?")
         _in_header("contrast", "Dark or light", "consolePage.dark()", key="t")
     with ui.element("div").classes("w-full column gap-4"):

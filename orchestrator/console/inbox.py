@@ -12,6 +12,7 @@ from nicegui import ui
 from orchestrator.console.bulk import Bulk, bulk_button
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import ago, frame, moment, shown, to_login
+from orchestrator.console.links import link_to
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.errors import InvalidInput
 from orchestrator.ports import EscalationFilter
@@ -91,7 +92,7 @@ def _filters(who: Principal, where: str, *, soonest: bool) -> None:
             ("All", "", "a"), ("Nobody's", "claimed=no", "n"),
             ("Mine", f"claimed_by='{who.name}'", "m"),
         ):  # fmt: skip
-            link = ui.link(name, _address(condition, soonest=soonest))
+            link = link_to(name, _address(condition, soonest=soonest))
             link.props(f'aria-keyshortcuts="{key}"')
             if condition == where:
                 link.props('aria-current="true"').classes("text-bold")
@@ -145,6 +146,6 @@ async def _list(
                     for name, text in zip(COLUMNS[1:], rest, strict=True):
                         cell(text, wraps=name in ("Step", "Why"))
         if len(rows) > PAGE and not soonest:
-            ui.link("Newer", _address(where, soonest=False, after=rows[PAGE - 1][0]))
+            link_to("Newer", _address(where, soonest=False, after=rows[PAGE - 1][0]))
 
     await shown(read, show)

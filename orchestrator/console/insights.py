@@ -9,6 +9,7 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk
 from orchestrator.console.frame import frame, heading, moment, to_login, verbatim
+from orchestrator.console.links import link_to
 from orchestrator.console.tables import cell, row, table
 from orchestrator.errors import OrchestratorError
 from orchestrator.service.insights import Finding, InsightReport
@@ -63,7 +64,7 @@ def _finding(each: Finding) -> None:
                     cell(str(value))
         with ui.row().classes("gap-4"):
             for run in each.runs:
-                ui.link(f"run {run[-12:]}", f"/runs/{run}")
+                link_to(f"run {run[-12:]}", f"/runs/{run}")
         if each.diff:
             verbatim(each.diff)
             ui.label(f"orchestrator insights … --accept {each.id}").classes("text-caption")

@@ -13,6 +13,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, moment, shown, to_login
+from orchestrator.console.links import link_to
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.errors import NotFound
 from orchestrator.ports import JobItemRecord, JobItemState, JobOrder, JobRecord, JobState
@@ -87,7 +88,7 @@ def _list(found: list[JobRecord]) -> None:
                 cell(moment(each.created_at), wraps=False)
                 cell(each.reason[:120])
     if len(found) > PAGE:
-        ui.link("Older", f"/jobs?before={found[PAGE - 1].id}")
+        link_to("Older", f"/jobs?before={found[PAGE - 1].id}")
 
 
 async def _one(visitor: Visitor, job_id: str) -> None:

@@ -12,6 +12,7 @@ from nicegui import ui
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import COLOURS, ago, frame, heading, shown, to_login
 from orchestrator.console.gate import States, draw_states, states
+from orchestrator.console.links import link_to
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Unavailable
@@ -33,7 +34,7 @@ def register(desk: Desk) -> None:
         with frame("Overview", who):
             if who.tenant is not None:
                 ui.label(f"This key is bound to tenant {who.tenant}.")
-                ui.link("Its runs", "/runs")
+                link_to("Its runs", "/runs")
                 return None
             await _whole(visitor)
             if desk.flower_url:
@@ -82,7 +83,7 @@ def _runs(counts: Mapping[RunStatus, int]) -> None:
         for status in RunStatus:
             number = counts.get(status, 0)
             with (
-                ui.link(target=f"/runs?status={status}").classes("no-underline text-inherit"),
+                link_to(target=f"/runs?status={status}").classes("no-underline text-inherit"),
                 ui.card().classes("q-pa-sm items-center").style("min-width: 6.6rem"),
             ):
                 colour = COLOURS[status] if number else "grey-7"

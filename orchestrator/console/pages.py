@@ -54,6 +54,9 @@ WRONG = {
     " the log.",
     "long": f"Longer than the {LONGEST_KEPT:,} characters that a browser keeps. Use a key.",
 }
+_AWAY_SECONDS = (
+    30.0  # a browser that was out of reach so long finds its page, and what was typed, again
+)
 
 
 def add_console(
@@ -84,6 +87,7 @@ def add_console(
     ui.run_with(
         app, mount_path=ROOT, title="Orchestrator", language="en-US", dark=None,
         show_welcome_message=False, storage_secret=secrets.token_hex(16),
+        reconnect_timeout=_AWAY_SECONDS,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, moment, shown, to_login
+from orchestrator.console.links import link_to
 from orchestrator.console.tables import cell, row, table
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.ports import Pause
@@ -78,7 +79,7 @@ def _show(visitor: Visitor, again: Again, pauses: list[Pause], held: Sequence[Ap
                         if each.run_id is None:
                             ui.label(each.scope)
                         else:
-                            ui.link(f"run {each.run_id[-12:]}", f"/runs/{each.run_id}")
+                            link_to(f"run {each.run_id[-12:]}", f"/runs/{each.run_id}")
                     cell(each.by)
                     cell(moment(each.since), wraps=False)
                     cell(moment(each.until) or "resumed")
@@ -89,7 +90,7 @@ def _show(visitor: Visitor, again: Again, pauses: list[Pause], held: Sequence[Ap
         heading("APIs that are held")
         for api in held:
             assert api.held is not None
-            ui.link(f"{api.api}: by {api.held.by}, {api.held.reason}", "/apis")
+            link_to(f"{api.api}: by {api.held.by}, {api.held.reason}", "/apis")
 
 
 def resume_button(visitor: Visitor, pause: Pause, again: Again) -> ui.button:

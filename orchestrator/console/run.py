@@ -14,6 +14,7 @@ from orchestrator.console.asking import Again
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import COLOURS, badge, frame, moment, shown, to_login, verbatim
 from orchestrator.console.graph import draw_run
+from orchestrator.console.links import link_to
 from orchestrator.console.proposals import draw_proposals
 from orchestrator.console.run_acts import draw_acts
 from orchestrator.console.run_edits import draw_edit, draw_edits
@@ -97,7 +98,7 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
         badge(run.status)
         ui.label(f"{run.workflow} v{run.version}")
         ui.label(f"tenant {run.tenant}")
-        ui.link(f"by {run.actor}", f"/runs?{urlencode({'actor': run.actor})}")
+        link_to(f"by {run.actor}", f"/runs?{urlencode({'actor': run.actor})}")
         ui.label(f"accepted {moment(run.created_at)}")
         if run.wake_at is not None and run.status not in SETTLED:
             ui.label(f"waits until {moment(run.wake_at)}")
@@ -110,14 +111,14 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
         with ui.row().classes("items-center gap-4"):
             for name, value in view.attributes.items():
                 told = f"{name}={value}"
-                ui.link(told, f"/runs?{urlencode({'attribute': told})}")
+                link_to(told, f"/runs?{urlencode({'attribute': told})}")
     if run.status is RunStatus.PAUSED and any(each.kind == HELD for each in view.audit):
-        ui.link("It begins when it is approved", f"/approvals/{run.id}")
+        link_to("It begins when it is approved", f"/approvals/{run.id}")
     draw_edits(run)
     _relatives(view)
     for each in view.escalations:
         if each.closed_at is None:
-            ui.link(f"Escalation: {each.reason} · {each.detail}", f"/escalations/{each.id}").props(
+            link_to(f"Escalation: {each.reason} · {each.detail}", f"/escalations/{each.id}").props(
                 'aria-keyshortcuts="e"'
             )
 
@@ -126,13 +127,13 @@ def _relatives(view: RunView) -> None:
     """The run whose first steps it took over, those that took over its own; parent and children."""
     if view.run.rerun_of is not None:
         what = "Rerun of" if view.run.parent_id is None else "Undoes"
-        ui.link(f"{what} {view.run.rerun_of[-12:]}", f"/runs/{view.run.rerun_of}")
+        link_to(f"{what} {view.run.rerun_of[-12:]}", f"/runs/{view.run.rerun_of}")
     if view.run.parent_id is not None:
-        ui.link(f"Begun by {view.run.parent_id[-12:]}", f"/runs/{view.run.parent_id}")
+        link_to(f"Begun by {view.run.parent_id[-12:]}", f"/runs/{view.run.parent_id}")
     for child in reversed(view.children[:MOST_RELATIVES]):
         with ui.row().classes("items-center gap-2"):
             what = f"Undo of {child.workflow}" if child.rerun_of else f"Began {child.workflow}"
-            ui.link(f"{what} {child.id[-12:]}", f"/runs/{child.id}")
+            link_to(f"{what} {child.id[-12:]}", f"/runs/{child.id}")
             badge(child.status)
     if len(view.children) > MOST_RELATIVES:
         ui.label("and others")
@@ -140,7 +141,7 @@ def _relatives(view: RunView) -> None:
         with ui.row().classes("items-center gap-4"):
             for each in view.reruns[:MOST_RELATIVES]:
                 with ui.row().classes("items-center gap-2"):
-                    ui.link(f"Run again as {each.id[-12:]}", f"/runs/{each.id}")
+                    link_to(f"Run again as {each.id[-12:]}", f"/runs/{each.id}")
                     badge(each.status)
             if len(view.reruns) > MOST_RELATIVES:
                 ui.label("and others")

@@ -7,6 +7,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Visitor
 from orchestrator.console.frame import keyed, moment
+from orchestrator.console.links import link_to
 from orchestrator.console.pauses import ask_to_pause, resume_button
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import FINAL, SETTLED
@@ -26,7 +27,7 @@ def draw_acts(visitor: Visitor, view: RunView, again: Again) -> None:
         if pause.run_id is not None:
             keyed(resume_button(visitor, pause, again), "p")
         else:
-            ui.link("Pauses", "/pauses")
+            link_to("Pauses", "/pauses")
     elif run.status not in SETTLED:
         button = ui.button(
             "Pause…", on_click=lambda: ask_to_pause(visitor, Scope(run_id=run.id), again)

@@ -14,6 +14,7 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import badge, frame, moment, shown, to_login
+from orchestrator.console.links import link_to
 from orchestrator.console.runs_bulk import draw_bulk
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.states import RunStatus
@@ -112,7 +113,7 @@ def _views(wanted: Wanted) -> None:
     with ui.row().classes("items-center gap-4"):
         for name, fields in VIEWS:
             target = f"/runs?{fields}" if fields else "/runs"
-            link = ui.link(name, target)
+            link = link_to(name, target)
             if target == wanted.address():
                 link.props('aria-current="true"').classes("text-bold")
         ui.element("div").props("id=views").classes("row gap-4")  # filled by page.js
@@ -175,7 +176,7 @@ def _filters(wanted: Wanted, *, bound: bool) -> None:
         ui.button("Show", on_click=go)
         if wanted.actor:  # a page of somebody's runs leads here
             ui.label(f"by {wanted.actor}")
-            ui.link("by anybody", dataclasses.replace(wanted, actor="").address())
+            link_to("by anybody", dataclasses.replace(wanted, actor="").address())
 
 
 async def _list(visitor: Visitor, wanted: Wanted, which: RunFilter, before: str) -> None:
@@ -189,9 +190,9 @@ async def _list(visitor: Visitor, wanted: Wanted, which: RunFilter, before: str)
         _table(found[:PAGE])
         with ui.row():
             if before:
-                ui.link("Newest", wanted.address())
+                link_to("Newest", wanted.address())
             if len(found) > PAGE:
-                ui.link("Older", wanted.address(before=found[PAGE - 1].id))
+                link_to("Older", wanted.address(before=found[PAGE - 1].id))
 
     await shown(read, show)
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from nicegui import ui
 
+from orchestrator.console.links import link_to
+
 
 @contextmanager
 def table(*columns: str, of: str) -> Iterator[None]:
@@ -44,4 +46,4 @@ def cell(text: str, *, wraps: bool = True) -> None:
 def link_cell(text: str, target: str) -> None:
     """One that leads to a page."""
     with ui.element("td").classes("q-pr-md text-no-wrap"):
-        ui.link(text, target).classes("mono")
+        link_to(text, target).classes("mono")

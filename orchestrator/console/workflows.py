@@ -10,6 +10,7 @@ from orchestrator.console.asking import Again
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, keyed, moment, shown, to_login, verbatim
 from orchestrator.console.graph import draw_plan
+from orchestrator.console.links import link_to
 from orchestrator.console.pauses import active_pauses, ask_to_pause, resume_button
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.plan import Effects, PlanStep
@@ -86,8 +87,8 @@ async def _standing(visitor: Visitor, name: str) -> None:
 
     def show(pauses: list[Pause]) -> None:
         with ui.row().classes("items-center gap-4"):
-            ui.link("Its runs", f"/runs?workflow={name}").props('aria-keyshortcuts="o"')
-            ui.link("What its history says", insights.address(name))
+            link_to("Its runs", f"/runs?workflow={name}").props('aria-keyshortcuts="o"')
+            link_to("What its history says", insights.address(name))
             for each in pauses:
                 if each.run_id is None:
                     ui.label(f"a pause of {each.scope}: {each.reason} ({each.by})")

@@ -1,6 +1,6 @@
 """Journals of runs, kept for good: what a release has decided, every later one decides likewise.
 
-    python -m tests.faults.journals      # keeps those of this release, once
+    python -m tests.faults.journals      # keeps those of this release, and what is new in it
 
 `tests/data/journals/<release>/` has `plans.json` (texts as they are stored, by digest) and
 `runs.jsonl`, one run a line: its plan, deadline, whole journal, and how the run stood after it. The
@@ -94,11 +94,11 @@ def releases() -> list[str]:
     return sorted(path.name for path in KEPT.glob("*") if path.is_dir())
 
 
-def read(release: str) -> list[Recorded]:
+def read(release: str, folder: Path = KEPT) -> list[Recorded]:
     """The journals of a release."""
-    texts = json.loads((KEPT / release / "plans.json").read_text("utf-8"))
+    texts = json.loads((folder / release / "plans.json").read_text("utf-8"))
     plans = {digest: plan_from_json(json.dumps(text)) for digest, text in texts.items()}
-    lines = (KEPT / release / "runs.jsonl").read_text("utf-8").splitlines()
+    lines = (folder / release / "runs.jsonl").read_text("utf-8").splitlines()
     return [_read(json.loads(line), plans) for line in lines]
 
 
@@ -111,28 +111,32 @@ def _read(told: Mapping[str, Any], plans: Mapping[str, Plan]) -> Recorded:
 
 
 def keep(release: str, runs: Iterable[Recorded], folder: Path = KEPT) -> int:
-    """Write those that show something new; how many. Raises FileExistsError: kept ones stay."""
+    """Add those that show something new to what is kept, which stays as it is; how many."""
     place = folder / release
-    if place.exists():
-        raise FileExistsError(place)
-    chosen = list(_new_ones(runs))
-    plans = {run.plan.digest: json.loads(plan_to_json(run.plan)) for run in chosen}
-    place.mkdir(parents=True)
-    lines = [json.dumps(_line(run), separators=(",", ":")) for run in chosen]
-    (place / "runs.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    (place / "plans.json").write_text(json.dumps(plans, indent=1, sort_keys=True) + "\n", "utf-8")
+    place.mkdir(parents=True, exist_ok=True)
+    lines, texts = place / "runs.jsonl", place / "plans.json"
+    before = read(release, folder) if lines.exists() else []
+    chosen = list(_new_ones(runs, before))
+    plans = {run.plan.digest: json.loads(plan_to_json(run.plan)) for run in (*before, *chosen)}
+    with lines.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(_line(run), separators=(",", ":")) + "\n" for run in chosen)
+    texts.write_text(json.dumps(plans, indent=1, sort_keys=True) + "\n", "utf-8")
     return len(chosen)
 
 
-def _new_ones(runs: Iterable[Recorded]) -> Iterator[Recorded]:
+def _new_ones(runs: Iterable[Recorded], before: Iterable[Recorded]) -> Iterator[Recorded]:
     """Each plan with each of its ends, and each two events that follow each other."""
-    seen: set[tuple[str, str]] = set()
+    seen = {shown for run in before for shown in _shown(run)}
     for run in runs:
-        told = [each["event"] + ": " + _what(each) for each in run.entries]
-        shown = {(run.plan.digest, run.ends["status"]), *pairwise(told)}
+        shown = _shown(run)
         if not shown <= seen:
             seen |= shown
             yield run
+
+
+def _shown(run: Recorded) -> set[tuple[str, str]]:
+    told = [each["event"] + ": " + _what(each) for each in run.entries]
+    return {(run.plan.digest, run.ends["status"]), *pairwise(told)}
 
 
 def _what(entry: Mapping[str, Any]) -> str:
@@ -238,12 +242,8 @@ def _moves(chance: random.Random, steps: int) -> tuple[e.Move, ...]:
 
 def main() -> int:
     """Keep the journals of this release."""
-    try:
-        count = keep(version(), recorded())
-    except FileExistsError:
-        sys.stderr.write(f"{KEPT / version()} is there already, and what is kept stays as it is\n")
-        return 1
-    sys.stdout.write(f"{count} runs of {version()} in {KEPT / version()}\n")
+    count = keep(version(), recorded())
+    sys.stdout.write(f"{count} more runs of {version()} in {KEPT / version()}\n")
     return 0
 
 

@@ -71,8 +71,11 @@ def test_another_end_is_named_with_its_place() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_kept_is_not_written_again(tmp_path: Path) -> None:
-    runs = journals.read(version())[:3]
-    assert journals.keep("9.9.9", runs, tmp_path) == 3
-    with pytest.raises(FileExistsError, match=r"9\.9\.9"):
-        journals.keep("9.9.9", runs, tmp_path)
+def test_what_is_kept_stays_and_what_is_new_comes_after_it(tmp_path: Path) -> None:
+    runs = journals.read(version())
+    assert journals.keep("9.9.9", runs[:3], tmp_path) == 3
+    before = (tmp_path / "9.9.9" / "runs.jsonl").read_bytes()
+    assert journals.keep("9.9.9", runs[:3], tmp_path) == 0
+    assert journals.keep("9.9.9", runs[:5], tmp_path) == 2
+    assert (tmp_path / "9.9.9" / "runs.jsonl").read_bytes().startswith(before)
+    assert journals.read("9.9.9", tmp_path) == runs[:5]

@@ -22,7 +22,7 @@ from tests.faults.mutants.table import HARMLESS, MUTANTS, Mutant, World
 ALL = [*MUTANTS.values(), *HARMLESS.values()]
 RUNS = 40
 FEW = (  # one for each promise that can be broken quickly
-    "lost_sweep", "second_run_for_a_key", "success_executed_again", "stale_owner_goes_on",
+    "lost_sweep", "second_run_for_a_key", "success_executed_again", "epoch_kept_at_recovery",
     "key_changed_between_attempts", "undo_in_forward_order", "undo_skipped_after_a_doubt",
     "escalation_not_written", "turned_back_after_the_pivot", "permit_not_waited_for",
     "attempt_not_written", "credential_in_the_audit", "one_step_further",
