@@ -114,19 +114,26 @@ def test_what_agents_and_apis_say_is_text_on_every_page(
     """Names, reasons and values of a run are nobody's markup, script, or template."""
     planted = "<img src=x onerror=window.owned=1><svg onload=window.owned=2>{{7*191}}"
     found = stuck(running, f"hostile-{planted}")
-    paths = ("/runs", f"/runs/{found['run']}", f"/escalations/{found['id']}", "/escalations")
-    seen = []
-    for path in paths:
+    page.goto(f"{console}/escalations/{found['id']}")
+    folded = page.get_by_role("button", name=re.compile("^Expand"))
+    expect(folded.first).to_be_visible()
+    for each in folded.all():
+        each.click()
+    expect(page.get_by_text(planted).first).to_be_visible()
+    assert_is_text(page)
+    pages = {"/runs": "run", f"/runs/{found['run']}": "id", "/escalations": "id"}
+    for path, leads_to in pages.items():
         page.goto(f"{console}{path}")
-        expect(page.get_by_role("heading", level=1)).to_be_visible()
-        for folded in page.get_by_role("button", name=re.compile("^Expand")).all():
-            folded.click()
-        page.wait_for_timeout(500)  # until what was unfolded stands there
-        seen.append(page.locator("body").inner_text())
-        assert page.evaluate("window.owned") is None, path
-        assert page.locator("img[src=x]").count() == 0
-    assert [path for path, text in zip(paths, seen, strict=True) if planted in text], seen
-    assert not any("1337" in text for text in seen)
+        link = page.locator(f"main a[href$='{found[leads_to]}']")
+        expect(link.first).to_be_visible()
+        assert_is_text(page)
+
+
+def assert_is_text(page: Page) -> None:
+    """Nothing that was planted has come to life."""
+    assert page.evaluate("window.owned") is None, page.url
+    assert page.locator("img[src=x]").count() == 0
+    assert "1337" not in page.locator("body").inner_text()
 
 
 def test_how_the_calls_of_an_api_are(running: Deployment, console: str, page: Page) -> None:
