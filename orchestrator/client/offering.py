@@ -21,6 +21,7 @@ from orchestrator.client.clients import Client
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Overloaded, RefusedError
 from orchestrator.ports import Asks
+from orchestrator.ports.waiting import said_of
 from orchestrator.service.projection import project
 from orchestrator.service.standing import Ways, meaning_of
 
@@ -103,8 +104,7 @@ class Offering:
         told: dict[str, Any] = {"run": run.id, "status": run.status.value}
         told["meaning"] = meaning_of(run.status, run.cause, _WAYS)
         if wait is not None:
-            who = "a person to approve" if wait.asks is Asks.APPROVAL else f"signal {wait.signal}"
-            told["meaning"] = f"Waiting for {who}. Tell whom you work for; later {_ASK}."
+            told["meaning"] = _waiting(wait)
         if run.status is RunStatus.SUCCEEDED:
             shown = project(run.outputs or {}, self._most_bytes)
             told["outputs"] = shown.kept
@@ -129,6 +129,13 @@ class Offering:
     def _open_wait(self, run: RunDetail) -> WaitShape | None:
         waits = self._client(ask.waits(run.id)).items
         return next((each for each in waits if each.outcome is None), None)
+
+
+def _waiting(wait: WaitShape) -> str:
+    if wait.asks is Asks.SLEEP:
+        return f"Asleep until {wait.expires_at}, then it goes on by itself; after that {_ASK}."
+    who = said_of(wait.asks, wait.signal)
+    return f"Waiting for {who}. Tell whom you work for; later {_ASK}."
 
 
 def _tells_of_runs() -> Offer:

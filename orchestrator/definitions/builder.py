@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.core.plan import Call, Compensation, CompensationKind, Plan, PlanStep
@@ -38,6 +39,7 @@ from orchestrator.definitions.validation import Part, validate
 from orchestrator.definitions.waiting import (
     APPROVAL,
     SIGNAL,
+    SLEEP,
     Asking,
     argument_problems,
     wait_call,
@@ -68,7 +70,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
-    """A step that waits for an answer; made by `Workflow.wait_for` and `Workflow.approval`."""
+    """A step that waits; made by `Workflow.wait_for`, `approval`, `sleep` and `until`."""
 
     id: str
     asking: Asking
@@ -186,6 +188,36 @@ class Workflow:
         }  # fmt: skip
         added = Wait(id=id, asking=APPROVAL, given=_said(given), pivot=pivot)
         return replace(self, steps=(*self.steps, added))
+
+    def sleep(
+        self,
+        seconds: float | timedelta | str,
+        *,
+        id: str = "sleep",  # noqa: A002 - the word that authors expect
+    ) -> Workflow:
+        """One step more, that lets so much time pass, from when the run comes to it.
+
+        May be a runtime expression (`$inputs.pause`). Nothing is held meanwhile, for up to ten
+        years. Output: until, the time (ISO 8601) at which it was over.
+        """
+        given = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        return self._asleep(id, {"for": given})
+
+    def until(
+        self,
+        time: datetime | str,
+        *,
+        id: str = "until",  # noqa: A002 - the word that authors expect
+    ) -> Workflow:
+        """One step more, that waits until a time, which has its zone; none once it is over.
+
+        A text is ISO 8601 or a runtime expression (`$inputs.at`). Output as of `sleep`.
+        """
+        given = time.isoformat() if isinstance(time, datetime) else time
+        return self._asleep(id, {"until": given})
+
+    def _asleep(self, name: str, given: Mapping[str, Any]) -> Workflow:
+        return replace(self, steps=(*self.steps, Wait(id=name, asking=SLEEP, given=given)))
 
 
 def plan_of(workflow: Workflow, *, tasks: TaskRegistry | None = None) -> Plan:

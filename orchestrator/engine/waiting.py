@@ -1,14 +1,15 @@
-"""Steps that ask and wait: the run sleeps in the table, in nobody's hands, until it is answered.
+"""Steps that wait: the run sleeps in the table, in nobody's hands, until it is answered.
 
 The commit that lets the run go is the one that opens the wait and looks for an answer, in one
 transaction under the run's lock. So an answer either is seen by it, and the run stays here and goes
 on, or it finds the run asleep and wakes it. A second look, once a day, is for what nobody foresaw.
+A sleep is a wait that nobody answers: the end of its time is its answer, and nobody looks before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from orchestrator.core.saga import Decision, Perform
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.children import CHILD_METHOD, UNDO_METHOD
 from orchestrator.definitions.program import Program
+from orchestrator.definitions.waiting import instant_of
 from orchestrator.engine.answering import Answer
 from orchestrator.engine.children import Begun
 from orchestrator.engine.deps import Deps
@@ -72,8 +74,9 @@ async def _asked(
     """Commit the question, unless it was asked before, with the run's release."""
     now = deps.clock.now()
     asks, asked = _question(request)
-    is_first = run.saga.link(*at).first_started_at is None
-    until = min(now + LONGEST_SLEEP, run.deadline or now + LONGEST_SLEEP)
+    is_first, over_at = run.saga.link(*at).first_started_at is None, _over_at(asked, now)
+    look_at = over_at if asks is Asks.SLEEP and over_at is not None else now + LONGEST_SLEEP
+    until = min(look_at, run.deadline or look_at)
     run.apply(e.Awaited(until=until))
     run.ledger.change(
         at,
@@ -83,13 +86,14 @@ async def _asked(
         ),
     )  # fmt: skip
     if is_first:
-        run.audit("asked", at, {"asks": asks, "signal": asked.get("signal")})
-    timeout, attempt = asked.get("timeout"), run.saga.link(*at).attempts + 1
+        told = {"until": over_at.isoformat()} if over_at and asks is Asks.SLEEP else {}
+        run.audit("asked", at, {"asks": asks, "signal": asked.get("signal"), **told})
+    attempt = run.saga.link(*at).attempts + 1
     wait = NewWait(
         id=deps.new_id(), run_id=run.ledger.run.id, step=at[0],
         attempt=attempt if at[1] is Direction.FORWARD else -attempt, step_id=run.step_id(at),
         asks=asks, signal=asked.get("signal"), asked=_to_show(asked),
-        expires_at=None if timeout is None else now + timedelta(seconds=timeout),
+        expires_at=over_at,
         remind_seconds=asked.get("remind"),
     )  # fmt: skip
     found = await run.sleep(wait, [each.child for each in begun])
@@ -125,8 +129,18 @@ def _said(wait: WaitRecord) -> str:
             return f"a run of {wait.asked['workflow']}"
         case Asks.UNDO:
             return "the run that undoes it"
+        case Asks.SLEEP:
+            return f"{wait.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         case _:
             return "a decision"
+
+
+def _over_at(asked: Mapping[str, Any], now: datetime) -> datetime | None:
+    """When its time is over, for a wait that is opened now. None: never."""
+    if "until" in asked:
+        return instant_of(asked["until"])
+    seconds = asked.get("for", asked.get("timeout"))
+    return None if seconds is None else now + timedelta(seconds=seconds)
 
 
 def _to_show(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,6 +163,9 @@ def answer_of(wait: WaitRecord) -> Response:
         case WaitOutcome.REJECTED:
             why = f": {answer['reason']}" if answer.get("reason") else ""
             return _response(403, {**answer, "message": f"rejected by {wait.closed_by}{why}"})
+        case WaitOutcome.EXPIRED if wait.asks is Asks.SLEEP:
+            assert wait.expires_at is not None, "a sleep always ends"
+            return _response(200, {"until": wait.expires_at.astimezone(UTC).isoformat()})
         case WaitOutcome.EXPIRED if "default" in wait.asked:
             return _response(200, wait.asked["default"])
         case _:

@@ -24,6 +24,22 @@ class Asks(StrEnum):
     APPROVAL = "approval"  # a person, who approves or rejects
     CHILD = "child"  # the runs that the step began, for their end
     UNDO = "undo"  # the run that undoes what such a run did
+    SLEEP = "sleep"  # nobody: it is over when its time has come
+
+
+def said_of(asks: Asks, signal: str | None) -> str:
+    """What a run waits for, in words."""
+    match asks:
+        case Asks.SIGNAL:
+            return f"the signal {signal}"
+        case Asks.APPROVAL:
+            return "a person to approve"
+        case Asks.CHILD:
+            return "a run of its own"
+        case Asks.UNDO:
+            return "the run that undoes it"
+        case Asks.SLEEP:
+            return "a time alone"
 
 
 class WaitOutcome(StrEnum):
@@ -32,7 +48,7 @@ class WaitOutcome(StrEnum):
     ANSWERED = "answered"  # a signal came, or what was waited for has ended
     APPROVED = "approved"
     REJECTED = "rejected"
-    EXPIRED = "expired"  # nobody answered in time
+    EXPIRED = "expired"  # nobody answered in time; of a sleep: its time has come
     WITHDRAWN = "withdrawn"  # the run turned back or ended meanwhile
 
 

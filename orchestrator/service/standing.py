@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.core.states import DONE, Direction, RunStatus
 from orchestrator.ports import Asks, Role, WaitRecord
+from orchestrator.ports.waiting import said_of
 from orchestrator.service.projection import Handle, Projection, project
 from orchestrator.service.runs import RunOutline
 
@@ -102,6 +103,10 @@ def approval_of(wait: WaitRecord, console: str) -> Approval:
 def _waiting(wait: WaitRecord) -> str:
     if wait.asks is Asks.SIGNAL:
         return f"Waiting for the signal {wait.signal} from outside. {_ASK_LATER}"
+    if wait.asks is Asks.SLEEP:
+        return f"Asleep until {wait.expires_at}, then it goes on by itself. {_ASK_LATER}"
+    if wait.asks is not Asks.APPROVAL:
+        return f"Waiting for {said_of(wait.asks, wait.signal)}. {_ASK_LATER}"
     return (
         "Waiting for a person to approve. Tell whom you work for what is asked, and where it is "
         f"decided; you cannot. {_ASK_LATER}"

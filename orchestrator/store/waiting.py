@@ -29,6 +29,7 @@ from orchestrator.ports import (
     WaitRecord,
 )
 from orchestrator.ports.children import NewChild
+from orchestrator.ports.waiting import said_of
 from orchestrator.store import codec, rows, writes
 from orchestrator.store.children import Children
 from orchestrator.store.dialect import Bulk, Dialect
@@ -424,7 +425,7 @@ def _check_undecided(wait: WaitRecord, run: Any, *, late: bool) -> None:
     status, direction, _, cancel_wish = run
     wanted = "an open approval"
     if wait.asks != "approval":
-        found, wanted = f"a wait for the signal {wait.signal}", "an approval"
+        found, wanted = f"a wait for {said_of(wait.asks, wait.signal)}", "an approval"
     elif not wait.is_open:
         by = "" if wait.closed_by is None else f" by {wait.closed_by} (via {wait.via})"
         found = f"{wait.outcome}{by} at {wait.closed_at}"

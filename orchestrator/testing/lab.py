@@ -30,7 +30,7 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.engine.apis import ApiConfig, load_apis
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.tasks import TaskTransport
-from orchestrator.ports import Asks, Decision, RunRecord, Store
+from orchestrator.ports import Asks, Decision, RunRecord, Store, WaitRecord
 from orchestrator.service.admission import Admission
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.redelivery import Redeliverer
@@ -67,7 +67,10 @@ _OF_OTHERS = (Asks.SIGNAL, Asks.APPROVAL)
 
 
 class NotSettled(AssertionError):
-    """A run has not come to its end, or to a wait for somebody, within the patience."""
+    """A run has not come to its end, or to a wait for somebody, within the patience.
+
+    What it sleeps by its workflow's own word does not count.
+    """
 
 
 class Lab:
@@ -301,18 +304,22 @@ class Lab:
             if self.world.failures:
                 raise self.world.failures.pop(0)
             run = await self._store.run(run_id)
-            if run.status in SETTLED or await self._asks(run):
+            waits = await self._waits(run)
+            if run.status in SETTLED or any(each.asks in _OF_OTHERS for each in waits):
                 return await self._look(run_id)
+            for each in waits:
+                if each.asks is Asks.SLEEP and each.expires_at is not None:
+                    until = max(until, _second(each.expires_at) + patience_seconds)
             if self._loop.time() >= until:
                 told = await self._look(run_id)
                 raise NotSettled(f"not settled after {patience_seconds:g} s of its time\n{told}")
             await self._sleep_until(min(max(self._due(), self._soon()), until))
 
-    async def _asks(self, run: RunRecord) -> bool:
+    async def _waits(self, run: RunRecord) -> list[WaitRecord]:
+        """What it is asleep for."""
         if run.status is not RunStatus.WAITING or run.owner is not None:
-            return False
-        waits = await self._store.waits_of(run.id)
-        return any(each.is_open and each.asks in _OF_OTHERS for each in waits)
+            return []
+        return [each for each in await self._store.waits_of(run.id) if each.is_open]
 
     async def _pass(self, until: float) -> None:
         while self._loop.time() < until:

@@ -359,6 +359,23 @@ async def test_a_signal_is_no_approval(store: Store) -> None:
         await decide(store, opened.id)
 
 
+async def test_nobody_answers_a_sleep(store: Store) -> None:
+    until = await store.now() + timedelta(seconds=SOON)
+    run, opened = await asleep(
+        store, asks=Asks.SLEEP, signal=None, asked={"for": SOON}, expires_at=until
+    )
+    with pytest.raises(Conflict, match="a wait for a time alone"):
+        await decide(store, opened.id)
+    assert (await send(store, run.run.id)).signal.wait_id is None
+    assert (await store.run(run.run.id)).wake_at == opened.expires_at
+    await over(store, opened)
+    (due,) = await store.take_due()
+    (taken,) = await store.claim([(run.run.id, due.epoch)], owner=ME)
+    found = await sleep(store, taken, wait(run, asks=Asks.SLEEP, signal=None, asked={}))
+    assert (found.wait.id, found.wait.outcome) == (opened.id, WaitOutcome.EXPIRED)
+    assert [signal.wait_id for signal in await store.signals_of(run.run.id)] == [None]
+
+
 @pytest.mark.parametrize(
     ("status", "direction"),
     [

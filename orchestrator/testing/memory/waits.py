@@ -23,6 +23,7 @@ from orchestrator.ports import (
     WaitOutcome,
     WaitRecord,
 )
+from orchestrator.ports.waiting import said_of
 from orchestrator.store.codec import dump, load, load_optional, storable
 from orchestrator.testing.memory import children, journal
 from orchestrator.testing.memory.accepting import note
@@ -220,7 +221,7 @@ def _check_goes_forward(run: RunRow) -> None:
 def _check_undecided(wait: WaitRow, run: RunRow, now: datetime) -> None:
     wanted = "an open approval"
     if wait.asks is not Asks.APPROVAL:
-        found, wanted = f"a wait for the signal {wait.signal}", "an approval"
+        found, wanted = f"a wait for {said_of(wait.asks, wait.signal)}", "an approval"
     elif wait.closed_at is not None:
         by = "" if wait.closed_by is None else f" by {wait.closed_by} (via {wait.via})"
         found = f"{wait.outcome}{by} at {wait.closed_at}"
