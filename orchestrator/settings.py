@@ -91,6 +91,11 @@ class Settings(BaseSettings):
     """Folder of the embedded servers' data, logs and up.json."""
     database_url: str = ""
     """SQLAlchemy URL; empty: SQLite in `state_dir`."""
+    database_session_url: str = ""
+    """The same PostgreSQL without a pooler in between, for what needs a session of its own (each
+    worker's lock, migrations). To be given where `database_url` leads through PgBouncer in
+    transaction mode, or the like: statements are then not prepared, and settings of sessions are
+    the pooler's. Empty: there is no such pooler."""
     broker_url: str = ""
     """Celery broker; empty: the embedded Valkey that `orchestrator up` started."""
     gate_url: str = ""
@@ -278,7 +283,9 @@ class Settings(BaseSettings):
 
     def passwords(self) -> Iterator[str]:
         """Those that stand in these settings themselves."""
-        for url in (self.database_url, self.broker_url, self.gate_url):
+        for url in (
+            self.database_url, self.database_session_url, self.broker_url, self.gate_url
+        ):  # fmt: skip
             if password := urlsplit(url).password:
                 yield password
                 yield unquote(password)
@@ -294,6 +301,16 @@ class Settings(BaseSettings):
         """The database URL with its default filled in."""
         default = (self.state_dir / "orchestrator.db").absolute()
         return self.database_url or f"sqlite+aiosqlite:///{default}"
+
+    @property
+    def session_database(self) -> str:
+        """The URL of the same database for what needs a session of its own."""
+        return self.database_session_url or self.database
+
+    @property
+    def shares_sessions(self) -> bool:
+        """Whether `database` leads through a pooler that lends sessions for a transaction."""
+        return bool(self.database_session_url)
 
     @classmethod
     def settings_customise_sources(

@@ -227,9 +227,9 @@ async def _build_parts(
     from orchestrator.engine.http import HttpTransport  # noqa: PLC0415 -- only workers need its client
 
     seal_payloads(settings)
-    await migrate(settings.database)
-    store = open_store(settings.database)
-    locks = open_worker_locks(settings.database)
+    await migrate(settings.session_database)
+    store = open_store(settings.database, shares_sessions=settings.shares_sessions)
+    locks = open_worker_locks(settings.session_database)
     programs = programs_of(vouching_of(settings, store, signs=False), plan_loader(store))
     redis = connect(gate := gate_url(settings, str(app.conf.broker_url)))
     await refuse_eviction(RedisInspector(redis, without_secrets(gate)), setting="gate_url")
@@ -322,7 +322,10 @@ async def _build_parts(
                 stack.push_async_callback(end)
 
     async def open_heartbeat_store() -> Store:
-        return open_store(settings.database, pool_size=HEARTBEAT_POOL_SIZE)
+        return open_store(
+            settings.database, pool_size=HEARTBEAT_POOL_SIZE,
+            shares_sessions=settings.shares_sessions,
+        )  # fmt: skip
 
     return Parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,

@@ -79,7 +79,7 @@ from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings
-from orchestrator.store import SqlStore, migrate, open_store, open_worker_locks
+from orchestrator.store import Sessions, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 from orchestrator.wiring import (
@@ -259,8 +259,11 @@ async def open_services(
     """
     async with AsyncExitStack() as stack:
         seal_payloads(settings)
-        await migrate(settings.database)
-        store = open_store(settings.database, pool_wait_seconds=pool_wait_seconds)
+        await migrate(settings.session_database)
+        store = open_store(
+            settings.database, pool_wait_seconds=pool_wait_seconds,
+            shares_sessions=settings.shares_sessions,
+        )  # fmt: skip
         stack.push_async_callback(store.close)
         broker = await stack.enter_async_context(_open_broker(settings))
         vouching = vouching_of(settings, store, signs=True)
@@ -273,7 +276,7 @@ async def open_services(
 
 async def migrate_only(settings: Settings) -> bool:
     """Bring the database to this release's tables; False when it was there already."""
-    return await migrate(settings.database)
+    return await migrate(settings.session_database)
 
 
 def _services(
@@ -338,11 +341,13 @@ def _services(
                 partial(demanded, store),
             ),
             age=HighWaterWatch(store, broker.mark),
+            sessions=Sessions(settings.database, settings.database_session_url),
         ),
         consistency=Consistency(store, Auditing(store).verify_run),
         retention=Retention(store), reseal_payloads=store.reseal_payloads,
         restoring=Restoring(
-            store, store, open_worker_locks(settings.database), broker.mark, plan_loader(store),
+            store, store, open_worker_locks(settings.session_database), broker.mark,
+            plan_loader(store),
             dead_after_seconds=settings.dead_after_seconds,
         ),
         auditing=Auditing(store),

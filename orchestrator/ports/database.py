@@ -30,6 +30,7 @@ from orchestrator.ports.records import (
     RunFilter,
     RunRecord,
     RunWrite,
+    SessionFacts,
     Signals,
     StepRecord,
     WorkerRecord,
@@ -306,6 +307,13 @@ class WorkerLocks(Protocol):
 
     async def free_among(self, worker_ids: Sequence[str]) -> list[str]:
         """Those whose lock nobody holds. Empty when this database cannot tell."""
+
+
+class SessionInspector(Protocol):
+    """Looks for poolers between here and the database."""
+
+    async def facts(self) -> SessionFacts | None:
+        """None where there are no sessions (SQLite). Raises Unavailable."""
 
 
 class Store(

@@ -371,6 +371,16 @@ class DatabaseRoom(msgspec.Struct, frozen=True, kw_only=True):
     per_worker: int  # that one worker process opens at most
 
 
+class SessionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """How one gets to sessions with PostgreSQL, and how they are set."""
+
+    shared: bool  # `database_url` leads to a pooler that lends them for one transaction
+    said: bool  # `database_session_url` is set, which says so
+    session_shared: bool  # and leads to such a pooler itself
+    unlike: dict[str, str]  # settings of a session that are not as wanted, as they are
+    connect_query: str  # what a pooler has to say in each new one
+
+
 class NewRerun(msgspec.Struct, frozen=True, kw_only=True):
     """A new run that takes over what an old one did before a step."""
 

@@ -14,6 +14,8 @@ from orchestrator.ports import (
     BrokerFacts,
     BrokerInspector,
     CredentialInspector,
+    SessionFacts,
+    SessionInspector,
     Store,
     WorkerRecord,
 )
@@ -62,18 +64,20 @@ class Doctor:
         open_files: int,
         credentials: CredentialInspector,
         age: HighWaterWatch,
+        sessions: SessionInspector,
     ) -> None:
         self._store, self._broker, self._queues = store, broker, queues
         self._database, self._credentials = database, credentials
         self._wall_clock, self._dead_after = wall_clock, dead_after_seconds
         self._read_files, self._open_files = read_files, open_files
-        self._age = age
+        self._age, self._sessions = age, sessions
 
     async def checks(self) -> list[Check]:
         """All checks; one that cannot look says so instead of ending the others."""
-        looks = [self._database_check, self._age_check, self._broker_checks, self._worker_checks,
-                 self._room_checks, self._queue_checks, self._workflow_checks,
-                 self._api_checks, self._pause_checks, self._credential_checks]  # fmt: skip
+        looks = [self._database_check, self._session_checks, self._age_check,
+                 self._broker_checks, self._worker_checks, self._room_checks,
+                 self._queue_checks, self._workflow_checks, self._api_checks,
+                 self._pause_checks, self._credential_checks]  # fmt: skip
         return [check for look in looks for check in await _guarded(look)]
 
     async def _database_check(self) -> list[Check]:
@@ -93,6 +97,10 @@ class Doctor:
                 "synchronise clocks (NTP); all decisions use the database's, logs use this one",
             ),
         ]  # fmt: skip
+
+    async def _session_checks(self) -> list[Check]:
+        facts = await self._sessions.facts()
+        return [] if facts is None else session_checks(facts)
 
     async def _age_check(self) -> list[Check]:
         """A database that is an older one than it was: restored, or a replica that was behind."""
@@ -249,6 +257,30 @@ async def _guarded(look: Callable[[], Awaitable[Sequence[Check]]]) -> Sequence[C
 def _judged(name: str, good: bool, found: str, do: str) -> Check:
     verdict = Verdict.GOOD if good else Verdict.WARNING
     return Check(name=name, verdict=verdict, found=found, do="" if good else do)
+
+
+def session_checks(facts: SessionFacts) -> list[Check]:
+    """What a pooler between here and PostgreSQL does to sessions."""
+    if facts.session_shared or (facts.shared and not facts.said):
+        setting = "database_session_url" if facts.session_shared else "database_url"
+        return [Check(
+            name="database sessions", verdict=Verdict.BAD,
+            found=f"{setting} leads to a pooler that lends sessions for one transaction",
+            do="set database_session_url to PostgreSQL itself: locks of workers and migrations "
+            "need a session of their own, and no statement may be prepared beyond the pooler",
+        )]  # fmt: skip
+    how = "lent by a pooler" if facts.shared else "their clients' own"
+    if facts.said and not facts.shared:
+        how += " as far as can be seen, although database_session_url is set"
+    checks = [Check(name="database sessions", verdict=Verdict.GOOD, found=how)]
+    if facts.unlike:
+        unlike = ", ".join(f"{name} is {value}" for name, value in facts.unlike.items())
+        checks.append(Check(
+            name="settings of sessions", found=unlike,
+            verdict=Verdict.BAD if "synchronous_commit" in facts.unlike else Verdict.WARNING,
+            do=f'have the pooler say it (connect_query of PgBouncer): "{facts.connect_query}"',
+        ))  # fmt: skip
+    return checks
 
 
 def _eviction(facts: BrokerFacts) -> Check:

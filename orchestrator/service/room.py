@@ -24,7 +24,10 @@ def database_found(room: DatabaseRoom, workers: int) -> tuple[bool, str]:
 def database_advice(room: DatabaseRoom) -> str:
     """What to do where it has none."""
     fitting = int(SHARE * room.allowed) // room.per_worker
-    return f"raise max_connections, put PgBouncer between, or run at most {fitting} workers"
+    return (
+        "raise max_connections, put PgBouncer between (and set database_session_url), or run at "
+        f"most {fitting} workers"
+    )
 
 
 def files_found(*, to_apis: int, database: DatabaseRoom | None, allowed: int) -> tuple[bool, str]:

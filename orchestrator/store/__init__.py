@@ -6,7 +6,15 @@ database.
 
 from orchestrator.store.locks import open_worker_locks
 from orchestrator.store.migrating import migrate
+from orchestrator.store.sessions import Sessions
 from orchestrator.store.store import SqlStore, open_store
 from orchestrator.store.workers import HEARTBEAT_POOL_SIZE
 
-__all__ = ["HEARTBEAT_POOL_SIZE", "SqlStore", "migrate", "open_store", "open_worker_locks"]
+__all__ = [
+    "HEARTBEAT_POOL_SIZE",
+    "Sessions",
+    "SqlStore",
+    "migrate",
+    "open_store",
+    "open_worker_locks",
+]

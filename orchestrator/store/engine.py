@@ -49,12 +49,18 @@ _SQLITE_SETTINGS = (
     # Checkpoint every 32 MiB: hot pages are then copied once for many commits, not for a few.
     "PRAGMA wal_autocheckpoint=8000",
 )
-_POSTGRESQL_SETTINGS = (
-    "SET timezone = 'UTC'; SET jit = off; SET statement_timeout = '60s'; SET lock_timeout = '20s';"
-    " SET idle_in_transaction_session_timeout = '60s'; SET synchronous_commit = on;"
+SESSION_SETTINGS = {
+    "timezone": "UTC",
+    "jit": "off",
+    "statement_timeout": "1min",
+    "lock_timeout": "20s",
+    "idle_in_transaction_session_timeout": "1min",
+    "synchronous_commit": "on",
     # Rows are found by key in pages that are mostly in memory: no scan is to look cheaper.
-    " SET random_page_cost = 1.1"
-)
+    "random_page_cost": "1.1",
+}
+"""What each session with PostgreSQL is told first, in the words in which it repeats them."""
+SET_SESSION = "; ".join(f"SET {key} = '{value}'" for key, value in SESSION_SETTINGS.items())
 
 
 class _InHand(NamedTuple):
@@ -78,6 +84,7 @@ class Database:
     ) -> None:
         self.url = url
         self.where = address(url)
+        self.shares_sessions = False  # through a pooler, which lends them for a transaction
         self.engine = engine
         self.dialect = dialect
         self.direct = direct
@@ -224,11 +231,22 @@ def _all(statement: TextClause, parameters: dict[str, Any]) -> Work[Sequence[Any
 
 
 def open_database(
-    database_url: str, *, pool_size: int = 5, pool_wait_seconds: float = 10.0
+    database_url: str,
+    *,
+    pool_size: int = 5,
+    pool_wait_seconds: float = 10.0,
+    shares_sessions: bool = False,
 ) -> Database:
-    """Connects lazily. Raises InvalidSetting for what is no SQLite file or PostgreSQL."""
+    """Connects lazily. Raises InvalidSetting for what is no SQLite file or PostgreSQL.
+
+    `shares_sessions`: a pooler lends sessions for one transaction, so nothing is left in them.
+    """
     url = parse_url(database_url)
     dialect = DIALECTS[url.get_backend_name()]
+    if shares_sessions and dialect.is_sqlite:
+        raise _unusable(
+            "SQLite, and a database_session_url", "no database_session_url: it has no pooler"
+        )
     if dialect.is_sqlite:
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {
@@ -237,7 +255,7 @@ def open_database(
         "pool_timeout": pool_wait_seconds,
         "pool_use_lifo": True,  # the one that is warm, whose statements are prepared
         "hide_parameters": True,  # payloads stay out of error texts
-        "connect_args": _connect_arguments(dialect),
+        "connect_args": _connect_arguments(dialect, shares_sessions=shares_sessions),
     }
     if dialect.is_sqlite:
         engine = direct = create_async_engine(url, pool_reset_on_return=None, **options)
@@ -247,9 +265,11 @@ def open_database(
         direct = create_async_engine(
             url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options
         )
-    for each in {engine, direct}:
-        event.listen(each.sync_engine, "connect", _on_connect(dialect))
+    if not shares_sessions:
+        for each in {engine, direct}:
+            event.listen(each.sync_engine, "connect", _on_connect(dialect))
     database = Database(url, engine, direct, dialect)
+    database.shares_sessions = shares_sessions
     event.listen(direct.sync_engine, "checkout", database.distrust)
     return database
 
@@ -274,22 +294,24 @@ def _unusable(found: str, wanted: str) -> InvalidSetting:
     return InvalidSetting("the database cannot be used", problems=[problem])
 
 
-def _connect_arguments(dialect: Dialect) -> dict[str, Any]:
+def _connect_arguments(dialect: Dialect, *, shares_sessions: bool) -> dict[str, Any]:
     if dialect.is_sqlite:
         # None: the driver begins no transaction by itself; `_begin_sqlite` does.
         return {"timeout": BUSY_SECONDS, "isolation_level": None}
     # A peer that vanished without a word is noticed within about ten seconds.
-    return {
+    arguments = {
         "connect_timeout": CONNECT_SECONDS,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
+    # A statement is prepared in one session, and the next transaction may have another.
+    return arguments | ({"prepare_threshold": None} if shares_sessions else {})
 
 
 def _on_connect(dialect: Dialect) -> Callable[[Any, Any], None]:
-    settings = _SQLITE_SETTINGS if dialect.is_sqlite else (_POSTGRESQL_SETTINGS,)
+    settings = _SQLITE_SETTINGS if dialect.is_sqlite else (SET_SESSION,)
 
     def prepare(dbapi_connection: Any, _record: Any) -> None:
         if dialect.is_sqlite:

@@ -4,6 +4,7 @@ lost, refused, timed out, disk full, locked                   Unavailable
 pool exhausted                                                Overloaded
 deadlock, serialization failure (40P01, 40001)                repeated, then Unavailable
 tables missing                                                Unavailable, with what to do
+a prepared statement that is not there, or is twice           StoreFailure, with what to do
 anything else: a bug, or a schema that is not ours            StoreFailure
 """
 
@@ -22,6 +23,7 @@ from orchestrator.errors import OrchestratorError, Overloaded, Problem, Unavaila
 _WAIT_FOR_CONNECTION_SECONDS = 1.0
 _REPEATABLE = frozenset({"40P01", "40001"})  # deadlock detected, serialization failure
 _MISSING = frozenset({"42P01", "3F000"})  # table, schema
+_ELSEWHERE = frozenset({"26000", "42P05"})  # prepared statement: not there, there already
 # Connection, resources, locks not available in time, operator intervention, system.
 _OUT_OF_REACH = ("08", "53", "55", "57", "58")
 
@@ -87,6 +89,8 @@ def _of_driver(error: BaseException, where: str, *, lost: bool = False) -> Excep
         return Unavailable("database", where, f"its tables are missing ({why}); migrate it first")
     if lost or _is_out_of_reach(error, state):
         return Unavailable("database", where, why)
+    if state in _ELSEWHERE:
+        why += "; a pooler lends sessions for one transaction: set database_session_url"
     return StoreFailure(f"database at {where}: {why}")
 
 

@@ -19,8 +19,8 @@ from sqlalchemy.engine import URL
 
 from orchestrator.errors import Unavailable
 from orchestrator.store.failures import address
+from orchestrator.store.pooler import connect_plainly, refuse_shared
 
-_CONNECT_SECONDS = 5
 _LOOK_SECONDS = 0.25
 QUIET_SECONDS_AFTER_START = 5.0
 
@@ -59,8 +59,12 @@ class AdvisoryLocks:
         self._keeper: asyncio.Task[None] | None = None
 
     async def hold(self, worker_id: str) -> None:
-        """Take and keep the lock until `release`, the next `hold` or death. Raises Unavailable."""
+        """Take and keep the lock until `release`, the next `hold` or death.
+
+        Raises Unavailable, InvalidSetting where a pooler would give the session to others.
+        """
         await self.release()
+        await refuse_shared(self._url)
         async with self._using:
             await self._take(worker_id)
         self._worker_id = worker_id
@@ -131,14 +135,7 @@ class AdvisoryLocks:
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None or self._connection.closed:
-            plain = self._url.set(drivername="postgresql")
-            self._connection = await psycopg.AsyncConnection.connect(
-                plain.render_as_string(hide_password=False),
-                autocommit=True,
-                connect_timeout=_CONNECT_SECONDS,
-                keepalives_idle=5, keepalives_interval=2, keepalives_count=3,
-                tcp_user_timeout=10_000,
-            )  # fmt: skip
+            self._connection = await connect_plainly(self._url)
         return self._connection
 
     async def _disconnect(self) -> None:

@@ -36,7 +36,8 @@ _RETRY_SECONDS = 0.05
 async def migrate(database_url: str) -> bool:
     """Upgrade to the newest revision; False when it was there already.
 
-    Raises Unavailable, or InvalidSetting when a newer release has migrated the database.
+    Raises Unavailable, or InvalidSetting when a newer release has migrated the database, or a
+    pooler gives the session that migrates to others.
     """
     database = open_database(database_url, pool_size=1)
     try:
@@ -123,6 +124,9 @@ async def _alone(database: Database) -> AsyncIterator[None]:
         async with _alone_by_file(database):
             yield
         return
+    from orchestrator.store.pooler import refuse_shared  # noqa: PLC0415 -- needs psycopg
+
+    await refuse_shared(database.url)
     async with database.engine.connect() as connection:
         await _take_advisory_lock(connection, database.where)
         yield  # closing the connection gives the lock back

@@ -244,12 +244,18 @@ class SqlStore:
 
 
 def open_store(
-    database_url: str, *, pool_size: int = POOL_SIZE, pool_wait_seconds: float = 10.0
+    database_url: str,
+    *,
+    pool_size: int = POOL_SIZE,
+    pool_wait_seconds: float = 10.0,
+    shares_sessions: bool = False,
 ) -> SqlStore:
     """A store on this database; connects with the first call and migrates nothing.
 
-    Raises InvalidSetting for a URL that is neither a SQLite file nor PostgreSQL.
+    `shares_sessions`: through a pooler that lends a session for one transaction. Raises
+    InvalidSetting for a URL that is neither a SQLite file nor PostgreSQL.
     """
-    return SqlStore(
-        open_database(database_url, pool_size=pool_size, pool_wait_seconds=pool_wait_seconds)
-    )
+    return SqlStore(open_database(
+        database_url, pool_size=pool_size, pool_wait_seconds=pool_wait_seconds,
+        shares_sessions=shares_sessions,
+    ))  # fmt: skip

@@ -63,4 +63,5 @@ class Workers(Part):
         if self._dialect.is_sqlite:
             return None
         allowed, in_use = await self._db.row(self._room)
-        return DatabaseRoom(allowed=allowed, in_use=in_use, per_worker=CONNECTIONS_OF_A_WORKER)
+        per_worker = 1 if self._db.shares_sessions else CONNECTIONS_OF_A_WORKER  # its lock's
+        return DatabaseRoom(allowed=allowed, in_use=in_use, per_worker=per_worker)

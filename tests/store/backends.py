@@ -34,6 +34,14 @@ def in_sql(url: str) -> Backend:
     return Backend(open=lambda: open_store(url, pool_size=2), locks=lambda: locks_of(url))
 
 
+def through_pooler(pooler_url: str, url: str) -> Backend:
+    """On the same, with a pooler in transaction mode before all but the locks."""
+    return Backend(
+        open=lambda: open_store(pooler_url, pool_size=2, shares_sessions=True),
+        locks=lambda: locks_of(url),
+    )
+
+
 def in_memory() -> Backend:
     """On a new database, under the wall clock."""
     database = MemoryDatabase(lambda: datetime.now(UTC))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -17,10 +18,14 @@ import pytest
 from psycopg import sql
 
 from orchestrator.embedded.postgres import create_database
+from orchestrator.embedded.process import stop_all
 from orchestrator.ports import Store
 from orchestrator.store import migrate
+from orchestrator.store.engine import SET_SESSION
 from orchestrator.store.tables import metadata
-from tests.store.backends import Backend, in_memory, in_sql
+from tests.conftest import skip_or_fail
+from tests.pgbouncer import program, start_pgbouncer
+from tests.store.backends import Backend, in_memory, in_sql, through_pooler
 
 _NAME = "store"
 
@@ -78,9 +83,27 @@ def url(request: pytest.FixtureRequest) -> str:
     return _url(request)
 
 
-@pytest.fixture(params=["sqlite", _POSTGRES, "memory"])
+@pytest.fixture(scope="session")
+def pooler(migrated_postgres: str) -> Iterator[str]:
+    """The URL of `migrated_postgres` through PgBouncer in transaction mode."""
+    if program() is None:
+        skip_or_fail("no PgBouncer: apt-get install pgbouncer")
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    child = start_pgbouncer(migrated_postgres, folder, pool_size=20, connect_query=SET_SESSION)
+    yield child.spec.address
+    stop_all([child])
+    shutil.rmtree(folder)
+
+
+_POOLER = pytest.param("pooler", marks=[pytest.mark.postgres, pytest.mark.long])
+
+
+@pytest.fixture(params=["sqlite", _POSTGRES, "memory", _POOLER])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each implementation of the ports in turn."""
+    if request.param == "pooler":
+        url = request.getfixturevalue("postgres_url")
+        return through_pooler(request.getfixturevalue("pooler"), url)
     return in_memory() if request.param == "memory" else in_sql(_url(request))
 
 

@@ -49,8 +49,8 @@ def plan(wish: Wish) -> Plan:
 
 async def prepare(place: Place) -> None:
     """The newest schema, and the workflow published."""
-    await migrate(place.settings.database)
-    store = open_store(place.settings.database, pool_size=1)
+    await migrate(place.settings.session_database)
+    store = open_store(place.settings.session_database, pool_size=1)
     try:
         await store.publish(plan(place.wish), document="bench", by="bench")
     finally:
@@ -187,7 +187,7 @@ async def workers(place: Place, *, flower: bool = False) -> AsyncIterator[Crew]:
         state_dir=place.folder, workers=place.wish.workers, broker_url=place.broker.url,
         flower=flower, env=place.env,
     )  # fmt: skip
-    supervisor, tables = Supervisor(up), Bystander(place.settings.database)
+    supervisor, tables = Supervisor(up), Bystander(place.settings.session_database)
     supervisor.start()
     try:
         pids = {child.pid for child in supervisor.workers}
@@ -263,7 +263,7 @@ async def _submit_only(place: Place) -> Round:
 @contextmanager
 def kept_open(place: Place) -> Iterator[Connection]:
     """One connection that sees what is committed."""
-    parsed = make_url(place.settings.database)
+    parsed = make_url(place.settings.session_database)
     sqlite = parsed.get_backend_name() == "sqlite"
     driver = "sqlite" if sqlite else "postgresql+psycopg"
     engine = create_engine(

@@ -91,6 +91,13 @@ class Ages:
         return self.remembered
 
 
+class NoSessions:
+    """Of an embedded database."""
+
+    async def facts(self) -> None:
+        return None
+
+
 class Practice:
     """A doctor and what it looks at."""
 
@@ -124,6 +131,7 @@ class Practice:
             self.store, broker, Queues(self.store, broker, lanes=["default"]), database="memory",
             wall_clock=utc_now, dead_after_seconds=6, read_files=read, open_files=self.open_files,
             credentials=NoCredentials(), age=HighWaterWatch(self.age, self.age),
+            sessions=NoSessions(),
         ).checks()  # fmt: skip
 
 
