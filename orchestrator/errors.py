@@ -4,7 +4,7 @@ OrchestratorError
 ├── RefusedError            the caller must change something; nothing was written
 │   ├── InvalidDefinition       a workflow or API document does not validate
 │   ├── InvalidInput            inputs break the schema or a limit
-│   ├── Untrusted               a stored definition is not what a trusted key has signed
+│   ├── Untrusted               a stored definition is not what was published and signed
 │   ├── NotFound                unknown workflow, version, run or escalation
 │   ├── Conflict                same key with other inputs; act on a state that moved on
 │   │   └── JobHeld                 its job was paused or has ended; or this was done for it before
@@ -62,7 +62,10 @@ class InvalidDefinition(RefusedError):
 
 
 class Untrusted(RefusedError):
-    """A stored workflow version is not what a trusted key has signed; nothing of it is done."""
+    """A stored workflow version is not what was published and signed; nothing of it is done.
+
+    Its row was changed, or spoilt so that it cannot be read.
+    """
 
 
 class InvalidInput(RefusedError):

@@ -75,6 +75,7 @@ from orchestrator.service.schedule_watch import ScheduleWatch
 from orchestrator.service.slos import SloWatch
 from orchestrator.service.submitting import Submitter
 from orchestrator.service.urgency import Urgency
+from orchestrator.service.vouching import plan_to_see
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
@@ -420,7 +421,7 @@ def submitter_of(
 
 def plan_loader(store: Store) -> Callable[[str], Awaitable[Plan]]:
     async def load(workflow_id: str) -> Plan:
-        return (await store.workflow_by_id(workflow_id)).plan
+        return plan_to_see(await store.workflow_by_id(workflow_id))
 
     return load
 

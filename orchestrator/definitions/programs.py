@@ -35,6 +35,8 @@ class Programs:
     async def get(self, workflow_id: str) -> Program:
         """As it is stored, whether it may be run or not. Raises NotFound.
 
+        Raises InvalidDefinition, Untrusted where it cannot be read at all.
+
         One that may not is neither kept, nor does it say where APIs are.
         """
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.core.plan import Call, Effects, Plan, PlanStep
+from msgspec.structs import replace
+
 from orchestrator.definitions.program import Program
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.driver import RunDriver
 from orchestrator.errors import Untrusted
 from orchestrator.ports import ClaimedRun, Hop, StepRecord
+from orchestrator.telemetry.redact import HIDDEN
 
 
 def distrustful(claimed: ClaimedRun, hop: Hop, deps: Deps, error: Untrusted) -> RunDriver:
@@ -16,15 +18,18 @@ def distrustful(claimed: ClaimedRun, hop: Hop, deps: Deps, error: Untrusted) -> 
     It follows a plan that knows the steps' names and nothing else, so that not a word of the
     doubted one is believed.
     """
-    known = {step.step_id: step for step in claimed.steps}
-    most = max((claimed.run.path.steps if claimed.run.path else ()), default=len(known) - 1)
-    steps = [_named(step) for step in known.values()]
-    steps += [steps[-1]] * (most + 1 - len(steps)) if steps else []
-    program = Program(Plan(workflow=claimed.run.workflow, steps=tuple(steps)))
-    doubt = "; ".join([error.message, *(f"found {each.found}" for each in error.problems)])
-    return RunDriver(claimed, hop, program, deps, doubt=doubt)
+    program = Program(claimed.outline())
+    doubt = "; ".join([error.message, *(str(each) for each in error.problems)])
+    shown = replace(claimed, steps=tuple(_veiled(step) for step in claimed.steps))
+    return RunDriver(shown, hop, program, deps, doubt=doubt)
 
 
-def _named(step: StepRecord) -> PlanStep:
-    call = Call(label=step.label, api="", effects=Effects.NONE, template={"kind": "nothing"})
-    return PlanStep(id=step.step_id, call=call)
+def _veiled(step: StepRecord) -> StepRecord:
+    """As it may stand in an escalation: which values are secret is told by the plan.
+
+    The links themselves are as they were, so nothing of this is written over what they hold.
+    """
+    if step.forward.outputs is None:
+        return step
+    outputs = dict.fromkeys(step.forward.outputs, HIDDEN)
+    return replace(step, forward=replace(step.forward, outputs=outputs))

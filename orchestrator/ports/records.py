@@ -18,9 +18,11 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import Facts, FrozenRequest, Outcome
 from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
+from orchestrator.core.plan_json import longer, outline_of
 from orchestrator.core.saga import EscalationReason, Link, Saga, StepState
 from orchestrator.core.severity import Severity
 from orchestrator.core.states import HAPPENED, Direction, RunStatus
+from orchestrator.errors import RefusedError
 
 
 class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +39,8 @@ class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
     plan_digest: str = ""  # SHA-256 of the plan's text as it is stored
     key_id: str | None = None  # whose signature; None: it is not signed
     signature: bytes | None = None
+    # Why the stored plan cannot be read; then `plan` has the names of its steps at most.
+    unread: RefusedError | None = None
 
     def text(self) -> bytes:
         """What its signature is made over: one JSON array, of what decides what is done.
@@ -163,6 +167,12 @@ class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     run: RunRecord
     steps: tuple[StepRecord, ...]  # in order of the chain; all of them
+
+    def outline(self) -> Plan:
+        """What stands for a plan that may not be believed: the names of the steps of the chain."""
+        known = list({step.step_id: step for step in self.steps})
+        most = 1 + max(self.run.path.steps if self.run.path else (), default=-1)
+        return longer(outline_of(self.run.workflow, known), most)
 
     def saga(self, plan: Plan) -> Saga:
         """The run as the core sees it."""

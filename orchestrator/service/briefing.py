@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+import structlog
+
 from orchestrator.core import events as e
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
@@ -18,10 +20,12 @@ from orchestrator.core.severity import Severity
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
-from orchestrator.errors import IllegalTransition, RefusedError
+from orchestrator.errors import IllegalTransition, InvalidDefinition, RefusedError, Untrusted
 from orchestrator.ports import ClaimedRun, EscalationFilter, EscalationRecord, Store, facts_of
 from orchestrator.service.escalations import Comment, Escalations
 from orchestrator.telemetry import redact
+
+log = structlog.get_logger(__name__)
 
 CHOICES: Mapping[str, e.Event] = {
     "retry": e.Retried(),
@@ -55,7 +59,7 @@ class Briefing:
     due_at: datetime
     comments: tuple[Comment, ...]
     look: str | None  # a curl command; None: nothing is stuck, or there is nowhere to look
-    choices: tuple[Choice, ...] = field(default=())  # empty once it is closed
+    choices: tuple[Choice, ...] = field(default=())  # none once closed, or without a plan
     similar: int = 0  # other open ones of the same step and reason
     similar_ids: tuple[str, ...] = ()  # the oldest of them
 
@@ -76,11 +80,11 @@ class Briefings:
     async def of(self, escalation_id: str) -> Briefing:
         """Raises NotFound."""
         record, claimed = await self._store.escalated_run(escalation_id)
-        program = await self._programs.get(claimed.run.workflow_id)
-        saga = claimed.saga(program.plan)
+        program = await self._program(claimed)
+        saga = claimed.saga((program or Program(claimed.outline())).plan)
         urgency = self._escalations.urgency
         told = Briefing(
-            escalation=record, look=self._look(claimed, program, saga),
+            escalation=record, look=None if program is None else self._look(claimed, program, saga),
             severity=urgency.severity(record), due_at=urgency.due_at(record),
             comments=tuple(await self._escalations.comments(record)),
         )  # fmt: skip
@@ -93,11 +97,21 @@ class Briefings:
         )  # fmt: skip
         count = await self._store.count_things(alike)
         ids = [each.id for each in await self._store.escalations(alike) if each.id != record.id]
+        # Of a plan that cannot be read nobody can say what a decision would do: it has to wait.
+        choices = CHOICES.items() if program else ()
         return replace(
             told, similar=count - 1,
-            choices=tuple(_choice(name, event, saga, now) for name, event in CHOICES.items()),
+            choices=tuple(_choice(name, event, saga, now) for name, event in choices),
             similar_ids=tuple(ids[:MOST_SIMILAR]),
         )  # fmt: skip
+
+    async def _program(self, claimed: ClaimedRun) -> Program | None:
+        """None where its plan cannot be read."""
+        try:
+            return await self._programs.get(claimed.run.workflow_id)
+        except (InvalidDefinition, Untrusted) as error:
+            log.warning("plan.unreadable", run=claimed.run.id, why=str(error))
+            return None
 
     def _look(self, claimed: ClaimedRun, program: Program, saga: Saga) -> str | None:
         at = stuck(saga)

@@ -16,6 +16,7 @@ from typing import Protocol
 from orchestrator.core.plan import Plan
 from orchestrator.core.saga import Saga, current, undo_order
 from orchestrator.core.states import DONE, FINAL, SETTLED, TIMED, Direction, LinkStatus, RunStatus
+from orchestrator.errors import RefusedError
 from orchestrator.ports import (
     ClaimedRun,
     EscalationFilter,
@@ -114,11 +115,22 @@ class Consistency:
             version = await self._store.workflow_by_id(before.workflow_id)
             workers = frozenset(worker.id for worker in await self._store.workers())
             verified = await self._verify(run_id)
+            if version.unread is not None:
+                return _unread(before.id, version.unread)
             if await self._store.run(run_id) == before:
                 saga = ClaimedRun(run=before, steps=steps).saga(version.plan)
                 seen = Seen(run=before, saga=saga, letters=letters, workers=workers)
                 return [*inconsistencies(seen, version.plan), *_of_audit(before.id, verified)]
         return None
+
+
+def _unread(run_id: str, error: RefusedError) -> list[Inconsistency]:
+    """Of a run whose plan cannot be read nothing else can be said."""
+    do = "restore the row of the workflow's version, then retry the run's escalation"
+    return [
+        Inconsistency(run=run_id, place=each.place, found=each.found, wanted=each.wanted, do=do)
+        for each in error.problems
+    ]
 
 
 def inconsistencies(seen: Seen, plan: Plan) -> list[Inconsistency]:

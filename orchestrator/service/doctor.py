@@ -224,7 +224,13 @@ class Doctor:
         return [_judged(
             "workflows", bool(workflows), f"{len(workflows)} published",
             "orchestrator workflows publish config/workflows",
-        )]  # fmt: skip
+        )] + [
+            Check(
+                name="workflow", verdict=Verdict.BAD, found=f"{problem.place}: {problem.found}",
+                do="restore this row from a backup, then retry the escalations of its runs",
+            )
+            for each in workflows if each.unread for problem in each.unread.problems
+        ]  # fmt: skip
 
     async def _credential_checks(self) -> list[Check]:
         facts = await self._credentials.facts()

@@ -37,6 +37,10 @@ class Vouching:
 
     def doubt(self, version: WorkflowVersion) -> str:
         """Why it may not be run; empty: it may."""
+        unread = [] if version.unread is None else [str(each) for each in version.unread.problems]
+        return "; ".join(each for each in (self._doubt_of_signature(version), *unread) if each)
+
+    def _doubt_of_signature(self, version: WorkflowVersion) -> str:
         confirmed = True if self._keys is None else self._keys.confirms(version)
         if confirmed:
             return ""
@@ -47,12 +51,19 @@ class Vouching:
         return f"something else than the key {version.key_id} has signed: it was changed since"
 
     def require(self, version: WorkflowVersion) -> None:
-        """Raises Untrusted for one that may not be run."""
-        if doubt := self.doubt(version):
+        """Raises Untrusted for one that may not be run.
+
+        InvalidDefinition for one that a newer release has written, whose workers may run it.
+        """
+        doubt = self._doubt_of_signature(version)
+        if version.unread is not None and not doubt:
+            raise version.unread
+        if doubt:
             name = f"{version.workflow} v{version.version}"
             wanted = "what one of workflow_keys has signed (orchestrator workflows verify)"
             problem = Problem(place=f"workflow {name}", found=doubt, wanted=wanted)
-            raise Untrusted(f"{name} may not be run", problems=[problem])
+            unread = () if version.unread is None else version.unread.problems
+            raise Untrusted(f"{name} may not be run", problems=[problem, *unread])
 
     async def plan(self, workflow_id: str) -> Plan:
         """The plan of a version that may be run. Raises NotFound, Untrusted."""
@@ -99,6 +110,17 @@ class Vouching:
     async def _all(self) -> Sequence[WorkflowVersion]:
         names = [each.workflow for each in await self._store.workflows()]
         return [each for name in names for each in await self._store.versions(name)]
+
+
+def plan_to_see(version: WorkflowVersion) -> Plan:
+    """The plan of a version whose runs are only looked at, whether it may be run or not.
+
+    Raises InvalidDefinition, Untrusted where it cannot be read: what is secret in its runs is not
+    known then.
+    """
+    if version.unread is not None:
+        raise version.unread
+    return version.plan
 
 
 def verdict_on(version: WorkflowVersion, doubt: str) -> Verdict:

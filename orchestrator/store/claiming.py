@@ -89,7 +89,7 @@ class Claiming(Part):
         return await self._with_links(tx, [rows.run_of(row) for row in answer])
 
     async def _with_links(self, tx: Tx, taken: Sequence[RunRecord]) -> list[ClaimedRun]:
-        plans = await self._shared.plans(tx, {run.workflow_id for run in taken})
+        plans = await self._shared.outlines(tx, {run.workflow_id for run in taken})
         return _claimed(taken, plans, await self._links_of(tx, taken))
 
     async def _links_of(

@@ -122,7 +122,7 @@ class Escalations(Part):
         async def work(tx: Tx) -> tuple[EscalationRecord, ClaimedRun]:
             escalation = rows.escalation_of(await self._find.find(tx, escalation_id))
             run = rows.run_of(await tx.row(self._run_row, run_id=escalation.run_id))
-            plans = await self._shared.plans(tx, [run.workflow_id])
+            plans = await self._shared.outlines(tx, [run.workflow_id])
             links = await tx.rows(self._links, run_id=run.id)
             steps = rows.steps_of(plans[run.workflow_id], run.path, links)
             return escalation, ClaimedRun(run=run, steps=steps)

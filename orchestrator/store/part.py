@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from sqlalchemy import TextClause
 
 from orchestrator.core.plan import Plan
-from orchestrator.core.plan_json import plan_from_json
-from orchestrator.errors import NotFound, Problem
-from orchestrator.store import codec
+from orchestrator.errors import NotFound, Problem, RefusedError
+from orchestrator.store import codec, rows
 from orchestrator.store.dialect import Dialect
 from orchestrator.store.engine import Database
 from orchestrator.store.transactions import Tx
@@ -24,17 +23,28 @@ class Shared:
         self.database = database
         self._plans: dict[str, Plan] = {}
         self._read_plans = database.dialect.sql(
-            "SELECT id, plan FROM workflows WHERE id IN"
+            "SELECT id, plan, name, version, digest FROM workflows WHERE id IN"
             f" (SELECT wanted FROM {database.dialect.batch({'wanted': 'text'})} AS b)"
         )
 
     async def plans(self, tx: Tx, workflow_ids: Iterable[str]) -> dict[str, Plan]:
-        """The plans of these versions. Raises NotFound."""
-        wanted = set(workflow_ids)
-        missing = wanted - self._plans.keys()
-        if missing:
-            await self._load(tx, missing)
-        return {workflow_id: self._plans[workflow_id] for workflow_id in wanted}
+        """The plans of these versions. Raises NotFound, InvalidDefinition, Untrusted."""
+        found, unread = await self._read(tx, workflow_ids)
+        for _, error in unread.values():
+            raise error
+        return found
+
+    async def readable(self, tx: Tx, workflow_ids: Iterable[str]) -> dict[str, Plan]:
+        """The plans of those versions whose plans can be read. Raises NotFound."""
+        return (await self._read(tx, workflow_ids))[0]
+
+    async def outlines(self, tx: Tx, workflow_ids: Iterable[str]) -> dict[str, Plan]:
+        """The plans of these versions; outlines of those that cannot be read. Raises NotFound.
+
+        One spoilt row must not keep other runs from being claimed, nor its own from people.
+        """
+        found, unread = await self._read(tx, workflow_ids)
+        return found | {known: plan for known, (plan, _) in unread.items()}
 
     def known_plans(self, workflow_ids: Iterable[str]) -> dict[str, Plan] | None:
         """The plans of these versions, None when one of them has not been read yet."""
@@ -43,14 +53,30 @@ class Shared:
         except KeyError:
             return None
 
-    async def _load(self, tx: Tx, missing: set[str]) -> None:
+    async def _read(
+        self, tx: Tx, workflow_ids: Iterable[str]
+    ) -> tuple[dict[str, Plan], dict[str, tuple[Plan, RefusedError]]]:
+        wanted = set(workflow_ids)
+        missing = wanted - self._plans.keys()
+        unread = await self._load(tx, missing) if missing else {}
+        return {known: self._plans[known] for known in wanted - unread.keys()}, unread
+
+    async def _load(self, tx: Tx, missing: set[str]) -> dict[str, tuple[Plan, RefusedError]]:
+        """Keep what can be read; what cannot may be mended, so it is read anew each time."""
         if len(self._plans) + len(missing) > MOST_PLANS_KEPT:
             self._plans.clear()
-        rows = await tx.rows(self._read_plans, batch=codec.dump_batch([[i] for i in missing]))
-        self._plans.update({row[0]: plan_from_json(row[1]) for row in rows})
-        unknown = missing - self._plans.keys()
+        unread = {}
+        batch = codec.dump_batch([[i] for i in missing])
+        for known, text, name, version, digest in await tx.rows(self._read_plans, batch=batch):
+            plan, error = rows.plan_of(text, workflow=name, version=version, digest=digest)
+            if error is None:
+                self._plans[known] = plan
+            else:
+                unread[known] = (plan, error)
+        unknown = missing - self._plans.keys() - unread.keys()
         if unknown:
             raise not_found("workflow version", ", ".join(sorted(unknown)), "a published version")
+        return unread
 
 
 class Part:

@@ -13,11 +13,12 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest, Outcome
 from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
-from orchestrator.core.plan_json import plan_from_json
+from orchestrator.core.plan_json import longer, outline, plan_from_json
 from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.severity import Severity
 from orchestrator.core.slo import ObjectiveKind, Urgency
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
+from orchestrator.errors import InvalidDefinition, Problem, RefusedError, Untrusted
 from orchestrator.ports import (
     URGENT_WITHIN_SECONDS,
     Acceptance,
@@ -179,11 +180,30 @@ def path_of(stored: str | None) -> Path | None:
     return None if data is None else Path(tuple(data["steps"]), tuple(data["retried"]))
 
 
+def plan_of(
+    text: str, *, workflow: str, version: int, digest: str
+) -> tuple[Plan, RefusedError | None]:
+    """A stored plan, or its outline and why it cannot be read, with the version that it is of."""
+    try:
+        return plan_from_json(text), None
+    except (InvalidDefinition, Untrusted) as error:
+        of = f"workflow {workflow} v{version} (digest {digest}), stored plan"
+        problems = [
+            Problem(place=f"{of}, {each.place}", found=each.found, wanted=each.wanted)
+            for each in error.problems
+        ]
+        said = f"{workflow} v{version} may not be run: {error.message}"
+        return outline(workflow, text), type(error)(said, problems=problems)
+
+
 def steps_of(
     plan: Plan, path: Path | None, rows: Iterable[Sequence[Any]]
 ) -> tuple[StepRecord, ...]:
     """All steps of a run's chain; links without a row are as nothing has happened to them."""
     links = {(row[1], row[2]): link_of(row) for row in rows}
+    if not plan.digest:  # an outline, which may not know of all
+        positions = 1 + max((index for index, _ in links), default=-1)
+        plan = longer(plan, positions if path is None else 1 + max(path.steps, default=-1))
     return tuple(
         replace(
             step,
@@ -261,12 +281,13 @@ def job_item_of(row: Sequence[Any]) -> JobItemRecord:
 
 
 def workflow_of(row: Sequence[Any]) -> WorkflowVersion:
-    """From the columns WORKFLOW."""
+    """From the columns WORKFLOW; also of a plan that cannot be read, which says so."""
+    plan, unread = plan_of(row[4], workflow=row[1], version=row[2], digest=row[3])
     return WorkflowVersion(
-        id=row[0], workflow=row[1], version=row[2], plan=plan_from_json(row[4]), document=row[5],
+        id=row[0], workflow=row[1], version=row[2], plan=plan, document=row[5],
         published_at=instant(row[6]), published_by=row[7], operations=row[8] or "",
         plan_digest=sha256(row[4].encode()).hexdigest(), key_id=row[9],
-        signature=None if row[10] is None else bytes(row[10]),
+        signature=None if row[10] is None else bytes(row[10]), unread=unread,
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ class Runs(Part):
         version, path = found[0][:2]
         plans = self._shared.known_plans([version])
         if plans is None:  # versions never change
-            plans = await self._db.read(lambda tx: self._shared.plans(tx, [version]))
+            plans = await self._db.read(lambda tx: self._shared.outlines(tx, [version]))
         links = [row[2:] for row in found if row[2] is not None]
         return rows.steps_of(plans[version], rows.path_of(path), links)
 

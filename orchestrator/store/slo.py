@@ -169,10 +169,10 @@ class Slos(Part):
             told = {each: known[each] for each in newest.values() if each in known}
             missing = sorted({*newest.values()} - told.keys())
             for begin in range(0, len(missing), PLANS_AT_ONCE):
-                some = await self._shared.plans(tx, missing[begin : begin + PLANS_AT_ONCE])
+                some = await self._shared.readable(tx, missing[begin : begin + PLANS_AT_ONCE])
                 told |= {version: plan.slo for version, plan in some.items()}
             self._told = told
-            return {name: told[version] for name, version in newest.items()}
+            return {name: told[each] for name, each in newest.items() if each in told}
 
         return await self._db.read(work)
 

@@ -90,7 +90,7 @@ class Standings(Part):
             simple = await self._forward_groups(tx, deadline_within_seconds)
             odd = await tx.rows(self._odd, seconds=deadline_within_seconds)
             used = {row[0] for row in simple} | {row[0] for row in odd}
-            plans = await self._shared.plans(tx, used)
+            plans = await self._shared.readable(tx, used)
             return [*self._simple_groups(simple, plans), *self._odd_groups(odd, plans)]
 
         return await self._db.read(work)
@@ -110,6 +110,8 @@ class Standings(Part):
         self, found: Sequence[_Forward], plans: Mapping[str, Plan]
     ) -> Iterator[RunGroup]:
         for workflow_id, step, status, late, tenants in found:
+            if workflow_id not in plans:
+                continue  # it cannot be read, so nobody can tell whom it concerns
             plan, key = plans[workflow_id], (workflow_id, step, status)
             standing = self._forward.get(key)
             if standing is None:
@@ -119,6 +121,8 @@ class Standings(Part):
     def _odd_groups(self, found: Sequence[Any], plans: Mapping[str, Plan]) -> Iterator[RunGroup]:
         """Those that stand alike together: most go back from the same step."""
         for workflow_id, path, direction, status, links, late, tenants in found:
+            if workflow_id not in plans:
+                continue
             plan, key = plans[workflow_id], (workflow_id, path, direction, status, links)
             standing = self._aside.get(key)
             if standing is None:

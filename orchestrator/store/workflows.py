@@ -94,9 +94,13 @@ class Workflows(Part):
         row = await self._db.row(self._by_id, id=workflow_id)
         if row is None:
             raise not_found("workflow version", workflow_id, "the id of a published version")
+        found = rows.workflow_of(row)
+        if found.unread is not None:  # it may be mended
+            self._known.pop(workflow_id, None)
+            return found
         if len(self._known) >= MOST_PLANS_KEPT:
             self._known.clear()
-        self._known[workflow_id] = found = rows.workflow_of(row)
+        self._known[workflow_id] = found
         return found
 
     async def keep_signature(self, workflow_id: str, *, key_id: str, signature: bytes) -> None:
