@@ -29,7 +29,7 @@ ui-test: setup ## the tests of the console in a real browser (Chromium)
 screenshots: setup ## pictures of the console for docs/images, from a running demo
 	@$(BIN)/python docs/screenshots.py $(ARGS)
 
-long: setup ## the tests of the benches that `make test` leaves out
+long: setup ## the tests that `make test` leaves out for their length
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 check: setup ## formatting, lint, types, import arrows, generated documents, each operation by each role

@@ -6,12 +6,15 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.conftest import COMMAND
 
 ROOT = Path(__file__).parents[2]
 MOST_TOKENS = 1_500
 
 
+@pytest.mark.long
 def test_twenty_steps_with_large_answers_cost_an_agent_little() -> None:
     command = [COMMAND, "bench", "context", "--steps", "20", "--kilobytes", "60", "--json"]
     done = subprocess.run(

@@ -125,6 +125,7 @@ def test_a_profile_by_part(tmp_path: Path) -> None:
     assert "<svg" in file.read_text()
 
 
+@pytest.mark.long
 def test_submission_on_a_core_of_its_own() -> None:
     options = ("--load", "submit", "--runs", 200, "--pairs", 1, "--db", "sqlite", "--batch", 50)
     found = bench(*options, "--servers-on", "same")

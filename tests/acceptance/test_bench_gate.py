@@ -17,6 +17,7 @@ COMMAND = "from orchestrator.cli.main import run; run()"
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(150)]
 
 
+@pytest.mark.long
 def test_a_short_steady_phase_on_the_default_database(held_still: HeldStill) -> None:
     options = ("--phase", "steady,cost", "--seconds", 6, "--workers", 2, "--runs", 1500)
     done = subprocess.run(

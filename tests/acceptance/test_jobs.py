@@ -82,7 +82,12 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=[
+        pytest.param("sqlite", marks=pytest.mark.long),
+        pytest.param("postgres", marks=pytest.mark.postgres),
+    ]
+)
 def shaky(request: pytest.FixtureRequest, deployment: Deployment) -> Iterator[Shaky]:
     url = f"sqlite:///{deployment.folder / 'runs.db'}"
     if request.param == "postgres":

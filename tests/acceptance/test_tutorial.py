@@ -83,6 +83,7 @@ def _parts() -> list[Snippet]:
     return [each for each in snippets() if each.page == "docs/tutorial.md"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_tutorial_holds(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, _free_port())

@@ -111,7 +111,7 @@ def _written(seed: RunSeed, weather: int) -> tuple[World, Scribe]:
     return world, weathered(world, seed, random.Random(weather))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(SHAPES), NAMES, st.integers(0, 2**16), st.data())
 def test_no_spoilt_history_is_accepted(
     shape: Shape, name: str, weather: int, data: st.DataObject

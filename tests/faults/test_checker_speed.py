@@ -15,6 +15,7 @@ RUNS = 5_000
 SECONDS = 3.0
 
 
+@pytest.mark.long
 def test_five_thousand_honest_runs_are_judged_in_three_seconds(held_still: HeldStill) -> None:
     world = World()
     for seed in seeds(7, RUNS):

@@ -20,6 +20,7 @@ RECOVERED_WITHIN_SECONDS = 10
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
+@pytest.mark.long
 def test_purge_of_all_queues(tmp_path: Path, held_still: HeldStill) -> None:
     """Hints are wake-ups: without any, the sweep publishes what is due."""
     # Few at a time, so that most runs still wait as messages when the queues are purged.

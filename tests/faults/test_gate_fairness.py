@@ -133,6 +133,7 @@ def p99(values: list[float]) -> float:
     return sorted(values)[int(len(values) * 0.99)]
 
 
+@pytest.mark.long
 def test_ten_thousand_come_back_one_after_the_other() -> None:
     """The rate is used to the end, and nobody asks more than a few times."""
 
@@ -186,7 +187,7 @@ def _jain(served: Collection[float]) -> float:
     return sum(served) ** 2 / (len(served) * sum(each * each for each in served))
 
 
-@pytest.mark.parametrize("weight", [1.0, 3.0])
+@pytest.mark.parametrize("weight", [pytest.param(1.0, marks=pytest.mark.long), 3.0])
 def test_tenants_have_their_shares_however_they_lie_on_the_processes(weight: float) -> None:
     async def play(crowd: Crowd) -> None:
         crowd.come("large", 8000)

@@ -73,6 +73,7 @@ def test_data_files_of_the_package_are_in_the_wheel(wheel: Path) -> None:
     assert [path for path in kept if path not in names] == []
 
 
+@pytest.mark.long
 def test_the_command_answers(environment: Path, tmp_path: Path) -> None:
     shown = run(environment / "orchestrator", "--help", cwd=tmp_path).stdout
     for command in ("init", "demo", "up", "worker", "submit", "runs", "escalations", "doctor"):
@@ -80,6 +81,7 @@ def test_the_command_answers(environment: Path, tmp_path: Path) -> None:
     assert "orchestrator 0." in run(environment / "orchestrator", "--version", cwd=tmp_path).stdout
 
 
+@pytest.mark.long
 def test_init_then_demo_in_an_empty_folder(environment: Path, tmp_path: Path) -> None:
     run(environment / "orchestrator", "init", tmp_path / "mine", cwd=tmp_path)
     assert (tmp_path / "mine/config/workflows").is_dir()

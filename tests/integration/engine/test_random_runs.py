@@ -26,7 +26,7 @@ from tests.integration.engine.checking import check
 from tests.integration.engine.house import LIMITS, House, Killed, new_id
 from tests.integration.engine.world import Fate, Kind, shop_plan
 
-EXAMPLES = 300
+EXAMPLES = 120
 UNDOS = [None, Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED]
 LATEST_REACH = 40  # crash points that a run comes to, about
 

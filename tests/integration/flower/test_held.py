@@ -68,6 +68,7 @@ def _hold(here: Deployment, served: Office) -> Held:
     return Held(here=here, flower=flower, standing=standing)
 
 
+@pytest.mark.long
 async def test_celery_flower_its_pages_and_the_table_agree(tmp_path: Path) -> None:
     """The same runs at the same steps, whoever is asked, and whatever a person looks at."""
     browser = Browser(tmp_path)
@@ -76,6 +77,7 @@ async def test_celery_flower_its_pages_and_the_table_agree(tmp_path: Path) -> No
         await asyncio.to_thread(on_pages, browser, all_held, tmp_path)
 
 
+@pytest.mark.long
 async def test_also_when_the_events_had_no_budget(tmp_path: Path) -> None:
     """Steps that last are shown as soon as there is some."""
     async with held(tmp_path, ORCHESTRATOR_EVENT_BUDGET_PER_SECOND="12") as all_held:

@@ -70,7 +70,7 @@ def test_slots_in_flight_never_exceed_the_limit(limit: int, valkey_url: str) -> 
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=25, deadline=None)
         @given(history=st.lists(steps, min_size=30, max_size=80))
         def check(history: list[Step]) -> None:
             runner.run(_play(client, limit, history))

@@ -242,7 +242,7 @@ PART = ("op", "12/40 second")
 def test_whatever_is_lost_no_window_holds_more_than_its_rate(rate: str) -> None:
     with asyncio.Runner() as runner:
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=50, deadline=None)
         @given(history=histories)
         def check(history: list[Ask | Loss]) -> None:
             of_all, of_part, _ = runner.run(_play(MemoryServer(), rate, history))

@@ -211,7 +211,7 @@ def test_no_window_of_any_part_holds_more_than_its_rate(
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=25, deadline=None)
         @given(history=st.lists(asks, min_size=15, max_size=40))
         def check(history: list[Ask]) -> None:
             arrivals = runner.run(_arrivals(client, history))
@@ -248,7 +248,7 @@ def test_both_answer_any_history_of_parts_alike(valkey_url: str) -> None:
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=25, deadline=None)
         @given(history=st.lists(changing, min_size=10, max_size=40))
         def check(history: list[Ask]) -> None:
             runner.run(client.flushdb())

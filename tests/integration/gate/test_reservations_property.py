@@ -68,7 +68,7 @@ def test_no_window_ever_holds_more_than_the_rate(
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=150, deadline=None)
+        @settings(max_examples=50, deadline=None)
         @given(history=histories)
         def check(history: list[Ask | Wipe]) -> None:
             arrivals = runner.run(_play(client, rate, history))
@@ -138,7 +138,7 @@ def test_rates_that_change_count_all_that_was_let_in(kept: int, valkey_url: str)
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=40, deadline=None)
         @given(history=changing)
         def check(history: list[Ask | Change]) -> None:
             runner.run(_play_changes(client, kept, history))

@@ -340,7 +340,7 @@ def test_both_answer_any_history_alike(valkey_url: str) -> None:
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=30, deadline=None)
         @given(history=st.lists(steps, min_size=20, max_size=60))
         def check(history: list[Step]) -> None:
             real = runner.run(_play(ValkeyServer(client), history))

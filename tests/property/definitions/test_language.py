@@ -135,7 +135,7 @@ def test_any_answer_has_a_meaning(status: int, body: bytes, headers: dict[str, s
         max_size=25,
     ).map("".join)
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_text_is_a_document_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidDefinition):
         document = parse_document(text, name="d", limits=Limits(bytes=1000, values=500))
@@ -173,7 +173,7 @@ def _thorough(body: bytes) -> Any:
         return UnreadableBody
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(
     json_texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
     | st.tuples(values, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"])).map(

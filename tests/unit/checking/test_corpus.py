@@ -50,6 +50,7 @@ def test_documents_are_found_in_folders_and_by_globs(corpus: Path) -> None:
         find_documents([f"{corpus}/*.yaml"])
 
 
+@pytest.mark.long
 def test_processes_find_what_one_finds(corpus: Path) -> None:
     files = [*find_documents([str(corpus)]), corpus / "absent.arazzo.yaml"]
     checking = Checking(open_tasks=TaskRegistry, deployment=Deployment())

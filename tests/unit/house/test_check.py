@@ -20,10 +20,14 @@ CHECKS = {
     "metrics": [sys.executable, "docs/metrics_page.py", "--check"],
     "reference": [sys.executable, "docs/reference_pages.py", "--check"],
 }
+SLOW = ("types", "security")  # of the processor's minutes; `make check` runs them too
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.long if name in SLOW else ()) for name in CHECKS],
+)
 def test_check(name: str) -> None:
     done = subprocess.run(
         CHECKS[name], cwd=ROOT, capture_output=True, text=True, timeout=270, check=False
