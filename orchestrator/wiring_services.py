@@ -47,6 +47,7 @@ from orchestrator.service.checking import Checking
 from orchestrator.service.consistency import Consistency
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
+from orchestrator.service.dry_runs import DryRuns
 from orchestrator.service.editing import Editing
 from orchestrator.service.erasing import Erasing
 from orchestrator.service.escalations import Escalations
@@ -139,6 +140,7 @@ class Services:
     workers: WorkerStore
     accepting: Accepting
     agents: Agents
+    dry_runs: DryRuns
     policies: AgentPolicies
     waiting: Waiting
     proposals: Proposals
@@ -294,6 +296,7 @@ def _services(
         store, redeliverer, max_data_bytes=settings.max_output_bytes, four_eyes=four_eyes
     )
     runs = Runs(store, programs, redeliverer)
+    planning = Planning(programs, partial(_base_url_of, settings), guards, reads)
     editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
     watch, explaining = RunWatch(store), Explaining(store)
     catalogue = Catalogue(
@@ -321,9 +324,10 @@ def _services(
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
         agents=Agents(
             workflows, submitter, runs, catalogue, watch, explaining, waiting, guards=guards,
-            planning=Planning(programs, partial(_base_url_of, settings), guards, reads),
+            planning=planning,
             most_output_bytes=settings.agent_output_bytes, console=console_of(settings) or "",
         ),
+        dry_runs=DryRuns(workflows, planning, guards),
         policies=AgentPolicies(store, jobs),
         escalations=escalations,
         measuring=Measuring(

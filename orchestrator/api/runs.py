@@ -26,6 +26,7 @@ from orchestrator.api.asking import (
     hidden,
 )
 from orchestrator.api.moments import Moment
+from orchestrator.api.plan_shapes import DryRunShape, DryRunWish
 from orchestrator.api.problems import documented
 from orchestrator.api.proposal_shapes import EditWish, ProposalShape
 from orchestrator.api.story_shapes import StoryShape
@@ -175,6 +176,23 @@ async def submit_runs(request: Request, who: Asker, services: Use) -> bulk.Lines
     bulk.require_lines(request.headers.get("content-type", ""))
     answers = bulk.answers(bulk.lines(request.stream()), who, services.submitter)
     return bulk.Lines(answers)
+
+
+@router.post(
+    ":plan",
+    operation_id="planRun",
+    response_model_exclude_unset=True,
+    responses=documented(404),
+)
+async def plan_run(wish: DryRunWish, who: Asker, services: Use) -> DryRunShape:
+    """Tell what a run would send, and what would undo it: a dry run. Nothing is kept or counted.
+
+    With `dry_run_reads` what only reads is asked; that is why whoever may see runs only may not
+    ask for it.
+    """
+    who.require(Role.SUBMITTER)
+    wanted = submission_of(wish, who, None)
+    return DryRunShape.of(await services.dry_runs.of(wanted, wish.mode))
 
 
 def _of_the_only_one(error: RefusedError) -> RefusedError:

@@ -18,7 +18,7 @@ def submission_of(
     return Submission(
         workflow=wish.workflow, inputs=wish.inputs, version=wish.version, idempotency_key=key,
         tenant=tenant, actor=f"{wish.actor} via {who.name}" if wish.actor else who.name,
-        priority=wish.priority, deadline_seconds=wish.deadline_seconds,
+        known_as=who.name, priority=wish.priority, deadline_seconds=wish.deadline_seconds,
         attributes=wish.attributes,
         traceparent=traceparent,
         tracestate=tracestate,

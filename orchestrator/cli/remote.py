@@ -22,9 +22,11 @@ from orchestrator.errors import InvalidInput, NotFound, Problem
 
 if TYPE_CHECKING:
     from orchestrator.api import shapes
+    from orchestrator.api.plan_shapes import DryRunShape
     from orchestrator.client import Client
     from orchestrator.core.events import CancelMode
     from orchestrator.ports import EscalationFilter, RunFilter
+    from orchestrator.ports.dry_runs import Mode
     from orchestrator.service.submitting import Submission
 
 URL, KEY = "ORCHESTRATOR_URL", "ORCHESTRATOR_KEY"
@@ -131,6 +133,16 @@ def submit(client: Client, wish: Submission) -> shapes.Submitted:
         tenant=_tenant(wish), actor=wish.actor or None, priority=wish.priority,
         deadline_seconds=wish.deadline_seconds, attributes=wish.attributes,
         traceparent=wish.traceparent, tracestate=wish.tracestate,
+    ))  # fmt: skip
+
+
+def plan(client: Client, wish: Submission, mode: Mode) -> DryRunShape:
+    """What one run would do."""
+    from orchestrator.client import ask
+
+    return client(ask.plan_run(
+        wish.workflow, wish.inputs, mode=mode, version=wish.version, tenant=_tenant(wish),
+        actor=wish.actor or None,
     ))  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from orchestrator.cli import remote
 from orchestrator.cli.draw_common import short
+from orchestrator.cli.draw_plans import draw_plan
 from orchestrator.cli.draw_runs import draw_run, draw_runs
 from orchestrator.cli.input import RunLine, parse_inputs, read_lines
 from orchestrator.cli.output import JsonFlag, answer, stderr
@@ -25,8 +26,10 @@ from orchestrator.cli.session import current_user, with_client, with_services
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.errors import InvalidInput, Problem
+from orchestrator.ports.dry_runs import DryRun, Mode
 
 if TYPE_CHECKING:
+    from orchestrator.api.plan_shapes import DryRunShape
     from orchestrator.api.shapes import RunSummary
     from orchestrator.api.shapes import Submitted as SubmittedRun
     from orchestrator.client import Client
@@ -84,11 +87,20 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait", help="Until it settles; exit code 1 unless it succeeded.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only tell what would be sent and undone; keep nothing."),
+    ] = False,
+    reads: Annotated[
+        bool,
+        typer.Option("--reads", help="With --dry-run: ask what only reads (dry_run_reads)."),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Submit a run, or with --file one run for each line, in few transactions.
 
     The same idempotency key with the same inputs is the same run; with other inputs it is refused.
+    With --dry-run nothing is submitted.
     """
     from orchestrator.service.submitting import Submission
 
@@ -105,6 +117,11 @@ def submit(
         traceparent=os.environ.get("TRACEPARENT"),
         tracestate=os.environ.get("TRACESTATE"),
     )
+    if dry_run or reads:
+        _refuse_beside_dry_run(dry_run=dry_run, file=file, wait=wait)
+        wish = replace(wish, inputs=parse_inputs(one or [], inputs))
+        _plan(wish, Mode.READS if reads else Mode.DRY_RUN, as_json=as_json)
+        return
     if file is None:
         wish = replace(wish, inputs=parse_inputs(one or [], inputs))
         _submit_one(wish, wait=wait, as_json=as_json)
@@ -119,6 +136,30 @@ def _refuse_together(*, one: list[str] | None, inputs: str | None, wait: bool) -
             place="options", found="--file with --input, --inputs or --wait", wanted="--file alone"
         )
         raise InvalidInput("nothing was submitted", problems=[problem])
+
+
+def _refuse_beside_dry_run(*, dry_run: bool, file: Path | None, wait: bool) -> None:
+    found = "--reads alone" if not dry_run else "--dry-run with --file or --wait"
+    if not dry_run or file is not None or wait:
+        wanted = "--dry-run with the inputs of one run, and --reads beside it"
+        problem = Problem(place="options", found=found, wanted=wanted)
+        raise InvalidInput("nothing was planned", problems=[problem])
+
+
+def _plan(wish: Submission, mode: Mode, *, as_json: bool) -> None:
+    """What it would do; exit code 1 where it would be refused."""
+    found: DryRun | DryRunShape = with_services(
+        lambda services: services.dry_runs.of(wish, mode),
+        remote=lambda client: remote.plan(client, wish, mode),
+    )
+    told = found.plan if isinstance(found, DryRun) else found.as_plan()
+    head = {"workflow": found.workflow, "version": found.version, "meaning": found.meaning}
+    answer(
+        {**head, "status": "planned", **told},
+        lambda: draw_plan(found.workflow, found.version, found.meaning, told), as_json=as_json,
+    )  # fmt: skip
+    if "refused" in told:
+        raise typer.Exit(1)
 
 
 def _submit_one(wish: Submission, *, wait: bool, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from orchestrator.api.api_health import ApiHealthsShape
 from orchestrator.api.impact import ImpactShape
 from orchestrator.api.insights import InsightsShape
 from orchestrator.api.slos import SlosShape
-from orchestrator.client import ask_agents, ask_audit, ask_schedules
+from orchestrator.client import ask_agents, ask_audit, ask_plans, ask_schedules
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
 from orchestrator.client.making import given as _given
@@ -137,6 +137,7 @@ def chain(run_id: str) -> Request[shapes.Chain]:
     )  # fmt: skip
 
 
+plan_run = ask_plans.plan_run
 story, stories = ask_audit.story, ask_audit.stories
 erase, erase_runs, export = ask_audit.erase, ask_audit.erase_runs, ask_audit.export
 

@@ -21,7 +21,7 @@ from orchestrator.service.explaining import Explained, Explaining
 from orchestrator.service.gathering import Gathered
 from orchestrator.service.guarding import NO_RULES, Guards, Rules
 from orchestrator.service.looking import Choice, Looks
-from orchestrator.service.planning import Planning
+from orchestrator.service.planning import Planning, meaning_of
 from orchestrator.service.projection import Part, part_of
 from orchestrator.service.runs import RunOutline, Runs
 from orchestrator.service.standing import Progress, Standing, progress_of, standing_of
@@ -183,14 +183,10 @@ class Agents:
         plan = await self._planning.plan(
             version, inputs, Agent(actor.tenant, actor.name), reads=reads
         )
-        meaning = "Nothing was done. Call execute without mode to have it done."
-        if "refused" in plan:
-            meaning = "Nothing was done, and it would be refused now: see plan.refused."
-        elif "approval" in plan:
-            meaning = "Nothing was done. A person would be asked first: see plan.approval."
         return Standing(
-            run="", workflow=workflow, status="planned", meaning=meaning, outputs={}, plan=plan,
-            done=f"0 of {len(plan['steps'])} steps",
+            run="", workflow=workflow, status="planned",
+            meaning=meaning_of(plan, then="Call execute without mode to have it done."),
+            outputs={}, plan=plan, done=f"0 of {len(plan['steps'])} steps",
         )  # fmt: skip
 
     async def status(

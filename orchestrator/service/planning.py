@@ -24,7 +24,7 @@ from orchestrator.core.states import Direction
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import NotAllowed, Problem, RefusedError, StepError
-from orchestrator.ports import Agent, Reads, WorkflowVersion
+from orchestrator.ports import Agent, Judged, Reads, WorkflowVersion
 from orchestrator.service.guarding import Guards
 from orchestrator.service.submitting import charge_of
 from orchestrator.telemetry import redact
@@ -54,17 +54,18 @@ class Planning:
 
     async def plan(
         self, version: WorkflowVersion, inputs: Mapping[str, Any], agent: Agent, *,
-        reads: bool = False,
+        reads: bool = False, is_policed: bool = True,
     ) -> dict[str, Any]:  # fmt: skip
         """Its steps with their requests and undos, what it spends, and what its policy refuses.
 
-        `reads`: send what only reads, unless the policy refuses the run. Plain JSON, without what
-        is empty. Raises InvalidInput, Untrusted, NotAllowed where reading is not set.
+        `reads`: send what only reads, unless the policy refuses the run. `is_policed`: policies are
+        for this agent. Plain JSON, without what is empty. Raises InvalidInput, Untrusted;
+        NotAllowed where reading is not set.
         """
         program = await self._programs.trusted(version.id)
         checked = program.check_inputs(inputs)
         charge = charge_of(program, checked)
-        judged = await self._guards.judged(charge, agent)
+        judged = await self._guards.judged(charge, agent) if is_policed else Judged()
         reader = _Reader(self._allowed(), agent) if reads and not judged.refused else None
         draft = _Draft(program, checked, self._where, reader)
         told: dict[str, Any] = {"steps": [step async for step in draft.steps()]}
@@ -240,6 +241,15 @@ class _Draft:
         if len(text) > LONGEST_BODY:
             return f"{self._marks.named(text[:LONGEST_BODY])} … of {len(text)} characters"
         return self._marks.named_in(value)
+
+
+def meaning_of(plan: Mapping[str, Any], *, then: str) -> str:
+    """What a plan comes to, in a sentence; `then`: how it is done in earnest."""
+    if "refused" in plan:
+        return "Nothing was done, and it would be refused now: see plan.refused."
+    if "approval" in plan:
+        return "Nothing was done. A person would be asked first: see plan.approval."
+    return f"Nothing was done. {then}"
 
 
 def only_reads(step: PlanStep) -> bool:

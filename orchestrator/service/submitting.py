@@ -55,6 +55,7 @@ class Submission:
     idempotency_key: str | None = None
     tenant: str = "default"
     actor: str = "unknown"
+    known_as: str = ""  # who really asks, where `actor` says on whose behalf; empty: the actor
     priority: int = 0
     deadline_seconds: float | None = None  # None: the workflow's own
     attributes: Mapping[str, Any] = field(default_factory=dict)  # beside those of the workflow
@@ -62,6 +63,11 @@ class Submission:
     tracestate: str | None = None  # the same
     looked: Sequence[Look] = ()  # what an agent looked at before, see `looking`
     is_agent: bool = False  # a software agent wants it: its tenant's policy for agents holds
+
+    @property
+    def agent(self) -> Agent:
+        """Whose policy it is under."""
+        return Agent(self.tenant, self.known_as or self.actor)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +199,7 @@ class Submitter:
         if self._guards is None:
             return await self._store.accept(runs)
         under = await self._guards.under(
-            (run.id, Agent(run.tenant, run.actor), wish.is_agent) for run, _, wish in prepared
+            (run.id, wish.agent, wish.is_agent) for run, _, wish in prepared
         )
         if not under:
             return await self._store.accept(runs)

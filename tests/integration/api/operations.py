@@ -387,6 +387,10 @@ OPERATIONS: dict[str, Operation] = {
             404: plain(body={"workflow": "nothing"}), 409: submitted("other", otherwise=True),
         },
     ),
+    "planRun": Operation(
+        least=SUBMITTER,
+        provoked={200: plain(body=SUBMIT), 404: plain(body={"workflow": "nothing"})},
+    ),
     "submitRuns": Operation(
         least=SUBMITTER,
         provoked={
