@@ -59,6 +59,12 @@ def recovery(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def pace(context: typer.Context) -> None:
+    """Throughput with a fault every five seconds, as a share of that without."""
+    _become("tests.faults.chaos.pace", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def engine(context: typer.Context) -> None:
     """How fast runs go, beside an ordinary Celery chain on the same machine."""
     _become("tests.bench.engine", context.args)

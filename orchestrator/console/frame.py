@@ -121,15 +121,15 @@ def moment(at: datetime | None) -> str:
     return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
-def ago(at: datetime | None, now: datetime) -> str:
-    """How long ago, in one unit."""
+def ago(at: datetime | None, now: datetime, *, to_the_second: bool = False) -> str:
+    """How long ago, in one unit. A list that counts seconds is drawn anew with each of them."""
     if at is None:
         return ""
     seconds = max(0, int((now - at).total_seconds()))
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size:
             return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+    return f"{seconds} s ago" if to_the_second else "just now"
 
 
 def tell(error: OrchestratorError) -> None:

@@ -128,7 +128,7 @@ async def _workers(visitor: Visitor, now: datetime) -> list[dict[str, object]]:
     return [
         {
             "name": each.name, "runs": each.active_runs, "reserved": each.reserved,
-            "seen": ago(each.heartbeat_at, now), "version": each.version,
+            "seen": ago(each.heartbeat_at, now, to_the_second=True), "version": each.version,
         }
         for each in await visitor.services.workers.workers()
     ]  # fmt: skip

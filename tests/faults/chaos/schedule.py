@@ -42,7 +42,7 @@ BY_DATABASE = {"postgres": (Kind.SESSIONS, Kind.RESTART), "sqlite": (Kind.LOCK,)
 BY_BROKER = {"redis": (), "rabbitmq": (Kind.CRASH, Kind.CUT, Kind.FULL)}
 """With RabbitMQ `broker_flushed` concerns the gate's server."""
 
-_LASTS = {
+LASTS = {
     Kind.FREEZE: (8.0, 10.0),
     Kind.EMPTY_RESTART: (0.0, 2.0),
     Kind.RESTART: (0.0, 2.0),
@@ -76,7 +76,7 @@ def schedule(
     at, planned = chance.uniform(SHORTEST_GAP, LONGEST_GAP), []
     while at < seconds:
         kind = next(kinds)
-        lasts = chance.uniform(*_LASTS.get(kind, (0.0, 0.0)))
+        lasts = chance.uniform(*LASTS.get(kind, (0.0, 0.0)))
         # In turn: one that was started a moment ago has nothing to lose.
         worker = next(turns) if kind in (Kind.KILL, Kind.FREEZE) else 0
         planned.append(Planned(at=at, kind=kind, worker=worker, lasts=round(lasts, 1)))

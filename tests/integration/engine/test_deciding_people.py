@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.core.exchange import FrozenRequest
+from orchestrator.core.plan_json import with_digest
 from orchestrator.core.severity import Severity
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Conflict, InvalidInput
@@ -85,7 +86,7 @@ async def test_what_did_nothing_and_an_undo_give_nothing(house: House) -> None:
 
 async def test_an_escalation_is_as_bad_as_its_workflow_says(house: House) -> None:
     rules = {"rules": [{"severity": "critical", "minutes": 5}]}
-    plan = replace(shop_plan([KEYED, UNKEYED]), escalation=rules)
+    plan = with_digest(replace(shop_plan([KEYED, UNKEYED]), escalation=rules))
     house.shop.will("o-1", "s2", Fate.UNSEEN)
     run = await house.submit(plan, "o-1")
     await house.settle(run)
