@@ -41,6 +41,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents, eac
 	$(BIN)/python docs/state_diagram.py --check
 	$(BIN)/python docs/check_rules.py --check
 	$(BIN)/python docs/metrics_page.py --check
+	$(BIN)/python docs/scaling_page.py --check
 	$(BIN)/python docs/fault_matrix.py --check
 	$(BIN)/python -m tests.faults.brokers --check
 	$(BIN)/python docs/reference_pages.py --check

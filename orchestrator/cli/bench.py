@@ -71,6 +71,12 @@ def engine(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def capacity(context: typer.Context) -> None:
+    """What runs, steps and calls cost on this machine, for `orchestrator capacity`."""
+    _become("tests.bench.capacity", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def peers(context: typer.Context) -> None:
     """The same work beside other durable engines; needs the extra `peers`."""
     _become("tests.bench.peers", context.args)

@@ -31,6 +31,7 @@ from orchestrator.cli import (
     workflows,
 )
 from orchestrator.cli.api import api, openapi
+from orchestrator.cli.capacity import capacity
 from orchestrator.cli.demo import demo
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.folders import choose_folders
@@ -61,7 +62,7 @@ app = typer.Typer(
 
 for command in (
     init, demo, up, worker, api, migrate, submit, queues, slo, insights, doctor, restore_check,
-    openapi, mcp,
+    capacity, openapi, mcp,
 ):  # fmt: skip
     app.command(no_args_is_help=False)(command)
 app.add_typer(runs.app, name="runs")

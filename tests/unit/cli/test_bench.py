@@ -19,6 +19,7 @@ COMMANDS = {
     "cells": "tests.faults.simulation.cells",
     "recovery": "tests.faults.chaos.recovery",
     "engine": "tests.bench.engine",
+    "capacity": "tests.bench.capacity",
     "peers": "tests.bench.peers",
     "kills": "tests.bench.kills",
     "gate": "tests.bench.gate",

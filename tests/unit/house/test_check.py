@@ -17,6 +17,7 @@ CHECKS = {
     "arrows": [BIN / "lint-imports", "--no-cache"],
     "security": [BIN / "bandit", "-q", "-c", "pyproject.toml", "-r", "orchestrator", "tasks"],
     "diagrams": [sys.executable, "docs/state_diagram.py", "--check"],
+    "scaling": [sys.executable, "docs/scaling_page.py", "--check"],
     "metrics": [sys.executable, "docs/metrics_page.py", "--check"],
     "reference": [sys.executable, "docs/reference_pages.py", "--check"],
 }
