@@ -61,6 +61,7 @@ from orchestrator.ports.metering import Meter
 from orchestrator.ports.vouching import Signer
 from orchestrator.service.admission import Admission
 from orchestrator.service.auditing import Checkpoints
+from orchestrator.service.due import AlarmClock, DueRuns
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.guarding import Guards
@@ -297,11 +298,16 @@ async def _build_parts(
     children = Children(
         store, programs, redeliverer.publish, new_id=new_id, max_depth=settings.max_child_depth
     )
+    alarm = AlarmClock(
+        DueRuns(store, redeliverer, meter=meter), look_every=settings.recovery_seconds,
+        now=clock.now,
+    )  # fmt: skip
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
         clock=clock, limits=_limits(settings), new_id=new_id, children=children, readiness=http,
         pauses=pauses, meter=meter, observer=observer, tracing=tracing_of(settings),
+        asleep=alarm.note,
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip
@@ -331,7 +337,8 @@ async def _build_parts(
     return Parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
         background=[
-            recovery.run_quick_passes, recovery.run_slow_passes, upkeep.run_passes,
+            alarm.run_passes, recovery.run_quick_passes, recovery.run_slow_passes,
+            upkeep.run_passes,
             watch.run_passes, notifier.run_passes, pause_watch.run_passes,
             slos.run_passes, schedules.run_passes, observer.run_passes, age.run_passes,
             partial(metrics.watch, gate_of_process.snapshot),

@@ -166,6 +166,12 @@ def agents(context: typer.Context) -> None:
     _become("tests.bench.agents", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def timers(context: typer.Context) -> None:
+    """How late 100,000 sleeping runs wake, and that none wakes twice."""
+    _become("tests.bench.timers", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.engine.batching import Batcher
@@ -61,6 +62,7 @@ class Deps:
     jitter: Callable[[], float] = random.random
     readiness: Readiness | None = None  # of calls over HTTP
     pauses: Pauses = field(default_factory=Pauses)
+    asleep: Callable[[datetime], None] = lambda _: None  # a run was put to sleep until then
     meter: Meter = UNMETERED
     observer: ApiObserver = UNOBSERVED
     tracing: Tracing | None = None  # None: nobody wants traces

@@ -21,7 +21,7 @@ from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import Facts, FrozenRequest, Judgement, Outcome
 from orchestrator.core.plan import Call, Effects, Plan
 from orchestrator.core.saga import Decision, Link, Saga, current, stops_waiting
-from orchestrator.core.states import ASLEEP, DONE, STUCK, Direction, RunStatus
+from orchestrator.core.states import ASLEEP, DONE, STUCK, TIMED, Direction, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.engine.answering import Answer, action_taken
 from orchestrator.engine.children import Asking
@@ -31,6 +31,7 @@ from orchestrator.engine.traces import RunTrace
 from orchestrator.errors import IllegalTransition, StaleOwner
 from orchestrator.ports import (
     PAUSED,
+    Asks,
     AttemptContext,
     AttemptRecord,
     AuditRecord,
@@ -46,6 +47,7 @@ from orchestrator.ports import (
     RunWrite,
     Signals,
     Visit,
+    WaitRecord,
     facts_of,
     is_urgent,
 )
@@ -76,6 +78,7 @@ class Standing:
         self._call: dict[str, Any] | None = None  # for the audit of the outcome at hand
         self.waited_seconds = 0.0  # before the gate since the last attempt
         self._noted = self.saga  # whose links the ledger has
+        self._slept = False  # the next write tells that a sleep is over
 
     def apply(self, event: e.Event) -> Decision:
         """Let the core decide; what it decided goes into the journal with the next commit."""
@@ -100,6 +103,8 @@ class Standing:
     async def commit(self, **more: Any) -> None:
         write = self._take_write(**more)
         self._committed(write, await self._deps.journal.submit(write))
+        if write.release and write.saga.status in TIMED and write.saga.wake_at is not None:
+            self._deps.asleep(write.saga.wake_at)
 
     async def sleep(self, wait: NewWait, children: Sequence[NewChild] = ()) -> Awaited:
         """Commit, and release the run unless its wait is over. Raises StaleOwner.
@@ -118,9 +123,29 @@ class Standing:
         self._committed(write, found.signals)
         if not found.wait.is_open:  # given back, it goes on at once
             self.durable = replace(write.saga, wake_at=found.wait.closed_at)
+        elif found.wait.expires_at is not None:
+            self._deps.asleep(found.wait.expires_at)
         if crashpoints.hook is not None:
             await self.reach("after_commit")
         return found
+
+    async def look(self, wait: NewWait) -> WaitRecord | None:
+        """The wait as it stands; None: it was not opened yet. Nothing is written.
+
+        The end of a sleep is committed with what comes of it: nobody else can end it.
+        """
+        found = await self._deps.waits.submit(Awaiting(wait=wait, write=None))
+        if found is None:
+            return None
+        self._slept = found.wait.asks is Asks.SLEEP and not found.wait.is_open
+        return found.wait
+
+    async def end_sleep(self) -> None:
+        """Commit that one is over, where that is pending: a write ends all that the run waits for,
+        hence what it is to wait for next as well. Raises StaleOwner.
+        """
+        if self._slept:
+            await self.flush()
 
     def _take_write(self, **more: Any) -> RunWrite:
         self.note_all_links()
@@ -128,8 +153,9 @@ class Standing:
         if more.get("release") and not more.get("hinted"):  # it waits, or has settled
             more.setdefault("traced", self.trace is not None and self.trace.is_chosen)
         return self.ledger.take_write(
-            self.saga, refuses_cancel=self._refuses_cancel, withdraws=self._stops_waiting(), **more
-        )
+            self.saga, refuses_cancel=self._refuses_cancel,
+            withdraws=self._stops_waiting() or self._slept, **more,
+        )  # fmt: skip
 
     def _stops_waiting(self) -> bool:
         """Whether this commit turns back or ends a run that may be waited for."""
@@ -142,7 +168,7 @@ class Standing:
             raise StaleOwner(write.run_id, write.epoch)
         self.durable = write.saga
         self.durable_seq = write.audit[-1].seq if write.audit else self.durable_seq
-        self._wish, self._refuses_cancel = signals, False
+        self._wish, self._refuses_cancel, self._slept = signals, False, False
 
     @property
     def is_traced(self) -> bool:

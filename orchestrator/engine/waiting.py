@@ -21,7 +21,7 @@ from orchestrator.core.saga import Decision, Perform
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.children import CHILD_METHOD, UNDO_METHOD
 from orchestrator.definitions.program import Program
-from orchestrator.definitions.waiting import instant_of
+from orchestrator.definitions.waiting import WAIT_METHOD, instant_of
 from orchestrator.engine.answering import Answer
 from orchestrator.engine.children import Begun
 from orchestrator.engine.deps import Deps
@@ -43,6 +43,10 @@ async def until_answered(
 
     `begun`: the runs whose end is the answer, which begin with the question.
     """
+    await run.end_sleep()
+    slept = await _slept(at, request, run, deps)
+    if slept is not None:
+        return slept
     wait = (await _asked(at, request, run, deps, begun)).wait
     if run.cancel_is_open:  # it has not been released then
         return run.take_cancel_wish() or run.apply(e.Resumed())
@@ -68,6 +72,17 @@ def answered(
     )
 
 
+async def _slept(at: At, request: FrozenRequest, run: Standing, deps: Deps) -> WaitRecord | None:
+    """A sleep that was begun before and is over. There is nothing to commit before its outcome."""
+    if request.method != WAIT_METHOD or request.target != Asks.SLEEP:
+        return None
+    if run.saga.link(*at).first_started_at is None:
+        return None
+    asks, asked = _question(request)
+    found = await run.look(_new_wait(at, asks, asked, run, deps))
+    return None if found is None or found.is_open else found
+
+
 async def _asked(
     at: At, request: FrozenRequest, run: Standing, deps: Deps, begun: Sequence[Begun]
 ) -> Awaited:
@@ -88,18 +103,24 @@ async def _asked(
     if is_first:
         told = {"until": over_at.isoformat()} if over_at and asks is Asks.SLEEP else {}
         run.audit("asked", at, {"asks": asks, "signal": asked.get("signal"), **told})
-    attempt = run.saga.link(*at).attempts + 1
-    wait = NewWait(
-        id=deps.new_id(), run_id=run.ledger.run.id, step=at[0],
-        attempt=attempt if at[1] is Direction.FORWARD else -attempt, step_id=run.step_id(at),
-        asks=asks, signal=asked.get("signal"), asked=_to_show(asked),
-        expires_at=over_at,
-        remind_seconds=asked.get("remind"),
-    )  # fmt: skip
+    wait = _new_wait(at, asks, asked, run, deps, over_at)
     found = await run.sleep(wait, [each.child for each in begun])
     if begun and found.wait.id == wait.id:
         await _publish(begun, run, deps)
     return found
+
+
+def _new_wait(
+    at: At, asks: Asks, asked: Mapping[str, Any], run: Standing, deps: Deps,
+    over_at: datetime | None = None,
+) -> NewWait:  # fmt: skip
+    attempt = run.saga.link(*at).attempts + 1
+    return NewWait(
+        id=deps.new_id(), run_id=run.ledger.run.id, step=at[0],
+        attempt=attempt if at[1] is Direction.FORWARD else -attempt, step_id=run.step_id(at),
+        asks=asks, signal=asked.get("signal"), asked=_to_show(asked), expires_at=over_at,
+        remind_seconds=asked.get("remind"),
+    )  # fmt: skip
 
 
 async def _publish(begun: Sequence[Begun], run: Standing, deps: Deps) -> None:

@@ -280,6 +280,12 @@ class WorkerStore(Protocol):
     async def take_due(self, *, limit: int = 500) -> list[Redelivery]:
         """Waiting and parked runs whose time has come: mark published_at = now, return them."""
 
+    async def due_in_seconds(self) -> float | None:
+        """Until the next of those that sleep is due, by the database's clock; 0 or less: some are.
+
+        None: nobody sleeps.
+        """
+
     async def recall(self, run_ids: Sequence[str]) -> list[Redelivery]:
         """The time of those that are parked has come: mark them and return them as `take_due` does.
 

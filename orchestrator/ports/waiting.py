@@ -111,12 +111,14 @@ class WaitRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Awaiting(msgspec.Struct, frozen=True, kw_only=True):
     """A wait with the write that puts its run to sleep until there is an answer.
 
+    Without a write it is looked at and left as it is.
+
     Whoever opens the wait begins the `children` in the same transaction. Where none of them
     answers it, since all are detached, it is answered with their ids at once.
     """
 
     wait: NewWait
-    write: RunWrite
+    write: RunWrite | None
     children: tuple[NewChild, ...] = ()
 
 
@@ -172,6 +174,10 @@ class WaitStore(Protocol):
         open its `write` is applied as `record` does, with `wake_at` no later than the wait needs;
         where it is over the write is applied without releasing the run, whose owner goes on with
         the answer. None: the write was refused (stale), nothing was written. Repeatable.
+
+        One without a write is only looked at (None: it was not opened yet). A sleep whose time is
+        over by the database's clock is told as closed then; it is once its run's next write
+        `withdraws`.
         """
 
     async def send_signal(self, new: NewSignal) -> SignalReceipt:

@@ -2,7 +2,8 @@
 
 * **Death**: a worker whose lock is free, or whose heartbeat is overdue, is dead. Its runs get a
   new epoch and are published again. The database picks one recoverer for each run.
-* **Due waits**: waiting and parked runs whose time has come.
+* **Due waits**: waiting and parked runs whose time has come. Workers' alarm clocks (`due.py`) are
+  there before; this pass makes no use of what they remember.
 * **Untold children**: runs that have ended while whoever told their parents died, or could not.
 * **Lost hints**: a message can vanish while every worker is well (reset, eviction, flush, purge).
   Runs that are due, unowned and silent for T seconds are published again, but never more than
@@ -36,6 +37,7 @@ from orchestrator.ports import (
     queue_names,
 )
 from orchestrator.ports.metering import UNMETERED, Meter
+from orchestrator.service.due import DueRuns
 from orchestrator.service.escalations import reconcile_dead_letters
 from orchestrator.service.jobs import JobWorker
 from orchestrator.service.redelivery import Redeliverer
@@ -82,6 +84,7 @@ class Recovery:
         self._publisher, self._redeliverer = publisher, redeliverer
         self._dead_letters, self._times = dead_letters, times
         self._jitter, self._meter = jitter, meter
+        self._due = DueRuns(store, redeliverer, meter=meter)
 
     async def run_quick_passes(self) -> None:
         """Death and due waits, until cancelled."""
@@ -94,7 +97,7 @@ class Recovery:
     async def quick_pass(self) -> None:
         """One pass over dead workers, due waits and untold children."""
         await self._recover_dead()
-        await self._publish_due()
+        await self._due.publish()
         await self._tell_parents()
 
     async def slow_pass(self) -> None:
@@ -139,14 +142,6 @@ class Recovery:
             self._meter.recovered("dead", len(found))
             await self._redeliverer.publish(found)
             if len(found) < LARGEST_PASS:
-                return
-
-    async def _publish_due(self) -> None:
-        while True:
-            due = await self._store.take_due(limit=LARGEST_PASS)
-            await self._redeliverer.publish(due)
-            self._meter.recovered("due", len(due))
-            if len(due) < LARGEST_PASS:
                 return
 
     async def _tell_parents(self) -> None:

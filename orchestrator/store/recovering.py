@@ -71,6 +71,9 @@ class Recovering(Part):
             f"{mark}{SLEEPING} AND wake_at <= {{now}} ORDER BY wake_at LIMIT :most {{skip_locked}})"
             f" RETURNING {redelivery}"
         )
+        self._next = self._sql(
+            f"SELECT wake_at, {{clock}} FROM runs WHERE {SLEEPING} ORDER BY wake_at LIMIT 1"
+        )
         self._recall = self._sql(
             "UPDATE runs SET published_at = {now}, wake_at = {now} WHERE id IN (SELECT id FROM runs"
             f" WHERE id IN (SELECT b.id FROM {dead} AS b) AND {SLEEPING} AND status = 'parked'"
@@ -132,6 +135,12 @@ class Recovering(Part):
         """Waiting and parked runs whose time has come: mark published_at = now, return them."""
         found = await self._db.write_rows(self._due, most=limit)
         return [rows.redelivery_of(row, "due") for row in found]
+
+    async def due_in_seconds(self) -> float | None:
+        """Until the next of those that sleep is due; 0 or less: some are. None: nobody sleeps."""
+        for wake_at, now in await self._db.rows(self._next):
+            return (codec.instant(wake_at) - codec.instant(now)).total_seconds()
+        return None
 
     async def recall(self, run_ids: Sequence[str]) -> list[Redelivery]:
         """Parked runs that are to come back now, before their time."""

@@ -189,6 +189,7 @@ class SqlStore:
         self.room = workers.room
         self.recover_dead = recovering.recover_dead
         self.take_due = recovering.take_due
+        self.due_in_seconds = recovering.due_in_seconds
         self.recall = recovering.recall
         self.take_lost = recovering.take_lost
         self.queue_counts = recovering.queue_counts

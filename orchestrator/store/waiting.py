@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from orchestrator.core.states import FINAL, Direction, RunStatus
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import (
+    Asks,
     Awaited,
     Awaiting,
     Decision,
@@ -25,6 +26,7 @@ from orchestrator.ports import (
     RunWrite,
     SignalReceipt,
     SignalRecord,
+    Signals,
     WaitOutcome,
     WaitRecord,
 )
@@ -43,6 +45,8 @@ from orchestrator.store.transactions import Tx
 
 MOST_SIGNALS = 10_000
 """So many one run keeps: a sender that has lost its way must not fill the database."""
+
+_NOTHING = Signals()  # which only the answer to a write tells
 
 _WAIT_COLUMNS = {
     "id": "text", "run_id": "text", "step": "int", "attempt": "int", "step_id": "text",
@@ -90,6 +94,10 @@ class Waiting(Part):
             f"{read} JOIN {keys} AS b ON w.run_id = b.run_id AND w.step = b.step"
             " AND w.attempt = b.attempt"
         )
+        self._look_at = self._sql(
+            f"SELECT {rows.WAIT}, {{clock}} {_FROM} JOIN {keys} AS b ON w.run_id = b.run_id"
+            " AND w.step = b.step AND w.attempt = b.attempt"
+        )
         self._run = self._sql(
             "SELECT status, direction, owner, cancel_wish FROM runs WHERE id = :run_id {for_update}"
         )
@@ -123,35 +131,45 @@ class Waiting(Part):
 
     async def await_answers(self, given: Sequence[Awaiting]) -> list[Awaited | None]:
         """Open the waits, see whether they are answered, and let their runs sleep. See the port."""
-        if not given:
-            return []
-        return await self._db.write(lambda tx: self._await_in(tx, given))
+        asked = [(each, each.write) for each in given if each.write is not None]
+        found: dict[str, Awaited] = {}
+        if len(asked) < len(given):
+            found = await self._look([each.wait for each in given if each.write is None])
+        if asked:
+            found |= await self._db.write(lambda tx: self._await_in(tx, asked))
+        return [found.get(each.wait.id) for each in given]
 
-    async def _await_in(self, tx: Tx, given: Sequence[Awaiting]) -> list[Awaited | None]:
+    async def _look(self, waits: Sequence[NewWait]) -> dict[str, Awaited]:
+        """By the ids under which they are asked for, whatever those of the rows are."""
+        keys = [(wait.run_id, wait.step, wait.attempt) for wait in waits]
+        rows_of = await self._db.rows(self._look_at, batch=codec.dump_batch(keys))
+        found = {(row[1], row[4], row[5]): _as_of_now(row) for row in rows_of}
+        return {
+            wait.id: Awaited(wait=found[key], signals=_NOTHING)
+            for wait, key in zip(waits, keys, strict=True) if key in found
+        }  # fmt: skip
+
+    async def _await_in(
+        self, tx: Tx, given: Sequence[tuple[Awaiting, RunWrite]]
+    ) -> dict[str, Awaited]:
+        """By the ids under which they are asked for; without those that are refused."""
         guards = [
-            writes.run_row(each.write, self._dialect, "")[: len(writes.GUARD)] for each in given
+            writes.run_row(write, self._dialect, "")[: len(writes.GUARD)] for _, write in given
         ]
         held = {row[0] for row in await tx.rows(self._hold, batch=codec.dump_batch(guards))}
-        ours = [each for each in given if each.wait.run_id in held]
+        ours = [(each, write) for each, write in given if each.wait.run_id in held]
         if not ours:
-            return [None] * len(given)
-        waits = await self._opened(tx, [each.wait for each in ours])
-        for each in ours:
+            return {}
+        waits = await self._opened(tx, [each.wait for each, _ in ours])
+        for each, _ in ours:
             if each.children and waits[each.wait.run_id].id == each.wait.id:
                 await self._begin(tx, each, waits)
-        written = [_sleeping(each.write, waits[each.wait.run_id]) for each in ours]
-        answers = dict(
-            zip(
-                (each.wait.run_id for each in ours),
-                await self._journal.record_in(tx, written),
-                strict=True,
-            )
-        )
-        return [
-            None if (signals := answers.get(each.wait.run_id)) is None
-            else Awaited(wait=waits[each.wait.run_id], signals=signals)
-            for each in given
-        ]  # fmt: skip
+        written = [_sleeping(write, waits[each.wait.run_id]) for each, write in ours]
+        answers = await self._journal.record_in(tx, written)
+        return {
+            each.wait.id: Awaited(wait=waits[each.wait.run_id], signals=signals)
+            for (each, _), signals in zip(ours, answers, strict=True) if signals is not None
+        }  # fmt: skip
 
     async def _begin(self, tx: Tx, given: Awaiting, waits: dict[str, WaitRecord]) -> None:
         """The children of a wait that was opened with them."""
@@ -168,10 +186,11 @@ class Waiting(Part):
         """The waits by run as they stand now. A reminder that is due is audited."""
         await tx.apply(self._open, [_wait_row(wait, self._dialect.time) for wait in waits])
         keys = [(wait.run_id, wait.step, wait.attempt) for wait in waits]
-        for settle in self._settle:
+        asleep = all(wait.asks is Asks.SLEEP for wait in waits)  # for them time alone counts
+        for settle in self._settle[-1:] if asleep else self._settle:
             await tx.apply(settle, keys)
         before = await self._these_waits(tx, keys)
-        if not await tx.apply(self._remind, keys):
+        if asleep or not await tx.apply(self._remind, keys):
             return before
         after = await self._these_waits(tx, keys)
         for run_id, wait in sorted(after.items()):
@@ -389,6 +408,16 @@ def _wait_row(wait: NewWait, time: Callable[[datetime | None], Any]) -> tuple[An
         wait.id, wait.run_id, wait.step, wait.attempt, wait.step_id, wait.asks, wait.signal,
         codec.dump_payload(wait.asked), time(wait.expires_at), wait.remind_seconds,
     )  # fmt: skip
+
+
+def _as_of_now(row: Sequence[Any]) -> WaitRecord:
+    """From the columns WAIT and the database's time: a sleep that is over is closed."""
+    *columns, clock = row
+    wait, now = rows.wait_of(columns), codec.instant(clock)
+    over = wait.is_open and wait.expires_at is not None and wait.expires_at <= now
+    if wait.asks is Asks.SLEEP and over:
+        return replace(wait, closed_at=now, outcome=WaitOutcome.EXPIRED)
+    return wait
 
 
 def _sleeping(write: RunWrite, wait: WaitRecord) -> RunWrite:

@@ -197,10 +197,12 @@ TRACES = Insert(
 """Of runs that wait, or have settled, with this write."""
 WITHDRAWAL = Update(
     columns={"run_id": "text"},
-    head="UPDATE waits SET closed_at = {now}, outcome = 'withdrawn'",
+    head="UPDATE waits SET closed_at = {now}, outcome = CASE WHEN asks = 'sleep'"
+    " AND expires_at <= {now} THEN 'expired' ELSE 'withdrawn' END",
     where="waits.run_id = b.run_id AND waits.closed_at IS NULL AND waits.asks <> 'undo'",
 )
-"""What a run waited for, once it turns back or ends; on its way back it waits for undos alone."""
+"""What a run waited for, once it turns back or ends; on its way back it waits for undos alone.
+A sleep whose time is over has come to its end."""
 
 
 # --- rows of a batch ------------------------------------------------------------------------------

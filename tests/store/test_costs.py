@@ -136,6 +136,7 @@ async def calls(store: SqlStore) -> dict[str, Callable[[], Awaitable[Any]]]:
         "workers": store.workers,
         "dead": lambda: store.recover_dead(dead_after_seconds=60),
         "due": store.take_due,
+        "next due": store.due_in_seconds,
         "lost": lambda: store.take_lost(silent_seconds=60, limit=100),
         "queues": store.queue_counts,
         "dead letters": store.open_unclaimed,

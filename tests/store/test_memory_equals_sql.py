@@ -395,7 +395,7 @@ async def ask(world: World, step: Step) -> None:
     write = _write(world, step)
     if write is None:
         return
-    number, is_approval = step.b % 2, bool(step.flags & 1)
+    number, is_approval, sleeps = step.b % 2, bool(step.flags & 1), step.flags % 3 == 0
     again = world.clock.now + timedelta(seconds=30)  # nobody sleeps without an end
     sleeping = dataclasses.replace(
         write.saga, status=RunStatus.WAITING, direction=Direction.FORWARD, cancel=None,
@@ -405,13 +405,15 @@ async def ask(world: World, step: Step) -> None:
     expires = timedelta(seconds=(-1.0, 3.0, 60.0)[step.a % 3])
     wait = NewWait(
         id=world.new_id(), run_id=write.run_id, step=number, attempt=1, step_id=f"s{number}",
-        asks=Asks.APPROVAL if is_approval else Asks.SIGNAL,
-        signal=None if is_approval else SIGNALS[number], asked={"message": "pay?"},
+        asks=Asks.SLEEP if sleeps else Asks.APPROVAL if is_approval else Asks.SIGNAL,
+        signal=None if is_approval or sleeps else SIGNALS[number], asked={"message": "pay?"},
         expires_at=None if step.c % 3 == 0 else world.clock.now + expires,
         remind_seconds=2.0 if step.c % 2 else None,
     )  # fmt: skip
     world.waits.append(wait.id)
     await world.both(lambda store, _: store.await_answers([Awaiting(wait=wait, write=write)]))
+    look = [Awaiting(wait=wait, write=None)]
+    await world.both(lambda store, _: store.await_answers(look))
 
 
 async def signal(world: World, step: Step) -> None:

@@ -156,6 +156,23 @@ async def test_due_waits_are_taken_once(store: Store, other: Store) -> None:
     assert (await store.run(due[0].run.id)).published_at is not None
 
 
+async def test_the_next_that_is_due_is_told_by_the_databases_clock(store: Store) -> None:
+    assert await store.due_in_seconds() is None
+    await claimed(store)
+    assert await store.due_in_seconds() is None  # in somebody's hands, none sleeps
+    await waiting(store, 60, 2)
+    await waiting(store, 30, status=RunStatus.PARKED)
+    left = await store.due_in_seconds()
+    assert left is not None
+    assert 0 < left <= 30
+    await waiting(store, -5)
+    due = await store.due_in_seconds()
+    assert due is not None
+    assert due <= -5
+    await store.take_due()
+    assert (await store.due_in_seconds() or 0) > 0
+
+
 async def test_parked_runs_are_recalled_once_and_others_left_alone(store: Store) -> None:
     parked = await waiting(store, 3600, 3, status=RunStatus.PARKED)
     (retrying,) = await waiting(store, 3600)

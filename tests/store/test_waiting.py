@@ -22,6 +22,7 @@ from orchestrator.ports import (
     NewSignal,
     NewWait,
     SignalReceipt,
+    Signals,
     Store,
     WaitOutcome,
     WaitRecord,
@@ -359,6 +360,43 @@ async def test_a_signal_is_no_approval(store: Store) -> None:
         await decide(store, opened.id)
 
 
+async def test_a_sleep_is_looked_at_and_ended_with_what_comes_of_it(store: Store) -> None:
+    until = await store.now() + timedelta(seconds=SOON)
+    run, opened = await asleep(
+        store, asks=Asks.SLEEP, signal=None, asked={"for": SOON}, expires_at=until
+    )
+    same = wait(run, asks=Asks.SLEEP, signal=None, asked={})
+    unknown = wait(run, asks=Asks.SLEEP, signal=None, asked={}, attempt=2)
+    looks = [Awaiting(wait=each, write=None) for each in (same, unknown)]
+    assert await store.await_answers(looks) == [Awaited(wait=opened, signals=Signals()), None]
+    await over(store, opened)
+    (found, none) = await store.await_answers(looks)
+    assert none is None
+    assert found is not None
+    assert (found.wait.id, found.wait.outcome) == (opened.id, WaitOutcome.EXPIRED)
+    assert await store.waits_of(run.run.id) == [opened]  # nothing was written
+    (due,) = await store.take_due()
+    (taken,) = await store.claim([(run.run.id, due.epoch)], owner=ME)
+    await store.record([write(taken, withdraws=True)])
+    (ended,) = await store.waits_of(run.run.id)
+    assert ended.outcome is WaitOutcome.EXPIRED
+    assert ended.closed_at is not None
+    assert ended.closed_at >= until
+
+
+async def test_a_sleep_that_is_not_over_is_withdrawn(store: Store) -> None:
+    until = await store.now() + timedelta(hours=1)
+    run, opened = await asleep(
+        store, asks=Asks.SLEEP, signal=None, asked={"for": 3600}, expires_at=until
+    )
+    await store.request_cancel(run.run.id, mode=CancelMode.UNDO, reason="no", by="ada")
+    (row,) = [await store.run(run.run.id)]
+    (taken,) = await store.claim([(row.id, row.epoch)], owner=ME)
+    await store.record([write(taken, withdraws=True)])
+    (ended,) = await store.waits_of(run.run.id)
+    assert (ended.id, ended.outcome) == (opened.id, WaitOutcome.WITHDRAWN)
+
+
 async def test_nobody_answers_a_sleep(store: Store) -> None:
     until = await store.now() + timedelta(seconds=SOON)
     run, opened = await asleep(
@@ -373,6 +411,7 @@ async def test_nobody_answers_a_sleep(store: Store) -> None:
     (taken,) = await store.claim([(run.run.id, due.epoch)], owner=ME)
     found = await sleep(store, taken, wait(run, asks=Asks.SLEEP, signal=None, asked={}))
     assert (found.wait.id, found.wait.outcome) == (opened.id, WaitOutcome.EXPIRED)
+    assert await store.take_due() == []
     assert [signal.wait_id for signal in await store.signals_of(run.run.id)] == [None]
 
 

@@ -131,7 +131,10 @@ def withdraw(row: RunRow, now: datetime) -> None:
     """What it waited for is not waited for any more."""
     for wait in row.waits:
         if wait.closed_at is None and wait.asks is not Asks.UNDO:
-            wait.closed_at, wait.outcome = now, WaitOutcome.WITHDRAWN
+            over = wait.expires_at is not None and wait.expires_at <= now
+            slept = wait.asks is Asks.SLEEP and over
+            wait.closed_at = now
+            wait.outcome = WaitOutcome.EXPIRED if slept else WaitOutcome.WITHDRAWN
 
 
 def _change_link(row: RunRow, change: LinkWrite) -> None:

@@ -533,6 +533,10 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns, MemoryChildren):
         """See WorkerStore."""
         return await self._pass("take_due", lambda: sweeps.take_due(self.database, limit=limit))
 
+    async def due_in_seconds(self) -> float | None:
+        """See WorkerStore."""
+        return await self._pass("due_in_seconds", lambda: sweeps.due_in_seconds(self.database))
+
     async def recall(self, run_ids: Sequence[str]) -> list[Redelivery]:
         """See WorkerStore."""
         return await self._pass("recall", lambda: sweeps.recall(self.database, run_ids))

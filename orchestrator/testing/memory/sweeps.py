@@ -91,6 +91,12 @@ def take_due(database: MemoryDatabase, *, limit: int) -> list[Redelivery]:
     return _marked(database, database.take_woken(now, limit), now, "due")
 
 
+def due_in_seconds(database: MemoryDatabase) -> float | None:
+    """Until the next that sleeps is due; None: nobody sleeps."""
+    times = [row.wake_at for row in database.runs.values() if row.sleeping and row.wake_at]
+    return (min(times) - database.clock()).total_seconds() if times else None
+
+
 def recall(database: MemoryDatabase, run_ids: Sequence[str]) -> list[Redelivery]:
     """Parked runs that come back before their time."""
     now = database.clock()

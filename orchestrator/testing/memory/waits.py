@@ -20,6 +20,7 @@ from orchestrator.ports import (
     Redelivery,
     SignalReceipt,
     SignalRecord,
+    Signals,
     WaitOutcome,
     WaitRecord,
 )
@@ -40,6 +41,8 @@ def await_answers(database: MemoryDatabase, given: Sequence[Awaiting]) -> list[A
 
 def _await(database: MemoryDatabase, given: Awaiting) -> Awaited | None:
     write, now = given.write, database.clock()
+    if write is None:
+        return _look(database, given.wait, now)
     run = database.runs.get(write.run_id)
     if run is None or run.owner is None or (run.owner, run.epoch) != (write.owner, write.epoch):
         return None
@@ -60,6 +63,26 @@ def _await(database: MemoryDatabase, given: Awaiting) -> Awaited | None:
     (signals,) = journal.record(database, [write])
     assert signals is not None, "the guard was checked above"
     return Awaited(wait=record, signals=signals)
+
+
+def _look(database: MemoryDatabase, asked: NewWait, now: datetime) -> Awaited | None:
+    """A sleep whose time is over is told as closed."""
+    run = database.runs.get(asked.run_id)
+    key = (asked.step, asked.attempt)
+    for wait in () if run is None else run.waits:
+        if (wait.step, wait.attempt) == key:
+            record = wait_of(database, wait)
+            if _is_slept_out(wait, now):
+                record = msgspec.structs.replace(
+                    record, closed_at=now, outcome=WaitOutcome.EXPIRED
+                )  # fmt: skip
+            return Awaited(wait=record, signals=Signals())
+    return None
+
+
+def _is_slept_out(wait: WaitRow, now: datetime) -> bool:
+    over = wait.expires_at is not None and wait.expires_at <= now
+    return wait.asks is Asks.SLEEP and wait.closed_at is None and over
 
 
 def _opened(database: MemoryDatabase, run: RunRow, new: NewWait, now: datetime) -> WaitRow:

@@ -13,10 +13,11 @@ from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.states import RunStatus
 from orchestrator.crashpoints import Reached
-from orchestrator.definitions.waiting import SLEEP, wait_call
+from orchestrator.definitions.waiting import SIGNAL, SLEEP, wait_call
 from orchestrator.ports import Asks, RunRecord, WaitOutcome
 from tests.integration.engine.checking import check
 from tests.integration.engine.house import House, dying_at
+from tests.integration.engine.test_waits import desk
 from tests.integration.engine.world import Kind, shop_plan
 
 WEEKS = timedelta(days=40)
@@ -95,6 +96,25 @@ async def test_a_time_that_is_over_is_not_slept_for(house: House, given: dict[st
     await house.work()
     await ended(house, run_id, RunStatus.SUCCEEDED)
     assert house.claims == 1  # it never let go
+
+
+async def test_what_follows_a_sleep_may_wait_as_well(house: House) -> None:
+    """A commit that ends one must not end the next."""
+    plan = sleeping_plan(**{"for": 3600})
+    again = PlanStep(id="s2b", call=wait_call(SLEEP, "order.s2b", {"for": 7200}))
+    asks = PlanStep(id="s2c", call=wait_call(SIGNAL, "order.s2c", {"signal": "paid"}))
+    plan = with_digest(replace(plan, steps=(*plan.steps[:2], again, asks, plan.steps[2])))
+    run_id = await asleep(house, plan)
+    for nth in (1, 2):
+        await its_time_comes(house)
+        await house.sweep()
+        await house.work()
+        *slept, at = await house.store.waits_of(run_id)
+        assert [each.outcome for each in slept] == [WaitOutcome.EXPIRED] * nth
+        assert (at.is_open, at.step) == (True, nth + 1)
+        assert (await house.store.run(run_id)).status is RunStatus.WAITING
+    await desk(house).send_signal(run_id, "paid", key="k", data={}, by="bank", via="rest")
+    await ended(house, run_id, RunStatus.SUCCEEDED)
 
 
 async def test_what_is_no_time_fails_the_step_and_says_where(house: House) -> None:
