@@ -13,7 +13,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, shown, to_login, verbatim
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.guarding import EVERYBODY
 from orchestrator.definitions.agent_policies import DEFAULT_TENANT
@@ -32,7 +32,7 @@ _RUNS = {UnderWay.LEAVE: "Its runs go on", UnderWay.CANCEL: "Its runs are undone
 def register(desk: Desk) -> None:
     """All on one page, and a page for each."""
 
-    @ui.page("/agents")
+    @page("/agents")
     async def agents(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:
@@ -41,7 +41,7 @@ def register(desk: Desk) -> None:
             await _all(visitor)
         return None
 
-    @ui.page("/agents/{tenant}/{name}")
+    @page("/agents/{tenant}/{name}")
     async def agent(request: Request, tenant: str, name: str) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

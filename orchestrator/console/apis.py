@@ -13,7 +13,7 @@ from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, moment, shown, to_login
 from orchestrator.console.gate import draw_states, states
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.tables import cell, row, table
 from orchestrator.service.apis import ApiOverview, ApiView
 from orchestrator.service.principal import Principal
@@ -22,7 +22,7 @@ from orchestrator.service.principal import Principal
 def register(desk: Desk) -> None:
     """All on one page."""
 
-    @ui.page("/apis")
+    @page("/apis")
     async def apis(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import ago, frame, moment, shown, tell, to_login, verbatim
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.errors import NotFound, OrchestratorError
 from orchestrator.ports import Asks, Decision, Role, WaitRecord
@@ -22,7 +22,7 @@ COLUMNS = ("Approval", "Question", "Workflow", "Step", "Tenant", "Asked", "Until
 def register(desk: Desk) -> None:
     """The list, and one approval."""
 
-    @ui.page("/approvals")
+    @page("/approvals")
     async def approvals(request: Request, after: str = "") -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:
@@ -31,7 +31,7 @@ def register(desk: Desk) -> None:
             await _list(visitor, after or None)
         return None
 
-    @ui.page("/approvals/{approval_id}")
+    @page("/approvals/{approval_id}")
     async def approval(request: Request, approval_id: str) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

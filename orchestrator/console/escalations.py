@@ -16,7 +16,7 @@ from orchestrator.console.asking import Again, Question, ask, attempt, object_of
 from orchestrator.console.corrections import Corrections
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, moment, shown, to_login, verbatim
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.proposals import draw_proposals
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core import events
@@ -70,7 +70,7 @@ WAYS: Sequence[Way] = (
 def register(desk: Desk) -> None:
     """The page of one."""
 
-    @ui.page("/escalations/{escalation_id}")
+    @page("/escalations/{escalation_id}")
     async def escalation(request: Request, escalation_id: str) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

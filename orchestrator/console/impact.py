@@ -14,6 +14,7 @@ from orchestrator.console.asking import Again
 from orchestrator.console.calls import draw_calls
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, moment, shown, to_login
+from orchestrator.console.links import page
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.service.impact import OTHERS, Counts, Impact
@@ -42,7 +43,7 @@ UNENDED = ",".join(each for each in RunStatus if each not in FINAL)
 def register(desk: Desk) -> None:
     """The page of one."""
 
-    @ui.page("/apis/{api}")
+    @page("/apis/{api}")
     async def one(request: Request, api: str, away: str = USUAL) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

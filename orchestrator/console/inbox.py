@@ -12,7 +12,7 @@ from nicegui import ui
 from orchestrator.console.bulk import Bulk, bulk_button
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import ago, frame, moment, shown, to_login
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.errors import InvalidInput
 from orchestrator.ports import EscalationFilter
@@ -39,7 +39,7 @@ BULKS = (
 def register(desk: Desk) -> None:
     """The inbox."""
 
-    @ui.page("/escalations")
+    @page("/escalations")
     async def escalations(
         request: Request, where: str = "", order: str = "", after: str = ""
     ) -> Response | None:

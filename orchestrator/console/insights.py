@@ -9,7 +9,7 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk
 from orchestrator.console.frame import frame, heading, moment, to_login, verbatim
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.tables import cell, row, table
 from orchestrator.errors import OrchestratorError
 from orchestrator.service.insights import Finding, InsightReport
@@ -18,7 +18,7 @@ from orchestrator.service.insights import Finding, InsightReport
 def register(desk: Desk) -> None:
     """The page of one workflow's history."""
 
-    @ui.page("/workflows/{name}/insights")
+    @page("/workflows/{name}/insights")
     async def insights(request: Request, name: str) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

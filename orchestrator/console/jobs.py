@@ -13,7 +13,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, moment, shown, to_login
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.errors import NotFound
 from orchestrator.ports import JobItemRecord, JobItemState, JobOrder, JobRecord, JobState
@@ -47,7 +47,7 @@ class Report:
 def register(desk: Desk) -> None:
     """The list, and one job."""
 
-    @ui.page("/jobs")
+    @page("/jobs")
     async def jobs(request: Request, before: str = "") -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:
@@ -56,7 +56,7 @@ def register(desk: Desk) -> None:
             await shown(partial(_listed, visitor, before or None), _list)
         return None
 
-    @ui.page("/jobs/{job_id}")
+    @page("/jobs/{job_id}")
     async def job(request: Request, job_id: str) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

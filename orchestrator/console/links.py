@@ -1,9 +1,14 @@
-"""Links of the console, whole from the moment they are drawn."""
+"""Where pages of the console are, and links to them, whole from the moment they are drawn."""
 
 from __future__ import annotations
 
+from functools import partial
+
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
+
+page = partial(ui.page, response_timeout=30.0)
+"""A page at a path. On a busy database it may take its time; NiceGUI's own limit is 3 s."""
 
 
 def link_to(text: str = "", target: str = "") -> TextElement:

@@ -12,7 +12,7 @@ from nicegui import ui
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import COLOURS, ago, frame, heading, shown, to_login
 from orchestrator.console.gate import States, draw_states, states
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import Unavailable
@@ -25,7 +25,7 @@ LATELY_SECONDS = 60
 def register(desk: Desk) -> None:
     """The page at the root."""
 
-    @ui.page("/")
+    @page("/")
     async def overview(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

@@ -30,6 +30,7 @@ from orchestrator.console import (
 )
 from orchestrator.console.desk import COOKIE, Desk
 from orchestrator.console.frame import ROOT, dress, login_address, page_here
+from orchestrator.console.links import page
 from orchestrator.console.signing_in import (
     THERE,
     add_allowed,
@@ -92,7 +93,7 @@ def add_console(
 
 
 def _add_login(desk: Desk) -> None:
-    @ui.page("/login")
+    @page("/login")
     async def login(wrong: str = "", then: str = "") -> None:
         sign_in = desk.services().sign_in
         dress("Log in")
@@ -117,7 +118,7 @@ def _add_login(desk: Desk) -> None:
                 told = WRONG.get(wrong, WRONG["key"])
                 ui.label(told).classes("text-negative").props('role="alert"')
 
-    @ui.page("/logout")
+    @page("/logout")
     async def leave(request: Request) -> Response:
         answer = RedirectResponse(await leave_for(desk, request), 303)
         answer.delete_cookie(COOKIE)

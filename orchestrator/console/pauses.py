@@ -11,7 +11,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, keyed, moment, shown, to_login
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.tables import cell, row, table
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.ports import Pause
@@ -29,7 +29,7 @@ EVERYTHING, WORKFLOW, TENANT = "all runs", "a workflow", "a tenant"
 def register(desk: Desk) -> None:
     """All on one page."""
 
-    @ui.page("/pauses")
+    @page("/pauses")
     async def pauses(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

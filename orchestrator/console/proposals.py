@@ -12,6 +12,7 @@ from nicegui import ui
 from orchestrator.console.asking import Again, Question, ask
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, moment, shown, to_login
+from orchestrator.console.links import page
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.errors import NotFound
 from orchestrator.ports import Proposal, ProposalFilter
@@ -25,7 +26,7 @@ COLUMNS = ("Run", "Workflow", "Proposed", "By", "Why", "Until (UTC)", "Tenant", 
 def register(desk: Desk) -> None:
     """Those that are open."""
 
-    @ui.page("/proposals")
+    @page("/proposals")
     async def proposals(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

@@ -14,7 +14,7 @@ from orchestrator.console.asking import Again
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import COLOURS, badge, frame, moment, shown, to_login, verbatim
 from orchestrator.console.graph import draw_run
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.proposals import draw_proposals
 from orchestrator.console.run_acts import draw_acts
 from orchestrator.console.run_edits import draw_edit, draw_edits
@@ -33,7 +33,7 @@ TABS = ("Story", "Audit", "Attempts", "Graph", "JSON")
 def register(desk: Desk) -> None:
     """The page of one."""
 
-    @ui.page("/runs/{run_id}")
+    @page("/runs/{run_id}")
     async def run(request: Request, run_id: str) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

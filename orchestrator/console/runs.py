@@ -14,7 +14,7 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import badge, frame, moment, shown, to_login
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.runs_bulk import draw_bulk
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.states import RunStatus
@@ -82,7 +82,7 @@ class Wanted:
 def register(desk: Desk) -> None:
     """The list."""
 
-    @ui.page("/runs")
+    @page("/runs")
     async def runs(
         request: Request, status: str = "", workflow: str = "", tenant: str = "", hours: str = "",
         attribute: str = "", text: str = "", before: str = "", actor: str = "",

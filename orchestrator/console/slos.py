@@ -7,6 +7,7 @@ from nicegui import ui
 
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, heading, moment, shown, to_login
+from orchestrator.console.links import page
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.slo import DAY, HOUR, budget_left
 from orchestrator.ports.slo import AlarmRecord
@@ -22,7 +23,7 @@ COLUMNS = (
 def register(desk: Desk) -> None:
     """All on one page."""
 
-    @ui.page("/objectives")
+    @page("/objectives")
     async def objectives(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

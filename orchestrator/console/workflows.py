@@ -10,7 +10,7 @@ from orchestrator.console.asking import Again
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, keyed, moment, shown, to_login, verbatim
 from orchestrator.console.graph import draw_plan
-from orchestrator.console.links import link_to
+from orchestrator.console.links import link_to, page
 from orchestrator.console.pauses import active_pauses, ask_to_pause, resume_button
 from orchestrator.console.tables import cell, link_cell, row, table
 from orchestrator.core.plan import Effects, PlanStep
@@ -22,7 +22,7 @@ from orchestrator.service.pausing import Scope
 def register(desk: Desk) -> None:
     """The catalogue, and one workflow."""
 
-    @ui.page("/workflows")
+    @page("/workflows")
     async def workflows(request: Request) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:
@@ -48,7 +48,7 @@ def register(desk: Desk) -> None:
                         cell(each.published_by)
         return None
 
-    @ui.page("/workflows/{name}")
+    @page("/workflows/{name}")
     async def workflow(request: Request, name: str) -> Response | None:
         visitor = await desk.visitor(request)
         if visitor is None:

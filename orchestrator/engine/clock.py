@@ -26,7 +26,8 @@ class DatabaseClock:
         self._base: datetime | None = None
         self._at = 0.0
         self._error = 0.0  # seconds by which `_base` may be wrong
-        self._floor = _NO_FLOOR  # told already
+        self._told = _NO_FLOOR  # by the last `now`
+        self._floor = _NO_FLOOR
 
     def correct(self, database_now: datetime, *, asked_at: float) -> bool:
         """Take over what the database said that was asked at this time (of `monotonic`).
@@ -39,13 +40,12 @@ class DatabaseClock:
         known = self._base is not None and heard_at - self._at < TRUSTED_SECONDS
         if known and error > max(self._error, PROMPT_SECONDS):
             return False
-        told = None if self._base is None else self.now()
         explained = timedelta(seconds=self._error + error + PROMPT_SECONDS)
         self._base, self._at = database_now.astimezone(UTC), heard_at - error
         self._error = error
-        self._floor = _NO_FLOOR
-        if told is not None and told - self.now() <= explained:
-            self._floor = told  # more than that is a clock that was set back, which is followed
+        ahead = self._told - self._base
+        # More than explains itself is a clock that was set back, which is followed.
+        self._floor = self._told if ahead <= explained + timedelta(seconds=error) else _NO_FLOOR
         return error <= PROMPT_SECONDS
 
     def now(self) -> datetime:
@@ -54,4 +54,5 @@ class DatabaseClock:
             raise RuntimeError("the database's clock has not been read yet")
         # By place: half as long as `seconds=`, and this is asked five times for each step.
         now = self._base + timedelta(0, self.monotonic() - self._at)
-        return max(self._floor, now)
+        self._told = told = max(self._floor, now)
+        return told

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import OnCancel, Plan
+from orchestrator.core.plan_json import with_digest
 from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.crashpoints import Reached
 from orchestrator.ports import RunRecord
@@ -53,7 +54,8 @@ async def ended(house: House, run_id: str, status: RunStatus) -> RunRecord:
 async def test_a_step_gives_what_its_run_gave(house: House) -> None:
     child = leaf()
     plan = family("s1", begins(child), "s3", name="order")
-    plan = replace(plan, outputs={"paid": "$steps.pay.outputs.id", "by": "$steps.pay.outputs.run"})
+    outputs = {"paid": "$steps.pay.outputs.id", "by": "$steps.pay.outputs.run"}
+    plan = with_digest(replace(plan, outputs=outputs))
     run_id = await begun(house, plan, child)
     run = await ended(house, run_id, RunStatus.SUCCEEDED)
     paid = await child_of(house, run_id)

@@ -92,6 +92,13 @@ def test_a_better_answer_does_not_turn_it_back(loop: Loop) -> None:
     assert loop.wrong_by < 0.02, "it stands still until it is true again, and goes on then"
 
 
+def test_what_nobody_was_told_does_not_hold_it_up(loop: Loop) -> None:
+    """A first answer was slow, and the next one came before anybody looked."""
+    assert not loop.ask(there=3.0, back=0.0)
+    assert loop.ask(there=0.01, back=0.01)
+    assert loop.wrong_by < 0.02
+
+
 def test_a_database_whose_clock_was_set_back_is_followed(loop: Loop) -> None:
     loop.ask(there=0.01, back=0.01)
     hour_ago = loop.database_now - timedelta(hours=1)
