@@ -13,6 +13,7 @@ import msgspec
 from pydantic import BaseModel
 
 from orchestrator.core.exchange import FrozenRequest
+from orchestrator.errors import OrchestratorError
 
 
 def plain(value: Any) -> Any:
@@ -36,6 +37,8 @@ def plain(value: Any) -> Any:
 def _plain_leaf(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, OrchestratorError):
+        return str(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes):

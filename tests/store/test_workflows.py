@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
+from orchestrator.cli.output import to_json
 from orchestrator.core.plan import Plan
 from orchestrator.engine.signing import Signer, TrustedKeys
 from orchestrator.errors import NotFound
@@ -134,6 +136,20 @@ async def test_a_signature_takes_the_place_of_another(store: Store) -> None:
     await store.keep_signature(version.id, key_id=OURS.key_id, signature=ours)
     found = await store.workflow_by_id(version.id)
     assert (found.key_id, found.signature) == (OURS.key_id, ours)
+
+
+async def test_a_plan_that_cannot_be_read_is_listed_and_says_so(url: str) -> None:
+    sql = open_store(url)
+    try:
+        version, _ = await sql.publish(plan(), document="", by="ada")
+        change = text("UPDATE workflows SET plan = '{' WHERE id = :id")
+        await sql._database.write(lambda tx: tx.change(change, id=version.id))
+        for (found,) in (await sql.workflows(), await sql.versions("order")):
+            told = json.loads(to_json(found))
+            assert "stored plan, line 1, column 2: found ''" in told["unread"]
+            assert (told["version"], told["plan"]["steps"]) == (1, [])
+    finally:
+        await sql.close()
 
 
 async def test_a_changed_plan_shows_and_publishing_again_makes_another_version(url: str) -> None:
