@@ -20,6 +20,7 @@ from orchestrator.coordination.looking import RedisGateView
 from orchestrator.core.demands import Security
 from orchestrator.definitions.checking.maturity import Deployment
 from orchestrator.definitions.programs import Programs
+from orchestrator.embedded.simulator import ProcessSimulator
 from orchestrator.engine.api_credentials import lacking
 from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.inspecting import ConfiguredCredentials
@@ -73,6 +74,7 @@ from orchestrator.service.restoring import Restoring
 from orchestrator.service.retention import Retention
 from orchestrator.service.runs import Runs
 from orchestrator.service.schedules import Schedules
+from orchestrator.service.simulating import Simulating
 from orchestrator.service.slos import Slos
 from orchestrator.service.submitting import Submitter
 from orchestrator.service.vouching import Vouching
@@ -296,7 +298,11 @@ def _services(
         store, redeliverer, max_data_bytes=settings.max_output_bytes, four_eyes=four_eyes
     )
     runs = Runs(store, programs, redeliverer)
-    planning = Planning(programs, partial(_base_url_of, settings), guards, reads)
+    simulating = Simulating(
+        store, programs, ProcessSimulator(), lambda: workflows.tasks,
+        folder=str((settings.config_dir / "workflows").absolute()),
+    )  # fmt: skip
+    planning = Planning(programs, partial(_base_url_of, settings), guards, reads, simulating)
     editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
     watch, explaining = RunWatch(store), Explaining(store)
     catalogue = Catalogue(

@@ -36,6 +36,7 @@ from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES, parse_pairs
 from orchestrator.errors import NotFound, Problem, RefusedError
 from orchestrator.ports import Role, RunFilter, RunRecord
+from orchestrator.ports.dry_runs import Simulation
 from orchestrator.service.rerunning import Rerun
 from orchestrator.service.where import LONGEST_TEXT
 from orchestrator.wiring_services import Services
@@ -182,17 +183,19 @@ async def submit_runs(request: Request, who: Asker, services: Use) -> bulk.Lines
     ":plan",
     operation_id="planRun",
     response_model_exclude_unset=True,
-    responses=documented(404),
+    responses=documented(404, 409),
 )
 async def plan_run(wish: DryRunWish, who: Asker, services: Use) -> DryRunShape:
     """Tell what a run would send, and what would undo it: a dry run. Nothing is kept or counted.
 
-    With `dry_run_reads` what only reads is asked; that is why whoever may see runs only may not
-    ask for it.
+    With `simulate` it is played to its end: its requests in order, how it ends, and with `fail_at`
+    what would be undone. With `dry_run_reads` what only reads is asked; that is why whoever may
+    only see runs may not ask for it.
     """
     who.require(Role.SUBMITTER)
     wanted = submission_of(wish, who, None)
-    return DryRunShape.of(await services.dry_runs.of(wanted, wish.mode))
+    how = Simulation(fail_at=wish.fail_at, recorded=wish.recorded)
+    return DryRunShape.of(await services.dry_runs.of(wanted, wish.mode, how))
 
 
 def _of_the_only_one(error: RefusedError) -> RefusedError:

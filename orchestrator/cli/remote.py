@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.client import Client
     from orchestrator.core.events import CancelMode
     from orchestrator.ports import EscalationFilter, RunFilter
-    from orchestrator.ports.dry_runs import Mode
+    from orchestrator.ports.dry_runs import Mode, Simulation
     from orchestrator.service.submitting import Submission
 
 URL, KEY = "ORCHESTRATOR_URL", "ORCHESTRATOR_KEY"
@@ -136,13 +136,13 @@ def submit(client: Client, wish: Submission) -> shapes.Submitted:
     ))  # fmt: skip
 
 
-def plan(client: Client, wish: Submission, mode: Mode) -> DryRunShape:
+def plan(client: Client, wish: Submission, mode: Mode, how: Simulation) -> DryRunShape:
     """What one run would do."""
     from orchestrator.client import ask
 
     return client(ask.plan_run(
-        wish.workflow, wish.inputs, mode=mode, version=wish.version, tenant=_tenant(wish),
-        actor=wish.actor or None,
+        wish.workflow, wish.inputs, mode=mode, fail_at=how.fail_at, recorded=how.recorded,
+        version=wish.version, tenant=_tenant(wish), actor=wish.actor or None,
     ))  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from orchestrator.cli.session import current_user, with_client, with_services
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.errors import InvalidInput, Problem
-from orchestrator.ports.dry_runs import DryRun, Mode
+from orchestrator.ports.dry_runs import DryRun, Mode, Simulation
 
 if TYPE_CHECKING:
     from orchestrator.api.plan_shapes import DryRunShape
@@ -95,6 +95,17 @@ def submit(
         bool,
         typer.Option("--reads", help="With --dry-run: ask what only reads (dry_run_reads)."),
     ] = False,
+    simulate: Annotated[
+        bool,
+        typer.Option("--simulate", help="With --dry-run: play it to its end with made-up answers."),
+    ] = False,
+    fail_at: Annotated[
+        str | None, typer.Option(metavar="STEP", help="With --simulate: this step is refused.")
+    ] = None,
+    recorded: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="With --simulate: an ended run whose answers are taken."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Submit a run, or with --file one run for each line, in few transactions.
@@ -117,10 +128,12 @@ def submit(
         traceparent=os.environ.get("TRACEPARENT"),
         tracestate=os.environ.get("TRACESTATE"),
     )
-    if dry_run or reads:
-        _refuse_beside_dry_run(dry_run=dry_run, file=file, wait=wait)
+    how = Simulation(fail_at=fail_at, recorded=recorded)
+    if dry_run or reads or simulate or how != Simulation():
+        _refuse_beside_dry_run(dry_run=dry_run, file=file, wait=wait, both=reads and simulate)
         wish = replace(wish, inputs=parse_inputs(one or [], inputs))
-        _plan(wish, Mode.READS if reads else Mode.DRY_RUN, as_json=as_json)
+        mode = Mode.READS if reads else Mode.SIMULATE if simulate else Mode.DRY_RUN
+        _plan(wish, mode, how, as_json=as_json)
         return
     if file is None:
         wish = replace(wish, inputs=parse_inputs(one or [], inputs))
@@ -138,27 +151,33 @@ def _refuse_together(*, one: list[str] | None, inputs: str | None, wait: bool) -
         raise InvalidInput("nothing was submitted", problems=[problem])
 
 
-def _refuse_beside_dry_run(*, dry_run: bool, file: Path | None, wait: bool) -> None:
-    found = "--reads alone" if not dry_run else "--dry-run with --file or --wait"
-    if not dry_run or file is not None or wait:
-        wanted = "--dry-run with the inputs of one run, and --reads beside it"
+def _refuse_beside_dry_run(*, dry_run: bool, file: Path | None, wait: bool, both: bool) -> None:
+    found = ""
+    if not dry_run:
+        found = "--reads, --simulate, --fail-at or --recorded alone"
+    elif file is not None or wait:
+        found = "--dry-run with --file or --wait"
+    elif both:
+        found = "--reads and --simulate"
+    if found:
+        wanted = "--dry-run with the inputs of one run; beside it --reads, or --simulate"
         problem = Problem(place="options", found=found, wanted=wanted)
         raise InvalidInput("nothing was planned", problems=[problem])
 
 
-def _plan(wish: Submission, mode: Mode, *, as_json: bool) -> None:
-    """What it would do; exit code 1 where it would be refused."""
+def _plan(wish: Submission, mode: Mode, how: Simulation, *, as_json: bool) -> None:
+    """What it would do; exit code 1 where it would be refused, or did not end well."""
     found: DryRun | DryRunShape = with_services(
-        lambda services: services.dry_runs.of(wish, mode),
-        remote=lambda client: remote.plan(client, wish, mode),
+        lambda services: services.dry_runs.of(wish, mode, how),
+        remote=lambda client: remote.plan(client, wish, mode, how),
     )
     told = found.plan if isinstance(found, DryRun) else found.as_plan()
     head = {"workflow": found.workflow, "version": found.version, "meaning": found.meaning}
     answer(
-        {**head, "status": "planned", **told},
+        {**head, "status": found.status, **told},
         lambda: draw_plan(found.workflow, found.version, found.meaning, told), as_json=as_json,
     )  # fmt: skip
-    if "refused" in told:
+    if "refused" in told or told.get("ends", "succeeded") != "succeeded":
         raise typer.Exit(1)
 
 

@@ -14,6 +14,8 @@ from orchestrator.mcp.callers import Callers, choice_of, trace_of
 from orchestrator.mcp.refusals import WHEN_CANCELLING, WHEN_READING, spoken
 from orchestrator.mcp.resources import add_resources
 from orchestrator.mcp.terse import TerseServer
+from orchestrator.ports.dry_runs import Mode as DryMode
+from orchestrator.ports.dry_runs import Simulation
 from orchestrator.service.agents import Agents, Described, Found, Seen
 from orchestrator.service.projection import Part
 from orchestrator.service.standing import Progress, Standing
@@ -43,8 +45,18 @@ Labels = Annotated[
     Field(description='Names and short texts by which people find the run: {"ticket": "T-7"}.'),
 ]
 Mode = Annotated[
-    Literal["wait", "async", "dry_run", "dry_run_reads"],
-    Field(description="dry_run: only tell what would be sent; dry_run_reads: ask what only reads."),
+    Literal["wait", "async", "dry_run", "dry_run_reads", "simulate"],
+    Field(
+        description="dry_run: only tell what would be sent; dry_run_reads: ask what only reads;"
+        " simulate: play it to its end, sending nothing."
+    ),
+]
+FailAt = Annotated[
+    str,
+    Field(description="simulate: the step that is refused; tells what is undone.", max_length=200),
+]
+Recorded = Annotated[
+    str, Field(description="simulate: an ended run whose answers are taken.", max_length=64)
 ]
 Run = Annotated[str, Field(description="The run, as execute gave it.", min_length=6, max_length=64)]
 Path = Annotated[str, Field(description="As left_out gives it; empty: all.", max_length=500)]
@@ -91,14 +103,17 @@ def make_server(agents: Agents, callers: Callers, *, version: str) -> MCPServer:
     async def execute(
         workflow: Name, inputs: Inputs, idempotency_key: Key, context: Context,
         wait_seconds: Wait = 10.0, attributes: Labels = None, reason: Choosing = "",
-        mode: Mode = "wait",
+        mode: Mode = "wait", fail_at: FailAt = "", recorded: Recorded = "",
     ) -> Annotated[CallToolResult, Standing] | InputRequiredResult:  # fmt: skip
         """Have a workflow run, wait a while for its end, and say how it stands."""
         async with spoken():
             actor, looks = callers(context)
-            if mode in ("dry_run", "dry_run_reads"):
-                reads = mode == "dry_run_reads"
-                return answer(await agents.plan(workflow, inputs, actor=actor, reads=reads))
+            if mode not in ("wait", "async"):
+                how = Simulation(fail_at=fail_at or None, recorded=recorded or None)
+                dry = DryMode(mode)
+                return answer(
+                    await agents.plan(workflow, inputs, actor=actor, mode=dry, simulation=how)
+                )
             wait_seconds = 0.0 if mode == "async" else wait_seconds
             found = await agents.execute(
                 workflow, inputs, key=idempotency_key, wait_seconds=wait_seconds, actor=actor,

@@ -13,6 +13,15 @@ class Mode(StrEnum):
 
     DRY_RUN = "dry_run"  # nothing is sent
     READS = "dry_run_reads"  # what only reads is asked, where the deployment lets it
+    SIMULATE = "simulate"  # played to its end, with answers that are made up or recorded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Simulation:
+    """How a run is played."""
+
+    fail_at: str | None = None  # the step that is refused
+    recorded: str | None = None  # a run that has ended, whose answers are taken
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,3 +32,8 @@ class DryRun:
     version: int
     meaning: str
     plan: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """`planned`, or `simulated`."""
+        return "simulated" if "ends" in self.plan else "planned"

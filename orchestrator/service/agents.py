@@ -16,7 +16,9 @@ from orchestrator.core.plan import PlanStep
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
 from orchestrator.ports import Agent, Decision, RunRecord, WaitRecord, WorkflowVersion
+from orchestrator.ports.dry_runs import Mode, Simulation
 from orchestrator.service.catalogue import Catalogue, Entry
+from orchestrator.service.dry_runs import how_played
 from orchestrator.service.explaining import Explained, Explaining
 from orchestrator.service.gathering import Gathered
 from orchestrator.service.guarding import NO_RULES, Guards, Rules
@@ -171,20 +173,26 @@ class Agents:
         return replace(standing, meaning=f"{standing.meaning} {before}")
 
     async def plan(
-        self, workflow: str, inputs: Mapping[str, Any], *, actor: Actor, reads: bool = False
-    ) -> Standing:
+        self, workflow: str, inputs: Mapping[str, Any], *, actor: Actor, mode: Mode = Mode.DRY_RUN,
+        simulation: Simulation | None = None,
+    ) -> Standing:  # fmt: skip
         """What a run would do, as far as the inputs decide. Nothing is kept, and nothing sent.
 
-        But with `reads` what only reads. Raises NotFound, InvalidInput; NotAllowed for one that was
-        stopped, and where dry runs may not read.
+        But with Mode.READS what only reads; with Mode.SIMULATE it is played. Raises NotFound,
+        InvalidInput; NotAllowed for one that was stopped, and where dry runs may not read.
         """
         version = await self._version(workflow, actor)
+        played = how_played(mode, simulation)
         assert self._planning is not None, "made without"
         plan = await self._planning.plan(
-            version, inputs, Agent(actor.tenant, actor.name), reads=reads
+            version,
+            inputs,
+            Agent(actor.tenant, actor.name),
+            reads=mode is Mode.READS,
+            simulation=played,
         )
         return Standing(
-            run="", workflow=workflow, status="planned",
+            run="", workflow=workflow, status="planned" if played is None else "simulated",
             meaning=meaning_of(plan, then="Call execute without mode to have it done."),
             outputs={}, plan=plan, done=f"0 of {len(plan['steps'])} steps",
         )  # fmt: skip

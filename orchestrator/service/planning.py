@@ -25,7 +25,9 @@ from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import NotAllowed, Problem, RefusedError, StepError
 from orchestrator.ports import Agent, Judged, Reads, WorkflowVersion
+from orchestrator.ports.dry_runs import Simulation
 from orchestrator.service.guarding import Guards
+from orchestrator.service.simulating import Simulating
 from orchestrator.service.submitting import charge_of
 from orchestrator.telemetry import redact
 
@@ -47,28 +49,36 @@ class Planning:
 
     def __init__(
         self, programs: Programs, base_url: Callable[[str], str | None], guards: Guards,
-        reads: Reads | None = None,
+        reads: Reads | None = None, simulating: Simulating | None = None,
     ) -> None:  # fmt: skip
+        self._simulating = simulating
         self._programs, self._base_url, self._guards = programs, base_url, guards
         self._reads = reads
 
     async def plan(
         self, version: WorkflowVersion, inputs: Mapping[str, Any], agent: Agent, *,
-        reads: bool = False, is_policed: bool = True,
+        reads: bool = False, is_policed: bool = True, simulation: Simulation | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Its steps with their requests and undos, what it spends, and what its policy refuses.
 
         `reads`: send what only reads, unless the policy refuses the run. `is_policed`: policies are
-        for this agent. Plain JSON, without what is empty. Raises InvalidInput, Untrusted;
-        NotAllowed where reading is not set.
+        for this agent. `simulation`: played to its end instead, see `service.simulating`. Plain
+        JSON, without what is empty. Raises InvalidInput, Untrusted; NotAllowed where reading is not
+        set.
         """
         program = await self._programs.trusted(version.id)
         checked = program.check_inputs(inputs)
         charge = charge_of(program, checked)
         judged = await self._guards.judged(charge, agent) if is_policed else Judged()
-        reader = _Reader(self._allowed(), agent) if reads and not judged.refused else None
-        draft = _Draft(program, checked, self._where, reader)
-        told: dict[str, Any] = {"steps": [step async for step in draft.steps()]}
+        if simulation is None:
+            reader = _Reader(self._allowed(), agent) if reads and not judged.refused else None
+            draft = _Draft(program, checked, self._where, reader)
+            told: dict[str, Any] = {"steps": [step async for step in draft.steps()]}
+        else:
+            assert self._simulating is not None, "made without"
+            told = await self._simulating.simulated(
+                version, program, checked, agent.tenant, simulation, self._where
+            )
         if charge.currency:
             told["spends"] = f"{amount_told(charge.amount)} {charge.currency}"
         if judged.refused:
@@ -249,6 +259,8 @@ def meaning_of(plan: Mapping[str, Any], *, then: str) -> str:
         return "Nothing was done, and it would be refused now: see plan.refused."
     if "approval" in plan:
         return "Nothing was done. A person would be asked first: see plan.approval."
+    if "ends" in plan:
+        return f"Nothing was done: it was played, and ended {plan['ends']}. {then}"
     return f"Nothing was done. {then}"
 
 

@@ -232,6 +232,12 @@ def held(body: Any, *, is_held: bool) -> Arrange:
 SUBMIT = {"workflow": "payments", "inputs": INPUTS}
 
 
+async def not_a_recording(face: Face) -> Ask:
+    """A run that goes on."""
+    run_id = await face.accepted(tenant=OURS)
+    return Ask(body=SUBMIT | {"tenant": OURS, "mode": "simulate", "recorded": run_id})
+
+
 def submitted(key: str, *, otherwise: bool) -> Arrange:
     async def arrange(face: Face) -> Ask:
         client = await face.asker(Role.ADMIN)
@@ -389,7 +395,10 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "planRun": Operation(
         least=SUBMITTER,
-        provoked={200: plain(body=SUBMIT), 404: plain(body={"workflow": "nothing"})},
+        provoked={
+            200: plain(body=SUBMIT), 404: plain(body={"workflow": "nothing"}),
+            409: not_a_recording,
+        },
     ),
     "submitRuns": Operation(
         least=SUBMITTER,
