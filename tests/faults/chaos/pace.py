@@ -97,34 +97,25 @@ class Pace:
         return self.measured
 
     async def _windows(self) -> None:
-        kinds = _endless(random.Random(f"pace {self.seed}"), self.stage.scene.database)
-        for _ in range(self.pairs):
+        kinds = endless(random.Random(f"pace {self.seed}"), self.stage.scene.database)
+        for number in range(self.pairs):
+            faults = tuple(planned(kinds, seed=self.seed + number, seconds=self.seconds))
             self.measured.quiet.append(await self._window(()))
-            planned = tuple(self._planned(kinds))
-            self.measured.disturbed.append(await self._window(planned))
+            self.measured.disturbed.append(await self._window(faults))
             self.console.print(
                 f"quiet {self.measured.quiet[-1]:.0f}, disturbed"
                 f" {self.measured.disturbed[-1]:.0f} runs a second", markup=False,
             )  # fmt: skip
 
-    def _planned(self, kinds: Iterator[Kind]) -> Iterator[Planned]:
-        chance, turns = random.Random(f"lasts {self.seed}"), itertools.cycle(range(2))
-        for number in range(int(self.seconds // FAULT_EVERY_SECONDS)):
-            kind = next(kinds)
-            lasts = chance.uniform(*LASTS.get(kind, (0.0, 0.0)))
-            yield Planned(
-                at=number * FAULT_EVERY_SECONDS, kind=kind, worker=next(turns), lasts=lasts
-            )
-
-    async def _window(self, planned: tuple[Planned, ...]) -> float:
+    async def _window(self, faults: tuple[Planned, ...]) -> float:
         """Runs that settled in a second of it."""
         await asyncio.sleep(REST_SECONDS)
         before, began = await self._settled(), time.monotonic()
-        if planned:
+        if faults:
             saboteur = Saboteur(stage=self.stage, say=self.console.print)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.seconds):
-                    await saboteur.play(planned)
+                    await saboteur.play(faults)
             await saboteur.heal()
             self.measured.happened += saboteur.happened
         await asyncio.sleep(max(0.0, began + self.seconds - time.monotonic()))
@@ -173,10 +164,20 @@ class Pace:
             await asyncio.sleep(WATCH_SECONDS)
 
 
-def _endless(chance: random.Random, database: str) -> Iterator[Kind]:
+def endless(chance: random.Random, database: str) -> Iterator[Kind]:
+    """Kinds of faults; each comes once before any comes again, kills come twice."""
     kinds = (*KINDS, *BY_DATABASE[database])
     while True:
         yield from chance.sample(kinds, len(kinds))
+
+
+def planned(kinds: Iterator[Kind], *, seed: int, seconds: float) -> Iterator[Planned]:
+    """The faults of one window."""
+    chance, turns = random.Random(f"lasts {seed}"), itertools.cycle(range(2))
+    for number in range(int(seconds // FAULT_EVERY_SECONDS)):
+        kind = next(kinds)
+        lasts = chance.uniform(*LASTS.get(kind, (0.0, 0.0)))
+        yield Planned(at=number * FAULT_EVERY_SECONDS, kind=kind, worker=next(turns), lasts=lasts)
 
 
 def measure(
