@@ -9,6 +9,7 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Accepted
 from orchestrator.service import recovery
+from orchestrator.service.due import DueRuns
 from orchestrator.service.recovery import Recovery
 from orchestrator.service.submitting import Submitter
 from tests.faults.mutants.patching import replaced, strike
@@ -29,7 +30,7 @@ def lost_sweep() -> Iterator[None]:
 @planted("P1")
 def due_waits_forgotten() -> Iterator[None]:
     """Nobody wakes the runs whose time has come."""
-    with replaced(Recovery, "_publish_due", _nothing):
+    with replaced(DueRuns, "publish", _nothing):
         yield
 
 
