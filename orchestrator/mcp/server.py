@@ -32,33 +32,31 @@ INSTRUCTIONS = (
 
 Question = Annotated[str, Field(description="What is to be done, in a few words.", max_length=1000)]
 Limit = Annotated[int, Field(description="How many at most.", ge=1, le=20)]
-Name = Annotated[str, Field(description="The workflow's name, as search gives it.", max_length=200)]
-Inputs = Annotated[dict[str, Any], Field(description="As the schema of describe wants them.")]
+Name = Annotated[str, Field(description="Its name, as search gives it.", max_length=200)]
+Inputs = Annotated[dict[str, Any], Field(description="As describe wants them.")]
 Key = Annotated[
-    str, Field(description="Yours, new for each thing to be done; the same for a repeated call.")
+    str, Field(description="New for each thing to be done; the same for a repeated call.")
 ]
-Wait = Annotated[
-    float, Field(description="Seconds to wait for the end before answering.", ge=0, le=60)
-]
+Wait = Annotated[float, Field(description="Seconds to wait for its end.", ge=0, le=60)]
 Labels = Annotated[
     dict[str, str] | None,
-    Field(description='Names and short texts by which people find the run: {"ticket": "T-7"}.'),
+    Field(description='For people to find it by: {"ticket": "T-7"}.'),
 ]
 Mode = Annotated[
     Literal["wait", "async", "dry_run", "dry_run_reads", "simulate"],
     Field(
-        description="dry_run: only tell what would be sent; dry_run_reads: ask what only reads;"
-        " simulate: play it to its end, sending nothing."
+        description="dry_run: tell what would be sent; dry_run_reads: ask what only reads;"
+        " simulate: play it, sending nothing."
     ),
 ]
 FailAt = Annotated[
     str,
-    Field(description="simulate: the step that is refused; tells what is undone.", max_length=200),
+    Field(description="simulate: the step to refuse.", max_length=200),
 ]
 Recorded = Annotated[
-    str, Field(description="simulate: an ended run whose answers are taken.", max_length=64)
+    str, Field(description="simulate: a run whose answers to take.", max_length=64)
 ]
-Run = Annotated[str, Field(description="The run, as execute gave it.", min_length=6, max_length=64)]
+Run = Annotated[str, Field(description="As execute gave it.", min_length=6, max_length=64)]
 Path = Annotated[str, Field(description="As left_out gives it; empty: all.", max_length=500)]
 Offset = Annotated[
     int, Field(description="From this character, item or member on; `next` of a part.", ge=0)
@@ -66,9 +64,7 @@ Offset = Annotated[
 PartBytes = Annotated[
     int | None, Field(description="Bytes of JSON at most.", ge=64, le=MOST_PART_BYTES)
 ]
-Choosing = Annotated[
-    str, Field(description="Why this workflow, in a sentence; for the audit.", max_length=500)
-]
+Choosing = Annotated[str, Field(description="Why this workflow; for the audit.", max_length=500)]
 Reason = Annotated[str, Field(description="Why, for people.", min_length=1, max_length=500)]
 
 _LOOKS = ToolAnnotations(read_only_hint=True, open_world_hint=False)

@@ -47,12 +47,20 @@ class TerseServer(MCPServer):
             raise
 
 
+_UNTOLD = ("title", "minLength", "maxLength")
+_USUAL = (("default", ""), ("additionalProperties", True))
+
+
 def plain_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema without titles, which repeat names, and without the null of what may be left out."""
+    """A schema without what a model need not read, since each of its contexts pays for that.
+
+    Titles repeat names; null and the empty text stand for what may be left out; how long a text may
+    be is told by the refusal of one that is longer. Members of any name are the rule.
+    """
     found = {
         word: _named(value) if word in _NAMED else _plain(value)
         for word, value in schema.items()
-        if word != "title"
+        if word not in _UNTOLD and (word, value) not in _USUAL
     }
     options = found.get("anyOf")
     if isinstance(options, list) and len(options) == 2 and options[1] == {"type": "null"}:

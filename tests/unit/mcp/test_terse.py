@@ -27,6 +27,10 @@ TEXT = {"type": "string"}
         ({"anyOf": [TEXT, {"type": "integer"}]}, {"anyOf": [TEXT, {"type": "integer"}]}),
         ({"anyOf": [TEXT, {"type": "null"}], "default": "x"}, {**TEXT, "default": "x"}),
         ({"items": [{"title": "A", **TEXT}]}, {"items": [TEXT]}),
+        ({**TEXT, "minLength": 1, "maxLength": 9, "default": ""}, TEXT),
+        ({"properties": {"maxLength": TEXT}}, {"properties": {"maxLength": TEXT}}),
+        ({"type": "object", "additionalProperties": True}, {"type": "object"}),
+        ({"additionalProperties": {"title": "A", **TEXT}}, {"additionalProperties": TEXT}),
     ],
 )
 def test_what_says_nothing_is_left_out(schema: dict[str, Any], wanted: dict[str, Any]) -> None:
