@@ -61,7 +61,8 @@ def with_openai_agents(tools: list[Any], script: Script) -> None:
     set_tracing_disabled(True)
 
     class Scripted(Model):
-        async def get_response(self, _: Any, said: Any, *more: Any, **other: Any) -> Any:
+        async def get_response(self, *_: Any, **told: Any) -> Any:
+            said = told["input"]
             if isinstance(said, list) and said[-1].get("type") == "function_call_output":
                 script.answers.append(said[-1]["output"])
             call = script.next()

@@ -83,7 +83,7 @@ def test_its_agent_has_workflows_run_as_tools(
     assert "'folder' is a required property" in refused
     waiting = json.loads(asked)
     assert waiting["status"] == "waiting"
-    assert waiting["meaning"].startswith("Waiting for signal asked.")
+    assert waiting["meaning"].startswith("Waiting for the signal asked.")
     assert json.loads(looked)["run"] == waiting["run"]
 
     found = httpx.get(
