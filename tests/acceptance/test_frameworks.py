@@ -77,7 +77,8 @@ def test_its_agent_has_workflows_run_as_tools(
 
     first, repeated = json.loads(good), json.loads(again)
     assert (first["status"], first["outputs"]) == ("succeeded", {})
-    assert (repeated["run"], repeated["repeated"]) == (first["run"], True), "the same call, twice"
+    assert repeated["run"] == first["run"], "the same call, twice"
+    assert repeated.get("repeated") or again == good, "told so, or never asked a second time"
     assert json.loads(bad)["status"] == "compensated"
     assert "call the tool again. Cause: the verdict is bad" in json.loads(bad)["meaning"]
     assert "'folder' is a required property" in refused
