@@ -60,7 +60,7 @@ def failures(
 ) -> SearchStrategy[list[Failing]]:  # fmt: skip
     """A Hypothesis strategy: up to `most` faults at once, each one to three times in a row.
 
-    Needs the extra `testing`. Raises as `Lab`.
+    What an API has done it does not refuse afterwards. Needs the extra `testing`. Raises as `Lab`.
     """
     from hypothesis import strategies as st  # noqa: PLC0415 - of an extra
 
@@ -69,4 +69,21 @@ def failures(
         lambda each, times: replace(each, times=times),
         st.sampled_from(ones), st.integers(min_value=1, max_value=3),
     )  # fmt: skip
-    return st.lists(one, max_size=most)
+    return st.lists(one, max_size=most).filter(can_happen)
+
+
+def can_happen(failing: Sequence[Failing]) -> bool:
+    """Whether no call is refused for good that an API has done before, its answer lost.
+
+    An API that honours keys answers a repeated call as the first one; after any other the step is
+    in doubt, and is not repeated.
+    """
+    faults: dict[Link, set[Fault]] = {}
+    for each in failing:
+        for one in (each, each.after):
+            if one is not None:
+                faults.setdefault(one.link, set()).add(one.fault)
+    return not any(
+        Fault.REFUSED in kinds and any(kind.has_effect for kind in kinds)
+        for kinds in faults.values()
+    )

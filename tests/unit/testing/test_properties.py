@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from orchestrator.testing import Failing, Fault, Lab, assert_safe, every_failure, failures
+from orchestrator.testing.faults import Link, Way
+from orchestrator.testing.properties import can_happen
 
 ORDER = Path(__file__).with_name("order.arazzo.yaml")
 # Checked elsewhere, one by one: here the same in a row.
@@ -54,3 +56,14 @@ def test_a_workflow_that_doubles_is_found(tmp_path: Path) -> None:
 class _Forgetful(dict[object, object]):
     def get(self, key: object, default: object = None) -> object:
         return default
+
+
+def test_what_an_api_has_done_it_does_not_refuse_afterwards() -> None:
+    ship, pay = Link("ship"), Link("pay", Way.UNDO)
+    lost = Failing(link=ship, fault=Fault.LOST_ANSWER)
+    refused = Failing(link=ship, fault=Fault.REFUSED)
+    undo = Failing(link=pay, fault=Fault.BUSY, after=refused)
+    assert not can_happen([lost, refused])
+    assert not can_happen([undo, lost])
+    assert can_happen([Failing(link=ship, fault=Fault.LOST), undo])
+    assert can_happen([lost, Failing(link=pay, fault=Fault.REFUSED)])
