@@ -183,17 +183,21 @@ def planned(kinds: Iterator[Kind], *, seed: int, seconds: float) -> Iterator[Pla
 def measure(
     database: str, *, seed: int, seconds: float, pairs: int, workers: int, console: Console
 ) -> tuple[Measured, Judgement]:
-    """On a stage of its own, whose folder stays when a promise was broken."""
+    """On a stage of its own, whose folder stays when a promise was broken, or it was not ended."""
     folder = new_folder()
     scene = Scene(
         database=database, workers=workers, seed=seed, mood=QUICK, settings={"concurrency": 1000}
     )
-    with set_up(scene, folder) as stage:
-        stage.supervisor.start()
-        pace = Pace(stage=stage, seed=seed, seconds=seconds, pairs=pairs, console=console)
-        measured = asyncio.run(pace.play())
-        stage.supervisor.stop()
-        judgement = judge(stage, measured.seeds, measured.submissions.acknowledged)
+    try:
+        with set_up(scene, folder) as stage:
+            stage.supervisor.start()
+            pace = Pace(stage=stage, seed=seed, seconds=seconds, pairs=pairs, console=console)
+            measured = asyncio.run(pace.play())
+            stage.supervisor.stop()
+            judgement = judge(stage, measured.seeds, measured.submissions.acknowledged)
+    except BaseException:
+        console.print(f"kept: {folder}", markup=False)
+        raise
     if judgement.clean:
         remove(folder)
     else:
