@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 
+from ephemeral_port_reserve import reserve
+
 LOOPBACK = "127.0.0.1"
 KEPT_SECONDS = 75
 """Servers keep idle connections open so long: longer than usual clients do (httpx: 5 s, which is
@@ -13,14 +15,13 @@ uvicorn's own choice, too). Who sends while the other end closes has its call lo
 
 
 def free_port() -> int:
-    """A TCP port that was free on the loopback address a moment ago.
+    """A TCP port of the loopback address that the system gives to nobody else for a minute.
 
-    Another process may take it before it is used; callers start again with another one.
+    Only to who names it and sets SO_REUSEADDR, as servers do. Such another process may still take
+    it before it is used; callers start again with another one.
     """
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    port: int = reserve(LOOPBACK)
+    return port
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

@@ -72,6 +72,7 @@ class Shaky:
         process = self._start("api", "--port", str(port))
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _answers(f"{url}/health/ready"), "the API")
+        assert process.poll() is None, "another server answers there"
         return process, url
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,16 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.embedded.address import free_port
 from tests.unit.docs.snippets import Snippet, snippets
 
 SHELL_SECONDS = 120
 READY = "Ctrl-C ends all of it"
-
-
-def _free_port() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
 
 
 class Terminal:
@@ -36,7 +30,7 @@ class Terminal:
         self.env = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "ORCHESTRATOR_FLOWER_PORT": _free_port(),
+            "ORCHESTRATOR_FLOWER_PORT": str(free_port()),
             "COLUMNS": "150",
         }
         self._before = ""
@@ -86,7 +80,7 @@ def _parts() -> list[Snippet]:
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_the_tutorial_holds(tmp_path: Path) -> None:
-    terminal = Terminal(tmp_path, _free_port())
+    terminal = Terminal(tmp_path, str(free_port()))
     (tmp_path / "config/workflows").mkdir(parents=True)
     (tmp_path / "config/apis").mkdir()
     parts = _parts()

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 from hints import a_hint
-from workbench import eventually, free_port
+from workbench import eventually
 
+from orchestrator.embedded.address import free_port
 from orchestrator.errors import Unavailable
 from orchestrator.ports import COMPENSATE_TASK, Hint
 from orchestrator.worker.app import OrchestratorApp, make_app

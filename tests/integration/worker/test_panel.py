@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import redis
 from hints import a_hint
-from workbench import HERE, ROOT, Process, eventually, free_port
+from workbench import HERE, ROOT, Process, eventually
 
+from orchestrator.embedded.address import free_port
 from orchestrator.worker.app import OrchestratorApp
 from orchestrator.worker.messages import RedisHints
 from orchestrator.worker.panel import REMOVED_COMMANDS

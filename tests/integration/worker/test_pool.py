@@ -15,8 +15,9 @@ import pytest
 import redis
 from celery.events.state import State
 from hints import a_hint
-from workbench import eventually, free_port, valkey_process
+from workbench import eventually, valkey_process
 
+from orchestrator.embedded.address import free_port
 from orchestrator.errors import InvalidSetting
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.envelope import hop_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from hints import letters
-from workbench import free_port
 
+from orchestrator.embedded.address import free_port
 from orchestrator.errors import Unavailable
 from orchestrator.ports import (
     DEAD_LETTER_QUEUE,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hints import a_hint
 from msgspec.structs import replace
-from workbench import free_port
 
+from orchestrator.embedded.address import free_port
 from orchestrator.errors import Unavailable
 from orchestrator.ports import COMPENSATE_TASK, DEAD_LETTER_QUEUE, Hint, HintPublisher, Hop
 from orchestrator.testing.memory import broker as memory

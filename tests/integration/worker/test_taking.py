@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import redis
 from hints import a_hint
-from workbench import Reader, eventually, free_port, valkey_process
+from workbench import Reader, eventually, valkey_process
 
+from orchestrator.embedded.address import free_port
 from orchestrator.ports import Hint
 from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.messages import RedisHints, hint_publisher

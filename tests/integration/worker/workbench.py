@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.embedded.address import free_port
 from orchestrator.embedded.valkey import server_program
 from orchestrator.worker.app import OrchestratorApp
 from orchestrator.worker.drops import Drops
@@ -20,12 +21,6 @@ from orchestrator.worker.intake import guard_connection
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(condition: Callable[[], Any], *, seconds: float = 60.0, what: str = "") -> Any:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import urllib.request
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from orchestrator.core.exchange import Outcome
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.slo import Objective, ObjectiveKind, Urgency
 from orchestrator.core.states import Direction, LinkStatus, RunStatus
+from orchestrator.embedded.address import free_port
 from orchestrator.engine.gate import GateState
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports import BrokerFacts, DatabaseRoom
@@ -284,13 +283,6 @@ def test_prometheus_takes_rules_and_configuration() -> None:
 
 
 # --- over HTTP ------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def fetched(port: int) -> str:
