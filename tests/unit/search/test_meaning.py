@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports.finding import About
@@ -59,6 +60,24 @@ def test_word_pieces_each_look_for_the_nearest() -> None:
     half = Meant(_vectors([[1, 0]]), _vectors([[[0, 1]]]))
     # The mean of the cosines is 1 and 0.5, counted from 0.5.
     assert list(nearness_by_pieces(asked, [near, half], unrelated)) == [1.0, 0.0]
+
+
+def test_each_text_has_its_own_pieces(embedder: Embedder) -> None:
+    known = embedder.embed(["give the cash back", "pay", "walk a dog in the park"])
+    alone = [float(nearness_by_pieces(known[1], [one], embedder.unrelated)[0]) for one in known]
+    assert nearness_by_pieces(known[1], known, embedder.unrelated) == pytest.approx(alone, abs=1e-6)
+
+
+def test_a_question_means_what_it_means_among_others(embedder: Embedder) -> None:
+    (alone,), (among, _) = embedder.embed(["pay"]), embedder.embed(["pay", "walk a dog"])
+    assert np.array_equal(alone.whole, among.whole)
+    assert np.array_equal(alone.pieces, among.pieces)
+
+
+def test_multiplying_takes_no_threads(embedder: Embedder) -> None:
+    blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    assert embedder
+    assert {each["num_threads"] for each in blas} == {1}
 
 
 def _vectors(numbers: Any) -> Vectors:
