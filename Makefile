@@ -116,9 +116,9 @@ sbom: setup ## what is installed, as CycloneDX, into dist/
 	@$(BIN)/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json
 	@echo dist/sbom.cdx.json
 
-audit: setup ## known vulnerabilities of what is pinned; asks a service over the network
+audit: setup ## known vulnerabilities of what is pinned; asks a service (ARGS="--advisories FOLDER" asks none)
 	$(PIP) install --quiet 'pip-audit>=2.9,<3'
-	@$(BIN)/python docs/audit.py --must-reach
+	@$(BIN)/python docs/audit.py --must-reach $(ARGS)
 
 wheel: setup ## build the wheel into dist/
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -1,20 +1,24 @@
 """Known vulnerabilities of what constraints.txt pins, as pip-audit finds them.
 
-    python docs/audit.py [--must-reach]
+    python docs/audit.py [--must-reach] [--advisories FOLDER]
 
 Exit code 1 for a vulnerability, which is named with the version that mends it. pip-audit calls it a
 success when its service knows none of the packages; here it is said how many were looked up, and
-with `--must-reach` (`make audit`, before a release) all of them have to be.
+with `--must-reach` (`make audit`, before a release) all of them have to be. Where no service is
+reached, a folder of advisories does as well as it is new (`advisories.py`): its date is said.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import advisories
 
 PINNED = Path(__file__).parents[1] / "constraints.txt"
 PATIENCE_SECONDS = 120
@@ -50,9 +54,23 @@ def _mended(vulnerability: Mapping[str, Any]) -> str:
     return f"mended in {versions}" if versions else "not mended yet"
 
 
+def found_in(folder: Path) -> list[dict[str, Any]]:
+    """The same, from advisories."""
+    known = advisories.read(folder)
+    print(f"audit: {len(known)} advisories, the newest of {advisories.newest(known)[:10]}")
+    return advisories.looked_up(advisories.pins(PINNED.read_text()), known)
+
+
 def main(arguments: list[str]) -> int:
     """Say it; the exit code."""
-    packages = found()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--must-reach", action="store_true")
+    parser.add_argument("--advisories", type=Path)
+    asked = parser.parse_args(arguments)
+    try:
+        packages = found_in(asked.advisories) if asked.advisories else found()
+    except ValueError as wrong:
+        parser.error(str(wrong))
     bad = list(vulnerabilities(packages))
     known = [each for each in packages if "skip_reason" not in each]
     for line in bad:
@@ -63,7 +81,7 @@ def main(arguments: list[str]) -> int:
         print(
             f"audit: {missed or 'all'} packages were not: the service does not know them from here"
         )
-    return int(bool(bad) or ("--must-reach" in arguments and bool(missed or not packages)))
+    return int(bool(bad) or (asked.must_reach and bool(missed or not packages)))
 
 
 if __name__ == "__main__":
