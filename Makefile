@@ -79,7 +79,7 @@ orphans: setup ## what a declined checkout leaves behind, beside other Arazzo ru
 chaos: setup ## real processes under seeded faults, healed, drained and judged
 	@$(BIN)/orchestrator bench chaos --runs 5000 --seconds 120 $(ARGS)
 
-matrix: setup ## the tests of each fault, and docs/fault-matrix.md with what came of them (ARGS="F1 F2")
+matrix: setup ## the tests of each fault, and docs/fault-matrix.md with what came of them (ARGS="F1 F2", ARGS="--rest")
 	@$(BIN)/python docs/fault_matrix.py --run $(ARGS)
 
 brokers: setup ## the fault suite on another broker, and docs/brokers.md (ARGS="--run redis7")

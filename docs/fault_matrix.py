@@ -1,9 +1,10 @@
 """Write docs/fault-matrix.md: each fault, what has to hold, the tests that inject it.
 
-    python docs/fault_matrix.py [--check | --run [F1 F2 …]]
+    python docs/fault_matrix.py [--check | --run [F1 F2 …] [--rest]]
 
 `--run` runs the tests of these rows (of all, where none is named), a few rows at a time, and keeps
 what came of each in tests/faults/matrix.json; the outcomes stand in docs/guarantees.md as well.
+`--rest` passes over rows whose tests have all passed: a run that was interrupted goes on with it.
 `make check` runs it with `--check`, so that neither page can drift.
 """
 
@@ -11,11 +12,13 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,44 +98,83 @@ def run(found: list[Row], patience_seconds: int = PATIENCE_SECONDS) -> int:
         some = found[begin : begin + ROWS_AT_ONCE]
         ended, cases = _run(some, patience_seconds)
         code = max(code, ended)
-        kept = json.loads(RESULTS.read_text("utf-8"))["rows"]
+        kept = results()
         at = time.strftime("%Y-%m-%d")
-        kept.update({row.name: {"at": at, "counts": _result(row, cases)} for row in some})
+        kept.update({row.name: {"at": at, "counts": counts(row, cases)} for row in some})
+        kept = dict(sorted(kept.items(), key=lambda told: int(told[0].removeprefix("F"))))
         RESULTS.write_text(json.dumps({"rows": kept}, indent=1) + "\n", "utf-8")
     return code
 
 
+def results() -> dict[str, Any]:
+    """What is known of each row, by its name."""
+    kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8"))["rows"]
+    return kept
+
+
 def _run(some: list[Row], patience_seconds: int) -> tuple[int, list[Xml.Element]]:
+    """pytest's code and the cases that it tells; none where it did not end in its time."""
     named = sorted({test.removesuffix("::*") for row in some for test in row.tests})
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         options = ("-q", "-n", "2", "-m", "", f"--junitxml={report}")
         command = [sys.executable, "-m", "pytest", *options, *named]
-        ended = subprocess.run(command, cwd=ROOT, timeout=patience_seconds, check=False)
-        cases = list(Xml.parse(report).iter("testcase"))  # noqa: S314 - pytest has written it
-    return ended.returncode, cases
+        playing = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+        try:
+            code = playing.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            print(f"not ended after {patience_seconds} s: {', '.join(named)}", file=sys.stderr)
+            code = 1
+        finally:
+            _end(playing)
+        # pytest has written it.
+        cases = list(Xml.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314
+    return code, cases
 
 
-def _result(row: Row, cases: list[Xml.Element]) -> dict[str, int]:
-    counted: Counter[str] = Counter()
-    for case in cases:
-        function = case.get("name", "").partition("[")[0]
-        file = case.get("classname", "").replace(".", "/") + ".py"
-        if f"{file}::{function}" in row.tests or f"{file}::*" in row.tests:
-            kinds = {each.tag for each in case}
-            counted[_VERDICTS.get(next(iter(kinds & _VERDICTS.keys()), ""), "passed")] += 1
-    return dict(counted)
+def _end(playing: subprocess.Popen[bytes]) -> None:
+    """With the processes that run tests for it. What these have started ends with them."""
+    if playing.poll() is None:
+        os.killpg(playing.pid, signal.SIGKILL)
+        playing.wait()
 
 
+def counts(row: Row, cases: Sequence[Xml.Element]) -> dict[str, int]:
+    """How many of a row's cases had which verdict; a test without any is `not ended`."""
+    told = {test: [case for case in cases if _is_of(case, test)] for test in row.tests}
+    verdicts = {id(case): _verdict(case) for cases in told.values() for case in cases}
+    counted = Counter(verdicts.values())
+    counted[NOT_ENDED] += sum(not cases for cases in told.values())
+    return dict(+counted)
+
+
+def _is_of(case: Xml.Element, test: str) -> bool:
+    path, _, function = test.partition("::")
+    file = case.get("classname", "").replace(".", "/") + ".py"
+    return file == path and function in ("", "*", case.get("name", "").partition("[")[0])
+
+
+def _verdict(case: Xml.Element) -> str:
+    kinds = {each.tag for each in case}
+    return next((told for kind, told in _VERDICTS.items() if kind in kinds), "passed")
+
+
+def passed(kept: Mapping[str, Any] | None) -> bool:
+    """Whether all the tests of a row passed when they were run last."""
+    return kept is not None and kept["counts"].keys() == {"passed"}
+
+
+NOT_ENDED = "not ended"
 _VERDICTS = {"failure": "failed", "error": "failed", "skipped": "skipped"}
 
 
-def page(found: list[Row], results: Mapping[str, Any]) -> str:
+def page(found: list[Row], kept: Mapping[str, Any]) -> str:
     """The whole document."""
     whole = sum(not row.open for row in found)
     rest = "." if whole == len(found) else "; of the others the table says what is missing."
     lines = [
-        f"{whole} of {len(found)} are injected as a whole, or cannot happen{rest}", "",
+        f"{whole} of {len(found)} are injected as a whole, or cannot happen{rest}",
+        _outcome(found, kept), "",
         "| | fault | holds | tests | last run |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for row in found:
@@ -141,31 +183,35 @@ def page(found: list[Row], results: Mapping[str, Any]) -> str:
             tests.append(f"*cannot happen:* {row.cannot}")
         if row.open:
             tests.append(f"*not yet:* {row.open}")
-        told = _last(row, results)
+        told = _last(kept.get(row.name))
         lines.append(f"| {row.name} | {row.fault} | {row.holds} | {'<br>'.join(tests)} | {told} |")
     return HEAD + "\n".join(lines) + "\n"
 
 
-def _last(row: Row, results: Mapping[str, Any]) -> str:
+def _outcome(found: Sequence[Row], kept: Mapping[str, Any]) -> str:
+    whole = sum(passed(kept.get(row.name)) for row in found)
+    return f"Of {whole} of {len(found)} all tests passed when they were run last."
+
+
+def _last(kept: Mapping[str, Any] | None) -> str:
     """What came of a row's tests when they were run last."""
-    kept = results["rows"].get(row.name)
-    if not kept or not kept["counts"]:
+    if kept is None:
         return "–"
     told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(kept["counts"].items()))
     return f"{told} ({kept['at']})"
 
 
-def with_outcomes(guarantees: str, found: list[Row], results: Mapping[str, Any]) -> str:
+def with_outcomes(guarantees: str, found: list[Row], kept: Mapping[str, Any]) -> str:
     """The promises' page with a line for each fault. Raises SystemExit where it has no place."""
     head, begin, rest = guarantees.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not (begin and end):
         sys.exit(f"{GUARANTEES.name}: found no place for the faults; wanted {BEGIN!r} … {END!r}")
-    lines = ["| fault | tests | last run |", "|---|---|---|"]
+    lines = [_outcome(found, kept), "", "| fault | tests | last run |", "|---|---|---|"]
     for row in found:
         names = ", ".join("`" + test.rpartition("::")[2].replace("*", _file(test)) + "`"
                           for test in row.tests)  # fmt: skip
-        lines.append(f"| {row.name} {row.fault} | {names} | {_last(row, results)} |")
+        lines.append(f"| {row.name} {row.fault} | {names} | {_last(kept.get(row.name))} |")
     return head + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + tail
 
 
@@ -181,11 +227,11 @@ def main() -> None:
         unknown = set(asked) - {row.name for row in found}
         if unknown:
             sys.exit(f"found the rows {sorted(unknown)}; wanted some of {ROWS.name}, as F1")
-        code = run([row for row in found if not asked or row.name in asked])
-    results = json.loads(RESULTS.read_text("utf-8"))
+        code = run(_wanted(found, asked, rest="--rest" in sys.argv))
+    kept = results()
     written = {
-        PAGE: page(found, results),
-        GUARANTEES: with_outcomes(GUARANTEES.read_text("utf-8"), found, results),
+        PAGE: page(found, kept),
+        GUARANTEES: with_outcomes(GUARANTEES.read_text("utf-8"), found, kept),
     }
     for path, text in written.items():
         if "--check" not in sys.argv:
@@ -193,6 +239,13 @@ def main() -> None:
         elif text != path.read_text("utf-8"):
             sys.exit(f"{path.name} is not up to date; run: python docs/fault_matrix.py")
     sys.exit(code)
+
+
+def _wanted(found: Sequence[Row], asked: Sequence[str], *, rest: bool) -> list[Row]:
+    """All where none is asked for; of these, where only the rest is, those that have not passed."""
+    kept = results()
+    some = [row for row in found if not asked or row.name in asked]
+    return [row for row in some if not (rest and passed(kept.get(row.name)))]
 
 
 if __name__ == "__main__":
