@@ -55,10 +55,10 @@ def run_status(status: RunStatus) -> Text:
     return Text(f"{glyph} {status.value}", style=style)
 
 
-def link_status(status: LinkStatus) -> Text:
-    """A link's status with its glyph."""
-    glyph, style = LINK_STYLES[status]
-    return Text(f"{glyph} {status.value.replace('_', ' ')}", style=style)
+def link_status(status: LinkStatus, standing: str) -> Text:
+    """How a link stands, with the glyph of its status."""
+    glyph, style = RUN_STYLES[RunStatus.WAITING] if standing == "waiting" else LINK_STYLES[status]
+    return Text(f"{glyph} {standing}", style=style)
 
 
 def outcome(value: Outcome) -> Text:

@@ -154,7 +154,7 @@ def _name(link: ChainLink) -> str:
 
 
 def _status(link: ChainLink) -> Text:
-    status = link_status(link.record.link.status)
+    status = link_status(link.record.link.status, link.standing)
     if link.record.link.doubt:
         status.append(" in doubt", style="bold red")
     return status

@@ -47,7 +47,7 @@ async def _all(visitor: Visitor) -> None:
         for problem in found.problems:
             ui.label(str(problem)).classes("text-negative")
         if not found.apis:
-            ui.label("No API is known: no file in config/apis, no published workflow.")
+            ui.label("No API is known: no file in config/apis, no published workflow calls one.")
         for each in found.apis:
             draw_api(visitor, each, look, leads_on=True)
 

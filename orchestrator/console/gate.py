@@ -30,7 +30,7 @@ def draw_states(found: States) -> None:
     if isinstance(found, str):
         ui.label(found).classes("text-negative")
     elif not found:
-        ui.label("No API is known: no file in config/apis, no published workflow.")
+        ui.label("No API is known: no file in config/apis, no published workflow calls one.")
     else:
         columns = ("API", "Breaker", "Calls", "Failed", "Pace", "Slots", "Waiting")
         with table(*columns, of="How APIs stand now"):

@@ -161,7 +161,7 @@ def _timeline(view: RunView) -> None:
                 cell(each.step_id)
                 cell(each.label)
                 with ui.element("td"):
-                    badge(each.record.link.status)
+                    badge(each.standing)
                 cell("")
                 cell("")
 
@@ -175,9 +175,9 @@ def _row(link: ChainLink, begin: datetime, whole: float, now: datetime) -> None:
         cell(("↩ " if undo else "") + link.step_id + again, wraps=False)
         cell(link.label + (f" · {link.record.error}" if link.record.error else ""))
         with ui.element("td"):
-            badge(link.record.link.status)
+            badge(link.standing)
         with ui.element("td").style("width: 40%"):
-            colour = COLOURS.get(link.record.link.status, "grey-7")
+            colour = COLOURS.get(link.standing, "grey-7")
             left, width = 100 * start / whole, max(0.5, 100 * took / whole)
             ui.element("div").classes(f"bar bg-{colour}").style(
                 f"margin-left: {min(left, 99.5):.2f}%; width: {min(width, 100 - left):.2f}%"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.core.calls import CallMade, Record, calls_of, link_at
@@ -147,8 +147,16 @@ def _next(record: Record) -> str:
     """When a retry comes, as the core decided it."""
     then = str((record.data.get("events") or [{}])[-1].get("then", ""))
     if then.startswith("wait "):
-        return f", at {then.removeprefix('wait ')}"
+        return f", at {_clock(then.removeprefix('wait '))}"
     return ""
+
+
+def _clock(at: str) -> str:
+    """A time of a record in UTC to the second, as all times of a story."""
+    try:
+        return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return at
 
 
 def _of_link(what: str, record: Record) -> str:
@@ -163,7 +171,7 @@ def _of_link(what: str, record: Record) -> str:
                 "waits for a run of its own" if asks == "child" else "waits for the run that undoes"
             )
         if asks == "sleep":
-            return f"sleeps until {record.data['until']}"
+            return f"sleeps until {_clock(record.data['until'])}"
         return f"waits for {'the signal ' + signal if signal else 'a decision'}"
     return what
 
@@ -206,9 +214,11 @@ def _until(record: Record) -> str:
     """Of a run that was let wait before an API."""
     for event in reversed(record.data.get("events", ())):
         if event["event"] == "Parked":
-            return f"the API lets it wait until {event['until']}"
+            return f"the API lets it wait until {_clock(event['until'])}"
         if event["event"] == "Awaited":
-            return f"it sleeps until there is an answer, at the latest until {event['until']}"
+            return (
+                f"it sleeps until there is an answer, at the latest until {_clock(event['until'])}"
+            )
     return "it waits"
 
 

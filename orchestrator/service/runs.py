@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.saga import Saga, undo_order
-from orchestrator.core.states import FINAL, SETTLED, Direction, RunStatus
+from orchestrator.core.states import FINAL, SETTLED, Direction, LinkStatus, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import (
@@ -53,6 +53,15 @@ class ChainLink:
     record: LinkRecord
     attempts: tuple[AttemptRecord, ...]
     sequence: int | None  # place in the run's order of completion
+
+    @property
+    def standing(self) -> str:
+        """Its status, in people's words: what has asked and got no answer yet is waiting."""
+        link = self.record.link
+        has_asked = self.record.started_at is not None and link.status is LinkStatus.PENDING
+        if has_asked and self.kind.split(",")[0] in {"wait", "child"}:
+            return "waiting"
+        return link.status.value.replace("_", " ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -228,6 +228,18 @@ def test_doubt_is_visible() -> None:
     assert "timeout" in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "standing"), [("wait", "waiting"), ("child", "waiting"), ("http", "pending")]
+)
+def test_what_waits_for_an_answer_is_not_pending(kind: str, standing: str) -> None:
+    asked = LinkRecord(link=Link(status=L.PENDING), started_at=NOON)
+    one = dataclasses.replace(FORWARD[0], kind=kind, record=asked)
+    assert one.standing == standing
+    said = text_of(draw_run(dataclasses.replace(view(), forward=(one,), backward=())))
+    (line,) = (line for line in said.splitlines() if f" {one.step_id} " in line)
+    assert standing in line
+
+
 def test_an_escalated_run_says_what_to_type() -> None:
     run = replace(RUN, status=RunStatus.ESCALATED)
     text = text_of(draw_run(view(run, [ESCALATION])))

@@ -147,7 +147,13 @@ def test_a_retry_says_when_and_why() -> None:
         events=[{"event": "NotLanded", "at": "…", "then": "wait 2026-03-04T05:06:09+00:00"}],
     )  # fmt: skip
     (text, _) = audit.story()
-    assert "tried again (503 Service Unavailable), at 2026-03-04T05:06:09+00:00" in text
+    assert "tried again (503 Service Unavailable), at 2026-03-04 05:06:09" in text
+
+
+def test_a_sleep_says_until_when() -> None:
+    audit = Audit()
+    audit.add("step.asked", step="cool", asks="sleep", until="2026-03-04T05:06:09.123456+01:00")
+    assert audit.story()[0] == "step cool: sleeps until 2026-03-04 04:06:09"
 
 
 def test_the_agent_s_search_comes_first() -> None:
