@@ -42,7 +42,7 @@ check: setup ## formatting, lint, types, import arrows, generated documents, eac
 	$(BIN)/python docs/check_rules.py --check
 	$(BIN)/python docs/metrics_page.py --check
 	$(BIN)/python docs/scaling_page.py --check
-	$(BIN)/python docs/fault_matrix.py --check
+	$(BIN)/python -m tests.faults.matrix --check
 	$(BIN)/python -m tests.faults.brokers --check
 	$(BIN)/python docs/reference_pages.py --check
 	$(BIN)/python -m tests.faults.soak.page --check
@@ -80,7 +80,7 @@ chaos: setup ## real processes under seeded faults, healed, drained and judged
 	@$(BIN)/orchestrator bench chaos --runs 5000 --seconds 120 $(ARGS)
 
 matrix: setup ## the tests of each fault, and docs/fault-matrix.md with what came of them (ARGS="F1 F2", ARGS="--rest")
-	@$(BIN)/python docs/fault_matrix.py --run $(ARGS)
+	@$(BIN)/python -m tests.faults.matrix --run $(ARGS)
 
 brokers: setup ## the fault suite on another broker, and docs/brokers.md (ARGS="--run redis7")
 	@$(BIN)/python -m tests.faults.brokers $(ARGS)

@@ -1,10 +1,12 @@
 """Write docs/brokers.md: the fault suite on each broker and database, and what came of it.
 
-    python -m tests.faults.brokers [--check | --run BROKER …] [--program PATH] [--part NAME]
+    python -m tests.faults.brokers [--check | --run BROKER …]
+                                   [--program PATH] [--part NAME] [--rest]
 
 `--run` plays the suite with one of BROKERS (`--program`: its server's program, where it is not
 where it is looked for; `--part`: one column of the table alone) and keeps the outcomes in
-tests/faults/brokers.json.
+tests/faults/brokers.json, a few files at a time. `--rest` passes over what went well with this
+version of the server: what was interrupted goes on with it.
 """
 
 from __future__ import annotations
@@ -16,21 +18,20 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree as Xml
 
 from orchestrator.embedded.valkey import server_program
 from tests.faults.chaos.judging import ZEROS
+from tests.faults.playing import FAILED, NOT_ENDED, PASSED, ROOT, SKIPPED, play, verdict
 
-ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "tests" / "faults" / "brokers.json"
 PAGE = ROOT / "docs" / "brokers.md"
 TEXT = ROOT / "tests" / "faults" / "brokers.md"
-PATIENCE_SECONDS = 1800
+PATIENCE_SECONDS, FILES_AT_ONCE = 1800, 4
 CHAOS_RUNS, CHAOS_SECONDS, CHAOS_SEED = 150, 60, 93
 DATABASES = ("sqlite", "postgres")
 RABBITMQ = "rabbitmq"
@@ -60,6 +61,9 @@ SUITES = {
     ),
 }  # fmt: skip
 SUITES_OF_RABBITMQ = {"real processes": ("tests/faults/test_rabbitmq.py",)}
+
+
+KINDS = (PASSED, FAILED, NOT_ENDED, SKIPPED)
 
 
 def suites_of(name: str) -> Mapping[str, Sequence[str]]:
@@ -95,20 +99,25 @@ def version_of(name: str, program: str) -> str:
 # --- running --------------------------------------------------------------------------------------
 
 
-def run(name: str, program: str, part: str | None) -> int:
-    """Play it, keep what came of it; 0 where all of it is well. `part` None: all."""
+def run(name: str, program: str, part: str | None, *, rest: bool = False) -> int:
+    """Play it, keep what came of it; 0 where all of it is well. `part` None: all.
+
+    `rest`: not what went well before.
+    """
     env = dict(os.environ)
     if name != RABBITMQ:
         env["VALKEY_SERVER"] = program
-    version, well = version_of(name, program), True
+    version = version_of(name, program)
     if part is not None and part not in columns_of(name):
         sys.exit(f"found the part {part!r}; wanted one of {', '.join(columns_of(name))}")
-    for column in columns_of(name):
-        if part in (None, column):
-            found = _play(name, column, env)
-            _keep(name, version, column, found)
-            well = well and not (found.get("failed") or found.get("broken"))
-    return 0 if well else 1
+    columns = [column for column in columns_of(name) if part in (None, column)]
+    for column in columns:
+        known = _known(name, version).get(column, {}) if rest else {}
+        for found in _played(name, column, env, known):
+            known = {**known, **found}
+            _keep(name, version, column, known)
+    told = _known(name, version)
+    return 0 if all(is_well(told[column]) for column in columns) else 1
 
 
 def columns_of(name: str) -> list[str]:
@@ -116,50 +125,67 @@ def columns_of(name: str) -> list[str]:
     return [*suites_of(name), *(f"chaos, {database}" for database in DATABASES)]
 
 
-def _play(name: str, column: str, env: Mapping[str, str]) -> dict[str, Any]:
+def is_well(told: Mapping[str, Any]) -> bool:
+    """Whether nothing failed. Of chaos it is told what was broken, of files how many cases."""
+    if "broken" in told:
+        return not told["broken"]
+    return bool(told) and not any(_bad(counts) for counts in told.values())
+
+
+def _bad(counts: Mapping[str, Any]) -> bool:
+    return bool(counts.get(FAILED) or counts.get(NOT_ENDED))
+
+
+def _played(
+    name: str, column: str, env: Mapping[str, str], known: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
     suites = suites_of(name)
     if column in suites:
-        return _tests(suites[column], env)
-    return _chaos(name, column.removeprefix("chaos, "), env)
+        yield from _tests(suites[column], env, known)
+    elif not known or known["broken"]:
+        yield _chaos(name, column.removeprefix("chaos, "), env)
+
+
+def _known(name: str, version: str) -> dict[str, Any]:
+    """What was kept of a broker; of another version nothing counts."""
+    kept: dict[str, Any] = json.loads(RESULTS.read_text("utf-8")).get(name, {})
+    return kept if kept.get("version") == version else {"version": version}
 
 
 def _keep(name: str, version: str, column: str, found: Mapping[str, Any]) -> None:
-    """As soon as it is known: the whole takes long. Of another version nothing is kept."""
+    """As soon as it is known: the whole takes long."""
     kept = json.loads(RESULTS.read_text("utf-8"))
-    known = kept.get(name, {})
-    told = known if known.get("version") == version else {"version": version}
-    kept[name] = {**told, "at": time.strftime("%Y-%m-%d"), column: found}
+    at = time.strftime("%Y-%m-%d")
+    kept[name] = {**_known(name, version), "at": at, column: found}
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
-def _tests(paths: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
-    with TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "2",
-            "-m",
-            "",
-            f"--junitxml={report}",
-        ]
-        subprocess.run(
-            [*command, *paths], cwd=ROOT, env=env, timeout=PATIENCE_SECONDS, check=False
-        )  # fmt: skip
-        cases = list(Xml.parse(report).iter("testcase"))
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    failed = []
-    for case in cases:
-        kinds = {each.tag for each in case}
-        verdict = "failed" if kinds & {"failure", "error"} else "passed"
-        verdict = "skipped" if "skipped" in kinds else verdict
-        counts[verdict] += 1
-        if verdict == "failed":
-            failed.append(case.get("name", ""))
-    return {**counts, "names": failed}
+def _tests(
+    paths: Sequence[str], env: Mapping[str, str], known: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+    """What came of each file, a few of them at a time."""
+    wanted = [file for file in _files(paths) if file not in known or _bad(known[file])]
+    for begin in range(0, len(wanted), FILES_AT_ONCE):
+        some = wanted[begin : begin + FILES_AT_ONCE]
+        _, cases = play(some, patience_seconds=PATIENCE_SECONDS, env=env)
+        yield {file: counts(file, cases) for file in some}
+
+
+def _files(paths: Sequence[str]) -> list[str]:
+    found = (ROOT / path for path in paths)
+    files = (
+        file for path in found for file in (path.glob("test_*.py") if path.is_dir() else [path])
+    )
+    return sorted(str(file.relative_to(ROOT)) for file in files)
+
+
+def counts(file: str, cases: Sequence[Xml.Element]) -> dict[str, Any]:
+    """How many of a file's cases had which verdict, and the names of those that failed."""
+    own = [case for case in cases if case.get("classname", "").replace(".", "/") + ".py" == file]
+    if not own:
+        return {NOT_ENDED: 1, "names": [file]}
+    failed = [case.get("name", "") for case in own if verdict(case) == FAILED]
+    return {**Counter(map(verdict, own)), **({"names": failed} if failed else {})}
 
 
 def _chaos(name: str, database: str, env: Mapping[str, str]) -> dict[str, Any]:
@@ -211,9 +237,9 @@ def _cell(name: str, column: str, value: Mapping[str, Any] | None) -> str:
     if value is None:
         has_it = column in suites_of(name) or column.startswith("chaos")
         return "not run" if has_it else "is Redis's own"
-    if "passed" in value:
-        counts = ((value[kind], kind) for kind in ("passed", "failed", "skipped"))
-        return ", ".join(f"{count} {kind}" for count, kind in counts if count)
+    if "broken" not in value:
+        sums = ((sum(counts.get(kind, 0) for counts in value.values()), kind) for kind in KINDS)
+        return ", ".join(f"{number} {kind}" for number, kind in sums if number)
     if value["broken"]:
         return "broken: " + ", ".join(value["broken"])
     return f"{value['runs']} runs, {sum(value['faults'].values())} faults, all zeros"
@@ -221,8 +247,9 @@ def _cell(name: str, column: str, value: Mapping[str, Any] | None) -> str:
 
 def _failed(results: Mapping[str, Any]) -> Iterator[str]:
     for name, told in results.items():
-        names = [each for value in told.values() if isinstance(value, dict)
-                 for each in value.get("names", ())]  # fmt: skip
+        columns = [told[column] for column in suites_of(name) if column in told]
+        names = [each for files in columns for counts in files.values()
+                 for each in counts.get("names", ())]  # fmt: skip
         if names:
             yield f"\nFailed on {BROKERS[name].title}: " + ", ".join(f"`{each}`" for each in names)
 
@@ -246,7 +273,8 @@ def main() -> None:
         unknown = [name for name in names if name not in BROKERS]
         if unknown or not names:
             sys.exit(f"found {unknown or 'no broker'}; wanted some of {', '.join(BROKERS)}")
-        code = max(run(name, program_of(name, program), part) for name in names)
+        rest = "--rest" in arguments
+        code = max(run(name, program_of(name, program), part, rest=rest) for name in names)
     written = page(json.loads(RESULTS.read_text("utf-8")))
     if "--check" not in arguments:
         PAGE.write_text(written, "utf-8")

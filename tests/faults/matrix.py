@@ -1,6 +1,6 @@
 """Write docs/fault-matrix.md: each fault, what has to hold, the tests that inject it.
 
-    python docs/fault_matrix.py [--check | --run [F1 F2 …] [--rest]]
+    python -m tests.faults.matrix [--check | --run [F1 F2 …] [--rest]]
 
 `--run` runs the tests of these rows (of all, where none is named), a few rows at a time, and keeps
 what came of each in tests/faults/matrix.json; the outcomes stand in docs/guarantees.md as well.
@@ -12,34 +12,31 @@ from __future__ import annotations
 
 import ast
 import json
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree as Xml
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.faults.playing import NOT_ENDED, PASSED, ROOT, play, verdict
+
 ROWS = ROOT / "tests" / "faults" / "matrix.yaml"
 RESULTS = ROOT / "tests" / "faults" / "matrix.json"
 PAGE = ROOT / "docs" / "fault-matrix.md"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
-BEGIN, END = "<!-- faults: written by docs/fault_matrix.py -->\n", "<!-- faults: end -->\n"
+BEGIN, END = "<!-- faults: written by tests/faults/matrix.py -->\n", "<!-- faults: end -->\n"
 ROWS_AT_ONCE = 6
 PATIENCE_SECONDS = 1800
 HEAD = """\
 # Faults
 
 What is done to the orchestrator, what has to hold all the same ([promises](guarantees.md)), and
-the tests that show it. Written by `docs/fault_matrix.py` from `tests/faults/matrix.yaml`;
+the tests that show it. Written by `python -m tests.faults.matrix` from `tests/faults/matrix.yaml`;
 `make matrix` runs the tests.
 
 """
@@ -96,7 +93,8 @@ def run(found: list[Row], patience_seconds: int = PATIENCE_SECONDS) -> int:
     code = 0
     for begin in range(0, len(found), ROWS_AT_ONCE):
         some = found[begin : begin + ROWS_AT_ONCE]
-        ended, cases = _run(some, patience_seconds)
+        named = sorted({test.removesuffix("::*") for row in some for test in row.tests})
+        ended, cases = play(named, patience_seconds=patience_seconds)
         code = max(code, ended)
         kept = results()
         at = time.strftime("%Y-%m-%d")
@@ -112,37 +110,10 @@ def results() -> dict[str, Any]:
     return kept
 
 
-def _run(some: list[Row], patience_seconds: int) -> tuple[int, list[Xml.Element]]:
-    """pytest's code and the cases that it tells; none where it did not end in its time."""
-    named = sorted({test.removesuffix("::*") for row in some for test in row.tests})
-    with TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        options = ("-q", "-n", "2", "-m", "", f"--junitxml={report}")
-        command = [sys.executable, "-m", "pytest", *options, *named]
-        playing = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-        try:
-            code = playing.wait(patience_seconds)
-        except subprocess.TimeoutExpired:
-            print(f"not ended after {patience_seconds} s: {', '.join(named)}", file=sys.stderr)
-            code = 1
-        finally:
-            _end(playing)
-        # pytest has written it.
-        cases = list(Xml.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314
-    return code, cases
-
-
-def _end(playing: subprocess.Popen[bytes]) -> None:
-    """With the processes that run tests for it. What these have started ends with them."""
-    if playing.poll() is None:
-        os.killpg(playing.pid, signal.SIGKILL)
-        playing.wait()
-
-
 def counts(row: Row, cases: Sequence[Xml.Element]) -> dict[str, int]:
     """How many of a row's cases had which verdict; a test without any is `not ended`."""
     told = {test: [case for case in cases if _is_of(case, test)] for test in row.tests}
-    verdicts = {id(case): _verdict(case) for cases in told.values() for case in cases}
+    verdicts = {id(case): verdict(case) for cases in told.values() for case in cases}
     counted = Counter(verdicts.values())
     counted[NOT_ENDED] += sum(not cases for cases in told.values())
     return dict(+counted)
@@ -154,18 +125,9 @@ def _is_of(case: Xml.Element, test: str) -> bool:
     return file == path and function in ("", "*", case.get("name", "").partition("[")[0])
 
 
-def _verdict(case: Xml.Element) -> str:
-    kinds = {each.tag for each in case}
-    return next((told for kind, told in _VERDICTS.items() if kind in kinds), "passed")
-
-
 def passed(kept: Mapping[str, Any] | None) -> bool:
     """Whether all the tests of a row passed when they were run last."""
-    return kept is not None and kept["counts"].keys() == {"passed"}
-
-
-NOT_ENDED = "not ended"
-_VERDICTS = {"failure": "failed", "error": "failed", "skipped": "skipped"}
+    return kept is not None and kept["counts"].keys() == {PASSED}
 
 
 def page(found: list[Row], kept: Mapping[str, Any]) -> str:
@@ -237,7 +199,7 @@ def main() -> None:
         if "--check" not in sys.argv:
             path.write_text(text, "utf-8")
         elif text != path.read_text("utf-8"):
-            sys.exit(f"{path.name} is not up to date; run: python docs/fault_matrix.py")
+            sys.exit(f"{path.name} is not up to date; run: python -m tests.faults.matrix")
     sys.exit(code)
 
 

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 from xml.etree.ElementTree import Element, SubElement
 
 import pytest
 
-
-@pytest.fixture
-def matrix(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(__file__).parents[3] / "docs" / "fault_matrix.py"
-    spec = importlib.util.spec_from_file_location("fault_matrix", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "fault_matrix", module)
-    spec.loader.exec_module(module)
-    return module
+from tests.faults import matrix
 
 
 def case(name: str, verdict: str = "", file: str = "tests.faults.test_a") -> Element:
@@ -48,7 +34,7 @@ def case(name: str, verdict: str = "", file: str = "tests.faults.test_a") -> Ele
     ],
 )  # fmt: skip
 def test_each_case_counts_once_and_a_test_without_any_is_said(
-    matrix: ModuleType, tests: list[str], cases: list[Element], counts: dict[str, int]
+    tests: list[str], cases: list[Element], counts: dict[str, int]
 ) -> None:
     named = tuple(f"tests/faults/test_a.py{test}" for test in tests)
     row = matrix.Row("F1", "fault", "holds", named, "", "")
@@ -57,7 +43,7 @@ def test_each_case_counts_once_and_a_test_without_any_is_said(
     assert matrix.passed(kept) == (counts.keys() == {"passed"})
 
 
-def test_a_row_that_was_not_run_has_not_passed(matrix: ModuleType) -> None:
+def test_a_row_that_was_not_run_has_not_passed() -> None:
     row = matrix.Row("F1", "a fault", "it holds", ("tests/faults/test_a.py::test_x",), "", "")
     kept = {"F1": {"at": "2026-01-02", "counts": {"passed": 2}}}
     assert "Of 0 of 1 all tests passed" in matrix.page([row], {})
