@@ -53,13 +53,15 @@ class ChainLink:
     record: LinkRecord
     attempts: tuple[AttemptRecord, ...]
     sequence: int | None  # place in the run's order of completion
+    passed_by: bool = False  # the run has turned back, or ended, and never comes here
 
     @property
     def standing(self) -> str:
-        """Its status, in people's words: what has asked and got no answer yet is waiting."""
+        """Its status, in people's words: not all that is pending is still to come."""
         link = self.record.link
-        has_asked = self.record.started_at is not None and link.status is LinkStatus.PENDING
-        if has_asked and self.kind.split(",")[0] in {"wait", "child"}:
+        if link.status is LinkStatus.PENDING and self.record.started_at is None:
+            return "not reached" if self.passed_by else "pending"
+        if link.status is LinkStatus.PENDING and self.kind.split(",")[0] in {"wait", "child"}:
             return "waiting"
         return link.status.value.replace("_", " ")
 
@@ -285,4 +287,5 @@ def _link(
         record=record,
         attempts=tuple(a for a in attempts if a.step == index and a.direction is direction),
         sequence=record.link.sequence,
+        passed_by=saga.status in FINAL or (forward and saga.direction is Direction.BACKWARD),
     )

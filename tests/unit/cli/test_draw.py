@@ -240,6 +240,12 @@ def test_what_waits_for_an_answer_is_not_pending(kind: str, standing: str) -> No
     assert standing in line
 
 
+def test_what_a_run_never_comes_to_is_not_pending() -> None:
+    ahead = dataclasses.replace(FORWARD[0], record=LinkRecord())
+    assert ahead.standing == "pending"
+    assert dataclasses.replace(ahead, passed_by=True).standing == "not reached"
+
+
 def test_an_escalated_run_says_what_to_type() -> None:
     run = replace(RUN, status=RunStatus.ESCALATED)
     text = text_of(draw_run(view(run, [ESCALATION])))
