@@ -24,6 +24,7 @@ from orchestrator.embedded.simulator import ProcessSimulator
 from orchestrator.engine.api_credentials import lacking
 from orchestrator.engine.apis import ApiConfig, config_of, load_apis
 from orchestrator.engine.inspecting import ConfiguredCredentials
+from orchestrator.engine.rates import parse_rates
 from orchestrator.engine.slo_file import read_slos
 from orchestrator.errors import InvalidSetting
 from orchestrator.ports import (
@@ -73,8 +74,10 @@ from orchestrator.service.rerunning import Rerunning
 from orchestrator.service.restoring import Restoring
 from orchestrator.service.retention import Retention
 from orchestrator.service.runs import Runs
+from orchestrator.service.scaling import Scaling
 from orchestrator.service.schedules import Schedules
 from orchestrator.service.simulating import Simulating
+from orchestrator.service.sizing import read_costs
 from orchestrator.service.slos import Slos
 from orchestrator.service.submitting import Submitter
 from orchestrator.service.vouching import Vouching
@@ -337,7 +340,9 @@ def _services(
         policies=AgentPolicies(store, jobs),
         escalations=escalations,
         measuring=Measuring(
-            store, broker.inspector, queues, escalations.urgency, slos, now=time.monotonic
+            store, broker.inspector, queues, escalations.urgency, slos,
+            Scaling(store, apis, read_costs()[0], parse_rates), lanes=settings.lanes,
+            now=time.monotonic,
         ),
         briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
         jobs=jobs,

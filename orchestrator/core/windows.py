@@ -35,6 +35,15 @@ def bucket_of(seconds: float) -> int:
     return math.ceil(math.log(max(seconds, SHORTEST_SECONDS)) * _PER_LOG)
 
 
+def mean_seconds(buckets: Buckets) -> float | None:
+    """Of the durations in these buckets, off by ACCURACY at most; None without any."""
+    calls = sum(buckets.values())
+    if not calls:
+        return None
+    middle = 1.0 - ACCURACY  # of a bucket, over its upper bound: as far from both ends
+    return sum(n * math.exp(index / _PER_LOG) * middle for index, n in buckets.items()) / calls
+
+
 @dataclass(kw_only=True, slots=True)
 class Window:
     """Counts of calls, by what they were like. Only ever grows."""

@@ -14,6 +14,7 @@ from orchestrator.errors import InvalidSetting, Unavailable
 from orchestrator.ports import BrokerFacts, BrokerInspector, DatabaseRoom, WorkerRecord, WorkerStore
 from orchestrator.ports.counting import CountingStore, EscalationCount, RunCount
 from orchestrator.service.queues import Queues, QueueView
+from orchestrator.service.scaling import LaneWants, Scaling
 from orchestrator.service.slos import Slos, SloView
 from orchestrator.service.urgency import Urgency
 
@@ -54,6 +55,7 @@ class Reading:
     broker: BrokerFacts | None
     queues: Sequence[QueueView] | None  # wants both
     slos: Sequence[SloView] | None = None  # None: also while config/slos.yaml is not valid
+    wants: Sequence[LaneWants] | None = None  # workers, by lane
 
 
 class Measuring:
@@ -66,11 +68,14 @@ class Measuring:
         queues: Queues,
         urgency: Urgency,
         slos: Slos,
+        scaling: Scaling,
         *,
+        lanes: Sequence[str],
         now: Callable[[], float],
     ) -> None:
         self._store, self._broker, self._queues = store, broker, queues
         self._urgency, self._slos, self._now = urgency, slos, now
+        self._scaling, self._lanes = scaling, tuple(lanes)
         self._kept: Reading | None = None
         self._good_until = 0.0
         self._lock = asyncio.Lock()
@@ -100,7 +105,14 @@ class Measuring:
         return Reading(
             database=database, broker=broker, queues=queues,
             slos=None if database is None else await self._of_objectives(),
+            wants=None if database is None else await self._of_lanes(),
         )  # fmt: skip
+
+    async def _of_lanes(self) -> Sequence[LaneWants] | None:
+        try:
+            return await self._scaling.wanted(self._lanes)
+        except Unavailable:  # it went away meanwhile; the next reading says so
+            return None
 
     async def _of_objectives(self) -> Sequence[SloView] | None:
         try:

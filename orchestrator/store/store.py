@@ -23,6 +23,7 @@ from orchestrator.store.guarding import Guarding
 from orchestrator.store.history import Histories
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
+from orchestrator.store.lanes import Lanes
 from orchestrator.store.notices import Notices
 from orchestrator.store.part import Shared
 from orchestrator.store.pausing import Pausing
@@ -106,6 +107,7 @@ class SqlStore:
         self.merge_api_windows = windows.merge_api_windows
 
         self.run_groups = Standings(shared).run_groups
+        self.lanes_seen = Lanes(shared).lanes_seen
 
         escalations = Escalations(shared, journal)
         self.escalation = escalations.escalation

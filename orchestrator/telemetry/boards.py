@@ -220,6 +220,13 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 ),
             ),
             Panel(
+                title="Workers wanted, and runs that limits hold back",
+                queries=(
+                    ("max by (lane) (orchestrator_wanted_workers)", "{{lane}} wants"),
+                    ("max by (lane) (orchestrator_held_back_runs)", "{{lane}} held back"),
+                ),
+            ),
+            Panel(
                 title="Runs brought back",
                 queries=((_rate("orchestrator_recovered_runs_total", "what"), "{{what}}"),),
                 unit="ops",

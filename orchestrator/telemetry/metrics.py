@@ -153,6 +153,14 @@ ESCALATIONS_OVERDUE = _face("escalations_overdue", "Open escalations past their 
 QUEUE_MESSAGES = _face("queue_messages", "Messages on the broker.", "queue")
 QUEUE_DUE = _face("queue_due_runs", "Runs in the table that a message should stand for.", "queue")
 QUEUE_OLDEST = _face("queue_oldest_due_seconds", "For how long the oldest of them waits.", "queue")
+WANTED_WORKERS = _face(
+    "wanted_workers", "Workers that a lane has work for, as far as APIs' limits let it through.",
+    "lane",
+)  # fmt: skip
+HELD_BACK = _face(
+    "held_back_runs", "Due runs for which APIs' limits have no room: more workers would not help"
+    " them.", "lane",
+)  # fmt: skip
 WORKERS = _face("workers", "Worker processes in the table.")
 WORKER_SILENCE = _face("worker_silence_seconds", "The oldest heartbeat among them.")
 DATABASE_UP = _face("database_up", "1: the database answers.")
@@ -182,6 +190,7 @@ METRICS = (
     GATE_SLOTS, GATE_RESERVED, GATE_PACE, BREAKER, GATE_AWAY, BATCH_SECONDS, BATCH_SIZES,
     RECOVERED, ACTIVE_RUNS, LOOP_STILL, CANARY, GAVE_UP,
     RUNS, TENANT_RUNS, ESCALATIONS, ESCALATIONS_OVERDUE, QUEUE_MESSAGES, QUEUE_DUE, QUEUE_OLDEST,
-    WORKERS, WORKER_SILENCE, DATABASE_UP, DATABASE_SECONDS, DATABASE_CONNECTIONS, BROKER_UP,
+    WANTED_WORKERS, HELD_BACK, WORKERS, WORKER_SILENCE, DATABASE_UP, DATABASE_SECONDS,
+    DATABASE_CONNECTIONS, BROKER_UP,
     BROKER_SECONDS, BROKER_MEMORY, BROKER_CLIENTS, SLO_BURN, SLO_BUDGET, SLO_ALARM,
 )  # fmt: skip

@@ -56,6 +56,11 @@ def readings(reading: Reading) -> Readings:
         found |= _of_broker(reading.broker)
     if reading.queues is not None:
         found |= _of_queues(reading.queues)
+    if reading.wants is not None:
+        found |= {
+            m.WANTED_WORKERS: {(each.lane,): float(each.workers) for each in reading.wants},
+            m.HELD_BACK: {(each.lane,): float(each.held_back) for each in reading.wants},
+        }
     if reading.slos is not None:
         found |= _of_objectives(reading.slos)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from helm_python import Chart, HelmError
 
 from orchestrator.settings import Settings
+from orchestrator.telemetry.metrics import METRICS
 from tests.packaging.charts import CHART, PLAIN, VALUES, findings, rendered
 
 OF_OTHERS = {"ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule"}
@@ -128,6 +130,23 @@ def test_settings_are_known(name: str) -> None:
     for _, template in _pods(name):
         names = {each["name"] for each in template["spec"]["containers"][0]["env"]}
         assert {each for each in names if each.startswith("ORCHESTRATOR_")} <= known
+
+
+def test_workers_are_scaled_by_what_there_is_for_them_to_do() -> None:
+    scaled = [each["spec"] for each in _manifests("production") if each["kind"] == "ScaledObject"]
+    assert scaled
+    known = {metric.name: metric.labels for metric in METRICS}
+    for spec in scaled:
+        (trigger,) = spec["triggers"]
+        query = re.fullmatch(r'max\((\w+)\{(\w+)="[\w-]+"\}\)', trigger["metadata"]["query"])
+        assert query is not None
+        assert query[1] == "orchestrator_wanted_workers"
+        assert known[query[1]] == (query[2],)
+        # So that the autoscaler wants as many as the metric says, and keeps those it has when
+        # nobody says any: the fallback of KEDA goes with averages alone.
+        assert (trigger["metricType"], trigger["metadata"]["threshold"]) == ("AverageValue", "1")
+        assert trigger["metadata"]["ignoreNullValues"] == "false"
+        assert spec["fallback"]["replicas"] >= spec["minReplicaCount"]
 
 
 def test_nothing_gets_in_or_out_that_is_not_named() -> None:

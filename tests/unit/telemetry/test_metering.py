@@ -25,6 +25,7 @@ from orchestrator.ports.counting import EscalationCount, RunCount
 from orchestrator.ports.slo import AlarmRecord
 from orchestrator.service.measuring import DatabaseReading, Reading
 from orchestrator.service.queues import QueueView
+from orchestrator.service.scaling import LaneWants
 from orchestrator.service.slos import SloView
 from orchestrator.settings import Settings
 from orchestrator.telemetry import exposition
@@ -101,6 +102,7 @@ def reading() -> Reading:
             )
         ],
         slos=[slo_view()],
+        wants=[LaneWants(lane="default", workers=3, held_back=40)],
     )  # fmt: skip
 
 
