@@ -64,7 +64,13 @@ class Watchers:
 async def play(stage: Stage, wish: Play, watchers: Watchers) -> Played:
     """All of it. Workers are up before and after. Raises Interrupted, TimeoutError, Unavailable."""
     played = Played()
-    keeping = asyncio.create_task(_keep_up(stage, played, watchers))
+
+    def look() -> None:
+        if watchers.interrupted():
+            raise Interrupted
+        watchers.tick(played.unsettled, len(played.submissions.acknowledged))
+
+    keeping = asyncio.create_task(keep_up(stage, look))
     try:
         playing = asyncio.create_task(_play(stage, wish, watchers, played))
         await asyncio.wait((keeping, playing), return_when=asyncio.FIRST_COMPLETED)
@@ -81,13 +87,11 @@ async def play(stage: Stage, wish: Play, watchers: Watchers) -> Played:
     return played
 
 
-async def _keep_up(stage: Stage, played: Played, watchers: Watchers) -> None:
-    """Watch the children until cancelled."""
+async def keep_up(stage: Stage, look: Callable[[], None] = lambda: None) -> None:
+    """Watch the children until cancelled, and have a look each time. Raises Unavailable."""
     while True:
-        if watchers.interrupted():
-            raise Interrupted
+        look()
         stage.watch()
-        watchers.tick(played.unsettled, len(played.submissions.acknowledged))
         await asyncio.sleep(WATCH_SECONDS)
 
 
@@ -104,7 +108,11 @@ async def _play(stage: Stage, wish: Play, watchers: Watchers, played: Played) ->
     await asyncio.to_thread(stage.behave)
     healed_at = time.monotonic()
     watchers.say(f"{saboteur.seconds:7.1f} s  healed; draining")
-    await _drain(stage, played, until=healed_at + wish.drain_seconds)
+
+    def tell(unsettled: int) -> None:
+        played.unsettled = unsettled
+
+    await drain(stage, until=healed_at + wish.drain_seconds, tell=tell)
     played.drain_seconds = time.monotonic() - healed_at
     await _letters_out(stage)
     played.recoveries = await asyncio.to_thread(recoveries, stage.tables, saboteur.happened)
@@ -128,12 +136,15 @@ async def workers_up(stage: Stage) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _drain(stage: Stage, played: Played, *, until: float) -> None:
+async def drain(
+    stage: Stage, *, until: float, tell: Callable[[int], None] = lambda _unsettled: None
+) -> None:
     """Until every run has settled; gives up silently: the judge will say which has not."""
     while time.monotonic() < until:
         with suppress(SQLAlchemyError):
-            played.unsettled = await asyncio.to_thread(stage.tables.unsettled)
-            if played.unsettled == 0:
+            unsettled = await asyncio.to_thread(stage.tables.unsettled)
+            tell(unsettled)
+            if unsettled == 0:
                 return
         await asyncio.sleep(WATCH_SECONDS)
 

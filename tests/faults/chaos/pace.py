@@ -29,7 +29,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.service.submitting import Submitter
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.wiring_services import open_services
-from tests.faults.chaos.game import WATCH_SECONDS, workers_up
+from tests.faults.chaos.game import WATCH_SECONDS, drain, keep_up, workers_up
 from tests.faults.chaos.judging import Judgement, judge
 from tests.faults.chaos.performing import Database
 from tests.faults.chaos.saboteur import Happened, Saboteur
@@ -80,7 +80,7 @@ class Pace:
         """All windows, and the draining. Raises TimeoutError, Unavailable."""
         await prepare(self.stage)
         await workers_up(self.stage)
-        watching = asyncio.create_task(self._keep_up())
+        watching = asyncio.create_task(keep_up(self.stage))
         async with open_services(self.stage.settings) as services:
             feeding = asyncio.create_task(self._feed(services.submitter))
             try:
@@ -90,7 +90,7 @@ class Pace:
                 with suppress(asyncio.CancelledError):
                     await feeding
             await self._acknowledge(services.submitter)
-        await self._drain()
+        await drain(self.stage, until=time.monotonic() + DRAIN_SECONDS)
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
@@ -149,19 +149,6 @@ class Pace:
         known = self.measured.submissions.acknowledged
         rest = [each for each in self.measured.seeds if each.name not in known]
         await self.measured.submissions.spread(submitter, rest, seconds=0)
-
-    async def _drain(self) -> None:
-        end = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < end:
-            with suppress(SQLAlchemyError):
-                if await asyncio.to_thread(self.stage.tables.unsettled) == 0:
-                    return
-            await asyncio.sleep(WATCH_SECONDS)
-
-    async def _keep_up(self) -> None:
-        while True:
-            self.stage.watch()
-            await asyncio.sleep(WATCH_SECONDS)
 
 
 def endless(chance: random.Random, database: str) -> Iterator[Kind]:

@@ -148,19 +148,15 @@ NOT_THEIRS: dict[str, list[tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_what_is_not_theirs_is_refused(role: str, url: Url) -> None:
-    with redis.Redis.from_url(url(role)) as client:
-        assert client.ping()
-        allowed = [command for command in NOT_THEIRS[role] if not _refuses(client, command)]
-    assert allowed == []
-
-
-def _refuses(client: redis.Redis, command: tuple[str, ...]) -> bool:
-    try:
-        client.execute_command(*command)
-    except redis.exceptions.ResponseError as error:
-        return "permission" in str(error)
-    return False
+def test_what_is_not_theirs_is_refused(role: str, url: Url, client: redis.Redis) -> None:
+    with redis.Redis.from_url(url(role)) as theirs:
+        assert theirs.ping()
+        for command in NOT_THEIRS[role]:
+            client.acl_log_reset()
+            with pytest.raises(redis.exceptions.ResponseError):
+                theirs.execute_command(*command)
+            # Each server has its own words for it; what it refused for a rule it writes down.
+            assert [name for name, _, _ in _refused(client)] == [role], command
 
 
 def test_nobody_without_a_password_gets_in(url: Url, broker_url: str) -> None:
