@@ -46,6 +46,7 @@ from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.briefing import Briefings
 from orchestrator.service.catalogue import Catalogue
 from orchestrator.service.checking import Checking
+from orchestrator.service.comparing import Comparing
 from orchestrator.service.consistency import Consistency
 from orchestrator.service.deriving import Accepting
 from orchestrator.service.doctor import Doctor
@@ -126,6 +127,7 @@ class Services:
     """The use cases, ready to be called."""
 
     workflows: Workflows
+    comparing: Comparing
     submitter: Submitter
     runs: Runs
     pausing: Pausing
@@ -293,7 +295,8 @@ def _services(
     redeliverer = Redeliverer(broker.publisher, programs)
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
     read_files = partial(read_api_files, settings.config_dir / "apis")
-    workflows = Workflows(store, open_definitions(settings), vouching)
+    definitions = open_definitions(settings)
+    workflows = Workflows(store, definitions, vouching)
     guards = Guards(store, monotonic=time.monotonic)
     submitter = submitter_of(settings, store, programs, broker.publisher, guards)
     four_eyes = FourEyes(store, programs, new_id=new_id)
@@ -327,6 +330,7 @@ def _services(
     slos = Slos(store, partial(read_slos, settings.config_dir))
     return Services(
         workflows=workflows,
+        comparing=Comparing(store, definitions),
         submitter=submitter,
         runs=runs,
         pausing=pausing,

@@ -63,6 +63,25 @@ class WorkflowSummary(Shape):
     )
 
 
+class VersionChange(Shape):
+    """One thing that tells a version from another."""
+
+    where: str = Field(description="`the workflow`, `inputs`, `step reserve`, `undo of reserve`.")
+    what: str
+    weighs: bool = Field(
+        description="It changes a promise: what is undone or may be repeated, from where on a run "
+        "no longer turns back, what has to be given, what comes back."
+    )
+
+
+class VersionChanges(Shape):
+    """Two versions and all that differs, the steps in their order."""
+
+    before: str
+    after: str
+    changes: list[VersionChange]
+
+
 class Undo(Shape):
     """What undoes a step."""
 

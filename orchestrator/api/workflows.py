@@ -51,6 +51,24 @@ async def list_versions(
     return shapes.Page(items=[reading.workflow_summary(each) for each in found])
 
 
+@router.get("/{name}/changes", operation_id="listChanges", responses=documented(404))
+async def list_changes(
+    name: Name,
+    who: Asker,
+    services: Use,
+    version: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="Default: the latest.")
+    ] = None,
+    since: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="Default: the version before it.")
+    ] = None,
+) -> shapes.VersionChanges:
+    """What tells one version from an earlier one, in words."""
+    who.require(Role.VIEWER)
+    found = await services.comparing.of_version(name, version, since)
+    return shapes.VersionChanges.model_validate(found)
+
+
 @router.get(
     "/{name}/versions/{version}/document",
     operation_id="showDocument",

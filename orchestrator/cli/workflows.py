@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.cli.checks import EffectsMayStay, check, rules
+from orchestrator.cli.differing import diff
 from orchestrator.cli.discovery import accept, acceptances, discover
 from orchestrator.cli.draw_workflows import draw_plan, draw_workflow, draw_workflows
 from orchestrator.cli.output import JsonFlag, answer, stdout
@@ -118,6 +119,9 @@ def versions(name: Name, *, as_json: JsonFlag = False) -> None:
     """All versions of one workflow, newest first."""
     found = with_services(lambda services: services.workflows.versions(name))
     answer(found, lambda: draw_workflows(found), as_json=as_json)
+
+
+app.command("diff")(diff)
 
 
 def _draw_published(published: Sequence[Published]) -> RenderableType:

@@ -377,6 +377,10 @@ OPERATIONS: dict[str, Operation] = {
     "listVersions": Operation(
         least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)}
     ),
+    "listChanges": Operation(
+        least=VIEWER,
+        provoked={200: plain(ids=WORKFLOW, params={"since": 1}), 404: plain(ids=NOTHING)},
+    ),
     "showInsights": Operation(
         least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)},
         of_all_tenants=True,
