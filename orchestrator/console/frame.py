@@ -32,6 +32,7 @@ PAGES = (
     ("APIs", "/apis"),
     ("Objectives", "/objectives"),
     ("Workflows", "/workflows"),
+    ("Schedules", "/schedules"),
     ("Agents", "/agents"),
 )
 COLOURS = {

@@ -25,6 +25,7 @@ from orchestrator.console import (
     proposals,
     run,
     runs,
+    schedules,
     slos,
     workflows,
 )
@@ -77,6 +78,7 @@ def add_console(
         pauses,
         apis,
         impact,
+        schedules,
         slos,
         workflows,
         insights,

@@ -18,7 +18,7 @@ from tests.acceptance.console.browsing import barriers, stuck
 pytestmark = pytest.mark.slow
 PAGES = (
     "/", "/runs", "/escalations", "/approvals", "/proposals", "/jobs", "/pauses", "/apis",
-    "/objectives", "/workflows", "/agents", "/login",
+    "/objectives", "/workflows", "/schedules", "/agents", "/login",
 )  # fmt: skip
 
 
