@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := $(VENV)/tools
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
@@ -20,7 +21,7 @@ setup: $(VENV)/.ready ## prepare everything in .venv (again only when the depend
 demo: setup ## a thousand runs against a real server, undone where they fail, and the proof
 	@$(BIN)/orchestrator demo $(ARGS)
 
-test: setup ## run all tests
+test: setup $(TOOLS)/.ready ## run all tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 ui-test: setup ## the tests of the console in a real browser (Chromium)
@@ -111,9 +112,9 @@ docs: setup ## the documentation as a site, into dist/site; it needs no network 
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .mkdocs.yml
 	@echo "dist/site; to look at it: $(BIN)/python -m http.server --directory dist/site --bind 127.0.0.1 8000"
 
-sbom: setup ## what is installed, as CycloneDX, into dist/
+sbom: setup $(TOOLS)/.ready ## what is installed, as CycloneDX, into dist/
 	@mkdir -p dist
-	@$(BIN)/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json
+	@$(TOOLS)/bin/cyclonedx-py environment $(VENV) --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json
 	@echo dist/sbom.cdx.json
 
 audit: setup ## known vulnerabilities of what is pinned; asks a service (ARGS="--advisories FOLDER" asks none)
@@ -135,6 +136,13 @@ define install
 endef
 
 # The stamp is made last: a set-up that was interrupted starts again.
+# Not beside the project: with its checks of formats every process that validates anything would
+# compile 39 grammars (rfc3987-syntax) first, two seconds of a processor.
+$(TOOLS)/.ready: constraints.txt $(VENV)/.ready
+	@test -x $(TOOLS)/bin/python || $(BIN)/python -m venv --without-pip $(TOOLS)
+	@$(PIP) --python $(TOOLS)/bin/python install --quiet --progress-bar off -c constraints.txt 'cyclonedx-bom>=7.1,<8'
+	@touch $@
+
 $(VENV)/.ready: pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 setup")'

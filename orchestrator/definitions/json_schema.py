@@ -1,7 +1,7 @@
 """JSON Schema 2020-12, by jsonschema, which is loaded when something is really validated.
 
-Loading it takes a second of a processor where rfc3987-syntax is installed (other tools bring it
-along): more than all else that a command or a worker needs.
+Loading it takes a second or two of a processor where rfc3987-syntax is installed (other tools may
+bring it along): more than all else that a command or a worker needs.
 """
 
 from __future__ import annotations
