@@ -20,6 +20,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from orchestrator.embedded.memory import in_memory
 from orchestrator.embedded.postgres import create_database, drop_database, throwaway_postgres
 from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.valkey import start_valkey
@@ -31,6 +32,10 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+# Thousands of SQLite files wait for a disk in every commit; killing processes loses none of it.
+if (_memory := in_memory(room_bytes=8 * 1024**3)) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_memory))
 
 CONSOLE = Path(__file__).parent / "acceptance" / "console"
 _DATABASES_OF_A_VALKEY = 16

