@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.core.plan import CompensationKind, Effects
     from orchestrator.core.retry import RetryPolicy
     from orchestrator.definitions.api_builder import Api, ApiWorkflow, end, goto, retry, select
-    from orchestrator.definitions.builder import Workflow, step
+    from orchestrator.definitions.authoring import Workflow, step
     from orchestrator.definitions.calling import ApiAnswer, call_api
     from orchestrator.definitions.tasks import TaskContext, task
     from orchestrator.errors import InDoubt, NotLanded
@@ -48,13 +48,13 @@ _HOMES = {
     "NotLanded": "orchestrator.errors",
     "RetryPolicy": "orchestrator.core.retry",
     "TaskContext": "orchestrator.definitions.tasks",
-    "Workflow": "orchestrator.definitions.builder",
+    "Workflow": "orchestrator.definitions.authoring",
     "call_api": "orchestrator.definitions.calling",
     "end": "orchestrator.definitions.api_builder",
     "goto": "orchestrator.definitions.api_builder",
     "retry": "orchestrator.definitions.api_builder",
     "select": "orchestrator.definitions.api_builder",
-    "step": "orchestrator.definitions.builder",
+    "step": "orchestrator.definitions.authoring",
     "task": "orchestrator.definitions.tasks",
 }
 

@@ -189,6 +189,8 @@ class Settings(BaseSettings):
     """Largest outputs of one step as JSON."""
     max_child_depth: int = Field(default=8, ge=0)
     """Most runs above one that a step of a run begins."""
+    max_branches: int = Field(default=50, ge=1)
+    """Most branches of one parallel block."""
     agent_output_bytes: int = Field(default=2048, ge=128, le=65_536)
     """Largest outputs of one run that an agent is shown at once as JSON; it reads more in parts."""
 

@@ -296,8 +296,9 @@ async def _build_parts(
     observer = Observer(store, worker=worker_id, now=clock.now)
     age = HighWaterWatch(store, RedisHighWaterMark(redis, where=without_secrets(gate)))
     children = Children(
-        store, programs, redeliverer.publish, new_id=new_id, max_depth=settings.max_child_depth
-    )
+        store, programs, redeliverer.publish, new_id=new_id, max_depth=settings.max_child_depth,
+        max_branches=settings.max_branches,
+    )  # fmt: skip
     alarm = AlarmClock(
         DueRuns(store, redeliverer, meter=meter), look_every=settings.recovery_seconds,
         now=clock.now,

@@ -149,6 +149,11 @@ class Submitted(Shape):
     repeated: bool
 
 
+_BRANCH = (
+    "Of a parallel block: BLOCK/BRANCH, or BLOCK where it undoes what the branches did; else null."
+)
+
+
 class RunSummary(Shape):
     """A run without its payloads."""
 
@@ -175,6 +180,7 @@ class RunSummary(Shape):
         default=None, description="The run whose first steps it took over."
     )
     parent_id: str | None = Field(default=None, description="The run of which a step began it.")
+    branch: str | None = Field(default=None, description=_BRANCH)
     attributes: dict[str, str] = Field(default_factory=dict)
 
 
@@ -187,6 +193,7 @@ class ChildShape(Shape):
     status: RunStatus
     cause: str
     rerun_of: str | None = Field(description="The child that it undoes; null: it is one itself.")
+    branch: str | None = Field(description=_BRANCH)
 
 
 class RunDetail(RunSummary):

@@ -106,7 +106,7 @@ def _facts(view: RunView) -> RenderableType:
         rows.append(("rerun of", run.rerun_of))
     rows += [("run again as", f"{each.id}, {each.status}") for each in view.reruns]
     if run.parent_id is not None:
-        rows.append(("undoes for" if run.rerun_of else "begun by", run.parent_id))
+        rows.append((_of_parent(run), run.parent_id))
     rows += [(_child(each), f"{each.id}, {each.status}") for each in reversed(view.children)]
     rows += [
         (f"edited {step}", ", ".join(f"{name}={value!r}" for name, value in values.items()))
@@ -121,7 +121,16 @@ def _facts(view: RunView) -> RenderableType:
     return Padding(grid, (0, 0, 1, 2))
 
 
+def _of_parent(run: RunRecord) -> str:
+    """What it is to the run that began it."""
+    if run.branch is not None:
+        return f"branch {run.branch} of" if "/" in run.branch else f"undoes {run.branch} of"
+    return "undoes for" if run.rerun_of else "begun by"
+
+
 def _child(run: RunRecord) -> str:
+    if run.branch is not None:
+        return f"branch {run.branch}" if "/" in run.branch else f"undo of {run.branch}"
     return f"undo of {run.workflow}" if run.rerun_of else f"began {run.workflow}"
 
 

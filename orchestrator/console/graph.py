@@ -8,6 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from orchestrator.console.frame import COLOURS
+from orchestrator.core.blocks import heads_of
 from orchestrator.core.plan import Effects, Plan, PlanStep
 from orchestrator.core.states import Direction
 from orchestrator.service.runs import RunView
@@ -57,6 +58,7 @@ def flowchart(plan: Plan, statuses: Statuses) -> str:
         lines.append(f"n{place}{_node(step)}{_classed(status)}")
         if not step.last and place + 1 < len(plan.steps):
             lines.append(f"n{place} --> n{place + 1}")
+        lines += [f"n{place} ==> n{head}" for head in heads_of(plan, step.id)]
         lines += [
             f"n{place} -. {name} .-> n{places[target]}"
             for name, target in _jumps(step)

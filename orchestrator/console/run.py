@@ -21,7 +21,7 @@ from orchestrator.console.run_edits import draw_edit, draw_edits
 from orchestrator.console.tables import cell, row, table
 from orchestrator.core.states import SETTLED, Direction, RunStatus
 from orchestrator.errors import NotFound
-from orchestrator.ports import HELD, ProposalFilter
+from orchestrator.ports import HELD, ProposalFilter, RunRecord
 from orchestrator.service.explaining import story_of
 from orchestrator.service.runs import ChainLink, RunView
 from orchestrator.telemetry.plain import plain
@@ -129,11 +129,10 @@ def _relatives(view: RunView) -> None:
         what = "Rerun of" if view.run.parent_id is None else "Undoes"
         link_to(f"{what} {view.run.rerun_of[-12:]}", f"/runs/{view.run.rerun_of}")
     if view.run.parent_id is not None:
-        link_to(f"Begun by {view.run.parent_id[-12:]}", f"/runs/{view.run.parent_id}")
+        link_to(f"{_of_parent(view.run)} {view.run.parent_id[-12:]}", f"/runs/{view.run.parent_id}")
     for child in reversed(view.children[:MOST_RELATIVES]):
         with ui.row().classes("items-center gap-2"):
-            what = f"Undo of {child.workflow}" if child.rerun_of else f"Began {child.workflow}"
-            link_to(f"{what} {child.id[-12:]}", f"/runs/{child.id}")
+            link_to(f"{_child(child)} {child.id[-12:]}", f"/runs/{child.id}")
             badge(child.status)
     if len(view.children) > MOST_RELATIVES:
         ui.label("and others")
@@ -145,6 +144,19 @@ def _relatives(view: RunView) -> None:
                     badge(each.status)
             if len(view.reruns) > MOST_RELATIVES:
                 ui.label("and others")
+
+
+def _of_parent(run: RunRecord) -> str:
+    """What it is to the run that began it."""
+    if run.branch is None:
+        return "Begun by"
+    return f"Branch {run.branch} of" if "/" in run.branch else f"Undoes {run.branch} of"
+
+
+def _child(run: RunRecord) -> str:
+    if run.branch is not None:
+        return f"Branch {run.branch}" if "/" in run.branch else f"Undo of {run.branch}"
+    return f"Undo of {run.workflow}" if run.rerun_of else f"Began {run.workflow}"
 
 
 def _timeline(view: RunView) -> None:

@@ -233,24 +233,41 @@ def _resolved(record: Record) -> str:
     return f"{record.actor} vouched for {record.data.get('step')}: {what}{_because(record)}"
 
 
+def _runs(record: Record) -> str:
+    """The runs whose effects one undoes."""
+    undoes = record.data["undoes"]
+    several = undoes if isinstance(undoes, list | tuple) else (undoes,)
+    return f"run{'s' * (len(several) != 1)} {', '.join(several)}"
+
+
+def _which(ended: Mapping[str, Any]) -> str:
+    branch = ended.get("branch")
+    return f"run {ended['run']}" if branch is None else f"branch {branch} (run {ended['run']})"
+
+
 WORDS: Mapping[str, Callable[[Record], str]] = {
     "run.accepted": lambda r: (
         f"{r.actor} submitted {_said(r, 'workflow')}, version {_said(r, 'version')},"
         f" for {_said(r, 'tenant')}, under the key {_said(r, 'idempotency_key')}"
     ),
     "run.child_of": lambda r: (
-        f"it undoes run {r.data['undoes']} for step {_said(r, 'step')} of run {_said(r, 'run')}"
+        f"it undoes {_runs(r)} for step {_said(r, 'step')} of run {_said(r, 'run')}"
         if "undoes" in r.data
+        else f"it is the branch {r.data['branch']} of run {_said(r, 'run')}"
+        if "branch" in r.data
         else f"step {_said(r, 'step')} of run {_said(r, 'run')} began it"
     ),
     "child.begun": lambda r: (
-        f"{_said(r, 'step')} began run {_said(r, 'run')} of {_said(r, 'workflow')}"
+        f"{_said(r, 'step')} began run {_said(r, 'run')}, which undoes {_runs(r)}"
+        if "undoes" in r.data
+        else f"the branch {r.data['branch']} began as run {_said(r, 'run')}"
+        if "branch" in r.data
+        else f"{_said(r, 'step')} began run {_said(r, 'run')} of {_said(r, 'workflow')}"
         f" v{_said(r, 'version')}"
-        + (f", which undoes run {r.data['undoes']}" if "undoes" in r.data else "")
     ),
     "children.ended": lambda r: (
         f"what {_said(r, 'step')} waited for has ended: "
-        + ", ".join(f"run {each['run']} {each['status']}" for each in r.data.get("runs", ()))
+        + ", ".join(f"{_which(each)} {each['status']}" for each in r.data.get("runs", ()))
     ),
     "run.rerun_of": lambda r: (
         f"it takes over from run {_said(r, 'run')} and begins with {_said(r, 'step')}{_because(r)}"
@@ -303,8 +320,8 @@ _SAID: Mapping[str, tuple[str, ...]] = {
     "run.accepted": ("workflow", "version", "tenant", "idempotency_key", "looked"),
     "run.rerun_of": ("run", "step", "reason"),
     "run.rerun_as": ("run", "step", "reason"),
-    "run.child_of": ("run", "step", "undoes"),
-    "child.begun": ("step", "run", "workflow", "version", "undoes"),
+    "run.child_of": ("run", "step", "undoes", "branch"),
+    "child.begun": ("step", "run", "workflow", "version", "undoes", "branch"),
     "children.ended": ("step", "runs"),
     "run.edited": ("step", "values", "confirmed_by", "reason"),
     "run.cancel_requested": ("reason",), "run.cancelled": ("reason",), "cancel.refused": ("why",),

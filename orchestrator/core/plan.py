@@ -19,7 +19,7 @@ LOCAL = "(local)"
 WAITING = "(waiting)"
 """Stands for an API in the call of a step that waits for somebody's answer."""
 CHILD = "(child)"
-"""Stands for an API in the call of a step that begins a run of its own, or undoes one."""
+"""Stands for an API in the call of a step that begins runs of its own, or undoes what they did."""
 MAX_VISITS = 1000
 """Where a document says nothing: more visits of steps than this, and a loop has no end."""
 PLAN_FORMAT = 1
@@ -121,6 +121,7 @@ class PlanStep:
     last: bool = False  # no step follows by itself; steps after it are reached by a jump alone
     scope: str = ""  # of whose names it speaks: "" the workflow's, "pay/" those of a workflow in it
     undoes: tuple[str, ...] = ()  # ids of steps that it undoes by hand: they are not undone again
+    heads: str = ""  # the block of which a branch begins here, its steps following; see core/blocks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +141,7 @@ class Plan:
     jumps: bool = False
     waits: bool = False  # a step waits for an answer; left out of all others, as `jumps` is
     children: bool = False  # a step begins a run of its own; likewise
+    blocks: bool = False  # a step begins several, branches of this plan; likewise
     # Of which runs a decision needs a second person; read by definitions/ only. Left out of all
     # others, so that a release that would let one person decide cannot read the plan.
     four_eyes: Mapping[str, Any] = field(default_factory=dict)

@@ -134,6 +134,13 @@ class Saga:
         return StepState(forward=Link(doubt=doubt), undo=Link(doubt=True))
 
     @property
+    def is_branch(self) -> bool:
+        """Whether it is a branch of a block, on its way. What it does is undone with the block."""
+        if not self.plan.blocks or self.direction is Direction.BACKWARD or not self.path.steps:
+            return False
+        return bool(self.plan.steps[self.path.steps[0]].heads)
+
+    @property
     def undoing(self) -> list[str]:
         """Ids of steps that happened and undo others by hand."""
         return [

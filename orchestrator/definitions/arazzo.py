@@ -20,11 +20,13 @@ from orchestrator.definitions.arazzo_children import Children
 from orchestrator.definitions.arazzo_library import Library
 from orchestrator.definitions.arazzo_steps import Origins
 from orchestrator.definitions.attributes import attribute_problems
+from orchestrator.definitions.blocks import is_block
 from orchestrator.definitions.children import without_undos_past_pivot
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
+from orchestrator.definitions.giving import completed
 from orchestrator.definitions.problems import Findings, pointer
 from orchestrator.definitions.problems import Path as Inside
 from orchestrator.definitions.slo_rules import slo_of, slo_problems
@@ -38,7 +40,7 @@ LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 _WORKFLOW = {
     "workflowId", "summary", "description", "inputs", "steps", "outputs", "parameters",
     "successActions", "failureActions", "dependsOn", "x-deadline", "x-lane", "x-max-visits",
-    "x-attributes", "x-budget", "x-escalation", "x-four-eyes", "x-intent", "x-slo",
+    "x-attributes", "x-budget", "x-escalation", "x-four-eyes", "x-intent", "x-parallel", "x-slo",
     "x-owner", "x-rehearsed",  # read by `workflows check`
 }  # fmt: skip
 
@@ -102,6 +104,7 @@ class _WorkflowReader:
             steps=steps, jumps=any(lead_elsewhere(step.call.template) for step in steps),
             waits=any(step.call.is_wait for step in steps),
             children=any(step.call.is_child for step in steps),
+            blocks=any(is_block(step.call) for step in steps),
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),
@@ -109,7 +112,7 @@ class _WorkflowReader:
             budget=self._declared("x-budget", budget_problems, found.schema),
             intent=self._declared("x-intent", intent_problems, found.schema),
         )  # fmt: skip
-        plan = replace(plan, attributes=self._attributes(plan))
+        plan = completed(replace(plan, attributes=self._attributes(plan)))
         if plan.children:
             plan = without_undos_past_pivot(plan, past_pivot(plan))
         self._known[at.path] = with_digest(plan)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from orchestrator.core.plan import Compensation, PlanStep
 from orchestrator.definitions.actions import INPUTS_OF
 from orchestrator.definitions.arazzo_actions import ActionReader, StepActions
+from orchestrator.definitions.arazzo_blocks import Block, Branch, Entry, entries_of
 from orchestrator.definitions.arazzo_calling import (
     arguments_of,
     enter,
@@ -33,6 +35,7 @@ from orchestrator.definitions.arazzo_criteria import conditions
 from orchestrator.definitions.arazzo_parts import identifier, resolved
 from orchestrator.definitions.arazzo_steps import Origins, StepCalls
 from orchestrator.definitions.arazzo_values import is_1_1
+from orchestrator.definitions.blocks import block_step, head_id, head_step
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.validation import MAX_STEPS, Part
 
@@ -113,17 +116,59 @@ class ChainReader:
         for item in at.items("dependsOn"):
             self._before(item, frame)
         items = [item for item in at.items("steps") if item.is_object()]
-        reader = self._action_reader(frame, items)
-        for number, item in enumerate(items):
-            own = _STEP | {"timeout"} if is_1_1(item) else _STEP
-            item.only(_fields(item, own), _refused(item))
-            self._depends(item, items[:number])
-            if item.has("x-child") and item.has("workflowId"):
-                self._child(item, frame, reader)
-            elif item.has("workflowId"):
-                self._calling(item, frame, reader)
+        if at.has("x-parallel") and len(frame.called) > 1:
+            at.child("x-parallel", at.value["x-parallel"]).bad(
+                "none in a workflow that is called without x-child: its steps become steps of"
+                " another one", found=f"blocks in {frame.found.name}",
+            )  # fmt: skip
+            self._entries(items, frame, ())
+        else:
+            self._entries(entries_of(at, items), frame, ())
+
+    def _entries(
+        self, entries: Sequence[Entry], frame: Frame, before: Sequence[Cursor], *,
+        in_branch: bool = False,
+    ) -> None:  # fmt: skip
+        """A chain of steps and blocks; `before`: the steps that stand before all of them."""
+        items = [entry for entry in entries if not isinstance(entry, Block)]
+        reader = self._action_reader(frame, items, in_branch=in_branch)
+        earlier = list(before)
+        for entry in entries:
+            if isinstance(entry, Block):
+                self._parallel(entry, frame, tuple(earlier))
+                earlier += entry.items()
             else:
-                self._step(item, frame, reader)
+                self._item(entry, frame, reader, earlier)
+                earlier.append(entry)
+
+    def _item(
+        self, item: Cursor, frame: Frame, reader: ActionReader, earlier: list[Cursor]
+    ) -> None:
+        own = _STEP | {"timeout"} if is_1_1(item) else _STEP
+        item.only(_fields(item, own), _refused(item))
+        self._depends(item, earlier)
+        if item.has("x-child") and item.has("workflowId"):
+            self._child(item, frame, reader)
+        elif item.has("workflowId"):
+            self._calling(item, frame, reader)
+        else:
+            self._step(item, frame, reader)
+
+    def _parallel(self, block: Block, frame: Frame, before: tuple[Cursor, ...]) -> None:
+        """A block in its place; its branches stand behind the last step."""
+        names = [branch.name for branch in block.branches]
+        self._at(block.at)
+        self.steps.append(block_step(block.id, f"{self.label}.{block.id}", names, block.fail))
+        for branch in block.branches:
+            self._pending.append(partial(self._branch, block, branch, frame, before))
+
+    def _branch(
+        self, block: Block, branch: Branch, frame: Frame, before: tuple[Cursor, ...]
+    ) -> None:
+        self._at(branch.at)
+        label = f"{self.label}.{head_id(block.id, branch.name)}"
+        self.steps.append(head_step(block.id, branch.name, label))
+        self._entries(branch.entries, frame, before, in_branch=True)
 
     def _before(self, item: Cursor, frame: Frame) -> None:
         """A workflow that must have run before; it gets the inputs of the same name."""
@@ -134,17 +179,20 @@ class ChainReader:
         given = inputs_of_the_same_name(frame.found.schema, found.schema)
         self._inline(item, found, frame, step_id, given, StepActions(outer=frame.outer))
 
-    def _action_reader(self, frame: Frame, items: list[Cursor]) -> ActionReader:
+    def _action_reader(self, frame: Frame, items: list[Cursor], *, in_branch: bool) -> ActionReader:
         found = frame.found
         ids = [str(item.value.get("stepId")) for item in items]
 
         def block(at: Cursor, name: Any) -> str | None:
+            if in_branch:
+                at.bad("no workflowId: an action leads to a step of its branch", found=str(name))
+                return None
             return self._block(at, at.child("workflowId", name), frame)
 
         return ActionReader(
             components=found.context.components, success=_shared(found, "successActions"),
             failure=_shared(found, "failureActions"), scope=frame.scope, steps=frozenset(ids),
-            workflow=found.name, returns=frame.returns, block=block,
+            workflow="" if in_branch else found.name, returns=frame.returns, block=block,
             begin=frame.scope + (ids[0] if ids else ""),
         )  # fmt: skip
 

@@ -17,17 +17,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
 from typing import Any
 
-from orchestrator.core.plan import Call, Compensation, CompensationKind, Plan, PlanStep
+from orchestrator.core.plan import Call, Compensation, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.definitions.attributes import attribute_problems
+from orchestrator.definitions.authoring import Function, Parallel, Step, Wait, Workflow
+from orchestrator.definitions.blocks import block_step, head_step, is_block
 from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
 from orchestrator.definitions.expressions import FIRST_OF, OPTIONAL
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
+from orchestrator.definitions.giving import completed
 from orchestrator.definitions.inputs import declared_inputs, schema_problems
 from orchestrator.definitions.problems import Findings, Path, pointer
 from orchestrator.definitions.signatures import Parameter, schema_of
@@ -36,188 +38,9 @@ from orchestrator.definitions.sources import TASKS_API
 from orchestrator.definitions.spending import budget_problems, intent_problems
 from orchestrator.definitions.tasks import Task, TaskRegistry, task_of
 from orchestrator.definitions.validation import Part, validate
-from orchestrator.definitions.waiting import (
-    APPROVAL,
-    SIGNAL,
-    SLEEP,
-    Asking,
-    argument_problems,
-    wait_call,
-)
-
-Function = Callable[..., Any]
+from orchestrator.definitions.waiting import argument_problems, wait_call
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """One step as its author wrote it; made by `step`."""
-
-    function: Function
-    id: str
-    compensate: Function | None = None
-    kind: CompensationKind = CompensationKind.REVERSE
-    no_compensation: str | None = None
-    pivot: bool = False
-    with_: Mapping[str, Any] | None = None
-    compensate_with: Mapping[str, Any] | None = None
-    verify: Function | None = None
-    verify_with: Mapping[str, Any] | None = None
-    retry: RetryPolicy | None = None
-    timeout: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wait:
-    """A step that waits; made by `Workflow.wait_for`, `approval`, `sleep` and `until`."""
-
-    id: str
-    asking: Asking
-    given: Mapping[str, Any]
-    pivot: bool = False
-
-
-def step(
-    function: Function,
-    *,
-    id: str | None = None,  # noqa: A002 - the word that authors expect
-    compensate: Function | None = None,
-    kind: CompensationKind | str = CompensationKind.REVERSE,
-    no_compensation: str | None = None,
-    pivot: bool = False,
-    with_: Mapping[str, Any] | None = None,
-    compensate_with: Mapping[str, Any] | None = None,
-    verify: Function | None = None,
-    verify_with: Mapping[str, Any] | None = None,
-    retry: RetryPolicy | None = None,
-    timeout: float | None = None,
-) -> Step:
-    """A step that calls a task.
-
-    `compensate` undoes it, or `no_compensation` says why nothing can; `kind` is "reverse" or
-    "follow-up". After the `pivot` a run only goes forward. `with_`, `compensate_with` and
-    `verify_with` map parameters to values or runtime expressions (`$inputs.amount`,
-    `$steps.charge.outputs.id`). `verify` is a task without effects that is asked when the step's
-    outcome is unknown: it returns the step's result, or None when there is no effect.
-    `timeout` in seconds.
-    """
-    name = id or str(getattr(function, "__name__", ""))
-    return Step(
-        function=function, id=name, compensate=compensate, kind=CompensationKind(kind),
-        no_compensation=no_compensation, pivot=pivot, with_=with_, compensate_with=compensate_with,
-        verify=verify, verify_with=verify_with, retry=retry, timeout=timeout,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Workflow:
-    """A workflow in the making. Immutable: each `step` gives a new one.
-
-    `inputs` is a mapping of names to types (all required), a TypedDict, a dataclass, or a JSON
-    schema. `outputs` maps names to runtime expressions. `deadline` in seconds from submission.
-    `four_eyes`: decisions need a second person, of all runs or `{"when": CONDITION, "hours": N}`.
-    `attributes`: by what its runs are looked up, `{"customer": "$inputs.customer_id"}`.
-    `escalation`: how bad one is, `{"severity": "high", "minutes": 30}`, or a list with `when`.
-    `budget`: what a run spends, `{"amount": "$inputs.amount", "currency": "EUR"}`, and `intent`: by
-    what it is the same wish as another, `{"order": "$inputs.order_id"}`; for agents' policies.
-    `slo`: what it promises, `{"success": {"target": 0.995}}`.
-    """
-
-    name: str
-    inputs: Any = None
-    outputs: Mapping[str, str] | None = None
-    title: str = ""
-    deadline: float | None = None
-    lane: str = "default"
-    four_eyes: bool | Mapping[str, Any] = False
-    attributes: Mapping[str, str] | None = None
-    escalation: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
-    budget: Mapping[str, Any] | None = None
-    intent: Mapping[str, str] | None = None
-    slo: Mapping[str, Any] | None = None
-    steps: tuple[Step | Wait, ...] = ()
-
-    def step(self, function: Function | Step, **options: Any) -> Workflow:
-        """The workflow with one more step; options as of `orchestrator.step`."""
-        added = function if isinstance(function, Step) else step(function, **options)
-        return replace(self, steps=(*self.steps, added))
-
-    def wait_for(
-        self,
-        signal: str,
-        *,
-        id: str | None = None,  # noqa: A002 - the word that authors expect
-        timeout: float | str | None = None,
-        default: Mapping[str, Any] | None = None,
-    ) -> Workflow:
-        """One step more, that waits until somebody sends the run this signal.
-
-        Its outputs are the fields of what was sent. After `timeout` seconds without it the step has
-        failed, or has `default` as its outputs. Both may be runtime expressions.
-        """
-        given = {"signal": signal, "timeout": timeout, "default": default}
-        name = id or signal
-        return replace(self, steps=(*self.steps, Wait(id=name, asking=SIGNAL, given=_said(given))))
-
-    def approval(
-        self,
-        message: str,
-        *,
-        id: str = "approval",  # noqa: A002 - the word that authors expect
-        show: Mapping[str, Any] | None = None,
-        roles: Sequence[str] | None = None,
-        timeout: float | str | None = None,
-        remind: float | None = None,
-        requester: bool = False,
-        default: Mapping[str, Any] | None = None,
-        pivot: bool = False,
-    ) -> Workflow:
-        """One step more, that waits until a person approves. A rejection fails the step.
-
-        `show`: what they see beside the message, JSON with runtime expressions in it. `roles`: who
-        may decide; with `requester` also whoever the run is for, through the agent that began it.
-        After `timeout` seconds without a decision the step has failed, or `default` is
-        its outputs; a reminder goes out every `remind` seconds. Outputs: decision, by, via, at (ISO
-        8601), reason, data.
-        """
-        given = {
-            "message": message, "show": show, "roles": None if roles is None else list(roles),
-            "timeout": timeout, "remind": remind, "requester": requester or None,
-            "default": default,
-        }  # fmt: skip
-        added = Wait(id=id, asking=APPROVAL, given=_said(given), pivot=pivot)
-        return replace(self, steps=(*self.steps, added))
-
-    def sleep(
-        self,
-        seconds: float | timedelta | str,
-        *,
-        id: str = "sleep",  # noqa: A002 - the word that authors expect
-    ) -> Workflow:
-        """One step more, that lets so much time pass, from when the run comes to it.
-
-        May be a runtime expression (`$inputs.pause`). Nothing is held meanwhile, for up to ten
-        years. Output: until, the time (ISO 8601) at which it was over.
-        """
-        given = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-        return self._asleep(id, {"for": given})
-
-    def until(
-        self,
-        time: datetime | str,
-        *,
-        id: str = "until",  # noqa: A002 - the word that authors expect
-    ) -> Workflow:
-        """One step more, that waits until a time, which has its zone; none once it is over.
-
-        A text is ISO 8601 or a runtime expression (`$inputs.at`). Output as of `sleep`.
-        """
-        given = time.isoformat() if isinstance(time, datetime) else time
-        return self._asleep(id, {"until": given})
-
-    def _asleep(self, name: str, given: Mapping[str, Any]) -> Workflow:
-        return replace(self, steps=(*self.steps, Wait(id=name, asking=SLEEP, given=given)))
 
 
 def plan_of(workflow: Workflow, *, tasks: TaskRegistry | None = None) -> Plan:
@@ -235,16 +58,16 @@ def plan_and_warnings(
     findings = Findings()
     plan = _Builder(workflow, tasks, findings).build()
     if not findings.problems:
-        validate(plan, _placer(workflow), findings)
+        validate(plan, _placer(plan), findings)
     findings.raise_if_any(f"workflow {workflow.name} does not validate")
     return with_digest(plan), tuple(findings.warnings)
 
 
-def _placer(workflow: Workflow) -> Callable[[int | None, Part, Path], str]:
+def _placer(plan: Plan) -> Callable[[int | None, Part, Path], str]:
     def place(index: int | None, part: Part, path: Path) -> str:
-        where = f"workflow {workflow.name}"
+        where = f"workflow {plan.workflow}"
         if index is not None:
-            where += f", step {workflow.steps[index].id}"
+            where += f", step {plan.steps[index].id}"
         if part is not Part.FORWARD:
             where += f", {_PART_WORDS[part]}"
         return f"{where} {pointer(path)}".rstrip()
@@ -266,6 +89,7 @@ class _Builder:
         self._inferred: dict[str, Mapping[str, Any]] = {}
         self._required: list[str] = []
         self._done: list[tuple[str, Task]] = []  # steps that come before the one being wired
+        self._behind: list[PlanStep] = []  # the chains of branches
 
     def build(self) -> Plan:
         workflow = self._workflow
@@ -274,7 +98,10 @@ class _Builder:
         if self._schema is not None:
             for path, found, wanted in schema_problems(self._schema):
                 self._bad(f", inputs {pointer(path)}", found, wanted)
-        steps = tuple(plan_step for item in workflow.steps for plan_step in self._step(item))
+        chain = self._chain(workflow.steps)
+        if self._behind:
+            chain[-1] = replace(chain[-1], last=True)
+        steps = (*chain, *self._behind)
         schema = self._inputs_schema()
         for path, found, wanted in rule_problems(workflow.four_eyes, schema):
             self._bad(f", four_eyes {pointer(path)}", found, wanted)
@@ -293,7 +120,10 @@ class _Builder:
             deadline_seconds=workflow.deadline, budget=dict(workflow.budget or {}),
             intent=dict(workflow.intent or {}), slo=slo_of(workflow.slo),
             waits=any(step.call.is_wait for step in steps),
+            children=any(step.call.is_child for step in steps),
+            blocks=any(is_block(step.call) for step in steps),
         )  # fmt: skip
+        plan = completed(plan)
         for path, found, wanted in attribute_problems(workflow.attributes or {}, plan):
             self._bad(f", attributes {pointer(path)}", found, wanted)
         return replace(plan, attributes=dict(workflow.attributes or {}))
@@ -311,12 +141,34 @@ class _Builder:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _step(self, item: Step | Wait) -> Iterator[PlanStep]:
+    def _chain(self, items: Sequence[Step | Wait | Parallel]) -> list[PlanStep]:
+        return [plan_step for item in items for plan_step in self._step(item)]
+
+    def _parallel(self, item: Parallel, where: str) -> PlanStep:
+        """The block; its branches are put behind, inner ones of blocks in them after these."""
+        label = f"{self._workflow.name}.{item.id}"
+        before, joined = list(self._done), list(self._done)
+        for name, branch in item.branches.items():
+            if not _ID.fullmatch(name):
+                self._bad(where, f"the branch {name!r}", "a name of letters, digits, - and _")
+            if not branch.steps:
+                self._bad(where, f"the branch {name} without a step", "at least one")
+            place, self._done = len(self._behind), list(before)
+            head = head_step(item.id, name, f"{label}/{name}")
+            steps = [head, *self._chain(branch.steps)]
+            self._behind[place:place] = [*steps[:-1], replace(steps[-1], last=True)]
+            joined += self._done[len(before) :]
+        self._done = joined
+        return block_step(item.id, label, list(item.branches), item.fail)
+
+    def _step(self, item: Step | Wait | Parallel) -> Iterator[PlanStep]:
         where = f", step {item.id}"
         if not _ID.fullmatch(item.id):
             self._bad(where, repr(item.id), "an id of letters, digits, - and _")
         if isinstance(item, Wait):
             yield self._wait(item, where)
+        elif isinstance(item, Parallel):
+            yield self._parallel(item, where)
         else:
             yield from self._calling(item, where)
 
@@ -460,10 +312,6 @@ def _output_source(name: str, steps: list[tuple[str, Task]], otherwise: Any = No
     if len(choices) == 1:
         return choices[0]
     return {FIRST_OF: choices} if choices else None
-
-
-def _said(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _optional(value: Any) -> Any:

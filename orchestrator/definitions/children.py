@@ -122,14 +122,15 @@ def is_undo_of_child(compensation: Compensation | None) -> bool:
     return compensation is not None and compensation.call.is_child
 
 
-def with_run(request: FrozenRequest, run_id: str) -> FrozenRequest:
-    """The request with the child that answered it, for whoever undoes it."""
-    return replace(request, headers=((_RUN_HEADER, run_id),))
+def with_runs(request: FrozenRequest, run_ids: Iterable[str]) -> FrozenRequest:
+    """The request with the runs that answered it, for whoever undoes what they did."""
+    return replace(request, headers=tuple((_RUN_HEADER, run_id) for run_id in run_ids))
 
 
-def run_of(request: FrozenRequest | None) -> str | None:
-    """The child that answered a request; None where none did."""
-    return None if request is None else dict(request.headers).get(_RUN_HEADER)
+def runs_of(request: FrozenRequest | None) -> tuple[str, ...]:
+    """The runs that answered a request; none where none did."""
+    headers = () if request is None else request.headers
+    return tuple(value for name, value in headers if name == _RUN_HEADER)
 
 
 class ChildRequest:

@@ -1,6 +1,8 @@
 """Where the steps of a plan may lead, and what is known for certain when each begins.
 
-A detour comes back with all that was known when it began, so its way back says nothing new.
+A detour comes back with all that was known when it began, so its way back says nothing new. A
+block leads to each of its branches, which know what it knows and nothing of each other; at its
+join, what each of them has brought to its end is known, and from there the chain goes on.
 """
 
 from __future__ import annotations
@@ -8,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from orchestrator.core.blocks import heads_of
 from orchestrator.core.plan import Plan
 from orchestrator.definitions.actions import Places, levels_of
+from orchestrator.definitions.blocks import branches_of, is_block
 from orchestrator.definitions.graph import END, Edge, Graph
 
 
@@ -18,8 +22,10 @@ class Flow:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._places = plan, Places(plan)
+        self._joins = Joins(plan)
         count = len(plan.steps)
-        self._graph = Graph(count, (edge for step in range(count) for edge in self._edges(step)))
+        edges = [edge for step in range(count) for edge in self._edges(step)]
+        self._graph = self._joins.graph(edges) if plan.blocks else Graph(count, edges)
 
     def known_at(self, step: int) -> int:
         """The set of steps that have landed whenever this one begins; see `Graph.surely`."""
@@ -31,7 +37,7 @@ class Flow:
 
     def endless(self) -> list[int]:
         """Steps from which no way leads to an end, be it that none of them ever fails for good."""
-        return self._graph.endless()
+        return [step for step in self._graph.endless() if step < len(self._plan.steps)]
 
     def leads(self, start: int, to: int) -> bool:
         """Whether a way leads from one step to the other."""
@@ -70,6 +76,53 @@ class Flow:
                 return self._places.last(action["step"])
             case _:
                 return END
+
+
+class Joins:
+    """Of a plan's blocks: nodes behind its steps, at which branches end and come together."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._branches = branches_of(plan)
+        self._ends = {head: len(plan.steps) + n for n, head in enumerate(self._branches)}
+        self._of = {step: head for head, steps in self._branches.items() for step in steps}
+        blocks = [at for at, step in enumerate(plan.steps) if is_block(step.call)]
+        first = len(plan.steps) + len(self._ends)
+        self._joins = {block: first + n for n, block in enumerate(blocks)}
+
+    def graph(self, edges: Sequence[Edge]) -> Graph:
+        """With these edges of the steps, each as if there were no blocks."""
+        made = [self._within(edge) for edge in edges]
+        for block, join in self._joins.items():
+            heads = heads_of(self._plan, self._plan.steps[block].id)
+            made += [Edge(block, head, landed=False) for head in heads]
+            made += [Edge(self._ends[head], join, landed=False) for head in heads]
+        count = len(self._plan.steps) + len(self._ends) + len(self._joins)
+        needed: dict[int, int] = {}
+        while True:  # inner joins first: what they bring is known at the ends of outer branches
+            graph = Graph(count, made, needed)
+            more = {join: self._brought(block, graph) for block, join in self._joins.items()}
+            if more == needed:
+                return graph
+            needed = more
+
+    def branch_of(self, step: int) -> int | None:
+        """The head of the branch in which a step is; None: it is in none."""
+        return self._of.get(step)
+
+    def _within(self, edge: Edge) -> Edge:
+        """From a block on from its join; to an end: to that of its branch."""
+        head = self._of.get(edge.start)
+        to = self._ends[head] if edge.to == END and head is not None else edge.to
+        join = self._joins.get(edge.start)
+        return Edge(edge.start, to, edge.landed) if join is None else Edge(join, to, landed=False)
+
+    def _brought(self, block: int, graph: Graph) -> int:
+        """What has landed once all branches have ended: theirs, and the block itself."""
+        known = 1 << block
+        for head in heads_of(self._plan, self._plan.steps[block].id):
+            known |= graph.surely(self._ends[head])
+        return known
 
 
 def _is_final(action: Mapping[str, Any]) -> bool:

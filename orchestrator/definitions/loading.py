@@ -11,7 +11,8 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import with_digest
 from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
 from orchestrator.definitions.arazzo_validation import read_and_validate
-from orchestrator.definitions.builder import Workflow, plan_and_warnings
+from orchestrator.definitions.authoring import Workflow
+from orchestrator.definitions.builder import plan_and_warnings
 from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.saying import said_of_operations

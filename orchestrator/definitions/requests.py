@@ -23,6 +23,9 @@ from orchestrator.core.demands import security_from_json
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call
 from orchestrator.definitions import encoding, styles
+from orchestrator.definitions.blocks import KIND as BLOCK_KIND
+from orchestrator.definitions.blocks import UNDO_KIND as UNDO_BLOCK_KIND
+from orchestrator.definitions.blocks import BlockRequest
 from orchestrator.definitions.bodies import Body
 from orchestrator.definitions.children import KIND as CHILD_KIND
 from orchestrator.definitions.children import UNDO_KIND, ChildRequest, UndoRequest
@@ -59,7 +62,9 @@ def request_maker(call: Call) -> RequestMaker:
         return WaitRequest(call)
     if call.template["kind"] == CHILD_KIND:
         return ChildRequest(call)
-    if call.template["kind"] == UNDO_KIND:
+    if call.template["kind"] == BLOCK_KIND:
+        return BlockRequest(call)
+    if call.template["kind"] in (UNDO_KIND, UNDO_BLOCK_KIND):
         return UndoRequest()
     return HttpRequest(call.template)
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from orchestrator.core.plan import Call, Effects, Plan, PlanStep
 from orchestrator.definitions.actions import INPUTS_OF, Places
+from orchestrator.definitions.block_rules import find_block_problems
+from orchestrator.definitions.blocks import is_block
 from orchestrator.definitions.criteria import parse_criterion
 from orchestrator.definitions.expressions import (
     BEFORE_SENDING,
@@ -95,6 +97,8 @@ class _Validation:
             return
         self._flow = Flow(self._plan)
         self._pivot()
+        if self._plan.blocks:
+            find_block_problems(self._plan, self._flow, self._block_place, self._findings)
         self._ways()
         for index, step in enumerate(self._plan.steps):
             self._undoable(index, step)
@@ -106,6 +110,9 @@ class _Validation:
 
     def _place(self, index: int | None, part: Part, path: Path) -> str:
         return self._place_of(index, part, (*self._case, *path) if part.is_undo else path)
+
+    def _block_place(self, index: int, path: Path) -> str:
+        return self._place(index, Part.FORWARD, path)
 
     # --- the chain --------------------------------------------------------------------------------
 
@@ -356,6 +363,8 @@ def output_names(call: Call) -> frozenset[str] | None:
     template: Mapping[str, Any] = call.template
     if template.get("kind") == "unread":
         return None
+    if is_block(call):
+        return frozenset()  # what its branches gave are outputs of their steps
     if call.is_local and template["role"] == "enter":
         return frozenset(declared_inputs(template.get("inputsSchema", {})))
     if call.is_local:

@@ -12,16 +12,20 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
+from orchestrator.core.blocks import FORK_METHOD, heads_of
 from orchestrator.core.exchange import FrozenRequest
 from orchestrator.core.plan import Call, OnCancel
 from orchestrator.core.saga import Link, Saga
 from orchestrator.core.states import FINAL, HAPPENED, Direction, RunStatus
-from orchestrator.definitions.children import UNDO_METHOD, run_of
+from orchestrator.definitions.blocks import UNDO_KIND as UNDO_BLOCK_KIND
+from orchestrator.definitions.children import UNDO_METHOD, runs_of
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
+from orchestrator.engine.branches import begin_branch, begin_undo
 from orchestrator.engine.ledger import At
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from orchestrator.ports import (
+    Beginning,
     ChildStore,
     ClaimedRun,
     Hint,
@@ -33,7 +37,6 @@ from orchestrator.ports import (
     RunRecord,
     RunStore,
     StepRecord,
-    Undoing,
     WorkflowStore,
     WorkflowVersion,
 )
@@ -82,17 +85,21 @@ class Children:
         *,
         new_id: Callable[[], str],
         max_depth: int,
+        max_branches: int,
     ) -> None:
         self._store, self._programs, self._republish = store, programs, republish
-        self._new_id, self._max_depth = new_id, max_depth
+        self._new_id, self._max_depth, self._max_branches = new_id, max_depth, max_branches
         self._versions: dict[tuple[str, str], WorkflowVersion] = {}  # by name and digest
 
     async def of(self, asking: Asking) -> tuple[Begun, ...]:
         """What begins with the wait of this link. Raises RefusedError where nothing can."""
         if asking.saga.link(*asking.at).doubt:  # it has begun
             return ()
+        if asking.request.method == FORK_METHOD:
+            return self._branches(asking)
         if asking.request.method == UNDO_METHOD:
-            return (await self._undoing(asking),)
+            is_block = asking.call.template["kind"] == UNDO_BLOCK_KIND
+            return (await (self._undoing_block if is_block else self._undoing)(asking),)
         return (await self._child(asking),)
 
     async def cancel(self, asking: Asking) -> None:
@@ -118,7 +125,10 @@ class Children:
     async def told(self, wait_id: str) -> None:
         """A child has ended. What cannot be told now is found by the sweep."""
         try:
-            await self._republish(await self._store.tell_parents([wait_id]))
+            redeliveries = await self._store.tell_parents([wait_id])
+            if not redeliveries:  # others of a block go on, perhaps in vain
+                redeliveries = await self._store.cancel_forsaken(wait_id)
+            await self._republish(redeliveries)
         except Unavailable as error:
             log.warning("parent.not_told", wait=wait_id, why=str(error))
 
@@ -166,21 +176,48 @@ class Children:
             known = self._versions[workflow, digest] = found[0]
         return known
 
+    # --- branches of the run's own workflow -------------------------------------------------------
+
+    def _branches(self, asking: Asking) -> tuple[Begun, ...]:
+        parent, plan = asking.run, asking.saga.plan
+        heads = heads_of(plan, asking.saga.plan_step(asking.at[0]).id)
+        self._check_depth(parent)
+        if len(heads) > self._max_branches:
+            problem = Problem(
+                place=f"run {parent.id}", found=f"a block of {len(heads)} branches",
+                wanted=f"at most {self._max_branches} (max_branches)",
+            )  # fmt: skip
+            raise InvalidInput("a block has too many branches", problems=[problem])
+        made = (
+            begin_branch(
+                parent, plan, head, asking.call, asking.request, run_id=self._new_id(),
+                now=asking.now, deadline_seconds=_seconds_left(asking),
+            )
+            for head in heads
+        )  # fmt: skip
+        return tuple(_begun(child) for child in made)
+
+    async def _undoing_block(self, asking: Asking) -> Begun:
+        """A run that begins with what all branches did, and turns back at once."""
+        parent, step = asking.run, asking.saga.plan_step(asking.at[0]).id
+        run_ids = runs_of(asking.of_step)
+        if not run_ids:
+            raise _nothing_known(step)
+        ended = [
+            (_with_payloads(await self._store.run(each)), await self._store.steps(each))
+            for each in run_ids
+        ]
+        plan = (await self._programs.trusted(parent.workflow_id)).plan
+        return _begun(begin_undo(parent, plan, step, ended, run_id=self._new_id()))
+
     # --- a run that undoes one --------------------------------------------------------------------
 
     async def _undoing(self, asking: Asking) -> Begun:
         """A run that begins with what a child did, and turns back at once."""
-        parent, old_id = asking.run, run_of(asking.of_step)
-        if old_id is None:
-            step = asking.saga.plan_step(asking.at[0]).id
-            wanted = "one that began a run, of which it is known"
-            problem = Problem(place=f"step {step}", found="no child", wanted=wanted)
-            raise NotFound("nobody knows what to undo", problems=[problem])
-        old = await self._store.run(old_id)
-        if old.inputs == ERASED_INPUTS:
-            wanted = "a run that still has its payloads"
-            problem = Problem(place=f"run {old.id}", found="they were erased", wanted=wanted)
-            raise Conflict("the child cannot be undone any more", problems=[problem])
+        parent, known = asking.run, runs_of(asking.of_step)
+        if not known:
+            raise _nothing_known(asking.saga.plan_step(asking.at[0]).id)
+        old = _with_payloads(await self._store.run(known[0]))
         steps = await self._store.steps(old.id)
         plan = (await self._programs.trusted(old.workflow_id)).plan
         saga, links = turned_back(ClaimedRun(run=old, steps=steps).saga(plan), steps, parent.id)
@@ -191,9 +228,9 @@ class Children:
             idempotency_key=run_id, tenant=old.tenant, actor=parent.actor, lane=old.lane,
             priority=parent.priority, traceparent=parent.traceparent, tracestate=parent.tracestate,
         )  # fmt: skip
-        undoing = Undoing(of=old.id, saga=saga, links=links)
-        child = NewChild(run=new, depth=parent.depth + 1, answers=True, undoing=undoing)
-        return Begun(child=child, hint=_hint(saga, new))
+        begins = Beginning(saga=saga, links=links, undoes=(old.id,))
+        child = NewChild(run=new, depth=parent.depth + 1, answers=True, begins=begins)
+        return _begun(child)
 
 
 def turned_back(
@@ -222,14 +259,38 @@ def turned_back(
     return saga, tuple(links)
 
 
+def _begun(child: NewChild) -> Begun:
+    """With the first wake-up of a run that takes something over."""
+    assert child.begins is not None, "it does not begin with the first step of its workflow"
+    return Begun(child=child, hint=_hint(child.begins.saga, child.run))
+
+
+def _with_payloads(run: RunRecord) -> RunRecord:
+    """The run, if it can still be undone. Raises Conflict."""
+    if run.inputs == ERASED_INPUTS:
+        wanted = "a run that still has its payloads"
+        problem = Problem(place=f"run {run.id}", found="they were erased", wanted=wanted)
+        raise Conflict("the child cannot be undone any more", problems=[problem])
+    return run
+
+
+def _nothing_known(step: str) -> NotFound:
+    wanted = "one that began a run, of which it is known"
+    problem = Problem(place=f"step {step}", found="no child", wanted=wanted)
+    return NotFound("nobody knows what to undo", problems=[problem])
+
+
 def _hint(saga: Saga, new: NewRun) -> Hint:
     return Hint.at(saga, run_id=new.id, epoch=0, lane=new.lane, urgent=new.priority > 0)
 
 
 def _deadline(program: Program, asking: Asking) -> float | None:
     """Seconds from now: the workflow's own, but never later than that of the parent."""
-    left, until = None, asking.saga.deadline_at
-    if until is not None:
-        left = max((until - asking.now).total_seconds(), 0.001)
-    given = [each for each in (program.plan.deadline_seconds, left) if each is not None]
-    return min(given, default=None)
+    given = (program.plan.deadline_seconds, _seconds_left(asking))
+    return min((each for each in given if each is not None), default=None)
+
+
+def _seconds_left(asking: Asking) -> float | None:
+    """To the parent's deadline."""
+    until = asking.saga.deadline_at
+    return None if until is None else max((until - asking.now).total_seconds(), 0.001)

@@ -35,7 +35,7 @@ from orchestrator.core.saga import (
     Wait,
 )
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
-from orchestrator.definitions.children import with_run
+from orchestrator.definitions.children import with_runs
 from orchestrator.definitions.program import Program
 from orchestrator.engine.answering import (
     Answer,
@@ -261,14 +261,17 @@ class RunDriver:
         if not isinstance(found, WaitRecord):
             return found
         answer = answered(at, request, found, self._run, self._program)
-        if found.asks is Asks.CHILD:
-            self._note_child(at, request, found)
+        if found.asks in (Asks.CHILD, Asks.BLOCK):
+            self._note_children(at, request, found)
         return self._take_answer(at, answer, "wait", request)
 
-    def _note_child(self, at: At, request: FrozenRequest, wait: WaitRecord) -> None:
-        """Keep which run it was with the step: its undo begins there, in another run as well."""
+    def _note_children(self, at: At, request: FrozenRequest, wait: WaitRecord) -> None:
+        """Keep which runs they were with the step: its undo begins there, in another run as well.
+
+        Of a child that is the first: there are no others.
+        """
         assert wait.answer is not None, "it is over, with an answer"
-        known = with_run(request, wait.answer["runs"][0]["run"])
+        known = with_runs(request, (each["run"] for each in wait.answer["runs"]))
         link = self._run.saga.link(*at)
         self._run.ledger.change(
             at, LinkWrite(step=at[0], direction=at[1], link=link, request=known)

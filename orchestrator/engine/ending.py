@@ -12,6 +12,7 @@ from orchestrator.core.saga import Escalate, Finish
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.program import Program
 from orchestrator.engine.answering import broken
+from orchestrator.engine.branches import outputs_of_branch
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.escalating import as_record, new_escalation
 from orchestrator.engine.showing import Showing
@@ -64,6 +65,8 @@ async def _tell_parent(run: Standing, deps: Deps) -> None:
 
 def _meter_ended(run: Standing, deps: Deps) -> None:
     record = run.ledger.run
+    if record.branch is not None:  # it is a part of a run, which is counted as one
+        return
     seconds = (run.decided_at - record.created_at).total_seconds()
     deps.meter.ended(record.workflow, run.saga.status, max(seconds, 0.0))
 
@@ -83,6 +86,8 @@ async def _announce(escalation: NewEscalation, run: Standing, deps: Deps) -> Non
 
 def _outputs(run: Standing, program: Program) -> Mapping[str, Any] | None:
     """The workflow's outputs; a run whose effects are all there succeeds also without them."""
+    if run.saga.is_branch:
+        return outputs_of_branch(run.ledger.steps(run.saga))
     try:
         return program.outputs(run.facts)
     except Exception as error:

@@ -48,11 +48,13 @@ class Pauses:
         """One that lets this run begin nothing now."""
         if not self:
             return None
-        candidates = (*self._of_runs.get(run.id, ()), *self._of_many)
+        whole = () if run.whole_id is None else self._of_runs.get(run.whole_id, ())
+        candidates = (*self._of_runs.get(run.id, ()), *whole, *self._of_many)
         found = (
             each for each in candidates
             if each.stops(
-                run_id=run.id, workflow=run.workflow, tenant=run.tenant, undoing=undoing
+                run_id=run.id, workflow=run.workflow, tenant=run.tenant, undoing=undoing,
+                whole_id=run.whole_id,
             )
         )  # fmt: skip
         return next(found, None)

@@ -23,6 +23,7 @@ from orchestrator.core.plan import Call, Effects, Plan
 from orchestrator.core.saga import Decision, Link, Saga, current, stops_waiting
 from orchestrator.core.states import ASLEEP, DONE, STUCK, TIMED, Direction, RunStatus
 from orchestrator.crashpoints import Reached
+from orchestrator.definitions.blocks import is_block
 from orchestrator.engine.answering import Answer, action_taken
 from orchestrator.engine.children import Asking
 from orchestrator.engine.deps import Deps
@@ -224,12 +225,14 @@ class Standing:
         return decision
 
     def landed(self, at: At, outputs: Mapping[str, Any]) -> None:
-        """What a forward step gave is a fact for those after it."""
-        facts = self.facts
+        """What a forward step gave is a fact for those after it; of a block, what its steps did."""
+        facts, step_id = self.facts, self.step_id(at)
+        gave = {step_id: outputs}
+        if is_block(self.saga.call(*at)):
+            gave |= outputs
         self.facts = Facts(
-            run_id=facts.run_id, inputs=facts.inputs,
-            outputs={**facts.outputs, self.step_id(at): outputs},
-        )  # fmt: skip
+            run_id=facts.run_id, inputs=facts.inputs, outputs={**facts.outputs, **gave}
+        )
 
     def note_attempt(
         self, at: At, kind: str, answer: Answer, judgement: Judgement, request: FrozenRequest

@@ -16,9 +16,11 @@ import orjson
 
 from orchestrator import crashpoints
 from orchestrator.core import events as e
+from orchestrator.core.blocks import FORK_METHOD
 from orchestrator.core.exchange import FrozenRequest, Response
 from orchestrator.core.saga import Decision, Perform
 from orchestrator.core.states import Direction, RunStatus
+from orchestrator.definitions.blocks import judgement_of
 from orchestrator.definitions.children import CHILD_METHOD, UNDO_METHOD
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.waiting import WAIT_METHOD, instant_of
@@ -65,7 +67,11 @@ def answered(
     """The answer to a wait that is over, as one to any call. Its attempt has begun."""
     run.apply(e.Began())
     response = answer_of(wait)
-    judgement = program.judge(run.plan_index(at), at[1], run.facts_at(at), request, response)
+    judgement = (
+        judgement_of(wait.answer or {})
+        if wait.asks is Asks.BLOCK
+        else program.judge(run.plan_index(at), at[1], run.facts_at(at), request, response)
+    )
     seconds = (run.decided_at - wait.opened_at).total_seconds()
     return Answer(
         judgement=judgement, response=response, started_at=wait.opened_at, seconds=seconds
@@ -139,6 +145,8 @@ def _question(request: FrozenRequest) -> tuple[Asks, Mapping[str, Any]]:
         return Asks.CHILD, {"workflow": request.target}
     if request.method == UNDO_METHOD:
         return Asks.UNDO, {}
+    if request.method == FORK_METHOD:
+        return Asks.BLOCK, {"branches": list(orjson.loads(request.body))}
     return Asks(request.target), orjson.loads(request.body)
 
 
@@ -150,6 +158,8 @@ def _said(wait: WaitRecord) -> str:
             return f"a run of {wait.asked['workflow']}"
         case Asks.UNDO:
             return "the run that undoes it"
+        case Asks.BLOCK:
+            return f"{len(wait.asked['branches'])} branches"
         case Asks.SLEEP:
             return f"{wait.expires_at:%Y-%m-%d %H:%M:%S} UTC"
         case _:
@@ -178,6 +188,8 @@ def answer_of(wait: WaitRecord) -> Response:
     if wait.asks in (Asks.CHILD, Asks.UNDO):
         wanted = RunStatus.SUCCEEDED if wait.asks is Asks.CHILD else RunStatus.COMPENSATED
         return _of_run(answer["runs"][0], wanted)
+    if wait.asks is Asks.BLOCK:
+        return _of_branches(answer["runs"])
     match wait.outcome:
         case WaitOutcome.ANSWERED | WaitOutcome.APPROVED:
             return _response(200, answer)
@@ -205,6 +217,13 @@ def _of_run(ended: Mapping[str, Any], wanted: RunStatus) -> Response:
     why = f": {ended['cause']}" if ended["cause"] else ""
     message = f"run {run_id} of {ended['workflow']} ended {status}{why}"
     return _response(424, {"run": run_id, "status": status, "message": message})
+
+
+def _of_branches(ended: Sequence[Mapping[str, Any]]) -> Response:
+    """How the branches of a block ended: 200, or 424 where one has failed."""
+    well = all(run["status"] == RunStatus.SUCCEEDED for run in ended)
+    told = [{name: run[name] for name in ("branch", "run", "status")} for run in ended]
+    return _response(200 if well else 424, {"branches": told})
 
 
 def _response(status: int, body: Mapping[str, Any]) -> Response:

@@ -20,7 +20,7 @@ from orchestrator.ports.apis import (
     ApiStore,
     NewApiChange,
 )
-from orchestrator.ports.children import ChildStore, NewChild, Undoing
+from orchestrator.ports.children import Beginning, ChildStore, NewChild
 from orchestrator.ports.credentials import (
     CredentialFact,
     CredentialFacts,
@@ -142,6 +142,7 @@ from orchestrator.ports.records import (
     WorkerRecord,
     WorkflowVersion,
     facts_of,
+    outputs_of,
     untouched_steps,
 )
 from orchestrator.ports.waiting import (
@@ -195,6 +196,7 @@ __all__ = [
     "AuditRecord",
     "Awaited",
     "Awaiting",
+    "Beginning",
     "BrokerFacts",
     "BrokerInspector",
     "ChildStore",
@@ -287,7 +289,6 @@ __all__ = [
     "Transport",
     "Turn",
     "UnderWay",
-    "Undoing",
     "Uses",
     "Visit",
     "WaitOutcome",
@@ -306,6 +307,7 @@ __all__ = [
     "is_urgent",
     "job_hint",
     "not_begun",
+    "outputs_of",
     "queue_name",
     "queue_names",
     "scope_of",

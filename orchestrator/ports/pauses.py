@@ -54,12 +54,14 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
         """In words."""
         return scope_of(self.run_id, self.workflow, self.tenant)
 
-    def stops(self, *, run_id: str, workflow: str, tenant: str, undoing: bool) -> bool:
-        """Whether such a run may begin nothing now."""
+    def stops(
+        self, *, run_id: str, workflow: str, tenant: str, undoing: bool, whole_id: str | None = None
+    ) -> bool:
+        """Whether such a run may begin nothing now; `whole_id`: the run of which it is a part."""
         if undoing and not self.also_undoing:
             return False
         if self.run_id is not None:
-            return self.run_id == run_id
+            return self.run_id in (run_id, whole_id)
         return self.workflow in (None, workflow) and self.tenant in (None, tenant)
 
 

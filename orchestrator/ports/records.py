@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.core.blocks import LIFTED
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import Facts, FrozenRequest, Outcome
 from orchestrator.core.path import Path, straight
@@ -160,6 +161,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str | None = None  # the run of which a step began it
     wait_id: str | None = None  # the wait that its end answers, until it has
     depth: int = 0  # how many parents are above it
+    # Of a parallel block: BLOCK/BRANCH, or BLOCK alone where it undoes what the branches did.
+    branch: str | None = None
+    whole_id: str | None = None  # then the run of which it is a part, above all such blocks
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,12 +198,20 @@ class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 def facts_of(run: RunRecord, steps: Iterable[StepRecord]) -> Facts:
     """What expressions may refer to: of these visits, what the latest of each step gave."""
-    outputs = {
-        step.step_id: step.forward.outputs
-        for step in steps
-        if step.forward.link.status in HAPPENED and step.forward.outputs is not None
-    }
-    return Facts(run_id=run.id, inputs=run.inputs, outputs=outputs)
+    happened = (step for step in steps if step.forward.link.status in HAPPENED)
+    return Facts(run_id=run.id, inputs=run.inputs, outputs=outputs_of(happened))
+
+
+def outputs_of(steps: Iterable[StepRecord]) -> dict[str, Mapping[str, Any]]:
+    """What these visits gave, by step; a later visit of the same step instead of an earlier one."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for step in steps:
+        gave, request = step.forward.outputs, step.forward.request
+        if gave is not None:
+            found[step.step_id] = gave
+            if request is not None and request.method in LIFTED:
+                found.update(gave)
+    return found
 
 
 class LinkWrite(msgspec.Struct, frozen=True, kw_only=True):

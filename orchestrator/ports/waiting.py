@@ -23,6 +23,7 @@ class Asks(StrEnum):
     SIGNAL = "signal"  # whoever sends the run a signal of this name
     APPROVAL = "approval"  # a person, who approves or rejects
     CHILD = "child"  # the runs that the step began, for their end
+    BLOCK = "block"  # the branches that the step began, for the end of them all
     UNDO = "undo"  # the run that undoes what such a run did
     SLEEP = "sleep"  # nobody: it is over when its time has come
 
@@ -36,6 +37,8 @@ def said_of(asks: Asks, signal: str | None) -> str:
             return "a person to approve"
         case Asks.CHILD:
             return "a run of its own"
+        case Asks.BLOCK:
+            return "its branches"
         case Asks.UNDO:
             return "the run that undoes it"
         case Asks.SLEEP:

@@ -21,6 +21,7 @@ from orchestrator.core.guarding import amount_told
 from orchestrator.core.plan import Effects, PlanStep
 from orchestrator.core.redaction import HIDDEN, Rules
 from orchestrator.core.states import Direction
+from orchestrator.definitions.blocks import in_sequence, is_block, is_head
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import NotAllowed, Problem, RefusedError, StepError
@@ -148,7 +149,10 @@ class _Draft:
 
     async def steps(self) -> AsyncIterator[dict[str, Any]]:
         """In the straight order: where jumps lead is told by answers."""
-        for index, step in enumerate(self._program.plan.steps):
+        plan = self._program.plan
+        for index, step in ((at, plan.steps[at]) for at in in_sequence(plan)):
+            if is_head(step.call):
+                continue
             if step.call.is_local:
                 self._know(step, self._given(index, step))
                 continue
@@ -192,6 +196,8 @@ class _Draft:
         except RefusedError as error:
             return {"calls": step.call.label, "not_known_yet": self._marks.named(str(error))}
         assert isinstance(request, FrozenRequest), "only undos have conditions"
+        if is_block(step.call):
+            return {"begins_branches": list(step.call.template["branches"])}
         if step.call.is_child:
             return {"begins_a_run_of": request.target, "inputs": self._body(request)}
         if step.call.is_wait:
@@ -217,6 +223,8 @@ class _Draft:
         calls = step.compensation.calls
         if len(calls) > 1:
             return {"undo": "one of " + ", ".join(call.label for call in calls)}
+        if is_block(step.call):
+            return {"undo": "a run that undoes what all branches did, latest first"}
         if calls[0].is_child:
             return {"undo": "a run that undoes what that run did"}
         try:

@@ -21,6 +21,7 @@ from orchestrator.ports import (
     RunRecord,
     StepRecord,
     WaitRecord,
+    outputs_of,
 )
 from orchestrator.telemetry import redact
 
@@ -47,12 +48,9 @@ class Veil:
     """What is hidden of one run, whose steps are given as far as they are known."""
 
     def __init__(self, secrets: Secrets, run: RunRecord, steps: tuple[StepRecord, ...]) -> None:
-        gave = {
-            step.step_id: step.forward.outputs for step in steps if step.forward.outputs is not None
-        }
         self._secrets = secrets
         besides = redact.rules()
-        self.rules = besides | secrets.of_run(run.inputs, gave, besides)
+        self.rules = besides | secrets.of_run(run.inputs, outputs_of(steps), besides)
 
     def run(self, run: RunRecord) -> RunRecord:
         """Its row."""

@@ -5,6 +5,7 @@
 * **Due waits**: waiting and parked runs whose time has come. Workers' alarm clocks (`due.py`) are
   there before; this pass makes no use of what they remember.
 * **Untold children**: runs that have ended while whoever told their parents died, or could not.
+  Likewise branches that nobody has cancelled although another one of their block has failed.
 * **Lost hints**: a message can vanish while every worker is well (reset, eviction, flush, purge).
   Runs that are due, unowned and silent for T seconds are published again, but never more than
   the queues' own lengths say are missing, so that a long backlog is not doubled.
@@ -149,6 +150,7 @@ class Recovery:
         if waits:
             await self._redeliverer.publish(await self._store.tell_parents(waits))
             self._meter.recovered("child", len(waits))
+        await self._redeliverer.publish(await self._store.cancel_forsaken(limit=LARGEST_PASS))
 
     async def _publish_lost(self) -> None:
         missing = await self._missing_hints()

@@ -23,6 +23,7 @@ import msgspec
 from orchestrator.core.exchange import Facts, FrozenRequest, NothingToUndo, Outcome, Response
 from orchestrator.core.plan import Call, PlanStep
 from orchestrator.core.states import Direction
+from orchestrator.definitions.blocks import in_sequence, is_block, is_head
 from orchestrator.definitions.comparing import Difference, Snapshot, differences, shown
 from orchestrator.definitions.discovery.looking import reads_around, reads_before, reads_of_new
 from orchestrator.definitions.discovery.steps import read_steps
@@ -111,9 +112,12 @@ class Rehearsing:
     async def run(self, inputs: Mapping[str, Any]) -> Rehearsal:
         """Do everything and undo it. Raises InvalidInput."""
         self._inputs = self._program.check_inputs(inputs)
-        steps = self._program.plan.steps
+        plan = self._program.plan
+        steps = [(at, plan.steps[at]) for at in in_sequence(plan)]
         done: list[_Done] = []
-        for index, step in enumerate(steps):
+        for place, (index, step) in enumerate(steps):
+            if is_head(step.call) or is_block(step.call):
+                continue  # the steps of its branches are done one after the other
             if step.call.is_local:  # what a called workflow is given, and gives
                 self._outputs[step.id] = self._program.judge_local(index, self._facts).outputs
                 continue
@@ -128,7 +132,7 @@ class Rehearsing:
                 continue
             landed = await self._do(index, step)
             if landed is None:
-                for later, each in enumerate(steps[index + 1 :], start=index + 1):
+                for later, each in steps[place + 1 :]:
                     self._note(later, each, Verdict.NOT_REACHED, f"{step.id} did not land")
                 break
             done.append(landed)

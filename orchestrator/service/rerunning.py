@@ -24,6 +24,7 @@ from orchestrator.core.states import (
     LinkStatus,
     RunStatus,
 )
+from orchestrator.definitions.blocks import branches_of
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, NotFound, Problem, Unavailable
 from orchestrator.ports import (
@@ -90,7 +91,7 @@ class Rerunning:
         at = _place(program.plan, wish.step)
         problems = [
             *_not_ended(old, saga), *_unlike(before, program.plan, at),
-            *_erased(old), *_not_to_be_kept(saga, at),
+            *_erased(old), *_not_to_be_kept(saga, at), *_in_a_block(old, program.plan, at),
             *([] if wish.repeat_effects else _standing(saga, at)),
         ]  # fmt: skip
         if problems:
@@ -124,6 +125,17 @@ class Rerunning:
             except Unavailable as error:  # the sweep finds it
                 log.warning("hints.postponed", hints=1, why=str(error))
         return accepted
+
+
+def _in_a_block(old: RunRecord, plan: Plan, at: int) -> list[Problem]:
+    """A run is run again as a whole, and a block from its beginning."""
+    wanted = "the run itself, from a step before the block or behind it, or from the block"
+    if old.branch is not None:
+        found = f"a part of run {old.whole_id} ({old.branch})"
+        return [Problem(place=f"run {old.id}", found=found, wanted=wanted)]
+    if plan.blocks and any(at in steps for steps in branches_of(plan).values()):
+        return [Problem(place=f"step {plan.steps[at].id}", found="in a branch", wanted=wanted)]
+    return []
 
 
 def _place(plan: Plan, step: str) -> int:

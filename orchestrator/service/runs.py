@@ -12,6 +12,7 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.saga import Saga, undo_order
 from orchestrator.core.states import FINAL, SETTLED, Direction, LinkStatus, RunStatus
+from orchestrator.definitions.blocks import is_block
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import (
@@ -182,8 +183,13 @@ class Runs:
         if run.status in SETTLED:
             return None
         undoing = saga.direction is Direction.BACKWARD or saga.cancel is not None
-        about = {"run_id": run.id, "workflow": run.workflow, "tenant": run.tenant}
-        stopping = (p for p in await self._store.pauses() if p.stops(**about, undoing=undoing))
+        stopping = (
+            pause for pause in await self._store.pauses()
+            if pause.stops(
+                run_id=run.id, workflow=run.workflow, tenant=run.tenant, undoing=undoing,
+                whole_id=run.whole_id,
+            )
+        )  # fmt: skip
         return next(stopping, None)
 
     async def cancel(
@@ -254,7 +260,7 @@ def _kind(call: Call) -> str:
     if call.is_local:
         return "local"
     if call.is_child:
-        return "child"
+        return "block" if is_block(call) else "child"
     if call.is_wait:
         return "wait"
     return "task" if call.task_name else "http"

@@ -69,6 +69,7 @@ class Pausing(Part):
             f" AND {UNDER_WAY} AND {STOPPED} ORDER BY runs.id {{for_update_of_runs}})"
             # Not as one condition: SQLite 3.40 takes `cancel IS NOT NULL` for true in RETURNING.
             " RETURNING runs.id, audit_seq, workflow, tenant, direction, cancel_wish, cancel, {now}"
+            ", whole_id"
         )
         later = "wake_at > {now}"
         self._go_on = self._sql(
@@ -165,11 +166,14 @@ class Pausing(Part):
             return []
         active = [pause_of(row) for row in await tx.rows(self._active, most=_MOST)]
         notes = []
-        for run_id, seq, workflow, tenant, direction, wish, cancel, now in stopped:
+        for run_id, seq, workflow, tenant, direction, wish, cancel, now, whole in stopped:
             undoing = direction == Direction.BACKWARD or wish is not None or cancel is not None
             why = next(
                 each for each in active
-                if each.stops(run_id=run_id, workflow=workflow, tenant=tenant, undoing=undoing)
+                if each.stops(
+                    run_id=run_id, workflow=workflow, tenant=tenant, undoing=undoing,
+                    whole_id=whole,
+                )
             )  # fmt: skip
             notes.append((run_id, seq, PAUSED, why.by, paused_data(why, instant(now))))
         await self._notes.note_numbered(tx, notes)

@@ -44,7 +44,10 @@ HOURS_KEPT = timedelta(days=100)
 
 _ALONE = text("SELECT pg_try_advisory_xact_lock(4832990120451112020)")
 _ENDED = ", ".join(f"'{status}'" for status in sorted(FINAL))
-_SETTLED = f"runs.settled_at >= :since AND runs.settled_at < :until AND runs.status IN ({_ENDED})"
+_SETTLED = (
+    f"runs.settled_at >= :since AND runs.settled_at < :until AND runs.status IN ({_ENDED})"
+    " AND runs.branch IS NULL"  # a branch is a part of a run, which is counted as one
+)
 _OPENED = "e.id >= :first AND e.id < :last AND e.opened_at >= :since AND e.opened_at < :until"
 _EVER = "EXISTS (SELECT 1 FROM escalations AS e WHERE e.run_id = runs.id{and_})"
 _EARLIER = (

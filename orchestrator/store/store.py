@@ -80,7 +80,8 @@ class SqlStore:
         self.accept_guarded, self.expire_holds = guarding.accept_guarded, guarding.expire_holds
         self.claim = Claiming(shared).claim
         self.record = journal.record
-        self.request_cancel = Cancelling(shared).request_cancel
+        cancelling = Cancelling(shared)
+        self.request_cancel = cancelling.request_cancel
         self.now = runs.now
         self.run = runs.run
         self.steps = runs.steps
@@ -134,8 +135,9 @@ class SqlStore:
         self.end_job_if_through = jobs.end_job_if_through
         self.take_silent_jobs = jobs.take_silent_jobs
 
-        children = Children(shared, accepting)
+        children = Children(shared, accepting, cancelling)
         self.tell_parents, self.untold_children = children.tell_parents, children.untold_children
+        self.cancel_forsaken = children.cancel_forsaken
         waiting = Waiting(shared, journal, children)
         self.await_answers = waiting.await_answers
         self.send_signal = waiting.send_signal

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 from orchestrator.core.plan import Call, PlanStep
 from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
-from orchestrator.definitions.builder import Step, Workflow, plan_and_warnings
+from orchestrator.definitions.authoring import Parallel, Step, Workflow
+from orchestrator.definitions.builder import plan_and_warnings
 from orchestrator.definitions.checking.apis import ApiOperation
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
@@ -212,6 +213,9 @@ def _tasks_in(workflow: Workflow) -> Iterator[Task]:
                 found = task_of(function)
                 if found is not None:
                     yield found
+        elif isinstance(step, Parallel):
+            for branch in step.branches.values():
+                yield from _tasks_in(branch)
 
 
 def unconfined(tasks: TaskRegistry) -> TaskRegistry:

@@ -36,6 +36,7 @@ TIMES = RecoveryTimes(pass_every=1.0, dead_after=6.0, lost_after=5.0)
 HEARTBEAT_SECONDS = 2.0
 LARGEST_BATCH = 500
 MOST_LEVELS = 3  # of runs that steps of other runs have begun
+MOST_BRANCHES = 20  # of one block
 
 
 class NoEvents:
@@ -101,7 +102,7 @@ class Surroundings:
     def _deps(self, worker_id: str, pauses: Pauses, redeliverer: Redeliverer) -> Deps:
         children = Children(
             self.store, self.programs, redeliverer.publish, new_id=self.new_id,
-            max_depth=MOST_LEVELS,
+            max_depth=MOST_LEVELS, max_branches=MOST_BRANCHES,
         )  # fmt: skip
         return Deps(
             worker_id=worker_id,

@@ -38,7 +38,8 @@ STOPPED = (
     " AND (pauses.workflow IS NULL OR pauses.workflow = runs.workflow)"
     " AND (pauses.tenant IS NULL OR pauses.tenant = runs.tenant)"
     f" AND {_AND_ITS_WAY})"
-    f" OR EXISTS (SELECT 1 FROM pauses WHERE {IN_FORCE} AND pauses.run_id = runs.id"
+    f" OR EXISTS (SELECT 1 FROM pauses WHERE {IN_FORCE}"
+    " AND (pauses.run_id = runs.id OR pauses.run_id = runs.whole_id)"
     f" AND {_AND_ITS_WAY}))"
 )
 """Whether a pause stops the row of `runs` at hand. One that goes back, or is to be cancelled, is

@@ -102,6 +102,9 @@ runs = Table(
     Column("parent_id", ID),  # the run of which a step began it
     Column("wait_id", ID),  # that its end answers, until it has
     Column("depth", Integer),  # of parents above it; null: none
+    Column("branch", Text),  # BLOCK/BRANCH; of a run that undoes a block, BLOCK; else null
+    Column("whole_id", ID),  # of these: the run of which they are parts, above all such blocks
+    Column("fails_fast", Boolean),  # of a branch: the others are cancelled where it fails
     Column("traceparent", Text),  # with which it was submitted
     Column("tracestate", Text),  # the same
     UniqueConstraint("tenant", "idempotency_key"),

@@ -189,7 +189,8 @@ def stopping(database: MemoryDatabase, row: RunRow) -> Pause | None:
     found = (
         each for each in active_pauses(database)
         if each.stops(
-            run_id=row.id, workflow=row.workflow, tenant=row.tenant, undoing=row.undoing
+            run_id=row.id, workflow=row.workflow, tenant=row.tenant, undoing=row.undoing,
+            whole_id=row.whole_id,
         )
     )  # fmt: skip
     return next(found, None)

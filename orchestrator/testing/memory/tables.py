@@ -127,6 +127,9 @@ class RunRow:
     parent_id: str | None = None
     wait_id: str | None = None
     depth: int = 0
+    branch: str | None = None
+    whole_id: str | None = None
+    fails_fast: bool | None = None
     status: RunStatus = RunStatus.PENDING
     direction: Direction = Direction.FORWARD
     step: int | None = 0  # of the plan: where it stood when last written

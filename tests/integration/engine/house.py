@@ -149,7 +149,7 @@ class Worker:
             tracing=tracing,
             children=Children(
                 store, self.programs, Redeliverer(broker, self.programs).publish, new_id=new_id,
-                max_depth=3,
+                max_depth=3, max_branches=3,
             ),
         )  # fmt: skip
 
@@ -276,6 +276,7 @@ class House:
         await self.redeliverer.publish(await self.store.take_due())
         untold = await self.store.untold_children()
         await self.redeliverer.publish(await self.store.tell_parents(untold))
+        await self.redeliverer.publish(await self.store.cancel_forsaken())
         if not self.broker.hints:
             await self.redeliverer.publish(await self.store.take_lost(silent_seconds=-1, limit=500))
 

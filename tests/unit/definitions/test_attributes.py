@@ -12,7 +12,8 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
 from orchestrator.definitions.attribute_texts import LONGEST_VALUE, MOST_ATTRIBUTES, parse_pairs
 from orchestrator.definitions.attributes import Attributes, attribute_problems
-from orchestrator.definitions.builder import Workflow, plan_of
+from orchestrator.definitions.authoring import Workflow
+from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.secrets import Secrets
 from orchestrator.errors import InvalidDefinition, InvalidInput

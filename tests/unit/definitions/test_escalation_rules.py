@@ -9,7 +9,8 @@ import pytest
 from orchestrator.core.exchange import Facts
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
 from orchestrator.core.severity import Severity
-from orchestrator.definitions.builder import Workflow, plan_of
+from orchestrator.definitions.authoring import Workflow
+from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.escalation_rules import (
     EscalationRules,
     escalation_of,

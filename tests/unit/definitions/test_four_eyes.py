@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.core.exchange import Facts
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
-from orchestrator.definitions.builder import Workflow, plan_of
+from orchestrator.definitions.authoring import Workflow
+from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.four_eyes import FourEyes, rule_of, rule_problems
 from orchestrator.definitions.program import Program
 from orchestrator.errors import InvalidDefinition

@@ -12,7 +12,8 @@ from orchestrator.core.exchange import Facts, FrozenRequest
 from orchestrator.core.plan import Effects, Plan
 from orchestrator.core.retry import NO_RETRY
 from orchestrator.core.states import Direction
-from orchestrator.definitions.builder import Workflow, plan_of
+from orchestrator.definitions.authoring import Workflow
+from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.waiting import instant_of
 from orchestrator.errors import InvalidDefinition, InvalidInput, Problem

@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
 from orchestrator.core.slo import Objective, ObjectiveKind, Source, objectives_of
-from orchestrator.definitions.builder import Workflow, plan_of
+from orchestrator.definitions.authoring import Workflow
+from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.slo_rules import slo_problems
 from orchestrator.errors import InvalidDefinition
 from tests.unit.definitions.conftest import Load

@@ -11,7 +11,8 @@ from orchestrator.core.plan import Effects, Plan
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
 from orchestrator.core.retry import NO_RETRY
 from orchestrator.core.states import Direction
-from orchestrator.definitions.builder import Workflow, plan_of
+from orchestrator.definitions.authoring import Workflow
+from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.program import Program
 from orchestrator.errors import InvalidDefinition, InvalidInput, Problem
 from tests.unit.definitions.small_api import GET, HEAD
