@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.mark.long
+@pytest.mark.timeout(480)
 def test_purge_of_all_queues(tmp_path: Path, held_still: HeldStill) -> None:
     """Hints are wake-ups: without any, the sweep publishes what is due."""
     # Few at a time, so that most runs still wait as messages when the queues are purged.
@@ -38,7 +39,7 @@ def test_purge_of_all_queues(tmp_path: Path, held_still: HeldStill) -> None:
         took = wait_until(
             lambda: demo.count(pending) < waiting - 50, "purged runs under way", seconds=60
         )
-        assert demo.result()["runs"] == 1400
+        assert demo.result(seconds=300)["runs"] == 1400  # a busy machine has less than ten a second
     held_still(took <= RECOVERED_WITHIN_SECONDS, f"purged runs under way after {took} s")
 
 

@@ -49,6 +49,13 @@ class Crowd:
 
     processes: dict[str, _Process] = field(default_factory=dict)
     given: int = 0  # start times so far
+    expires: float = math.inf  # microseconds; nobody has asked for twice as long as anybody waits
+
+    def forget(self, now: int) -> None:
+        """If nobody has asked for long: who waited, and what anybody was given."""
+        if self.expires <= now:
+            self.processes.clear()
+            self.given, self.expires = 0, math.inf
 
     def leave(self, name: str) -> None:
         """Nothing of a process waits any more."""
@@ -56,6 +63,8 @@ class Crowd:
 
     def come(self, name: str, waiting: int, tenants: Sequence[TenantWaiting], now: int) -> Turn:
         """Learn what a process has waiting."""
+        self.forget(now)
+        self.expires = now + 2 * PRESENT
         for other in [other for other, each in self.processes.items() if each.expires <= now]:
             del self.processes[other]
         before = any(each.waiting for each in self.processes.values())

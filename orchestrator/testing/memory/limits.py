@@ -130,6 +130,7 @@ class MemoryLimits:
         holders = found.holders.setdefault(scope, {})
         others, taken, limit = _others(holders, self._holder, limit, now)
         crowd = Crowd() if scope else found.crowd
+        crowd.forget(now)
         share, turns = _fair_share(
             [
                 _Wish(wanted=wants, holder=name, weight=crowd.weight(name))

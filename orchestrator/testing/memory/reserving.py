@@ -252,9 +252,11 @@ class OpenBook:
             kept.lost = kept.latest[-most - 1]
             del kept.latest[:-most]
         longest = max([0 if self.is_part else _KEPT_FOR, *(window for _, window in kept.rates)])
-        kept.expires = asking.now + longest + asking.horizon + asking.headroom + 1_000_000
+        needed = longest + asking.horizon + asking.headroom
+        kept.expires = asking.now + math.ceil(needed / 1000) * 1000 + 1_000_000
         kept.log_expires = kept.expires + _LARGEST if self.is_part else math.inf
-        if self.is_part:  # not sooner than what the latest advance allows is too old to matter
+        # Not sooner than what the latest advance allows is too old to matter.
+        if self.is_part and self.is_counted:
             kept.counted.expires = asking.now + 2 * (kept.expires - asking.now)
 
     def _nth_last(self, amount: int) -> int | None:

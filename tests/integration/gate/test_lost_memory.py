@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.coordination.connect import connect
@@ -238,6 +238,30 @@ histories = st.lists(
 PART = ("op", "12/40 second")
 
 
+def ask(after: int, *, of_part: bool, unused: int = 0) -> Ask:
+    """Of one request of the first process."""
+    return Ask(
+        after=after, process="a", count=1, headroom=0.04, late=0.0, unused=unused, of_part=of_part
+    )  # fmt: skip
+
+
+UNTIL_FORGOTTEN: list[Ask | Loss] = [
+    ask(0, of_part=False),
+    ask(800_000, of_part=True),
+    ask(32 * SECOND, of_part=False),
+    ask(9_240_000, of_part=True, unused=1),
+    ask(0, of_part=True),
+]
+"""At the moment at which nothing that the part has let in is of use to any of its rates."""
+UNTIL_UNCOUNTED: list[Ask | Loss] = [
+    ask(0, of_part=False),
+    ask(800_000, of_part=True),
+    ask(65 * SECOND, of_part=False),
+    ask(18 * SECOND, of_part=True),
+]
+"""After the moment at which nobody knows any more how many the part has let in."""
+
+
 @pytest.mark.parametrize("rate", ["20/minute", "5/second; 40/minute", "100/30 second", "3/minute"])
 def test_whatever_is_lost_no_window_holds_more_than_its_rate(rate: str) -> None:
     with asyncio.Runner() as runner:
@@ -261,6 +285,8 @@ def test_both_answer_any_history_of_losses_alike(rate: str, valkey_url: str) -> 
 
         @settings(max_examples=30, deadline=None)
         @given(history=histories)
+        @example(history=UNTIL_FORGOTTEN)
+        @example(history=UNTIL_UNCOUNTED)
         def check(history: list[Ask | Loss]) -> None:
             runner.run(client.flushdb())
             real = runner.run(_play(ValkeyServer(client), rate, history))

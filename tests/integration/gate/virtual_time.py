@@ -13,6 +13,7 @@ from orchestrator.coordination.clock import ServerClock
 from orchestrator.coordination.limits import RedisLimits
 
 CLOCK = "test:clock"  # microseconds
+EXPIRIES = "test:expiries"  # by key: when it is forgotten
 _READ = f"local time = tonumber(redis.call('GET', '{CLOCK}'))\n  return time\n"
 
 
@@ -26,6 +27,31 @@ def with_clock_of_test(text: str) -> str:
     begin = text.index("  local time = redis.call('TIME')")
     end = text.index("end", begin)
     return text[:begin] + _READ + text[end:]
+
+
+_EXPIRE = f"""
+local function expire_in_test(key, milliseconds)
+  redis.call('HSET', '{EXPIRIES}', key, text(microseconds() + milliseconds * 1000))
+end
+"""
+_SET_CLOCK = f"""
+redis.call('SET', '{CLOCK}', ARGV[1])
+local expiries = redis.call('HGETALL', '{EXPIRIES}')
+for i = 1, #expiries, 2 do
+  if tonumber(expiries[i + 1]) <= tonumber(ARGV[1]) then
+    redis.call('DEL', expiries[i])
+    redis.call('HDEL', '{EXPIRIES}', expiries[i])
+  end
+end
+"""
+
+
+def _expiring(script: str) -> str:
+    """Keys are forgotten by the test's clock, which the server does not know."""
+    begin = script.index("local function this_server()")
+    rest = script[begin:]
+    assert "'PEXPIRE'" in rest
+    return script[:begin] + _EXPIRE + rest.replace("redis.call('PEXPIRE', ", "expire_in_test(")
 
 
 def _keeping(kept: int, script: str) -> str:
@@ -50,7 +76,9 @@ class VirtualLimits(RedisLimits):
     def __post_init__(self) -> None:
         self._clock = _AnyClock()
         self._lease = self.redis.register_script(scripted("lease"))
-        self._reserve = self.redis.register_script(_keeping(self.kept, scripted("reserve")))
+        self._reserve = self.redis.register_script(
+            _expiring(_keeping(self.kept, scripted("reserve")))
+        )
 
     def _monotonic(self, server_us: Any) -> float:
         return int(server_us)
@@ -64,5 +92,5 @@ class VirtualHealth(RedisHealth):
 
 
 async def set_clock(redis: Redis, microseconds: int) -> None:
-    """Move the server's time."""
-    await redis.set(CLOCK, microseconds)
+    """Move the server's time; what is over by then is forgotten."""
+    await redis.eval(_SET_CLOCK, 0, microseconds)
