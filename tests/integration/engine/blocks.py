@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
+from orchestrator.core.states import HAPPENED
 from orchestrator.definitions.blocks import Fail, block_step, head_step
 from orchestrator.ports import RunRecord
 from tests.integration.engine.family import check_family, relatives
@@ -46,10 +47,27 @@ def _chain(
     return own + behind
 
 
+async def recorded(house: House, everybody: Sequence[RunRecord], *run_ids: str) -> list[str]:
+    """Steps of these runs together, by when their completion was recorded; for a block its own."""
+    found = [step for run_id in run_ids for step in await house.store.steps(run_id)]
+    landed = [step for step in found if step.forward.link.status in HAPPENED]
+    landed.sort(
+        key=lambda step: step.forward.finished_at.timestamp() if step.forward.finished_at else 0.0
+    )
+    names: list[str] = []
+    for step in landed:
+        parts = [run.id for run in everybody if (run.branch or "").startswith(f"{step.step_id}/")]
+        if parts:
+            names += await recorded(house, everybody, *parts)
+        elif "/" not in step.step_id:
+            names.append(step.step_id)
+    return names
+
+
 async def check_block(house: House, run_id: str) -> list[RunRecord]:
     """What holds for any family, and that branches are parts of one run."""
-    await check_family(house, run_id)
     everybody = await relatives(house, run_id)
+    await check_family(house, run_id, await recorded(house, everybody, run_id))
     for run in everybody[1:]:
         assert run.branch is not None
         assert (run.whole_id, run.workflow_id) == (run_id, everybody[0].workflow_id)

@@ -92,8 +92,11 @@ async def settled(house: House, run_id: str) -> RunRecord:
     raise AssertionError([(run.workflow, run.status, run.cause) for run in everybody])
 
 
-async def check_family(house: House, run_id: str) -> None:
-    """What holds once all has settled, whoever died when."""
+async def check_family(house: House, run_id: str, recorded: list[str] | None = None) -> None:
+    """What holds once all has settled, whoever died when.
+
+    `recorded`: in which order completions were, where it need not be the one of the effects.
+    """
     everybody = await relatives(house, run_id)
     everyone = await house.store.runs(RunFilter(limit=None))
     assert {run.id for run in everybody} == {run.id for run in everyone}, "an orphan"
@@ -102,6 +105,9 @@ async def check_family(house: House, run_id: str) -> None:
     applied = house.shop.applied[ORDER]
     assert len(applied) == len(set(applied)), f"done twice: {applied}"
     done = [name for name in applied if not name.endswith(".undo")]
+    if recorded is not None:
+        assert sorted(recorded) == sorted(done)
+        done = recorded
     undone = [name.removesuffix(".undo") for name in applied if name.endswith(".undo")]
     root = everybody[0]
     if root.status is RunStatus.SUCCEEDED:
