@@ -10,7 +10,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery soak charts docs sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery hosts newcomer soak charts docs sbom audit wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -99,8 +99,14 @@ simulation: setup ## thousands of runs with random faults on a virtual clock, an
 model: setup ## every interleaving of two workers, sweeps, people and faults, over the real core
 	@$(BIN)/python -m tests.faults.model $(ARGS)
 
+hosts: setup ## ten thousand runs over hosts that get lost, as network namespaces; needs root (Linux)
+	@$(BIN)/orchestrator bench hosts $(ARGS)
+
 recovery: setup ## how soon work goes on after a worker or the broker is gone
 	@$(BIN)/orchestrator bench recovery $(ARGS)
+
+newcomer: setup ## README and tutorial to the letter in a bare Debian; needs root, mmdebstrap and a network
+	@$(BIN)/python -m tests.packaging.newcomer $(ARGS)
 
 soak: setup ## chaos in parts until 100,000 runs were judged; goes on where it was interrupted
 	@$(BIN)/python -m tests.faults.soak $(ARGS)
@@ -144,7 +150,8 @@ $(TOOLS)/.ready: constraints.txt $(VENV)/.ready
 	@touch $@
 
 $(VENV)/.ready: pyproject.toml constraints.txt Makefile
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		rm -rf $(VENV); echo "$(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 setup")'
 	@echo "Setting up $(VENV) …"
 	@$(PIP) install --quiet --progress-bar off -c constraints.txt uv || true

@@ -65,6 +65,12 @@ def pace(context: typer.Context) -> None:
 
 
 @app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def hosts(context: typer.Context) -> None:
+    """Worker hosts cut off, lost and upgraded, as network namespaces; needs root (Linux)."""
+    _become("tests.faults.hosts", context.args)
+
+
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
 def engine(context: typer.Context) -> None:
     """How fast runs go, beside an ordinary Celery chain on the same machine."""
     _become("tests.bench.engine", context.args)

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-_SHARED = Path("/dev/shm")  # noqa: S108 - a file system, of which callers take folders of their own
+_SHARED = Path("/dev/shm")  # noqa: S108 - callers take folders of their own  # nosec B108
 
 
 def in_memory(room_bytes: int) -> Path | None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import redis
 
+from orchestrator.embedded.address import answers
 from orchestrator.embedded.process import Child, stop_all
-from orchestrator.embedded.valkey import start_valkey
+from orchestrator.embedded.valkey import start_valkey, valkey_spec
 from orchestrator.ports import DEAD_LETTER_QUEUE
 from orchestrator.worker.options import task_queue_names
+from tests.faults.hosts.network import Host
 from tests.faults.rabbitmq import Away
 
+_PORT = 6379  # on a host of its own
 QUEUES = (*task_queue_names(["default"]), DEAD_LETTER_QUEUE)
 _ANSWER_SECONDS = 5.0
 UNREACHED = (redis.RedisError, Away)
@@ -25,11 +29,15 @@ class Broker:
     """The server. What it held before it was emptied is kept beside it, to be searched later."""
 
     def __init__(
-        self, folder: Path, *, log_path: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+        self, folder: Path, *, log_path: Path, env: Mapping[str, str] | None = None,
+        host: Host | None = None,
+    ) -> None:  # fmt: skip
         self._folder, self._kept = folder, folder / "broker-kept"
         self._kept.mkdir(parents=True)
-        self.child: Child = start_valkey(folder, log_path=log_path, env=env)
+        self.child: Child = (
+            start_valkey(folder, log_path=log_path, env=env) if host is None
+            else _start_on(host, folder, log_path)
+        )  # fmt: skip
 
     @property
     def url(self) -> str:
@@ -124,3 +132,20 @@ class Broker:
             self.url, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
         ) as client:
             yield client
+
+
+def _start_on(host: Host, folder: Path, log_path: Path) -> Child:
+    """On another host, where others reach it."""
+    spec = valkey_spec(folder, _PORT)
+    seen = ("--bind", host.address, "--protected-mode", "no")
+    child = Child(
+        replace(
+            spec, argv=(*host.within, *spec.argv, *seen),
+            address=f"redis://{host.address}:{_PORT}/0",
+            ready=lambda: answers(_PORT, host.address),
+        ),
+        log_path,
+    )  # fmt: skip
+    child.start()
+    child.wait_ready()
+    return child

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tests.faults.chaos.stage import CANARY, Stage
+from orchestrator.settings import Settings
+from tests.faults.chaos.broker import Broker
+from tests.faults.chaos.rabbit import RabbitBroker
+from tests.faults.chaos.stage import CANARY
 from tests.faults.checker.invariants import Verdict, check
 from tests.faults.checker.report import as_json, as_text
 from tests.faults.checker.tables import read_tables
+from tests.faults.ledger.running import LedgerProcess
 from tests.faults.workload import RunSeed
 
 ENDINGS = ("succeeded", "compensated", "escalated")
@@ -19,6 +23,26 @@ ZEROS = (
     "out_of_order_compensations", "unexpected_endings", "needless_escalations", "audit_gaps",
 )  # fmt: skip
 """The promised ones, in their order; the judge's other counts follow."""
+
+
+class Evidence(Protocol):
+    """What is judged: a stage on one machine, or on several hosts."""
+
+    @property
+    def ledger(self) -> LedgerProcess:
+        """What came to the API."""
+
+    @property
+    def broker(self) -> Broker | RabbitBroker:
+        """What was told to the broker."""
+
+    @property
+    def settings(self) -> Settings:
+        """Where the tables are."""
+
+    @property
+    def logs(self) -> Path:
+        """One file for each process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +71,7 @@ class Judgement:
         return as_text(self.verdict)
 
 
-def judge(stage: Stage, seeds: Sequence[RunSeed], acknowledged: Mapping[str, str]) -> Judgement:
+def judge(stage: Evidence, seeds: Sequence[RunSeed], acknowledged: Mapping[str, str]) -> Judgement:
     """Hold ledger, tables and all text against the seeds. The database is up, workers are not."""
     verdict = check(
         seeds,
@@ -60,7 +84,7 @@ def judge(stage: Stage, seeds: Sequence[RunSeed], acknowledged: Mapping[str, str
     return Judgement(verdict=verdict)
 
 
-def _texts(stage: Stage) -> Iterator[Path]:
+def _texts(stage: Evidence) -> Iterator[Path]:
     """What anybody may read: logs of workers and servers, all that was told to the broker."""
     yield from sorted(stage.logs.glob("*.log"))
     yield from stage.broker.dumps()

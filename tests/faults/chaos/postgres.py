@@ -13,12 +13,14 @@ import stat
 import subprocess
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
 
 from orchestrator.embedded.address import LOOPBACK, free_port
 from orchestrator.embedded.process import Child, ChildSpec
+from tests.faults.hosts.network import Host
 
 with warnings.catch_warnings():
     # It asks for a runtime directory while it is imported, and /tmp will do.
@@ -31,6 +33,7 @@ with warnings.catch_warnings():
     )
 
 USER = "postgres"
+_PORT = 5432  # on a host of its own
 _ACCOUNT = "embedded_postgres"
 _SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may be too long for a deep folder
@@ -49,12 +52,23 @@ def program(name: str) -> str:
 
 
 class Postgres:
-    """The server; `folder` must be reachable for other accounts when this process is root's."""
+    """The server; `folder` must be reachable for other accounts when this process is root's.
 
-    def __init__(self, folder: Path, *, log_path: Path) -> None:
+    On a host of its own it lets those in who come from `clients`.
+    """
+
+    def __init__(
+        self, folder: Path, *, log_path: Path, host: Host | None = None, clients: str = ""
+    ) -> None:
         self._data = folder / "postgres"
         _init(self._data)
-        self.child = Child(_spec(self._data, free_port()), log_path)
+        if host is None:
+            spec = _spec(self._data, free_port())
+        else:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {clients} trust\n")
+            spec = _spec(self._data, _PORT, address=host.address, within=host.within)
+        self.child = Child(spec, log_path)
 
     @property
     def url(self) -> str:
@@ -106,15 +120,18 @@ def _init(data: Path) -> None:
     )  # fmt: skip
 
 
-def _spec(data: Path, port: int) -> ChildSpec:
-    url = f"postgresql://{USER}@{LOOPBACK}:{port}/postgres"
+def _spec(
+    data: Path, port: int, *, address: str = LOOPBACK, within: Sequence[str] = ()
+) -> ChildSpec:
+    url = f"postgresql://{USER}@{address}:{port}/postgres"
     settings = [part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")]
     return ChildSpec(
         name="postgres",
         argv=(
+            *within,
             *_under_its_account(),
             *(str(POSTGRES_BIN_PATH / "postgres"), "-D", str(data)),
-            *("-h", LOOPBACK, "-p", str(port)),
+            *("-h", address, "-p", str(port)),
             *settings,
         ),
         address=url,

@@ -162,8 +162,13 @@ def set_up(scene: Scene, state_dir: Path) -> Iterator[Stage]:
 
 async def prepare(stage: Stage, shapes: Sequence[Shape] = SHAPES) -> None:
     """The newest schema, and the shapes as published workflows."""
-    await migrate(stage.settings.database)
-    store = open_store(stage.settings.database, pool_size=1)
+    await publish(stage.settings.database, shapes)
+
+
+async def publish(database: str, shapes: Sequence[Shape] = SHAPES) -> None:
+    """The same for a database by its URL."""
+    await migrate(database)
+    store = open_store(database, pool_size=1)
     try:
         for shape in shapes:
             await store.publish(shape.plan, document=shape.name, by="bench")

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.embedded.process import Child, ChildSpec, stop_all
+from tests.faults.hosts.network import Host
 from tests.faults.ledger.control import PREFIX, TOKEN_ENDPOINT
 from tests.faults.ledger.faults import Fate
 from tests.faults.ledger.limits import Limit
@@ -34,7 +35,7 @@ class LedgerProcess:
     def __init__(
         self, folder: Path, *, token: str | None = None, seed: int = 0, rate: float = 0.0,
         latency_seconds: tuple[float, float] = (0.0, 0.0), limits: Sequence[Limit] = (),
-        gives_tokens: bool = False,
+        gives_tokens: bool = False, host: Host | None = None,
     ) -> None:  # fmt: skip
         self.file = folder / "ledger.jsonl"
         self.address = ""
@@ -43,9 +44,11 @@ class LedgerProcess:
         self._env = {"PYTHONPATH": str(ROOT)} | ({TOKEN_VARIABLE: token} if token else {})
         low, high = latency_seconds
         self._argv = (
+            *(() if host is None else host.within),
             sys.executable, "-m", "tests.faults.ledger.server", "--file", str(self.file),
             "--seed", str(seed), "--rate", str(rate), "--latency", str(low), str(high),
             *(("--gives-tokens",) if gives_tokens else ()),
+            *(() if host is None else ("--host", host.address)),
             *(part for limit in limits for part in _limit_option(limit)),
         )  # fmt: skip
         self._child: Child | None = None

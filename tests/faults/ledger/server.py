@@ -165,6 +165,7 @@ def _options() -> argparse.Namespace:
         description="A stateful API that writes down all that happens."
     )
     parser.add_argument("--file", type=Path, required=True, help="added to; read when it exists")
+    parser.add_argument("--host", default=LOOPBACK)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0, help="of faults and latencies")
     parser.add_argument("--rate", type=float, default=0.0, help="share of faults, 0 to 1")
@@ -209,9 +210,9 @@ async def main(options: argparse.Namespace) -> None:
     desk, writer = _desk(options)
     connections: set[Connection] = set()
     server = await loop.create_server(
-        lambda: Connection(desk, connections), LOOPBACK, options.port, backlog=_BACKLOG
+        lambda: Connection(desk, connections), options.host, options.port, backlog=_BACKLOG
     )
-    print(f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}", flush=True)
+    print(f"http://{options.host}:{server.sockets[0].getsockname()[1]}", flush=True)
     await ended.wait()
     server.close()
     for connection in list(connections):
