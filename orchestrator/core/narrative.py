@@ -170,6 +170,8 @@ def _of_link(what: str, record: Record) -> str:
             return (
                 "waits for a run of its own" if asks == "child" else "waits for the run that undoes"
             )
+        if asks == "block":
+            return "waits for its branches"
         if asks == "sleep":
             return f"sleeps until {_clock(record.data['until'])}"
         return f"waits for {'the signal ' + signal if signal else 'a decision'}"

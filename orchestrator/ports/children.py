@@ -59,8 +59,13 @@ def told_of_begin(child: NewChild, parent: str, step: str) -> tuple[dict[str, An
     return to_child, to_parent
 
 
-def told_of_branch(branch: str, *, cancelled: bool) -> dict[str, Any]:
-    """What its parent is told of a branch that has ended, besides how."""
+def told_of_branch(branch: str | None, *, cancelled: bool) -> dict[str, Any]:
+    """What its parent is told of a branch that has ended, besides how; nothing of other children.
+
+    A run that undoes a block is none of its branches.
+    """
+    if branch is None or "/" not in branch:
+        return {}
     return {"branch": branch.rpartition("/")[2], "cancelled": cancelled}
 
 

@@ -181,4 +181,4 @@ def _told(row: Sequence[Any]) -> dict[str, Any]:
         "run": row[0], "workflow": row[1], "status": row[2], "cause": row[3],
         "outputs": codec.load_optional(row[4]),
     }  # fmt: skip
-    return told if row[5] is None else told | told_of_branch(row[5], cancelled=row[6] is not None)
+    return told | told_of_branch(row[5], cancelled=row[6] is not None)

@@ -173,30 +173,38 @@ def check(
     assert len(set(undone)) == len(undone), f"undone twice: {undone}"
     recorded = completions(run_id, runs, steps)
     for earlier, later in pairwise(undone):
-        found = (recorded[earlier], recorded[later])
-        assert found[0] >= found[1], f"{earlier} was undone before {later}: {found}"
+        mine, its = apart(recorded[earlier], recorded[later])
+        assert mine[1] >= its[1], f"{earlier} was undone before {later}: {mine}, {its}"
+
+
+Unit = tuple[str, datetime]
+"""A step or block, and when its completion was recorded."""
+
+
+def apart(left: tuple[Unit, ...], right: tuple[Unit, ...]) -> tuple[Unit, Unit]:
+    """The outermost units in which one step is and the other is not."""
+    return next((one, other) for one, other in zip(left, right, strict=False) if one != other)
 
 
 def completions(
     run_id: str, runs: dict[str, RunRecord], steps: dict[str, tuple[StepRecord, ...]]
-) -> dict[str, tuple[datetime, ...]]:
-    """By step when its completion was recorded, behind that of the blocks around it: of all that
-    are undone, the greatest goes first."""
-    found: dict[str, tuple[datetime, ...]] = {}
+) -> dict[str, tuple[Unit, ...]]:
+    """By step the blocks around it, the outermost first, and itself at the end."""
+    found: dict[str, tuple[Unit, ...]] = {}
     children: dict[tuple[str, str], list[str]] = {}
     for run in runs.values():
         if run.parent_id is not None and run.branch is not None and "/" in run.branch:
             block = run.branch.partition("/")[0]
             children.setdefault((run.parent_id, block), []).append(run.id)
 
-    def add(run: str, around: tuple[datetime, ...]) -> None:
+    def add(run: str, around: tuple[Unit, ...]) -> None:
         for step in steps[run]:
             at, status = step.forward.finished_at, step.forward.link.status
             if at is None or status not in HAPPENED:
                 continue
-            found[step.step_id] = (*around, at)
+            found[step.step_id] = (*around, (step.step_id, at))
             for child in children.get((run, step.step_id), ()):
-                add(child, (*around, at))
+                add(child, found[step.step_id])
 
     add(run_id, ())
     return found

@@ -110,10 +110,7 @@ def _tell(database: MemoryDatabase, wait_id: str) -> Redelivery | None:
             "run": row.id, "workflow": row.workflow, "status": row.status, "cause": row.cause,
             "outputs": load_optional(row.outputs),
         }
-        | (
-            {} if row.branch is None
-            else told_of_branch(row.branch, cancelled=row.cancel is not None)
-        )
+        | told_of_branch(row.branch, cancelled=row.cancel is not None)
         for row in children
     ]  # fmt: skip
     wait.closed_at, wait.outcome, wait.answer = now, WaitOutcome.ANSWERED, dump({"runs": told})

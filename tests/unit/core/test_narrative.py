@@ -215,3 +215,26 @@ def test_each_kind_of_record_has_its_words(kind: str) -> None:
 def test_a_record_without_its_details_is_told_as_well(kind: str) -> None:
     told = tell(About(status=RunStatus.RUNNING, began=NOW, settled=None), Audit().add(kind).records)
     assert [sentence.seq for sentence in told.sentences] == [1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "text"),
+    [
+        ("step.asked", {"step": "fan", "asks": "block"}, "step fan: waits for its branches"),
+        ("run.child_of", {"run": "r1", "step": "fan", "branch": "fan/a"},
+         "it is the branch fan/a of run r1"),
+        ("run.child_of", {"run": "r1", "step": "fan", "branch": "fan", "undoes": ["a", "b"]},
+         "it undoes runs a, b for step fan of run r1"),
+        ("child.begun", {"run": "r2", "step": "fan", "branch": "fan/a"},
+         "the branch fan/a began as run r2"),
+        ("children.ended", {"step": "fan", "runs": [
+            {"run": "r2", "status": "abandoned", "branch": "a"},
+            {"run": "r3", "status": "escalated"},
+        ]}, "what fan waited for has ended: branch a (run r2) abandoned, run r3 escalated"),
+    ],
+)  # fmt: skip
+def test_branches_are_told_of_by_name(kind: str, data: Mapping[str, Any], text: str) -> None:
+    audit = Audit().add(kind, actor="engine", **data)
+    told = tell(About(status=RunStatus.RUNNING, began=NOW, settled=None), audit.records)
+    (sentence,) = told.sentences
+    assert (sentence.text, sentence.evidence) == (text, {})
