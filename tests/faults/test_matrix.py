@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element, SubElement
 import pytest
 
 from tests.faults import matrix
+from tests.faults.playing import last_of_each
 
 
 def case(name: str, verdict: str = "", file: str = "tests.faults.test_a") -> Element:
@@ -41,6 +42,11 @@ def test_each_case_counts_once_and_a_test_without_any_is_said(
     assert matrix.counts(row, cases) == counts
     kept = {"at": "2026-01-02", "counts": matrix.counts(row, cases)}
     assert matrix.passed(kept) == (counts.keys() == {"passed"})
+
+
+def test_a_case_that_was_played_again_counts_as_it_came_out_last() -> None:
+    cases = [case("test_x"), case("test_y"), case("test_x", "failure"), case("test_x", file="b")]
+    assert last_of_each(cases) == [cases[2], cases[1], cases[3]]
 
 
 def test_a_row_that_was_not_run_has_not_passed() -> None:
