@@ -107,6 +107,7 @@ class World:
     sequences: dict[str, int] = field(default_factory=dict)
     letters: list[str] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
+    kinds: dict[tuple[str, int], Asks] = field(default_factory=dict)  # by run and step
     pauses: list[str] = field(default_factory=list)
     made: int = 0
 
@@ -395,7 +396,10 @@ async def ask(world: World, step: Step) -> None:
     write = _write(world, step)
     if write is None:
         return
-    number, is_approval, sleeps = step.b % 2, bool(step.flags & 1), step.flags % 3 == 0
+    number = step.b % 2
+    kind = Asks.SLEEP if step.flags % 3 == 0 else Asks.APPROVAL if step.flags & 1 else Asks.SIGNAL
+    # A step that is asked for again asks for what it asked before.
+    kind = world.kinds.setdefault((write.run_id, number), kind)
     again = world.clock.now + timedelta(seconds=30)  # nobody sleeps without an end
     sleeping = dataclasses.replace(
         write.saga, status=RunStatus.WAITING, direction=Direction.FORWARD, cancel=None,
@@ -405,8 +409,8 @@ async def ask(world: World, step: Step) -> None:
     expires = timedelta(seconds=(-1.0, 3.0, 60.0)[step.a % 3])
     wait = NewWait(
         id=world.new_id(), run_id=write.run_id, step=number, attempt=1, step_id=f"s{number}",
-        asks=Asks.SLEEP if sleeps else Asks.APPROVAL if is_approval else Asks.SIGNAL,
-        signal=None if is_approval or sleeps else SIGNALS[number], asked={"message": "pay?"},
+        asks=kind, signal=SIGNALS[number] if kind is Asks.SIGNAL else None,
+        asked={"message": "pay?"},
         expires_at=None if step.c % 3 == 0 else world.clock.now + expires,
         remind_seconds=2.0 if step.c % 2 else None,
     )  # fmt: skip
