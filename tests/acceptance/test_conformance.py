@@ -19,12 +19,12 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.embedded.address import free_port
 from tests.acceptance.conftest import Deployment, end, make_deployment, wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 SUITE = ("@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@24")
-PORT = 8574
 SCENARIOS = {
     "server-initialize": "2025-11-25",
     "server-session-lifecycle": "2025-11-25",
@@ -71,8 +71,9 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the shipped workflows, for whoever is on this machine."""
     deployment = make_deployment(tmp_path_factory.mktemp("server") / "deployment")
-    found = f"http://127.0.0.1:{PORT}/mcp"
-    server = deployment.start("mcp", "--http", "--port", PORT, "--actor", "agent-7")
+    port = free_port()
+    found = f"http://127.0.0.1:{port}/mcp"
+    server = deployment.start("mcp", "--http", "--port", str(port), "--actor", "agent-7")
     try:
         _publish(deployment)
         wait_until(lambda: _answers(found), "the server", seconds=60)

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.embedded.address import free_port
 from tests.acceptance.conftest import COMMAND, Deployment, end, up, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.timeout(300)]
 
 INSPECTOR = "@modelcontextprotocol/inspector@0.15"
-PORT = 8573
 Ask = Callable[..., Any]
 
 
@@ -52,8 +52,9 @@ def ask(request: pytest.FixtureRequest, inspector: Path, running: Deployment) ->
     if request.param == "stdio":
         target = [str(COMMAND), "mcp", "--actor", "agent-7"]
     else:
-        url = f"http://127.0.0.1:{PORT}/mcp"
-        server = running.start("mcp", "--http", "--port", PORT, "--actor", "agent-7")
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/mcp"
+        server = running.start("mcp", "--http", "--port", port, "--actor", "agent-7")
         wait_until(lambda: _answers(url), "the server", seconds=60)
         target = [url, "--transport", "http"]
 

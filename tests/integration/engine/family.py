@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.core.plan import OnCancel, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import NO_RETRY, RetryPolicy
 from orchestrator.core.states import FINAL, SETTLED, RunStatus
+from orchestrator.crashpoints import Reached
 from orchestrator.definitions.children import child_call, output_of_child, undo_of_child
 from orchestrator.ports import RunFilter, RunRecord
 from orchestrator.service.auditing import Auditing
 from orchestrator.service.consistency import Consistency
-from tests.integration.engine.house import House
+from tests.integration.engine.house import House, dying_at
 from tests.integration.engine.world import Kind, shop_plan, shop_step
 
 ORDER = "o-1"
@@ -122,3 +127,35 @@ async def check_family(house: House, run_id: str, recorded: list[str] | None = N
         assert [record.seq for record in audit] == list(range(1, len(audit) + 1))
     look = Consistency(house.store, Auditing(house.store).verify_run, again_seconds=0.0)
     assert (await look.look(most=50)).found == []
+
+
+async def deaths(
+    empty: Path,
+    folder: Callable[[], Path],
+    stride: int,
+    begin: Callable[[House], Awaitable[str]],
+) -> AsyncIterator[tuple[House, RunRecord]]:
+    """A run, settled, whose process has died at its 1st point, at its 1st + `stride`th, and so on.
+
+    Each in a house of its own, a copy of the file `empty`, until there is no further point: those
+    of its relatives count like its own.
+    """
+    nth = 1 - stride
+    hit = True
+    while hit:
+        nth += stride
+        copy = folder() / "o.db"
+        shutil.copy(empty, copy)
+        house = House(f"sqlite:///{copy}")
+        run_id = await begin(house)
+        with dying_at(_is_nth(nth)) as reached:
+            run = await settled(house, run_id)
+        yield house, run
+        await house.close()
+        hit = bool(reached)
+    assert nth > 30, "so many points there are at least"
+
+
+def _is_nth(wanted: int) -> Callable[[Reached], bool]:
+    seen = itertools.count(1)
+    return lambda reached: next(seen) == wanted

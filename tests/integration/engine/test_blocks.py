@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import RunStatus
-from orchestrator.crashpoints import Reached
 from orchestrator.definitions.blocks import Fail
 from tests.integration.engine.blocks import check_block, forking
-from tests.integration.engine.family import ORDER, relatives, settled
-from tests.integration.engine.house import House, dying_at
+from tests.integration.engine.family import ORDER, deaths, relatives, settled
+from tests.integration.engine.house import House
 from tests.integration.engine.world import Fate
 
 FAN = ("fan", {"a": ["a1", "a2"], "b": ["b1", "b2"]})
@@ -130,29 +127,19 @@ FAILS = {"well": None, "branch": "a2", "after": "s3"}
 _ALL = [pytest.param(name, 1, marks=pytest.mark.long) for name in FAILS]
 
 
-def _is_nth(wanted: int) -> Callable[[Reached], bool]:
-    seen = itertools.count(1)
-    return lambda reached: next(seen) == wanted
-
-
 @pytest.mark.parametrize(("fails", "stride"), [("after", 25), *_ALL])
 async def test_a_death_at_any_point_leaves_the_order_as_it_is(
     database: str, fails: str, stride: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """At each point that a run and its branches come to, in turn, until there is no further."""
-    empty = database.removeprefix("sqlite:///")
-    for nth in itertools.count(1, stride):
-        copy = tmp_path_factory.mktemp("death") / "o.db"
-        shutil.copy(empty, copy)
-        house = House(f"sqlite:///{copy}")
-        if (name := FAILS[fails]) is not None:
+    name = FAILS[fails]
+
+    async def begin(house: House) -> str:
+        if name is not None:
             house.shop.will(ORDER, name, Fate.REFUSED)
-        run_id = await house.submit(forking("s1", FAN, "s3"))
-        with dying_at(_is_nth(nth)) as hit:
-            run = await settled(house, run_id)
+        return await house.submit(forking("s1", FAN, "s3"))
+
+    empty, folder = Path(database.removeprefix("sqlite:///")), tmp_path_factory.mktemp
+    async for house, run in deaths(empty, lambda: folder("death"), stride, begin):
         assert (run.status is RunStatus.SUCCEEDED) == (name is None), run.cause
-        await check_block(house, run_id)
-        await house.close()
-        if not hit:
-            break
-    assert nth > 30
+        await check_block(house, run.id)

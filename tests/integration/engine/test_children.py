@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,19 +11,19 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import OnCancel, Plan
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.states import FINAL, RunStatus
-from orchestrator.crashpoints import Reached
 from orchestrator.ports import RunRecord
 from tests.integration.engine.family import (
     ORDER,
     begins,
     check_family,
+    deaths,
     family,
     leaf,
     publish,
     relatives,
     settled,
 )
-from tests.integration.engine.house import House, dying_at
+from tests.integration.engine.house import House
 from tests.integration.engine.world import Fate
 
 
@@ -237,31 +235,21 @@ FAILS = {"well": None, "child": "c2", "after": "s3"}
 _ALL = [pytest.param(name, 1, marks=pytest.mark.long) for name in FAILS]
 
 
-def _is_nth(wanted: int) -> Callable[[Reached], bool]:
-    seen = itertools.count(1)
-    return lambda reached: next(seen) == wanted
-
-
 @pytest.mark.parametrize(("fails", "stride"), [("after", 9), *_ALL])
 async def test_a_death_at_any_point_leaves_no_orphan_and_nothing_twice(
     database: str, fails: str, stride: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """At each point that a whole family comes to, in turn, until there is no further."""
-    empty = database.removeprefix("sqlite:///")
-    for nth in itertools.count(1, stride):
-        copy = tmp_path_factory.mktemp("death") / "o.db"
-        shutil.copy(empty, copy)
-        house = House(f"sqlite:///{copy}")
-        if (name := FAILS[fails]) is not None:
+    name = FAILS[fails]
+
+    async def begin(house: House) -> str:
+        if name is not None:
             house.shop.will(ORDER, name, Fate.REFUSED)
         child = leaf()
-        run_id = await begun(house, family("s1", begins(child), "s3"), child)
-        with dying_at(_is_nth(nth)) as hit:
-            run = await settled(house, run_id)
+        return await begun(house, family("s1", begins(child), "s3"), child)
+
+    empty, folder = Path(database.removeprefix("sqlite:///")), tmp_path_factory.mktemp
+    async for house, run in deaths(empty, lambda: folder("death"), stride, begin):
         assert run.status in FINAL
         assert (run.status is RunStatus.SUCCEEDED) == (name is None)
-        await check_family(house, run_id)
-        await house.close()
-        if not hit:
-            break
-    assert nth > 30
+        await check_family(house, run.id)
