@@ -85,6 +85,11 @@ class Wanted:
             raise next((error for error in failures if error.retryable), failures[0])
         return Worn(tuple(found))
 
+    def worked(self, taken: Worn) -> None:
+        """The API has taken them."""
+        for source, part in zip(self._sources, taken.parts, strict=True):
+            source.worked(part)
+
     def refusal(self) -> NoCredential:
         """What an API's refusal of the newest ones means for a run."""
         if len(self._sources) == 1:

@@ -83,6 +83,7 @@ class Source(ABC):
         self._renew_at = 0.0  # time.monotonic(), like all of these
         self._good_until = 0.0
         self._refused = ""  # version that the API does not take any more
+        self._worked = ""  # version that it has taken
         self._begun_at = float("-inf")  # of the last renewal
         self._renewing: asyncio.Task[None] | None = None
         self._failure: tuple[NoCredential, float] | None = (
@@ -124,6 +125,10 @@ class Source(ABC):
             self._renew_at = self._good_until = 0.0
             await self._renewed()
         return self._current
+
+    def worked(self, credential: Credential) -> None:
+        """The API has taken it. If it is refused later, it has ended."""
+        self._worked = credential.version
 
     def refusal(self) -> NoCredential:
         """What an API's refusal of the newest credential means for a run."""

@@ -144,6 +144,7 @@ class HttpTransport:
         except (NotLanded, InDoubt) as error:
             error.reason = said_of_renewals(error.reason, renewals)
             raise
+        source.worked(credential)
         return response
 
     def ready(self, api: str, tenant: str, request: FrozenRequest) -> bool:

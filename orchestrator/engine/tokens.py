@@ -89,6 +89,8 @@ class TokenSource(Source):
         self._renewed_after_refusal_at = float("-inf")
 
     def _may_ask_again(self, now: float) -> bool:
+        if self._current is not None and self._current.version == self._worked:
+            return True  # it has ended, however new it is
         return now >= self._renewed_after_refusal_at + BETWEEN_REFUSALS_SECONDS
 
     async def aclose(self) -> None:

@@ -361,6 +361,16 @@ def allow_renewal(worker: HttpTransport) -> None:
         source._renewed_after_refusal_at = float("-inf")
 
 
+async def test_tokens_that_end_one_after_the_other_are_each_renewed(valkey_url: str) -> None:
+    server = TokenServer(life_seconds=3600)
+    async with token_server(server), workers(server, valkey_url, 2) as both:
+        for number in range(4):
+            for worker in both:
+                assert (await call(worker)).status == 200
+            assert len(server.forms) == number + 1
+            server.revoke_all()
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
