@@ -164,7 +164,7 @@ def _name(link: ChainLink) -> str:
 
 def _status(link: ChainLink) -> Text:
     status = link_status(link.record.link.status, link.standing)
-    if link.record.link.doubt:
+    if link.record.link.doubt and link.standing != "waiting":
         status.append(" in doubt", style="bold red")
     return status
 

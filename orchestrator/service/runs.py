@@ -60,11 +60,12 @@ class ChainLink:
     def standing(self) -> str:
         """Its status, in people's words: not all that is pending is still to come."""
         link = self.record.link
-        if link.status is LinkStatus.PENDING and self.record.started_at is None:
+        if link.status is not LinkStatus.PENDING:
+            return link.status.value.replace("_", " ")
+        # Who began runs is in doubt until these have ended.
+        if self.record.started_at is None and not link.doubt:
             return "not reached" if self.passed_by else "pending"
-        if link.status is LinkStatus.PENDING and self.kind.split(",")[0] in {"wait", "child"}:
-            return "waiting"
-        return link.status.value.replace("_", " ")
+        return "waiting" if self.kind.split(",")[0] in {"wait", "child", "block"} else "pending"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

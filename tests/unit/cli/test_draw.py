@@ -229,7 +229,8 @@ def test_doubt_is_visible() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "standing"), [("wait", "waiting"), ("child", "waiting"), ("http", "pending")]
+    ("kind", "standing"),
+    [("wait", "waiting"), ("child", "waiting"), ("block", "waiting"), ("http", "pending")],
 )
 def test_what_waits_for_an_answer_is_not_pending(kind: str, standing: str) -> None:
     asked = LinkRecord(link=Link(status=L.PENDING), started_at=NOON)
@@ -238,6 +239,14 @@ def test_what_waits_for_an_answer_is_not_pending(kind: str, standing: str) -> No
     said = text_of(draw_run(dataclasses.replace(view(), forward=(one,), backward=())))
     (line,) = (line for line in said.splitlines() if f" {one.step_id} " in line)
     assert standing in line
+
+
+def test_who_waits_for_runs_of_its_own_is_in_no_doubt() -> None:
+    begun = LinkRecord(link=Link(status=L.PENDING, doubt=True))
+    one = dataclasses.replace(FORWARD[0], kind="child", record=begun)
+    said = text_of(draw_run(dataclasses.replace(view(), forward=(one,), backward=())))
+    assert "waiting" in said
+    assert "in doubt" not in said
 
 
 def test_what_a_run_never_comes_to_is_not_pending() -> None:
