@@ -63,16 +63,20 @@ class Bare:
             ["mmdebstrap", "--quiet", "--variant=minbase", suite, str(self.root), *from_here[:1]],
         )
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
-        place = self.root / CERTIFICATES.relative_to("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if CERTIFICATES.is_file():
-            shutil.copy(CERTIFICATES, place)
+        self._trust_as_here()
 
     def install(self, packages: str) -> None:
         """What README says is needed."""
         quiet = "DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends"
         script = f"apt-get update -qq && {quiet} {packages} && useradd --create-home {NAME}"
         self._run(f"apt-get install {packages}", self._inside(["sh", "-ec", script], as_root=True))
+        self._trust_as_here()  # a package may have brought, and written, its own
+
+    def _trust_as_here(self) -> None:
+        place = self.root / CERTIFICATES.relative_to("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if CERTIFICATES.is_file():
+            shutil.copy(CERTIFICATES, place)
 
     def copy(self) -> None:
         """This commit, as a clone has it."""
