@@ -34,6 +34,8 @@ READY = "Ctrl-C ends all of it"
 SECOND = "second terminal"
 PRINTED = "printed"
 SECONDS = 3600
+COLUMNS = 160
+"""Of the terminal: what is printed is read by lines, and must not be broken."""
 INSTALLS = re.compile(r"apt-get install ([a-z0-9 .+-]+)")
 OF_THE_MACHINE = re.compile(
     r"PIP_(CERT|INDEX_URL|DEFAULT_TIMEOUT|PROXY)|SSL_CERT_FILE|https?_proxy"
@@ -103,7 +105,8 @@ class Bare:
         account = ("setpriv", f"--reuid={NAME}", f"--regid={NAME}", "--clear-groups")
         known = [f"{name}={value}" for name, value in os.environ.items()
                  if OF_THE_MACHINE.fullmatch(name)]  # fmt: skip
-        clean = ("env", "-i", f"HOME={HOME}", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *known)
+        clean = ("env", "-i", f"HOME={HOME}", "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                 f"COLUMNS={COLUMNS}", *known)  # fmt: skip
         command = [*(() if as_root else account), *clean, *argv]
         mounts = 'mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"; '
         alone = "ip link set lo up; " if is_alone else ""
