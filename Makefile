@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 TOOLS := $(VENV)/tools
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
+ENGINE ?= docker
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 # Hundreds of processes start in the tests; each would compile our own modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery hosts newcomer soak charts docs sbom audit wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery hosts newcomer soak charts docs sbom audit image image-check wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -126,6 +128,12 @@ sbom: setup $(TOOLS)/.ready ## what is installed, as CycloneDX, into dist/
 audit: setup ## known vulnerabilities of what is pinned; asks a service (ARGS="--advisories FOLDER" asks none)
 	$(PIP) install --quiet 'pip-audit>=2.9,<3'
 	@$(BIN)/python docs/audit.py --must-reach $(ARGS)
+
+image: ## the container image, tagged with the version (ENGINE=podman)
+	@$(ENGINE) build -f deploy/Dockerfile -t orchestrator:$(VERSION) .
+
+image-check: setup ## build the image, start it as compose does, send a run through it; needs docker or podman
+	@$(BIN)/python -m tests.packaging.image $(ARGS)
 
 wheel: setup ## build the wheel into dist/
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -122,7 +122,7 @@ def _product() -> dict[str, Any]:
             continue
         for key, value in list(vars(module).items()):
             found[f"{name}.{key}"] = id(value)
-            if isinstance(value, type) and value.__module__.startswith("orchestrator"):
+            if isinstance(value, type) and value.__module__ == name:  # at home, and not once more
                 for attribute, part in vars(value).items():
                     found[f"{name}.{key}.{attribute}"] = id(part)
     return found
