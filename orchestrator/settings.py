@@ -191,6 +191,8 @@ class Settings(BaseSettings):
     """Most runs above one that a step of a run begins."""
     max_branches: int = Field(default=50, ge=1)
     """Most branches of one parallel block."""
+    max_map_items: int = Field(default=1_000_000, ge=1)
+    """Most items of one map over data (`x-each`)."""
     agent_output_bytes: int = Field(default=2048, ge=128, le=65_536)
     """Largest outputs of one run that an agent is shown at once as JSON; it reads more in parts."""
 

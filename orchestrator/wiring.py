@@ -41,6 +41,7 @@ from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.inspecting import Demanded
 from orchestrator.engine.isolation.brokering import ApiDesk
+from orchestrator.engine.maps import Maps
 from orchestrator.engine.observing import Observer
 from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
@@ -271,6 +272,10 @@ async def _build_parts(
     )  # fmt: skip
     kinds = job_kinds(store, programs, publisher, redeliverer, escalations, new_id=new_id)
     jobs = JobWorker(store, publisher, redeliverer, dead_letters, kinds)
+    clock = DatabaseClock()
+    maps = Maps(
+        store, programs, redeliverer.publish, outbox.submit, new_id=new_id, now=clock.now
+    )  # fmt: skip
     recovery = Recovery(
         store, locks, publisher, redeliverer, dead_letters,
         RecoveryTimes(
@@ -278,7 +283,7 @@ async def _build_parts(
             dead_after=settings.dead_after_seconds,
             lost_after=settings.lost_hint_seconds,
         ),
-        jobs=jobs, proposals=store, guards=store, meter=meter,
+        jobs=jobs, proposals=store, guards=store, look_after_maps=maps.look_after, meter=meter,
     )  # fmt: skip
     pauses = Pauses()
     pause_watch = PauseWatch(
@@ -292,12 +297,12 @@ async def _build_parts(
         settings, store, programs, publisher, Guards(store, monotonic=time.monotonic)
     )
     schedules = ScheduleWatch(store, submitter, Runs(store, programs, redeliverer))
-    clock = DatabaseClock()
     observer = Observer(store, worker=worker_id, now=clock.now)
     age = HighWaterWatch(store, RedisHighWaterMark(redis, where=without_secrets(gate)))
     children = Children(
-        store, programs, redeliverer.publish, new_id=new_id, max_depth=settings.max_child_depth,
-        max_branches=settings.max_branches,
+        store, programs, redeliverer.publish, maps, new_id=new_id,
+        max_depth=settings.max_child_depth, max_branches=settings.max_branches,
+        max_map_items=settings.max_map_items,
     )  # fmt: skip
     alarm = AlarmClock(
         DueRuns(store, redeliverer, meter=meter), look_every=settings.recovery_seconds,

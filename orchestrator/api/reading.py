@@ -9,9 +9,10 @@ from msgspec import structs
 from orchestrator.api import shapes, story_shapes, wait_shapes
 from orchestrator.ports import EscalationRecord, Role, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.ports.gate_view import ApiState
+from orchestrator.ports.maps import MapRecord
 from orchestrator.service.apis import ApiView
 from orchestrator.service.explaining import Explained, Together
-from orchestrator.service.runs import ChainLink, RunView
+from orchestrator.service.runs import ChainLink, ItemView, RunView
 from orchestrator.service.urgency import Urgency
 from orchestrator.telemetry.plain import plain
 from orchestrator.wiring_services import Services
@@ -62,9 +63,30 @@ async def run_detail(services: Services, run: RunRecord) -> shapes.RunDetail:
     """A run with what went in and came out."""
     known = (await services.runs.attributes([run.id])).get(run.id, {})
     children = [structs.asdict(each) for each in await services.runs.children(run.id)]
+    maps = [map_shape(each) for each in await services.runs.maps(run.id)]
     return shapes.RunDetail.model_validate(
-        {**structs.asdict(run), "attributes": known, "children": children}
+        {**structs.asdict(run), "attributes": known, "children": children, "maps": maps}
     )
+
+
+def map_shape(found: MapRecord) -> shapes.MapShape:
+    """How far a map has come."""
+    counts = found.counts
+    return shapes.MapShape(
+        id=found.id, step=found.step_id, workflow=found.workflow, version=found.version,
+        undoes=found.undoes, is_open=found.is_open, total=counts.total, begun=counts.next,
+        running=counts.running, succeeded=counts.succeeded, failed=counts.failed,
+        parallel=counts.parallel, most_failures=counts.most_failures, stopped=counts.stopped,
+    )  # fmt: skip
+
+
+async def items(services: Services, found: Sequence[ItemView]) -> list[shapes.ItemShape]:
+    """Items with their runs, without payloads."""
+    runs = await run_summaries(services, [each.run for each in found])
+    return [
+        shapes.ItemShape(index=each.index, outcome=each.outcome, run=run)
+        for each, run in zip(found, runs, strict=True)
+    ]
 
 
 def run_tag(run: RunRecord) -> str:

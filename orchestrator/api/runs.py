@@ -32,6 +32,7 @@ from orchestrator.api.proposal_shapes import EditWish, ProposalShape
 from orchestrator.api.story_shapes import StoryShape
 from orchestrator.api.wishes import submission_of
 from orchestrator.core.events import CancelMode
+from orchestrator.core.maps import ItemOutcome
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES, parse_pairs
 from orchestrator.errors import NotFound, Problem, RefusedError
@@ -302,6 +303,27 @@ async def show_run(
 async def show_chain(run: Run, services: Use) -> shapes.Chain:
     """Its steps and undos, each with its attempts."""
     return reading.chain(await services.runs.show(run.id))
+
+
+@router.get("/{run_id}/items", operation_id="listItems", responses=documented(404))
+async def list_items(
+    run: Run,
+    services: Use,
+    *,
+    step: Annotated[
+        str | None,
+        Query(max_length=200, pattern=TEXT, description="Of which step; without, of its only map."),
+    ] = None,
+    outcome: Annotated[ItemOutcome | None, Query(description="Only these.")] = None,
+    after: Annotated[int, Query(ge=-1, le=2**31 - 1, description="Items above this index.")] = -1,
+    limit: Limit = 50,
+) -> shapes.Page[shapes.ItemShape]:
+    """Items of a map over data that have begun, by index; `next` is the `after` of what follows."""
+    found = await services.runs.items(
+        run.id, step=step, outcome=outcome, after=after, limit=limit + 1
+    )
+    page = await reading.items(services, found[:limit])
+    return shapes.Page(items=page, next=str(page[-1].index) if len(found) > limit else None)
 
 
 @router.get("/{run_id}/story", operation_id="explainRun", responses=documented(404))

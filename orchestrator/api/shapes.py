@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import Outcome
 from orchestrator.core.health import BreakerState
+from orchestrator.core.maps import ItemOutcome
 from orchestrator.core.plan import Effects
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.severity import Severity
@@ -181,6 +182,9 @@ class RunSummary(Shape):
     )
     parent_id: str | None = Field(default=None, description="The run of which a step began it.")
     branch: str | None = Field(default=None, description=_BRANCH)
+    item: int | None = Field(
+        default=None, description="Of an item of a map of `parent_id`: its index, from 0."
+    )
     attributes: dict[str, str] = Field(default_factory=dict)
 
 
@@ -196,6 +200,33 @@ class ChildShape(Shape):
     branch: str | None = Field(description=_BRANCH)
 
 
+class MapShape(Shape):
+    """A map over data: a step that begins a run for each of many items."""
+
+    id: str = Field(examples=[_RUN])
+    step: str
+    workflow: str
+    version: int
+    undoes: str | None = Field(description="The map whose items it undoes; null: it is one itself.")
+    is_open: bool = Field(description="Whether items run, or are to begin.")
+    total: int
+    begun: int
+    running: int
+    succeeded: int
+    failed: int
+    parallel: int = Field(description="Most items that run at once.")
+    most_failures: int = Field(description="With more of them no further item begins.")
+    stopped: str = Field(description="Why no further item begins; empty: they do, or all have.")
+
+
+class ItemShape(Shape):
+    """An item of a map that has begun."""
+
+    index: int = Field(description="From 0, in the order in which they were given.")
+    outcome: ItemOutcome
+    run: RunSummary
+
+
 class RunDetail(RunSummary):
     """A run with what went in and came out."""
 
@@ -206,6 +237,10 @@ class RunDetail(RunSummary):
     )
     children: list[ChildShape] = Field(
         default_factory=list, description="Runs that its steps began, the 100 newest, newest first."
+    )
+    maps: list[MapShape] = Field(
+        default_factory=list,
+        description="Its maps over data, oldest first; their runs are no `children`.",
     )
 
 

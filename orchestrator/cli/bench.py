@@ -178,6 +178,12 @@ def timers(context: typer.Context) -> None:
     _become("tests.bench.timers", context.args)
 
 
+@app.command("map", context_settings=_OWN_OPTIONS, add_help_option=False)
+def map_items(context: typer.Context) -> None:
+    """One map over 100,000 items, beside as many single runs, and that all of it is undone."""
+    _become("tests.bench.maps", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

@@ -24,8 +24,9 @@ from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.ports import AuditRecord, EscalationRecord, RunRecord
 
 if TYPE_CHECKING:
-    from orchestrator.api.shapes import RunSummary
-    from orchestrator.service.runs import ChainLink, RunView
+    from orchestrator.api.shapes import ItemShape, RunSummary
+    from orchestrator.ports.maps import MapRecord
+    from orchestrator.service.runs import ChainLink, ItemView, RunView
 
 _SPARE_OF_RUNS = ("tenant", "took", "created")
 _SPARE_OF_ATTEMPTS = ("worker", "took", "code")
@@ -47,6 +48,24 @@ def draw_runs(runs: Sequence[RunRecord | RunSummary]) -> RenderableType:
             between(run.created_at, run.settled_at),
             Text(run.cause, overflow="ellipsis", no_wrap=True),
         )
+    return drawn
+
+
+def draw_items(items: Sequence[ItemView | ItemShape]) -> RenderableType:
+    """Items of a map, by index, one line each."""
+    if not items:
+        return Text("no items", style="dim")
+    drawn = table(
+        "item", "run", "outcome", "status", "took", "cause", right=("item", "took"),
+        wide=("cause",), spare=("took",),
+    )  # fmt: skip
+    for item in items:
+        run = item.run
+        drawn.add_row(
+            f"{item.index:,}", short(run.id), Text(item.outcome.value), run_status(run.status),
+            between(run.created_at, run.settled_at),
+            Text(run.cause, overflow="ellipsis", no_wrap=True),
+        )  # fmt: skip
     return drawn
 
 
@@ -108,6 +127,7 @@ def _facts(view: RunView) -> RenderableType:
     if run.parent_id is not None:
         rows.append((_of_parent(run), run.parent_id))
     rows += [(_child(each), f"{each.id}, {each.status}") for each in reversed(view.children)]
+    rows += [(_map(each), each.counts.in_words()) for each in view.maps]
     rows += [
         (f"edited {step}", ", ".join(f"{name}={value!r}" for name, value in values.items()))
         for step, values in run.edits.items()
@@ -125,6 +145,8 @@ def _of_parent(run: RunRecord) -> str:
     """What it is to the run that began it."""
     if run.branch is not None:
         return f"branch {run.branch} of" if "/" in run.branch else f"undoes {run.branch} of"
+    if run.item is not None:
+        return f"undoes item {run.item} for" if run.rerun_of else f"item {run.item} of"
     return "undoes for" if run.rerun_of else "begun by"
 
 
@@ -132,6 +154,10 @@ def _child(run: RunRecord) -> str:
     if run.branch is not None:
         return f"branch {run.branch}" if "/" in run.branch else f"undo of {run.branch}"
     return f"undo of {run.workflow}" if run.rerun_of else f"began {run.workflow}"
+
+
+def _map(found: MapRecord) -> str:
+    return f"items of {found.step_id}" if found.undoes is None else f"undo of {found.step_id}"
 
 
 def _chain(what: str, links: Sequence[ChainLink]) -> RenderableType:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.api.plan_shapes import DryRunShape
     from orchestrator.client import Client
     from orchestrator.core.events import CancelMode
+    from orchestrator.core.maps import ItemOutcome
     from orchestrator.ports import EscalationFilter, RunFilter
     from orchestrator.ports.dry_runs import Mode, Simulation
     from orchestrator.service.submitting import Submission
@@ -86,6 +87,25 @@ def show_run(client: Client, run: str) -> tuple[shapes.RunDetail, shapes.Chain]:
 
     whole = _whole(client, run)
     return client(ask.run(whole)), client(ask.chain(whole))
+
+
+def list_items(
+    client: Client, run: str, *, step: str | None, outcome: ItemOutcome | None, after: int,
+    limit: int,
+) -> list[shapes.ItemShape]:  # fmt: skip
+    """Items of a map, by index."""
+    from orchestrator.client import ask
+
+    found: list[shapes.ItemShape] = []
+    whole = _whole(client, run)
+    while len(found) < limit:
+        most = min(limit - len(found), _PAGE)
+        page = client(ask.items(whole, step=step, outcome=outcome, after=after, limit=most))
+        found += page.items
+        if page.next is None:
+            break
+        after = int(page.next)
+    return found
 
 
 def draw_shown(run: shapes.RunDetail, chain: shapes.Chain) -> RenderableType:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from orchestrator.cli import pauses, remote
 from orchestrator.cli.draw_proposals import draw_proposal
-from orchestrator.cli.draw_runs import draw_counts, draw_run, draw_runs
+from orchestrator.cli.draw_runs import draw_counts, draw_items, draw_run, draw_runs
 from orchestrator.cli.draw_waits import draw_signal
 from orchestrator.cli.elsewhere import on, sent
 from orchestrator.cli.input import parse_assignments, parse_object
@@ -26,6 +26,7 @@ from orchestrator.cli.jobs import Detach, DryRun, RunsWhere, Yes, about_runs, ac
 from orchestrator.cli.output import JsonFlag, answer, stdout
 from orchestrator.cli.session import acting, with_client, with_services
 from orchestrator.core.events import CancelMode
+from orchestrator.core.maps import ItemOutcome
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.ports import RunFilter, RunRecord
@@ -108,6 +109,32 @@ def show_run(
         return
     view = with_services(lambda services: services.runs.show(run))
     answer(view, lambda: draw_run(view, attempts=attempts, audit=audit), as_json=as_json)
+
+
+@app.command("items")
+def list_items(
+    run: RunId,
+    *,
+    step: Annotated[
+        str | None, typer.Option(help="Of which step; without, of the run's only map.")
+    ] = None,
+    outcome: Annotated[
+        ItemOutcome | None, typer.Option(help="Only those that ended so, or run.")
+    ] = None,
+    after: Annotated[int, typer.Option(min=-1, help="Those above this index: the next page.")] = -1,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """Items of a map over data that have begun, by index, each with its run."""
+    found = with_services(
+        lambda services: services.runs.items(
+            run, step=step, outcome=outcome, after=after, limit=limit
+        ),
+        remote=lambda client: remote.list_items(
+            client, run, step=step, outcome=outcome, after=after, limit=limit
+        ),
+    )
+    answer(found, lambda: draw_items(found), as_json=as_json)
 
 
 @app.command("watch")

@@ -26,6 +26,7 @@ from orchestrator.client.making import safe as _safe
 from orchestrator.client.making import tagged as _tagged
 from orchestrator.client.requests import Request, only
 from orchestrator.core.events import CancelMode
+from orchestrator.core.maps import ItemOutcome
 from orchestrator.core.states import RunStatus
 
 T = TypeVar("T")
@@ -134,6 +135,20 @@ def chain(run_id: str) -> Request[shapes.Chain]:
     """Its steps and undos, each with its attempts."""
     return Request(
         method="GET", path=f"/v1/runs/{_safe(run_id)}/chain", read=only(shapes.Chain)
+    )  # fmt: skip
+
+
+def items(
+    run_id: str, *, step: str | None = None, outcome: ItemOutcome | None = None, after: int = -1,
+    limit: int = 50,
+) -> Request[shapes.Page[shapes.ItemShape]]:  # fmt: skip
+    """A page of the items of a step's map that have begun, by index."""
+    return Request(
+        method="GET", path=f"/v1/runs/{_safe(run_id)}/items",
+        read=only(shapes.Page[shapes.ItemShape]),
+        params=_given(
+            step=step, outcome=None if outcome is None else str(outcome), after=after, limit=limit
+        ),
     )  # fmt: skip
 
 

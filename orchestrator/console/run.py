@@ -14,6 +14,7 @@ from orchestrator.console.asking import Again
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import COLOURS, badge, frame, moment, shown, to_login, verbatim
 from orchestrator.console.graph import draw_run
+from orchestrator.console.items import draw_map
 from orchestrator.console.links import link_to, page
 from orchestrator.console.proposals import draw_proposals
 from orchestrator.console.run_acts import draw_acts
@@ -62,7 +63,7 @@ async def _one(visitor: Visitor, run_id: str) -> None:
         read, partial(_show, visitor, look, tab),
         by=lambda view: (
             view.run.status, view.run.audit_seq, view.stopped_by,
-            [(each.id, each.status) for each in view.reruns],
+            [(each.id, each.status) for each in view.reruns], view.maps,
         ),
     )  # fmt: skip
 
@@ -136,6 +137,8 @@ def _relatives(view: RunView) -> None:
             badge(child.status)
     if len(view.children) > MOST_RELATIVES:
         ui.label("and others")
+    for found in view.maps:
+        draw_map(view.run.id, found)
     if view.reruns:
         with ui.row().classes("items-center gap-4"):
             for each in view.reruns[:MOST_RELATIVES]:
@@ -148,6 +151,8 @@ def _relatives(view: RunView) -> None:
 
 def _of_parent(run: RunRecord) -> str:
     """What it is to the run that began it."""
+    if run.item is not None:
+        return f"Undoes item {run.item} for" if run.rerun_of else f"Item {run.item} of"
     if run.branch is None:
         return "Begun by"
     return f"Branch {run.branch} of" if "/" in run.branch else f"Undoes {run.branch} of"

@@ -449,7 +449,8 @@ def _settle_doubt(saga: Saga, at: tuple[int, Direction]) -> Decision:
 
 
 def _turn_back(saga: Saga, cause: str, now: datetime) -> Decision:
-    is_left = saga.plan.blocks and saga.cancel is e.CancelMode.STOP
+    may_be_in_part = saga.plan.blocks or saga.plan.maps
+    is_left = may_be_in_part and saga.cancel is e.CancelMode.STOP
     if saga.is_branch or is_left:  # a branch ends as it stands: its block is undone in one chain
         return _finish(replace(saga, cause=cause), RunStatus.ABANDONED)
     back = replace(saga, direction=Direction.BACKWARD, status=RunStatus.COMPENSATING, cause=cause)

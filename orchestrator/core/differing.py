@@ -25,7 +25,7 @@ _NOTHING: Final = object()
 _TOLD_APART = frozenset({
     "workflow", "steps", "digest", "inputs_schema", "outputs", "deadline_seconds",
     # These follow from the steps.
-    "jumps", "waits", "children", "blocks",
+    "jumps", "waits", "children", "blocks", "maps",
 })  # fmt: skip
 _TOLD_OF_CALLS = frozenset({"effects", "verify", "task_name", "template"})
 _OF_OPERATION = ("method", "baseUrl", "path")

@@ -172,6 +172,8 @@ def _of_link(what: str, record: Record) -> str:
             )
         if asks == "block":
             return "waits for its branches"
+        if asks == "map":
+            return "waits for the runs of its items"
         if asks == "sleep":
             return f"sleeps until {_clock(record.data['until'])}"
         return f"waits for {'the signal ' + signal if signal else 'a decision'}"
@@ -247,11 +249,42 @@ def _which(ended: Mapping[str, Any]) -> str:
     return f"run {ended['run']}" if branch is None else f"branch {branch} (run {ended['run']})"
 
 
+def _accepted(record: Record) -> str:
+    """Who wanted it; of an item of a map: whose it is."""
+    of = record.data.get("of")
+    what = f"{_said(record, 'workflow')}, version {_said(record, 'version')}"
+    if of is not None:
+        return f"item {of['item']} of step {of['step']} of run {of['run']} began it: {what}"
+    return (
+        f"{record.actor} submitted {what},"
+        f" for {_said(record, 'tenant')}, under the key {_said(record, 'idempotency_key')}"
+    )
+
+
+def _map_began(record: Record) -> str:
+    items = _counted(record.data.get("items", 0), "item")
+    if "undoes" in record.data:
+        return f"{_said(record, 'step')} began to undo {items}, {_said(record, 'parallel')} at once"
+    return (
+        f"{_said(record, 'step')} began a run of {_said(record, 'workflow')} for each of {items},"
+        f" {_said(record, 'parallel')} at once, of which {_said(record, 'most_failures')} may fail"
+    )
+
+
+def _map_ended(record: Record) -> str:
+    left = record.data.get("total", 0) - record.data.get("begun", 0)
+    never = f", and {left} never began" if left else ""
+    return (
+        f"the items of {_said(record, 'step')} have ended: {_said(record, 'succeeded')} of"
+        f" {_said(record, 'total')} as wanted, {_said(record, 'failed')} not{never}"
+    )
+
+
 WORDS: Mapping[str, Callable[[Record], str]] = {
-    "run.accepted": lambda r: (
-        f"{r.actor} submitted {_said(r, 'workflow')}, version {_said(r, 'version')},"
-        f" for {_said(r, 'tenant')}, under the key {_said(r, 'idempotency_key')}"
-    ),
+    "run.accepted": _accepted,
+    "map.begun": _map_began,
+    "map.stopped": lambda r: f"no further item of {_said(r, 'step')} begins{_because(r)}",
+    "map.ended": _map_ended,
     "run.child_of": lambda r: (
         f"it undoes {_runs(r)} for step {_said(r, 'step')} of run {_said(r, 'run')}"
         if "undoes" in r.data
@@ -319,7 +352,10 @@ WORDS: Mapping[str, Callable[[Record], str]] = {
     "proposal.made": lambda r: f"{r.actor} proposed to {_said(r, 'act')}{_because(r)}",
 }
 _SAID: Mapping[str, tuple[str, ...]] = {
-    "run.accepted": ("workflow", "version", "tenant", "idempotency_key", "looked"),
+    "run.accepted": ("workflow", "version", "tenant", "idempotency_key", "looked", "of"),
+    "map.begun": ("step", "workflow", "items", "parallel", "most_failures"),
+    "map.stopped": ("step", "reason"),
+    "map.ended": ("step", "total", "begun", "succeeded", "failed"),
     "run.rerun_of": ("run", "step", "reason"),
     "run.rerun_as": ("run", "step", "reason"),
     "run.child_of": ("run", "step", "undoes", "branch"),

@@ -142,6 +142,7 @@ class Plan:
     waits: bool = False  # a step waits for an answer; left out of all others, as `jumps` is
     children: bool = False  # a step begins a run of its own; likewise
     blocks: bool = False  # a step begins several, branches of this plan; likewise
+    maps: bool = False  # a step begins one for each of many items; likewise
     # Of which runs a decision needs a second person; read by definitions/ only. Left out of all
     # others, so that a release that would let one person decide cannot read the plan.
     four_eyes: Mapping[str, Any] = field(default_factory=dict)

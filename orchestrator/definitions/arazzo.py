@@ -18,6 +18,7 @@ from orchestrator.definitions.arazzo_calls import CallReader
 from orchestrator.definitions.arazzo_chain import ChainReader, Found
 from orchestrator.definitions.arazzo_children import Children
 from orchestrator.definitions.arazzo_library import Library
+from orchestrator.definitions.arazzo_maps import Maps
 from orchestrator.definitions.arazzo_steps import Origins
 from orchestrator.definitions.attributes import attribute_problems
 from orchestrator.definitions.blocks import is_block
@@ -27,6 +28,7 @@ from orchestrator.definitions.document import Document
 from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.giving import completed
+from orchestrator.definitions.maps import is_map
 from orchestrator.definitions.problems import Findings, pointer
 from orchestrator.definitions.problems import Path as Inside
 from orchestrator.definitions.slo_rules import slo_of, slo_problems
@@ -98,13 +100,16 @@ class _WorkflowReader:
         found = self._library.found(at)
         origins = Origins(at)
         self._known[at.path] = None
-        steps = ChainReader(origins, found.name, Children(self._plan_of)).read(found)
+        steps = ChainReader(origins, found.name, Children(self._plan_of), Maps(self._plan_of)).read(
+            found
+        )
         plan = Plan(
             workflow=found.name, title=at.text("summary") or "", inputs_schema=found.schema,
             steps=steps, jumps=any(lead_elsewhere(step.call.template) for step in steps),
             waits=any(step.call.is_wait for step in steps),
             children=any(step.call.is_child for step in steps),
             blocks=any(is_block(step.call) for step in steps),
+            maps=any(is_map(step.call) for step in steps),
             outputs=CallReader(at, found.context, found.name).outputs("outputs"),
             lane=self._lane(), deadline_seconds=at.number("x-deadline", least=0.001),
             max_visits=self._max_visits(), four_eyes=self._four_eyes(found.schema),

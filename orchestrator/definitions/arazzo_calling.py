@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.core.plan import LOCAL, Call, Effects, PlanStep
@@ -46,8 +46,13 @@ def inner_scope(step_id: str, scope: str) -> str:
     return step_id.removeprefix(scope) + "/"
 
 
-def arguments_of(at: Cursor, components: Cursor | None, workflow: str, schema: Schema) -> Schema:
-    """What a step or action gives a workflow: its `parameters`, which have no `in`."""
+def arguments_of(
+    at: Cursor, components: Cursor | None, workflow: str, schema: Schema, taken: Sequence[str] = ()
+) -> Schema:
+    """What a step or action gives a workflow: its `parameters`, which have no `in`.
+
+    `taken`: inputs that it gets otherwise.
+    """
     known, found = declared_inputs(schema), {}
     items = [resolved(item, components) for item in at.items("parameters")]
     for item in items:
@@ -62,8 +67,10 @@ def arguments_of(at: Cursor, components: Cursor | None, workflow: str, schema: S
         if name not in known:
             wanted = ", ".join(sorted(known)) or "none is declared"
             item.child("name", name).bad(f"an input of workflow {workflow}: {wanted}")
+        if name in taken:
+            item.child("name", name).bad("none of what x-each gives each item", found=name)
         found[name] = value_of(value)
-    check_missing(at, workflow, schema, found)
+    check_missing(at, workflow, schema, {**found, **dict.fromkeys(taken)})
     return found
 
 

@@ -89,6 +89,8 @@ class Origin:
             case ("arguments" | "requestBody", *rest):
                 payload = rest if part[0] == "arguments" else rest[1:]
                 return (*(self.body or (*self.path, "requestBody", "payload")), *payload)
+            case ("items" | "count", *_):  # of a map
+                return (*self.path, "x-each", *part)
             case _:
                 return (*self.path, *part)
 

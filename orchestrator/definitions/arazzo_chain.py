@@ -48,6 +48,17 @@ _CALLING_STEP = {
     "onFailure", "dependsOn",
 }  # fmt: skip
 _CHILD_STEP = _CALLING_STEP | {"x-child", "x-compensation", "x-pivot"}
+_MAP_STEP = {
+    "stepId", "workflowId", "description", "parameters", "outputs", "dependsOn", "x-each",
+    "x-compensation",
+}  # fmt: skip
+_NOT_OF_A_MAP = {
+    "successCriteria": "no successCriteria: maxFailures says when it has failed",
+    "onSuccess": "no onSuccess: the next step follows",
+    "onFailure": "no onFailure: where too many items fail, the run turns back",
+    "x-pivot": "no x-pivot: items that succeeded are undone where others fail",
+    "x-child": "either x-child, for one run, or x-each",
+}
 _NOT_OF_A_CALL = {
     "x-compensation": "no x-compensation: the steps of the called workflow have their own",
     "x-pivot": "no x-pivot: a step of the called workflow may be one",
@@ -90,6 +101,13 @@ class ChildReader(Protocol):
         """The step, with what undoes it unless the document says so itself."""
 
 
+class MapReader(Protocol):
+    """Reads a step that begins a run of another workflow for each of many items."""
+
+    def read(self, at: Cursor, found: Found, step_id: str, label: str, frame: Frame) -> PlanStep:
+        """The step, with what undoes it unless the document says so itself."""
+
+
 @dataclass(slots=True)
 class ChainReader:
     """Reads one workflow with all that it calls."""
@@ -97,6 +115,7 @@ class ChainReader:
     origins: Origins
     label: str
     children: ChildReader
+    maps: MapReader
     steps: list[PlanStep] = field(default_factory=list)
     _blocks: dict[str, str] = field(default_factory=dict)  # id by what makes it the same one
     _pending: list[Callable[[], None]] = field(default_factory=list)
@@ -147,7 +166,9 @@ class ChainReader:
         own = _STEP | {"timeout"} if is_1_1(item) else _STEP
         item.only(_fields(item, own), _refused(item))
         self._depends(item, earlier)
-        if item.has("x-child") and item.has("workflowId"):
+        if item.has("x-each") and item.has("workflowId"):
+            self._map(item, frame)
+        elif item.has("x-child") and item.has("workflowId"):
             self._child(item, frame, reader)
         elif item.has("workflowId"):
             self._calling(item, frame, reader)
@@ -259,6 +280,18 @@ class ChainReader:
         if found is None:
             return
         step = self.children.read(at, found, step_id, f"{self.label}.{step_id}", actions, frame)
+        self._begins_runs(at, index, step, frame)
+
+    def _map(self, at: Cursor, frame: Frame) -> None:
+        """A run of its own for each of many items."""
+        index, step_id = self._at(at), frame.scope + identifier(at, "stepId")
+        found = self._found(at.child("workflowId", at.value["workflowId"]), frame)
+        if found is None:
+            return
+        step = self.maps.read(at, found, step_id, f"{self.label}.{step_id}", frame)
+        self._begins_runs(at, index, step, frame)
+
+    def _begins_runs(self, at: Cursor, index: int, step: PlanStep, frame: Frame) -> None:
         calls = StepCalls(frame.found.context, self.origins)
         if at.has("x-compensation"):
             compensation, reason = calls.compensation(at, index, f"{step.call.label}.undo")
@@ -330,6 +363,8 @@ class ChainReader:
 def _fields(item: Cursor, own: Set[str]) -> Set[str]:
     if not item.has("workflowId"):
         return own
+    if item.has("x-each"):
+        return _MAP_STEP
     return _CHILD_STEP if item.has("x-child") else _CALLING_STEP
 
 
@@ -353,7 +388,12 @@ def workflow_id(name: str) -> str:
 
 
 def _refused(item: Cursor) -> Mapping[str, str]:
-    refused = NOT_YET | {"x-child": "a step with a workflowId: it begins a run of that workflow"}
+    refused = NOT_YET | {
+        "x-child": "a step with a workflowId: it begins a run of that workflow",
+        "x-each": "a step with a workflowId: it begins a run of that workflow for each item",
+    }
+    if item.has("x-each") and item.has("workflowId"):
+        return _NOT_OF_A_MAP | NOT_YET
     return _NOT_OF_A_CALL | NOT_YET if item.has("workflowId") else refused
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrator.core.plan import CompensationKind
+from orchestrator.core.plan import CompensationKind, OnCancel
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.definitions.blocks import Fail
+from orchestrator.definitions.maps import DEFAULT_PARALLEL, Each
 from orchestrator.definitions.waiting import APPROVAL, SIGNAL, SLEEP, Asking
 
 Function = Callable[..., Any]
@@ -50,6 +51,16 @@ class Parallel:
     id: str
     branches: Mapping[str, Workflow]
     fail: Fail
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForEach:
+    """A run of a workflow for each of many items; made by `Workflow.each`."""
+
+    id: str
+    workflow: Workflow
+    each: Each
+    with_: Mapping[str, Any]
 
 
 def step(
@@ -110,7 +121,7 @@ class Workflow:
     budget: Mapping[str, Any] | None = None
     intent: Mapping[str, str] | None = None
     slo: Mapping[str, Any] | None = None
-    steps: tuple[Step | Wait | Parallel, ...] = ()
+    steps: tuple[Step | Wait | Parallel | ForEach, ...] = ()
 
     def step(self, function: Function | Step, **options: Any) -> Workflow:
         """The workflow with one more step; options as of `orchestrator.step`."""
@@ -209,8 +220,52 @@ class Workflow:
             self, steps=(*self.steps, Parallel(id=id, branches=dict(branches), fail=Fail(fail)))
         )
 
+    def each(
+        self,
+        id: str,  # noqa: A002 - the word that authors expect
+        workflow: Workflow,
+        *,
+        item: str,
+        items: str | None = None,
+        count: int | str | None = None,
+        index: str | None = None,
+        parallel: int = DEFAULT_PARALLEL,
+        max_failures: int | str = 0,
+        undo_parallel: int = 1,
+        on_cancel: OnCancel | str = OnCancel.CANCEL,
+        with_: Mapping[str, Any] | None = None,
+    ) -> Workflow:
+        """One step more: a run of `workflow` for each item, at most `parallel` at a time.
+
+        `items` is a runtime expression of an array, or `count` says how many there are (a number or
+        an expression), and each item is its number from 0. `item` and `index` name the inputs that
+        are the item and its number; the other inputs are the same for all: those of `with_`, and
+        else inputs and earlier outputs of their name. With more than `max_failures` failed items (a
+        number, or a share as in "1%") the step has failed. What succeeded is undone latest first,
+        `undo_parallel` at once. `on_cancel`: "cancel" or "wait". Outputs: total, succeeded, failed,
+        outcome ("complete" or "partial").
+        """
+        given = {"items": items, "count": count}
+        how = Each(
+            over=_said(given), item=item, index=index, parallel=parallel,
+            most_failures=max_failures, undo_parallel=undo_parallel, on_cancel=OnCancel(on_cancel),
+        )  # fmt: skip
+        added = ForEach(id=id, workflow=workflow, each=how, with_=dict(with_ or {}))
+        return replace(self, steps=(*self.steps, added))
+
     def _asleep(self, name: str, given: Mapping[str, Any]) -> Workflow:
         return replace(self, steps=(*self.steps, Wait(id=name, asking=SLEEP, given=given)))
+
+
+def begun_by(workflow: Workflow) -> Iterator[Workflow]:
+    """Workflows of which its runs begin others, and what these begin, the innermost first."""
+    for each in workflow.steps:
+        if isinstance(each, ForEach):
+            yield from begun_by(each.workflow)
+            yield each.workflow
+        elif isinstance(each, Parallel):
+            for branch in each.branches.values():
+                yield from begun_by(branch)
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, Any]:

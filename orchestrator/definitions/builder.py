@@ -24,21 +24,24 @@ from orchestrator.core.plan import Call, Compensation, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.retry import RetryPolicy
 from orchestrator.definitions.attributes import attribute_problems
-from orchestrator.definitions.authoring import Function, Parallel, Step, Wait, Workflow
+from orchestrator.definitions.authoring import ForEach, Function, Parallel, Step, Wait, Workflow
 from orchestrator.definitions.blocks import block_step, head_step, is_block
+from orchestrator.definitions.children import without_undos_past_pivot
 from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
 from orchestrator.definitions.expressions import FIRST_OF, OPTIONAL
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
 from orchestrator.definitions.giving import completed
-from orchestrator.definitions.inputs import declared_inputs, schema_problems
+from orchestrator.definitions.inputs import certain_inputs, declared_inputs, schema_problems
+from orchestrator.definitions.maps import each_problems, is_map, map_call, undo_of_map
 from orchestrator.definitions.problems import Findings, Path, pointer
 from orchestrator.definitions.signatures import Parameter, schema_of
 from orchestrator.definitions.slo_rules import slo_of, slo_problems
 from orchestrator.definitions.sources import TASKS_API
 from orchestrator.definitions.spending import budget_problems, intent_problems
 from orchestrator.definitions.tasks import Task, TaskRegistry, task_of
-from orchestrator.definitions.validation import Part, validate
+from orchestrator.definitions.validation import Part, past_pivot, validate
 from orchestrator.definitions.waiting import argument_problems, wait_call
+from orchestrator.errors import InvalidDefinition
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -122,8 +125,11 @@ class _Builder:
             waits=any(step.call.is_wait for step in steps),
             children=any(step.call.is_child for step in steps),
             blocks=any(is_block(step.call) for step in steps),
+            maps=any(is_map(step.call) for step in steps),
         )  # fmt: skip
         plan = completed(plan)
+        if plan.maps:
+            plan = without_undos_past_pivot(plan, past_pivot(plan))
         for path, found, wanted in attribute_problems(workflow.attributes or {}, plan):
             self._bad(f", attributes {pointer(path)}", found, wanted)
         return replace(plan, attributes=dict(workflow.attributes or {}))
@@ -141,7 +147,7 @@ class _Builder:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _chain(self, items: Sequence[Step | Wait | Parallel]) -> list[PlanStep]:
+    def _chain(self, items: Sequence[Step | Wait | Parallel | ForEach]) -> list[PlanStep]:
         return [plan_step for item in items for plan_step in self._step(item)]
 
     def _parallel(self, item: Parallel, where: str) -> PlanStep:
@@ -161,7 +167,7 @@ class _Builder:
         self._done = joined
         return block_step(item.id, label, list(item.branches), item.fail)
 
-    def _step(self, item: Step | Wait | Parallel) -> Iterator[PlanStep]:
+    def _step(self, item: Step | Wait | Parallel | ForEach) -> Iterator[PlanStep]:
         where = f", step {item.id}"
         if not _ID.fullmatch(item.id):
             self._bad(where, repr(item.id), "an id of letters, digits, - and _")
@@ -169,8 +175,48 @@ class _Builder:
             yield self._wait(item, where)
         elif isinstance(item, Parallel):
             yield self._parallel(item, where)
+        elif isinstance(item, ForEach):
+            yield from self._each(item, where)
         else:
             yield from self._calling(item, where)
+
+    def _each(self, item: ForEach, where: str) -> Iterator[PlanStep]:
+        for name, found, wanted in each_problems(item.each):
+            self._bad(f"{where}, {name}", found, wanted)
+        try:
+            plan = plan_of(item.workflow, tasks=self._tasks)
+        except InvalidDefinition as error:
+            for problem in error.problems:
+                self._bad(f"{where}, {problem.place}", problem.found, problem.wanted)
+            return
+        known, own = declared_inputs(plan.inputs_schema), (item.each.item, item.each.index)
+        for name in (*(name for name in own if name), *item.with_):
+            if name not in known:
+                names = ", ".join(known) or "none is declared"
+                self._bad(where, f"the input {name}", f"an input of {plan.workflow}: {names}")
+        if plan.pivot_index is not None:
+            found = f"{plan.workflow}, which has a pivot, {plan.steps[plan.pivot_index].id}"
+            self._bad(where, found, "a workflow all of which can be undone")
+        label = f"{self._workflow.name}.{item.id}"
+        given = self._same_for_all(item, plan, where)
+        yield PlanStep(
+            id=item.id, call=map_call(label, plan, item.each, given),
+            compensation=undo_of_map(f"{label}.undo", item.each),
+        )  # fmt: skip
+
+    def _same_for_all(self, item: ForEach, plan: Plan, where: str) -> dict[str, Any]:
+        """Inputs of the runs besides the item and its number."""
+        given, own = dict(item.with_), (item.each.item, item.each.index)
+        for name in declared_inputs(plan.inputs_schema):
+            source = None if name in own or name in given else self._earlier_source(name)
+            if source is not None:
+                given[name] = source
+        for name in sorted(certain_inputs(plan.inputs_schema) - set(given) - set(own)):
+            self._bad(
+                where, f"nothing that gives {name}",
+                "an input or an earlier step's output of that name, or with_={…}",
+            )  # fmt: skip
+        return given
 
     def _wait(self, item: Wait, where: str) -> PlanStep:
         for problem in argument_problems(item.asking, item.given):

@@ -29,6 +29,8 @@ from orchestrator.definitions.scope import Scope
 from orchestrator.definitions.values import ABSENT
 
 KIND, UNDO_KIND = "child", "undo-child"
+_BEGINNING = frozenset({KIND, "map"})
+"""Kinds of calls that begin runs of a workflow of its own version; a map does for each item."""
 CHILD_METHOD, UNDO_METHOD = "RUN", "UNDO"
 _RUN_HEADER = "run"
 
@@ -75,7 +77,7 @@ def output_of_child(name: str) -> str:
 def children_of(plan: Plan) -> Iterator[tuple[str, str]]:
     """(workflow, digest) of each version that runs of the plan begin."""
     for step in plan.steps:
-        if step.call.template.get("kind") == KIND:
+        if step.call.template.get("kind") in _BEGINNING:
             yield step.call.template["workflow"], step.call.template["digest"]
 
 
@@ -100,7 +102,8 @@ def repinned(plans: Iterable[Plan]) -> dict[str, Plan]:
 
 def _with_digest_of(step: PlanStep, known: Mapping[str, Plan]) -> PlanStep:
     template = step.call.template
-    plan = known.get(template["workflow"]) if template.get("kind") == KIND else None
+    begins = template.get("kind") in _BEGINNING
+    plan = known.get(template["workflow"]) if begins else None
     if plan is None:
         return step
     call = replace(step.call, template={**template, "digest": digest_of(plan)})

@@ -11,7 +11,7 @@ from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import with_digest
 from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
 from orchestrator.definitions.arazzo_validation import read_and_validate
-from orchestrator.definitions.authoring import Workflow
+from orchestrator.definitions.authoring import Workflow, begun_by
 from orchestrator.definitions.builder import plan_and_warnings
 from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
 from orchestrator.definitions.problems import Findings
@@ -138,7 +138,10 @@ def load_module(path: Path, *, tasks: TaskRegistry) -> list[Loaded]:
     """The workflows of a Python file. Raises InvalidSetting when it does not import."""
     text = path.read_text("utf-8")
     module = _module_of(path, tasks)
-    found = [value for value in vars(module).values() if isinstance(value, Workflow)]
+    found: list[Workflow] = []
+    for value in vars(module).values():
+        if isinstance(value, Workflow):
+            found += (each for each in (*begun_by(value), value) if each not in found)
     loaded = [
         Loaded(plan=plan, document=text, warnings=warnings)
         for plan, warnings in (plan_and_warnings(item, tasks=tasks) for item in found)

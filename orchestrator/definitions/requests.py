@@ -3,7 +3,7 @@
 A template is JSON and keeps Arazzo's names:
 
     kind: http                                   kind: task      (kind: wait: see waiting.py;
-                                                 child: children.py)
+                                                 child: children.py, map: maps.py)
     method: PUT                                  arguments: {amount: $inputs.amount}
     path: /records/{id}
     parameters: [{name, in, value, style, explode, allowReserved, content}]
@@ -30,6 +30,9 @@ from orchestrator.definitions.bodies import Body
 from orchestrator.definitions.children import KIND as CHILD_KIND
 from orchestrator.definitions.children import UNDO_KIND, ChildRequest, UndoRequest
 from orchestrator.definitions.expressions import Expression, Text, Value, compile_value
+from orchestrator.definitions.maps import KIND as MAP_KIND
+from orchestrator.definitions.maps import UNDO_KIND as UNDO_MAP_KIND
+from orchestrator.definitions.maps import MapRequest
 from orchestrator.definitions.problems import Path
 from orchestrator.definitions.scope import Scope
 from orchestrator.definitions.values import ABSENT
@@ -64,7 +67,9 @@ def request_maker(call: Call) -> RequestMaker:
         return ChildRequest(call)
     if call.template["kind"] == BLOCK_KIND:
         return BlockRequest(call)
-    if call.template["kind"] in (UNDO_KIND, UNDO_BLOCK_KIND):
+    if call.template["kind"] == MAP_KIND:
+        return MapRequest(call)
+    if call.template["kind"] in (UNDO_KIND, UNDO_BLOCK_KIND, UNDO_MAP_KIND):
         return UndoRequest()
     return HttpRequest(call.template)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -14,38 +14,38 @@ import structlog
 
 from orchestrator.core.blocks import FORK_METHOD, heads_of
 from orchestrator.core.exchange import FrozenRequest
+from orchestrator.core.maps import EACH_METHOD, Counts, most_failures
 from orchestrator.core.plan import Call, OnCancel
-from orchestrator.core.saga import Link, Saga
-from orchestrator.core.states import FINAL, HAPPENED, Direction, RunStatus
+from orchestrator.core.saga import Saga
+from orchestrator.core.states import FINAL
 from orchestrator.definitions.blocks import UNDO_KIND as UNDO_BLOCK_KIND
 from orchestrator.definitions.children import UNDO_METHOD, runs_of
+from orchestrator.definitions.maps import asked_of, is_undo_of_map, map_of, without_items
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.branches import begin_branch, begin_undo
 from orchestrator.engine.ledger import At
+from orchestrator.engine.maps import Maps
+from orchestrator.engine.undoing import begin_undo_of, with_payloads
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from orchestrator.ports import (
-    Beginning,
     ChildStore,
-    ClaimedRun,
     Hint,
-    LinkWrite,
     NewChild,
     NewRun,
     Redelivery,
     RunFilter,
     RunRecord,
     RunStore,
-    StepRecord,
     WorkflowStore,
     WorkflowVersion,
 )
-from orchestrator.ports.auditing import ERASED_INPUTS
+from orchestrator.ports.maps import MapStore, NewMap
 
 log = structlog.get_logger(__name__)
 
 
-class _Store(ChildStore, RunStore, WorkflowStore, Protocol):
+class _Store(ChildStore, MapStore, RunStore, WorkflowStore, Protocol):
     """What is needed of one."""
 
 
@@ -55,6 +55,15 @@ class Begun:
 
     child: NewChild
     hint: Hint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """What begins with a wait, and the request as it is kept."""
+
+    request: FrozenRequest
+    begun: tuple[Begun, ...] = ()
+    map: NewMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,19 +91,30 @@ class Children:
         store: _Store,
         programs: Programs,
         republish: Callable[[Sequence[Redelivery]], Awaitable[Any]],
+        maps: Maps,
         *,
         new_id: Callable[[], str],
         max_depth: int,
         max_branches: int,
+        max_map_items: int,
     ) -> None:
         self._store, self._programs, self._republish = store, programs, republish
         self._new_id, self._max_depth, self._max_branches = new_id, max_depth, max_branches
+        self.maps, self._max_map_items = maps, max_map_items
         self._versions: dict[tuple[str, str], WorkflowVersion] = {}  # by name and digest
 
-    async def of(self, asking: Asking) -> tuple[Begun, ...]:
+    async def of(self, asking: Asking) -> Opening:
         """What begins with the wait of this link. Raises RefusedError where nothing can."""
+        request = asking.request
         if asking.saga.link(*asking.at).doubt:  # it has begun
-            return ()
+            return Opening(request=request)
+        if is_undo_of_map(asking.call):
+            return Opening(request=request, map=await self._undoing_map(asking))
+        if request.method == EACH_METHOD:
+            return Opening(request=without_items(request), map=await self._map(asking))
+        return Opening(request=request, begun=await self._runs(asking))
+
+    async def _runs(self, asking: Asking) -> tuple[Begun, ...]:
         if asking.request.method == FORK_METHOD:
             return self._branches(asking)
         if asking.request.method == UNDO_METHOD:
@@ -108,6 +128,11 @@ class Children:
         Before the run sleeps again: whoever takes it up after a death here tells them once more.
         """
         saga = asking.saga
+        if saga.cancel is not None and asking.request.method == EACH_METHOD:
+            is_told = asking.call.on_cancel is OnCancel.CANCEL
+            mode = saga.cancel if is_told else None
+            await self.maps.stop(asking.run.id, reason=saga.cause, cancel=mode)
+            return
         if saga.cancel is None or asking.call.on_cancel is not OnCancel.CANCEL:
             return
         for child in await self._store.runs(RunFilter(parent=asking.run.id, limit=None)):
@@ -176,6 +201,45 @@ class Children:
             known = self._versions[workflow, digest] = found[0]
         return known
 
+    # --- a run for each of many items -------------------------------------------------------------
+
+    async def _map(self, asking: Asking) -> NewMap:
+        parent, template = asking.run, asking.call.template
+        self._check_depth(parent)
+        version = await self._version(template["workflow"], template["digest"])
+        arguments, items, total = asked_of(asking.request)
+        if total > self._max_map_items:
+            problem = Problem(
+                place=f"step {asking.saga.plan_step(asking.at[0]).id}", found=f"{total} items",
+                wanted=f"at most {self._max_map_items} (max_map_items)",
+            )  # fmt: skip
+            raise InvalidInput("a map has too many items", problems=[problem])
+        given = {
+            "arguments": arguments, "as": template["as"], "index": template.get("index"),
+            "counted": items is None,
+        }  # fmt: skip
+        counts = Counts(
+            total=total, parallel=template["parallel"],
+            most_failures=most_failures(template["most_failures"], total),
+        )  # fmt: skip
+        return NewMap(
+            workflow_id=version.id, workflow=version.workflow, version=version.version,
+            counts=counts, given=given, items=items,
+        )  # fmt: skip
+
+    async def _undoing_map(self, asking: Asking) -> NewMap:
+        """A map whose items are those that succeeded in another one, and stand."""
+        known = map_of(asking.of_step)
+        if known is None:
+            raise _nothing_known(asking.saga.plan_step(asking.at[0]).id)
+        done = await self._store.map(known)
+        total = await self._store.count_to_undo(known)
+        counts = Counts(total=total, parallel=asking.call.template["parallel"])
+        return NewMap(
+            workflow_id=done.workflow_id, workflow=done.workflow, version=done.version,
+            counts=counts, given={}, undoes=known,
+        )  # fmt: skip
+
     # --- branches of the run's own workflow -------------------------------------------------------
 
     def _branches(self, asking: Asking) -> tuple[Begun, ...]:
@@ -204,7 +268,7 @@ class Children:
         if not run_ids:
             raise _nothing_known(step)
         ended = [
-            (_with_payloads(await self._store.run(each)), await self._store.steps(each))
+            (with_payloads(await self._store.run(each)), await self._store.steps(each))
             for each in run_ids
         ]
         plan = (await self._programs.trusted(parent.workflow_id)).plan
@@ -217,61 +281,21 @@ class Children:
         parent, known = asking.run, runs_of(asking.of_step)
         if not known:
             raise _nothing_known(asking.saga.plan_step(asking.at[0]).id)
-        old = _with_payloads(await self._store.run(known[0]))
+        old = with_payloads(await self._store.run(known[0]))
         steps = await self._store.steps(old.id)
         plan = (await self._programs.trusted(old.workflow_id)).plan
-        saga, links = turned_back(ClaimedRun(run=old, steps=steps).saga(plan), steps, parent.id)
-        run_id = self._new_id()
-        new = NewRun(
-            id=run_id, workflow_id=old.workflow_id, workflow=old.workflow, version=old.version,
-            inputs=old.inputs, inputs_digest=hashlib.sha256(old.id.encode()).hexdigest(),
-            idempotency_key=run_id, tenant=old.tenant, actor=parent.actor, lane=old.lane,
-            priority=parent.priority, traceparent=parent.traceparent, tracestate=parent.tracestate,
+        new, begins = begin_undo_of(
+            old, steps, plan, parent, run_id=self._new_id(), traceparent=parent.traceparent,
+            tracestate=parent.tracestate,
         )  # fmt: skip
-        begins = Beginning(saga=saga, links=links, undoes=(old.id,))
         child = NewChild(run=new, depth=parent.depth + 1, answers=True, begins=begins)
         return _begun(child)
-
-
-def turned_back(
-    ended: Saga, steps: Sequence[StepRecord], for_run: str
-) -> tuple[Saga, tuple[LinkWrite, ...]]:
-    """How a run begins that undoes what an ended one did, and what it takes over of it.
-
-    What was undone there already, by hand or by a person's word, stays so.
-    """
-    saga = replace(
-        ended, status=RunStatus.COMPENSATING, direction=Direction.BACKWARD, cancel=None,
-        deadline_at=None, wake_at=None, cause=f"undone with run {for_run}",
-    )  # fmt: skip
-    links = []
-    for place, step in enumerate(steps):
-        record = step.forward
-        links.append(
-            LinkWrite(
-                step=place, direction=Direction.FORWARD, link=record.link, request=record.request,
-                outputs=record.outputs, started_at=record.started_at,
-                finished_at=record.finished_at,
-            )
-        )  # fmt: skip
-        if record.link.status in HAPPENED and step.undo.link != Link():
-            links.append(LinkWrite(step=place, direction=Direction.BACKWARD, link=step.undo.link))
-    return saga, tuple(links)
 
 
 def _begun(child: NewChild) -> Begun:
     """With the first wake-up of a run that takes something over."""
     assert child.begins is not None, "it does not begin with the first step of its workflow"
     return Begun(child=child, hint=_hint(child.begins.saga, child.run))
-
-
-def _with_payloads(run: RunRecord) -> RunRecord:
-    """The run, if it can still be undone. Raises Conflict."""
-    if run.inputs == ERASED_INPUTS:
-        wanted = "a run that still has its payloads"
-        problem = Problem(place=f"run {run.id}", found="they were erased", wanted=wanted)
-        raise Conflict("the child cannot be undone any more", problems=[problem])
-    return run
 
 
 def _nothing_known(step: str) -> NotFound:

@@ -36,6 +36,7 @@ from orchestrator.core.saga import (
 )
 from orchestrator.core.states import HAPPENED, TIMED, Direction, RunStatus
 from orchestrator.definitions.children import with_runs
+from orchestrator.definitions.maps import with_map
 from orchestrator.definitions.program import Program
 from orchestrator.engine.answering import (
     Answer,
@@ -46,7 +47,7 @@ from orchestrator.engine.answering import (
     told,
     within,
 )
-from orchestrator.engine.children import Begun
+from orchestrator.engine.children import Opening
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ending import escalate, finish
 from orchestrator.engine.entering import Entrance
@@ -249,21 +250,21 @@ class RunDriver:
         request = self._prepared(at)
         if not isinstance(request, FrozenRequest):
             return request
-        begun: tuple[Begun, ...] = ()
+        opening = Opening(request=request)
         if self._run.saga.call(*at).is_child:
             asking = self._run.asking(at, request)
             try:
-                begun = await self._deps.children.of(asking)
+                opening = await self._deps.children.of(asking)
             except RefusedError as error:
                 return self._refused(at, error)
             await self._deps.children.cancel(asking)
-        found = await until_answered(at, request, self._run, self._shown, self._deps, begun)
+        found = await until_answered(at, opening, self._run, self._shown, self._deps)
         if not isinstance(found, WaitRecord):
             return found
-        answer = answered(at, request, found, self._run, self._program)
-        if found.asks in (Asks.CHILD, Asks.BLOCK):
-            self._note_children(at, request, found)
-        return self._take_answer(at, answer, "wait", request)
+        answer = answered(at, opening.request, found, self._run, self._program)
+        if found.asks in (Asks.CHILD, Asks.BLOCK, Asks.MAP):
+            self._note_children(at, opening.request, found)
+        return self._take_answer(at, answer, "wait", opening.request)
 
     def _note_children(self, at: At, request: FrozenRequest, wait: WaitRecord) -> None:
         """Keep which runs they were with the step: its undo begins there, in another run as well.
@@ -271,7 +272,11 @@ class RunDriver:
         Of a child that is the first: there are no others.
         """
         assert wait.answer is not None, "it is over, with an answer"
-        known = with_runs(request, (each["run"] for each in wait.answer["runs"]))
+        known = (
+            with_map(request, wait.id)
+            if wait.asks is Asks.MAP
+            else with_runs(request, (each["run"] for each in wait.answer["runs"]))
+        )
         link = self._run.saga.link(*at)
         self._run.ledger.change(
             at, LinkWrite(step=at[0], direction=at[1], link=link, request=known)

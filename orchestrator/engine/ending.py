@@ -53,12 +53,15 @@ async def finish(
 
 
 async def _tell_parent(run: Standing, deps: Deps) -> None:
-    wait_id = run.ledger.run.wait_id
-    if wait_id is None:
+    wait_id, map_id = run.ledger.run.wait_id, run.ledger.run.map_id
+    if wait_id is None and map_id is None:
         return
     if crashpoints.hook is not None:
         await run.reach("before_publish")
-    await deps.children.told(wait_id)
+    if wait_id is not None:
+        await deps.children.told(wait_id)
+    if map_id is not None:
+        await deps.children.maps.told(map_id)
     if crashpoints.hook is not None:
         await run.reach("after_publish")
 

@@ -52,6 +52,7 @@ from orchestrator.ports import (
     facts_of,
     is_urgent,
 )
+from orchestrator.ports.maps import NewMap
 from orchestrator.telemetry.redact import hidden_text
 
 _WAYS = {Direction.FORWARD: "step.", Direction.BACKWARD: "undo."}
@@ -107,17 +108,19 @@ class Standing:
         if write.release and write.saga.status in TIMED and write.saga.wake_at is not None:
             self._deps.asleep(write.saga.wake_at)
 
-    async def sleep(self, wait: NewWait, children: Sequence[NewChild] = ()) -> Awaited:
+    async def sleep(
+        self, wait: NewWait, children: Sequence[NewChild] = (), items: NewMap | None = None
+    ) -> Awaited:
         """Commit, and release the run unless its wait is over. Raises StaleOwner.
 
-        `children` begin with the wait, if this opens it.
+        `children`, and the map of `items`, begin with the wait, if this opens it.
         """
         self.ledger.progressed()
         if crashpoints.hook is not None:
             await self.reach("before_commit")
         write = self._take_write(release=True)
         found = await self._deps.waits.submit(
-            Awaiting(wait=wait, write=write, children=tuple(children))
+            Awaiting(wait=wait, write=write, children=tuple(children), map=items)
         )
         if found is None:
             raise StaleOwner(write.run_id, write.epoch)

@@ -18,14 +18,23 @@ from orchestrator import crashpoints
 from orchestrator.core import events as e
 from orchestrator.core.blocks import FORK_METHOD
 from orchestrator.core.exchange import FrozenRequest, Response
+from orchestrator.core.maps import EACH_METHOD
 from orchestrator.core.saga import Decision, Perform
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.blocks import judgement_of
 from orchestrator.definitions.children import CHILD_METHOD, UNDO_METHOD
+from orchestrator.definitions.maps import (
+    asked_of,
+    counted,
+    failed,
+    is_map,
+    is_undo_of_map,
+    why_failed,
+)
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.waiting import WAIT_METHOD, instant_of
 from orchestrator.engine.answering import Answer
-from orchestrator.engine.children import Begun
+from orchestrator.engine.children import Begun, Opening
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.ledger import At
 from orchestrator.engine.showing import Showing
@@ -38,18 +47,17 @@ _JSON = {"content-type": "application/json"}
 
 
 async def until_answered(
-    at: At, request: FrozenRequest, run: Standing, shown: Showing, deps: Deps,
-    begun: Sequence[Begun] = (),
-) -> WaitRecord | Decision | None:  # fmt: skip
-    """Ask, and let go of the run (None) unless there is an answer, or something else to do.
-
-    `begun`: the runs whose end is the answer, which begin with the question.
-    """
+    at: At, opening: Opening, run: Standing, shown: Showing, deps: Deps
+) -> WaitRecord | Decision | None:
+    """Ask, and let go of the run (None) unless there is an answer, or something else to do."""
+    request = opening.request
     await run.end_sleep()
     slept = await _slept(at, request, run, deps)
     if slept is not None:
         return slept
-    wait = (await _asked(at, request, run, deps, begun)).wait
+    wait = (await _asked(at, opening, run, deps)).wait
+    if wait.is_open and _is_of_map(at, run):
+        await deps.children.maps.told(wait.id)
     if run.cancel_is_open:  # it has not been released then
         return run.take_cancel_wish() or run.apply(e.Resumed())
     if wait.is_open:
@@ -66,12 +74,13 @@ def answered(
 ) -> Answer:
     """The answer to a wait that is over, as one to any call. Its attempt has begun."""
     run.apply(e.Began())
-    response = answer_of(wait)
-    judgement = (
-        judgement_of(wait.answer or {})
-        if wait.asks is Asks.BLOCK
-        else program.judge(run.plan_index(at), at[1], run.facts_at(at), request, response)
-    )
+    response, answer = answer_of(wait), wait.answer or {}
+    if wait.asks is Asks.BLOCK:
+        judgement = judgement_of(answer)
+    elif wait.asks is Asks.MAP and not answer["accepted"]:
+        judgement = failed(answer)
+    else:
+        judgement = program.judge(run.plan_index(at), at[1], run.facts_at(at), request, response)
     seconds = (run.decided_at - wait.opened_at).total_seconds()
     return Answer(
         judgement=judgement, response=response, started_at=wait.opened_at, seconds=seconds
@@ -89,10 +98,15 @@ async def _slept(at: At, request: FrozenRequest, run: Standing, deps: Deps) -> W
     return None if found is None or found.is_open else found
 
 
-async def _asked(
-    at: At, request: FrozenRequest, run: Standing, deps: Deps, begun: Sequence[Begun]
-) -> Awaited:
+def _is_of_map(at: At, run: Standing) -> bool:
+    """Whether items have to begin, now that it waits, or may have to."""
+    call = run.saga.call(*at)
+    return is_map(call) or is_undo_of_map(call)
+
+
+async def _asked(at: At, opening: Opening, run: Standing, deps: Deps) -> Awaited:
     """Commit the question, unless it was asked before, with the run's release."""
+    request, begun = opening.request, opening.begun
     now = deps.clock.now()
     asks, asked = _question(request)
     is_first, over_at = run.saga.link(*at).first_started_at is None, _over_at(asked, now)
@@ -110,7 +124,7 @@ async def _asked(
         told = {"until": over_at.isoformat()} if over_at and asks is Asks.SLEEP else {}
         run.audit("asked", at, {"asks": asks, "signal": asked.get("signal"), **told})
     wait = _new_wait(at, asks, asked, run, deps, over_at)
-    found = await run.sleep(wait, [each.child for each in begun])
+    found = await run.sleep(wait, [each.child for each in begun], opening.map)
     if begun and found.wait.id == wait.id:
         await _publish(begun, run, deps)
     return found
@@ -145,6 +159,8 @@ def _question(request: FrozenRequest) -> tuple[Asks, Mapping[str, Any]]:
         return Asks.CHILD, {"workflow": request.target}
     if request.method == UNDO_METHOD:
         return Asks.UNDO, {}
+    if request.method == EACH_METHOD:
+        return Asks.MAP, {"workflow": request.target, "items": asked_of(request)[2]}
     if request.method == FORK_METHOD:
         return Asks.BLOCK, {"branches": list(orjson.loads(request.body))}
     return Asks(request.target), orjson.loads(request.body)
@@ -158,6 +174,8 @@ def _said(wait: WaitRecord) -> str:
             return f"a run of {wait.asked['workflow']}"
         case Asks.UNDO:
             return "the run that undoes it"
+        case Asks.MAP:
+            return f"{wait.asked['items']} runs of {wait.asked['workflow']}"
         case Asks.BLOCK:
             return f"{len(wait.asked['branches'])} branches"
         case Asks.SLEEP:
@@ -185,6 +203,8 @@ def _to_show(asked: Mapping[str, Any]) -> dict[str, Any]:
 def answer_of(wait: WaitRecord) -> Response:
     """What was answered, as an answer of any call: 200, 403 (rejected) or 408 (nobody did)."""
     answer: Mapping[str, Any] = wait.answer or {}
+    if wait.asks is Asks.MAP or (wait.asks is Asks.UNDO and "map" in answer):
+        return _of_items(answer)
     if wait.asks in (Asks.CHILD, Asks.UNDO):
         wanted = RunStatus.SUCCEEDED if wait.asks is Asks.CHILD else RunStatus.COMPENSATED
         return _of_run(answer["runs"][0], wanted)
@@ -217,6 +237,14 @@ def _of_run(ended: Mapping[str, Any], wanted: RunStatus) -> Response:
     why = f": {ended['cause']}" if ended["cause"] else ""
     message = f"run {run_id} of {ended['workflow']} ended {status}{why}"
     return _response(424, {"run": run_id, "status": status, "message": message})
+
+
+def _of_items(answer: Mapping[str, Any]) -> Response:
+    """How the items of a map ended: 200, or 424 where too many failed, or not all began."""
+    told = counted(answer)
+    if answer["accepted"]:
+        return _response(200, told)
+    return _response(424, {**told, "message": why_failed(answer)})
 
 
 def _of_branches(ended: Sequence[Mapping[str, Any]]) -> Response:

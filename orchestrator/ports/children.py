@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.core.saga import Saga
 from orchestrator.ports.hints import Redelivery
-from orchestrator.ports.records import LinkWrite, NewRun
+from orchestrator.ports.records import LinkWrite, NewRun, PlaceInMap
 
 CHILD_OF = "run.child_of"
 """Audit kind, of the child: which step of which run began it."""
@@ -35,12 +35,21 @@ class NewChild(msgspec.Struct, frozen=True, kw_only=True):
     branch: str | None = None  # see RunRecord, as the next
     whole_id: str | None = None
     fails_fast: bool | None = None  # of a branch: the others are cancelled where it fails
+    # Of an item of a map that ends as it begins (`begins`), since nothing can be made of it: what
+    # the audit says of its end.
+    refused: Mapping[str, Any] | None = None
 
     @property
     def rerun_of(self) -> str | None:
         """The one run whose steps it took over to undo them; a block's are several."""
         undoes = () if self.begins is None else self.begins.undoes
         return undoes[0] if undoes and self.branch is None else None
+
+    @property
+    def in_map(self) -> PlaceInMap:
+        """Of an item of a map: which one."""
+        assert self.run.in_map is not None, "only of items"
+        return self.run.in_map
 
 
 def told_of_begin(child: NewChild, parent: str, step: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -14,6 +14,7 @@ from orchestrator.ports.apis import ApiStore
 from orchestrator.ports.children import ChildStore
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.jobs import OPEN_ONES, EscalationFilter, JobItem, JobStore
+from orchestrator.ports.maps import MapStore
 from orchestrator.ports.pauses import PauseStore
 from orchestrator.ports.records import (
     Accepted,
@@ -324,7 +325,7 @@ class SessionInspector(Protocol):
 
 class Store(
     WorkflowStore, RunStore, WaitStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore,
-    ChildStore, JobStore, PauseStore, Protocol,
+    ChildStore, MapStore, JobStore, PauseStore, Protocol,
 ):  # fmt: skip
     """All of the above on one database."""
 

@@ -57,6 +57,18 @@ _MARK = "orchestrator workflow version 1"
 """Begins what is signed, so that a signature under something else is none under a version."""
 
 
+class PlaceInMap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Of a run that is an item of a map."""
+
+    map_id: str
+    index: int  # of the item, from 0
+    step: str  # that is the map, of the run `parent_id`
+    parent_id: str
+    depth: int  # how many runs are above it
+    whole_id: str  # the run of which it is a part, see RunRecord
+    place: int | None = None  # of one that is undone: see MapItem
+
+
 # These two are made by the ten thousand at once; as they only hold plain values, the garbage
 # collector need not go through them.
 class NewRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -78,6 +90,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceparent: str | None = None  # of whoever submitted it (W3C Trace Context)
     tracestate: str | None = None  # the same
     looked: Sequence[Mapping[str, Any]] = ()  # by an agent, before: for the audit
+    in_map: PlaceInMap | None = None  # None: it is no item of a map
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -164,6 +177,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     # Of a parallel block: BLOCK/BRANCH, or BLOCK alone where it undoes what the branches did.
     branch: str | None = None
     whole_id: str | None = None  # then the run of which it is a part, above all such blocks
+    map_id: str | None = None  # of an item of a map, or of the run that undoes one; see MapStore
+    item: int | None = None  # then its index, from 0
 
 
 class ClaimedRun(msgspec.Struct, frozen=True, kw_only=True):

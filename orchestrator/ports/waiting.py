@@ -11,6 +11,7 @@ import msgspec
 
 from orchestrator.ports.children import NewChild
 from orchestrator.ports.hints import Redelivery
+from orchestrator.ports.maps import NewMap
 from orchestrator.ports.records import RunWrite, Signals
 
 HELD = "run.held"
@@ -24,6 +25,7 @@ class Asks(StrEnum):
     APPROVAL = "approval"  # a person, who approves or rejects
     CHILD = "child"  # the runs that the step began, for their end
     BLOCK = "block"  # the branches that the step began, for the end of them all
+    MAP = "map"  # the runs of its items, for the end of them all
     UNDO = "undo"  # the run that undoes what such a run did
     SLEEP = "sleep"  # nobody: it is over when its time has come
 
@@ -39,6 +41,8 @@ def said_of(asks: Asks, signal: str | None) -> str:
             return "a run of its own"
         case Asks.BLOCK:
             return "its branches"
+        case Asks.MAP:
+            return "the runs of its items"
         case Asks.UNDO:
             return "the run that undoes it"
         case Asks.SLEEP:
@@ -123,6 +127,7 @@ class Awaiting(msgspec.Struct, frozen=True, kw_only=True):
     wait: NewWait
     write: RunWrite | None
     children: tuple[NewChild, ...] = ()
+    map: NewMap | None = None  # begins with the wait, likewise; without items it is answered
 
 
 class Awaited(msgspec.Struct, frozen=True, kw_only=True):

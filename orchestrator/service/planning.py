@@ -22,6 +22,7 @@ from orchestrator.core.plan import Effects, PlanStep
 from orchestrator.core.redaction import HIDDEN, Rules
 from orchestrator.core.states import Direction
 from orchestrator.definitions.blocks import in_sequence, is_block, is_head
+from orchestrator.definitions.maps import is_map, is_undo_of_map, without_items
 from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import NotAllowed, Problem, RefusedError, StepError
@@ -198,6 +199,13 @@ class _Draft:
         assert isinstance(request, FrozenRequest), "only undos have conditions"
         if is_block(step.call):
             return {"begins_branches": list(step.call.template["branches"])}
+        if is_map(step.call):
+            parallel = step.call.template["parallel"]
+            asked = self._body(without_items(request))
+            return {
+                "begins_a_run_for_each_item_of": request.target, "parallel": parallel,
+                "asked": asked,
+            }  # fmt: skip
         if step.call.is_child:
             return {"begins_a_run_of": request.target, "inputs": self._body(request)}
         if step.call.is_wait:
@@ -225,6 +233,8 @@ class _Draft:
             return {"undo": "one of " + ", ".join(call.label for call in calls)}
         if is_block(step.call):
             return {"undo": "a run that undoes what all branches did, latest first"}
+        if is_undo_of_map(calls[0]):
+            return {"undo": "runs that undo what the items did, latest completion first"}
         if calls[0].is_child:
             return {"undo": "a run that undoes what that run did"}
         try:

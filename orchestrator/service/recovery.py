@@ -6,6 +6,7 @@
   there before; this pass makes no use of what they remember.
 * **Untold children**: runs that have ended while whoever told their parents died, or could not.
   Likewise branches that nobody has cancelled although another one of their block has failed.
+* **Maps**: ends of items that nobody has counted, and items that nobody has begun.
 * **Lost hints**: a message can vanish while every worker is well (reset, eviction, flush, purge).
   Runs that are due, unowned and silent for T seconds are published again, but never more than
   the queues' own lengths say are missing, so that a long backlog is not doubled.
@@ -77,11 +78,13 @@ class Recovery:
         jobs: JobWorker | None = None,
         proposals: ProposalStore | None = None,
         guards: GuardStore | None = None,
+        look_after_maps: Callable[[], Awaitable[int]] | None = None,
         jitter: Callable[[], float] = random.random,
         meter: Meter = UNMETERED,
     ) -> None:
         self._store, self._locks, self._jobs = store, locks, jobs
         self._proposals, self._guards = proposals, guards
+        self._look_after_maps = look_after_maps
         self._publisher, self._redeliverer = publisher, redeliverer
         self._dead_letters, self._times = dead_letters, times
         self._jitter, self._meter = jitter, meter
@@ -92,7 +95,7 @@ class Recovery:
         await self._every(self._times.pass_every, self.quick_pass)
 
     async def run_slow_passes(self) -> None:
-        """Lost hints, dead letters and jobs, until cancelled."""
+        """Lost hints, maps, dead letters and jobs, until cancelled."""
         await self._every(self._times.lost_after / 2, self.slow_pass)
 
     async def quick_pass(self) -> None:
@@ -102,8 +105,10 @@ class Recovery:
         await self._tell_parents()
 
     async def slow_pass(self) -> None:
-        """One pass over lost hints, dead letters and jobs."""
+        """One pass over lost hints, maps, dead letters and jobs."""
         await self._publish_lost()
+        if self._look_after_maps is not None:
+            self._meter.recovered("map", await self._look_after_maps())
         ended = await self._store.release_expired_claims()
         if ended:
             log.info("claims.ended", escalations=[each.id for each in ended])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from datetime import datetime
 
 from msgspec.structs import replace
 
 from orchestrator.core.events import CancelMode
+from orchestrator.core.maps import ItemOutcome
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.saga import Saga, undo_order
 from orchestrator.core.states import FINAL, SETTLED, Direction, LinkStatus, RunStatus
 from orchestrator.definitions.blocks import is_block
+from orchestrator.definitions.maps import is_map, is_undo_of_map
 from orchestrator.definitions.programs import Programs
-from orchestrator.errors import Conflict, Problem
+from orchestrator.errors import Conflict, NotFound, Problem
 from orchestrator.ports import (
     AttemptRecord,
     AuditRecord,
@@ -30,6 +33,7 @@ from orchestrator.ports import (
     StepRecord,
     Store,
 )
+from orchestrator.ports.maps import MapRecord
 from orchestrator.service.privacy import Privacy, Veil
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.telemetry import redact
@@ -65,7 +69,18 @@ class ChainLink:
         # Who began runs is in doubt until these have ended.
         if self.record.started_at is None and not link.doubt:
             return "not reached" if self.passed_by else "pending"
-        return "waiting" if self.kind.split(",")[0] in {"wait", "child", "block"} else "pending"
+        return (
+            "waiting" if self.kind.split(",")[0] in {"wait", "child", "block", "map"} else "pending"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemView:
+    """An item of a map, with its run."""
+
+    index: int  # from 0
+    outcome: ItemOutcome
+    run: RunRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +103,7 @@ class RunView(RunOutline):
     stopped_by: Pause | None = None  # the pause that lets it begin nothing now
     reruns: tuple[RunRecord, ...] = ()  # those that took over what it did, newest first
     children: tuple[RunRecord, ...] = ()  # those that its steps began, newest first
+    maps: tuple[MapRecord, ...] = ()  # of its steps, oldest first; their items are read by page
     attributes: Mapping[str, str] = field(default_factory=dict)  # by which it is looked up
 
 
@@ -168,12 +184,39 @@ class Runs:
             stopped_by=await self._stopping(run, saga),
             reruns=await self._reruns(run),
             children=await self.children(run.id),
+            maps=await self.maps(run.id),
             attributes=(await self._store.attributes([run.id])).get(run.id, {}),
         )
 
     async def children(self, run_id: str) -> tuple[RunRecord, ...]:
         """Those that its steps began, newest first; the newest alone, where there are very many."""
         return tuple(await self.list(RunFilter(parent=run_id, limit=MOST_CHILDREN)))
+
+    async def maps(self, run_id: str) -> tuple[MapRecord, ...]:
+        """The maps over data of its steps, oldest first, those that undo others among them."""
+        rules = redact.rules()
+        return tuple(
+            replace(each, counts=changed(each.counts, stopped=rules.text(each.counts.stopped)))
+            for each in await self._store.maps_of(run_id)
+        )
+
+    async def items(
+        self, run_id: str, *, step: str | None = None, outcome: ItemOutcome | None = None,
+        after: int = -1, limit: int = 100,
+    ) -> Sequence[ItemView]:  # fmt: skip
+        """Items of a step's map that have begun, by index; those after one of them.
+
+        Without a step those of the run's only map. Raises NotFound.
+        """
+        run = await self._store.run(run_id)
+        found = _the_map(run.id, await self._store.maps_of(run.id), step)
+        page = await self._store.map_items(found.id, outcome=outcome, after=after, limit=limit)
+        ids = tuple(each.run_id for each in page)
+        runs = {each.id: each for each in await self.list(RunFilter(ids=ids, limit=None))}
+        return [
+            ItemView(index=each.index, outcome=each.outcome, run=runs[each.run_id])
+            for each in page if each.run_id in runs  # which may have been deleted since
+        ]  # fmt: skip
 
     async def _reruns(self, run: RunRecord) -> tuple[RunRecord, ...]:
         if run.status not in FINAL:
@@ -244,6 +287,19 @@ class Runs:
         )
 
 
+def _the_map(run_id: str, maps: Sequence[MapRecord], step: str | None) -> MapRecord:
+    """The latest of a step; without one the steps must leave no choice."""
+    done = {each.step_id: each for each in maps if each.undoes is None}
+    if step is None and len(done) == 1:
+        return next(iter(done.values()))
+    if step is None or step not in done:
+        known = ", ".join(done) or "it has none"
+        wanted = f"a step that is a map over data: {known}"
+        problem = Problem(place=f"run {run_id}", found=f"step {step or '(none)'}", wanted=wanted)
+        raise NotFound("nobody knows which items are meant", problems=[problem])
+    return done[step]
+
+
 def _chain(
     saga: Saga, steps: Sequence[StepRecord], attempts: list[AttemptRecord], veil: Veil
 ) -> tuple[tuple[ChainLink, ...], tuple[ChainLink, ...]]:
@@ -261,6 +317,8 @@ def _kind(call: Call) -> str:
     if call.is_local:
         return "local"
     if call.is_child:
+        if is_map(call) or is_undo_of_map(call):
+            return "map"
         return "block" if is_block(call) else "child"
     if call.is_wait:
         return "wait"

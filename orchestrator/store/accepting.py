@@ -12,6 +12,7 @@ from orchestrator.core import chain
 from orchestrator.core.states import Direction
 from orchestrator.errors import Conflict, Problem
 from orchestrator.ports import Accepted, NewRun, hop_id_of
+from orchestrator.ports.records import PlaceInMap
 from orchestrator.store import codec, writes
 from orchestrator.store.attributes import INSERT as INSERT_ATTRIBUTES
 from orchestrator.store.attributes import PAIR, Attributes
@@ -37,6 +38,8 @@ _COLUMNS = {
     "deadline_seconds": "real",
     "said": "text",  # the content of its first audit record, in hex
 }
+_PART = {"parent_id": "text", "depth": "int", "whole_id": "text", "map_id": "text", "item": "int"}
+"""Columns of items of maps besides."""
 _COPIED = ", ".join(name for name in _COLUMNS if name not in ("deadline_seconds", "said"))
 ACCEPTED = "run.accepted"
 MOST_CONFLICTS_SHOWN = 10
@@ -56,12 +59,16 @@ class Accepting(Part):
         self._attributes = Attributes(shared)
         deadline = self._dialect.later("{now}", "b.deadline_seconds")
         head = self._dialect.link_after("NULL", "b.id", self._dialect.entry_now("b.said"))
-        insert = (
-            f"INSERT INTO runs ({_COPIED}, status, direction, step, epoch, claims, published_at,"
-            " created_at, deadline_at, audit_seq, audit_head)"
-            f" SELECT {', '.join('b.' + name for name in _COPIED.split(', '))},"
-            f" 'pending', 'forward', 0, 0, 0, {{now}}, {{now}}, {deadline}, 1, {head}"
-        )
+
+        def inserting(copied: str) -> str:
+            return (
+                f"INSERT INTO runs ({copied}, status, direction, step, epoch, claims, published_at,"
+                " created_at, deadline_at, audit_seq, audit_head)"
+                f" SELECT {', '.join('b.' + name for name in copied.split(', '))},"
+                f" 'pending', 'forward', 0, 0, 0, {{now}}, {{now}}, {deadline}, 1, {head}"
+            )
+
+        insert = inserting(_COPIED)
         if_new = "ON CONFLICT DO NOTHING"
         with_audit = self._dialect.batch({**_COLUMNS, "accepted": "text"})
         one = (
@@ -83,6 +90,9 @@ class Accepting(Part):
             " RETURNING runs.id"
         )
         self._insert_all = self._dialect.bulk(_COLUMNS, insert, tail=if_new)
+        self._insert_items = self._dialect.bulk(
+            {**_COLUMNS, **_PART}, inserting(f"{_COPIED}, {', '.join(_PART)}")
+        )
         self._insert_audit = self._dialect.bulk(
             {"run_id": "text", "actor": "text", "data": "text"},
             "INSERT INTO audit (run_id, seq, at, kind, actor, data, chain)"
@@ -147,6 +157,14 @@ class Accepting(Part):
             return [Accepted(run_id=run.id, repeated=False) for run in runs]
         return await self._answers(tx, runs, new)
 
+    async def accept_items_in(self, tx: Tx, runs: Sequence[NewRun]) -> None:
+        """Items of maps: new ones, whose keys are their ids."""
+        told = {run.id: _accepted(run) for run in runs}
+        await tx.apply(self._insert_items, [(*_row(r, told[r.id]), *_part(r)) for r in runs])
+        audited = [(run.id, codec.storable(run.actor), told[run.id]) for run in runs]
+        await tx.apply(self._insert_audit, audited)
+        await self._attributes.insert_in(tx, runs)
+
     async def _insert_new(self, tx: Tx, given: Sequence[tuple[Any, ...]]) -> set[str]:
         """Ids of those that were not there yet."""
         if self._dialect.is_sqlite or len(given) >= _MANY:
@@ -188,6 +206,13 @@ def _row(run: NewRun, told: str) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+def _part(run: NewRun) -> tuple[Any, ...]:
+    """In order of _PART."""
+    place = run.in_map
+    assert place is not None, "only of items"
+    return place.parent_id, place.depth, place.whole_id, place.map_id, place.index
+
+
 def _accepted(run: NewRun) -> str:
     told: dict[str, Any] = {
         "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
@@ -196,9 +221,16 @@ def _accepted(run: NewRun) -> str:
     }  # fmt: skip
     if run.attributes:
         told |= attributes_told(run.attributes)
+    if run.in_map is not None:
+        told["of"] = item_told(run.in_map)
     if run.looked:
         told["looked"] = run.looked
     return codec.dump(told)
+
+
+def item_told(place: PlaceInMap) -> dict[str, Any]:
+    """What the audit says of an item when it begins."""
+    return {"run": place.parent_id, "step": place.step, "item": place.index}
 
 
 def attributes_told(attributes: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -52,6 +52,10 @@ class Children(Part):
             " hop_id = :hop_id, parent_hop_id = :parent_hop_id, rerun_of = :rerun_of, path = :path,"
             " cause = :cause WHERE id = :run_id"
         )
+        self._end = self._sql(
+            "UPDATE runs SET settled_at = {now}, published_at = NULL, cancel = :cancel"
+            " WHERE id = :run_id"
+        )
         self._answer = self._sql(
             "UPDATE waits SET closed_at = {now}, outcome = 'answered', answer = :answer"
             " WHERE id = :wait_id AND closed_at IS NULL RETURNING id"
@@ -89,6 +93,19 @@ class Children(Part):
         for child, answer in zip(children, accepted, strict=True):
             if not answer.repeated:
                 await self._begun(tx, child, wait)
+
+    async def begin_items_in(self, tx: Tx, items: Sequence[NewChild]) -> None:
+        """Insert items of one map, whose row is locked."""
+        await self._accepting.accept_items_in(tx, [item.run for item in items])
+        for item in items:
+            if item.begins is not None:
+                await self._stands(tx, item, item.begins)
+            if item.refused is not None:
+                assert item.begins is not None, "it says how it ends"
+                saga = item.begins.saga
+                await tx.change(self._end, run_id=item.run.id, cancel=str(saga.cancel))
+                kind = f"run.{saga.status}"
+                await self._notes.note(tx, item.run.id, kind, by="engine", data=item.refused)
 
     async def _begun(self, tx: Tx, child: NewChild, wait: WaitRecord) -> None:
         run_id = child.run.id

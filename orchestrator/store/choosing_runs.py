@@ -88,7 +88,7 @@ def _conditions(
         "workflow": (which.workflow, "runs.workflow = :workflow"),
         "tenant": (which.tenant, f"{tenant} = :tenant"),
         "rerun_of": (which.rerun_of, "runs.rerun_of = :rerun_of"),
-        "parent": (which.parent, "runs.parent_id = :parent"),
+        "parent": (which.parent, "runs.parent_id = :parent AND runs.map_id IS NULL"),
         "actor": (which.actor, "runs.actor = :actor"),
         "under": (
             which.under,

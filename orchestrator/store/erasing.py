@@ -28,6 +28,8 @@ _PAYLOADS = (
     "UPDATE attempts SET reason = ''" + _OF_RUN,
     "UPDATE escalations SET detail = '', context = :nothing, closing_reason = NULL" + _OF_RUN,
     "UPDATE waits SET asked = :nothing, answer = NULL" + _OF_RUN,
+    "UPDATE maps SET given = :nothing, stopped = ''" + _OF_RUN,
+    "DELETE FROM map_values WHERE map_id IN (SELECT id FROM maps" + _OF_RUN + ")",
     "UPDATE signals SET data = :nothing" + _OF_RUN,
     "UPDATE proposals SET arguments = :nothing, reason = '', closing_reason = NULL" + _OF_RUN,
     "DELETE FROM run_attributes" + _OF_RUN,

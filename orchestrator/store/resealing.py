@@ -31,6 +31,8 @@ KEPT = (
     _Kept("run_steps", ("run_id", "step", "direction"), ("request", "outputs")),
     _Kept("signals", ("run_id", "number"), ("data",)),
     _Kept("waits", ("id",), ("asked", "answer")),
+    _Kept("maps", ("id",), ("given",)),
+    _Kept("map_values", ("map_id", "chunk"), ("items",)),
     _Kept("proposals", ("id",), ("arguments",)),
     _Kept("escalations", ("id",), ("context",)),
     _Kept("schedules", ("id",), ("schedule",)),

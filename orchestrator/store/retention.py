@@ -50,6 +50,9 @@ class Retention(Part):
             # What a child did is undone, if its parent turns back, with the help of its records.
             " AND (runs.parent_id IS NULL OR NOT EXISTS (SELECT 1 FROM runs AS p"
             f" WHERE p.id = runs.parent_id AND p.{UNENDED}))"
+            # A map goes with its run, after all of its items: in transactions of bounded size.
+            " AND NOT EXISTS (SELECT 1 FROM maps AS m JOIN map_items AS x ON x.map_id = m.id"
+            " WHERE m.run_id = runs.id)"
         )
         found = f"FROM runs WHERE {AT_REST} AND standing = :status AND id < :before AND {old}"
         self._expired = self._sql(f"SELECT id {found} ORDER BY id LIMIT :most {{skip_locked}}")
@@ -69,6 +72,11 @@ class Retention(Part):
                 ("runs", "runs", "id"),  # last: the escalations are tied to it
             ]
         }  # fmt: skip
+        self._delete_map_items = self._sql(
+            "DELETE FROM map_items WHERE EXISTS (SELECT 1 FROM runs WHERE runs.id IN"
+            f" (SELECT b.id FROM {self._dialect.batch({'id': 'text'})} AS b)"
+            " AND runs.map_id = map_items.map_id AND runs.item = map_items.item)"
+        )
 
         self._prove = self._sql(
             "INSERT INTO audit_deletions (run_id, seq, head, at)"
@@ -180,6 +188,7 @@ class Retention(Part):
     async def _delete_runs(self, tx: Tx, batch: str) -> Retired:
         whole = self._dialect.is_sqlite
         await tx.change(self._prove, batch=batch)
+        await tx.change(self._delete_map_items, batch=batch)
         counts = {
             name: await tx.change(statement, batch=batch)
             for name, statement in self._delete.items()

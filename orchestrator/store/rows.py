@@ -60,7 +60,8 @@ RUN = (
     " runs.owner, runs.claims, runs.hop_id, runs.wake_at, runs.deadline_at, runs.published_at,"
     " runs.cancel, runs.cause, runs.outputs, runs.created_at, runs.started_at, runs.settled_at,"
     " runs.audit_seq, runs.path, runs.edits, runs.rerun_of, runs.traceparent,"
-    " runs.tracestate, runs.parent_id, runs.wait_id, runs.depth, runs.branch, runs.whole_id"
+    " runs.tracestate, runs.parent_id, runs.wait_id, runs.depth, runs.branch, runs.whole_id,"
+    " runs.map_id, runs.item"
 )
 LINK = (
     "run_id, step, direction, status, attempts, doubt, first_started_at, sequence, request,"
@@ -147,7 +148,7 @@ def run_of(row: Sequence[Any]) -> RunRecord:
         audit_seq=row[25], path=path_of(row[26]), edits=load_optional(row[27]) or {},
         rerun_of=row[28] or None, traceparent=row[29], tracestate=row[30],
         parent_id=row[31], wait_id=row[32], depth=row[33] or 0, branch=row[34],
-        whole_id=row[35],
+        whole_id=row[35], map_id=row[36], item=row[37],
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from orchestrator.store.history import Histories
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
 from orchestrator.store.lanes import Lanes
+from orchestrator.store.maps import Maps
 from orchestrator.store.notices import Notices
 from orchestrator.store.part import Shared
 from orchestrator.store.pausing import Pausing
@@ -138,7 +139,13 @@ class SqlStore:
         children = Children(shared, accepting, cancelling)
         self.tell_parents, self.untold_children = children.tell_parents, children.untold_children
         self.cancel_forsaken = children.cancel_forsaken
-        waiting = Waiting(shared, journal, children)
+        maps = Maps(shared, children)
+        self.tell_map, self.admit, self.stop_map = maps.tell_map, maps.admit, maps.stop_map
+        self.map, self.map_parent, self.maps_of = maps.map, maps.map_parent, maps.maps_of
+        self.map_values, self.map_items = maps.map_values, maps.map_items
+        self.map_to_undo, self.count_to_undo = maps.map_to_undo, maps.count_to_undo
+        self.map_leftovers, self.open_maps = maps.map_leftovers, maps.open_maps
+        waiting = Waiting(shared, journal, children, maps)
         self.await_answers = waiting.await_answers
         self.send_signal = waiting.send_signal
         self.signals_of = waiting.signals_of

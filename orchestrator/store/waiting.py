@@ -38,6 +38,7 @@ from orchestrator.store.dialect import Bulk, Dialect
 from orchestrator.store.finding import Finder
 from orchestrator.store.holding import Holding
 from orchestrator.store.journal import GUARD, Journal
+from orchestrator.store.maps import Maps
 from orchestrator.store.notes import Notes
 from orchestrator.store.part import Part, Shared, not_found
 from orchestrator.store.tables import ASKING
@@ -65,10 +66,10 @@ _FROM = (
 class Waiting(Part):
     """Implements ports.WaitStore."""
 
-    def __init__(self, shared: Shared, journal: Journal, children: Children) -> None:
+    def __init__(self, shared: Shared, journal: Journal, children: Children, maps: Maps) -> None:
         super().__init__(shared)
         self._journal, self._notes, self._holding = journal, Notes(shared), Holding(shared)
-        self._children = children
+        self._children, self._maps = children, maps
         dialect = self._dialect
         read = f"SELECT {rows.WAIT} {_FROM}"
         self._read = read
@@ -162,8 +163,13 @@ class Waiting(Part):
             return {}
         waits = await self._opened(tx, [each.wait for each, _ in ours])
         for each, _ in ours:
-            if each.children and waits[each.wait.run_id].id == each.wait.id:
+            if waits[each.wait.run_id].id != each.wait.id:
+                continue
+            if each.children:
                 await self._begin(tx, each, waits)
+            if each.map is not None:
+                await self._maps.begin_in(tx, each.map, waits[each.wait.run_id])
+                waits[each.wait.run_id] = rows.wait_of(await tx.row(self._exact, id=each.wait.id))
         written = [_sleeping(write, waits[each.wait.run_id]) for each, write in ours]
         answers = await self._journal.record_in(tx, written)
         return {

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from orchestrator.core.plan import Call, PlanStep
 from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
-from orchestrator.definitions.authoring import Parallel, Step, Workflow
+from orchestrator.definitions.authoring import ForEach, Parallel, Step, Workflow
 from orchestrator.definitions.builder import plan_and_warnings
 from orchestrator.definitions.checking.apis import ApiOperation
 from orchestrator.definitions.cursor import Cursor
@@ -213,6 +213,8 @@ def _tasks_in(workflow: Workflow) -> Iterator[Task]:
                 found = task_of(function)
                 if found is not None:
                     yield found
+        elif isinstance(step, ForEach):
+            yield from _tasks_in(step.workflow)
         elif isinstance(step, Parallel):
             for branch in step.branches.values():
                 yield from _tasks_in(branch)

@@ -12,6 +12,7 @@ from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
+from orchestrator.engine.maps import Maps
 from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.errors import Unavailable
@@ -37,6 +38,7 @@ HEARTBEAT_SECONDS = 2.0
 LARGEST_BATCH = 500
 MOST_LEVELS = 3  # of runs that steps of other runs have begun
 MOST_BRANCHES = 20  # of one block
+MOST_ITEMS = 10_000  # of one map over data
 
 
 class NoEvents:
@@ -79,11 +81,11 @@ class Surroundings:
     def parts(self, worker_id: str) -> Parts:
         """The process's parts, wired as `wiring.py` wires those of a real one."""
         redeliverer = Redeliverer(self.hints, self.programs)
+        deps = self._deps(worker_id, pauses := Pauses(), redeliverer)
         recovery = Recovery(
             self.store, self.locks, self.hints, redeliverer, self.letters, TIMES,
-            jitter=self.jitter,
+            jitter=self.jitter, look_after_maps=deps.children.maps.look_after,
         )  # fmt: skip
-        pauses = Pauses()
         watch = PauseWatch(self.store, pauses, redeliverer.publish, every_seconds=TIMES.pass_every)
 
         async def republish(redeliveries: Sequence[Redelivery]) -> None:
@@ -93,24 +95,30 @@ class Surroundings:
             return self.store
 
         return Parts(
-            deps=self._deps(worker_id, pauses, redeliverer), store=self.store, locks=self.locks,
+            deps=deps, store=self.store, locks=self.locks,
             programs=self.programs, republish=republish, close=self.gate.aclose,
             open_heartbeat_store=open_heartbeat_store, work_on_job=_no_jobs,
             background=[recovery.run_quick_passes, recovery.run_slow_passes, watch.run_passes],
         )  # fmt: skip
 
     def _deps(self, worker_id: str, pauses: Pauses, redeliverer: Redeliverer) -> Deps:
+        clock = DatabaseClock(monotonic=self.monotonic)
+        outbox = Batcher(self._publish, name="hints", largest=LARGEST_BATCH)
+        maps = Maps(
+            self.store, self.programs, redeliverer.publish, outbox.submit, new_id=self.new_id,
+            now=clock.now,
+        )  # fmt: skip
         children = Children(
-            self.store, self.programs, redeliverer.publish, new_id=self.new_id,
-            max_depth=MOST_LEVELS, max_branches=MOST_BRANCHES,
+            self.store, self.programs, redeliverer.publish, maps, new_id=self.new_id,
+            max_depth=MOST_LEVELS, max_branches=MOST_BRANCHES, max_map_items=MOST_ITEMS,
         )  # fmt: skip
         return Deps(
             worker_id=worker_id,
             journal=Batcher(self.store.record, name="journal", largest=LARGEST_BATCH),
             waits=Batcher(self.store.await_answers, name="waits", largest=LARGEST_BATCH),
-            outbox=Batcher(self._publish, name="hints", largest=LARGEST_BATCH),
+            outbox=outbox,
             gate=self.gate, http=self.http, tasks=self.tasks, dead_letters=self.letters,
-            events=NoEvents(), clock=DatabaseClock(monotonic=self.monotonic), limits=self.limits,
+            events=NoEvents(), clock=clock, limits=self.limits,
             new_id=self.new_id, jitter=self.jitter, pauses=pauses, children=children,
             lifeline=Lifeline(
                 trusted_seconds=TIMES.dead_after * 2 / 3, monotonic=self.monotonic

@@ -39,6 +39,9 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     schedule_changes  one row per change of one; append-only, numbered by schedule without gaps
     firings        one row per time of a schedule, and what became of it
     search_vectors one row per text of a workflow and model of search; made anew when it is gone
+    maps           one row per map over data: how many of its items have begun, run and ended
+    map_values     one row per thousand items of a map, as they were given
+    map_items      one row per item that has begun: its run, and what became of it
     traces         one row per settled run whose trace is to be told of, now or later
     jobs           one row per act on many things at once: who wants what, and how far it has come
     job_items      one row per such thing, and what came of it
@@ -83,6 +86,7 @@ from orchestrator.store.tables.conditions import (
     ASIDE,
     ASKING,
     AT_REST,
+    CHILD,
     DUE,
     FAILED,
     HELD,
@@ -102,6 +106,7 @@ from orchestrator.store.tables.conditions import (
     WORDS,
 )
 from orchestrator.store.tables.finding import search_vectors
+from orchestrator.store.tables.maps import map_items, map_values, maps
 from orchestrator.store.tables.notices import alarm_notices, notices, proposal_notices, wait_notices
 from orchestrator.store.tables.people import (
     acceptances,
@@ -132,6 +137,7 @@ __all__ = [
     "ASIDE",
     "ASKING",
     "AT_REST",
+    "CHILD",
     "DUE",
     "FAILED",
     "HELD",
@@ -169,6 +175,9 @@ __all__ = [
     "firings",
     "job_items",
     "jobs",
+    "map_items",
+    "map_values",
+    "maps",
     "metadata",
     "notices",
     "pauses",

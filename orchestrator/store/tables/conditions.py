@@ -10,6 +10,8 @@ STANDING = (
 UNENDED = "standing NOT IN ('succeeded', 'compensated', 'abandoned')"
 UNTOLD = "wait_id IS NOT NULL AND standing IN ('abandoned', 'compensated', 'succeeded')"
 """Of a child: it has ended, and the run that waits for it has not been told."""
+CHILD = "parent_id IS NOT NULL AND map_id IS NULL"
+"""Of a run that a step began, but for items of maps: these are found by their map alone."""
 ASIDE = "(direction = 'backward' OR path IS NOT NULL OR rerun_of IS NOT NULL)"
 """Where a run stands is told by its links alone, not by its row: see `standings`."""
 UNDER_WAY = "standing IN ('due', 'timed')"

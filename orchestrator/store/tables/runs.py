@@ -30,6 +30,7 @@ from orchestrator.store.tables.conditions import (
     ANNOUNCED,
     ASIDE,
     AT_REST,
+    CHILD,
     FAILED,
     OWNED,
     SLEEPING,
@@ -105,6 +106,8 @@ runs = Table(
     Column("branch", Text),  # BLOCK/BRANCH; of a run that undoes a block, BLOCK; else null
     Column("whole_id", ID),  # of these: the run of which they are parts, above all such blocks
     Column("fails_fast", Boolean),  # of a branch: the others are cancelled where it fails
+    Column("map_id", ID),  # of an item of a map: of which
+    Column("item", Integer),  # of these: its index, from 0
     Column("traceparent", Text),  # with which it was submitted
     Column("tracestate", Text),  # the same
     UniqueConstraint("tenant", "idempotency_key"),
@@ -112,7 +115,7 @@ runs = Table(
     partial("runs_sleeping", "wake_at", "lane", "direction", where=SLEEPING),
     partial("runs_aside", "id", where=f"{ASIDE} AND {UNENDED}"),
     partial("runs_reruns", "rerun_of", "id", where="rerun_of IS NOT NULL"),
-    partial("runs_children", "parent_id", "id", where="parent_id IS NOT NULL"),
+    partial("runs_children", "parent_id", "id", where=CHILD),
     partial("runs_awaited", "wait_id", where="wait_id IS NOT NULL"),
     partial("runs_untold", "wait_id", where=UNTOLD),
     partial("runs_owned", "owner", "lane", "direction", where=OWNED),

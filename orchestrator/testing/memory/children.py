@@ -72,7 +72,7 @@ def begin(
             database.awaited.setdefault(wait.id, []).append(row)
         row.branch, row.whole_id, row.fails_fast = child.branch, child.whole_id, child.fails_fast
         if child.begins is not None:
-            _stand(database, row, child, child.begins, now)
+            stand(database, row, child, child.begins, now)
         to_child, to_parent = told_of_begin(child, parent.id, wait.step_id)
         note(row, CHILD_OF, by="engine", data=to_child, now=now)
         note(parent, CHILD_BEGUN, by="engine", data=to_parent, now=now)
@@ -82,9 +82,10 @@ def begin(
         wait.answer = dump(answer_of_detached)
 
 
-def _stand(
+def stand(
     database: MemoryDatabase, row: RunRow, child: NewChild, begins: Beginning, now: datetime
 ) -> None:
+    """Where a run begins that takes something over."""
     saga, at = begins.saga, current(begins.saga)
     row.status, row.direction, row.cause = saga.status, saga.direction, saga.cause
     row.step = None if at is None else saga.path.steps[at[0]]

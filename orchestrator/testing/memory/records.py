@@ -46,7 +46,7 @@ def run_of(row: RunRow) -> RunRecord:
         settled_at=row.settled_at, audit_seq=row.audit_seq, path=row.path,
         rerun_of=row.rerun_of, traceparent=row.traceparent, tracestate=row.tracestate,
         parent_id=row.parent_id, wait_id=row.wait_id, depth=row.depth,
-        branch=row.branch, whole_id=row.whole_id,
+        branch=row.branch, whole_id=row.whole_id, map_id=row.map_id, item=row.item,
     )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ from orchestrator.testing.memory import (
     versions,
 )
 from orchestrator.testing.memory.children import MemoryChildren
+from orchestrator.testing.memory.maps import MemoryMaps
 from orchestrator.testing.memory.passing import Line, Moment
 from orchestrator.testing.memory.pauses import MemoryPauses
 from orchestrator.testing.memory.reruns import MemoryReruns
@@ -75,7 +76,7 @@ from orchestrator.testing.memory.waits_store import MemoryWaits
 __all__ = ["Line", "MemoryStore", "Moment"]
 
 
-class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns, MemoryChildren):
+class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns, MemoryChildren, MemoryMaps):
     """One process's way to a `MemoryDatabase`."""
 
     address = "memory"
@@ -626,7 +627,7 @@ def _fits(database: MemoryDatabase, row: RunRow, which: RunFilter, now: datetime
         and (which.until is None or row.id < first_id(which.until))
         and (which.ids is None or row.id in which.ids)
         and which.rerun_of in (None, row.rerun_of)
-        and which.parent in (None, row.parent_id)
+        and (which.parent is None or (which.parent == row.parent_id and row.map_id is None))
         and which.actor in (None, row.actor)
         and which.under is None  # nothing is accepted under policies here
         and (older is None or row.id < first_id(now - timedelta(seconds=older)))

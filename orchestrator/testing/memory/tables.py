@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import FrozenRequest
+from orchestrator.core.maps import Counts, ItemOutcome
 from orchestrator.core.path import Path
 from orchestrator.core.saga import EscalationReason, Link
 from orchestrator.core.severity import Severity
@@ -130,6 +131,8 @@ class RunRow:
     branch: str | None = None
     whole_id: str | None = None
     fails_fast: bool | None = None
+    map_id: str | None = None
+    item: int | None = None
     status: RunStatus = RunStatus.PENDING
     direction: Direction = Direction.FORWARD
     step: int | None = 0  # of the plan: where it stood when last written
@@ -214,6 +217,36 @@ class EscalationRow:
 
 
 @dataclass(kw_only=True, slots=True)
+class MapItemRow:
+    """An item of a map that has begun."""
+
+    index: int
+    run_id: str
+    outcome: ItemOutcome = ItemOutcome.RUNNING
+    place: int | None = None  # in the order of completion of those that succeeded
+
+
+@dataclass(kw_only=True, slots=True)
+class MapRow:
+    """A map over data."""
+
+    id: str
+    run_id: str
+    step_id: str
+    workflow_id: str
+    workflow: str
+    version: int
+    given: str
+    undoes: str | None
+    counts: Counts
+    values: list[str]  # the items, by chunk
+    cursor: int | None = None
+    cancel: CancelMode | None = None
+    is_open: bool = True
+    items: dict[int, MapItemRow] = field(default_factory=dict)  # by index
+
+
+@dataclass(kw_only=True, slots=True)
 class WorkerRow:
     """A worker process."""
 
@@ -243,6 +276,7 @@ class MemoryDatabase:
         self.run_by_key: dict[tuple[str, str], RunRow] = {}  # (tenant, idempotency key)
         self.waits: dict[str, WaitRow] = {}
         self.awaited: dict[str, list[RunRow]] = {}  # wait -> the children that answer it
+        self.maps: dict[str, MapRow] = {}  # by the wait that the end answers
         self.escalations: dict[str, EscalationRow] = {}
         self.open_escalations: dict[str, EscalationRow] = {}
         self.workers: dict[str, WorkerRow] = {}

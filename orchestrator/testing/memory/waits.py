@@ -26,7 +26,7 @@ from orchestrator.ports import (
 )
 from orchestrator.ports.waiting import said_of
 from orchestrator.store.codec import dump, load, load_optional, storable
-from orchestrator.testing.memory import children, journal
+from orchestrator.testing.memory import children, journal, maps
 from orchestrator.testing.memory.accepting import note
 from orchestrator.testing.memory.records import conflict, not_found, redelivery_of, row_like
 from orchestrator.testing.memory.tables import MemoryDatabase, RunRow, SignalRow, WaitRow
@@ -51,6 +51,8 @@ def _await(database: MemoryDatabase, given: Awaiting) -> Awaited | None:
     wait = _opened(database, run, given.wait, now)
     if given.children and wait.id == given.wait.id:
         children.begin(database, run, wait, given.children)
+    if given.map is not None and wait.id == given.wait.id:
+        maps.begin(database, run, wait, given.map, now)
     _settle(run, wait, now)
     _remind(run, wait, now)
     record = wait_of(database, wait)

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from orchestrator.api.app import make_app
 from orchestrator.core.guarding import Charge
+from orchestrator.core.maps import Counts
 from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.ports import (
@@ -34,6 +35,7 @@ from orchestrator.ports import (
     WaitRecord,
     WorkflowVersion,
 )
+from orchestrator.ports.maps import NewMap
 from orchestrator.settings import Settings
 from orchestrator.store import SqlStore, open_store
 from orchestrator.wiring_services import Services, open_services
@@ -122,19 +124,32 @@ class Face:
         await self.write(taken, status=RunStatus.ESCALATED, escalation=opened, release=True)
         return opened.id, taken.run.id
 
-    async def asking(self, *, asked: dict[str, Any] | None = None, **changes: Any) -> WaitRecord:
+    async def mapping(self, **changes: Any) -> WaitRecord:
+        """A map over data of two items, none of which has begun, that a run waits for."""
+        version = self.version
+        counts = Counts(total=2, parallel=1)
+        items = NewMap(
+            workflow_id=version.id, workflow=version.workflow, version=version.version,
+            counts=counts, given={"counted": True},
+        )  # fmt: skip
+        return await self.asking(asked={"items": 2}, asks=Asks.MAP, items=items, **changes)
+
+    async def asking(
+        self, *, asked: dict[str, Any] | None = None, asks: Asks = Asks.APPROVAL,
+        items: NewMap | None = None, **changes: Any,
+    ) -> WaitRecord:  # fmt: skip
         """An approval that a run waits for at its first step."""
         taken = await self.claimed(await self.accepted(**changes))
         base = taken.saga(self.version.plan)
         saga = dataclasses.replace(base, status=RunStatus.WAITING, wake_at=AT)
         wait = NewWait(
             id=new_id(), run_id=taken.run.id, step=0, attempt=1, step_id="ask",
-            asks=Asks.APPROVAL, signal=None, asked=asked or {"message": "pay?"}, expires_at=None,
+            asks=asks, signal=None, asked=asked or {"message": "pay?"}, expires_at=None,
         )  # fmt: skip
         write = RunWrite(
             run_id=taken.run.id, owner=ME, epoch=taken.run.epoch, saga=saga, release=True
         )
-        (found,) = await self.store.await_answers([Awaiting(wait=wait, write=write)])
+        (found,) = await self.store.await_answers([Awaiting(wait=wait, write=write, map=items)])
         assert found is not None
         return found.wait
 

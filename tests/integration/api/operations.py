@@ -170,6 +170,14 @@ def approval(body: Any = None, *, decided: bool = False) -> Arrange:
     return arrange
 
 
+def mapped() -> Arrange:
+    async def arrange(face: Face) -> Ask:
+        wait = await face.mapping(tenant=OURS)
+        return Ask(ids={"run_id": wait.run_id})
+
+    return arrange
+
+
 def pause(*, ended: bool = False) -> Arrange:
     async def arrange(face: Face) -> Ask:
         pausing = face.services.pausing
@@ -417,6 +425,7 @@ OPERATIONS: dict[str, Operation] = {
     "showRun": Operation(least=VIEWER, provoked={200: run(), 304: seen_already()}),
     "showChain": Operation(least=VIEWER, provoked={200: run()}),
     "explainRun": Operation(least=VIEWER, provoked={200: run()}),
+    "listItems": Operation(least=VIEWER, provoked={200: mapped()}),
     "showAudit": Operation(least=VIEWER, provoked={200: run()}),
     "followRun": Operation(least=VIEWER, provoked={200: run(ended=True)}),
     # the audit of many

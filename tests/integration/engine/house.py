@@ -33,6 +33,7 @@ from orchestrator.engine.deps import Deps, Limits
 from orchestrator.engine.driver import RunDriver
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
+from orchestrator.engine.maps import Maps
 from orchestrator.errors import StaleOwner
 from orchestrator.ports import (
     EscalationRecord,
@@ -139,17 +140,22 @@ class Worker:
             return [None] * len(hints)
 
         self.programs = Programs(load)
+        clock, outbox = DatabaseClock(), Batcher(publish, name="hints", largest=100)
+        republish = Redeliverer(broker, self.programs).publish
+        self.maps = Maps(
+            store, self.programs, republish, outbox.submit, new_id=new_id, now=clock.now
+        )
         self.deps = Deps(
             worker_id=self.id, journal=Batcher(self._record, name="journal", largest=100),
             waits=Batcher(store.await_answers, name="waits", largest=100),
-            outbox=Batcher(publish, name="hints", largest=100),
+            outbox=outbox,
             gate=gate or SharedGate(None, {}),
-            http=shop, tasks=shop, dead_letters=broker, events=NoEvents(), clock=DatabaseClock(),
+            http=shop, tasks=shop, dead_letters=broker, events=NoEvents(), clock=clock,
             limits=limits, new_id=new_id, lifeline=lifeline or trusting(), jitter=lambda: 0.0,
             tracing=tracing,
             children=Children(
-                store, self.programs, Redeliverer(broker, self.programs).publish, new_id=new_id,
-                max_depth=3, max_branches=3,
+                store, self.programs, republish, self.maps, new_id=new_id,
+                max_depth=3, max_branches=3, max_map_items=20,
             ),
         )  # fmt: skip
 
@@ -277,6 +283,7 @@ class House:
         untold = await self.store.untold_children()
         await self.redeliverer.publish(await self.store.tell_parents(untold))
         await self.redeliverer.publish(await self.store.cancel_forsaken())
+        await (await self.worker()).maps.look_after()
         if not self.broker.hints:
             await self.redeliverer.publish(await self.store.take_lost(silent_seconds=-1, limit=500))
 
