@@ -40,6 +40,7 @@ from orchestrator.ports.restoring import HighWaterMark
 from orchestrator.service.access import Access
 from orchestrator.service.agent_policies import AgentPolicies
 from orchestrator.service.agents import Agents
+from orchestrator.service.aliases import Aliases
 from orchestrator.service.api_health import ApiHealth
 from orchestrator.service.apis import Apis
 from orchestrator.service.auditing import Auditing, Checkpoints
@@ -128,6 +129,7 @@ class Services:
 
     workflows: Workflows
     comparing: Comparing
+    aliases: Aliases
     submitter: Submitter
     runs: Runs
     pausing: Pausing
@@ -331,6 +333,7 @@ def _services(
     return Services(
         workflows=workflows,
         comparing=Comparing(store, definitions),
+        aliases=Aliases(store, vouching),
         submitter=submitter,
         runs=runs,
         pausing=pausing,

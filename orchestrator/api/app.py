@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from orchestrator.api import (
     agents,
+    aliases,
     api_health,
     approvals,
     audit,
@@ -84,7 +85,7 @@ def make_app(
     problems.install(app)
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
-        slos, insights, metrics, api_health, audit, agents, tools, schedules,
+        slos, insights, metrics, api_health, audit, agents, tools, schedules, aliases,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

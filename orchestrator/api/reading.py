@@ -65,7 +65,13 @@ async def run_detail(services: Services, run: RunRecord) -> shapes.RunDetail:
     children = [structs.asdict(each) for each in await services.runs.children(run.id)]
     maps = [map_shape(each) for each in await services.runs.maps(run.id)]
     return shapes.RunDetail.model_validate(
-        {**structs.asdict(run), "attributes": known, "children": children, "maps": maps}
+        {
+            **structs.asdict(run),
+            "attributes": known,
+            "children": children,
+            "maps": maps,
+            "alias": await services.runs.alias(run.id) or None,
+        }
     )
 
 

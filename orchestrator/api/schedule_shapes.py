@@ -29,7 +29,10 @@ class ScheduleShape(Shape):
 
     workflow: str = Field(min_length=1, max_length=200, pattern=TEXT)
     version: int | None = Field(
-        default=None, ge=1, le=2**31 - 1, description="null: the latest whenever a run begins."
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="null: whenever a run begins the one that `stable` names, else the latest.",
     )
     cron: str | None = Field(
         default=None,

@@ -124,9 +124,16 @@ class Submit(BaseModel):
         },
     )
 
-    workflow: str = Field(min_length=1, max_length=200)
+    workflow: str = Field(
+        min_length=1, max_length=200,
+        description="Its name, or one version of it: `checkout@3`, `checkout@stable`.",
+    )  # fmt: skip
     inputs: dict[str, Any] = Field(default_factory=dict)
-    version: int | None = Field(default=None, ge=1, le=2**31 - 1, description="null: the latest")
+    version: int | None = Field(
+        default=None, ge=1, le=2**31 - 1,
+        description="null: the one that the alias `stable` names, else the latest; for some of the "
+        "runs that of `canary`, where it has a share",
+    )  # fmt: skip
     tenant: str | None = Field(default=None, min_length=1, max_length=200)
     actor: str | None = Field(default=None, max_length=200, description="On whose behalf.")
     priority: int = Field(default=0, ge=-1000, le=1000)
@@ -234,6 +241,9 @@ class RunDetail(RunSummary):
     outputs: dict[str, Any] | None
     edits: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Values that steps send instead, by step and name."
+    )
+    alias: str | None = Field(
+        default=None, description="The alias that led to its version, if one did."
     )
     children: list[ChildShape] = Field(
         default_factory=list, description="Runs that its steps began, the 100 newest, newest first."

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 def diff(
     before: Annotated[
-        str, typer.Argument(metavar="A", help="WORKFLOW, WORKFLOW@3, or a document's path.")
+        str,
+        typer.Argument(
+            metavar="A", help="WORKFLOW, WORKFLOW@3, WORKFLOW@stable, or a document's path."
+        ),
     ],
     after: Annotated[
         str | None,

@@ -114,6 +114,8 @@ def _facts(view: RunView) -> RenderableType:
         ("key", run.idempotency_key),
         ("owner", f"{run.owner or 'nobody'}, epoch {run.epoch}"),
     ]
+    if view.alias:
+        rows.append(("version", f"{run.version}, by the alias {view.alias}"))
     if run.wake_at and run.status not in SETTLED:
         rows.append(("goes on", clock(run.wake_at)))
     if run.cause:

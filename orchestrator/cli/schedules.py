@@ -109,7 +109,10 @@ def set_schedule(
     *,
     workflow: Annotated[str, typer.Option(help="What is to run.")],
     version: Annotated[
-        int | None, typer.Option(help="Always this version; default: the latest of its time.")
+        int | None,
+        typer.Option(
+            help="Always this version; default: what `stable` names then, else the latest."
+        ),
     ] = None,
     cron: Cron = None,
     every: Every = None,

@@ -53,7 +53,9 @@ class Submitted:
 
 
 def submit(
-    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW")],
+    workflow: Annotated[
+        str, typer.Argument(metavar="WORKFLOW", help="Or WORKFLOW@3, WORKFLOW@stable.")
+    ],
     *,
     one: Annotated[
         list[str] | None,
@@ -67,7 +69,10 @@ def submit(
             ' "attributes": {…}}'
         ),
     ] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Default: the latest.")] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(min=1, help="Default: the one that `stable` names, else the latest."),
+    ] = None,
     key: Annotated[
         str | None, typer.Option(help="Idempotency key; with --file: put before each line's own.")
     ] = None,

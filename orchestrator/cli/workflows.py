@@ -10,6 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from orchestrator.cli.aliases import app as aliases
 from orchestrator.cli.checks import EffectsMayStay, check, rules
 from orchestrator.cli.differing import diff
 from orchestrator.cli.discovery import accept, acceptances, discover
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Publish workflows and look at them.", no_args_is_help=True)
 
+app.add_typer(aliases, name="alias")
 app.command("check")(check)
 app.command("rules")(rules)
 app.command("discover")(discover)
@@ -41,6 +43,7 @@ Source = Annotated[
     typer.Argument(metavar="FILE", help="An Arazzo document, a folder of them, or a Python file."),
 ]
 Name = Annotated[str, typer.Argument(metavar="WORKFLOW")]
+Wanted = Annotated[str, typer.Argument(metavar="WORKFLOW", help="Or WORKFLOW@3, WORKFLOW@stable.")]
 Version = Annotated[int | None, typer.Option(min=1, help="Default: the latest.")]
 
 
@@ -100,7 +103,7 @@ def list_workflows(*, as_json: JsonFlag = False) -> None:
 
 @app.command("show")
 def show_workflow(
-    name: Name,
+    name: Wanted,
     *,
     version: Version = None,
     document: Annotated[bool, typer.Option("--document", help="Print what was published.")] = False,

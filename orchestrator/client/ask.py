@@ -14,7 +14,7 @@ from orchestrator.api.api_health import ApiHealthsShape
 from orchestrator.api.impact import ImpactShape
 from orchestrator.api.insights import InsightsShape
 from orchestrator.api.slos import SlosShape
-from orchestrator.client import ask_agents, ask_audit, ask_plans, ask_schedules
+from orchestrator.client import ask_agents, ask_aliases, ask_audit, ask_plans, ask_schedules
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
 from orchestrator.client.making import given as _given
@@ -48,6 +48,10 @@ def workflow(name: str, *, version: int | None = None) -> Request[shapes.Workflo
         method="GET", path=f"/v1/workflows/{_safe(name)}", read=only(shapes.WorkflowDetail),
         params=_given(version=version),
     )  # fmt: skip
+
+
+aliases, set_alias = ask_aliases.aliases, ask_aliases.set_alias
+remove_alias = ask_aliases.remove_alias
 
 
 # --- runs -----------------------------------------------------------------------------------------

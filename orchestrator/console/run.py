@@ -97,7 +97,8 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
     run = view.run
     with ui.row().classes("items-center gap-4"):
         badge(run.status)
-        ui.label(f"{run.workflow} v{run.version}")
+        by_alias = f" ({view.alias})" if view.alias else ""
+        ui.label(f"{run.workflow} v{run.version}{by_alias}")
         ui.label(f"tenant {run.tenant}")
         link_to(f"by {run.actor}", f"/runs?{urlencode({'actor': run.actor})}")
         ui.label(f"accepted {moment(run.created_at)}")

@@ -6,6 +6,7 @@ from fastapi import Request, Response
 from nicegui import ui
 
 from orchestrator.console import insights
+from orchestrator.console.aliases import draw_aliases
 from orchestrator.console.asking import Again
 from orchestrator.console.desk import Desk, Visitor
 from orchestrator.console.frame import frame, keyed, moment, shown, to_login, verbatim
@@ -61,6 +62,7 @@ def register(desk: Desk) -> None:
                 return None
             ui.label(f"Version {found.version}: {found.plan.title}")
             await _standing(visitor, name)
+            await draw_aliases(visitor, name)
             draw_plan(found.plan)
             with table("Step", "Calls", "API", "Effects", "Undone by", of="Steps"):
                 for step in found.plan.steps:

@@ -249,6 +249,10 @@ def _which(ended: Mapping[str, Any]) -> str:
     return f"run {ended['run']}" if branch is None else f"branch {branch} (run {ended['run']})"
 
 
+def _by_alias(accepted: Record) -> str:
+    return f" (its alias {accepted.data['alias']})," if "alias" in accepted.data else ","
+
+
 def _accepted(record: Record) -> str:
     """Who wanted it; of an item of a map: whose it is."""
     of = record.data.get("of")
@@ -256,7 +260,7 @@ def _accepted(record: Record) -> str:
     if of is not None:
         return f"item {of['item']} of step {of['step']} of run {of['run']} began it: {what}"
     return (
-        f"{record.actor} submitted {what},"
+        f"{record.actor} submitted {what}{_by_alias(record)}"
         f" for {_said(record, 'tenant')}, under the key {_said(record, 'idempotency_key')}"
     )
 
@@ -352,7 +356,9 @@ WORDS: Mapping[str, Callable[[Record], str]] = {
     "proposal.made": lambda r: f"{r.actor} proposed to {_said(r, 'act')}{_because(r)}",
 }
 _SAID: Mapping[str, tuple[str, ...]] = {
-    "run.accepted": ("workflow", "version", "tenant", "idempotency_key", "looked", "of"),
+    "run.accepted": (
+        "workflow", "version", "alias", "tenant", "idempotency_key", "looked", "of",
+    ),
     "map.begun": ("step", "workflow", "items", "parallel", "most_failures"),
     "map.stopped": ("step", "reason"),
     "map.ended": ("step", "total", "begun", "succeeded", "failed"),

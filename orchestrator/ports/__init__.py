@@ -9,6 +9,7 @@ out from the run's (`hop_id_of`).
 
 from orchestrator.ports.acceptances import Acceptance, AcceptanceStore, NewAcceptance
 from orchestrator.ports.access import AccessKey, AccessStore, NewAccessKey, Role
+from orchestrator.ports.aliases import AliasChange, AliasRecord, AliasStore, NewAliasChange
 from orchestrator.ports.apis import (
     HOLD,
     ApiChange,
@@ -183,6 +184,9 @@ __all__ = [
     "ActWrite",
     "ActiveRun",
     "Agent",
+    "AliasChange",
+    "AliasRecord",
+    "AliasStore",
     "ApiChange",
     "ApiChangeKind",
     "ApiField",
@@ -234,6 +238,7 @@ __all__ = [
     "Mark",
     "NewAcceptance",
     "NewAccessKey",
+    "NewAliasChange",
     "NewApiChange",
     "NewChild",
     "NewEscalation",

@@ -10,6 +10,7 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import RunStatus
 from orchestrator.ports.acceptances import AcceptanceStore
+from orchestrator.ports.aliases import AliasStore
 from orchestrator.ports.apis import ApiStore
 from orchestrator.ports.children import ChildStore
 from orchestrator.ports.hints import Redelivery
@@ -41,7 +42,7 @@ from orchestrator.ports.vouching import Signer
 from orchestrator.ports.waiting import WaitStore
 
 
-class WorkflowStore(Protocol):
+class WorkflowStore(AliasStore, Protocol):
     """Published workflow versions."""
 
     async def publish(
@@ -67,11 +68,14 @@ class WorkflowStore(Protocol):
     async def workflows(self) -> list[WorkflowVersion]:
         """The latest version of each workflow, by name."""
 
-    async def versions_published(self) -> int:
-        """How many there are of all workflows together; it only grows."""
+    async def changes_published(self) -> int:
+        """How often a version was published, or an alias changed; it only grows."""
 
-    async def latest_ids(self) -> Mapping[str, str]:
-        """The id of the latest version of each workflow, by name."""
+    async def offered_ids(self) -> Mapping[str, str]:
+        """By name, the id of the version of each workflow that who names none gets.
+
+        That is the one that `stable` names, else the latest; a share for `canary` is left out.
+        """
 
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """All versions of one workflow, newest first."""

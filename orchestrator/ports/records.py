@@ -91,6 +91,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tracestate: str | None = None  # the same
     looked: Sequence[Mapping[str, Any]] = ()  # by an agent, before: for the audit
     in_map: PlaceInMap | None = None  # None: it is no item of a map
+    alias: str = ""  # that led to this version: for the audit; empty: none did
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -12,6 +12,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from orchestrator.core.aliases import asked
 from orchestrator.core.plan import PlanStep
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict, InvalidInput, NotAllowed, NotFound, Problem
@@ -120,7 +121,7 @@ class Agents:
     async def describe(self, workflow: str, *, actor: Actor, looks: Looks) -> Described:
         """One workflow. Raises NotFound; NotAllowed for an agent that was stopped."""
         version = await self._version(workflow, actor)
-        looks.described(workflow, at=await self._now())
+        looks.described(asked(workflow).workflow, at=await self._now())
         return _all_of(version)
 
     async def offered(self, question: str, *, limit: int, actor: Actor) -> list[Described]:
@@ -160,7 +161,7 @@ class Agents:
             attributes=attributes or {},
             traceparent=traceparent,
             tracestate=tracestate,
-            looked=looks.choice_of(workflow, choice, at=await self._now()),
+            looked=looks.choice_of(asked(workflow).workflow, choice, at=await self._now()),
             is_agent=True,
         )
         (accepted,) = await self._submitter.submit([wish])
@@ -282,7 +283,7 @@ class Agents:
         """Raises NotFound, which names no workflow that the actor may not use, and NotAllowed."""
         actor = await self._admitted(actor)
         try:
-            if _may(actor, workflow):
+            if _may(actor, asked(workflow).workflow):
                 return await self._workflows.trusted(workflow)
         except NotFound:
             pass  # said below, without the names of all workflows

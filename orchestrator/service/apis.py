@@ -222,7 +222,7 @@ class Apis:
 
         Counted first: what is published meanwhile is a change for the next question.
         """
-        published = await self._store.versions_published()
+        published = await self._store.changes_published()
         if published != self._published:
             latest = await self._store.workflows()
             self._called = frozenset[str]().union(*(apis_of(each.plan) for each in latest))

@@ -1,8 +1,8 @@
 """What workflows there are, kept in the process for those who look for one.
 
-The first question reads all of them; later ones ask the database at most once a second how many
-versions have been published, and read those that are new. Between, nothing is read. How often
-workflows have succeeded is counted anew every five minutes, among the newest runs.
+The first question reads all of them; later ones ask the database at most once a second how often
+versions were published and aliases changed, and read those that are new. Between, nothing is read.
+How often workflows have succeeded is counted anew every five minutes, among the newest runs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Entry:
 
 
 class Catalogue:
-    """The latest version of each workflow."""
+    """Of each workflow the version that who names none gets."""
 
     def __init__(
         self, store: WorkflowStore, open_finder: Callable[[], Finder], *,
@@ -106,12 +106,12 @@ class Catalogue:
             return self._finder
 
     async def _look(self, finder: Finder) -> None:
-        published = await self._store.versions_published()
+        published = await self._store.changes_published()
         if published == self._published:
             return
-        latest = await self._store.latest_ids()
-        new = [each for each in latest if self._ids.get(each) != latest[each]]
-        versions = [each for each in await self._read(new, latest) if not self._doubted(each)]
+        offered = await self._store.offered_ids()
+        new = [each for each in offered if self._ids.get(each) != offered[each]]
+        versions = [each for each in await self._read(new, offered) if not self._doubted(each)]
         await asyncio.to_thread(finder.learn, [about_of(version) for version in versions])
         for version in versions:
             self._ids[version.workflow] = version.id
@@ -127,9 +127,11 @@ class Catalogue:
 
     async def _read(self, new: Sequence[str], ids: Mapping[str, str]) -> list[WorkflowVersion]:
         if len(new) > _READ_AT_ONCE:
-            wanted = set(new)
-            return [each for each in await self._store.workflows() if each.workflow in wanted]
-        return [await self._store.workflow_by_id(ids[name]) for name in new]
+            wanted = {ids[name] for name in new}
+            found = {each.id: each for each in await self._store.workflows() if each.id in wanted}
+        else:
+            found = {}  # nor are those in there that an alias names
+        return [found.get(ids[x]) or await self._store.workflow_by_id(ids[x]) for x in new]
 
     async def _deepen(self, finder: Finder) -> None:
         """A little at once, a lot beside the answers, which go by words until it is done."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from orchestrator.core.differing import Change, differences
 from orchestrator.core.plan import Plan
 from orchestrator.errors import InvalidInput, NotFound, Problem
 from orchestrator.ports import WorkflowStore, WorkflowVersion
+from orchestrator.service.asking import version_to_see
 from orchestrator.service.workflows import Definitions
 
-_PUBLISHED = re.compile(r"(?P<name>[^@]+)(?:@v?(?P<version>[1-9][0-9]{0,8}))?")
-_WANTED = "WORKFLOW (the latest version), WORKFLOW@3, or the path of a document"
+_WANTED = "WORKFLOW (the latest version), WORKFLOW@3, an alias, or the path of a document"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,14 +44,15 @@ class Comparing:
         what names no version; InvalidDefinition for a document; Untrusted for a spoilt plan.
         """
         if after is None and not _is_file(before):
-            return await self.of_version(*_named(before))
+            found = await self._asked(before)
+            return await self.of_version(found.workflow, found.version)
         if after is None:
             after, before = before, self._only(before).workflow
-        first = None if _is_file(before) else await self._published(*_named(before))
+        first = None if _is_file(before) else _side(await self._asked(before))
         second = (
             self._written(after, None if first is None else first.plan.workflow)
             if _is_file(after)
-            else await self._published(*_named(after))
+            else _side(await self._asked(after))
         )
         return _compared(first or self._written(before, second.plan.workflow), second)
 
@@ -72,8 +72,11 @@ class Comparing:
         before = await self._store.workflow(name, since or after.version - 1)
         return _compared(_side(before), _side(after))
 
-    async def _published(self, name: str, version: int | None) -> _Side:
-        return _side(await self._store.workflow(name, version))
+    async def _asked(self, what: str) -> WorkflowVersion:
+        if "/" in what:
+            problem = Problem(place=what, found="no such file", wanted=_WANTED)
+            raise NotFound("nothing was compared", problems=[problem])
+        return await version_to_see(self._store, what)
 
     def _written(self, path: str, name: str | None) -> _Side:
         plans = {each.plan.workflow: each.plan for each in self._definitions.validate(Path(path))}
@@ -95,18 +98,6 @@ class Comparing:
 
 def _is_file(what: str) -> bool:
     return Path(what).is_file()
-
-
-def _named(what: str) -> tuple[str, int | None]:
-    found = _PUBLISHED.fullmatch(what)
-    if found is None:
-        problem = Problem(place="version", found=what, wanted=_WANTED)
-        raise InvalidInput("nothing was compared", problems=[problem])
-    if "/" in what and not Path(what).exists():
-        problem = Problem(place=what, found="no such file", wanted=_WANTED)
-        raise NotFound("nothing was compared", problems=[problem])
-    version = found["version"]
-    return found["name"], None if version is None else int(version)
 
 
 def _side(version: WorkflowVersion) -> _Side:

@@ -28,7 +28,7 @@ class DryRuns:
         that raises.
         """
         played = how_played(mode, simulation)
-        version = await self._workflows.show(wish.workflow, wish.version)
+        version = await self._workflows.wanted(wish.workflow, wish.version)
         agent = wish.agent
         is_policed = bool(await self._guards.under([("", agent, wish.is_agent)]))
         if is_policed:

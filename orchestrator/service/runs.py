@@ -106,6 +106,11 @@ class RunView(RunOutline):
     maps: tuple[MapRecord, ...] = ()  # of its steps, oldest first; their items are read by page
     attributes: Mapping[str, str] = field(default_factory=dict)  # by which it is looked up
 
+    @property
+    def alias(self) -> str:
+        """The alias that led to its version; empty: none did."""
+        return alias_told(self.audit)
+
 
 class Runs:
     """Runs, for people and programs, without what is secret in them."""
@@ -187,6 +192,10 @@ class Runs:
             maps=await self.maps(run.id),
             attributes=(await self._store.attributes([run.id])).get(run.id, {}),
         )
+
+    async def alias(self, run_id: str) -> str:
+        """The alias that led to its version, as its first record says; empty: none did."""
+        return alias_told(await self._store.audit(run_id, limit=1))
 
     async def children(self, run_id: str) -> tuple[RunRecord, ...]:
         """Those that its steps began, newest first; the newest alone, where there are very many."""
@@ -354,3 +363,9 @@ def _link(
         sequence=record.link.sequence,
         passed_by=saga.status in FINAL or (forward and saga.direction is Direction.BACKWARD),
     )
+
+
+def alias_told(audit: Sequence[AuditRecord]) -> str:
+    """What the first record says of the alias that led to the run's version."""
+    found = audit[0].data.get("alias") if audit else None
+    return found if isinstance(found, str) else ""

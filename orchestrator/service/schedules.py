@@ -30,6 +30,7 @@ from orchestrator.ports.schedules import (
     ScheduleRecord,
     ScheduleStore,
 )
+from orchestrator.service.asking import version_asked
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MOST_BACKFILLED = 10_000
@@ -208,7 +209,7 @@ class Schedules:
 
     async def _check_inputs(self, schedule: Schedule, now: datetime) -> None:
         """Against its workflow, as it is now. Raises InvalidInput, NotFound."""
-        version = await self._workflows.workflow(schedule.workflow, schedule.version)
+        version = await version_asked(self._workflows, schedule.workflow, schedule.version)
         program = await self._programs.get(version.id)
         inputs = program.check_inputs(schedule.inputs_at(now))
         program.attributes.of(inputs, schedule.attributes)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import orjson
 import structlog
 
+from orchestrator.core.aliases import Way, Ways
 from orchestrator.core.guarding import Charge
 from orchestrator.core.saga import Saga
 from orchestrator.core.states import Direction
@@ -30,11 +31,11 @@ from orchestrator.ports import (
     NewRun,
     RunStore,
     WorkflowStore,
-    WorkflowVersion,
     is_urgent,
     queue_name,
 )
 from orchestrator.service.admission import Admission
+from orchestrator.service.asking import ways_to
 from orchestrator.service.guarding import Guards
 from orchestrator.service.looking import Look
 
@@ -49,9 +50,9 @@ INSERTS_AT_ONCE = 2
 class Submission:
     """A run that somebody wants. Without a key it gets its own, so nothing is deduplicated."""
 
-    workflow: str
+    workflow: str  # or with a version: `order@3`, `order@stable`
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    version: int | None = None  # None: the latest
+    version: int | None = None  # None: as the workflow says, see `core.aliases`
     idempotency_key: str | None = None
     tenant: str = "default"
     actor: str = "unknown"
@@ -74,7 +75,7 @@ class Submission:
 class _Target:
     """A workflow version that runs are wanted of."""
 
-    version: WorkflowVersion
+    way: Way
     program: Program
     first: Hint  # wakes a new run up, but for its ids
     urgent_queue: str  # where such a hint goes of a run that goes ahead of others
@@ -88,8 +89,21 @@ class _Target:
         )  # fmt: skip
 
 
-_Checked: TypeAlias = tuple[Mapping[str, Any], str, Pairs]
-"""A submission's inputs with their defaults, their digest, and the attributes of its run."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """What may become of a wish for a workflow."""
+
+    ways: Ways
+    targets: Mapping[Way, _Target]
+
+    def of(self, wish: Submission, key: str) -> _Target:
+        """What becomes of one with this key."""
+        return self.targets[self.ways.of(wish.tenant, key)]
+
+
+_Checked: TypeAlias = tuple[str, _Target, Mapping[str, Any], str, Pairs]
+"""The id of a submission's run, what it becomes a run of, its inputs with their defaults, their
+digest, and its attributes."""
 _Prepared: TypeAlias = tuple[NewRun, _Target, Submission]
 
 
@@ -125,13 +139,13 @@ class Submitter:
             return await self._submit(submissions)
 
     async def _submit(self, submissions: Sequence[Submission]) -> list[Accepted]:
-        targets = await self._targets(submissions)
+        wanted = await self._wanted(submissions)
         checked: list[_Checked] = []
         for start, chunk in _chunks(submissions):
             if start:
                 await asyncio.sleep(0)  # a long list does not keep the loop from all else
             checked += [
-                self._check(place, wish, targets[wish.workflow, wish.version])
+                self._check(place, wish, wanted[wish.workflow, wish.version])
                 for place, wish in enumerate(chunk, start)
             ]
 
@@ -140,27 +154,30 @@ class Submitter:
             made: list[_Prepared] = []
             of_chunk = checked[start : start + len(chunk)]
             for wish, found in zip(chunk, of_chunk, strict=True):
-                target = targets[wish.workflow, wish.version]
-                made.append((self._new_run(wish, target, found), target, wish))
+                made.append((self._new_run(wish, found), found[1], wish))
             return made
 
         if len(submissions) <= LARGEST_INSERT:
             return await self._accept(prepared(0, submissions))
         return await self._accept_all(prepared(*each) for each in _chunks(submissions))
 
-    async def _targets(
+    async def _wanted(
         self, submissions: Sequence[Submission]
-    ) -> dict[tuple[str, int | None], _Target]:
+    ) -> dict[tuple[str, int | None], _Wanted]:
         wanted = dict.fromkeys((wish.workflow, wish.version) for wish in submissions)
-        return {at: await self._target(*at) for at in wanted}
+        return {at: await self._leading(*at) for at in wanted}
 
-    async def _target(self, workflow: str, version: int | None) -> _Target:
-        found = await self._workflows.workflow(workflow, version)
-        program = await self._programs.trusted(found.id)
+    async def _leading(self, workflow: str, version: int | None) -> _Wanted:
+        ways = await ways_to(self._workflows, workflow, version)
+        ends = [ways.plain] if ways.canary is None else [ways.plain, ways.canary]
+        return _Wanted(ways=ways, targets={way: await self._target(way) for way in ends})
+
+    async def _target(self, way: Way) -> _Target:
+        program = await self._programs.trusted(way.workflow_id)
         plan = program.plan
         first = Hint.at(Saga.new(plan), run_id="", epoch=0, lane=plan.lane)
         urgent_queue = queue_name(plan.lane, Direction.FORWARD, urgent=True)
-        return _Target(version=found, program=program, first=first, urgent_queue=urgent_queue)
+        return _Target(way=way, program=program, first=first, urgent_queue=urgent_queue)
 
     async def _accept_all(self, chunks: Iterable[Sequence[_Prepared]]) -> list[Accepted]:
         answers: list[Accepted] = []
@@ -206,8 +223,9 @@ class Submitter:
         charges = [charge_of(target.program, run.inputs, run) for run, target, _ in prepared]
         return await self._guards.accept(runs, charges, under)
 
-    def _check(self, place: int, wish: Submission, target: _Target) -> _Checked:
-        text = _canonical(wish.inputs)
+    def _check(self, place: int, wish: Submission, wanted: _Wanted) -> _Checked:
+        run_id, text = self._new_id(), _canonical(wish.inputs)
+        target = wanted.of(wish, wish.idempotency_key or run_id)
         if len(text) > self._max_input_bytes:
             raise self._too_large(place, wish, len(text))
         try:
@@ -217,17 +235,16 @@ class Submitter:
             raise _named(place, error) from None
         if inputs is not wish.inputs:  # defaults came in
             text = _canonical(inputs)
-        return inputs, hashlib.sha256(text).hexdigest(), attributes
+        return run_id, target, inputs, hashlib.sha256(text).hexdigest(), attributes
 
-    def _new_run(self, wish: Submission, target: _Target, checked: _Checked) -> NewRun:
-        version, plan = target.version, target.program.plan
-        inputs, digest, attributes = checked
-        run_id, deadline = self._new_id(), wish.deadline_seconds
+    def _new_run(self, wish: Submission, checked: _Checked) -> NewRun:
+        run_id, target, inputs, digest, attributes = checked
+        way, plan, deadline = target.way, target.program.plan, wish.deadline_seconds
         return NewRun(
             id=run_id,
-            workflow_id=version.id,
-            workflow=version.workflow,
-            version=version.version,
+            workflow_id=way.workflow_id,
+            workflow=plan.workflow,
+            version=way.version,
             inputs=inputs,
             inputs_digest=digest,
             idempotency_key=wish.idempotency_key or run_id,
@@ -241,6 +258,7 @@ class Submitter:
             # Without a context that can be read it says nothing.
             tracestate=None if parent is None else known_tracestate(wish.tracestate),
             looked=wish.looked,
+            alias=way.alias,
         )
 
     def _too_large(self, place: int, wish: Submission, size: int) -> InvalidInput:

@@ -71,9 +71,8 @@ class Vouching:
         self.require(version)
         return version.plan
 
-    async def latest(self, name: str) -> WorkflowVersion:
-        """The latest version, if it may be run. Raises NotFound, Untrusted."""
-        version = await self._store.workflow(name)
+    async def current(self, version: WorkflowVersion) -> WorkflowVersion:
+        """This version as it is now, if it may be run. Raises NotFound, Untrusted."""
         if self.doubt(version):  # as this process has it in mind; it may have been mended since
             version = await self._store.workflow_by_id(version.id)
             self.require(version)

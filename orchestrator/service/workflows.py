@@ -9,6 +9,7 @@ from orchestrator.definitions.children import children_first
 from orchestrator.definitions.loading import Loaded, export_module, load_path
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.ports import WorkflowStore, WorkflowVersion
+from orchestrator.service.asking import version_asked, version_to_see
 from orchestrator.service.vouching import Vouching
 
 
@@ -77,12 +78,19 @@ class Workflows:
         return Published(version=version, is_new=is_new, warnings=tuple(loaded.warnings))
 
     async def show(self, name: str, version: int | None = None) -> WorkflowVersion:
-        """One version. Raises NotFound."""
-        return await self._store.workflow(name, version)
+        """One version: `order@3`, `order@stable`, or the latest. Raises NotFound, InvalidInput."""
+        return await version_to_see(self._store, name, version)
 
-    async def trusted(self, name: str) -> WorkflowVersion:
-        """The latest version, for who runs it or believes it. Raises NotFound, Untrusted."""
-        return await self.vouching.latest(name)
+    async def wanted(self, what: str, version: int | None = None) -> WorkflowVersion:
+        """The one that a run would begin with, `canary`'s share left out.
+
+        Raises NotFound, InvalidInput.
+        """
+        return await version_asked(self._store, what, version)
+
+    async def trusted(self, what: str) -> WorkflowVersion:
+        """The same, for who runs it or believes it. Raises NotFound, InvalidInput, Untrusted."""
+        return await self.vouching.current(await self.wanted(what))
 
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """All versions, newest first."""

@@ -134,7 +134,7 @@ class Accepting(Part):
         """In one round trip, where it is not there yet and its version is known (PostgreSQL)."""
         if self._dialect.is_sqlite or self._shared.known_plans([run.workflow_id]) is None:
             return False
-        told = _accepted(run)
+        told = accepted_told(run)
         batch = codec.dump_batch([(*_row(run, told), told)])
         if not run.attributes:
             return bool(await self._db.write_rows(self._insert_one, batch=batch))
@@ -148,7 +148,7 @@ class Accepting(Part):
         await self._shared.plans(tx, {run.workflow_id for run in runs})
         # In order of keys, so that two overlapping submits wait for each other instead of both.
         ordered = sorted(runs, key=lambda run: (run.tenant, run.idempotency_key))
-        told = {run.id: _accepted(run) for run in runs}
+        told = {run.id: accepted_told(run) for run in runs}
         new = await self._insert_new(tx, [_row(run, told[run.id]) for run in ordered])
         audited = [(r.id, codec.storable(r.actor), told[r.id]) for r in runs if r.id in new]
         await tx.apply(self._insert_audit, audited)
@@ -159,7 +159,7 @@ class Accepting(Part):
 
     async def accept_items_in(self, tx: Tx, runs: Sequence[NewRun]) -> None:
         """Items of maps: new ones, whose keys are their ids."""
-        told = {run.id: _accepted(run) for run in runs}
+        told = {run.id: accepted_told(run) for run in runs}
         await tx.apply(self._insert_items, [(*_row(r, told[r.id]), *_part(r)) for r in runs])
         audited = [(run.id, codec.storable(run.actor), told[run.id]) for run in runs]
         await tx.apply(self._insert_audit, audited)
@@ -213,7 +213,8 @@ def _part(run: NewRun) -> tuple[Any, ...]:
     return place.parent_id, place.depth, place.whole_id, place.map_id, place.index
 
 
-def _accepted(run: NewRun) -> str:
+def accepted_told(run: NewRun) -> str:
+    """The first record of a run."""
     told: dict[str, Any] = {
         "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
         "idempotency_key": run.idempotency_key, "inputs_digest": run.inputs_digest,
@@ -225,6 +226,8 @@ def _accepted(run: NewRun) -> str:
         told["of"] = item_told(run.in_map)
     if run.looked:
         told["looked"] = run.looked
+    if run.alias:
+        told["alias"] = run.alias
     return codec.dump(told)
 
 

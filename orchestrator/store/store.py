@@ -6,6 +6,7 @@ from orchestrator.store.acceptances import Acceptances
 from orchestrator.store.accepting import Accepting
 from orchestrator.store.access import Access
 from orchestrator.store.advances import Advances
+from orchestrator.store.aliases import Aliases
 from orchestrator.store.api_windows import ApiWindows
 from orchestrator.store.apis import Apis
 from orchestrator.store.attributes import Attributes
@@ -62,8 +63,11 @@ class SqlStore:
         self.workflow_by_id = workflows.workflow_by_id
         self.workflows = workflows.workflows
         self.versions = workflows.versions
-        self.versions_published = workflows.versions_published
-        self.latest_ids = workflows.latest_ids
+        self.changes_published = workflows.changes_published
+        self.offered_ids = workflows.offered_ids
+        aliases = Aliases(shared)
+        self.offered, self.change_alias = aliases.offered, aliases.change_alias
+        self.aliases, self.alias_changes = aliases.aliases, aliases.alias_changes
 
         restoring = Restoring(shared)
         self.restorable, self.restore = restoring.restorable, restoring.restore

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import msgspec
 import uuid_utils
 
+from orchestrator.core.aliases import STABLE
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_to_json, with_digest
 from orchestrator.errors import Conflict, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
 from orchestrator.ports.vouching import Signer
 from orchestrator.store import rows
+from orchestrator.store.aliases import unknown_workflow
 from orchestrator.store.part import MOST_PLANS_KEPT, Part, Shared, not_found
 from orchestrator.store.transactions import Tx
-
-MOST_NAMES_SHOWN = 20
 
 
 def is_signed_by(signer: Signer, version: WorkflowVersion) -> bool:
@@ -43,10 +43,17 @@ class Workflows(Part):
             f"{read} WHERE (name, version) IN"
             " (SELECT name, max(version) FROM workflows GROUP BY name) ORDER BY name"
         )
-        self._count = self._sql("SELECT count(*) FROM workflows")
-        self._latest_ids = self._sql(
-            "SELECT name, id FROM workflows WHERE (name, version) IN"
-            " (SELECT name, max(version) FROM workflows GROUP BY name) ORDER BY name"
+        self._count = self._sql(
+            "SELECT (SELECT count(*) FROM workflows)"
+            " + (SELECT count(*) FROM workflow_alias_changes)"
+        )
+        self._offered_ids = self._sql(
+            "SELECT w.name, w.id FROM (SELECT newest.name, coalesce(a.version, newest.version)"
+            " AS version FROM (SELECT name, max(version) AS version FROM workflows GROUP BY name)"
+            f" AS newest LEFT JOIN workflow_aliases AS a ON a.alias = '{STABLE}'"
+            " AND a.workflow = newest.name) AS given"
+            " JOIN workflows AS w ON w.name = given.name AND w.version = given.version"
+            " ORDER BY w.name"
         )
         self._names = self._sql(
             "SELECT name, max(version) FROM workflows GROUP BY name ORDER BY name"
@@ -112,14 +119,14 @@ class Workflows(Part):
         """The latest version of each workflow, by name."""
         return [rows.workflow_of(row) for row in await self._db.rows(self._newest_of_all)]
 
-    async def versions_published(self) -> int:
-        """How many there are of all workflows together; it only grows."""
+    async def changes_published(self) -> int:
+        """How often a version was published, or an alias changed; it only grows."""
         row = await self._db.row(self._count)
         return 0 if row is None else int(row[0])
 
-    async def latest_ids(self) -> Mapping[str, str]:
-        """The id of the latest version of each workflow, by name."""
-        return {row[0]: row[1] for row in await self._db.rows(self._latest_ids)}
+    async def offered_ids(self) -> Mapping[str, str]:
+        """By name, the id of the version of each workflow that who names none gets."""
+        return {row[0]: row[1] for row in await self._db.rows(self._offered_ids)}
 
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """All versions of one workflow, newest first; empty for an unknown name."""
@@ -158,6 +165,4 @@ class Workflows(Part):
         known = {row[0]: row[1] for row in await self._db.rows(self._names)}
         if name in known:
             return not_found(f"version of workflow {name}", str(version), f"1 to {known[name]}")
-        names = ", ".join(list(known)[:MOST_NAMES_SHOWN]) or "nothing is published yet"
-        more = len(known) - MOST_NAMES_SHOWN
-        return not_found("workflow", name, f"{names} and {more} more" if more > 0 else names)
+        return unknown_workflow(name, list(known))

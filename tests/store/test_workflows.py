@@ -84,12 +84,12 @@ async def test_many_publishers_of_many_versions(store: Store, other: Store) -> N
 
 
 async def test_how_many_versions_there_are_and_which_are_the_latest(store: Store) -> None:
-    assert (await store.versions_published(), await store.latest_ids()) == (0, {})
+    assert (await store.changes_published(), await store.offered_ids()) == (0, {})
     for digest in ("a", "b"):
         latest, _ = await store.publish(plan(digest=digest), document=digest, by="ada")
     await store.publish(plan(digest="b"), document="b", by="ada")
-    assert await store.versions_published() == 2
-    assert await store.latest_ids() == {"order": latest.id}
+    assert await store.changes_published() == 2
+    assert await store.offered_ids() == {"order": latest.id}
 
 
 async def test_what_apis_say_about_operations_stands_beside_a_version(store: Store) -> None:

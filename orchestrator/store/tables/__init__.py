@@ -5,6 +5,8 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
 (see `codec`), the same on both. Ids compare byte by byte (collation "C"): UUIDv7 sort by age.
 
     workflows    one row per published version; immutable
+    workflow_aliases  one row per name that a version of a workflow has now: `stable`, `canary`
+    workflow_alias_changes  one row per change of one; append-only
     runs         one row per run: the saga's state, its owner and epoch. The truth
     run_attributes  one row per attribute by which a run is looked up
     run_steps    one row per link (position, direction) that something has happened to
@@ -78,6 +80,7 @@ from orchestrator.store.tables.agents import (
     agent_spending,
     agent_uses,
 )
+from orchestrator.store.tables.aliases import workflow_alias_changes, workflow_aliases
 from orchestrator.store.tables.apis import advances, api_changes, api_overrides, api_windows
 from orchestrator.store.tables.auditing import audit_anchors, audit_checkpoints, audit_deletions
 from orchestrator.store.tables.columns import metadata
@@ -197,5 +200,7 @@ __all__ = [
     "wait_notices",
     "waits",
     "workers",
+    "workflow_alias_changes",
+    "workflow_aliases",
     "workflows",
 ]

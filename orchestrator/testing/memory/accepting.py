@@ -22,7 +22,7 @@ from orchestrator.ports import (
     RunRecord,
     hop_id_of,
 )
-from orchestrator.store.accepting import attributes_told, item_told
+from orchestrator.store.accepting import accepted_told
 from orchestrator.store.codec import dump, storable
 from orchestrator.store.notes import resumed_data
 from orchestrator.testing.memory import jobs
@@ -117,20 +117,10 @@ def _new_row(run: NewRun, now: datetime) -> RunRow:
         traceparent=run.traceparent,
         tracestate=run.tracestate,
     )  # fmt: skip
-    accepted: dict[str, Any] = {
-        "workflow": run.workflow, "version": run.version, "tenant": run.tenant,
-        "idempotency_key": run.idempotency_key, "inputs_digest": run.inputs_digest,
-        "deadline_seconds": run.deadline_seconds,
-    }  # fmt: skip
     if (place := run.in_map) is not None:
         row.parent_id, row.depth, row.whole_id = place.parent_id, place.depth, place.whole_id
         row.map_id, row.item = place.map_id, place.index
-        accepted["of"] = item_told(place)
-    if run.attributes:
-        accepted |= attributes_told(run.attributes)
-    if run.looked:
-        accepted["looked"] = run.looked
-    row.audit[1] = AuditRow(1, now, "run.accepted", run.actor, dump(accepted))
+    row.audit[1] = AuditRow(1, now, "run.accepted", run.actor, accepted_told(run))
     return row
 
 

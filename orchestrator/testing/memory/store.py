@@ -65,6 +65,7 @@ from orchestrator.testing.memory import (
     sweeps,
     versions,
 )
+from orchestrator.testing.memory.aliases import MemoryAliases
 from orchestrator.testing.memory.children import MemoryChildren
 from orchestrator.testing.memory.maps import MemoryMaps
 from orchestrator.testing.memory.passing import Line, Moment
@@ -76,7 +77,9 @@ from orchestrator.testing.memory.waits_store import MemoryWaits
 __all__ = ["Line", "MemoryStore", "Moment"]
 
 
-class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns, MemoryChildren, MemoryMaps):
+class MemoryStore(
+    MemoryWaits, MemoryPauses, MemoryReruns, MemoryChildren, MemoryMaps, MemoryAliases
+):
     """One process's way to a `MemoryDatabase`."""
 
     address = "memory"
@@ -127,19 +130,6 @@ class MemoryStore(MemoryWaits, MemoryPauses, MemoryReruns, MemoryChildren, Memor
         """See WorkflowStore."""
         known = self.database.versions
         return await self._pass("workflows", lambda: [known[name][-1] for name in sorted(known)])
-
-    async def versions_published(self) -> int:
-        """See WorkflowStore."""
-        return await self._pass(
-            "versions_published", lambda: sum(map(len, self.database.versions.values()))
-        )
-
-    async def latest_ids(self) -> dict[str, str]:
-        """See WorkflowStore."""
-        known = self.database.versions
-        return await self._pass(
-            "latest_ids", lambda: {name: known[name][-1].id for name in sorted(known)}
-        )
 
     async def versions(self, name: str) -> list[WorkflowVersion]:
         """See WorkflowStore."""

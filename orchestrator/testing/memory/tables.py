@@ -39,6 +39,7 @@ from orchestrator.ports import (
     WaitOutcome,
     WorkflowVersion,
 )
+from orchestrator.ports.aliases import AliasChange, AliasRecord
 
 HINTED = DUE | TIMED
 
@@ -271,6 +272,8 @@ class MemoryDatabase:
         self.clock = clock
         self.versions: dict[str, list[WorkflowVersion]] = {}  # by name, oldest first
         self.version_by_id: dict[str, WorkflowVersion] = {}
+        self.aliases: dict[tuple[str, str], AliasRecord] = {}  # (workflow, alias)
+        self.alias_changes: list[AliasChange] = []  # oldest first
         self.blank_steps: dict[str, tuple[StepRecord, ...]] = {}  # by version, untouched
         self.runs: dict[str, RunRow] = {}
         self.run_by_key: dict[tuple[str, str], RunRow] = {}  # (tenant, idempotency key)

@@ -326,6 +326,18 @@ async def _scheduled(face: Face, *, paused: bool, there: bool) -> Ask:
     return Ask(ids={"name": name}, headers={})
 
 
+async def with_alias(face: Face) -> Ask:
+    """One that nobody else has set."""
+    alias = f"a-{new_id()}"
+    await face.services.aliases.set(WORKFLOW["name"], alias, 1, by="bob")
+    return Ask(ids={**WORKFLOW, "alias": alias}, body=WHY, headers={})
+
+
+async def without_alias(_: Face) -> Ask:
+    """One that was never set."""
+    return Ask(ids={**WORKFLOW, "alias": "nowhere"}, body=WHY, headers={})
+
+
 def scheduled(
     body: Any = None, *, paused: bool = False, there: bool = True, **more: Any
 ) -> Arrange:
@@ -388,6 +400,19 @@ OPERATIONS: dict[str, Operation] = {
     "listChanges": Operation(
         least=VIEWER,
         provoked={200: plain(ids=WORKFLOW, params={"since": 1}), 404: plain(ids=NOTHING)},
+    ),
+    "listAliases": Operation(
+        least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)}
+    ),
+    "setAlias": Operation(
+        least=OPERATOR, of_all_tenants=True,
+        provoked={
+            200: plain(ids={**WORKFLOW, "alias": "stable"}, body={"version": 1}),
+            404: plain(ids={**WORKFLOW, "alias": "stable"}, body={"version": 99}),
+        },
+    ),
+    "removeAlias": Operation(
+        least=OPERATOR, of_all_tenants=True, provoked={200: with_alias, 404: without_alias}
     ),
     "showInsights": Operation(
         least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)},

@@ -59,7 +59,7 @@ async def test_what_is_no_version_is_told(face: Face, file: Path) -> None:
     with pytest.raises(NotFound, match="no such file"):
         await said(face, "no/where.yaml", "buy")
     with pytest.raises(InvalidInput, match="WORKFLOW@3"):
-        await said(face, "buy@latest", "buy")
+        await said(face, "buy@Latest", "buy")
     write(file, DOCUMENT.replace("workflowId: buy", "workflowId: sell"))
     assert (await said(face, "buy", file))[0] == f"buy v1 → {file}", "the only one there"
     write(file, "arazzo: none")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.core.plan import Call, Effects, Plan, PlanStep
+from orchestrator.ports import NewAliasChange
 from orchestrator.ports.finding import About
 from orchestrator.search import HybridFinder
 from orchestrator.service.catalogue import Catalogue
@@ -112,7 +113,7 @@ async def test_nothing_is_read_while_nothing_is_published() -> None:
     place.seconds = 1.0
     await place.find("refund")
     await place.find("refund")
-    assert place.store.asked == ["versions_published"]
+    assert place.store.asked == ["changes_published"]
 
 
 async def test_only_new_versions_are_learnt() -> None:
@@ -166,3 +167,15 @@ async def test_what_the_tenant_has_used_with_success_comes_first_after_some_minu
     place.seconds = 300.0
     assert await place.find("pay a bill") == ["pay-two", "pay-one"]
     assert await place.find("pay a bill", tenant="other") == ["pay-one", "pay-two"]
+
+
+async def test_what_is_found_is_what_a_run_would_get() -> None:
+    place = Place()
+    await place.publish("order", "Buy goods")
+    await place.publish("order", "Buy flowers")
+    assert await place.find("flowers") == ["order"]
+    stable = NewAliasChange(workflow="order", alias="stable", version=1, by="ada")
+    await place.store.change_alias(stable)
+    place.seconds = 1.0
+    (entry,) = await place.catalogue.some(limit=5, allowed=lambda _: True)
+    assert entry.title == "Buy goods"

@@ -19,7 +19,7 @@ from orchestrator.core.saga import Saga
 from orchestrator.definitions.builder import plan_of
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, InvalidInput, NotFound, Overloaded, Unavailable
-from orchestrator.ports import Accepted, Hint, NewRun, RunFilter
+from orchestrator.ports import Accepted, Hint, NewAliasChange, NewRun, RunFilter
 from orchestrator.service.admission import Admission
 from orchestrator.service.submitting import (
     LARGEST_INSERT,
@@ -64,8 +64,25 @@ class House:
     async def _plan(self, workflow_id: str) -> Any:
         return (await self.store.workflow_by_id(workflow_id)).plan
 
-    async def publish(self) -> None:
-        await self.store.publish(plan_of(ORDER), document="", by="ada")
+    async def publish(self, title: str = "") -> None:
+        await self.store.publish(
+            replace(plan_of(ORDER), title=title, digest=""), document="", by="ada"
+        )
+
+    async def alias(self, alias: str, version: int | None, share: float = 0.0) -> None:
+        await self.store.change_alias(
+            NewAliasChange(workflow="order", alias=alias, version=version, share=share, by="ada")
+        )
+
+    async def begun(self, *wishes: Submission) -> list[tuple[int, str]]:
+        """What became of each: its version, and the alias that its first record tells of."""
+        answers = await self.submitter.submit(wishes)
+        runs = [await self.store.run(each.run_id) for each in answers]
+        told = [await self.store.audit(each.run_id, limit=1) for each in answers]
+        return [
+            (run.version, record.data.get("alias", ""))
+            for run, (record,) in zip(runs, told, strict=True)
+        ]
 
     def hints(self) -> list[Hint]:
         return [hint for queue in self.broker.hints.values() for hint in queue]
@@ -295,3 +312,58 @@ def test_the_text_of_a_digest_is_what_the_standard_library_writes(value: dict[st
 def test_what_json_does_not_have_is_refused(value: Any) -> None:
     with pytest.raises(TypeError):
         _canonical(value)
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+
+def order(asked: str = "order", **more: Any) -> Submission:
+    return Submission(workflow=asked, inputs=INPUTS, **more)
+
+
+async def test_a_version_is_asked_for_by_number_or_alias(house: House) -> None:
+    await house.publish("two")
+    await house.publish("three")
+    await house.alias("stable", 2)
+    await house.alias("old", 1)
+    wishes = [order(each) for each in ("order", "order@stable", "order@old", "order@latest")]
+    by_number = [order("order@1"), order("order@v2"), order(version=3)]
+    assert await house.begun(*wishes, *by_number) == [
+        (2, "stable"), (2, "stable"), (1, "old"), (3, ""), (1, ""), (2, ""), (3, ""),
+    ]  # fmt: skip
+
+
+async def test_without_a_stable_version_runs_get_the_latest(house: House) -> None:
+    await house.publish("two")
+    assert await house.begun(order()) == [(2, "")]
+    with pytest.raises(NotFound) as refused:
+        await house.begun(order("order@stable"))
+    assert "found stable; wanted one of latest, or a version: 1 to 2" in str(refused.value)
+
+
+async def test_a_canary_takes_its_share_and_the_same_key_the_same_version(house: House) -> None:
+    await house.publish("two")
+    await house.alias("stable", 1)
+    await house.alias("canary", 2, share=20.0)
+    many = [order(idempotency_key=f"k-{n}") for n in range(1000)]
+    begun = await house.begun(*many)
+    assert set(begun) == {(1, "stable"), (2, "canary")}
+    assert 150 < begun.count((2, "canary")) < 250, "five standard deviations are 63"
+    assert await house.begun(*(replace(each, workflow="order@stable") for each in many)) == begun
+    assert (await house.submitter.submit(many))[0].repeated
+    await house.alias("canary", None)
+    others = [order(idempotency_key=f"other-{n}") for n in range(100)]
+    assert set(await house.begun(*others)) == {(1, "stable")}, "taken back, at once"
+
+
+async def test_runs_without_keys_are_shared_out_by_their_ids(house: House) -> None:
+    await house.publish("two")
+    await house.alias("canary", 1, share=50.0)
+    begun = await house.begun(*(order() for _ in range(100)))
+    assert set(begun) == {(2, ""), (1, "canary")}
+
+
+async def test_two_versions_at_once_and_none_that_is_clear_are_refused(house: House) -> None:
+    for asked, version in (("order@1", 2), ("order@", None), ("order@Stable", None)):
+        with pytest.raises(InvalidInput, match="which version is meant"):
+            await house.submitter.submit([order(asked, version=version)])

@@ -63,7 +63,7 @@ async def test_what_nobody_or_a_stranger_has_signed_is_not_run(store: MemoryStor
     with pytest.raises(Untrusted):
         await vouching.plan(theirs.id)
     with pytest.raises(Untrusted):
-        await vouching.latest("order")
+        await vouching.current(await store.workflow("order"))
 
 
 async def test_keys_change_without_a_pause(store: MemoryStore) -> None:
@@ -74,7 +74,7 @@ async def test_keys_change_without_a_pause(store: MemoryStore) -> None:
         (True, OURS.key_id)
     ]
     after = Vouching(store, keys(OURS), signer=OURS)
-    assert (await after.latest("order")).id == version.id
+    assert (await after.current(await store.workflow("order"))).id == version.id
     assert [each.signed_now for each in await after.sign(unsigned=False)] == [False]
 
 
