@@ -41,6 +41,7 @@ from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.heartbeat import Lifeline
 from orchestrator.engine.inspecting import Demanded
 from orchestrator.engine.isolation.brokering import ApiDesk
+from orchestrator.engine.lacking import Code
 from orchestrator.engine.maps import Maps
 from orchestrator.engine.observing import Observer
 from orchestrator.engine.pausing import Pauses, PauseWatch
@@ -313,7 +314,7 @@ async def _build_parts(
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
         clock=clock, limits=_limits(settings), new_id=new_id, children=children, readiness=http,
         pauses=pauses, meter=meter, observer=observer, tracing=tracing_of(settings),
-        asleep=alarm.note,
+        asleep=alarm.note, code=Code(registry, store),
         # Well before others may take its runs over.
         lifeline=Lifeline(trusted_seconds=settings.dead_after_seconds * 2 / 3),
     )  # fmt: skip

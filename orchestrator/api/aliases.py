@@ -103,7 +103,7 @@ async def set_alias(
     return AliasesShape.model_validate(found)
 
 
-@router.post("/{alias}/remove", operation_id="removeAlias", responses=documented(404))
+@router.post("/{alias}/remove", operation_id="removeAlias", responses=documented(404, 409))
 async def remove_alias(
     name: Name, alias: Alias, wish: AliasRemoval, who: Asker, services: Use
 ) -> AliasesShape:

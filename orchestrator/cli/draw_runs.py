@@ -116,7 +116,9 @@ def _facts(view: RunView) -> RenderableType:
     ]
     if view.alias:
         rows.append(("version", f"{run.version}, by the alias {view.alias}"))
-    if run.wake_at and run.status not in SETTLED:
+    if view.code:
+        rows.append(("waits for", f"a worker that has {view.code}"))
+    elif run.wake_at and run.status not in SETTLED:
         rows.append(("goes on", clock(run.wake_at)))
     if run.cause:
         rows.append(("cause", run.cause))

@@ -102,7 +102,9 @@ def _facts(visitor: Visitor, view: RunView, again: Again) -> None:
         ui.label(f"tenant {run.tenant}")
         link_to(f"by {run.actor}", f"/runs?{urlencode({'actor': run.actor})}")
         ui.label(f"accepted {moment(run.created_at)}")
-        if run.wake_at is not None and run.status not in SETTLED:
+        if view.code is not None:
+            ui.label(f"waits for a worker that has {view.code}")
+        elif run.wake_at is not None and run.status not in SETTLED:
             ui.label(f"waits until {moment(run.wake_at)}")
         draw_acts(visitor, view, again)
         draw_edit(visitor, run, again)

@@ -216,6 +216,8 @@ def _said(record: Record, name: str) -> str:
 
 def _until(record: Record) -> str:
     """Of a run that was let wait before an API."""
+    if "code" in record.data:
+        return f"it waits for a worker that has {record.data['code']}"
     for event in reversed(record.data.get("events", ())):
         if event["event"] == "Parked":
             return f"the API lets it wait until {_clock(event['until'])}"

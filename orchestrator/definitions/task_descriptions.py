@@ -39,6 +39,7 @@ class _Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     takes_any: bool
     takes_context: bool
     result: dict[str, Any]
+    version: int = 0
 
 
 def described(task: Task) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def described(task: Task) -> dict[str, Any]:
             for each in signature.parameters
         ],
         takes_any=signature.takes_any, takes_context=signature.takes_context,
-        result=dict(signature.result),
+        result=dict(signature.result), version=task.version,
     )  # fmt: skip
     shown: dict[str, Any] = msgspec.to_builtins(given)
     return shown
@@ -86,6 +87,7 @@ def _task(said: _Description) -> Task:
         effects=said.effects if said.calls else Effects.NONE, calls=tuple(said.calls),
         timeout_seconds=said.timeout_seconds, isolation=Isolation.PROCESS,
         retry=None if said.retry is None else _policy(said.retry),
+        version=said.version,
         signature=Signature(
             parameters=parameters, takes_any=said.takes_any, takes_context=said.takes_context,
             result=said.result,

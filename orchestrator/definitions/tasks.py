@@ -63,7 +63,7 @@ class Task:
     Of a module that only sandboxes import, `function` is a stand-in that cannot be called.
     """
 
-    name: str  # the Celery task's name: "tasks.checkout.price"
+    name: str  # the Celery task's name: "tasks.checkout.price", with a version "…price@2"
     operation_id: str  # its name in documents: "price"
     function: Callable[..., Any]
     module: str
@@ -76,6 +76,12 @@ class Task:
     timeout_seconds: float | None = None  # None: the engine's default
     isolation: Isolation = Isolation.NONE
     calls: tuple[str, ...] = ()  # APIs that an isolated one may ask for; settings say which it gets
+    version: int = 0  # 0: its author gave none, and whatever has its name is it
+
+    @property
+    def bare_name(self) -> str:
+        """Its name without the version."""
+        return self.name.removesuffix(f"@{self.version}")
 
     @property
     def takes_context(self) -> bool:
@@ -94,6 +100,7 @@ def task(
     retry: RetryPolicy | None = None,
     isolation: IsolationName | Isolation = "none",
     calls: Iterable[str] = (),
+    version: int | None = None,
 ) -> Callable[[F], F]: ...
 def task(
     function: F | None = None,
@@ -105,19 +112,23 @@ def task(
     retry: RetryPolicy | None = None,
     isolation: IsolationName | Isolation = "none",
     calls: Iterable[str] = (),
+    version: int | None = None,
 ) -> F | Callable[[F], F]:
     """Make a function a step of workflows. Without `effects` it is never repeated while in doubt.
 
     `name` is its name in documents (default: the function's), or with dots the whole registered
-    name; `timeout` in seconds; `calls` names the APIs that an isolated function calls. Raises
-    InvalidSetting for a signature that cannot be called by name, for `calls` of a function that is
-    not isolated, and for effects of one that is and calls nothing.
+    name; `timeout` in seconds; `calls` names the APIs that an isolated function calls. `version` (1
+    or more): runs that began with another one do not get this function, but wait for theirs, which
+    may stand beside it under the same name; documents get the highest.
+
+    Raises InvalidSetting for a version below 1, for a signature that cannot be called by name, for
+    `calls` of a function that is not isolated, and for effects of one that is and calls nothing.
     """
     apart, called = Isolation(isolation), tuple(calls)
 
     def register(decorated: F) -> F:
         known = _effects(decorated, effects, apart, called)
-        made = _make(decorated, name, known, timeout, retry, apart, called)
+        made = _make(decorated, name, known, timeout, retry, apart, called, version)
         setattr(decorated, _ATTRIBUTE, made)
         return decorated
 
@@ -138,11 +149,15 @@ def _make(
     retry: RetryPolicy | None,
     isolation: Isolation,
     calls: tuple[str, ...],
+    version: int | None,
 ) -> Task:
+    if version is not None and version < 1:
+        raise _wrong(function, f"version={version}", "1 or more, or none")
     short = name or function.__name__
     full = short if "." in short else f"{function.__module__}.{short}"
     return Task(
-        name=full, operation_id=full.rpartition(".")[2], function=function, effects=effects,
+        name=full if version is None else f"{full}@{version}", version=version or 0,
+        operation_id=full.rpartition(".")[2], function=function, effects=effects,
         module=function.__module__, place=_place_of(function),
         summary=(inspect.getdoc(function) or "").partition("\n")[0],
         is_async=inspect.iscoroutinefunction(function),
@@ -228,14 +243,25 @@ class TaskRegistry:
         }
 
     def _add(self, item: Task) -> None:
-        for known, key in ((self._by_name, item.name), (self._by_operation, item.operation_id)):
-            other = known.setdefault(key, item)
-            if other.function is not item.function:
-                problem = Problem(
-                    place=item.place, found=f"a second task {key!r}",
-                    wanted=f"a name that the task at {other.place} does not have",
-                )  # fmt: skip
-                raise InvalidSetting("two tasks have the same name", problems=[problem])
+        same = self._by_operation.get(item.operation_id)
+        if same is not None and same.version != item.version and same.bare_name == item.bare_name:
+            if item.version > same.version:
+                self._by_operation[item.operation_id] = item
+        elif same is not None and same.function is not item.function:
+            raise _second(item, item.operation_id, same)
+        else:
+            self._by_operation[item.operation_id] = item
+        other = self._by_name.setdefault(item.name, item)
+        if other.function is not item.function:
+            raise _second(item, item.name, other)
+
+
+def _second(item: Task, key: str, other: Task) -> InvalidSetting:
+    problem = Problem(
+        place=item.place, found=f"a second task {key!r}",
+        wanted=f"a name that the task at {other.place} does not have, or another version of it",
+    )  # fmt: skip
+    return InvalidSetting("two tasks have the same name", problems=[problem])
 
 
 def _operation(item: Task) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from orchestrator.engine.batching import Batcher
 from orchestrator.engine.children import Children
 from orchestrator.engine.clock import DatabaseClock
 from orchestrator.engine.heartbeat import Lifeline
+from orchestrator.engine.lacking import Code
 from orchestrator.engine.pausing import Pauses
 from orchestrator.ports import (
     Awaited,
@@ -66,10 +67,15 @@ class Deps:
     meter: Meter = UNMETERED
     observer: ApiObserver = UNOBSERVED
     tracing: Tracing | None = None  # None: nobody wants traces
+    code: Code | None = None  # None: all functions are here
 
     def transport(self, request: FrozenRequest) -> Transport:
         """The transport for this kind of request."""
         return self.tasks if request.method == "TASK" else self.http
+
+    def lacks(self, request: FrozenRequest) -> bool:
+        """Whether it calls a function that this worker does not have."""
+        return self.code is not None and self.code.lacks(request)
 
     def unready(self, request: FrozenRequest) -> Readiness | None:
         """What this kind of request may have to wait for before the gate, if anything."""

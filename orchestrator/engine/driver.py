@@ -52,6 +52,7 @@ from orchestrator.engine.deps import Deps
 from orchestrator.engine.ending import escalate, finish
 from orchestrator.engine.entering import Entrance
 from orchestrator.engine.interrupting import HandOver, Stopped, Waits
+from orchestrator.engine.lacking import LACKING_SECONDS
 from orchestrator.engine.ledger import At
 from orchestrator.engine.permits import Permitted
 from orchestrator.engine.showing import Showing
@@ -207,6 +208,8 @@ class RunDriver:
         request = self._prepared(at)
         if not isinstance(request, FrozenRequest):
             return request
+        if self._deps.lacks(request):
+            return await self._without_code(at, request)
         call = self._run.saga.call(*at)
         visit = self._run.visit(at, call, request, first=self._shown.links_begun == 1)
         readiness = self._deps.unready(request)
@@ -221,6 +224,14 @@ class RunDriver:
         if crashpoints.hook is not None:
             await self._run.reach("after_answer")
         return self._take_answer(at, answer, "call", request)
+
+    async def _without_code(self, at: At, request: FrozenRequest) -> Decision:
+        """Leave the run to a worker that has the function: nothing was tried, so nothing failed."""
+        if self._deps.code is not None:
+            await self._deps.code.wait(self._run.ledger.run.id, request)
+        decision = self._entrance.park(at, GateBusy(LACKING_SECONDS))
+        self._run.audit("run.parked", None, {"code": request.target})
+        return decision
 
     def _prepared(self, at: At) -> FrozenRequest | Decision:
         """The frozen request of an earlier attempt, or a new one; else what follows without one."""
@@ -308,6 +319,8 @@ class RunDriver:
             reason = redact.hidden_text(str(error)) if is_refusal else broken("asking", error)
             unknown = Judgement(outcome=Outcome.UNKNOWN, reason=reason)
             return self._settle(at, e.InDoubt(reason=reason), unknown)
+        if self._deps.lacks(request):
+            return await self._without_code(at, request)
         visit = self._run.visit(at, verify, request, first=self._shown.links_begun == 1)
         permit = await self._entrance.enter(at, visit)
         answer = await self._exchange(at, verify, request, visit, permit, verify=True)

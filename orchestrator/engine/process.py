@@ -26,6 +26,7 @@ from orchestrator.engine.batching import Batcher
 from orchestrator.engine.deps import Deps
 from orchestrator.engine.distrusting import distrustful
 from orchestrator.engine.driver import RunDriver
+from orchestrator.engine.lacking import CodeWatch
 from orchestrator.engine.standing import give_back
 from orchestrator.errors import StaleOwner, Unavailable, Untrusted
 from orchestrator.ports import (
@@ -131,6 +132,9 @@ class WorkerProcess:
         await self._join()
         for work in parts.background:
             self.spawn_background(work())
+        if parts.deps.code is not None:
+            watch = CodeWatch(parts.deps.code, self.take, jitter=parts.deps.jitter)
+            self.spawn_background(watch.run_passes())
         log.info("worker.joined", worker=self._worker_id, name=self._name)
 
     async def _join(self) -> None:

@@ -58,7 +58,7 @@ class AliasStore(Protocol):
     async def change_alias(self, change: NewAliasChange) -> None:
         """Set or remove an alias and note who did, in one transaction.
 
-        Raises NotFound for a version that does not exist, and where there is nothing to remove.
+        Raises NotFound for a version that does not exist, Conflict where nothing can be removed.
         """
 
     async def aliases(self, name: str) -> Sequence[AliasRecord]:

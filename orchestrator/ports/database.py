@@ -13,6 +13,7 @@ from orchestrator.ports.acceptances import AcceptanceStore
 from orchestrator.ports.aliases import AliasStore
 from orchestrator.ports.apis import ApiStore
 from orchestrator.ports.children import ChildStore
+from orchestrator.ports.code_waits import CodeWaitStore
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.jobs import OPEN_ONES, EscalationFilter, JobItem, JobStore
 from orchestrator.ports.maps import MapStore
@@ -329,7 +330,7 @@ class SessionInspector(Protocol):
 
 class Store(
     WorkflowStore, RunStore, WaitStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore,
-    ChildStore, MapStore, JobStore, PauseStore, Protocol,
+    ChildStore, CodeWaitStore, MapStore, JobStore, PauseStore, Protocol,
 ):  # fmt: skip
     """All of the above on one database."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.core.aliases import alias_problems
-from orchestrator.errors import InvalidInput, NotFound, Problem
+from orchestrator.errors import Conflict, InvalidInput, NotFound, Problem
 from orchestrator.ports import AliasChange, AliasRecord, NewAliasChange, WorkflowStore
 from orchestrator.service.vouching import Vouching
 
@@ -54,13 +54,13 @@ class Aliases:
     async def remove(self, workflow: str, alias: str, *, by: str, reason: str = "") -> AliasView:
         """Have the alias name nothing any more; new runs are as if it had never been.
 
-        Raises NotFound.
+        Raises NotFound for an unknown workflow, Conflict where there is nothing to remove.
         """
         offered = await self._store.offered(workflow)
         if alias not in offered.aliases:
             known = ", ".join(sorted(offered.aliases)) or "there are none"
             problem = Problem(place=f"alias of workflow {workflow}", found=alias, wanted=known)
-            raise NotFound(f"there is no {workflow}@{alias}", problems=[problem])
+            raise Conflict(f"there is no {workflow}@{alias}", problems=[problem])
         await self._store.change_alias(
             NewAliasChange(
                 workflow=workflow, alias=alias, version=None, by=by, reason=reason.strip()

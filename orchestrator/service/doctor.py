@@ -27,6 +27,7 @@ SLOW_ROUND_TRIP_SECONDS = 0.05
 SKEW_SECONDS = 2.0
 OLD_DUE_SECONDS = 60.0
 MOST_PAUSES = 5
+CODE_SECONDS = 10.0
 MEMORY_SHARE = 0.8
 
 
@@ -77,7 +78,7 @@ class Doctor:
         looks = [self._database_check, self._session_checks, self._age_check,
                  self._broker_checks, self._worker_checks, self._room_checks,
                  self._queue_checks, self._workflow_checks, self._api_checks,
-                 self._pause_checks, self._credential_checks]  # fmt: skip
+                 self._pause_checks, self._code_checks, self._credential_checks]  # fmt: skip
         return [check for look in looks for check in await _guarded(look)]
 
     async def _database_check(self) -> list[Check]:
@@ -186,6 +187,21 @@ class Doctor:
         changed = [each.api for each in overrides if each.values()]
         found = f"{len(files.names())} with a file, {len(changed)} with overrides"
         return [*checks, Check(name="apis", verdict=Verdict.GOOD, found=found)]
+
+    async def _code_checks(self) -> list[Check]:
+        """Whoever has the code takes such runs up within two seconds."""
+        now = await self._store.now()
+        return [
+            Check(
+                name=f"code {each.code}", verdict=Verdict.WARNING,
+                found=f"{each.runs:,} runs wait for it, the longest for"
+                f" {(now - each.since).total_seconds():.0f} s, and no worker has it",
+                do="start a worker with an image that has this function; keep a function's old"
+                " version beside the new one until runs that began with it have ended",
+            )
+            for each in await self._store.code_waits()
+            if (now - each.since).total_seconds() > CODE_SECONDS
+        ]  # fmt: skip
 
     async def _pause_checks(self) -> list[Check]:
         """A pause that was forgotten looks like a deployment that does nothing."""

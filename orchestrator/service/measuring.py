@@ -12,6 +12,7 @@ import structlog
 
 from orchestrator.errors import InvalidSetting, Unavailable
 from orchestrator.ports import BrokerFacts, BrokerInspector, DatabaseRoom, WorkerRecord, WorkerStore
+from orchestrator.ports.code_waits import CodeWaitStore
 from orchestrator.ports.counting import CountingStore, EscalationCount, RunCount
 from orchestrator.service.queues import Queues, QueueView
 from orchestrator.service.scaling import LaneWants, Scaling
@@ -28,7 +29,7 @@ COSTS_PART = 0.02
 """Of the database's time, that counting may take."""
 
 
-class MeasuredStore(CountingStore, WorkerStore, Protocol):
+class MeasuredStore(CountingStore, CodeWaitStore, WorkerStore, Protocol):
     """What is counted, and who works."""
 
     async def now(self) -> datetime:
@@ -45,6 +46,7 @@ class DatabaseReading:
     escalations: Sequence[EscalationCount]
     workers: Sequence[WorkerRecord]
     room: DatabaseRoom | None  # None: no server
+    without_code: int = 0  # runs that wait for a worker with the function of their next step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +141,7 @@ class Measuring:
                     ages=AGES, due_seconds=self._urgency.due_seconds
                 ),
                 room=await self._store.room(),
+                without_code=sum(each.runs for each in await self._store.code_waits()),
             )  # fmt: skip
         except Unavailable:  # which is what database_up says
             return None

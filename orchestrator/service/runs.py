@@ -105,6 +105,7 @@ class RunView(RunOutline):
     children: tuple[RunRecord, ...] = ()  # those that its steps began, newest first
     maps: tuple[MapRecord, ...] = ()  # of its steps, oldest first; their items are read by page
     attributes: Mapping[str, str] = field(default_factory=dict)  # by which it is looked up
+    code: str | None = None  # the function that no worker has had for it yet, for which it waits
 
     @property
     def alias(self) -> str:
@@ -191,7 +192,12 @@ class Runs:
             children=await self.children(run.id),
             maps=await self.maps(run.id),
             attributes=(await self._store.attributes([run.id])).get(run.id, {}),
+            code=await self._code(run),
         )
+
+    async def _code(self, run: RunRecord) -> str | None:
+        parked = run.status is RunStatus.PARKED
+        return await self._store.code_wanted(run.id) if parked else None
 
     async def alias(self, run_id: str) -> str:
         """The alias that led to its version, as its first record says; empty: none did."""

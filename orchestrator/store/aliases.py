@@ -7,7 +7,7 @@ from typing import Any
 import uuid_utils
 
 from orchestrator.core.aliases import Named, Offered
-from orchestrator.errors import NotFound, Problem
+from orchestrator.errors import Conflict, NotFound, Problem
 from orchestrator.ports.aliases import AliasChange, AliasRecord, NewAliasChange
 from orchestrator.store.codec import instant, storable
 from orchestrator.store.part import Part, Shared, not_found
@@ -102,9 +102,11 @@ def unknown_workflow(name: str, known: list[str]) -> NotFound:
     return not_found("workflow", name, f"{names} and {more} more" if more > 0 else names)
 
 
-def no_alias(workflow: str, alias: str) -> NotFound:
+def no_alias(workflow: str, alias: str) -> Conflict:
     """There is nothing to remove."""
-    return not_found(f"alias of workflow {workflow}", alias, "one of its aliases")
+    place = f"alias of workflow {workflow}"
+    problem = Problem(place=place, found=alias, wanted="one of its aliases")
+    return Conflict(f"there is no {workflow}@{alias}", problems=[problem])
 
 
 def no_version(change: NewAliasChange, newest: int | None) -> NotFound:

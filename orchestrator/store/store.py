@@ -14,6 +14,7 @@ from orchestrator.store.auditing import Auditing
 from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.children import Children
 from orchestrator.store.claiming import Claiming
+from orchestrator.store.code_waits import CodeWaits
 from orchestrator.store.counting import Counting
 from orchestrator.store.editing import Editing
 from orchestrator.store.engine import Database, open_database
@@ -97,6 +98,10 @@ class SqlStore:
         self.attributes = Attributes(shared).attributes
         self.count_by_status = runs.count_by_status
         self.flow = runs.flow
+
+        code = CodeWaits(shared)
+        self.wait_for_code, self.take_coded = code.wait_for_code, code.take_coded
+        self.code_waits, self.code_wanted = code.code_waits, code.code_wanted
 
         counting = Counting(shared)
         self.count_unfinished = counting.count_unfinished

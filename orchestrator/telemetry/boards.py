@@ -187,6 +187,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 queries=(
                     ("max by (queue) (orchestrator_queue_messages)", "{{queue}} messages"),
                     ("max by (queue) (orchestrator_queue_due_runs)", "{{queue}} due"),
+                    ("max(orchestrator_code_wait_runs)", "without their code"),
                 ),
             ),
             Panel(

@@ -161,6 +161,9 @@ HELD_BACK = _face(
     "held_back_runs", "Due runs for which APIs' limits have no room: more workers would not help"
     " them.", "lane",
 )  # fmt: skip
+CODE_WAITS = _face(
+    "code_wait_runs", "Runs that wait for a worker that has the function of their next step."
+)
 WORKERS = _face("workers", "Worker processes in the table.")
 WORKER_SILENCE = _face("worker_silence_seconds", "The oldest heartbeat among them.")
 DATABASE_UP = _face("database_up", "1: the database answers.")
@@ -190,7 +193,7 @@ METRICS = (
     GATE_SLOTS, GATE_RESERVED, GATE_PACE, BREAKER, GATE_AWAY, BATCH_SECONDS, BATCH_SIZES,
     RECOVERED, ACTIVE_RUNS, LOOP_STILL, CANARY, GAVE_UP,
     RUNS, TENANT_RUNS, ESCALATIONS, ESCALATIONS_OVERDUE, QUEUE_MESSAGES, QUEUE_DUE, QUEUE_OLDEST,
-    WANTED_WORKERS, HELD_BACK, WORKERS, WORKER_SILENCE, DATABASE_UP, DATABASE_SECONDS,
+    WANTED_WORKERS, HELD_BACK, CODE_WAITS, WORKERS, WORKER_SILENCE, DATABASE_UP, DATABASE_SECONDS,
     DATABASE_CONNECTIONS, BROKER_UP,
     BROKER_SECONDS, BROKER_MEMORY, BROKER_CLIENTS, SLO_BURN, SLO_BUDGET, SLO_ALARM,
 )  # fmt: skip

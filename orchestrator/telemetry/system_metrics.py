@@ -95,6 +95,7 @@ def _of_database(database: DatabaseReading) -> dict[Metric, dict[Values, float]]
     found: dict[Metric, dict[Values, float]] = {
         m.RUNS: by_workflow, m.TENANT_RUNS: by_tenant, m.ESCALATIONS: by_age,
         m.ESCALATIONS_OVERDUE: {(): float(overdue)},
+        m.CODE_WAITS: {(): float(database.without_code)},
         m.WORKERS: {(): float(len(database.workers))},
         m.WORKER_SILENCE: {(): max(database.silence_seconds, 0.0)},
         m.DATABASE_SECONDS: {(): database.round_trip_seconds},

@@ -136,7 +136,8 @@ def _register_hop(app: OrchestratorApp, name: str) -> None:
     def hop(*_args: Any) -> None:
         raise RuntimeError(f"{name} runs in the engine; start the worker with its own pool")
 
-    hop.__name__ = name.rpartition(".")[2]
+    # Celery compiles a definition of this name, which a version (`price@2`) does not suit.
+    hop.__name__ = name.rpartition(".")[2].partition("@")[0]
     app.task(hop, name=name, shared=False, ignore_result=True, acks_late=False, max_retries=0)
 
 

@@ -162,7 +162,7 @@ def read_hint(message: Any, known: frozenset[str]) -> Hop:
     task, hop_id = headers.get("task"), headers.get("id")
     if not isinstance(task, str) or not isinstance(hop_id, str):
         raise ForeignMessage("malformed", "no task name or id in the headers")
-    if task not in known:
+    if task not in known and not _may_be_of_another_release(task):
         raise ForeignMessage("unknown task", task)
     if headers.get("eta") or headers.get("expires"):
         # Waits live in the table; a message held in memory until its time is lost with us.
@@ -174,6 +174,16 @@ def read_hint(message: Any, known: frozenset[str]) -> Hop:
     if not (isinstance(payload, list) and len(payload) == 3 and isinstance(payload[1], dict)):
         raise ForeignMessage("malformed", "the body is not [args, kwargs, embed]")
     return hop_of(headers, payload[0], message.delivery_info)
+
+
+def _may_be_of_another_release(task: str) -> bool:
+    """Whether it may be a function of workers with other code than ours: a name with dots.
+
+    Its message is a wake-up like any other, if that is its form: the claim says what is to be done,
+    and the run waits for a worker that has the function (`engine/lacking.py`). Dropped, it would
+    come again after seconds, to any worker.
+    """
+    return "." in task and not task.startswith(("celery.", "orchestrator."))
 
 
 def guard_connection(connection: Any, drops: Drops, free_slots: Callable[[], int]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.worker.request import Request
 
-from orchestrator.ports import JOB_TASK, Hop
+from orchestrator.ports import FORWARD_TASK, JOB_TASK, Hop
 
 
 class HopRequest(Request):
@@ -27,7 +27,7 @@ class HopRequest(Request):
             app=consumer.app,
             hostname=consumer.hostname,
             eventer=consumer.event_dispatcher,
-            task=consumer.app.tasks[hop.task],
+            task=consumer.app.tasks.get(hop.task) or consumer.app.tasks[FORWARD_TASK],
             connection_errors=consumer.connection_errors,
         )
         self.hop = hop

@@ -16,6 +16,7 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     audit_anchors      one row per run whose chain had changed until such a checkpoint
     audit_deletions    one row per run that was deleted because it was old
     escalations  the dead letters; at most one open per run
+    code_waits   one row per run that waits for a worker with the function of its next step
     workers      one row per worker process, with its heartbeat
     api_overrides  one row per API that was ever changed at run time: what holds instead of its file
     api_changes    one row per such change; append-only, numbered by API without gaps
@@ -83,6 +84,7 @@ from orchestrator.store.tables.agents import (
 from orchestrator.store.tables.aliases import workflow_alias_changes, workflow_aliases
 from orchestrator.store.tables.apis import advances, api_changes, api_overrides, api_windows
 from orchestrator.store.tables.auditing import audit_anchors, audit_checkpoints, audit_deletions
+from orchestrator.store.tables.code_waits import code_waits
 from orchestrator.store.tables.columns import metadata
 from orchestrator.store.tables.conditions import (
     ANNOUNCED,
@@ -174,6 +176,7 @@ __all__ = [
     "audit_anchors",
     "audit_checkpoints",
     "audit_deletions",
+    "code_waits",
     "escalations",
     "firings",
     "job_items",

@@ -67,6 +67,7 @@ from orchestrator.testing.memory import (
 )
 from orchestrator.testing.memory.aliases import MemoryAliases
 from orchestrator.testing.memory.children import MemoryChildren
+from orchestrator.testing.memory.code_waits import MemoryCode
 from orchestrator.testing.memory.maps import MemoryMaps
 from orchestrator.testing.memory.passing import Line, Moment
 from orchestrator.testing.memory.pauses import MemoryPauses
@@ -78,7 +79,13 @@ __all__ = ["Line", "MemoryStore", "Moment"]
 
 
 class MemoryStore(
-    MemoryWaits, MemoryPauses, MemoryReruns, MemoryChildren, MemoryMaps, MemoryAliases
+    MemoryWaits,
+    MemoryPauses,
+    MemoryReruns,
+    MemoryChildren,
+    MemoryMaps,
+    MemoryAliases,
+    MemoryCode,
 ):
     """One process's way to a `MemoryDatabase`."""
 

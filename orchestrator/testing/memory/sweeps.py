@@ -88,7 +88,7 @@ def _free(database: MemoryDatabase, row: RunRow, now: datetime, why: str) -> Non
 def take_due(database: MemoryDatabase, *, limit: int) -> list[Redelivery]:
     """Waits that are over."""
     now = database.clock()
-    return _marked(database, database.take_woken(now, limit), now, "due")
+    return marked(database, database.take_woken(now, limit), now, "due")
 
 
 def due_in_seconds(database: MemoryDatabase) -> float | None:
@@ -104,19 +104,20 @@ def recall(database: MemoryDatabase, run_ids: Sequence[str]) -> list[Redelivery]
     found = [row for row in known if row.sleeping and row.status is RunStatus.PARKED]
     for row in found:
         row.wake_at = now
-    return _marked(database, found, now, "recalled")
+    return marked(database, found, now, "recalled")
 
 
 def take_lost(database: MemoryDatabase, *, silent_seconds: float, limit: int) -> list[Redelivery]:
     """Hints that nobody took up."""
     now = database.clock()
     found = database.take_silent(now - timedelta(seconds=silent_seconds), limit)
-    return _marked(database, found, now, "lost")
+    return marked(database, found, now, "lost")
 
 
-def _marked(
+def marked(
     database: MemoryDatabase, rows: Sequence[RunRow], now: datetime, why: str
 ) -> list[Redelivery]:
+    """They are told of from now on."""
     for row in rows:
         row.published_at = now
         database.shelve(row)

@@ -274,6 +274,7 @@ class MemoryDatabase:
         self.version_by_id: dict[str, WorkflowVersion] = {}
         self.aliases: dict[tuple[str, str], AliasRecord] = {}  # (workflow, alias)
         self.alias_changes: list[AliasChange] = []  # oldest first
+        self.code_waits: dict[str, tuple[str, datetime]] = {}  # run -> code, since
         self.blank_steps: dict[str, tuple[StepRecord, ...]] = {}  # by version, untouched
         self.runs: dict[str, RunRow] = {}
         self.run_by_key: dict[tuple[str, str], RunRow] = {}  # (tenant, idempotency key)

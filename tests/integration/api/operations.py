@@ -412,7 +412,11 @@ OPERATIONS: dict[str, Operation] = {
         },
     ),
     "removeAlias": Operation(
-        least=OPERATOR, of_all_tenants=True, provoked={200: with_alias, 404: without_alias}
+        least=OPERATOR, of_all_tenants=True,
+        provoked={
+            200: with_alias, 409: without_alias,
+            404: plain(ids={**NOTHING, "alias": "stable"}, body=WHY),
+        },
     ),
     "showInsights": Operation(
         least=VIEWER, provoked={200: plain(ids=WORKFLOW), 404: plain(ids=NOTHING)},

@@ -62,7 +62,7 @@ GARBAGE: list[tuple[str, bytes | str]] = [
     ("malformed", changed(body=[[{"v": 1, "runs": [["run", "seven"]]}], {}, {}])),
     ("malformed", changed(body=[[{"v": 1, "runs": "all"}], {}, {}])),
     ("malformed", changed(body=[[{"v": 1, "runs": [["r", 1]] * 1_001}], {}, {}])),
-    ("unknown task", changed(task="tasks.unknown")),
+    ("unknown task", changed(task="unknown")),
     ("unknown task", changed(task="celery.backend_cleanup")),
     ("foreign version", changed(body=[[{"v": 2, "runs": [["run", 1]]}], {}, {}])),
     ("foreign version", changed(body=[[{"runs": [["run", 1]]}], {}, {}])),
@@ -139,3 +139,16 @@ def dropped_by(app: OrchestratorApp) -> dict[str, int]:
     stats = app.control.inspect(timeout=2.0).stats()
     assert stats is not None, os.environ.get("PYTEST_CURRENT_TEST")
     return dict(next(iter(stats.values()))["pool"]["dropped-messages"])
+
+
+async def test_a_function_of_another_release_is_woken_up_like_any_other(
+    app: OrchestratorApp, client: redis.Redis, start_worker: Any
+) -> None:
+    worker = start_worker(TINY_CONCURRENCY="4")
+    message = changed(task="tasks.of_the_next_release")
+    client.lpush(QUEUE, message)
+    eventually(lambda: client.llen("seen") or not worker.alive(), what="the hint arrives")
+    assert worker.alive(), worker.log.read_text()
+    seen = json.loads(client.lrange("seen", 0, -1)[0])
+    assert seen["hop_id"] == json.loads(message)["headers"]["id"]
+    assert dropped_by(app) == {}
