@@ -77,6 +77,7 @@ from orchestrator.service.runs import Runs
 from orchestrator.service.schedule_watch import ScheduleWatch
 from orchestrator.service.slos import SloWatch
 from orchestrator.service.submitting import Submitter
+from orchestrator.service.surveying import Surveyor
 from orchestrator.service.urgency import Urgency
 from orchestrator.service.vouching import plan_to_see
 from orchestrator.settings import Settings, load_settings
@@ -277,19 +278,16 @@ async def _build_parts(
     maps = Maps(
         store, programs, redeliverer.publish, outbox.submit, new_id=new_id, now=clock.now
     )  # fmt: skip
+    times = RecoveryTimes(
+        pass_every=settings.recovery_seconds, dead_after=settings.dead_after_seconds,
+        lost_after=settings.lost_hint_seconds,
+    )  # fmt: skip
     recovery = Recovery(
-        store, locks, publisher, redeliverer, dead_letters,
-        RecoveryTimes(
-            pass_every=settings.recovery_seconds,
-            dead_after=settings.dead_after_seconds,
-            lost_after=settings.lost_hint_seconds,
-        ),
+        store, locks, publisher, redeliverer, dead_letters, times,
         jobs=jobs, proposals=store, guards=store, look_after_maps=maps.look_after, meter=meter,
     )  # fmt: skip
     pauses = Pauses()
-    pause_watch = PauseWatch(
-        store, pauses, redeliverer.publish, every_seconds=settings.recovery_seconds
-    )
+    pause_watch = PauseWatch(store, pauses, redeliverer.publish)
     await pause_watch.look()
     upkeep = Upkeep(store, keep_for=settings.keep_for)
     notifier = notifier_of(settings, store, escalations.urgency)
@@ -306,9 +304,12 @@ async def _build_parts(
         max_map_items=settings.max_map_items,
     )  # fmt: skip
     alarm = AlarmClock(
-        DueRuns(store, redeliverer, meter=meter), look_every=settings.recovery_seconds,
-        now=clock.now,
+        DueRuns(store, redeliverer, meter=meter), now=clock.now,
+        look_every=3 * settings.recovery_seconds,  # surveys have found when before
     )  # fmt: skip
+    surveyor = Surveyor(
+        store, times.of_surveys, every_seconds=settings.recovery_seconds, told=[alarm.heed]
+    )
     deps = Deps(
         worker_id=worker_id, journal=journal, waits=waits, outbox=outbox, gate=gate_of_process,
         http=http, tasks=tasks, dead_letters=dead_letters, events=app.step_events,
@@ -344,10 +345,12 @@ async def _build_parts(
     return Parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
         background=[
-            alarm.run_passes, recovery.run_quick_passes, recovery.run_slow_passes,
-            upkeep.run_passes,
-            watch.run_passes, notifier.run_passes, pause_watch.run_passes,
-            slos.run_passes, schedules.run_passes, observer.run_passes, age.run_passes,
+            surveyor.run_passes, alarm.run_passes, upkeep.run_passes, watch.run_passes,
+            notifier.run_passes, slos.run_passes, observer.run_passes, age.run_passes,
+            *(partial(each, surveyor) for each in (
+                recovery.run_quick_passes, recovery.run_slow_passes, pause_watch.run_passes,
+                schedules.run_passes,
+            )),
             partial(metrics.watch, gate_of_process.snapshot),
             *_checkpoints(settings, store), *_canary(settings, app, publisher, meter),
             *([] if teller is None else [teller.run_passes]),

@@ -2,18 +2,18 @@
 
 The database refuses the claim of a run that a pause stops. A run in hand is stopped by its driver,
 which looks here before each link and once more when its call is let out, and otherwise asks nobody:
-the watch asks for all, once a second, with one small query.
+the watch asks for all, once a second, where a survey has seen that there are some.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from orchestrator.errors import Unavailable
 from orchestrator.ports import Pause, PauseStore, Redelivery, RunRecord
+from orchestrator.ports.surveys import Surveys
 
 log = structlog.get_logger(__name__)
 
@@ -68,30 +68,27 @@ class PauseWatch:
         store: PauseStore,
         pauses: Pauses,
         publish: Callable[[Sequence[Redelivery]], Awaitable[object]],
-        *,
-        every_seconds: float,
     ) -> None:
         self._store, self._pauses, self._publish = store, pauses, publish
-        self._every_seconds = every_seconds
         self._known: frozenset[str] = frozenset()
         self._looks_left = LOOKS_AFTER_A_CHANGE  # in which paused runs are looked for
         self._looks = 0
 
-    async def run_passes(self) -> None:
+    async def run_passes(self, surveys: Surveys) -> None:
         """One look after the other, until cancelled."""
         while True:
-            await asyncio.sleep(self._every_seconds)
+            survey = await surveys.next()
             try:
-                await self.look()
+                await self.look(some=survey.paused or bool(self._known))
             except Unavailable as error:
                 log.warning("pauses.unknown", why=str(error))
             except Exception:
                 # What was wrong may be over by the next look, and that must come.
                 log.exception("pauses.watch_failed")
 
-    async def look(self) -> None:
-        """Take over what holds, and let others go on. Raises Unavailable."""
-        found = await self._store.pauses()
+    async def look(self, *, some: bool = True) -> None:
+        """Take over what holds, unless there is none, and let others go on. Raises Unavailable."""
+        found = await self._store.pauses() if some else []
         known = frozenset(each.id for each in found)
         if known != self._known:
             self._known, self._looks_left = known, LOOKS_AFTER_A_CHANGE

@@ -39,6 +39,7 @@ from orchestrator.ports.records import (
     WorkerRecord,
     WorkflowVersion,
 )
+from orchestrator.ports.surveys import SurveyStore
 from orchestrator.ports.vouching import Signer
 from orchestrator.ports.waiting import WaitStore
 
@@ -330,7 +331,7 @@ class SessionInspector(Protocol):
 
 class Store(
     WorkflowStore, RunStore, WaitStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore,
-    ChildStore, CodeWaitStore, MapStore, JobStore, PauseStore, Protocol,
+    ChildStore, CodeWaitStore, MapStore, JobStore, PauseStore, SurveyStore, Protocol,
 ):  # fmt: skip
     """All of the above on one database."""
 

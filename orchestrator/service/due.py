@@ -2,8 +2,9 @@
 
 The table has the times. Each worker looks when the next of them comes, and takes all that are due
 by one indexed statement, which skips what another worker takes; hence each is woken once. What it
-puts to sleep itself moves its next look (`note`). What others put to sleep for less than
-`look_every` is found by them, or here with the next look.
+puts to sleep itself moves its next look (`note`), and so does what surveys find of the others
+(`heed`). What these put to sleep for less than the time between two surveys is found by them, or
+with the next survey.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import structlog
 from orchestrator.errors import Unavailable
 from orchestrator.ports import WorkerStore
 from orchestrator.ports.metering import UNMETERED, Meter
+from orchestrator.ports.surveys import Survey
 from orchestrator.service.redelivery import Redeliverer
 
 log = structlog.get_logger(__name__)
@@ -65,7 +67,7 @@ class Due(Protocol):
 
 
 class AlarmClock:
-    """Looks whenever a run is due, and every `look_every` seconds at least."""
+    """Looks whenever a run is due, and `look_every` seconds after it has heard anything of it."""
 
     def __init__(
         self,
@@ -77,15 +79,22 @@ class AlarmClock:
     ) -> None:
         """`now`: the database's time as far as this process knows it."""
         self._due, self._look_every, self._now, self._jitter = due, look_every, now, jitter
-        self._look_at = inf  # on the loop's clock
+        self._noted_at = inf  # on the loop's clock: of what was put to sleep since the last look
+        self._look_at = inf
         self._moved = asyncio.Event()
 
     def note(self, at: datetime) -> None:
         """A run was put to sleep until then. On the loop of `run_passes`."""
-        look_at = asyncio.get_running_loop().time() + (at - self._now()).total_seconds()
-        if look_at < self._look_at:
-            self._look_at = look_at
+        noted_at = asyncio.get_running_loop().time() + (at - self._now()).total_seconds()
+        self._noted_at = min(self._noted_at, noted_at)
+        if noted_at < self._look_at:
+            self._look_at = noted_at
             self._moved.set()
+
+    def heed(self, survey: Survey) -> None:
+        """When the next of all was due a moment ago. On the loop of `run_passes`."""
+        self._expect(inf if survey.due_in_seconds is None else survey.due_in_seconds)
+        self._moved.set()
 
     async def run_passes(self) -> None:
         """Until cancelled."""
@@ -102,22 +111,28 @@ class AlarmClock:
 
     async def _look(self) -> float:
         """Wake what is due; seconds until the next look."""
+        self._noted_at = inf
         seconds = await self._due.due_in()
         if seconds <= 0:
             await self._due.publish()
             return 0.0
         return seconds
 
+    def _expect(self, seconds: float) -> None:
+        """The next look is then, or when something is due that was noted meanwhile."""
+        stagger = STAGGER * (2 * self._jitter() - 1)
+        latest = min(seconds, self._look_every * (1 + stagger))
+        self._look_at = min(asyncio.get_running_loop().time() + latest, self._noted_at)
+
     async def _wait(self, seconds: float) -> None:
         """Until then, or an earlier time that was noted meanwhile."""
+        self._expect(seconds)
+        await asyncio.sleep(SHORTEST_PAUSE_SECONDS * (1 + STAGGER * (2 * self._jitter() - 1)))
         time = asyncio.get_running_loop().time
-        began, stagger = time(), STAGGER * (2 * self._jitter() - 1)
-        self._look_at = began + min(seconds, self._look_every * (1 + stagger))
-        await asyncio.sleep(SHORTEST_PAUSE_SECONDS * (1 + stagger))
         while (left := self._look_at - time()) > 0:
             self._moved.clear()
             try:
                 async with asyncio.timeout(left):
                     await self._moved.wait()
             except TimeoutError:
-                return
+                continue

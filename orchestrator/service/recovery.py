@@ -15,6 +15,7 @@
   to the open, unclaimed escalations.
 * **Jobs**: running ones that nothing was heard of are woken.
 
+All of them go by surveys (`surveying.py`), but for what only the broker or the locks can tell.
 Authoritative for all of it is the table; the broker is only ever brought in line with it.
 """
 
@@ -39,28 +40,35 @@ from orchestrator.ports import (
     queue_names,
 )
 from orchestrator.ports.metering import UNMETERED, Meter
+from orchestrator.ports.surveys import Survey, Surveys, SurveyTimes
 from orchestrator.service.due import DueRuns
 from orchestrator.service.escalations import reconcile_dead_letters
 from orchestrator.service.jobs import JobWorker
 from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.schedule_watch import LEFT_SECONDS
+from orchestrator.service.surveying import STAGGER
 
 log = structlog.get_logger(__name__)
 
 LARGEST_PASS = 500
 SECOND_LOOK_SECONDS = 0.5
 """Before a free lock counts as a death: twice as long as a living process needs to take it back."""
-STAGGER = 0.2
-"""Each pause is shorter or longer by up to this part: workers that have come into step, since they
-all waited for the same outage to end, would mend the same things at the same moments for ever."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecoveryTimes:
-    """All in seconds."""
+    """All in seconds. `pass_every`: between two surveys."""
 
     pass_every: float
     dead_after: float
     lost_after: float
+
+    @property
+    def of_surveys(self) -> SurveyTimes:
+        """The same, for those who look for all."""
+        return SurveyTimes(
+            dead_after=self.dead_after, lost_after=self.lost_after, left_after=LEFT_SECONDS
+        )
 
 
 class Recovery:
@@ -90,56 +98,69 @@ class Recovery:
         self._jitter, self._meter = jitter, meter
         self._due = DueRuns(store, redeliverer, meter=meter)
 
-    async def run_quick_passes(self) -> None:
+    async def run_quick_passes(self, surveys: Surveys) -> None:
         """Death and due waits, until cancelled."""
-        await self._every(self._times.pass_every, self.quick_pass)
-
-    async def run_slow_passes(self) -> None:
-        """Lost hints, maps, dead letters and jobs, until cancelled."""
-        await self._every(self._times.lost_after / 2, self.slow_pass)
-
-    async def quick_pass(self) -> None:
-        """One pass over dead workers, due waits and untold children."""
-        await self._recover_dead()
-        await self._due.publish()
-        await self._tell_parents()
-
-    async def slow_pass(self) -> None:
-        """One pass over lost hints, maps, dead letters and jobs."""
-        await self._publish_lost()
-        if self._look_after_maps is not None:
-            self._meter.recovered("map", await self._look_after_maps())
-        ended = await self._store.release_expired_claims()
-        if ended:
-            log.info("claims.ended", escalations=[each.id for each in ended])
-        if self._proposals is not None and (lapsed := await self._proposals.lapse_proposals()):
-            log.info("proposals.lapsed", proposals=lapsed)
-        if self._guards is not None:
-            await self._redeliverer.publish(await self._guards.expire_holds(limit=LARGEST_PASS))
-        await reconcile_dead_letters(self._store, self._dead_letters)
-        if self._jobs is not None:
-            await self._jobs.sweep(silent_seconds=self._times.lost_after)
-
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            try:
-                await work()
-            except Unavailable as error:
-                log.warning("recovery.postponed", why=str(error))
-            except Exception:
-                # A pass is repeatable and must not end recovery for good because of one bad row.
-                log.exception("recovery.failed")
+            await self._attempt(self.quick_pass, await surveys.next())
+
+    async def run_slow_passes(self, surveys: Surveys) -> None:
+        """Lost hints, maps, dead letters and jobs, until cancelled."""
+        # Twice in `lost_after`: the next survey is half a pause off on the average.
+        seconds = max((self._times.lost_after - self._times.pass_every) / 2, 0.0)
+        while True:
+            await self._attempt(self.slow_pass, await surveys.next())
             await asyncio.sleep(seconds * (1 + STAGGER * (2 * self._jitter() - 1)))
 
-    async def _recover_dead(self) -> None:
-        ids = [worker.id for worker in await self._store.workers()]
+    async def quick_pass(self, survey: Survey) -> None:
+        """One pass over dead workers, due waits and untold children."""
+        await self._recover_dead(survey)
+        if survey.due_in_seconds is not None and survey.due_in_seconds <= 0:
+            await self._due.publish()
+        await self._tell_parents(survey)
+
+    async def slow_pass(self, survey: Survey) -> None:
+        """One pass over lost hints, maps, dead letters and jobs."""
+        if survey.lost:
+            await self._publish_lost()
+        if self._look_after_maps is not None:
+            self._meter.recovered("map", await self._look_after_maps())
+        if survey.unclaimed and (ended := await self._store.release_expired_claims()):
+            log.info("claims.ended", escalations=[each.id for each in ended])
+        await self._end_what_waited_too_long(survey)
+        await reconcile_dead_letters(self._store, self._dead_letters)
+        if self._jobs is not None and survey.jobs:
+            await self._jobs.sweep(silent_seconds=self._times.lost_after)
+
+    async def _end_what_waited_too_long(self, survey: Survey) -> None:
+        if self._proposals is None or not survey.lapsed:
+            lapsed = []
+        else:
+            lapsed = await self._proposals.lapse_proposals()
+        if lapsed:
+            log.info("proposals.lapsed", proposals=lapsed)
+        if self._guards is not None and survey.held:
+            await self._redeliverer.publish(await self._guards.expire_holds(limit=LARGEST_PASS))
+
+    async def _attempt(self, work: Callable[[Survey], Awaitable[None]], survey: Survey) -> None:
+        try:
+            await work(survey)
+        except Unavailable as error:
+            log.warning("recovery.postponed", why=str(error))
+        except Exception:
+            # A pass is repeatable and must not end recovery for good because of one bad row.
+            log.exception("recovery.failed")
+
+    async def _recover_dead(self, survey: Survey) -> None:
+        ids = survey.workers
+        if ids is None:
+            ids = tuple(worker.id for worker in await self._store.workers())
         free = await self._locks.free_among(ids)
         if free:
             # One that lost its connection and nothing else takes the lock on a new one, and trusts
             # itself all the while: whoever took its runs would have them beside it.
             await asyncio.sleep(SECOND_LOOK_SECONDS)
             free = await self._locks.free_among(free)
-        while True:
+        while free or survey.dead:
             found = await self._store.recover_dead(
                 dead_after_seconds=self._times.dead_after, also_dead=free, limit=LARGEST_PASS
             )
@@ -150,12 +171,12 @@ class Recovery:
             if len(found) < LARGEST_PASS:
                 return
 
-    async def _tell_parents(self) -> None:
-        waits = await self._store.untold_children(limit=LARGEST_PASS)
-        if waits:
+    async def _tell_parents(self, survey: Survey) -> None:
+        if survey.untold and (waits := await self._store.untold_children(limit=LARGEST_PASS)):
             await self._redeliverer.publish(await self._store.tell_parents(waits))
             self._meter.recovered("child", len(waits))
-        await self._redeliverer.publish(await self._store.cancel_forsaken(limit=LARGEST_PASS))
+        if survey.forsaken:
+            await self._redeliverer.publish(await self._store.cancel_forsaken(limit=LARGEST_PASS))
 
     async def _publish_lost(self) -> None:
         missing = await self._missing_hints()

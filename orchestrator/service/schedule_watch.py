@@ -7,22 +7,18 @@ later, with the same key; so a time has one run.
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Callable
-
 import structlog
 
 from orchestrator.core.schedules import key_of, take_turn, to_end
 from orchestrator.definitions.calendars import times_of
 from orchestrator.errors import Conflict, RefusedError, Unavailable
 from orchestrator.ports.schedules import Looked, ScheduleStore, ToBegin
+from orchestrator.ports.surveys import Surveys
 from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submission, Submitter
 
 log = structlog.get_logger(__name__)
 
-PASS_SECONDS = 1.0
 AT_ONCE = 200
 LEFT_SECONDS = 5.0
 """After so long others begin what whoever decided on it has not."""
@@ -38,15 +34,15 @@ class ScheduleWatch:
         runs: Runs,
         *,
         left_seconds: float = LEFT_SECONDS,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store, self._submitter, self._runs = store, submitter, runs
-        self._left_seconds, self._jitter = left_seconds, jitter
+        self._left_seconds = left_seconds
 
-    async def run_passes(self) -> None:
-        """One pass after the other, until cancelled."""
+    async def run_passes(self, surveys: Surveys) -> None:
+        """One pass for each survey that has found something, until cancelled."""
         while True:
-            await asyncio.sleep(PASS_SECONDS * (0.5 + self._jitter()))
+            if not (await surveys.next()).scheduled:
+                continue
             try:
                 await self.one_pass()
             except Unavailable as error:

@@ -68,10 +68,11 @@ class Children(Part):
         )
         self._told = self._sql("UPDATE runs SET wait_id = NULL WHERE wait_id = :wait_id")
         self._wake = self._sql(rows.waking(self._dialect))
-        self._untold = self._sql(
-            f"SELECT DISTINCT wait_id FROM runs WHERE {UNTOLD} AND NOT EXISTS (SELECT 1 FROM runs"
-            f" AS r WHERE r.wait_id = runs.wait_id AND r.{UNENDED}) ORDER BY wait_id LIMIT :most"
+        untold = (
+            f"FROM runs WHERE {UNTOLD} AND NOT EXISTS (SELECT 1 FROM runs"
+            f" AS r WHERE r.wait_id = runs.wait_id AND r.{UNENDED})"
         )
+        self._untold = self._sql(f"SELECT DISTINCT wait_id {untold} ORDER BY wait_id LIMIT :most")
 
         failed = (
             "SELECT r.id, f.branch, f.cause FROM runs AS f JOIN runs AS r ON r.wait_id = f.wait_id"
@@ -84,6 +85,7 @@ class Children(Part):
         order = "ORDER BY r.id, CASE WHEN f.cancel IS NULL THEN 0 ELSE 1 END, f.id LIMIT :most"
         self._forsaken = self._sql(f"{failed} {order}")
         self._forsaken_of = self._sql(f"{failed} AND f.wait_id = :wait_id {order}")
+        self.looks = {"untold": f"SELECT 1 {untold}", "forsaken": failed}
 
     # --- their beginning --------------------------------------------------------------------------
 

@@ -113,6 +113,7 @@ SQLITE = Dialect(
         "unsynced": "true",
         "few": "true",
         "no_bytes": "x''",
+        "joined": "group_concat",
     },
     each="json_each({})",
     shift="({start} + CAST({seconds} * 1000000 AS INTEGER))",
@@ -139,6 +140,7 @@ POSTGRESQL = Dialect(
         # a plan that was made while the table was small would go through all of it for ever.
         "few": "b.run_id = b.run_id || ''",
         "no_bytes": "CAST('' AS bytea)",
+        "joined": "string_agg",
         # True, and from here on this transaction's commit does not wait for the disk.
         "unsynced": "set_config('synchronous_commit', 'off', true) = 'off'",
     },

@@ -58,10 +58,9 @@ class Escalations(Part):
         )
         self._claim = self._sql(f"{take} AND claimed_by IS NULL")
         self._assign = self._sql(take)
-        self._expired = self._sql(
-            "SELECT id FROM escalations WHERE closed_at IS NULL AND claimed_until <= {now}"
-            " ORDER BY id LIMIT :most"
-        )
+        expired = "SELECT id FROM escalations WHERE closed_at IS NULL AND claimed_until <= {now}"
+        self._expired = self._sql(f"{expired} ORDER BY id LIMIT :most")
+        self.looks = {"unclaimed": expired}
         self._expire = self._sql(
             "UPDATE escalations SET claimed_by = NULL, claimed_at = NULL, claimed_until = NULL"
             " WHERE id = :id AND closed_at IS NULL AND claimed_until <= {now}"

@@ -75,7 +75,7 @@ class Guarding(Part):
     def __init__(self, shared: Shared, accepting: Accepting) -> None:
         super().__init__(shared)
         self._accepting, self._notes, self._holding = accepting, Notes(shared), Holding(shared)
-        self.expire_holds = self._holding.expire_holds
+        self.expire_holds, self.looks = self._holding.expire_holds, self._holding.looks
         keys = self._dialect.batch(_KEY)
         these = (
             f"SELECT {_POLICY} FROM agent_policies"

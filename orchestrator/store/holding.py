@@ -75,11 +75,12 @@ class Holding(Part):
             " ON p.tenant = u.tenant AND p.agent = u.agent"
             " WHERE u.run_id = :run_id AND NOT p.removed ORDER BY p.agent"
         )
-        self._overdue = self._sql(
+        overdue = (
             "SELECT runs.id FROM waits JOIN runs ON runs.id = waits.run_id"
             f" WHERE {HOLDING} AND waits.expires_at <= {{now}}"
-            " ORDER BY runs.id LIMIT :most {for_update_of_runs}"
         )
+        self._overdue = self._sql(f"{overdue} ORDER BY runs.id LIMIT :most {{for_update_of_runs}}")
+        self.looks = {"held": overdue}
 
     async def hold(self, tx: Tx, new: NewHold) -> None:
         """Of a run that this transaction has accepted: it begins when it is approved."""

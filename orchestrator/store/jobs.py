@@ -119,10 +119,15 @@ class Jobs(Part):
             f" AND done + refused >= total RETURNING {rows.JOB}"
         )
         self._exact = self._sql(f"{job} WHERE id = :id")
-        before = self._dialect.later("{now}", "-CAST(:seconds AS {real})")
+        silent = f"FROM jobs WHERE {_RUNS} AND touched_at < "
+        before, long_ago = (
+            self._dialect.later("{now}", f"-CAST(:{parameter} AS {{real}})")
+            for parameter in ("seconds", "lost_after")
+        )
+        self.looks = {"jobs": f"SELECT 1 {silent}{long_ago}"}
         self._silent = self._sql(
-            "UPDATE jobs SET touched_at = {now} WHERE id IN (SELECT id FROM jobs"
-            f" WHERE {_RUNS} AND touched_at < {before} ORDER BY touched_at LIMIT :most"
+            "UPDATE jobs SET touched_at = {now} WHERE id IN (SELECT id"
+            f" {silent}{before} ORDER BY touched_at LIMIT :most"
             f" {{skip_locked}}) RETURNING {rows.JOB}"
         )
 

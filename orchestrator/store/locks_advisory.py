@@ -119,7 +119,9 @@ class AdvisoryLocks:
         if self._connection is None or self._connection.closed:
             return False
         try:
-            await self._connection.execute("SELECT 1")
+            # One turn to the server and back, which is no transaction and reads nothing.
+            async with self._connection.pipeline():
+                pass
         except (psycopg.Error, OSError):
             return False
         return True

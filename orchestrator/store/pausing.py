@@ -57,6 +57,7 @@ class Pausing(Part):
         self._active = self._sql(
             f"SELECT {_PAUSE} FROM pauses WHERE {IN_FORCE} ORDER BY id DESC LIMIT :most"
         )
+        self.looks = {"paused": f"SELECT 1 FROM pauses WHERE {IN_FORCE}"}
         self._all = self._sql(f"SELECT {_PAUSE} FROM pauses ORDER BY id DESC LIMIT :most")
         ended = "UPDATE pauses SET ended_at = {now}, ended_by = :by, ending_reason = :reason"
         self._end = self._sql(f"{ended} WHERE id = :id AND {HOLDS} RETURNING {_PAUSE}")

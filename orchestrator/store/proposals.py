@@ -74,9 +74,9 @@ class Proposals(Part):
             f"{self._read} WHERE p.run_id = :run_id AND p.subject_id = :subject_id"
             " AND p.closed_at IS NULL"
         )
-        self._lapsed_ones = self._sql(
-            f"SELECT p.id {_FROM} WHERE p.closed_at IS NULL AND {lapsed} ORDER BY p.id LIMIT :most"
-        )
+        lapsed_ones = f"SELECT p.id {_FROM} WHERE p.closed_at IS NULL AND {lapsed}"
+        self._lapsed_ones = self._sql(f"{lapsed_ones} ORDER BY p.id LIMIT :most")
+        self.looks = {"lapsed": lapsed_ones}
         self._has_lapsed = self._sql(
             f"SELECT p.expires_at <= {{now}} {_FROM} WHERE p.id = :id AND p.closed_at IS NULL"
             f" AND {lapsed}"

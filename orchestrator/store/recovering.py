@@ -31,18 +31,17 @@ class Recovering(Part):
         super().__init__(shared)
         dead = self._dialect.batch({"id": "text"})
         redelivery = rows.redelivery(self._dialect)
-        self._overdue = self._sql(
-            "SELECT id FROM workers WHERE heartbeat_at < "
-            + self._dialect.later("{now}", "-CAST(:seconds AS {real})")
-        )
+        overdue = "SELECT id FROM workers WHERE heartbeat_at < "
+        self._overdue = self._sql(overdue + self._ago("seconds"))
         # Owners without a row: one hop along the index for each owner, not one for each run.
-        self._orphaned = self._sql(
+        orphaned = (
             "WITH RECURSIVE known(owner) AS (SELECT min(owner) FROM runs WHERE owner IS NOT NULL"
             " UNION ALL SELECT (SELECT min(runs.owner) FROM runs WHERE runs.owner > known.owner)"
             " FROM known WHERE known.owner IS NOT NULL)"
             " SELECT owner FROM known WHERE owner IS NOT NULL"
             " AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = known.owner)"
         )
+        self._orphaned = self._sql(orphaned)
         # Row by row RETURNING can only tell the owner of afterwards, so it is asked for before.
         self._owned = self._sql(
             "SELECT id, owner FROM runs WHERE owner IN"
@@ -63,7 +62,7 @@ class Recovering(Part):
         # Asked again here whether it is overdue: it may have beaten since, and trusts that.
         self._bury = self._sql(
             f"DELETE FROM workers WHERE id IN (SELECT b.id FROM {dead} AS b) OR heartbeat_at < "
-            + self._dialect.later("{now}", "-CAST(:seconds AS {real})")
+            + self._ago("seconds")
         )
         self._leave = self._sql("DELETE FROM workers WHERE id = :id")
         mark = "UPDATE runs SET published_at = {now} WHERE id IN (SELECT id FROM runs WHERE "
@@ -79,9 +78,9 @@ class Recovering(Part):
             f" WHERE id IN (SELECT b.id FROM {dead} AS b) AND {SLEEPING} AND status = 'parked'"
             f" ORDER BY id {{skip_locked}}) RETURNING {redelivery}"
         )
-        before = self._dialect.later("{now}", "-CAST(:seconds AS {real})")
+        silent = f"{ANNOUNCED} AND published_at < "
         self._lost = self._sql(
-            f"{mark}{ANNOUNCED} AND published_at < {before} ORDER BY published_at LIMIT :most"
+            f"{mark}{silent}{self._ago('seconds')} ORDER BY published_at LIMIT :most"
             f" {{skip_locked}}) RETURNING {redelivery}"
         )
         self._counts = self._sql(
@@ -96,6 +95,15 @@ class Recovering(Part):
             f" WHERE {OWNED} GROUP BY lane, direction"
             ") AS counted GROUP BY lane, direction ORDER BY lane, direction DESC"
         )
+
+        self.looks = {
+            "dead": f"SELECT 1 WHERE EXISTS ({overdue}{self._ago('dead_after')})"
+            f" OR EXISTS ({orphaned})",
+            "lost": f"SELECT 1 FROM runs WHERE {silent}{self._ago('lost_after')}",
+        }
+
+    def _ago(self, parameter: str) -> str:
+        return self._dialect.later("{now}", f"-CAST(:{parameter} AS {{real}})")
 
     async def recover_dead(
         self, *, dead_after_seconds: float, also_dead: Sequence[str] = (), limit: int = 500

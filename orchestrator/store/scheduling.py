@@ -91,9 +91,12 @@ class Scheduling(Part):
             f"SELECT {_FIRING} FROM firings WHERE schedule_id = :id ORDER BY at DESC LIMIT :most"
         )
         queued = "SELECT schedule_id FROM firings WHERE state = 'queued'"
+        to_look_at = (
+            f"FROM schedules WHERE {held} AND NOT paused"
+            f" AND (due_at <= {{now}} OR id IN ({queued}))"
+        )
         self._to_look_at = self._sql(
-            f"SELECT {_SCHEDULE}, {{now}} FROM schedules WHERE {held} AND NOT paused"
-            f" AND (due_at <= {{now}} OR id IN ({queued})) ORDER BY due_at, id LIMIT :most"
+            f"SELECT {_SCHEDULE}, {{now}} {to_look_at} ORDER BY due_at, id LIMIT :most"
         )
         these = self._dialect.batch({"id": "text"})
         self._opens = self._sql(
@@ -143,6 +146,11 @@ class Scheduling(Part):
         )
         order = "ORDER BY f.decided_at, f.at LIMIT :most"
         self._due = self._sql(f"{due} AND f.decided_at <= {long_ago} {order}")
+        left = self._dialect.later("{now}", "-CAST(:left_after AS {real})")
+        self.looks = {
+            "scheduled": f"SELECT 1 WHERE EXISTS (SELECT 1 {to_look_at}) OR EXISTS"
+            f" (SELECT 1 FROM firings WHERE state = 'due' AND decided_at <= {left})"
+        }
         self._due_of = self._sql(
             f"{due} AND f.decided_at <= {long_ago} AND f.schedule_id = :id {order}"
         )

@@ -40,6 +40,7 @@ from orchestrator.store.runs import Runs
 from orchestrator.store.scheduling import Scheduling
 from orchestrator.store.slo import Slos
 from orchestrator.store.standings import Standings
+from orchestrator.store.surveying import Surveying
 from orchestrator.store.tracing import Traces
 from orchestrator.store.vectors import SearchVectors
 from orchestrator.store.waiting import Waiting
@@ -48,7 +49,8 @@ from orchestrator.store.workflows import Workflows
 
 
 class SqlStore:
-    """Implements ports.Store, AccessStore, GuardStore, ProposalStore, ScheduleStore.
+    """Implements ports.Store, AccessStore, GuardStore, ProposalStore, ScheduleStore and
+    SurveyStore.
 
     Belongs to one event loop, the first.
     """
@@ -235,6 +237,11 @@ class SqlStore:
         self.pause, self.end_pause = pausing.pause, pausing.end_pause
         self.pauses = pausing.pauses
         self.hold_paused, self.release_paused = pausing.hold_paused, pausing.release_paused
+
+        self.survey = Surveying(
+            shared, recovering.looks, children.looks, pausing.looks, scheduling.looks,
+            escalations.looks, proposals.looks, guarding.looks, jobs.looks,
+        ).survey  # fmt: skip
 
         auditing = Auditing(shared)
         self.story, self.stories = auditing.story, auditing.stories

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.batching import Batcher
@@ -28,6 +29,7 @@ from orchestrator.ports import (
 )
 from orchestrator.service.recovery import Recovery, RecoveryTimes
 from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.surveying import Surveyor
 
 LIMITS = Limits(
     max_inline_steps=50, max_inline_seconds=20.0, short_wait_seconds=2.0,
@@ -86,7 +88,10 @@ class Surroundings:
             self.store, self.locks, self.hints, redeliverer, self.letters, TIMES,
             jitter=self.jitter, look_after_maps=deps.children.maps.look_after,
         )  # fmt: skip
-        watch = PauseWatch(self.store, pauses, redeliverer.publish, every_seconds=TIMES.pass_every)
+        watch = PauseWatch(self.store, pauses, redeliverer.publish)
+        surveyor = Surveyor(
+            self.store, TIMES.of_surveys, every_seconds=TIMES.pass_every, jitter=self.jitter
+        )
 
         async def republish(redeliveries: Sequence[Redelivery]) -> None:
             await redeliverer.publish(redeliveries)
@@ -98,7 +103,10 @@ class Surroundings:
             deps=deps, store=self.store, locks=self.locks,
             programs=self.programs, republish=republish, close=self.gate.aclose,
             open_heartbeat_store=open_heartbeat_store, work_on_job=_no_jobs,
-            background=[recovery.run_quick_passes, recovery.run_slow_passes, watch.run_passes],
+            background=[
+                surveyor.run_passes, partial(recovery.run_quick_passes, surveyor),
+                partial(recovery.run_slow_passes, surveyor), partial(watch.run_passes, surveyor),
+            ],
         )  # fmt: skip
 
     def _deps(self, worker_id: str, pauses: Pauses, redeliverer: Redeliverer) -> Deps:

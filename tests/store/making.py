@@ -28,10 +28,14 @@ from orchestrator.ports import (
     WorkerRecord,
     WorkflowVersion,
 )
+from orchestrator.ports.surveys import SurveyTimes
 
 F, B = Direction.FORWARD, Direction.BACKWARD
 ME, YOU = "worker-me", "worker-you"
 AT = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
+
+
+SURVEYED = SurveyTimes(dead_after=60, lost_after=60, left_after=0)
 
 
 def new_id() -> str:

@@ -22,6 +22,7 @@ from orchestrator.store import open_store
 from orchestrator.store.store import SqlStore
 from tests.store.making import (
     ME,
+    SURVEYED,
     accepted,
     attempt,
     audit,
@@ -137,6 +138,7 @@ async def calls(store: SqlStore) -> dict[str, Callable[[], Awaitable[Any]]]:
         "dead": lambda: store.recover_dead(dead_after_seconds=60),
         "due": store.take_due,
         "next due": store.due_in_seconds,
+        "survey": lambda: store.survey(SURVEYED),
         "lost": lambda: store.take_lost(silent_seconds=60, limit=100),
         "queues": store.queue_counts,
         "dead letters": store.open_unclaimed,

@@ -33,7 +33,7 @@ from orchestrator.ports import (
     WaitOutcome,
 )
 from orchestrator.store import SqlStore, open_store
-from tests.store.making import ME, new_id, new_run, plan, published, registered
+from tests.store.making import ME, SURVEYED, new_id, new_run, plan, published, registered
 from tests.store.test_races import at_once
 
 BOT, ALL = Agent("acme", "bot"), Agent("acme", EVERYBODY)
@@ -150,7 +150,9 @@ async def test_rejected_it_goes_on_to_be_cancelled(store: SqlStore) -> None:
 
 async def test_what_nobody_decides_in_time_is_cancelled(store: SqlStore) -> None:
     run_id = await held(store, seconds=0)
+    assert (await store.survey(SURVEYED)).held
     (freed,) = await store.expire_holds()
+    assert not (await store.survey(SURVEYED)).held
     assert freed.run_id == run_id
     assert (await store.wait(run_id)).outcome is WaitOutcome.EXPIRED
     assert await wish(store, run_id) == ("engine", "nobody approved it in time")

@@ -40,6 +40,7 @@ from orchestrator.ports import (
     Store,
     WorkflowVersion,
 )
+from orchestrator.ports.surveys import Survey, SurveyTimes
 from orchestrator.store import codec, open_store
 from orchestrator.testing.memory.store import MemoryStore
 from orchestrator.testing.memory.tables import MemoryDatabase
@@ -469,6 +470,17 @@ async def release_paused(world: World, _: Step) -> None:
     await world.both(lambda store, _: store.release_paused())
 
 
+async def survey(world: World, _: Step) -> None:
+    times = SurveyTimes(dead_after=6.0, lost_after=5.0, left_after=5.0)
+
+    async def look(store: Store, _: object) -> Survey:
+        found = await store.survey(times)
+        assert found.workers is not None
+        return replace(found, workers=tuple(sorted(found.workers)))
+
+    await world.both(look)
+
+
 def _memory(world: World) -> MemoryStore:
     store = world.stores[1]
     assert isinstance(store, MemoryStore)
@@ -481,5 +493,5 @@ CALLS: dict[str, Callable[[World, Step], Awaitable[None]]] = {
     "due": due, "recall": recall, "lost": lost, "take letter": take_letter,
     "return letter": return_letter, "act": act, "ask": ask, "signal": signal, "decide": decide,
     "pause": pause, "end pause": end_pause, "hold paused": hold_paused,
-    "release paused": release_paused,
+    "release paused": release_paused, "survey": survey,
 }  # fmt: skip

@@ -24,7 +24,7 @@ from orchestrator.ports import (
     Subject,
 )
 from orchestrator.store import SqlStore, open_store
-from tests.store.making import ME, escalated, new_id, write
+from tests.store.making import ME, SURVEYED, escalated, new_id, write
 from tests.store.test_waiting import asking
 
 OPEN = ProposalFilter()
@@ -122,7 +122,9 @@ async def test_a_proposal_expires(kept: SqlStore) -> None:
     assert await kept.proposals(OPEN) == [], "nobody has closed it yet, but its time is over"
     with pytest.raises(Conflict, match="whose time is not over"):
         await kept.confirm_act(yes(first.id), closing(run, known))
+    assert (await kept.survey(SURVEYED)).lapsed
     assert await kept.lapse_proposals() == [first.id]
+    assert not (await kept.survey(SURVEYED)).lapsed
     assert await kept.lapse_proposals() == []
     assert (await kept.proposal(first.id)).outcome is ProposalOutcome.EXPIRED
     second = await kept.propose(proposal(run, known, seconds=0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,7 +27,7 @@ from orchestrator.ports.schedules import (
     ScheduleRecord,
 )
 from orchestrator.store import SqlStore, open_store
-from tests.store.making import new_run, published
+from tests.store.making import SURVEYED, new_run, published
 from tests.store.test_races import at_once
 
 AT = datetime(2026, 11, 1, 3, tzinfo=UTC)
@@ -105,8 +106,10 @@ async def test_a_schedule_is_kept_with_its_history(store: SqlStore) -> None:
 
 
 async def test_of_many_that_look_one_decides(store: SqlStore, url: str) -> None:
+    assert not (await store.survey(SURVEYED)).scheduled
     await changed(store)
     looked = await looked_at(store)
+    assert (await store.survey(SURVEYED)).scheduled
 
     async def act(other: Any) -> bool:
         done: bool = await other.record_turn(looked, turn(decided(DUE)))
@@ -132,6 +135,17 @@ async def test_one_that_was_changed_or_paused_meanwhile_is_not_decided_on(store:
     assert not await store.record_turn(looked, turn(decided(DUE)))
     assert await states(store) == []
     assert await store.schedules_to_look_at(limit=10) == []
+
+
+async def test_what_was_decided_on_is_seen_although_its_schedule_is_paused(store: SqlStore) -> None:
+    await changed(store)
+    await store.record_turn(await looked_at(store), turn(decided(DUE)))
+    made = await store.schedule("acme", "nightly")
+    await changed(store, made, ScheduleChangeKind.PAUSE, next_at=None, due_at=None)
+    assert (await store.survey(SURVEYED)).scheduled
+    assert not (await store.survey(replace(SURVEYED, left_after=60))).scheduled
+    await store.note_begun("s1", AT, run_id=None, reason="refused")
+    assert not (await store.survey(SURVEYED)).scheduled
 
 
 async def test_a_run_is_begun_by_the_schedule_that_was_decided_on(store: SqlStore) -> None:

@@ -53,7 +53,7 @@ class MemoryChildren(Passing):
 
     async def untold_children(self, *, limit: int = 500) -> list[str]:
         """See ChildStore."""
-        return await self._pass("untold_children", lambda: _untold(self.database)[:limit])
+        return await self._pass("untold_children", lambda: untold(self.database)[:limit])
 
 
 def begin(
@@ -127,7 +127,7 @@ def _tell(database: MemoryDatabase, wait_id: str) -> Redelivery | None:
     return redelivery_of(parent, "answered", now)
 
 
-def _untold(database: MemoryDatabase) -> list[str]:
+def untold(database: MemoryDatabase) -> list[str]:
     return sorted(
         wait for wait, rows in database.awaited.items() if all(row.status in FINAL for row in rows)
     )
@@ -138,12 +138,12 @@ def _cancel_forsaken(database: MemoryDatabase, wait_id: str | None, limit: int) 
         accepting.request_cancel(
             database, run_id, mode=CancelMode.UNDO, reason=reason, by="engine"
         )
-        for run_id, reason in reasons_to_cancel(_forsaken(database, wait_id)[:limit]).items()
+        for run_id, reason in reasons_to_cancel(forsaken(database, wait_id)[:limit]).items()
     )  # fmt: skip
     return [each for each in found if each is not None]
 
 
-def _forsaken(database: MemoryDatabase, wait_id: str | None) -> list[tuple[str, str, str]]:
+def forsaken(database: MemoryDatabase, wait_id: str | None) -> list[tuple[str, str, str]]:
     """Branches to cancel, with names and causes of those that failed."""
     found = []
     for wait, rows in sorted(database.awaited.items()):

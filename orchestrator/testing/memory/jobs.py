@@ -163,16 +163,21 @@ def end_if_through(database: MemoryDatabase, job_id: str) -> JobRecord:
     return _put(database, replace(job, state=JobState.DONE, ended_at=database.clock()))
 
 
-def take_silent(database: MemoryDatabase, *, silent_seconds: float, limit: int) -> list[JobRecord]:
-    """Marked as touched now."""
+def silent(database: MemoryDatabase, *, silent_seconds: float) -> list[JobRecord]:
+    """Running ones, the longest first."""
     now = database.clock()
-    silent = sorted(
+    return sorted(
         (job for job in database.jobs.values()
          if job.state is JobState.RUNNING
          and (now - job.touched_at).total_seconds() > silent_seconds),
         key=lambda job: job.touched_at,
     )  # fmt: skip
-    return [_put(database, replace(job, touched_at=now)) for job in silent[:limit]]
+
+
+def take_silent(database: MemoryDatabase, *, silent_seconds: float, limit: int) -> list[JobRecord]:
+    """Marked as touched now."""
+    found, now = silent(database, silent_seconds=silent_seconds)[:limit], database.clock()
+    return [_put(database, replace(job, touched_at=now)) for job in found]
 
 
 def _put(database: MemoryDatabase, job: JobRecord) -> JobRecord:

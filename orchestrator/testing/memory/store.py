@@ -72,6 +72,7 @@ from orchestrator.testing.memory.maps import MemoryMaps
 from orchestrator.testing.memory.passing import Line, Moment
 from orchestrator.testing.memory.pauses import MemoryPauses
 from orchestrator.testing.memory.reruns import MemoryReruns
+from orchestrator.testing.memory.surveying import MemorySurveys
 from orchestrator.testing.memory.tables import MemoryDatabase, RunRow
 from orchestrator.testing.memory.waits_store import MemoryWaits
 
@@ -86,6 +87,7 @@ class MemoryStore(
     MemoryMaps,
     MemoryAliases,
     MemoryCode,
+    MemorySurveys,
 ):
     """One process's way to a `MemoryDatabase`."""
 

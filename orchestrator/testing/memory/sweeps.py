@@ -93,7 +93,7 @@ def take_due(database: MemoryDatabase, *, limit: int) -> list[Redelivery]:
 
 def due_in_seconds(database: MemoryDatabase) -> float | None:
     """Until the next that sleeps is due; None: nobody sleeps."""
-    times = [row.wake_at for row in database.runs.values() if row.sleeping and row.wake_at]
+    times = [row.wake_at for row in database.sleeping.values() if row.wake_at]
     return (min(times) - database.clock()).total_seconds() if times else None
 
 

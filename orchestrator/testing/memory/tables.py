@@ -385,6 +385,17 @@ class MemoryDatabase:
                 found.append(row)
         return found
 
+    def is_silent_since(self, before: datetime) -> bool:
+        """Whether an announced run has not been published since."""
+        heap = self._silent
+        while heap and not self._is_announced(*heap[0]):
+            heappop(heap)
+        return bool(heap) and heap[0][0] < before
+
+    def _is_announced(self, at: datetime, run_id: str) -> bool:
+        row = self.announced.get(run_id)
+        return row is not None and row.announced_at == at
+
     def take_silent(self, before: datetime, most: int) -> list[RunRow]:
         """Announced runs not published since, the oldest first. The caller marks and shelves."""
         found: list[RunRow] = []

@@ -97,10 +97,11 @@ async def test_whom_it_works_for_may_where_the_policy_says_so(house: House) -> N
 
 async def test_workers_end_what_nobody_approved_in_time(house: House) -> None:
     run_id = await held(house, KINDS[0], seconds=0)
+    times = RecoveryTimes(pass_every=1, dead_after=60, lost_after=60)
     recovery = Recovery(
         house.store, open_worker_locks(house.url), house.broker, house.redeliverer, house.broker,
-        RecoveryTimes(pass_every=1, dead_after=60, lost_after=60), guards=house.store,
+        times, guards=house.store,
     )  # fmt: skip
-    await recovery.slow_pass()
+    await recovery.slow_pass(await house.store.survey(times.of_surveys))
     run = await house.settle(run_id, recoveries=False)
     assert (run.status, run.cause) == (RunStatus.COMPENSATED, "nobody approved it in time")
