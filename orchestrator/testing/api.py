@@ -7,7 +7,8 @@ nothing is done twice. Of a step without a key each request that arrives is a ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import orjson
@@ -65,6 +66,16 @@ class World:
         )  # fmt: skip
         self.sent.append(sent)
         return sent, definition, call
+
+    @contextmanager
+    def timed(self, sent: Sent) -> Iterator[None]:
+        """Write down when it was over, unless whoever waited for it has died meanwhile."""
+        try:
+            yield
+        except Exception:
+            sent.over = self.loop.time()
+            raise
+        sent.over = self.loop.time()
 
     def known(self, sent: Sent, call: Call) -> Answer | None:
         """The answer to the same request before, if the API honours its key."""
@@ -134,6 +145,14 @@ class ApiLink:
             raise HeldUp(api)
         world = self._world
         sent, definition, call = await world.meet(api, request, context)
+        with world.timed(sent):
+            return await self._answer(sent, request, definition, call, timeout_seconds)
+
+    async def _answer(
+        self, sent: Sent, request: FrozenRequest, definition: Definition, call: Call,
+        timeout_seconds: float | None,
+    ) -> Response:  # fmt: skip
+        world = self._world
         if sent.fault is not None and not sent.fault.has_effect:
             return await self._fail(sent, timeout_seconds)
         answer = world.known(sent, call)
@@ -187,13 +206,20 @@ class TaskLink:
             raise HeldUp(f"task {request.target}")
         world = self._world
         sent, _, call = await world.meet(api, request, context)
-        fault = sent.fault
+        with world.timed(sent):
+            return await self._answer(sent, request, context, call, timeout_seconds)
+
+    async def _answer(
+        self, sent: Sent, request: FrozenRequest, context: AttemptContext, call: Call,
+        timeout_seconds: float | None,
+    ) -> Response:  # fmt: skip
+        world, fault = self._world, sent.fault
         if fault is not None and not fault.has_effect:
             await self._fail(fault, call, timeout_seconds)
         said = world.script.next_reply(sent)
         if said is None:
             response = await self._functions.send(
-                api, request, context, timeout_seconds=timeout_seconds
+                sent.api, request, context, timeout_seconds=timeout_seconds
             )
         else:
             await asyncio.sleep(said.seconds)

@@ -28,11 +28,12 @@ class Coverage:
                 targets.setdefault(target, False)
 
     def count(self, run: Played) -> None:
-        """Add what a run went through."""
-        targets = self._wanted[run.definition.name]
-        for target in taken_by(run):
-            if target in targets:
-                targets[target] = True
+        """Add what a run went through, and those that its steps have begun."""
+        for each in run.runs:
+            targets = self._wanted[each.definition.name]
+            for target in taken_by(each):
+                if target in targets:
+                    targets[target] = True
 
     def to_json(self) -> dict[str, dict[str, bool]]:
         """Workflow -> target -> whether it was taken."""
@@ -83,7 +84,7 @@ def targets_of(definition: Definition) -> Iterator[str]:
 
 
 def taken_by(run: Played) -> Iterator[str]:
-    """What a run went through."""
+    """What a run went through by itself."""
     for each in run.steps:
         if each.forward.link.status in HAPPENED:
             yield each.step_id

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 from orchestrator.core.plan import Effects, PlanStep
 from orchestrator.core.saga import EscalationReason
 from orchestrator.core.states import RunStatus
+from orchestrator.ports import StepRecord
 from orchestrator.testing.faults import Way
 from orchestrator.testing.played import Played
+from orchestrator.testing.scripts import Sent
+from orchestrator.testing.tree import begun_at
+
+AT_ONCE_SECONDS = 0.05
+"""What two branches did so close together may be undone in either order."""
 
 
 def assert_succeeded(run: Played) -> None:
@@ -37,11 +44,13 @@ def assert_compensated_in_reverse(run: Played) -> None:
 
 
 def assert_escalated(run: Played, step: str, *, undo: bool = False) -> None:
-    """It is stuck at this step (or at its undo) and waits for a person."""
+    """It, or a run below it, is stuck at this step (or at its undo) and waits for a person."""
     __tracebackhide__ = True
-    _wanted(run, run.status == RunStatus.ESCALATED, "escalated", str(run.status))
     found = run.escalation
-    where = "nothing" if found is None else _place(found.step_id, found.direction == "backward")
+    _wanted(run, found is not None, "escalated", str(run.status))
+    assert found is not None
+    stuck = None if found.step_id is None else run.name_of(found.run_id, found.step_id)
+    where = _place(stuck, found.direction == "backward")
     _wanted(run, where == _place(step, undo), f"stuck at {_place(step, undo)}", f"stuck at {where}")
 
 
@@ -68,7 +77,8 @@ def assert_safe(run: Played) -> None:
     elif run.status == RunStatus.COMPENSATED:
         assert_compensated_in_reverse(run)
     else:
-        _wanted(run, run.status == RunStatus.ESCALATED, "a settled run", str(run.status))
+        is_stuck = run.status == RunStatus.ESCALATED or run.escalation is not None
+        _wanted(run, is_stuck, "a settled run", str(run.status))
         _none(run, [*_doubled(run), *_out_of_order(run), *_unexplained(run)])
 
 
@@ -86,7 +96,7 @@ def _none(run: Played, found: Sequence[str]) -> None:
 
 def _doubled(run: Played) -> Iterator[str]:
     """What was done more than once with one key."""
-    counts = Counter((each.link, each.key) for each in run.sent if each.had_effect)
+    counts = Counter((run.link_of(each), each.key) for each in run.sent if each.had_effect)
     for (link, _), count in counts.items():
         if count > 1:
             yield f"{link} was done {count} times"
@@ -94,7 +104,7 @@ def _doubled(run: Played) -> Iterator[str]:
 
 def _undone(run: Played) -> Iterator[str]:
     for each in run.sent:
-        if each.had_effect and each.link.way is Way.UNDO:
+        if each.had_effect and each.link.way is Way.UNDO and each.run_id == run.id:
             yield f"{each.link} was done in a run that succeeded"
 
 
@@ -108,29 +118,76 @@ def _unexplained(run: Played) -> Iterator[str]:
 
 def _left(run: Played) -> Iterator[str]:
     """Effects that stay although their step has an undo."""
-    undone = Counter(run.undone)
-    for step, count in Counter(_with_undo(run, run.done)).items():
+    done = run.done_below(_needs_undo_of)
+    undone = Counter(run.undone_below(_needs_undo_of))
+    for step, count in Counter(each for each in done if _needs_undo(run.step(each))).items():
         if undone[step] < count:
             yield f"{step} was done and has not been undone"
-    known = set(run.done)
+    known, theirs = set(done), {each.id for each in _obliged(run)}
     for each in run.sent:
-        step, is_done = each.link.step, each.had_effect and each.link.way is Way.DO
-        if is_done and step not in known and _needs_undo(run.definition.step(step)):
-            yield f"{each.link} has had its effect, and the run does not know of it"
+        link = run.link_of(each)
+        is_done = each.had_effect and link.way is Way.DO and each.run_id in theirs
+        if is_done and link.step not in known and _needs_undo(run.step(link.step)):
+            yield f"{link} has had its effect, and the run does not know of it"
+
+
+def _obliged(run: Played) -> list[Played]:
+    """The run, and those below it that are undone with it."""
+    found = [run]
+    for each in found:
+        begun = {step.step_id: step for step in each.steps if _needs_undo_of(each, step)}
+        found += [child for child in each.children if begun_at(child) in begun]
+    return found
 
 
 def _out_of_order(run: Played) -> Iterator[str]:
     """Undos that the APIs saw in another order than the last effect first."""
     effects = [each for each in run.sent if each.had_effect]
-    done = [each.link.step for each in effects if each.link.way is Way.DO]
-    undone = [each.link.step for each in effects if each.link.way is Way.UNDO]
-    expected = [step for step in reversed(done) if step in set(undone)]
-    if undone != expected:
-        yield f"undone in the order {undone}; wanted {expected}"
+    done: defaultdict[str, list[Sent]] = defaultdict(list)
+    for each in effects:
+        if each.link.way is Way.DO:
+            done[run.link_of(each).step].append(each)
+    undone = [run.link_of(each).step for each in effects if each.link.way is Way.UNDO]
+    for step, count in Counter(undone).items():
+        if count > len(done[step]):
+            yield f"{step} was undone {count} times; it was done {len(done[step])} times"
+            return
+    meant = [done[step].pop() for step in undone]
+    wrong = [pair for pair in combinations(meant, 2) if _is_before(run, *pair)]
+    if wrong:
+        first, last = (run.link_of(each).step for each in wrong[0])
+        yield f"undone in the order {undone}; wanted {last} before {first}, which was done earlier"
 
 
-def _with_undo(run: Played, steps: Sequence[str]) -> list[str]:
-    return [step for step in steps if _needs_undo(run.definition.step(step))]
+def _is_before(run: Played, one: Sent, other: Sent) -> bool:
+    """Whether the one was done before the other; both undetermined where they went on at once."""
+    if not _at_once(run, one.run_id, other.run_id):
+        return run.sent.index(one) < run.sent.index(other)
+    return _over(run, one) + AT_ONCE_SECONDS < _over(run, other)
+
+
+def _over(run: Played, done: Sent) -> float:
+    """When whoever had asked for it knew that it was done: with a repeat, if a worker has died."""
+    same = [each for each in run.sent if each.key == done.key and each.run_id == done.run_id]
+    return max((each.over for each in same if each.over is not None), default=done.at)
+
+
+def _at_once(run: Played, one: str, other: str) -> bool:
+    """Whether they are, or are below, two branches of one block."""
+    for each in run.runs:
+        sides = {
+            child.record.branch: {below.id for below in child.runs} for child in each.children
+            if child.record.branch and "/" in child.record.branch
+        }  # fmt: skip
+        of_one = [name for name, ids in sides.items() if one in ids]
+        of_other = [name for name, ids in sides.items() if other in ids]
+        if of_one and of_other and of_one != of_other:
+            return True
+    return False
+
+
+def _needs_undo_of(run: Played, step: StepRecord) -> bool:
+    return _needs_undo(run.definition.step(step.step_id))
 
 
 def _needs_undo(step: PlanStep) -> bool:

@@ -30,10 +30,12 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.engine.apis import ApiConfig, load_apis
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.tasks import TaskTransport
-from orchestrator.ports import Asks, Decision, RunRecord, Store, WaitRecord
+from orchestrator.ports import Asks, RunFilter, RunRecord, Store, WaitRecord
 from orchestrator.service.admission import Admission
+from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
 from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.runs import Runs
 from orchestrator.service.submitting import Submission, Submitter
 from orchestrator.service.waiting import Waiting
 from orchestrator.testing.api import ApiLink, TaskLink, World
@@ -48,6 +50,7 @@ from orchestrator.testing.memory.limits import LimitServer, MemoryLimits
 from orchestrator.testing.memory.locks import MemoryLocks
 from orchestrator.testing.memory.store import MemoryStore
 from orchestrator.testing.memory.tables import MemoryDatabase
+from orchestrator.testing.people import People
 from orchestrator.testing.played import Played
 from orchestrator.testing.process import Surroundings
 from orchestrator.testing.quiet import quiet
@@ -64,6 +67,7 @@ LONG_SECONDS = 30.0
 _REDIS_BEGAN = 1e6  # its clock is nobody else's
 _MAX_BYTES = 1_000_000
 _OF_OTHERS = (Asks.SIGNAL, Asks.APPROVAL)
+_OF_RUNS = (Asks.CHILD, Asks.BLOCK, Asks.MAP, Asks.UNDO)
 
 
 class NotSettled(AssertionError):
@@ -73,7 +77,7 @@ class NotSettled(AssertionError):
     """
 
 
-class Lab:
+class Lab(People):
     """One deployment with the workflows of a source. Not thread-safe; `close` it in the end.
 
     `tasks` names the modules with Python steps (none there: none are needed), `apis` a folder of
@@ -179,28 +183,6 @@ class Lab:
         """A run as it stands."""
         return self._play(self._look(run if isinstance(run, str) else run.id))
 
-    def signal(self, run: Played, name: str, data: Mapping[str, Any] | None = None) -> Played:
-        """Tell a run that something has happened, and wait as `go_on`. Raises Conflict."""
-        sending = self._waiting.send_signal(
-            run.id, name, key=self._new_id(), data=data or {}, by="a test", via="test"
-        )
-        self._play(sending)
-        return self.go_on(run)
-
-    def decide(
-        self, run: Played, *, approve: bool = True, reason: str = "as the test says",
-        data: Mapping[str, Any] | None = None, by: str = "a person",
-    ) -> Played:  # fmt: skip
-        """Answer the approval that a run waits for, and wait as `go_on`. Raises Conflict."""
-        wait = next((each for each in self.look(run).waits if each.is_open), None)
-        if wait is None:
-            raise LookupError(f"run {run.id} asks nobody; it is {run.status}")
-        decision = Decision.APPROVED if approve else Decision.REJECTED
-        self._play(
-            self._waiting.decide(wait.id, decision, by=by, via="test", reason=reason, data=data)
-        )
-        return self.go_on(run)
-
     @property
     def now(self) -> datetime:
         """Virtual time, UTC."""
@@ -245,10 +227,15 @@ class Lab:
                 self._store, max_pending_runs=10**6, max_pending_runs_per_tenant=None
             ),
         )  # fmt: skip
+        redeliverer = Redeliverer(self._hints, programs)
         self._waiting = Waiting(
-            self._store, Redeliverer(self._hints, programs), max_data_bytes=_MAX_BYTES,
+            self._store, redeliverer, max_data_bytes=_MAX_BYTES,
             four_eyes=FourEyes(None, programs, new_id=self._new_id),
         )  # fmt: skip
+        self._runs = Runs(self._store, programs, redeliverer)
+        self._escalations = Escalations(
+            self._store, MemoryDeadLetters(self._broker), programs, redeliverer
+        )
         self._workers = 0
         self._dead: list[Worker] = []  # kept until `close` ends what they were at
         self._start_worker()
@@ -303,9 +290,9 @@ class Lab:
         while True:
             if self.world.failures:
                 raise self.world.failures.pop(0)
-            run = await self._store.run(run_id)
-            waits = await self._waits(run)
-            if run.status in SETTLED or any(each.asks in _OF_OTHERS for each in waits):
+            runs = await self._runs_from(run_id)
+            waits = [wait for each in runs for wait in await self._waits(each)]
+            if runs[0].status in SETTLED or _is_up_to_people(runs, waits):
                 return await self._look(run_id)
             for each in waits:
                 if each.asks is Asks.SLEEP and each.expires_at is not None:
@@ -314,6 +301,14 @@ class Lab:
                 told = await self._look(run_id)
                 raise NotSettled(f"not settled after {patience_seconds:g} s of its time\n{told}")
             await self._sleep_until(min(max(self._due(), self._soon()), until))
+
+    async def _runs_from(self, run_id: str) -> list[RunRecord]:
+        """The run, and those below it that somebody waits for."""
+        found = [await self._store.run(run_id)]
+        for each in found:
+            below = await self._store.runs(RunFilter(parent=each.id, limit=None))
+            found += [child for child in below if child.wait_id is not None]
+        return found
 
     async def _waits(self, run: RunRecord) -> list[WaitRecord]:
         """What it is asleep for."""
@@ -351,13 +346,16 @@ class Lab:
     async def _look(self, run_id: str) -> Played:
         store: Store = self._store
         run = await store.run(run_id)
+        below = await store.runs(RunFilter(parent=run.id, limit=None))
+        children = [await self._look(each.id) for each in sorted(below, key=lambda one: one.id)]
+        theirs = {run.id, *(one.id for child in children for one in child.runs)}
         until = run.settled_at or moment(self._loop.time())
         return Played(
             definition=self.definitions[run.workflow], record=run,
             steps=await store.steps(run.id), audit=await store.audit(run.id),
             escalations=await store.escalations_of(run.id), waits=await store.waits_of(run.id),
-            sent=[each for each in self.world.sent if each.run_id == run.id],
-            seconds=(until - run.created_at).total_seconds(),
+            sent=[each for each in self.world.sent if each.run_id in theirs],
+            seconds=(until - run.created_at).total_seconds(), children=children,
         )  # fmt: skip
 
     def _only_name(self) -> str:
@@ -365,6 +363,15 @@ class Lab:
             names = ", ".join(sorted(self.definitions))
             raise LookupError(f"which workflow is to run? wanted one of: {names}")
         return next(iter(self.definitions))
+
+
+def _is_up_to_people(runs: Sequence[RunRecord], waits: Sequence[WaitRecord]) -> bool:
+    """Whether somebody is asked, or has to settle something, and nothing else can go on."""
+    asked = {each.run_id for each in waits if each.asks in _OF_OTHERS}
+    waiting = {each.run_id for each in waits if each.asks in _OF_RUNS}
+    here = {each.id for each in runs if each.id in asked or each.status is RunStatus.ESCALATED}
+    going = [each for each in runs if each.status not in SETTLED and each.id not in here | waiting]
+    return bool(here) and not going
 
 
 def _end(task: asyncio.Task[Any]) -> None:

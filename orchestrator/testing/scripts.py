@@ -38,6 +38,7 @@ class Sent:
     call: Call = field(repr=False)  # of the plan: which case of an undo it was
     fault: Fault | None = None
     status: int | None = None  # of the answer; None: there was none
+    over: float | None = None  # when its answer was there, or nobody waited any more
     had_effect: bool = False  # for the first time
 
 
