@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at runs, watch, cancel, pause and resume them.", no_args_is_help=True)
 
 _WATCHED = timedelta(days=1)
+_WAITS_SECONDS = 30.0
 
 MaybeRun = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="Its id, or the last 6 digits or more.")
@@ -297,12 +298,13 @@ async def follow(services: Services, run: str, every: float) -> AsyncIterator[Ru
         await asyncio.sleep(every)
 
 
-async def settled(services: Services, run: str, every: float) -> RunView:
+async def settled(services: Services, run: str) -> RunView:
     """The run once it has settled."""
-    async for view in follow(services, run, every):
-        if view.run.status in SETTLED:
-            return view
-    raise AssertionError("unreachable: following ends with a settled run")
+    view = await services.runs.show(run)
+    while view.run.status not in SETTLED:
+        await services.watch.changed(view.run.id, after=view.run.audit_seq, seconds=_WAITS_SECONDS)
+        view = await services.runs.show(run)
+    return view
 
 
 async def _watch_one(

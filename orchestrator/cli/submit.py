@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 BATCH = 4_000
 """Lines of one call: a few transactions, so that the next is made ready while one is under way."""
-_LOOK_SECONDS = 0.1
 _SUBMISSION = re.compile(r"^submission (\d+)")
 
 
@@ -189,7 +188,7 @@ def _plan(wish: Submission, mode: Mode, how: Simulation, *, as_json: bool) -> No
 def _submit_one(wish: Submission, *, wait: bool, as_json: bool) -> None:
     async def ask(services: Services) -> tuple[str, bool, RunView | None]:
         (accepted,) = await _send(services, [wish], ["inputs"])
-        view = await settled(services, accepted.run_id, _LOOK_SECONDS) if wait else None
+        view = await settled(services, accepted.run_id) if wait else None
         return accepted.run_id, accepted.repeated, view
 
     if remote.chosen_url():

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Protocol
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.ports import Progress, RunStore
+from orchestrator.ports import Progress
 
 LOOK_SECONDS = 0.1
+SOONEST_SECONDS = 0.005
+"""Whoever has just begun to wait is looked for so soon, then ever less often: most runs take some
+milliseconds, and those that take seconds do not need it to the millisecond."""
+SHARE = 0.25
+"""A pause is this part of how long the latest one has waited, within these bounds."""
+REST = 1.0
+"""A pause is so many times as long as the look before it took: half of a connection at most."""
+
+
+class ProgressStore(Protocol):
+    """Where it is looked."""
+
+    async def progress(self, run_ids: Collection[str]) -> Mapping[str, Progress]:
+        """See RunStore."""
 
 
 class RunWatch:
     """One loop looks for all who wait, while somebody does. Belongs to one event loop."""
 
-    def __init__(self, store: RunStore, *, every_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, store: ProgressStore, *, every_seconds: float = LOOK_SECONDS) -> None:
         self._store, self._every = store, every_seconds
         self._watched: Counter[str] = Counter()
         self._seen: dict[str, Progress] = {}
         self._looked = asyncio.Event()  # replaced at each look: who waits, waits for the next one
+        self._came = asyncio.Event()  # set when somebody begins to wait
+        self._latest = 0.0  # when the latest one did, on the loop's clock
         self._failure: OrchestratorError | None = None
         self._looking: asyncio.Task[None] | None = None
 
@@ -47,11 +66,16 @@ class RunWatch:
                 del self._watched[run_id]
 
     def _look_on(self) -> None:
+        self._latest = asyncio.get_running_loop().time()
+        self._came.set()
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
 
     async def _look(self) -> None:
+        time = asyncio.get_running_loop().time
         while self._watched:
+            self._came.clear()
+            began = time()
             try:
                 self._seen = dict(await self._store.progress(list(self._watched)))
                 self._failure = None
@@ -59,4 +83,15 @@ class RunWatch:
                 self._failure = error
             looked, self._looked = self._looked, asyncio.Event()
             looked.set()
-            await asyncio.sleep(self._every)
+            await self._pause(time() - began)
+
+    async def _pause(self, took: float) -> None:
+        """Shorter where somebody has come just now, or comes meanwhile."""
+        time = asyncio.get_running_loop().time
+        least = max(SOONEST_SECONDS, REST * took)
+        await asyncio.sleep(least)
+        left = min(self._every, SHARE * (time() - self._latest)) - least
+        if left > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._came.wait()
