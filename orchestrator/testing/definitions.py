@@ -138,8 +138,7 @@ def read(source: Source, modules: Sequence[str]) -> tuple[list[Definition], Task
         return list(source), TaskRegistry(())  # they were read before, and call no function
     if isinstance(source, Workflow):
         tasks = TaskRegistry(_tasks_in(source))
-        plan, warnings = plan_and_warnings(source, tasks=tasks)
-        return [_definition(Loaded(plan=plan, document="", warnings=warnings), Sources())], tasks
+        return [_built(each, tasks) for each in (*_begun_by(source), source)], tasks
     tasks = _tasks_of(tuple(modules))
     if isinstance(source, ApiWorkflow):
         text = as_yaml(as_document([source], title=source.name))
@@ -204,6 +203,21 @@ def _sources(document: Document, folder: Path, tasks: TaskRegistry) -> Sources:
 
 def _definition(loaded: Loaded, sources: Sources) -> Definition:
     return Definition(loaded, Program(loaded.plan), sources)
+
+
+def _built(workflow: Workflow, tasks: TaskRegistry) -> Definition:
+    plan, warnings = plan_and_warnings(workflow, tasks=tasks)
+    return _definition(Loaded(plan=plan, document="", warnings=warnings), Sources())
+
+
+def _begun_by(workflow: Workflow) -> Iterator[Workflow]:
+    """The workflows that its steps begin, and theirs."""
+    for step in workflow.steps:
+        if isinstance(step, ForEach):
+            yield from (*_begun_by(step.workflow), step.workflow)
+        elif isinstance(step, Parallel):
+            for branch in step.branches.values():
+                yield from _begun_by(branch)
 
 
 def _tasks_in(workflow: Workflow) -> Iterator[Task]:

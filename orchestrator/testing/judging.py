@@ -136,7 +136,7 @@ def _obliged(run: Played) -> list[Played]:
     found = [run]
     for each in found:
         begun = {step.step_id: step for step in each.steps if _needs_undo_of(each, step)}
-        found += [child for child in each.children if begun_at(child) in begun]
+        found += [child for child in each.children if begun_at(each, child) in begun]
     return found
 
 
@@ -173,12 +173,13 @@ def _over(run: Played, done: Sent) -> float:
 
 
 def _at_once(run: Played, one: str, other: str) -> bool:
-    """Whether they are, or are below, two branches of one block."""
+    """Whether they are, or are below, two branches of one block or two items of one map."""
     for each in run.runs:
         sides = {
-            child.record.branch: {below.id for below in child.runs} for child in each.children
-            if child.record.branch and "/" in child.record.branch
-        }  # fmt: skip
+            child.id: {below.id for below in child.runs}
+            for child in each.children
+            if "/" in (child.record.branch or "") or child.record.item is not None
+        }
         of_one = [name for name, ids in sides.items() if one in ids]
         of_other = [name for name, ids in sides.items() if other in ids]
         if of_one and of_other and of_one != of_other:

@@ -26,11 +26,12 @@ from typing import Any, TypeVar
 
 from orchestrator.core.plan import Plan
 from orchestrator.core.states import SETTLED, RunStatus
+from orchestrator.definitions.authoring import Workflow
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.apis import ApiConfig, load_apis
 from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.tasks import TaskTransport
-from orchestrator.ports import Asks, RunFilter, RunRecord, Store, WaitRecord
+from orchestrator.ports import Asks, RunRecord, Store, WaitRecord
 from orchestrator.service.admission import Admission
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.four_eyes import FourEyes
@@ -96,6 +97,7 @@ class Lab(People):
     ) -> None:
         found, registry = read(source, tasks)
         self.definitions = {each.name: each for each in found}
+        self._main = source.name if isinstance(source, Workflow) else None
         self._tasks, self._seed, self._coverage = unconfined(registry), seed, coverage
         self._apis: Mapping[str, ApiConfig] = {} if apis is None else load_apis(Path(apis))
         self.script = Script()
@@ -304,10 +306,18 @@ class Lab(People):
 
     async def _runs_from(self, run_id: str) -> list[RunRecord]:
         """The run, and those below it that somebody waits for."""
-        found = [await self._store.run(run_id)]
+        below, found = self._below(), [await self._store.run(run_id)]
         for each in found:
-            below = await self._store.runs(RunFilter(parent=each.id, limit=None))
-            found += [child for child in below if child.wait_id is not None]
+            children = [await self._store.run(known) for known in below.get(each.id, ())]
+            found += [child for child in children if child.wait_id or child.map_id]
+        return found
+
+    def _below(self) -> Mapping[str, list[str]]:
+        """Of each run that has begun others the ids of these, the first one first."""
+        found: dict[str, list[str]] = {}
+        for known, row in sorted(self._database.runs.items()):
+            if row.parent_id is not None:
+                found.setdefault(row.parent_id, []).append(known)
         return found
 
     async def _waits(self, run: RunRecord) -> list[WaitRecord]:
@@ -343,11 +353,11 @@ class Lab(People):
         await asyncio.sleep(0)
         self._worker.thaw()
 
-    async def _look(self, run_id: str) -> Played:
+    async def _look(self, run_id: str, below: Mapping[str, Sequence[str]] | None = None) -> Played:
         store: Store = self._store
         run = await store.run(run_id)
-        below = await store.runs(RunFilter(parent=run.id, limit=None))
-        children = [await self._look(each.id) for each in sorted(below, key=lambda one: one.id)]
+        below = self._below() if below is None else below
+        children = [await self._look(each, below) for each in below.get(run.id, ())]
         theirs = {run.id, *(one.id for child in children for one in child.runs)}
         until = run.settled_at or moment(self._loop.time())
         return Played(
@@ -359,6 +369,8 @@ class Lab(People):
         )  # fmt: skip
 
     def _only_name(self) -> str:
+        if self._main is not None:
+            return self._main
         if len(self.definitions) != 1:
             names = ", ".join(sorted(self.definitions))
             raise LookupError(f"which workflow is to run? wanted one of: {names}")

@@ -69,6 +69,8 @@ def undone(run: Played, enters: Enters) -> list[Visit]:
 
 def only_undoes(run: Played) -> bool:
     """Whether it was begun to undo what others did."""
+    if run.record.map_id is not None:
+        return run.record.rerun_of is not None
     return any("undoes" in each.data for each in run.audit if each.kind == CHILD_OF)
 
 
@@ -87,7 +89,7 @@ def _begun(run: Played, step: StepRecord, told: Sequence[str]) -> Iterator[Playe
     named = {known for each in run.steps for known in _named_by(each)}
     last = [each for each in run.steps if each.step_id == step.step_id][-1] is step
     for child in run.children:
-        under_way = last and child.id not in named and begun_at(child) == step.step_id
+        under_way = last and child.id not in named and begun_at(run, child) == step.step_id
         if child.id in told or under_way:
             yield child
 
@@ -96,8 +98,10 @@ def _named_by(step: StepRecord) -> tuple[str, ...]:
     return runs_of(step.forward.request) + runs_of(step.undo.request)
 
 
-def begun_at(child: Played) -> str:
-    """The step by which it was begun."""
+def begun_at(run: Played, child: Played) -> str:
+    """The step of the run by which this one was begun."""
+    if child.record.map_id is not None:
+        return next(each.step_id for each in run.waits if each.id == child.record.map_id)
     (began,) = (each for each in child.audit if each.kind == CHILD_OF)
     return str(began.data["step"])
 

@@ -206,3 +206,23 @@ def test_what_another_workflow_did_is_undone_before_what_came_before_it(outer: L
     outer.answer("charge", Answer(201, {"id": "first"}), Answer(422))
     outer.fail("order", Fault.REFUSED, undo=True)
     assert_escalated(outer.run("outer"), "order.order", undo=True)
+
+
+def test_items_of_a_map_are_seen() -> None:
+    car = Workflow("car", inputs={"number": int}).step(do, id="wash", compensate=undo)
+    fleet = (
+        Workflow("fleet")
+        .each("cars", car, item="number", count=3, parallel=2)
+        .step(do, id="tell", no_compensation="nothing follows")
+    )
+    with Lab(fleet) as lab:
+        lab.fail("tell", Fault.REFUSED)
+        run = lab.run()
+        assert_compensated_in_reverse(run)
+        assert run.done == ["car.wash"] * 3 + ["cars"]
+        assert run.undone == ["car.wash"] * 3 + ["cars"]
+        lab.fail("tell", Fault.REFUSED)
+        lab.fail("wash", Fault.REFUSED, undo=True)
+        stuck = lab.run()
+        assert_escalated(stuck, "car.wash", undo=True)
+        assert_compensated_in_reverse(lab.retry(stuck))
