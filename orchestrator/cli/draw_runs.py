@@ -131,7 +131,9 @@ def _facts(view: RunView) -> RenderableType:
     if run.parent_id is not None:
         rows.append((_of_parent(run), run.parent_id))
     rows += [(_child(each), f"{each.id}, {each.status}") for each in reversed(view.children)]
-    rows += [(_map(each), each.counts.in_words()) for each in view.maps]
+    rows += [
+        (_map(each), each.counts.in_words(undoes=each.undoes is not None)) for each in view.maps
+    ]
     rows += [
         (f"edited {step}", ", ".join(f"{name}={value!r}" for name, value in values.items()))
         for step, values in run.edits.items()

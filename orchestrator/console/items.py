@@ -46,7 +46,7 @@ def address(run_id: str, step: str, *, outcome: ItemOutcome | None = None, after
 
 def draw_map(run_id: str, found: MapRecord) -> None:
     """How far a map has come, with the way to its items."""
-    told = found.counts.in_words()
+    told = found.counts.in_words(undoes=found.undoes is not None)
     if found.undoes is None:
         link_to(f"Items of {found.step_id}: {told}", address(run_id, found.step_id))
     else:

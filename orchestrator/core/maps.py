@@ -55,10 +55,11 @@ class Counts:
         """Of one that is over: every item has had its turn, and no more have failed than may."""
         return self.next == self.total and self.failed <= self.most_failures
 
-    def in_words(self) -> str:
-        """How far it has come, for people."""
+    def in_words(self, *, undoes: bool = False) -> str:
+        """How far it has come, for people; `undoes`: what succeeds is that items are undone."""
         numbers = {
-            "running": self.running, "succeeded": self.succeeded, "failed": self.failed,
+            "running": self.running, "undone" if undoes else "succeeded": self.succeeded,
+            "failed": self.failed,
             "not begun": self.total - self.next,
         }  # fmt: skip
         parts = [f"{number:,} {what}" for what, number in numbers.items() if number]

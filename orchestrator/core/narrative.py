@@ -167,9 +167,7 @@ def _of_link(what: str, record: Record) -> str:
     if what == "asked":
         signal, asks = record.data.get("signal"), record.data.get("asks")
         if asks in ("child", "undo"):
-            return (
-                "waits for a run of its own" if asks == "child" else "waits for the run that undoes"
-            )
+            return "waits for a run of its own" if asks == "child" else "waits for what undoes it"
         if asks == "block":
             return "waits for its branches"
         if asks == "map":
@@ -280,6 +278,11 @@ def _map_began(record: Record) -> str:
 def _map_ended(record: Record) -> str:
     left = record.data.get("total", 0) - record.data.get("begun", 0)
     never = f", and {left} never began" if left else ""
+    if "undoes" in record.data:
+        return (
+            f"{_said(record, 'succeeded')} of {_said(record, 'total')} items of"
+            f" {_said(record, 'step')} are undone, {_said(record, 'failed')} could not be{never}"
+        )
     return (
         f"the items of {_said(record, 'step')} have ended: {_said(record, 'succeeded')} of"
         f" {_said(record, 'total')} as wanted, {_said(record, 'failed')} not{never}"

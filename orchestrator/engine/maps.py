@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -35,16 +35,21 @@ from orchestrator.ports import (
     NewChild,
     NewRun,
     Redelivery,
+    RunFilter,
     RunRecord,
     RunStore,
 )
-from orchestrator.ports.maps import ITEMS_A_CHUNK, MapParent, MapRecord, MapStore
+from orchestrator.ports.maps import ITEMS_A_CHUNK, MapItem, MapParent, MapRecord, MapStore
 from orchestrator.ports.records import PlaceInMap
 
 log = structlog.get_logger(__name__)
 
 MOST_KNOWN = 50
 """Maps of which a process keeps what does not change; a chunk of items of each."""
+
+
+READS_AT_ONCE = 8
+"""Of runs that are to be undone: other work needs connections, too."""
 
 
 class _Store(MapStore, RunStore, Protocol):
@@ -162,7 +167,7 @@ class Maps:
     async def _next_items(self, found: MapRecord) -> list[NewChild]:
         parent = (known := await self._what_is_known(found)).parent
         if found.undoes is not None:
-            return [each async for each in self._undos(found, found.undoes, parent)]
+            return await self._undos(found, found.undoes, parent)
         program = await self._programs.trusted(found.workflow_id)
         at, room = found.counts.next, found.counts.room
         values = await self._values(found, known, at, room)
@@ -189,28 +194,33 @@ class Maps:
             known = self._known[found.id] = _Known(await self._store.map_parent(found.id))
         return known
 
-    async def _undos(
-        self, found: MapRecord, undone: str, parent: MapParent
-    ) -> AsyncIterator[NewChild]:
+    async def _undos(self, found: MapRecord, undone: str, parent: MapParent) -> list[NewChild]:
         """Runs that undo items which succeeded, latest completion first."""
-        room = found.counts.room
-        for item in await self._store.map_to_undo(undone, before=found.cursor, limit=room):
-            run_id, old = self._new_id(), await self._store.run(item.run_id)
-            program = await self._programs.trusted(old.workflow_id)
-            place = _place(found, parent, item.index, item.place)
-            depth = parent.depth + 1
-            try:
-                with_payloads(old)
-            except Conflict as error:
-                new = _undoable(old, parent, run_id, place)
-                begins, told = _refused(program.plan, CancelMode.STOP, str(error), self._now())
-                yield NewChild(run=new, depth=depth, answers=True, begins=begins, refused=told)
-                continue
-            steps = await self._store.steps(old.id)
-            new, begins = begin_undo_of(
-                old, steps, program.plan, parent, run_id=run_id, in_map=place
+        items = await self._store.map_to_undo(undone, before=found.cursor, limit=found.counts.room)
+        ids = tuple(item.run_id for item in items)
+        runs = {run.id: run for run in await self._store.runs(RunFilter(ids=ids, limit=None))}
+        made: list[NewChild] = []
+        for start in range(0, len(items), READS_AT_ONCE):
+            some = items[start : start + READS_AT_ONCE]
+            made += await asyncio.gather(
+                *(self._undo(found, parent, item, runs[item.run_id]) for item in some)
             )
-            yield NewChild(run=new, depth=depth, answers=True, begins=begins)
+        return made
+
+    async def _undo(
+        self, found: MapRecord, parent: MapParent, item: MapItem, old: RunRecord
+    ) -> NewChild:
+        run_id, place = self._new_id(), _place(found, parent, item.index, item.place)
+        plan, depth = (await self._programs.trusted(old.workflow_id)).plan, parent.depth + 1
+        try:
+            with_payloads(old)
+        except Conflict as error:
+            new = _undoable(old, parent, run_id, place)
+            begins, told = _refused(plan, CancelMode.STOP, str(error), self._now())
+            return NewChild(run=new, depth=depth, answers=True, begins=begins, refused=told)
+        steps = await self._store.steps(old.id)
+        new, begins = begin_undo_of(old, steps, plan, parent, run_id=run_id, in_map=place)
+        return NewChild(run=new, depth=depth, answers=True, begins=begins)
 
 
 class _Making:

@@ -119,7 +119,8 @@ def answer_of(found: MapRecord) -> dict[str, Any]:
 
 def told_of_end(found: MapRecord) -> dict[str, Any]:
     """What the audit of its run says when it is over."""
-    return {"step": found.step_id, **answer_of(found)}
+    undoes = {} if found.undoes is None else {"undoes": found.undoes}
+    return {"step": found.step_id, **answer_of(found), **undoes}
 
 
 class MapStore(Protocol):

@@ -108,6 +108,7 @@ SQLITE = Dialect(
         # A writing transaction is alone, so there is nothing to lock and nobody to skip.
         "for_update": "",
         "for_update_of_runs": "",
+        "for_update_of_maps": "",
         "skip_locked": "",
         "for_key_share": "",
         "unsynced": "true",
@@ -134,6 +135,7 @@ POSTGRESQL = Dialect(
         "real": "double precision",
         "for_update": "FOR UPDATE",
         "for_update_of_runs": "FOR UPDATE OF runs",
+        "for_update_of_maps": "FOR UPDATE OF m",
         "skip_locked": "FOR UPDATE SKIP LOCKED",
         "for_key_share": "FOR KEY SHARE",
         # True of all rows of a batch, and taken for rare: so each run is looked up by its key. Else

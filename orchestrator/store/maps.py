@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from orchestrator.core.events import CancelMode
 from orchestrator.core.maps import Counts, ItemOutcome
 from orchestrator.core.states import RunStatus
@@ -79,8 +81,8 @@ class Maps(Part):
             "INSERT INTO map_items (map_id, item, run_id, outcome)"
             " SELECT b.map_id, b.item, b.run_id, 'running'",
         )
-        self._lock = self._sql("SELECT id FROM maps WHERE id = :map_id {for_update}")
         self._read = self._sql(f"SELECT {_MAP} {_FROM} WHERE m.id = :map_id")
+        self._lock = self._sql(f"SELECT {_MAP} {_FROM} WHERE m.id = :map_id {{for_update_of_maps}}")
         self._of_run = self._sql(f"SELECT {_MAP} {_FROM} WHERE m.run_id = :run_id ORDER BY m.id")
         self._parent = self._sql(
             "SELECT runs.id, runs.tenant, runs.actor, runs.priority, COALESCE(runs.depth, 0),"
@@ -173,8 +175,7 @@ class Maps(Part):
         """See MapStore."""
 
         async def work(tx: Tx) -> bool:
-            await tx.row(self._lock, map_id=map_id)
-            found = await self._map_in(tx, map_id)
+            found = await self._locked(tx, map_id)
             counts = found.counts
             if counts.next != at or counts.room < len(items) or not found.is_open:
                 return False
@@ -195,8 +196,7 @@ class Maps(Part):
 
     def _telling(self, map_id: str) -> Callable[[Tx], Awaitable[MapTold | None]]:
         async def work(tx: Tx) -> MapTold | None:
-            await tx.row(self._lock, map_id=map_id)
-            row = await tx.row(self._read, map_id=map_id)
+            row = await tx.row(self._lock, map_id=map_id)
             if row is None:
                 return None
             found = _map_of(row)
@@ -206,7 +206,7 @@ class Maps(Part):
             if not found.counts.is_over:
                 return MapTold(map=found, redelivery=None)
             redelivery = await self._over(tx, found)
-            return MapTold(map=await self._map_in(tx, map_id), redelivery=redelivery)
+            return MapTold(map=replace(found, is_open=False), redelivery=redelivery)
 
         return work
 
@@ -236,7 +236,7 @@ class Maps(Part):
         if (counts, cancel) == (before, found.cancel):
             return found
         await self._kept(tx, found, counts, cancel, None)
-        return await self._map_in(tx, found.id)
+        return replace(found, counts=counts, cancel=cancel)
 
     async def _kept(
         self, tx: Tx, found: MapRecord, counts: Counts, cancel: CancelMode | None,
@@ -268,8 +268,7 @@ class Maps(Part):
         """See MapStore."""
 
         async def work(tx: Tx) -> None:
-            await tx.row(self._lock, map_id=map_id)
-            found = await self._map_in(tx, map_id)
+            found = await self._locked(tx, map_id)
             mode = None if cancel is None else str(cancel)
             reason_ = codec.storable(reason)
             if not await tx.change(self._stop, map_id=map_id, reason=reason_, cancel=mode):
@@ -338,6 +337,12 @@ class Maps(Part):
         """See MapStore."""
         number: int = (await self._db.row(self._count_standing, map_id=map_id))[0]
         return number
+
+    async def _locked(self, tx: Tx, map_id: str) -> MapRecord:
+        row = await tx.row(self._lock, map_id=map_id)
+        if row is None:
+            raise not_found("map", map_id, "a map that is kept")
+        return _map_of(row)
 
     async def _map_in(self, tx: Tx, map_id: str) -> MapRecord:
         row = await tx.row(self._read, map_id=map_id)

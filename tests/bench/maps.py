@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,12 +102,14 @@ async def measure(place: Place, failing: float, parallel: int, console: Console)
     async with ours.workers(place) as crew:
         with ours.kept_open(place) as link:
             await _mapped(crew, link, Phase.WARM, _WARM_ITEMS, every)
-            load = os.getloadavg()[0]
+            load, used = os.getloadavg()[0], [costs.cpu_seconds(crew.parts)]
             alone = await _singly(crew, link, items, every)
+            used.append(costs.cpu_seconds(crew.parts))
             console.print(f"{items / alone:,.0f} single runs a second")
-            before = _resident(crew)
-            seconds, counts = await _mapped(crew, link, Phase.MAP, items, every)
-            grown = max(after - first for first, after in zip(before, _resident(crew), strict=True))
+            early: list[int] = []
+            seconds, counts = await _mapped(crew, link, Phase.MAP, items, every, early=early)
+            grown = max(after - first for first, after in zip(early, _resident(crew), strict=True))
+            used.append(costs.cpu_seconds(crew.parts))
             console.print(f"{items / seconds:,.0f} items a second: {counts}")
             fewer = items // _UNDONE_SHARE
             undoing, undone = await _mapped(crew, link, Phase.UNDONE, fewer, 0, refused=True)
@@ -121,6 +123,8 @@ async def measure(place: Place, failing: float, parallel: int, console: Console)
         "runs_per_second": round(items / alone, 1), "ratio": round(alone / seconds, 3),
         "wanted_ratio": WANTED_RATIO, "reached": alone / seconds >= WANTED_RATIO,
         "rss_growth_mib": round(grown / 2**20, 1), "peak_memory_mib": round(max(peak) / 2**20),
+        "cpu_ms_a_run": _milliseconds(used[0], used[1], items),
+        "cpu_ms_an_item": _milliseconds(used[1], used[2], items),
         "undone": fewer, "undone_per_second": round(2 * fewer / undoing, 1),
         "effects_left": left,
         "kept": exact and not left and undone == {"succeeded": fewer, "failed": 0},
@@ -162,9 +166,13 @@ async def _singly(crew: Crew, link: Connection, items: int, every: int) -> float
 
 
 async def _mapped(
-    crew: Crew, link: Connection, phase: Phase, items: int, every: int, *, refused: bool = False
-) -> tuple[float, dict[str, int]]:
-    """(seconds, counts) of one map, from its submission to the end of its run."""
+    crew: Crew, link: Connection, phase: Phase, items: int, every: int, *, refused: bool = False,
+    early: list[int] | None = None,
+) -> tuple[float, dict[str, int]]:  # fmt: skip
+    """(seconds, counts) of one map, from its submission to the end of its run.
+
+    `early` gets the memory of workers when a fifth of the items has begun: so many run as may.
+    """
     inputs = {
         "items": items, "ledger": str(_ledger(crew.place, phase)), "every": every,
         "refused": refused,
@@ -172,6 +180,10 @@ async def _mapped(
     began = time.time()
     wanted = Submission(workflow="bench-map", inputs=inputs, actor="bench")
     (accepted,) = await crew.services.submitter.submit([wanted])
+    if early is not None:
+        some = select(maps.c.next).where(maps.c.run_id == accepted.run_id)
+        await _until(lambda: (link.execute(some).scalar() or 0) >= items // 5)
+        early += _resident(crew)
     settled = select(runs.c.settled_at, runs.c.status).where(runs.c.id == accepted.run_id)
     await _until(lambda: link.execute(settled).one()[0] is not None)
     ended, status = link.execute(settled).one()
@@ -188,6 +200,14 @@ async def _until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(_MOST_SECONDS):
         while not await asyncio.to_thread(holds):  # noqa: ASYNC110 -- nobody tells
             await asyncio.sleep(_POLL_SECONDS)
+
+
+def _milliseconds(
+    before: Mapping[str, float], after: Mapping[str, float], number: int
+) -> dict[str, float]:
+    """Of CPU for each, by part."""
+    spent = costs.difference(before, after)
+    return {part: round(1000 * seconds / number, 2) for part, seconds in spent.items()}
 
 
 def _resident(crew: Crew) -> list[int]:
