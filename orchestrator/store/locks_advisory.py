@@ -119,9 +119,9 @@ class AdvisoryLocks:
         if self._connection is None or self._connection.closed:
             return False
         try:
-            # One turn to the server and back, which is no transaction and reads nothing.
-            async with self._connection.pipeline():
-                pass
+            # An empty pipeline would be no transaction, but takes a session that has ended behind
+            # a pooler for one that is there.
+            await self._connection.execute("SELECT 1")
         except (psycopg.Error, OSError):
             return False
         return True

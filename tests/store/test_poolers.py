@@ -21,6 +21,7 @@ from orchestrator.store.failures import StoreFailure
 from orchestrator.store.pooler import is_shared
 from tests.pgbouncer import start_pgbouncer
 from tests.store.backends import locks_of
+from tests.store.making import eventually
 
 pytestmark = pytest.mark.postgres
 
@@ -49,6 +50,30 @@ async def test_a_pooler_that_nobody_told_of_is_refused_by_name(
         await _often(stores)
     for each in stores:
         await each.close()
+
+
+async def test_a_lock_that_was_lost_behind_a_pooler_of_sessions_is_taken_again(
+    postgres_dsn: str, folder: Path
+) -> None:
+    url = postgres_dsn.replace("+psycopg", "")
+    child = start_pgbouncer(url, folder, mode="session")
+    mine, other = locks_of(child.spec.address), locks_of(url)
+    try:
+        await mine.hold("w1")
+        with psycopg.connect(url, autocommit=True) as link:
+            link.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+
+        async def held() -> bool:
+            return await other.free_among(["w1"]) == []
+
+        await asyncio.sleep(0.1)  # until the server has let go of it
+        await eventually(held, "the lock is taken again", seconds=5)
+    finally:
+        await mine.release()
+        stop_all([child])
 
 
 async def test_no_migration_is_locked_through_a_pooler(postgres_dsn: str, folder: Path) -> None:
