@@ -84,5 +84,5 @@ class Aliases:
                 place=f"alias {alias} of workflow {workflow}", found=f"version {version}",
                 wanted=f"1 to {newest}",
             )  # fmt: skip
-            raise NotFound("an alias names a version that there is", problems=[problem])
+            raise NotFound(f"there is no version {version} of {workflow}", problems=[problem])
         await self._vouching.current(await self._store.workflow(workflow, version))
