@@ -32,6 +32,8 @@ class Survey:
     """Children have ended, and whoever waits for them has not been told."""
     forsaken: bool
     """Branches go on although another one of their block has failed."""
+    mapped: bool
+    """A map over data has ends that nobody has counted, or items that nobody has begun."""
     paused: bool
     """A pause is in force."""
     scheduled: bool
@@ -49,8 +51,8 @@ class Survey:
 
 
 BLIND = Survey(
-    workers=None, due_in_seconds=0.0, dead=True, untold=True, forsaken=True, paused=True,
-    scheduled=True, lost=True, unclaimed=True, lapsed=True, held=True, jobs=True,
+    workers=None, due_in_seconds=0.0, dead=True, untold=True, forsaken=True, mapped=True,
+    paused=True, scheduled=True, lost=True, unclaimed=True, lapsed=True, held=True, jobs=True,
 )  # fmt: skip
 """Nothing could be seen: there may be anything."""
 

@@ -122,7 +122,7 @@ class Recovery:
         """One pass over lost hints, maps, dead letters and jobs."""
         if survey.lost:
             await self._publish_lost()
-        if self._look_after_maps is not None:
+        if self._look_after_maps is not None and survey.mapped:
             self._meter.recovered("map", await self._look_after_maps())
         if survey.unclaimed and (ended := await self._store.release_expired_claims()):
             log.info("claims.ended", escalations=[each.id for each in ended])

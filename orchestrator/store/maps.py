@@ -122,8 +122,8 @@ class Maps(Part):
         self._going = self._sql(
             f"SELECT x.run_id {of_run} {going.format(':map_id')} ORDER BY x.item"
         )
-        self._neglected = self._sql(
-            f"SELECT m.id {_FROM} WHERE m.closed_at IS NULL AND ("
+        neglected = (
+            f"{_FROM} WHERE m.closed_at IS NULL AND ("
             f" EXISTS (SELECT 1 {of_run.replace('runs ON runs', 'runs AS r ON r')}"
             f" x.map_id = m.id AND x.outcome = 'running' AND r.{_FINAL})"
             " OR (m.running = 0 AND (m.next = m.total OR m.stopped <> ''))"
@@ -133,8 +133,10 @@ class Maps(Part):
             " OR (m.cancel IS NOT NULL AND EXISTS (SELECT 1 FROM map_items AS x JOIN runs AS r"
             " ON r.id = x.run_id WHERE"
             f" {going.format('m.id').replace('runs.', 'r.')}))"
-            ") ORDER BY m.id LIMIT :most"
+            ")"
         )
+        self._neglected = self._sql(f"SELECT m.id {neglected} ORDER BY m.id LIMIT :most")
+        self.looks = {"mapped": f"SELECT 1 {neglected}"}
         self._values = self._sql(
             "SELECT items FROM map_values WHERE map_id = :map_id AND chunk = :chunk"
         )

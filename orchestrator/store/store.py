@@ -240,7 +240,7 @@ class SqlStore:
 
         self.survey = Surveying(
             shared, recovering.looks, children.looks, pausing.looks, scheduling.looks,
-            escalations.looks, proposals.looks, guarding.looks, jobs.looks,
+            escalations.looks, proposals.looks, guarding.looks, jobs.looks, maps.looks,
         ).survey  # fmt: skip
 
         auditing = Auditing(shared)

@@ -19,7 +19,7 @@ from orchestrator.ports import (
 )
 from orchestrator.ports.maps import ITEMS_A_CHUNK, MapRecord, NewMap
 from orchestrator.ports.records import PlaceInMap
-from tests.store.making import ME, claimed, new_id, write
+from tests.store.making import ME, SURVEYED, claimed, new_id, write
 from tests.store.test_waiting import wait
 
 
@@ -77,8 +77,10 @@ async def test_items_are_kept_in_chunks_and_begun_once(store: Store) -> None:
     assert await store.map_values(found.id, 0) == list(range(ITEMS_A_CHUNK))
     assert await store.map_values(found.id, 1) == [ITEMS_A_CHUNK]
     assert await store.open_maps() == [found.id], "items may begin"
+    assert (await store.survey(SURVEYED)).mapped
     a, _ = await begin(store, run, found, 0, 1)
     assert await store.open_maps() == []
+    assert not (await store.survey(SURVEYED)).mapped
     assert not await store.admit(found.id, at=0, items=[item(run, found, 0)]), "it has begun"
     assert not await store.admit(found.id, at=2, items=[item(run, found, 2)]), "two run already"
     one = await store.run(a)

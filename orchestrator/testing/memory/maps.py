@@ -59,7 +59,7 @@ class MemoryMaps(Passing):
 
     async def open_maps(self, *, limit: int = 100) -> list[str]:
         """See MapStore."""
-        return await self._pass("open_maps", lambda: _neglected(self.database)[:limit])
+        return await self._pass("open_maps", lambda: neglected(self.database)[:limit])
 
     async def map(self, map_id: str) -> MapRecord:
         """See MapStore."""
@@ -260,7 +260,8 @@ def _leftovers(database: MemoryDatabase, row: MapRow) -> list[str]:
     ]  # fmt: skip
 
 
-def _neglected(database: MemoryDatabase) -> list[str]:
+def neglected(database: MemoryDatabase) -> list[str]:
+    """Maps that somebody has to look after, as `store.maps` finds them."""
     return sorted(row.id for row in database.maps.values() if _is_neglected(database, row))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from orchestrator.ports.surveys import Survey, SurveyTimes
-from orchestrator.testing.memory import accepting, children, jobs, sweeps
+from orchestrator.testing.memory import accepting, children, jobs, maps, sweeps
 from orchestrator.testing.memory.passing import Passing
 from orchestrator.testing.memory.tables import MemoryDatabase
 
@@ -30,6 +30,7 @@ def _survey(database: MemoryDatabase, times: SurveyTimes) -> Survey:
         or any(owner not in database.workers for owner, runs in database.owned.items() if runs),
         untold=bool(children.untold(database)),
         forsaken=bool(children.forsaken(database, None)),
+        mapped=bool(maps.neglected(database)),
         paused=bool(accepting.active_pauses(database)),
         lost=database.is_silent_since(silent),
         unclaimed=any(

@@ -19,7 +19,8 @@ from orchestrator.testing.loop import VirtualLoop
 TIMES = SurveyTimes(dead_after=6, lost_after=5, left_after=5)
 QUIET = Survey(
     workers=(), due_in_seconds=None, dead=False, untold=False, forsaken=False, paused=False,
-    scheduled=False, lost=False, unclaimed=False, lapsed=False, held=False, jobs=False,
+    mapped=False, scheduled=False, lost=False, unclaimed=False, lapsed=False, held=False,
+    jobs=False,
 )  # fmt: skip
 
 
