@@ -89,7 +89,8 @@ class Maps(Part):
             f" runs.whole_id, runs.deadline_at {_FROM} WHERE m.id = :map_id"
         )
         self._ended = self._sql(
-            "SELECT x.item, runs.status FROM map_items AS x JOIN runs ON runs.id = x.run_id"
+            "SELECT x.item, runs.status FROM map_items AS x {by_outcome}"
+            " JOIN runs ON runs.id = x.run_id"
             f" WHERE x.map_id = :map_id AND x.outcome = 'running' AND runs.{_FINAL}"
             " ORDER BY runs.settled_at, x.item"
         )
@@ -118,7 +119,7 @@ class Maps(Part):
             f"x.map_id = {{}} AND x.outcome = 'running' AND runs.{UNENDED}"
             " AND runs.status <> 'escalated' AND runs.cancel IS NULL AND runs.cancel_wish IS NULL"
         )
-        of_run = "FROM map_items AS x JOIN runs ON runs.id = x.run_id WHERE"
+        of_run = "FROM map_items AS x {by_outcome} JOIN runs ON runs.id = x.run_id WHERE"
         self._going = self._sql(
             f"SELECT x.run_id {of_run} {going.format(':map_id')} ORDER BY x.item"
         )
@@ -130,7 +131,8 @@ class Maps(Part):
             " OR (m.stopped = '' AND (m.running < m.parallel AND m.next < m.total"
             f" AND runs.status <> 'paused' OR runs.{_FINAL}"
             " OR (m.undoes IS NULL AND runs.deadline_at <= {now})))"
-            " OR (m.cancel IS NOT NULL AND EXISTS (SELECT 1 FROM map_items AS x JOIN runs AS r"
+            " OR (m.cancel IS NOT NULL AND EXISTS (SELECT 1 FROM map_items AS x {by_outcome}"
+            " JOIN runs AS r"
             " ON r.id = x.run_id WHERE"
             f" {going.format('m.id').replace('runs.', 'r.')}))"
             ")"
