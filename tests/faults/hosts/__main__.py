@@ -35,6 +35,9 @@ def main(
     speed_runs: Annotated[
         int, typer.Option(min=0, help="Runs for each number of workers; 0: no speeds.")
     ] = 6000,
+    speed_rounds: Annotated[
+        int, typer.Option(min=1, help="Of all numbers of workers; the middle one of each counts.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """A deployment on hosts of its own, of which one is cut off, one lost, and all upgraded.
@@ -54,7 +57,7 @@ def main(
             player = Player(site=site, seed=seed, runs=runs, seconds=seconds, say=say)
             played, judgement = player.play()
             workers = (1, 2, 4) if speed_runs else ()
-            speeds = speed.measure(site, workers, runs=speed_runs, say=say)
+            speeds = speed.measure(site, workers, runs=speed_runs, rounds=speed_rounds, say=say)
     except (OrchestratorError, OSError, RuntimeError, TimeoutError) as error:
         say(f"not played to its end: {error}; kept: {folder}")
         raise typer.Exit(1) from None
