@@ -27,6 +27,15 @@ class Compared:
         return self.predicted / self.measured - 1.0
 
 
+def quietest(rounds: Sequence[Observed]) -> list[Observed]:
+    """Of each configuration the quickest round: what else a machine does only adds to costs."""
+    setups = dict.fromkeys(seen.setup for seen in rounds)
+    return [
+        min((seen for seen in rounds if seen.setup == setup), key=lambda seen: seen.seconds)
+        for setup in setups
+    ]
+
+
 def fit(rounds: Sequence[Observed]) -> Costs:
     """The costs that fit best. Needs steps without calls and with them, of two lengths each.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.core.capacity import Cost, Resource
-from tests.bench.capacity.fitting import compare, fit
+from tests.bench.capacity.fitting import compare, fit, quietest
 from tests.bench.capacity.observing import Observed, Setup
 
 COST = Cost(run=0.004, step=0.001, call=0.0005, worker_second=0.02)
@@ -43,6 +45,12 @@ def test_what_was_held_back_is_compared_by_its_own_runs_and_time() -> None:
     assert [each.off for each in found] == pytest.approx([0.0] * len(Resource))
     found = compare(fit([observed(setup) for setup in SETUPS]), [observed(HELD_BACK, off=2.0)])
     assert all(each.off < -0.4 for each in found), "half of what was measured was predicted"
+
+
+def test_the_quickest_round_of_each_counts() -> None:
+    calm = [observed(setup) for setup in SETUPS]
+    beside_others = [replace(observed(setup, off=1.7), seconds=17.0) for setup in SETUPS]
+    assert quietest([*beside_others, *calm, *beside_others]) == calm
 
 
 def test_no_cost_is_below_zero() -> None:
