@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, settings
 from orchestrator.embedded.memory import in_memory
 from orchestrator.embedded.postgres import create_database, drop_database, throwaway_postgres
 from orchestrator.embedded.process import stop_all
-from orchestrator.embedded.valkey import start_valkey
 from orchestrator.store import migrate
 from tests import steady
+from tests.encrypted import start_broker
 
 # How long an example takes says what else the machine does, and nothing of what is tested.
 settings.register_profile(
@@ -110,7 +110,7 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real server without a database number, shared by the session."""
     state_dir = tmp_path_factory.mktemp("valkey")
     try:
-        server = start_valkey(state_dir, log_path=state_dir / "valkey.log")
+        server = start_broker(state_dir, log_path=state_dir / "valkey.log")
     except Exception as error:  # noqa: BLE001 -- whatever it is, there is no server
         skip_or_fail(f"no broker: {error}")
     yield server.spec.address.rpartition("/")[0]
@@ -122,7 +122,7 @@ _database_numbers = itertools.cycle(range(_DATABASES_OF_A_VALKEY))
 
 @pytest.fixture
 def valkey_url(valkey_server: str) -> str:
-    """A real, empty broker for one test: `redis://127.0.0.1:port/db`."""
+    """A real, empty broker for one test: `redis://127.0.0.1:port/db`; encrypted where asked for."""
     import redis
 
     url = f"{valkey_server}/{next(_database_numbers)}"

@@ -21,10 +21,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from xml.etree import ElementTree as Xml
 
 from orchestrator.embedded.valkey import server_program
+from tests.encrypted import prepare
 from tests.faults.chaos.judging import ZEROS
 from tests.faults.playing import FAILED, NOT_ENDED, PASSED, ROOT, SKIPPED, play, verdict
 
@@ -43,12 +46,15 @@ class Broker:
 
     title: str
     program: str  # as it is looked for on the PATH; "": the wheel's
+    major: str = ""  # of its version; "": any
+    is_encrypted: bool = False
 
 
 BROKERS = {
-    "redis7": Broker("Redis 7", "redis-server"),
-    "valkey8": Broker("Valkey 8", "valkey-server"),
-    "valkey9": Broker("Valkey 9", ""),
+    "redis7": Broker("Redis 7", "redis-server", "7"),
+    "redis7tls": Broker("Redis 7, TLS and users", "redis-server", "7", is_encrypted=True),
+    "valkey8": Broker("Valkey 8", "valkey-server", "8"),
+    "valkey9": Broker("Valkey 9", "", "9"),
     RABBITMQ: Broker("RabbitMQ, quorum queues", "rabbitmqctl"),
 }
 SUITES = {
@@ -61,6 +67,11 @@ SUITES = {
     ),
 }  # fmt: skip
 SUITES_OF_RABBITMQ = {"real processes": ("tests/faults/test_rabbitmq.py",)}
+SUITES_ENCRYPTED = {
+    **SUITES,
+    # The others start the broker that comes with the product, or talk to its port themselves.
+    "real processes": ("tests/faults/test_recovery_times.py",),
+}
 
 
 KINDS = (PASSED, FAILED, NOT_ENDED, SKIPPED)
@@ -68,6 +79,8 @@ KINDS = (PASSED, FAILED, NOT_ENDED, SKIPPED)
 
 def suites_of(name: str) -> Mapping[str, Sequence[str]]:
     """Tests by name of their suite; chaos comes beside."""
+    if BROKERS[name].is_encrypted:
+        return SUITES_ENCRYPTED
     return SUITES_OF_RABBITMQ if name == RABBITMQ else SUITES
 
 
@@ -90,8 +103,8 @@ def version_of(name: str, program: str) -> str:
     found = re.search(r"\d+\.\d+\.\d+", told)
     if found is None:
         sys.exit(f"{program}: found {told.strip()!r}; wanted a version")
-    wanted = name.removeprefix("redis").removeprefix("valkey")
-    if name != RABBITMQ and not found[0].startswith(f"{wanted}."):
+    wanted = BROKERS[name].major
+    if wanted and not found[0].startswith(f"{wanted}."):
         sys.exit(f"{program}: found {found[0]}; wanted {wanted}")
     return found[0]
 
@@ -108,6 +121,13 @@ def run(name: str, program: str, part: str | None, *, rest: bool = False) -> int
     if name != RABBITMQ:
         env["VALKEY_SERVER"] = program
     version = version_of(name, program)
+    with TemporaryDirectory() as folder:
+        if BROKERS[name].is_encrypted:
+            env |= prepare(Path(folder))
+        return _run(name, version, env, part, rest=rest)
+
+
+def _run(name: str, version: str, env: Mapping[str, str], part: str | None, *, rest: bool) -> int:
     if part is not None and part not in columns_of(name):
         sys.exit(f"found the part {part!r}; wanted one of {', '.join(columns_of(name))}")
     columns = [column for column in columns_of(name) if part in (None, column)]

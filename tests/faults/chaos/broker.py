@@ -12,9 +12,10 @@ import redis
 
 from orchestrator.embedded.address import answers
 from orchestrator.embedded.process import Child, stop_all
-from orchestrator.embedded.valkey import start_valkey, valkey_spec
+from orchestrator.embedded.valkey import valkey_spec
 from orchestrator.ports import DEAD_LETTER_QUEUE
 from orchestrator.worker.options import task_queue_names
+from tests.encrypted import start_broker
 from tests.faults.hosts.network import Host
 from tests.faults.rabbitmq import Away
 
@@ -35,7 +36,7 @@ class Broker:
         self._folder, self._kept = folder, folder / "broker-kept"
         self._kept.mkdir(parents=True)
         self.child: Child = (
-            start_valkey(folder, log_path=log_path, env=env) if host is None
+            start_broker(folder, log_path=log_path, env=env) if host is None
             else _start_on(host, folder, log_path)
         )  # fmt: skip
 

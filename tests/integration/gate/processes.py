@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.encrypted import trust
+
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[2]
 ANSWER_SECONDS = 60
@@ -165,7 +167,7 @@ def _start(script: str, argument: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(FOLDER / script), argument],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)}, start_new_session=True,
+        env={"PYTHONPATH": str(ROOT), **trust()}, start_new_session=True,
     )  # fmt: skip
 
 

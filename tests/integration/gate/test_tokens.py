@@ -24,6 +24,7 @@ from orchestrator.engine.auth import Auth, Grant
 from orchestrator.engine.http import HttpTransport
 from orchestrator.engine.secret import Secret
 from orchestrator.errors import NoCredential, NotLanded
+from tests.encrypted import trust
 from tests.integration.gate.caller import call, caller, config_of, oauth2
 from tests.integration.gate.token_server import CLIENT, SECRET, TokenServer, token_server
 from tests.steady import HeldStill
@@ -181,7 +182,8 @@ async def until_used(both: list[HttpTransport], server: TokenServer, token: str)
 async def start(script: str, **task: Any) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, str(Path(__file__).parent / script), json.dumps(task), cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)}, stdout=asyncio.subprocess.PIPE, start_new_session=True,
+        env={"PYTHONPATH": str(ROOT), **trust()}, stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kombu.pools
 import pytest
@@ -52,7 +53,8 @@ def url(broker_url: str, client: redis.Redis) -> Iterator[Url]:
             more = _NOTES if name == "worker" else ()
             client.execute_command("ACL", "SETUSER", name, *rules, *more)
     client.acl_log_reset()
-    yield lambda role: broker_url.replace("redis://", f"redis://{role}:{role}@")
+    own = urlsplit(broker_url)
+    yield lambda role: own._replace(netloc=f"{role}:{role}@{own.hostname}:{own.port}").geturl()
     client.acl_deluser(*ROLES, "admin")
 
 

@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from orchestrator.embedded.address import free_port
+from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.valkey import server_program
 from orchestrator.worker.app import OrchestratorApp
 from orchestrator.worker.drops import Drops
 from orchestrator.worker.intake import guard_connection
+from tests.encrypted import start_broker
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -70,12 +72,12 @@ class Process:
 @contextmanager
 def valkey() -> Iterator[str]:
     """A server of its own; the URL of its database 0."""
-    port = free_port()
-    process = valkey_process(port)
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.stop(seconds=5)
+    with TemporaryDirectory() as folder:
+        server = start_broker(Path(folder), log_path=Path(folder) / "log")
+        try:
+            yield server.spec.address
+        finally:
+            stop_all([server])
 
 
 def valkey_process(port: int, *flags: str) -> Process:
