@@ -65,7 +65,7 @@ def main(
     failing: Annotated[float, typer.Option(min=0.0, max=0.5, help="Share that fails.")] = 0.01,
     parallel: Annotated[
         int, typer.Option(min=1, max=1000, help="Most items that run at once.")
-    ] = 500,
+    ] = 1000,  # what two workers hold at once: as the runs by themselves have it
     database: Annotated[
         Database, typer.Option("--database", "--db", help="The database.")
     ] = Database.SQLITE,
