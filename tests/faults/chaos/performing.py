@@ -28,6 +28,7 @@ class Database(StrEnum):
     """Which one holds the truth."""
 
     POSTGRES = "postgres"
+    PGBOUNCER = "pgbouncer"  # PostgreSQL behind one, in transaction mode
     SQLITE = "sqlite"
 
 

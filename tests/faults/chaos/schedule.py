@@ -38,7 +38,11 @@ ALWAYS = (
     Kind.KILL, Kind.KILL, Kind.FREEZE, Kind.FLUSH, Kind.EMPTY_RESTART, Kind.PURGE,
     Kind.AWAY, Kind.BUSY, Kind.LOWERED, Kind.TOKENS,
 )  # fmt: skip
-BY_DATABASE = {"postgres": (Kind.SESSIONS, Kind.RESTART), "sqlite": (Kind.LOCK,)}
+BY_DATABASE = {
+    "postgres": (Kind.SESSIONS, Kind.RESTART),
+    "pgbouncer": (Kind.SESSIONS, Kind.RESTART),
+    "sqlite": (Kind.LOCK,),
+}
 BY_BROKER = {"redis": (), "rabbitmq": (Kind.CRASH, Kind.CUT, Kind.FULL)}
 """With RabbitMQ `broker_flushed` concerns the gate's server."""
 

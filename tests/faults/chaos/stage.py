@@ -13,10 +13,12 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
+from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.errors import Unavailable
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import migrate, open_store
+from orchestrator.store.engine import SET_SESSION
 from tests.faults.chaos.broker import Broker
 from tests.faults.chaos.bystander import Bystander
 from tests.faults.chaos.postgres import Postgres
@@ -25,6 +27,7 @@ from tests.faults.ledger.limits import Limit
 from tests.faults.ledger.running import LedgerProcess
 from tests.faults.ledger.server import TOKEN_VARIABLE
 from tests.faults.workload import API, SHAPES, Shape
+from tests.pgbouncer import start_pgbouncer
 
 CANARY = "canary-do-not-show-"
 """The API's credential begins with it. Nothing that anybody may read has it."""
@@ -63,11 +66,15 @@ class Mood:
     latency_seconds: tuple[float, float] = (0.0, 0.02)
 
 
+POOLED_SESSIONS = 8
+"""Of PostgreSQL's, where two workers would open dozens."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """What is set up."""
 
-    database: str = "sqlite"  # or "postgres"
+    database: str = "sqlite"  # or "postgres"; or "pgbouncer": workers reach it through one
     broker: str = "redis"  # whatever speaks its protocol; or "rabbitmq"
     workers: int = 2
     seed: int = 1
@@ -144,7 +151,8 @@ def set_up(scene: Scene, state_dir: Path) -> Iterator[Stage]:
         own = _settings(scene, state_dir, postgres, broker)
         _write_config(state_dir / "config", scene, ledger)
         seal = Fernet.generate_key().decode()
-        env = {TOKEN_VARIABLE: token, SEAL_VARIABLE: seal, **_as_environment(own)}
+        pooled = _pooled(scene, postgres, stack)
+        env = {TOKEN_VARIABLE: token, SEAL_VARIABLE: seal, **_as_environment(own | pooled)}
         up = UpOptions(
             state_dir=state_dir, workers=scene.workers, broker_url=broker.url, flower=False, env=env
         )  # fmt: skip
@@ -195,13 +203,26 @@ def _broker(scene: Scene, state_dir: Path, log_path: Path) -> Broker | RabbitBro
 
 
 def _postgres(scene: Scene, state_dir: Path, stack: ExitStack) -> Postgres | None:
-    if scene.database != "postgres":
+    if scene.database == "sqlite":
         return None
     postgres = Postgres(scene.disk or state_dir, log_path=state_dir / "logs" / "postgres.log")
     stack.callback(postgres.stop)
     postgres.start()
     postgres.child.wait_ready()
     return postgres
+
+
+def _pooled(scene: Scene, postgres: Postgres | None, stack: ExitStack) -> dict[str, object]:
+    """What the workers' settings say of the database, where they reach it through PgBouncer."""
+    if scene.database != "pgbouncer" or postgres is None:
+        return {}
+    folder = new_folder()
+    stack.callback(remove, folder)
+    pooler = start_pgbouncer(
+        postgres.url, folder, pool_size=POOLED_SESSIONS, connect_query=SET_SESSION
+    )
+    stack.callback(stop_all, [pooler])
+    return {"database_url": pooler.spec.address, "database_session_url": postgres.url}
 
 
 def _settings(
