@@ -111,6 +111,8 @@ SQLITE = Dialect(
         "for_update_of_maps": "",
         # Else it would go through all items of a map for the few that run.
         "by_outcome": "INDEXED BY map_items_outcomes",
+        # The table before it comes first: else all runs would be gone through for the few maps.
+        "join_then": "CROSS JOIN",
         "skip_locked": "",
         "for_key_share": "",
         "unsynced": "true",
@@ -139,6 +141,7 @@ POSTGRESQL = Dialect(
         "for_update_of_runs": "FOR UPDATE OF runs",
         "for_update_of_maps": "FOR UPDATE OF m",
         "by_outcome": "",
+        "join_then": "JOIN",
         "skip_locked": "FOR UPDATE SKIP LOCKED",
         "for_key_share": "FOR KEY SHARE",
         # True of all rows of a batch, and taken for rare: so each run is looked up by its key. Else

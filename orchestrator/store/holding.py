@@ -76,7 +76,7 @@ class Holding(Part):
             " WHERE u.run_id = :run_id AND NOT p.removed ORDER BY p.agent"
         )
         overdue = (
-            "SELECT runs.id FROM waits JOIN runs ON runs.id = waits.run_id"
+            "SELECT runs.id FROM waits {join_then} runs ON runs.id = waits.run_id"
             f" WHERE {HOLDING} AND waits.expires_at <= {{now}}"
         )
         self._overdue = self._sql(f"{overdue} ORDER BY runs.id LIMIT :most {{for_update_of_runs}}")

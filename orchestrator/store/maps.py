@@ -124,7 +124,7 @@ class Maps(Part):
             f"SELECT x.run_id {of_run} {going.format(':map_id')} ORDER BY x.item"
         )
         neglected = (
-            f"{_FROM} WHERE m.closed_at IS NULL AND ("
+            "FROM maps AS m {join_then} runs ON runs.id = m.run_id WHERE m.closed_at IS NULL AND ("
             f" EXISTS (SELECT 1 {of_run.replace('runs ON runs', 'runs AS r ON r')}"
             f" x.map_id = m.id AND x.outcome = 'running' AND r.{_FINAL})"
             " OR (m.running = 0 AND (m.next = m.total OR m.stopped <> ''))"

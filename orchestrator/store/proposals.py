@@ -74,7 +74,10 @@ class Proposals(Part):
             f"{self._read} WHERE p.run_id = :run_id AND p.subject_id = :subject_id"
             " AND p.closed_at IS NULL"
         )
-        lapsed_ones = f"SELECT p.id {_FROM} WHERE p.closed_at IS NULL AND {lapsed}"
+        lapsed_ones = (
+            "SELECT p.id FROM proposals AS p {join_then} runs ON runs.id = p.run_id"
+            f" WHERE p.closed_at IS NULL AND {lapsed}"
+        )
         self._lapsed_ones = self._sql(f"{lapsed_ones} ORDER BY p.id LIMIT :most")
         self.looks = {"lapsed": lapsed_ones}
         self._has_lapsed = self._sql(
