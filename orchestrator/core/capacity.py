@@ -5,6 +5,9 @@ there:
 
     used a second = rate · (run + steps · (step + call)) + workers · worker_second
 
+Transactions are bounded, too: a worker's commits take turns, and the busier it is the more runs
+share one, so that a busy worker makes about as many a second whatever its runs are like.
+
 Costs are measured at full load (`orchestrator bench capacity`), where commits are shared by many
 runs; at low load a run takes more of everything, and there is more than enough of it.
 """
@@ -68,6 +71,7 @@ class Costs:
 
     of: Mapping[Resource, Cost]
     step_seconds: float
+    busy_transactions: float = math.inf  # of a worker that has all it can do, each second
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +137,8 @@ def demand(load: Load, costs: Costs) -> Demand:
     workers = max(by_cpu, by_concurrency)
 
     def used(resource: Resource) -> float:
-        return _used(costs.of[resource], load, workers)
+        runs = load.runs_per_second
+        return predicted(costs, resource, load, runs=runs, seconds=1.0, workers=workers)
 
     pooled = load.database is Database.PGBOUNCER
     database_cores = used(Resource.DATABASE_CPU) * (POOLED_CPU if pooled else 1.0)
@@ -161,10 +166,14 @@ def demand(load: Load, costs: Costs) -> Demand:
 
 
 def predicted(
-    cost: Cost, load: Load, *, runs: int, seconds: float, workers: int
-) -> float:  # fmt: skip
+    costs: Costs, resource: Resource, load: Load, *, runs: float, seconds: float, workers: int
+) -> float:
     """Used of a resource by so many runs in so long a time, idle workers' part included."""
-    return runs * cost.of_a_run(load) + seconds * workers * cost.worker_second
+    cost = costs.of[resource]
+    used = runs * cost.of_a_run(load) + seconds * workers * cost.worker_second
+    if resource is Resource.DATABASE_TRANSACTIONS:
+        return min(used, seconds * workers * costs.busy_transactions)
+    return used
 
 
 def _workers_by_cpu(load: Load, costs: Costs) -> int:
@@ -178,8 +187,3 @@ def _workers_by_cpu(load: Load, costs: Costs) -> int:
         )  # fmt: skip
         raise InvalidInput("workers would have no time for runs", problems=[problem])
     return max(1, math.ceil(load.runs_per_second * cost.of_a_run(load) / useful))
-
-
-def _used(cost: Cost, load: Load, workers: int) -> float:
-    """A second."""
-    return load.runs_per_second * cost.of_a_run(load) + workers * cost.worker_second

@@ -19,8 +19,10 @@ _FIELDS = tuple(Cost.__dataclass_fields__)
 
 def to_json(costs: Costs) -> dict[str, Any]:
     """As `read_costs` takes it."""
+    busy = costs.busy_transactions
     return {
         "step_seconds": costs.step_seconds,
+        **({"busy_transactions": busy} if math.isfinite(busy) else {}),
         "costs": {resource.value: asdict(cost) for resource, cost in costs.of.items()},
     }
 
@@ -43,7 +45,11 @@ def read_costs(path: Path | None = None) -> tuple[Costs, str]:
     costs = found.get("costs")
     of = {resource: _cost(place, costs, resource.value) for resource in Resource}
     step_seconds = _number(f"{place} step_seconds", found.get("step_seconds"))
-    return Costs(of=of, step_seconds=step_seconds), _where(found.get("measured"))
+    busy = math.inf  # files of before this was measured
+    if "busy_transactions" in found:
+        busy = _number(f"{place} busy_transactions", found["busy_transactions"])
+    read = Costs(of=of, step_seconds=step_seconds, busy_transactions=busy)
+    return read, _where(found.get("measured"))
 
 
 def _shipped() -> bytes:

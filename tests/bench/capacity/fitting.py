@@ -48,6 +48,10 @@ def fit(rounds: Sequence[Observed]) -> Costs:
     return Costs(
         of={resource: _cost(resource, rounds) for resource in Resource},
         step_seconds=max(0.0, median(alone)),
+        busy_transactions=median(
+            seen.used[Resource.DATABASE_TRANSACTIONS] / seen.seconds / seen.setup.workers
+            for seen in rounds
+        ),
     )
 
 
@@ -88,10 +92,9 @@ def compare(costs: Costs, rounds: Sequence[Observed]) -> list[Compared]:
         for resource in Resource:
             if resource in _OF_CALLS and not setup.call_seconds:
                 continue
-            cost = costs.of[resource]
             foretold = [
                 predicted(
-                    cost, load_of(setup), runs=setup.runs, seconds=seen.seconds,
+                    costs, resource, load_of(setup), runs=setup.runs, seconds=seen.seconds,
                     workers=setup.workers,
                 ) / setup.runs
                 for seen in same

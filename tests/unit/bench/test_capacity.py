@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -41,9 +42,10 @@ def test_the_costs_are_found() -> None:
 
 
 def test_what_was_held_back_is_compared_by_its_own_runs_and_time() -> None:
-    found = compare(fit([observed(setup) for setup in SETUPS]), [observed(HELD_BACK)])
+    unbound = replace(fit([observed(setup) for setup in SETUPS]), busy_transactions=math.inf)
+    found = compare(unbound, [observed(HELD_BACK)])
     assert [each.off for each in found] == pytest.approx([0.0] * len(Resource))
-    found = compare(fit([observed(setup) for setup in SETUPS]), [observed(HELD_BACK, off=2.0)])
+    found = compare(unbound, [observed(HELD_BACK, off=2.0)])
     assert all(each.off < -0.4 for each in found), "half of what was measured was predicted"
 
 
@@ -51,6 +53,13 @@ def test_the_quickest_round_of_each_counts() -> None:
     calm = [observed(setup) for setup in SETUPS]
     beside_others = [replace(observed(setup, off=1.7), seconds=17.0) for setup in SETUPS]
     assert quietest([*beside_others, *calm, *beside_others]) == calm
+
+
+def test_a_busy_worker_s_transactions_bound_the_prediction() -> None:
+    rounds = [observed(setup) for setup in SETUPS]
+    found = fit(rounds).busy_transactions
+    each = sorted(seen.used[Resource.DATABASE_TRANSACTIONS] / 20 for seen in rounds)
+    assert found == pytest.approx((each[1] + each[2]) / 2), "of two workers in ten seconds"
 
 
 def test_no_cost_is_below_zero() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from orchestrator.errors import InvalidInput
 from orchestrator.service.sizing import read_costs, to_json
 
 COST = Cost(run=0.001, step=0.001, call=0.002, worker_second=0.01)
-COSTS = Costs(of=dict.fromkeys(Resource, COST), step_seconds=0.005)
+COSTS = Costs(of=dict.fromkeys(Resource, COST), step_seconds=0.005, busy_transactions=45.0)
 
 
 def run(*options: object) -> Any:
@@ -38,6 +40,9 @@ def test_costs_of_a_file_are_taken(tmp_path: Path) -> None:
     file = tmp_path / "costs.json"
     file.write_text(json.dumps({**to_json(COSTS), "measured": {"on": "a large one", "at": "now"}}))
     assert read_costs(file)[0] == COSTS
+    before = {name: value for name, value in to_json(COSTS).items() if name != "busy_transactions"}
+    (older := tmp_path / "older.json").write_text(json.dumps(before))
+    assert read_costs(older)[0] == replace(COSTS, busy_transactions=math.inf)
     done = run("--runs-per-second", 10, "--steps", 4, "--costs", file, "--json")
     found = json.loads(done.stdout)
     assert found["demand"]["worker_cores"] == pytest.approx(10 * 0.005 + 0.01)
@@ -51,6 +56,7 @@ def test_costs_of_a_file_are_taken(tmp_path: Path) -> None:
         ("[]", "costs.json"),
         ("{}", "costs.json costs.worker_cpu_seconds"),
         (json.dumps({**to_json(COSTS), "step_seconds": "soon"}), "costs.json step_seconds"),
+        (json.dumps({**to_json(COSTS), "busy_transactions": -1}), "costs.json busy_transactions"),
         (json.dumps(to_json(COSTS)).replace("0.002", "-2"), "costs.json costs.worker_cpu"),
         (json.dumps(to_json(COSTS)).replace("0.002", "1e999"), "costs.json"),
     ],

@@ -97,8 +97,18 @@ def test_servers_are_whole_and_leave_room() -> None:
 
 
 def test_a_prediction_of_a_measurement_has_its_runs_and_its_time() -> None:
-    cost = Cost(run=1, step=2, call=3, worker_second=0.5)
-    assert predicted(cost, LOAD, runs=10, seconds=4, workers=2) == 10 * 26 + 4
+    some = costs(REDIS_COMMANDS=Cost(run=1, step=2, call=3, worker_second=0.5))
+    used = predicted(some, Resource.REDIS_COMMANDS, LOAD, runs=10, seconds=4, workers=2)
+    assert used == 10 * 26 + 4
+
+
+def test_busy_workers_make_so_many_transactions_and_no_more() -> None:
+    dear = Cost(run=1, step=0, call=0, worker_second=0)
+    some = dataclasses.replace(costs(DATABASE_TRANSACTIONS=dear), busy_transactions=40)
+    transactions = Resource.DATABASE_TRANSACTIONS
+    assert predicted(some, transactions, LOAD, runs=100, seconds=2, workers=2) == 100
+    assert predicted(some, transactions, LOAD, runs=1000, seconds=2, workers=2) == 160
+    assert demand(LOAD, some).database_transactions_per_second == 40, "one worker is enough"
 
 
 @pytest.mark.parametrize(
