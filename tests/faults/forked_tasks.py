@@ -8,27 +8,27 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 from orchestrator import NotLanded, TaskContext, Workflow, task
+from tests.faults.deadly_tasks import write
 
 MODULE = "tests.faults.forked_tasks"
 
 
 @task(effects="keyed")
 def begin(ledger: str, context: TaskContext) -> None:
-    _write(ledger, "begin", context)
+    write(ledger, "begin", context)
 
 
 @task(effects="keyed")
 def begin_undo(ledger: str, context: TaskContext) -> None:
-    _write(ledger, "begin.undo", context)
+    write(ledger, "begin.undo", context)
 
 
 @task(effects="keyed")
 def left(ledger: str, context: TaskContext) -> None:
     """Done, and the first time the whole process is gone before anybody hears of it."""
-    is_first = _write(ledger, "left", context)
+    is_first = write(ledger, "left", context)
     time.sleep(0.2)  # so that the other branch is under way
     if is_first:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -36,17 +36,17 @@ def left(ledger: str, context: TaskContext) -> None:
 
 @task(effects="keyed")
 def left_undo(ledger: str, context: TaskContext) -> None:
-    _write(ledger, "left.undo", context)
+    write(ledger, "left.undo", context)
 
 
 @task(effects="keyed")
 def right(ledger: str, context: TaskContext) -> None:
-    _write(ledger, "right", context)
+    write(ledger, "right", context)
 
 
 @task(effects="keyed")
 def right_undo(ledger: str, context: TaskContext) -> None:
-    _write(ledger, "right.undo", context)
+    write(ledger, "right.undo", context)
 
 
 @task(effects="keyed")
@@ -68,14 +68,3 @@ def workflow() -> Workflow:
         )
         .step(refuse, no_compensation="it does nothing")
     )
-
-
-def _write(ledger: str, name: str, context: TaskContext) -> bool:
-    """Whether it was new."""
-    line = f"{name} {context.idempotency_key}\n"
-    path = Path(ledger)
-    if path.exists() and line in path.read_text():
-        return False
-    with path.open("a") as file:
-        file.write(line)
-    return True

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 from orchestrator import NotLanded, TaskContext, Workflow, task
+from tests.faults.deadly_tasks import write
 
 MODULE = "tests.faults.mapped_tasks"
 ITEMS, DEADLY = 40, 17
@@ -18,13 +18,13 @@ ITEMS, DEADLY = 40, 17
 @task(effects="keyed")
 def book(number: int, ledger: str, context: TaskContext) -> None:
     """Done, and for one of them the whole process is gone before anybody hears of it."""
-    if _write(ledger, f"book {number}", context) and number == DEADLY:
+    if write(ledger, f"book {number}", context) and number == DEADLY:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 @task(effects="keyed")
 def cancel(number: int, ledger: str, context: TaskContext) -> None:
-    _write(ledger, f"cancel {number}", context)
+    write(ledger, f"cancel {number}", context)
 
 
 @task(effects="keyed")
@@ -42,14 +42,3 @@ def workflow() -> Workflow:
         .each("all", item, count=ITEMS, item="number", parallel=8)
         .step(refuse, no_compensation="it does nothing")
     )
-
-
-def _write(ledger: str, name: str, context: TaskContext) -> bool:
-    """Whether it was new."""
-    line = f"{name} {context.idempotency_key}\n"
-    path = Path(ledger)
-    if path.exists() and line in path.read_text():
-        return False
-    with path.open("a") as file:
-        file.write(line)
-    return True
