@@ -132,7 +132,9 @@ def _draw_published(published: Sequence[Published]) -> RenderableType:
     for item in published:
         name = f"{item.version.workflow} v{item.version.version}"
         news = ("published ", "green") if item.is_new else ("unchanged ", "dim")
-        lines.append(Text.assemble(news, (name, "bold"), f"  {len(item.version.plan.steps)} steps"))
+        number = len(item.version.plan.steps)
+        steps = f"  {number} step{'' if number == 1 else 's'}"
+        lines.append(Text.assemble(news, (name, "bold"), steps))
         lines += _warnings(item.warnings)
     return Group(*lines)
 

@@ -87,8 +87,9 @@ def _ask_to_set(visitor: Visitor, view: AliasView, then: Again) -> None:
 
     def more() -> None:
         ui.input("Alias").bind_value(given, "alias").classes("w-full")
-        ui.number("Version", min=1, max=view.latest, precision=0).bind_value(given, "version")
-        share = ui.number(f"Share in percent ({CANARY} alone)", min=0, max=100)
+        version = ui.number("Version", min=1, max=view.latest, precision=0).classes("w-full")
+        version.bind_value(given, "version")
+        share = ui.number(f"Share in percent ({CANARY} alone)", min=0, max=100).classes("w-full")
         share.bind_value(given, "share").bind_visibility_from(
             given, "alias", backward=lambda alias: alias == CANARY
         )
