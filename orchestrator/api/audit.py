@@ -130,7 +130,8 @@ async def _written(lines: AsyncIterable[Line]) -> AsyncIterator[bytes]:
     dependencies=[Depends(admin)],
 )
 async def erase_run(run: Run, wish: Decide, who: Asker, services: Use) -> ErasedShape:
-    """Take away the payloads of a run that has ended, for good; its audit can still be verified."""
+    """Take away the payloads of a run that has ended, and of the runs below it, for good; their
+    audit can still be verified. `more`: there are further thousands below it; ask again."""
     done = await services.erasing.erase(run.id, by=who.name, reason=wish.reason)
     return ErasedShape.model_validate(done)
 

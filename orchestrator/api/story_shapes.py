@@ -105,8 +105,9 @@ class Erase(Decide):
 class ErasedShape(Shape):
     """What was erased, and what was not."""
 
-    runs: list[str]
-    records: int = Field(description="Of their audit, that have lost their details.")
+    runs: list[str] = Field(description="Of those asked for.")
+    parts: int = Field(description="Runs below them: children, branches, items of maps.")
+    records: int = Field(description="Of the audits of all of these, that have lost their details.")
     under_way: list[str] = Field(
         description="Runs that have not ended, and so still need their payloads; 200 at most."
     )

@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.elsewhere import erased, on, sent
+from orchestrator.cli.elsewhere import erased, erased_whole, on, sent
 from orchestrator.cli.key_files import write_key_pair
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
 from orchestrator.cli.session import current_user, with_services
@@ -149,7 +149,8 @@ def erase(
 ) -> None:
     """Erase the payloads of runs for good; their audit can still be verified.
 
-    Inputs, requests, answers, reasons, attributes and the details of the audit go. What stays: what
+    With a run go the runs that its steps began: children, branches, items of maps. Inputs,
+    requests, answers, reasons, attributes and the details of the audit go. What stays: what
     happened when, who acted, and digests.
     """
     _either(run, attribute)
@@ -162,15 +163,18 @@ def erase(
     async def act(services: Services) -> Erased:
         by = current_user()
         if run:
-            return await services.erasing.erase(run, by=by, reason=reason)
+            return await services.erasing.erase_whole(run, by=by, reason=reason)
         return await services.erasing.erase_all(wanted, tenant=tenant, by=by, reason=reason)
 
     remote = (
-        on("run", run, "erase", reason=reason) if run
+        erased_whole(run, reason=reason) if run
         else erased(wanted, tenant=tenant, reason=reason)
     )  # fmt: skip
     done = with_services(act, remote=remote)
-    lines = [f"{len(done.runs)} runs: payloads erased, with the details of {done.records} records"]
+    below = f" and {done.parts:,} below them" if done.parts else ""
+    lines = [
+        f"{len(done.runs)} runs{below}: payloads erased, with the details of {done.records} records"
+    ]
     lines += [f"{run_id}: not erased, since it has not ended" for run_id in done.under_way]
     answer(done, lambda: Text("\n".join(lines)), as_json=as_json)
 

@@ -116,15 +116,24 @@ def _where(which: Which) -> dict[str, Any]:
 
 def erased(attributes: Mapping[str, str], *, tenant: str | None, reason: str) -> Remote:
     """Erase the payloads of all ended runs with these attributes, batch after batch."""
+    return _all_of(
+        lambda client: _send(client, "erase_runs", attributes, tenant=tenant, reason=reason)
+    )
 
+
+def erased_whole(run: str, *, reason: str) -> Remote:
+    """Erase the payloads of one run and of all below it, batch after batch."""
+    return _all_of(on("run", run, "erase", reason=reason))
+
+
+def _all_of(ask: Remote) -> Remote:
     def send(client: Client) -> Any:
-        runs: list[str] = []
-        records = 0
-        while True:
-            done = _send(client, "erase_runs", attributes, tenant=tenant, reason=reason)
-            runs, records = [*runs, *done.runs], records + done.records
-            if not done.more:
-                return done.model_copy(update={"runs": runs, "records": records})
+        from orchestrator.service.erasing import Erased
+
+        done = Erased(**ask(client).model_dump())
+        while done.more:
+            done = done.then(Erased(**ask(client).model_dump()))
+        return done
 
     return send
 

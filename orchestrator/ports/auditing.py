@@ -81,12 +81,6 @@ class AuditStore(Protocol):
     async def checkpoint_content(self, number: int) -> str:
         """The digest of what is kept of its heads and deletions, worked out anew."""
 
-    async def erase(self, run_id: str, *, by: str, reason: str) -> int:
-        """Take away all payloads of a final run, in one transaction with the record that says so;
-        how many records of its audit have lost their data. Repeatable.
-
-        Raises NotFound, Conflict for a run that has not ended."""
-
     async def last_checkpoint(self) -> int:
         """The number of the newest one; 0: there is none."""
 

@@ -248,7 +248,11 @@ class SqlStore:
         self.checkpoints = auditing.checkpoints
         self.checkpoint_content = auditing.checkpoint_content
         self.make_checkpoint = auditing.make_checkpoint
-        self.erase = Erasing(shared).erase
+        erasing = Erasing(shared)
+        self.erase, self.erase_parts = erasing.erase, erasing.erase_parts
+        self.children_to_erase = erasing.children_to_erase
+        self.maps_to_erase, self.items_to_erase = erasing.maps_to_erase, erasing.items_to_erase
+        self.forget_values = erasing.forget_values
         exporting = Exporting(shared)
         self.covered, self.last_checkpoint = exporting.covered, exporting.last_checkpoint
 

@@ -13,15 +13,19 @@ from orchestrator.core.calls import calls_of
 from orchestrator.core.states import RunStatus
 from orchestrator.engine.signing import TrustedKeys
 from orchestrator.errors import Conflict, InvalidInput, NotFound
-from orchestrator.ports import ClaimedRun
+from orchestrator.ports import Asks, Awaiting, ClaimedRun
 from orchestrator.ports.auditing import ERASED_INPUTS
+from orchestrator.ports.maps import MapRecord
 from orchestrator.service import erasing
 from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.erasing import Erasing
 from orchestrator.service.explaining import Explaining
 from orchestrator.store import SqlStore, auditing, open_store
 from orchestrator.store.tables import metadata
-from tests.store.making import attempt, audit, claimed, landed, new_id, write
+from tests.store.making import ME, attempt, audit, claimed, landed, new_id, write
+from tests.store.test_branches import branch
+from tests.store.test_maps import begin, end, mapped
+from tests.store.test_waiting import wait
 
 CANARY = "mrs-jones-of-elm-street"
 NOBODY = TrustedKeys(())
@@ -129,4 +133,86 @@ async def test_what_may_not_be_erased(sql: SqlStore) -> None:
         await Erasing(sql, sql).erase(run.run.id, by="ada", reason=" ")
     with pytest.raises(NotFound):
         await Erasing(sql, sql).erase(new_id(), by="ada", reason="why")
+    assert CANARY not in await texts(sql)
+
+
+# --- with all that is below a run -----------------------------------------------------------------
+
+ITEMS = 5
+
+
+async def tree(store: SqlStore) -> tuple[str, MapRecord, str]:
+    """A run that has ended, its map, and a child of an item of it that is still under way.
+
+    Five items have ended; the first of them began two branches, of which one has ended.
+    """
+    run, found = await mapped(store, [CANARY] * ITEMS, parallel=ITEMS)
+    first, *others = await begin(store, run, found, *range(ITEMS))
+    (item,) = await store.claim([(first, 0)], owner=ME)
+    parts = [branch(item, name, fails_fast=False) for name in "ab"]
+    opens = wait(item, asks=Asks.BLOCK, signal=None, asked={"who": CANARY})
+    sleeps = write(item, status=RunStatus.WAITING, wake_at=await store.now(), release=True)
+    await store.await_answers([Awaiting(wait=opens, write=sleeps, children=tuple(parts))])
+    (item,) = await store.claim([(first, 1)], owner=ME)
+    await store.record([write(item, status=RunStatus.ABANDONED, cause=CANARY, release=True)])
+    for run_id in others:
+        await end(store, run_id, RunStatus.COMPENSATED, CANARY)
+    await end(store, parts[0].run.id, RunStatus.SUCCEEDED)
+    (again,) = await store.claim([(run.run.id, 1)], owner=ME)
+    await store.record([write(again, status=RunStatus.ABANDONED, cause=CANARY, release=True)])
+    return run.run.id, found, parts[1].run.id
+
+
+async def erasures(store: SqlStore) -> list[int]:
+    """How often each run was erased."""
+    statement = text("SELECT count(*) FROM audit WHERE kind = 'audit.erased' GROUP BY run_id")
+    return [row[0] for row in await store._database.read(lambda tx: tx.rows(statement))]
+
+
+async def test_what_is_below_a_run_goes_with_it(sql: SqlStore) -> None:
+    root, found, open_child = await tree(sql)
+    work = Erasing(sql, sql)
+    done = await work.erase(root, by="ada", reason="they asked for it")
+    assert (done.runs, done.parts, done.under_way) == ([root], ITEMS + 1, [open_child])
+    assert (done.records > ITEMS, done.more) == (True, False)
+    rest = await texts(sql)
+    assert CANARY not in rest
+    item = (await sql.map_items(found.id, limit=1))[0].run_id
+    assert (await sql.run(item)).inputs == ERASED_INPUTS
+    assert (await sql.run(open_child)).inputs != ERASED_INPUTS, "it still needs them"
+    await end(sql, open_child, RunStatus.SUCCEEDED)
+    assert (await work.erase(open_child, by="ada", reason="now, too")).runs == [open_child]
+    assert await erasures(sql) == [1] * (ITEMS + 3)
+    assert (await Auditing(sql).verify(NOBODY)).breaches == []
+
+
+async def test_an_erasure_goes_on_where_it_was_left(
+    sql: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little at a time, by somebody who is asked again until there is no more."""
+    monkeypatch.setattr(erasing, "MOST_PARTS", 2)
+    monkeypatch.setattr(erasing, "PARTS_A_BATCH", 1)
+    root, _, open_child = await tree(sql)
+    some = await Erasing(sql, sql).erase(root, by="ada", reason="why")
+    assert (some.runs, some.parts, some.more) == ([], 2, True)
+    rest = await Erasing(sql, sql).erase_whole(root, by="ada", reason="why")
+    assert (rest.runs, rest.parts, rest.more) == ([root], ITEMS - 1, False)
+    assert await erasures(sql) == [1] * (ITEMS + 2), "each of them once"
+    assert CANARY not in await texts(sql)
+    assert (await Erasing(sql, sql).erase(root, by="eve", reason="again")).parts == 0
+    assert some.then(rest).under_way == [open_child]
+
+
+async def test_a_run_stays_while_nobody_would_find_its_parts_without_it(
+    sql: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "MOST_ERASED", 0)
+    root, found, open_child = await tree(sql)
+    done = await Erasing(sql, sql).erase_whole(root, by="ada", reason="why")
+    assert (done.runs, done.parts, done.under_way) == ([], ITEMS, [])
+    item = (await sql.map_items(found.id, limit=1))[0].run_id
+    assert (await sql.run(item)).inputs != ERASED_INPUTS, "it leads to one under way"
+    await end(sql, open_child, RunStatus.SUCCEEDED)
+    done = await Erasing(sql, sql).erase_whole(root, by="ada", reason="why")
+    assert (done.runs, done.parts) == ([root], 2)
     assert CANARY not in await texts(sql)
