@@ -48,6 +48,7 @@ from orchestrator.engine.pausing import Pauses, PauseWatch
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
 from orchestrator.engine.sealing import sealer_of
+from orchestrator.engine.shortcut import Shortcut
 from orchestrator.engine.slo_file import read_slos
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.engine.tokens import Sharing, TokenDesk
@@ -94,6 +95,7 @@ from orchestrator.worker.canary import EXIT_CODE, Canary
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.flower import is_flower, prepare_flower
 from orchestrator.worker.messages import hint_publisher
+from orchestrator.worker.options import task_queue_names
 from orchestrator.worker.redis_link import is_plain_redis
 
 log = structlog.get_logger(__name__)
@@ -251,6 +253,7 @@ async def _build_parts(
     isolated = await asyncio.to_thread(isolated_tasks, settings, registry)
     publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
     redeliverer = Redeliverer(publisher, programs)
+    shortcut = Shortcut(publisher, queues=task_queue_names(settings.lanes), events=app.step_events)
     limits = RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate))
     gate_of_process = SharedGate(
         CountedLimits(limits, store), apis,
@@ -304,7 +307,7 @@ async def _build_parts(
         max_map_items=settings.max_map_items,
     )  # fmt: skip
     alarm = AlarmClock(
-        DueRuns(store, redeliverer, meter=meter), now=clock.now,
+        DueRuns(store, Redeliverer(shortcut, programs), meter=meter), now=clock.now,
         look_every=3 * settings.recovery_seconds,  # surveys have found when before
     )  # fmt: skip
     surveyor = Surveyor(
@@ -344,6 +347,7 @@ async def _build_parts(
 
     return Parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
+        shortcut=shortcut,
         background=[
             surveyor.run_passes, alarm.run_passes, upkeep.run_passes, watch.run_passes,
             notifier.run_passes, slos.run_passes, observer.run_passes, age.run_passes,

@@ -27,6 +27,7 @@ from orchestrator.engine.deps import Deps
 from orchestrator.engine.distrusting import distrustful
 from orchestrator.engine.driver import RunDriver
 from orchestrator.engine.lacking import CodeWatch
+from orchestrator.engine.shortcut import Shortcut
 from orchestrator.engine.standing import give_back
 from orchestrator.errors import StaleOwner, Unavailable, Untrusted
 from orchestrator.ports import (
@@ -62,6 +63,7 @@ class Parts:
     close: Callable[[], Awaitable[None]]
     open_heartbeat_store: Callable[[], Awaitable[Store]]  # called on the heartbeat's own loop
     work_on_job: Callable[[str, int], Awaitable[None]]  # a batch of this job, at this turn
+    shortcut: Shortcut | None = None  # for wake-ups that this process finds itself
 
 
 class Build(Protocol):
@@ -130,12 +132,18 @@ class WorkerProcess:
         )  # fmt: skip
         parts.deps.pauses.on_change = self._heed_pauses
         await self._join()
+        if parts.shortcut is not None:
+            parts.shortcut.open(self.take, busy=self._has_no_room)
         for work in parts.background:
             self.spawn_background(work())
         if parts.deps.code is not None:
             watch = CodeWatch(parts.deps.code, self.take, jitter=parts.deps.jitter)
             self.spawn_background(watch.run_passes())
         log.info("worker.joined", worker=self._worker_id, name=self._name)
+
+    def _has_no_room(self) -> bool:
+        """Whether what comes now would wait here, or pass by hints that do."""
+        return self._draining or not self._joined or self._reserved() > 0
 
     async def _join(self) -> None:
         """Enter the workers table under the current id."""

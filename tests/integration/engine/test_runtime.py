@@ -18,13 +18,17 @@ from orchestrator.core.states import LinkStatus, RunStatus
 from orchestrator.definitions.programs import Programs
 from orchestrator.engine.process import Parts
 from orchestrator.engine.runtime import EngineRuntime, RuntimeOptions
+from orchestrator.engine.shortcut import Shortcut
 from orchestrator.engine.signing import Signer, TrustedKeys
 from orchestrator.ports import Hint, Hop, Redelivery, RunWrite, Store
+from orchestrator.service.due import AlarmClock, DueRuns
+from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.vouching import Vouching
 from orchestrator.store import open_store, open_worker_locks
 from tests.integration.engine.busy_gate import LateGate
 from tests.integration.engine.checking import check
-from tests.integration.engine.house import House, Worker, new_id
+from tests.integration.engine.house import House, NoEvents, Worker, new_id
+from tests.integration.engine.test_sleeps import asleep, its_time_comes, sleeping_plan
 from tests.integration.engine.world import Kind, shop_plan
 
 WAIT_SECONDS = 60.0
@@ -113,6 +117,38 @@ async def test_runs_are_driven_to_their_end(house: House) -> None:
     for number, run_id in enumerate(ids):
         await check(house, run_id, f"o-{number}")
     assert await house.store.workers() == []
+
+
+class Unwatched(NoEvents):
+    """Nobody watches them."""
+
+    watched = False
+
+
+class Near(Process):
+    """It looks for runs whose time has come, and takes them itself while it has room."""
+
+    async def _build(self, worker_id: str) -> Parts:
+        parts = await super()._build(worker_id)
+        shortcut = Shortcut(self.house.broker, queues=["default.forward"], events=Unwatched())
+        alarm = AlarmClock(
+            DueRuns(parts.store, Redeliverer(shortcut, parts.programs)), look_every=0.2,
+            now=parts.deps.clock.now,
+        )  # fmt: skip
+        return replace(parts, shortcut=shortcut, background=[alarm.run_passes])
+
+
+async def test_a_run_whose_time_has_come_needs_no_broker(house: House) -> None:
+    run_id = await asleep(house, sleeping_plan(**{"for": 3600}))
+    await its_time_comes(house)
+    await house.execute("UPDATE runs SET wake_at = created_at")
+    with started(house, kind=Near):
+        async with asyncio.timeout(WAIT_SECONDS):
+            while (await house.store.run(run_id)).settled_at is None:  # noqa: ASYNC110 -- nobody tells
+                await asyncio.sleep(0.02)
+        assert not house.broker.hints
+    assert (await house.store.run(run_id)).status is RunStatus.SUCCEEDED
+    await check(house, run_id)
 
 
 async def test_a_hint_that_comes_twice_is_driven_once(house: House) -> None:
