@@ -66,6 +66,7 @@ from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.jobs import Jobs
 from orchestrator.service.links import Links
 from orchestrator.service.measuring import Measuring
+from orchestrator.service.moving import Moving
 from orchestrator.service.pausing import Pausing
 from orchestrator.service.planning import Planning
 from orchestrator.service.proposals import Proposals
@@ -134,6 +135,7 @@ class Services:
     runs: Runs
     pausing: Pausing
     rerunning: Rerunning
+    moving: Moving
     escalations: Escalations
     briefings: Briefings
     jobs: Jobs
@@ -338,6 +340,7 @@ def _services(
         runs=runs,
         pausing=pausing,
         rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
+        moving=Moving(store, programs, redeliverer),
         agents=Agents(
             workflows, submitter, runs, catalogue, watch, explaining, waiting, guards=guards,
             planning=planning,

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from orchestrator.core.joining import own_steps
 from orchestrator.core.path import Path, chain
 from orchestrator.core.plan import Plan
 from orchestrator.core.saga import Link, Saga, StepState
@@ -39,7 +40,7 @@ class Visit:
 
 def heads_of(plan: Plan, block: str) -> list[int]:
     """Indexes of the heads of a block's branches, in the order in which they were written."""
-    return [index for index, step in enumerate(plan.steps) if step.heads == block]
+    return [index for index, step in enumerate(own_steps(plan)) if step.heads == block]
 
 
 def branch_name(plan: Plan, head: int) -> str:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orchestrator.core import events as e
+from orchestrator.core.joining import migrated, why_not_movable
 from orchestrator.core.path import Path
 from orchestrator.core.plan import Call, Effects, OnCancel
 from orchestrator.core.saga import (
@@ -78,7 +79,7 @@ def _apply(saga: Saga, event: e.Event, now: datetime) -> Decision:
             return _on_awaited(saga, event, now)
         case e.CancelRequested():
             return _on_cancel(saga, event, now)
-        case e.PauseRequested() | e.Unpaused() | e.Restored():
+        case e.PauseRequested() | e.Unpaused() | e.Restored() | e.Migrated():
             return _from_outside(saga, event)
         case e.Poisoned() | e.Distrusted():
             return _not_to_be_driven(saga, event)
@@ -107,7 +108,9 @@ def _doubt_what_was_started(saga: Saga, event: e.Resumed) -> Saga:
     ))  # fmt: skip
 
 
-def _from_outside(saga: Saga, event: e.PauseRequested | e.Unpaused | e.Restored) -> Decision:
+def _from_outside(
+    saga: Saga, event: e.PauseRequested | e.Unpaused | e.Restored | e.Migrated
+) -> Decision:
     match event:
         case e.PauseRequested():
             return Decision(saga=replace(saga, status=RunStatus.PAUSED), command=Hold())
@@ -115,6 +118,23 @@ def _from_outside(saga: Saga, event: e.PauseRequested | e.Unpaused | e.Restored)
             return _on_unpaused(saga, event)
         case e.Restored():
             return _on_restored(saga, event)
+        case e.Migrated():
+            return _on_migrated(saga, event)
+
+
+def _on_migrated(saga: Saga, event: e.Migrated) -> Decision:
+    """A question that was asked stays asked; else the run is due, unless it is paused.
+
+    Until when it waits is not said anew: an answer may have come, which this saga does not know.
+    """
+    found = why_not_movable(saga)
+    if found:
+        raise IllegalTransition(
+            subject="run", state=found, event="Migrated",
+            wanted="one that waits on its way forward, with nothing in doubt",
+        )  # fmt: skip
+    moved = migrated(saga, event)
+    return Decision(saga=moved, command=Hold() if moved.status is RunStatus.PAUSED else None)
 
 
 def _on_unpaused(saga: Saga, event: e.Unpaused) -> Decision:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from orchestrator.core.plan import Plan
 
 
 class CancelMode(StrEnum):
@@ -150,6 +152,17 @@ class Distrusted(Event):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Restored(Event):
     """The database is an older one again: the run may since have done anything that was ahead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Migrated(Event):
+    """A person has the waiting run go on by another version of its workflow."""
+
+    to: str  # id of the definition: that version, joined to what the run followed before
+    step: int  # of its plan: where the run goes on
+    keeps: bool = False  # it is the step at which the run waits: its attempts, its question
+    # What `to` names; a journal has the name alone.
+    plan: Plan | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

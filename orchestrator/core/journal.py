@@ -8,6 +8,7 @@ today is found out: `replay` raises where it does.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -33,7 +34,8 @@ EVENTS: dict[str, type[e.Event]] = {
     if isinstance(kind, type) and issubclass(kind, e.Event) and kind is not e.Event
 }
 _FIELDS = {
-    kind: tuple((field.name, field.default) for field in fields(kind)) for kind in EVENTS.values()
+    kind: tuple((field.name, field.default) for field in fields(kind) if field.name != "plan")
+    for kind in EVENTS.values()
 }
 _TIMES = {"until"}
 _MODES = {"mode"}
@@ -102,16 +104,25 @@ def event_of(recorded: Mapping[str, Any]) -> e.Event:
 
 
 def replay(
-    plan: Plan, entries: Iterable[Mapping[str, Any]], *, deadline_at: datetime | None = None
+    plan: Plan,
+    entries: Iterable[Mapping[str, Any]],
+    *,
+    deadline_at: datetime | None = None,
+    plans: Mapping[str, Plan] | None = None,
 ) -> Saga:
     """The saga after these whole entries, from the beginning of a run of `plan`.
 
+    `plans`, by id: those by which it went on. Up to such a move all is decided by the plan before.
+
     Raises ReplayDiffers at the first command that is not the recorded one, IllegalTransition for
-    an event that was not possible.
+    an event that was not possible, KeyError for a plan that is not among `plans`.
     """
     saga = Saga.new(plan, deadline_at=deadline_at)
     for place, recorded in enumerate(entries, 1):
-        decision = decide(saga, event_of(recorded), datetime.fromisoformat(recorded["at"]))
+        event = event_of(recorded)
+        if isinstance(event, e.Migrated):
+            event = dataclasses.replace(event, plan=(plans or {})[event.to])
+        decision = decide(saga, event, datetime.fromisoformat(recorded["at"]))
         found = in_words(decision.command)
         if found != recorded.get("then", ""):
             raise ReplayDiffers(place=place, entry=recorded, found=found)

@@ -23,10 +23,6 @@ class Path:
     retried: tuple[int, ...] = ()  # positions at which an action wanted a step once more
     is_straight: bool = False  # each step of the plan in turn, as far as they follow each other
 
-    def iteration(self, position: int) -> int:
-        """How many visits of the same step come before this one: 0 for the first."""
-        return self.steps[:position].count(self.steps[position])
-
     def retries(self, position: int) -> int:
         """How many retries in a row, by actions that go through other steps, led to this visit."""
         count = 0

@@ -114,6 +114,13 @@ class Saga:
             wake_at=self.wake_at, cancel=self.cancel, cause=self.cause,
         )  # fmt: skip
 
+    def iteration(self, step: int) -> int:
+        """How many visits of the same step come before, in whatever version of the workflow."""
+        if self.path.is_straight:
+            return 0
+        name = self.plan_step(step).id
+        return sum(self.plan.steps[at].id == name for at in self.path.steps[:step])
+
     def has_call(self, step: int, direction: Direction) -> bool:
         """Whether the link invokes anything: a step without compensation has no call backward."""
         return direction is Direction.FORWARD or self.plan_step(step).compensation is not None
@@ -155,7 +162,8 @@ class Saga:
         pivot = self.plan.pivot_index
         return pivot is not None and any(
             state.forward.status in HAPPENED
-            for at, state in zip(self.path.steps, self.steps, strict=True) if at == pivot
+            for at, state in zip(self.path.steps, self.steps, strict=True)
+            if self.plan.steps[at].pivot
         )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class LinkStatus(StrEnum):
     PENDING = "pending"  # not begun, or between attempts
     STARTED = "started"  # the intent is durable: an attempt may have left
     LANDED = "landed"  # final: the effect exists (of an undo: it is undone)
-    HANDLED = "handled"  # final: certainly no effect, and an action of its author's took over
+    HANDLED = "handled"  # final: certainly no effect, and the run went on elsewhere all the same
     FAILED = "failed"  # certainly no effect and no attempt left
     UNKNOWN = "unknown"  # in doubt and nothing automatic left to try
     NOT_NEEDED = "not_needed"  # final: there was nothing to undo
@@ -73,6 +73,7 @@ _L = LinkStatus
 LINK_TRANSITIONS: Mapping[LinkStatus, Mapping[type[e.Event], frozenset[LinkStatus]]] = {
     _L.PENDING: {
         e.Restored: frozenset({_L.PENDING}),  # now in doubt
+        e.Migrated: frozenset({_L.HANDLED}),  # the run goes on at another step
         e.Began: frozenset({_L.STARTED}),
         e.NotNeeded: frozenset({_L.NOT_NEEDED}),
         # Without a begin: the request could not be prepared, or a verification answered.
@@ -145,6 +146,7 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
         e.Restored: frozenset({_R.WAITING}),
+        e.Migrated: frozenset({_R.WAITING, _R.RUNNING}),
     },
     _R.PARKED: {
         e.Resumed: _RESUMED,
@@ -153,11 +155,13 @@ RUN_TRANSITIONS: Mapping[RunStatus, Mapping[type[e.Event], frozenset[RunStatus]]
         e.Distrusted: frozenset({_R.ESCALATED}),
         e.PauseRequested: frozenset({_R.PAUSED}),
         e.Restored: frozenset({_R.PARKED}),
+        e.Migrated: frozenset({_R.PARKED, _R.RUNNING}),
     },
     _R.PAUSED: {
         e.Unpaused: _GOING | {_R.WAITING},
         e.CancelRequested: _RESUMED,
         e.Restored: frozenset({_R.PAUSED}),
+        e.Migrated: frozenset({_R.PAUSED}),
     },
     _R.COMPENSATING: {
         e.Resumed: frozenset({_R.COMPENSATING, _R.COMPENSATED, _R.ESCALATED}),

@@ -19,6 +19,7 @@ from typing import Any
 
 from orchestrator.core.events import Move
 from orchestrator.core.exchange import Applied, Facts, Judgement, Outcome
+from orchestrator.core.joining import own_steps
 from orchestrator.core.plan import Plan
 from orchestrator.definitions.criteria import Criterion, parse_criterion
 from orchestrator.definitions.expressions import Expression
@@ -33,7 +34,7 @@ class Places:
     """Where the steps of a plan stand: a step that calls a workflow is all its steps together."""
 
     def __init__(self, plan: Plan) -> None:
-        self._last = {step.id: index for index, step in enumerate(plan.steps)}
+        self._last = {step.id: index for index, step in enumerate(own_steps(plan))}
 
     def first(self, step_id: str) -> int:
         """Where the step begins. Raises KeyError."""

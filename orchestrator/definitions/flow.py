@@ -18,18 +18,24 @@ from orchestrator.definitions.graph import END, Edge, Graph
 
 
 class Flow:
-    """The graph of a plan."""
+    """The graph of a plan from one of its steps on, the first unless another is named."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, start: int = 0) -> None:
         self._plan, self._places = plan, Places(plan)
         self._joins = Joins(plan)
         count = len(plan.steps)
         edges = [edge for step in range(count) for edge in self._edges(step)]
-        self._graph = self._joins.graph(edges) if plan.blocks else Graph(count, edges)
+        self._graph = (
+            self._joins.graph(edges, start) if plan.blocks else Graph(count, edges, start=start)
+        )
 
     def known_at(self, step: int) -> int:
         """The set of steps that have landed whenever this one begins; see `Graph.surely`."""
         return self._graph.surely(step)
+
+    def reached(self) -> list[int]:
+        """Steps to which something leads, in order of the plan."""
+        return sorted(step for step in self._graph.reached if step < len(self._plan.steps))
 
     def unreached(self) -> list[int]:
         """Steps to which nothing leads."""
@@ -90,7 +96,7 @@ class Joins:
         first = len(plan.steps) + len(self._ends)
         self._joins = {block: first + n for n, block in enumerate(blocks)}
 
-    def graph(self, edges: Sequence[Edge]) -> Graph:
+    def graph(self, edges: Sequence[Edge], start: int = 0) -> Graph:
         """With these edges of the steps, each as if there were no blocks."""
         made = [self._within(edge) for edge in edges]
         for block, join in self._joins.items():
@@ -100,7 +106,7 @@ class Joins:
         count = len(self._plan.steps) + len(self._ends) + len(self._joins)
         needed: dict[int, int] = {}
         while True:  # inner joins first: what they bring is known at the ends of outer branches
-            graph = Graph(count, made, needed)
+            graph = Graph(count, made, needed, start=start)
             more = {join: self._brought(block, graph) for block, join in self._joins.items()}
             if more == needed:
                 return graph

@@ -26,15 +26,16 @@ class Edge:
 
 
 class Graph:
-    """The ways through `count` steps, the first of which is 0.
+    """The ways through `count` steps from `start` on.
 
     `needed`: by step, the set of those that have landed before it begins, whatever led to it.
     """
 
     def __init__(
-        self, count: int, edges: Iterable[Edge], needed: Mapping[int, int] | None = None
-    ) -> None:
-        self._count, self._needed = count, needed or {}
+        self, count: int, edges: Iterable[Edge], needed: Mapping[int, int] | None = None, *,
+        start: int = 0,
+    ) -> None:  # fmt: skip
+        self._count, self._needed, self._start = count, needed or {}, start
         self._out: list[list[Edge]] = [[] for _ in range(count)]
         for edge in edges:
             self._out[edge.start].append(edge)
@@ -44,7 +45,7 @@ class Graph:
     @cached_property
     def reached(self) -> frozenset[int]:
         """Steps that some way leads to, or that one of these needs."""
-        return self._reach([0], with_needed=True) if self._count else frozenset()
+        return self._reach([self._start], with_needed=True) if self._count else frozenset()
 
     def leads(self, start: int, to: int) -> bool:
         """Whether a way leads from one step to the other."""
@@ -100,7 +101,7 @@ class Graph:
     def _spread(self, *, every_way: bool) -> dict[int, int]:
         everything = (1 << self._count) - 1
         known = dict.fromkeys((*range(self._count), END), everything if every_way else 0)
-        known[0] = 0
+        known[self._start] = 0
         todo = sorted(self.reached)
         while todo:
             step = todo.pop()

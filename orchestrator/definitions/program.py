@@ -15,6 +15,7 @@ from orchestrator.core.exchange import (
     Response,
     idempotency_key,
 )
+from orchestrator.core.joining import JoinedPlan, own_steps
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.states import Direction
 from orchestrator.definitions.actions import Places
@@ -63,18 +64,20 @@ class Program:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        places = Places(plan)
+        own, places = own_steps(plan), Places(plan)
         self._forward = [
-            None if step.call.is_local else compile_call(step.call, places) for step in plan.steps
+            None if step.call.is_local else compile_call(step.call, places) for step in own
         ]
         self._local = {
             index: LocalStep(step.call, step.id, places)
-            for index, step in enumerate(plan.steps) if step.call.is_local
+            for index, step in enumerate(own) if step.call.is_local
         }  # fmt: skip
         self._backward = [
             () if step.compensation is None else tuple(map(compile_call, step.compensation.calls))
-            for step in plan.steps
+            for step in own
         ]
+        if isinstance(plan, JoinedPlan):
+            self._join(Program(plan.before))
         self.four_eyes = FourEyes(plan.four_eyes)
         self.escalation = EscalationRules(plan.escalation)
         self.secrets = Secrets(plan)
@@ -84,6 +87,13 @@ class Program:
         self._outputs = {
             name: compile_value(value, ("outputs", name)) for name, value in plan.outputs.items()
         }
+
+    def _join(self, before: Program) -> None:
+        """With the calls of what the run followed before: they lead where they led there."""
+        own = len(self._forward)
+        self._forward += before._forward
+        self._local |= {own + index: step for index, step in before._local.items()}
+        self._backward += before._backward
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs with defaults filled in. Raises InvalidInput naming every field."""

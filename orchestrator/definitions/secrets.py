@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.core.joining import plans_of
 from orchestrator.core.plan import Call, Plan
 from orchestrator.core.redaction import (
     USUAL,
@@ -41,7 +42,9 @@ class Secrets:
         calls = list(_calls(plan))
         told = {str(n).lower() for _, call in calls for n in call.template.get("secrets", ())}
         names = frozenset(told)
-        inputs, outputs = set(secret_paths(plan.inputs_schema, names)), set[tuple[str, str]]()
+        inputs, outputs = set[Path](), set[tuple[str, str]]()
+        for each in plans_of(plan):
+            inputs |= set(secret_paths(each.inputs_schema, names))
         for step, call in calls:
             for text in _at_secret_fields(call.template, names):
                 inputs |= _inputs_in(text)

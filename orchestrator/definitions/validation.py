@@ -102,7 +102,7 @@ class _Validation:
         self._ways()
         for index, step in enumerate(self._plan.steps):
             self._undoable(index, step)
-            for part, call, case in _calls(step):
+            for part, call, case in calls_of(step):
                 self._case = case
                 self._call(index, part, call)
             self._case = ()
@@ -193,7 +193,7 @@ class _Validation:
             if not self._findings.problems:  # a front end that did not look at each text itself
                 self._findings.add(self._place(index, part, ()), error.found, error.wanted)
             return
-        for path, expression in _expressions_of(compiled):
+        for path, expression in expressions_of(compiled):
             self._reference(index, part, path, expression)
         if call.template["kind"] == "nothing":
             return
@@ -382,7 +382,7 @@ def _same_operation(left: Call, right: Call) -> bool:
     )
 
 
-def _calls(step: PlanStep) -> Iterator[tuple[Part, Call, Path]]:
+def calls_of(step: PlanStep) -> Iterator[tuple[Part, Call, Path]]:
     """Each call, which it is, and where it stands among several that undo the step."""
     yield Part.FORWARD, step.call, ()
     if step.call.verify is not None:
@@ -394,7 +394,8 @@ def _calls(step: PlanStep) -> Iterator[tuple[Part, Call, Path]]:
             yield Part.VERIFY_UNDO, call.verify, case
 
 
-def _expressions_of(compiled: CompiledCall) -> Iterator[tuple[Path, Expression]]:
+def expressions_of(compiled: CompiledCall) -> Iterator[tuple[Path, Expression]]:
+    """Every expression of a call, with its place in the template."""
     yield from compiled.request.expressions()
     yield from compiled.answers.expressions()
     for number, item in enumerate(compiled.call.template.get("onlyIf", ())):

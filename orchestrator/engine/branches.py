@@ -60,17 +60,22 @@ def begin_undo(
     )
     undoes = tuple(run.id for run, _ in ended)
     return NewChild(
-        run=part_of(parent, run_id), depth=parent.depth + 1, answers=True, branch=block,
+        run=part_of(parent, run_id, of=ended[0][0]), depth=parent.depth + 1, answers=True,
+        branch=block,
         begins=Beginning(saga=saga, links=links, undoes=undoes),
         whole_id=parent.whole_id or parent.id,
     )  # fmt: skip
 
 
-def part_of(parent: RunRecord, run_id: str, *, deadline_seconds: float | None = None) -> NewRun:
-    """A run of the same version with the same inputs."""
+def part_of(
+    parent: RunRecord, run_id: str, *, deadline_seconds: float | None = None,
+    of: RunRecord | None = None,
+) -> NewRun:  # fmt: skip
+    """A run with the same inputs, of the same version or the one that another run follows."""
+    known = of or parent
     return NewRun(
-        id=run_id, workflow_id=parent.workflow_id, workflow=parent.workflow,
-        version=parent.version, inputs=parent.inputs,
+        id=run_id, workflow_id=known.workflow_id, workflow=parent.workflow,
+        version=known.version, inputs=parent.inputs,
         inputs_digest=hashlib.sha256(parent.id.encode()).hexdigest(), idempotency_key=run_id,
         tenant=parent.tenant, actor=parent.actor, lane=parent.lane, priority=parent.priority,
         deadline_seconds=deadline_seconds,

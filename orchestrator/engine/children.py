@@ -271,7 +271,9 @@ class Children:
             (with_payloads(await self._store.run(each)), await self._store.steps(each))
             for each in run_ids
         ]
-        plan = (await self._programs.trusted(parent.workflow_id)).plan
+        # Of the version that the branches followed, by whose numbers their visits are: the parent
+        # may go on by another one since.
+        plan = (await self._programs.trusted(ended[0][0].workflow_id)).plan
         return _begun(begin_undo(parent, plan, step, ended, run_id=self._new_id()))
 
     # --- a run that undoes one --------------------------------------------------------------------

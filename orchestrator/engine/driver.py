@@ -241,7 +241,7 @@ class RunDriver:
         try:
             prepared = self._program.prepare(
                 self._run.plan_index(at), at[1], self._run.facts_at(at),
-                iteration=self._run.saga.path.iteration(at[0]),
+                iteration=self._run.saga.iteration(at[0]),
             )  # fmt: skip
         except RefusedError as error:
             return self._refused(at, error)
@@ -312,7 +312,7 @@ class RunDriver:
         try:
             request = self._program.prepare_verify(
                 self._run.plan_index(at), at[1], self._run.facts_at(at),
-                iteration=self._run.saga.path.iteration(at[0]),
+                iteration=self._run.saga.iteration(at[0]),
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - whatever it is, the doubt stays as it was
             is_refusal = isinstance(error, RefusedError)

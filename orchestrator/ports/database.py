@@ -17,6 +17,7 @@ from orchestrator.ports.code_waits import CodeWaitStore
 from orchestrator.ports.hints import Redelivery
 from orchestrator.ports.jobs import OPEN_ONES, EscalationFilter, JobItem, JobStore
 from orchestrator.ports.maps import MapStore
+from orchestrator.ports.moving import MovingStore
 from orchestrator.ports.pauses import PauseStore
 from orchestrator.ports.records import (
     Accepted,
@@ -65,7 +66,10 @@ class WorkflowStore(AliasStore, Protocol):
         """A version, or the latest. Raises NotFound that names what exists."""
 
     async def workflow_by_id(self, workflow_id: str) -> WorkflowVersion:
-        """The version that a run pins. Raises NotFound."""
+        """The version that a run pins; of one that was moved, all of its versions as one.
+
+        Raises NotFound.
+        """
 
     async def workflows(self) -> list[WorkflowVersion]:
         """The latest version of each workflow, by name."""
@@ -331,7 +335,7 @@ class SessionInspector(Protocol):
 
 class Store(
     WorkflowStore, RunStore, WaitStore, EscalationStore, WorkerStore, ApiStore, AcceptanceStore,
-    ChildStore, CodeWaitStore, MapStore, JobStore, PauseStore, SurveyStore, Protocol,
+    ChildStore, CodeWaitStore, MapStore, MovingStore, JobStore, PauseStore, SurveyStore, Protocol,
 ):  # fmt: skip
     """All of the above on one database."""
 

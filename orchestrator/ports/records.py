@@ -17,6 +17,7 @@ import msgspec
 from orchestrator.core.blocks import LIFTED
 from orchestrator.core.events import CancelMode
 from orchestrator.core.exchange import Facts, FrozenRequest, Outcome
+from orchestrator.core.joining import JoinedPlan, joined, joined_id
 from orchestrator.core.path import Path, straight
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import longer, outline_of
@@ -42,6 +43,8 @@ class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
     signature: bytes | None = None
     # Why the stored plan cannot be read; then `plan` has the names of its steps at most.
     unread: RefusedError | None = None
+    # Of a definition by which a moved run goes on: the versions it is joined of, newest first.
+    parts: tuple[WorkflowVersion, ...] = ()
 
     def text(self) -> bytes:
         """What its signature is made over: one JSON array, of what decides what is done.
@@ -51,6 +54,22 @@ class WorkflowVersion(msgspec.Struct, frozen=True, kw_only=True):
         texts = [sha256(each.encode()).hexdigest() for each in (self.document, self.operations)]
         said = [_MARK, self.id, self.workflow, self.version, self.published_by, self.plan_digest]
         return json.dumps([*said, *texts], separators=(",", ":")).encode()
+
+
+def joined_version(parts: Sequence[WorkflowVersion]) -> WorkflowVersion:
+    """The definition of a run that was moved by these versions, newest first.
+
+    What people read of it is the newest one's. It has no signature: each of its parts has its own.
+    """
+    *newer, oldest = parts
+    plan, ids = oldest.plan, oldest.id
+    for each in reversed(newer):
+        plan, ids = joined(each.plan, each.version, plan, oldest.version), joined_id(each.id, ids)
+    unread = next((each.unread for each in parts if each.unread is not None), None)
+    return msgspec.structs.replace(
+        parts[0], id=ids, plan=plan, plan_digest="", key_id=None, signature=None, unread=unread,
+        parts=tuple(parts),
+    )  # fmt: skip
 
 
 _MARK = "orchestrator workflow version 1"
@@ -122,19 +141,25 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     step_id: str
     label: str
     iteration: int = 0  # how many visits of the same step come before
+    version: int | None = None  # of the workflow; None: the run's own, which was never moved
     forward: LinkRecord = msgspec.field(default_factory=LinkRecord)
     undo: LinkRecord = msgspec.field(default_factory=LinkRecord)
 
 
 def untouched_steps(plan: Plan, path: Path) -> tuple[StepRecord, ...]:
     """All steps of a chain, as nothing has happened to them."""
-    seen: dict[int, int] = {}
+    versions = plan.versions if isinstance(plan, JoinedPlan) else None
+    seen: dict[str, int] = {}
     found = []
     for index, at in enumerate(path.steps):
-        step, seen[at] = plan.steps[at], seen.get(at, -1) + 1
+        step = plan.steps[at]
+        seen[step.id] = seen.get(step.id, -1) + 1
         found.append(
-            StepRecord(index=index, step_id=step.id, label=step.call.label, iteration=seen[at])
-        )
+            StepRecord(
+                index=index, step_id=step.id, label=step.call.label, iteration=seen[step.id],
+                version=None if versions is None else versions[at],
+            )
+        )  # fmt: skip
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ from orchestrator.ports import HintPublisher, Store
 from orchestrator.service.escalation_jobs import escalation_jobs
 from orchestrator.service.escalations import Escalations
 from orchestrator.service.jobs import JobKind
+from orchestrator.service.moving import Moving
 from orchestrator.service.pausing import Pausing
 from orchestrator.service.redelivery import Redeliverer
 from orchestrator.service.rerunning import Rerunning
@@ -30,5 +31,6 @@ def job_kinds(
         Runs(store, programs, redeliverer),
         Pausing(store, redeliverer, new_id=new_id),
         Rerunning(store, programs, publisher, new_id=new_id),
+        Moving(store, programs, redeliverer),
     )
     return {**escalation_jobs(escalations), **runs}

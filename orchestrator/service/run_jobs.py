@@ -9,10 +9,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from orchestrator.core.events import CancelMode
+from orchestrator.core.joining import MOVABLE
 from orchestrator.core.states import FINAL, SETTLED, RunStatus
 from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.ports import JobItem, JobRecord, RunFilter, Which
 from orchestrator.service.jobs import Aftermath, JobKind, require_arguments
+from orchestrator.service.moving import Migration, Moving
 from orchestrator.service.pausing import Pausing, Scope
 from orchestrator.service.rerunning import Rerun, Rerunning
 from orchestrator.service.runs import Runs
@@ -50,7 +52,9 @@ class RunJob:
         return await self.does(job, item)
 
 
-def run_jobs(runs: Runs, pausing: Pausing, rerunning: Rerunning) -> Mapping[str, JobKind]:
+def run_jobs(
+    runs: Runs, pausing: Pausing, rerunning: Rerunning, moving: Moving
+) -> Mapping[str, JobKind]:
     """The kinds, by their names: `runs.cancel` and so on."""
 
     async def cancel(job: JobRecord, run_id: str) -> Aftermath:
@@ -84,6 +88,12 @@ def run_jobs(runs: Runs, pausing: Pausing, rerunning: Rerunning) -> Mapping[str,
             raise _run_again_already(run_id, accepted.run_id)
         return Aftermath()
 
+    async def migrate(job: JobRecord, run_id: str) -> Aftermath:
+        wish = Migration(to=job.arguments["version"], step=job.arguments.get("step"))
+        item = _item(job, run_id, f"goes on by version {wish.to}")
+        wake = await moving.move(run_id, wish, by=job.by, reason=job.reason, item=item)
+        return Aftermath(wake=wake)
+
     return {
         "runs.cancel": RunJob(does=cancel, among=GOING, takes={"mode": str}),
         "runs.pause": RunJob(
@@ -94,6 +104,9 @@ def run_jobs(runs: Runs, pausing: Pausing, rerunning: Rerunning) -> Mapping[str,
         "runs.rerun": RunJob(
             does=rerun, among=frozenset(FINAL), needed=("step",),
             takes={"step": str, "version": int, "repeat_effects": bool},
+        ),
+        "runs.migrate": RunJob(
+            does=migrate, among=MOVABLE, needed=("version",), takes={"version": int, "step": str},
         ),
     }  # fmt: skip
 

@@ -37,6 +37,10 @@ class Vouching:
 
     def doubt(self, version: WorkflowVersion) -> str:
         """Why it may not be run; empty: it may."""
+        if version.parts:
+            return "; ".join(
+                f"v{each.version}: {doubt}" for each in version.parts if (doubt := self.doubt(each))
+            )
         unread = [] if version.unread is None else [str(each) for each in version.unread.problems]
         return "; ".join(each for each in (self._doubt_of_signature(version), *unread) if each)
 
@@ -55,7 +59,9 @@ class Vouching:
 
         InvalidDefinition for one that a newer release has written, whose workers may run it.
         """
-        doubt = self._doubt_of_signature(version)
+        for each in version.parts:
+            self.require(each)
+        doubt = "" if version.parts else self._doubt_of_signature(version)
         if version.unread is not None and not doubt:
             raise version.unread
         if doubt:

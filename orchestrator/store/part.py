@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import TextClause
 
+from orchestrator.core.joining import ids_in, joined
 from orchestrator.core.plan import Plan
 from orchestrator.errors import NotFound, Problem, RefusedError
 from orchestrator.store import codec, rows
@@ -65,18 +67,41 @@ class Shared:
         """Keep what can be read; what cannot may be mended, so it is read anew each time."""
         if len(self._plans) + len(missing) > MOST_PLANS_KEPT:
             self._plans.clear()
-        unread = {}
-        batch = codec.dump_batch([[i] for i in missing])
+        whole = {each: ids_in(each) for each in missing}
+        single = {one for ids in whole.values() for one in ids}
+        batch = codec.dump_batch([[i] for i in single])
+        read = {}
         for known, text, name, version, digest in await tx.rows(self._read_plans, batch=batch):
             plan, error = rows.plan_of(text, workflow=name, version=version, digest=digest)
-            if error is None:
-                self._plans[known] = plan
-            else:
-                unread[known] = (plan, error)
-        unknown = missing - self._plans.keys() - unread.keys()
+            read[known] = _Read(plan, version, error)
+        unknown = single - read.keys()
         if unknown:
             raise not_found("workflow version", ", ".join(sorted(unknown)), "a published version")
+        unread = {}
+        for each, ids in whole.items():
+            plan, error = _joined([read[one] for one in ids])
+            if error is None:
+                self._plans[each] = plan
+            else:
+                unread[each] = (plan, error)
         return unread
+
+
+class _Read(NamedTuple):
+    """A plan as it was read, or its outline and why it could not be."""
+
+    plan: Plan
+    version: int
+    error: RefusedError | None
+
+
+def _joined(parts: Sequence[_Read]) -> tuple[Plan, RefusedError | None]:
+    """One plan of these versions, newest first; with the first reason against any of them."""
+    *newer, oldest = parts
+    plan = oldest.plan
+    for each in reversed(newer):
+        plan = joined(each.plan, each.version, plan, oldest.version)
+    return plan, next((each.error for each in parts if each.error is not None), None)
 
 
 class Part:

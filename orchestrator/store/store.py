@@ -27,6 +27,7 @@ from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
 from orchestrator.store.lanes import Lanes
 from orchestrator.store.maps import Maps
+from orchestrator.store.moving import Moving
 from orchestrator.store.notices import Notices
 from orchestrator.store.part import Shared
 from orchestrator.store.pausing import Pausing
@@ -81,6 +82,7 @@ class SqlStore:
         accepting = Accepting(shared)
         self.accept, self.backlog = accepting.accept, accepting.backlog
         self.accept_rerun = Rerunning(shared, accepting).accept_rerun
+        self.migrate_run = Moving(shared).migrate_run
         guarding = Guarding(shared, accepting)
         self.policies, self.policies_of = guarding.policies, guarding.policies_of
         self.change_policy, self.policy_changes = guarding.change_policy, guarding.policy_changes

@@ -8,10 +8,12 @@ import msgspec
 import uuid_utils
 
 from orchestrator.core.aliases import STABLE
+from orchestrator.core.joining import ids_in
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_to_json, with_digest
 from orchestrator.errors import Conflict, NotFound, Problem
 from orchestrator.ports import WorkflowVersion
+from orchestrator.ports.records import joined_version
 from orchestrator.ports.vouching import Signer
 from orchestrator.store import rows
 from orchestrator.store.aliases import unknown_workflow
@@ -97,7 +99,13 @@ class Workflows(Part):
         return self._known.get(row[0]) or await self.workflow_by_id(row[0])
 
     async def workflow_by_id(self, workflow_id: str) -> WorkflowVersion:
-        """The version that a run pins. Raises NotFound."""
+        """The version that a run pins, or all of those by which it was moved. Raises NotFound."""
+        ids = ids_in(workflow_id)
+        if len(ids) > 1:
+            return joined_version([await self._version(each) for each in ids])
+        return await self._version(workflow_id)
+
+    async def _version(self, workflow_id: str) -> WorkflowVersion:
         row = await self._db.row(self._by_id, id=workflow_id)
         if row is None:
             raise not_found("workflow version", workflow_id, "the id of a published version")

@@ -72,6 +72,7 @@ def _step_of(blank: StepRecord, links: dict[int, LinkRow]) -> StepRecord:
         return blank
     return StepRecord(
         index=blank.index, step_id=blank.step_id, label=blank.label, iteration=blank.iteration,
+        version=blank.version,
         forward=blank.forward if forward is None else _link_of(forward),
         undo=blank.undo if undo is None else _link_of(undo),
     )  # fmt: skip

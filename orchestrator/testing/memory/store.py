@@ -69,6 +69,7 @@ from orchestrator.testing.memory.aliases import MemoryAliases
 from orchestrator.testing.memory.children import MemoryChildren
 from orchestrator.testing.memory.code_waits import MemoryCode
 from orchestrator.testing.memory.maps import MemoryMaps
+from orchestrator.testing.memory.moves import MemoryMoves
 from orchestrator.testing.memory.passing import Line, Moment
 from orchestrator.testing.memory.pauses import MemoryPauses
 from orchestrator.testing.memory.reruns import MemoryReruns
@@ -85,6 +86,7 @@ class MemoryStore(
     MemoryReruns,
     MemoryChildren,
     MemoryMaps,
+    MemoryMoves,
     MemoryAliases,
     MemoryCode,
     MemorySurveys,

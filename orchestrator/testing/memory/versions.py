@@ -7,10 +7,12 @@ from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
 
+from orchestrator.core.joining import ids_in
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_to_json, with_digest
 from orchestrator.errors import NotFound
 from orchestrator.ports import WorkflowVersion
+from orchestrator.ports.records import joined_version
 from orchestrator.ports.vouching import Signer
 from orchestrator.store.codec import storable
 from orchestrator.store.workflows import is_signed_by
@@ -80,6 +82,11 @@ def workflow(database: MemoryDatabase, name: str, number: int | None) -> Workflo
 def workflow_by_id(database: MemoryDatabase, workflow_id: str) -> WorkflowVersion:
     """Raises NotFound."""
     found = database.version_by_id.get(workflow_id)
+    ids = ids_in(workflow_id)
+    if found is None and len(ids) > 1:
+        found = joined_version([workflow_by_id(database, each) for each in ids])
+        database.version_by_id[workflow_id] = found
+        database.blank_steps[workflow_id] = blank_steps(found.plan)
     if found is None:
         raise not_found("workflow version", workflow_id, "the id of a published version")
     return found

@@ -45,7 +45,7 @@ def test_a_loop_is_undone_visit_by_visit() -> None:
     run = started(plan(step("a"), step("b"), step("c"))).lands()
     run.attempt(e.Landed(moves=(e.Move(to=0),)))
     assert run.saga.path == Path((0, 1, 0, 1, 2))
-    assert [run.saga.path.iteration(p) for p in range(5)] == [0, 0, 1, 1, 0]
+    assert [run.saga.iteration(p) for p in range(5)] == [0, 0, 1, 1, 0]
     run.lands().lands().attempt(REFUSED)
     run.lands().lands().lands().lands()
     assert names(run) == ["a", "b", "a", "b", "c", "b'", "a'", "b'", "a'"]

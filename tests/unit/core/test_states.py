@@ -29,6 +29,7 @@ EVENTS: list[e.Event] = [
     e.CancelRequested(),
     e.PauseRequested(), e.Unpaused(), e.Poisoned(claims=9), e.Distrusted(reason="x"), e.Retried(),
     e.Resolved(), e.Skipped(), e.Abandoned(), e.Restored(),
+    e.Migrated(to="x", step=0, plan=plan(step("a"))),
 ]  # fmt: skip
 
 

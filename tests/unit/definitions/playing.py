@@ -106,7 +106,7 @@ class _Player:
     ) -> Judgement | None:
         if self.played.saga.plan.steps[step].call.is_local:
             return self.program.judge_local(step, facts)
-        iteration = self.played.saga.path.iteration(position)
+        iteration = self.played.saga.iteration(position)
         try:
             request = self.program.prepare(step, direction, facts, iteration=iteration)
         except RefusedError as error:
