@@ -250,13 +250,14 @@ class EscalationStore(Protocol):
         reason: str,
         seen: EscalationRecord | None = None,
         item: JobItem | None = None,
-    ) -> None:
+    ) -> list[Redelivery]:
         """Close the escalation and apply the run's write in one transaction.
 
         Guarded by: the escalation is open, and the run is escalated, unowned and at
         `expected_epoch`; the run's epoch becomes write.epoch. With `seen`, also by that: nobody has
         taken it or given it back since it was read so. With `item`, it is done for a job in the
-        same transaction, once. Raises Conflict, JobHeld.
+        same transaction, once. Returns what to publish of runs that are stopped with it. Raises
+        Conflict, JobHeld.
         """
 
     async def escalated_run(self, escalation_id: str) -> tuple[EscalationRecord, ClaimedRun]:

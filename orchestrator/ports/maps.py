@@ -96,6 +96,16 @@ def why_it_stops(found: MapRecord, status: str, *, overdue: bool) -> str:
     return ""
 
 
+def cancelled_where_it_stops(found: MapRecord, status: str) -> CancelMode | None:
+    """What becomes then of the items that run; None: they end by themselves.
+
+    Under a run that has ended they stop where they are: a person left all as it stands.
+    """
+    if found.undoes is not None:
+        return None
+    return CancelMode.STOP if RunStatus(status) in FINAL else CancelMode.UNDO
+
+
 def told_of_map(new: NewMap, *, step_id: str, map_id: str) -> dict[str, Any]:
     """What the audit of its run says when it begins."""
     told: dict[str, Any] = {

@@ -130,7 +130,7 @@ class ProposalStore(Protocol):
 
     async def confirm_act(
         self, confirmation: Confirmation, act: ActWrite, *, item: JobItem | None = None
-    ) -> None:
+    ) -> list[Redelivery]:
         """Close the proposal and do what it proposes, as `EscalationStore.act` does, in one go.
 
         Raises Conflict when the proposal is over, its time is, or who confirms has proposed it,

@@ -353,6 +353,7 @@ class RunWrite(msgspec.Struct, frozen=True, kw_only=True):
     release: bool = False  # owner becomes NULL
     hinted: bool = False  # with release: a hint is published next
     withdraws: bool = False  # what it waited for is not waited for any more
+    stops_parts: bool = False  # with its end by a person: what it waits for ends where it is, too
     refuses_cancel: bool = False  # the wish to cancel that the last write answered with is dropped
     traced: bool = False  # it waits or settles with this write, and its trace is to be told of
 

@@ -15,6 +15,7 @@ from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
 from orchestrator.core.exchange import FrozenRequest
+from orchestrator.core.plan import OnCancel
 from orchestrator.core.saga import Decision, Finish, Saga, current, stops_waiting, stuck
 from orchestrator.core.states import Direction, RunStatus
 from orchestrator.definitions.program import Program
@@ -86,6 +87,7 @@ class Settled:
     escalation_id: str
     status: RunStatus  # the run's now
     wake: Redelivery | None  # for the run, unless it has ended
+    parts: Sequence[Redelivery] = ()  # for runs that are stopped with it; sweeps wake them, too
     proposal: Proposal | None = None  # nothing was done yet: a second person has to confirm it
 
     @property
@@ -246,8 +248,8 @@ class Escalations:
         settled = await self.settle(escalation_id, act)
         if settled.closed is not None:
             await self._dead_letters.remove([settled.closed])
-        if settled.wake is not None:
-            await self._redeliverer.publish([settled.wake])
+        wake = [] if settled.wake is None else [settled.wake]
+        await self._redeliverer.publish([*wake, *settled.parts])
         return settled
 
     async def confirm(self, proposal: Proposal, confirmation: Confirmation) -> Settled:
@@ -302,27 +304,26 @@ class Escalations:
             return Settled(
                 escalation_id=escalation.id, status=claimed.run.status, wake=None, proposal=proposal
             )
-        await self._close(
+        parts = await self._close(
             escalation.id, write, claimed.run.epoch, act,
             _item(job_id, escalation.id, decision.saga.status),
         )  # fmt: skip
         ended = isinstance(decision.command, Finish)
         return Settled(
             escalation_id=escalation.id, status=decision.saga.status,
-            wake=None if ended else _wake_up(claimed, decision.saga),
+            wake=None if ended else _wake_up(claimed, decision.saga), parts=parts,
         )  # fmt: skip
 
     async def _close(
         self, known: str, write: RunWrite, epoch: int, act: Act, item: JobItem | None
-    ) -> None:
+    ) -> Sequence[Redelivery]:
         said = {"resolution": act.resolution, "by": act.by, "reason": act.reason}
         if act.confirmed is None:
-            await self._store.act(
+            return await self._store.act(
                 known, write, expected_epoch=epoch, seen=act.seen, item=item, **said
             )
-            return
         closing = ActWrite(escalation_id=known, write=write, expected_epoch=epoch, **said)
-        await self._four_eyes.act(act.confirmed, closing, item=item)
+        return await self._four_eyes.act(act.confirmed, closing, item=item)
 
     def _check_outputs(self, act: Act, saga: Saga, program: Program) -> None:
         """Raises InvalidInput unless they are outputs of the forward step that is stuck."""
@@ -413,6 +414,7 @@ class Escalations:
             progressed=True,
             release=True,
             withdraws=stops_waiting(decision.saga),
+            stops_parts=isinstance(act.event, e.Abandoned) and _waits_for_parts(before),
             hinted=not isinstance(decision.command, Finish),
         )
 
@@ -540,3 +542,12 @@ def _changed_links(before: Saga, after: Saga, now: datetime) -> tuple[LinkWrite,
         for direction in Direction
         if before.link(step, direction) != after.link(step, direction)
     )
+
+
+def _waits_for_parts(saga: Saga) -> bool:
+    """Whether runs that it has begun and waits for stop with it: not those that undo something,
+    nor those that go on by themselves whatever becomes of it."""
+    at = current(saga)
+    if at is None or at[1] is Direction.BACKWARD:
+        return False
+    return saga.call(*at).on_cancel is not OnCancel.LEAVE

@@ -71,9 +71,9 @@ class FourEyes:
 
     async def act(
         self, confirmation: Confirmation, act: ActWrite, *, item: JobItem | None = None
-    ) -> None:
+    ) -> list[Redelivery]:
         """See `ProposalStore.confirm_act`."""
-        await self._store.confirm_act(confirmation, act, item=item)
+        return await self._store.confirm_act(confirmation, act, item=item)
 
     async def decide(
         self, confirmation: Confirmation, wait_id: str, decision: Decision, data: Mapping[str, Any]

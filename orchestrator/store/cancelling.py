@@ -14,7 +14,7 @@ from orchestrator.store.holding import Holding
 from orchestrator.store.jobs import Marks
 from orchestrator.store.notes import Notes, resumed_data
 from orchestrator.store.part import Part, Shared, not_found
-from orchestrator.store.tables import STOPPED, TIMED
+from orchestrator.store.tables import CHILD, STOPPED, TIMED, UNENDED
 from orchestrator.store.transactions import Tx
 
 _OWNER, _STATUS, _NOW, _SEQ = range(rows.REDELIVERY_WIDTH, rows.REDELIVERY_WIDTH + 4)
@@ -33,6 +33,10 @@ class Cancelling(Part):
         )
         self._wish = self._sql(
             "UPDATE runs SET cancel_wish = :mode, cancel_reason = :reason WHERE id = :run_id"
+        )
+        self._parts = self._sql(
+            f"SELECT id FROM runs WHERE parent_id = :run_id AND {CHILD} AND wait_id IS NOT NULL"
+            f" AND {UNENDED} ORDER BY id"
         )
         self._stopped = self._sql(f"SELECT 1 FROM runs WHERE id = :run_id AND {STOPPED}")
         # A paused run goes on, so that a worker takes it up; a waiting one need not wait any more.
@@ -64,25 +68,39 @@ class Cancelling(Part):
         async def work(tx: Tx) -> Redelivery | None:
             row = await tx.row(self._look, run_id=run_id)
             _check(row, run_id, seen)
-            await tx.change(
-                self._wish, run_id=run_id, mode=str(mode), reason=codec.storable(reason)
-            )
-            data = {"mode": mode, "reason": reason}
-            await self._notes.note(tx, run_id, "run.cancel_requested", by=by, data=data)
             if item is not None:
                 await self._marks.mark(tx, item, JobItemState.DONE)
-            if row[_OWNER] is not None:
-                return None
-            if row[_STATUS] == RunStatus.PAUSED:
-                await self._holding.withdraw(tx, run_id)
-                if await tx.row(self._stopped, run_id=run_id) is not None:
-                    return None
-                resumed = resumed_data(None, instant(row[_NOW]))
-                await self._notes.note(tx, run_id, RESUMED, by=by, data=resumed)
-            await tx.change(self._wake, run_id=run_id)
-            return rows.redelivery_of(row, "cancelled")
+            return await self._cancel(tx, row, run_id, mode, reason, by)
 
         return await self._db.write(work)
+
+    async def stop_parts_in(self, tx: Tx, run_id: str, *, reason: str, by: str) -> list[Redelivery]:
+        """The same of all that a run which is ended by a person waits for, within its end: they
+        stop where they are. Its row is locked. Maps look at the run that has begun them."""
+        found = []
+        for (part,) in await tx.rows(self._parts, run_id=run_id):
+            row = await tx.row(self._look, run_id=part)
+            if row[_STATUS] not in SETTLED:
+                found.append(await self._cancel(tx, row, part, CancelMode.STOP, reason, by))
+        return [each for each in found if each is not None]
+
+    async def _cancel(
+        self, tx: Tx, row: Any, run_id: str, mode: CancelMode, reason: str, by: str
+    ) -> Redelivery | None:
+        """Of a run that is locked and goes on."""
+        await tx.change(self._wish, run_id=run_id, mode=str(mode), reason=codec.storable(reason))
+        data = {"mode": mode, "reason": reason}
+        await self._notes.note(tx, run_id, "run.cancel_requested", by=by, data=data)
+        if row[_OWNER] is not None:
+            return None
+        if row[_STATUS] == RunStatus.PAUSED:
+            await self._holding.withdraw(tx, run_id)
+            if await tx.row(self._stopped, run_id=run_id) is not None:
+                return None
+            resumed = resumed_data(None, instant(row[_NOW]))
+            await self._notes.note(tx, run_id, RESUMED, by=by, data=resumed)
+        await tx.change(self._wake, run_id=run_id)
+        return rows.redelivery_of(row, "cancelled")
 
 
 def _check(row: Any, run_id: str, seen: RunRecord | None) -> None:

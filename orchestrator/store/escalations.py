@@ -16,9 +16,11 @@ from orchestrator.ports import (
     EscalationRecord,
     JobItem,
     JobItemState,
+    Redelivery,
     RunWrite,
 )
 from orchestrator.store import codec, rows, writes
+from orchestrator.store.cancelling import Cancelling
 from orchestrator.store.choosing import FROM_ESCALATIONS, due_at, escalations_chosen
 from orchestrator.store.finding import Finder
 from orchestrator.store.jobs import Marks
@@ -32,9 +34,10 @@ from orchestrator.store.transactions import Tx
 class Escalations(Part):
     """Implements ports.EscalationStore. Whoever changes one locks its run first."""
 
-    def __init__(self, shared: Shared, journal: Journal) -> None:
+    def __init__(self, shared: Shared, journal: Journal, cancelling: Cancelling) -> None:
         super().__init__(shared)
         self._journal, self._notes, self._marks = journal, Notes(shared), Marks(shared)
+        self._cancelling = cancelling
         read = f"SELECT {rows.ESCALATION} {FROM_ESCALATIONS}"
         self._find = Finder(
             self._dialect, what="escalation", select=read, table="escalations", column="e.id",
@@ -225,21 +228,21 @@ class Escalations(Part):
         reason: str,
         seen: EscalationRecord | None = None,
         item: JobItem | None = None,
-    ) -> None:
+    ) -> list[Redelivery]:
         """Close the escalation and apply the run's write in one transaction.
 
         Guarded by: the escalation is open, and the run is escalated, unowned and at
         `expected_epoch`; the run's epoch becomes write.epoch. With `seen`, also by that: nobody has
         taken it or given it back since it was read so. Its audit records get the run's next
-        numbers. With `item`, it is done for a job in the same transaction, once. Raises Conflict,
-        JobHeld, NotFound.
+        numbers. With `item`, it is done for a job in the same transaction, once. Returns what to
+        publish of runs that are stopped with it. Raises Conflict, JobHeld, NotFound.
         """
 
         act = ActWrite(
             escalation_id=escalation_id, write=write, expected_epoch=expected_epoch,
             resolution=resolution, by=by, reason=reason,
         )  # fmt: skip
-        await self._db.write(lambda tx: self.act_in(tx, act, seen=seen, item=item))
+        return await self._db.write(lambda tx: self.act_in(tx, act, seen=seen, item=item))
 
     async def act_in(
         self,
@@ -248,7 +251,7 @@ class Escalations(Part):
         *,
         seen: EscalationRecord | None = None,
         item: JobItem | None = None,
-    ) -> None:
+    ) -> list[Redelivery]:
         """The same within a transaction, for who has something else to write in it."""
         write, expected_epoch = act.write, act.expected_epoch
         status, owner, epoch, audit_seq = await self._locked_run(tx, act.escalation_id)
@@ -272,6 +275,9 @@ class Escalations(Part):
             await self._marks.mark(tx, item, JobItemState.DONE)
         if write.withdraws:
             await tx.apply(self._withdraw, [(write.run_id,)])
+        if not write.stops_parts:
+            return []
+        return await self._cancelling.stop_parts_in(tx, write.run_id, reason=act.reason, by=act.by)
 
     async def _locked_run(self, tx: Tx, escalation_id: str) -> Any:
         row = await tx.row(self._lock_run, id=escalation_id)

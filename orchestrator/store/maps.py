@@ -29,6 +29,7 @@ from orchestrator.ports.maps import (
     MapTold,
     NewMap,
     answer_of,
+    cancelled_where_it_stops,
     told_of_end,
     told_of_map,
     wanted_end,
@@ -234,7 +235,7 @@ class Maps(Part):
         counts = counts.with_stop(stopped)
         cancel = found.cancel
         if stopped and not before.stopped:
-            cancel = cancel or (None if is_undo else CancelMode.UNDO)
+            cancel = cancel or cancelled_where_it_stops(found, row[_STATUS])
             data = {"step": found.step_id, "reason": stopped}
             await self._notes.note(tx, found.run_id, MAP_STOPPED, by="engine", data=data)
         if (counts, cancel) == (before, found.cancel):

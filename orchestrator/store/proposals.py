@@ -187,14 +187,14 @@ class Proposals(Part):
 
     async def confirm_act(
         self, confirmation: Confirmation, act: ActWrite, *, item: JobItem | None = None
-    ) -> None:
+    ) -> list[Redelivery]:
         """Close the proposal and do what it proposes. See the port."""
 
-        async def work(tx: Tx) -> None:
+        async def work(tx: Tx) -> list[Redelivery]:
             await self.confirm_in(tx, confirmation, act.escalation_id)
-            await self._escalations.act_in(tx, act, item=item)
+            return await self._escalations.act_in(tx, act, item=item)
 
-        await self._db.write(work)
+        return await self._db.write(work)
 
     async def confirm_decision(
         self,

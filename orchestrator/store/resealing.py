@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import TextClause
 
+from orchestrator.ports.auditing import ERASED_INPUTS
 from orchestrator.store import codec
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.transactions import Tx
 
 ROWS_A_PAGE = 200
+_ERASED = codec.dump(ERASED_INPUTS)
 
 
 class _Kept(NamedTuple):
@@ -51,7 +53,10 @@ class Resealing(Part):
                       for kept in KEPT}  # fmt: skip
 
     def _page(self, kept: _Kept, after: str) -> TextClause:
-        others = " OR ".join(f"({c} IS NOT NULL AND {c} NOT LIKE :fine)" for c in kept.columns)
+        # What stands for an erased payload says nothing, and is looked for as it is.
+        others = " OR ".join(
+            f"({c} IS NOT NULL AND {c} NOT LIKE :fine AND {c} <> :erased)" for c in kept.columns
+        )
         return self._sql(
             f"SELECT {', '.join((*kept.key, *kept.columns))} FROM {kept.table}"
             f" WHERE {after} ({others}) ORDER BY {', '.join(kept.key)} LIMIT {ROWS_A_PAGE}"
@@ -80,12 +85,12 @@ class Resealing(Part):
         """The keys of the page's rows, and how many of their payloads were sealed anew."""
         after = {} if last is None else {f"after{n}": value for n, value in enumerate(last)}
         statement = self._first[kept] if last is None else self._next[kept]
-        found = await tx.rows(statement, fine=fine, **after)
+        found = await tx.rows(statement, fine=fine, erased=_ERASED, **after)
         width, changed = len(kept.key), 0
         for row in found:
             key = {f"key{n}": value for n, value in enumerate(row[:width])}
             for column, stored in zip(kept.columns, row[width:], strict=True):
-                if stored is not None and not stored.startswith(fine[:-1]):
+                if stored not in (None, _ERASED) and not stored.startswith(fine[:-1]):
                     new = codec.resealed(stored)
                     where = " AND ".join(f"{name} = :key{n}" for n, name in enumerate(kept.key))
                     change = self._sql(

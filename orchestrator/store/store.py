@@ -124,7 +124,7 @@ class SqlStore:
         self.run_groups = Standings(shared).run_groups
         self.lanes_seen = Lanes(shared).lanes_seen
 
-        escalations = Escalations(shared, journal)
+        escalations = Escalations(shared, journal, cancelling)
         self.escalation = escalations.escalation
         self.escalations = escalations.escalations
         self.escalations_of = escalations.escalations_of

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from orchestrator.core.events import CancelMode
 from orchestrator.core.states import RunStatus
 from orchestrator.ports import (
@@ -14,7 +16,7 @@ from orchestrator.ports import (
     Store,
     WaitRecord,
 )
-from tests.store.making import ME, claimed, new_id, write
+from tests.store.making import ME, claimed, escalation, new_id, write
 from tests.store.test_waiting import wait
 
 NAMES = ("a", "b", "c")
@@ -126,3 +128,27 @@ async def test_a_pause_of_the_run_stops_its_branches(store: Store) -> None:
     assert await store.release_paused() == []
     await store.end_pause(pause.id, by="ada", reason="seen")
     assert a in [each.run_id for each in await store.release_paused()]
+
+
+async def test_whoever_abandons_a_run_stops_what_it_waits_for(store: Store) -> None:
+    run, _, (a, b, c) = await forked(store, fails_fast=False)
+    await end(store, a, RunStatus.SUCCEEDED)
+    (owned,) = await store.claim([(b, 0)], owner=ME)
+    (taken,) = await store.claim([(run.run.id, 1)], owner=ME)
+    stuck = write(taken, status=RunStatus.ESCALATED, release=True, escalation=escalation(None))
+    await store.record([stuck])
+    (opened,) = await store.escalations_of(run.run.id)
+    given_up = replace(
+        write(taken, status=RunStatus.ABANDONED, release=True), owner="", epoch=9, stops_parts=True
+    )
+    found = await store.act(
+        opened.id, given_up, expected_epoch=taken.run.epoch, resolution="abandoned", by="ada",
+        reason="nobody needs it",
+    )  # fmt: skip
+    assert [each.run_id for each in found] == [c], "the other one's owner is told"
+    (told,) = await store.record([write(owned)])
+    assert told is not None
+    assert (told.cancel, told.cancel_reason) == (CancelMode.STOP, "nobody needs it")
+    asked = [await store.audit(each) for each in (a, b, c)]
+    assert [[each.actor for each in audit if each.kind == "run.cancel_requested"]
+            for audit in asked] == [[], ["ada"], ["ada"]]  # fmt: skip

@@ -20,7 +20,8 @@ from orchestrator.service import erasing
 from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.erasing import Erasing
 from orchestrator.service.explaining import Explaining
-from orchestrator.store import SqlStore, auditing, open_store
+from orchestrator.store import SqlStore, auditing, codec, open_store
+from orchestrator.store.payloads import PayloadKeys, new_key
 from orchestrator.store.tables import metadata
 from tests.store.making import ME, attempt, audit, claimed, landed, new_id, write
 from tests.store.test_branches import branch
@@ -182,7 +183,13 @@ async def test_what_is_below_a_run_goes_with_it(sql: SqlStore) -> None:
     assert (await sql.run(open_child)).inputs != ERASED_INPUTS, "it still needs them"
     await end(sql, open_child, RunStatus.SUCCEEDED)
     assert (await work.erase(open_child, by="ada", reason="now, too")).runs == [open_child]
-    assert await erasures(sql) == [1] * (ITEMS + 3)
+    codec.seal_with(PayloadKeys.read([new_key()]))
+    try:
+        assert await sql.reseal_payloads()
+        assert (await work.erase(root, by="eve", reason="once more")).parts == 0
+    finally:
+        codec.seal_with(None)
+    assert sorted(await erasures(sql)) == [1] * (ITEMS + 2) + [2], "the root alone once more"
     assert (await Auditing(sql).verify(NOBODY)).breaches == []
 
 

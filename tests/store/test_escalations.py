@@ -198,8 +198,8 @@ async def test_two_operators_at_once(backend: Backend, store: Store) -> None:
     answers = await asyncio.gather(*acts, return_exceptions=True)
     for each in others:
         await each.close()
-    (winner,) = [n for n, answer in enumerate(answers) if answer is None]
-    assert all(isinstance(answer, Conflict) for answer in answers if answer is not None)
+    (winner,) = [n for n, answer in enumerate(answers) if answer == []]
+    assert all(isinstance(answer, Conflict) for answer in answers if answer != [])
     assert (await store.run(run.run.id)).cause == f"by {winner}"
     assert (await store.escalation(escalation_id)).closed_by == f"p{winner}"
     assert [a.kind for a in await store.audit(run.run.id)][1:] == [f"operator.{winner}"]

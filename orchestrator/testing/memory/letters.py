@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from orchestrator.core.states import RunStatus
+from orchestrator.core.events import CancelMode
+from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.errors import Conflict
 from orchestrator.ports import (
     EscalationFilter,
     EscalationRecord,
     JobItem,
     JobItemState,
+    Redelivery,
     RunWrite,
 )
 from orchestrator.store.codec import storable
 from orchestrator.testing.memory import jobs
-from orchestrator.testing.memory.accepting import note
+from orchestrator.testing.memory.accepting import note, request_cancel
 from orchestrator.testing.memory.journal import apply_decision
 from orchestrator.testing.memory.records import conflict, escalation_of, not_found
 from orchestrator.testing.memory.tables import EscalationRow, MemoryDatabase, RunRow
@@ -109,7 +111,7 @@ def act(
     reason: str,
     seen: EscalationRecord | None = None,
     item: JobItem | None = None,
-) -> None:
+) -> list[Redelivery]:
     """Close it and apply the run's write. Raises Conflict, NotFound; nothing is written then."""
     row = _exact(database, escalation_id)
     _require_as_seen(database, row, seen)
@@ -128,6 +130,20 @@ def act(
     del database.open_escalations[row.id]
     run.open_escalation = None
     apply_decision(database, run, write, now)
+    return _stop_parts(database, run.id, reason=reason, by=by) if write.stops_parts else []
+
+
+def _stop_parts(database: MemoryDatabase, run_id: str, *, reason: str, by: str) -> list[Redelivery]:
+    """What a run waits for that a person ends stops where it is."""
+    parts = [
+        row.id for rows in database.awaited.values() for row in rows
+        if row.parent_id == run_id and row.status not in SETTLED
+    ]  # fmt: skip
+    found = [
+        request_cancel(database, part, mode=CancelMode.STOP, reason=reason, by=by)
+        for part in sorted(parts)
+    ]
+    return [each for each in found if each is not None]
 
 
 def chosen(database: MemoryDatabase, which: EscalationFilter) -> list[EscalationRecord]:

@@ -22,6 +22,7 @@ from orchestrator.ports.maps import (
     MapTold,
     NewMap,
     answer_of,
+    cancelled_where_it_stops,
     told_of_end,
     told_of_map,
     wanted_end,
@@ -193,8 +194,7 @@ def _count_ends(database: MemoryDatabase, row: MapRow) -> None:
     overdue = parent.deadline_at is not None and parent.deadline_at <= now
     row.counts = counts.with_stop(why_it_stops(found, parent.status, overdue=overdue))
     if row.counts.stopped and not before.stopped:
-        if row.undoes is None:
-            row.cancel = row.cancel or CancelMode.UNDO
+        row.cancel = row.cancel or cancelled_where_it_stops(found, parent.status)
         told = {"step": row.step_id, "reason": row.counts.stopped}
         note(parent, MAP_STOPPED, by="engine", data=told, now=now)
 

@@ -397,9 +397,9 @@ class MemoryStore(
         reason: str,
         seen: EscalationRecord | None = None,
         item: JobItem | None = None,
-    ) -> None:
+    ) -> list[Redelivery]:
         """See EscalationStore."""
-        await self._pass(
+        return await self._pass(
             "act",
             lambda: letters.act(
                 self.database, escalation_id, write, expected_epoch=expected_epoch,

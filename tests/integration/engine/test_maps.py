@@ -13,10 +13,12 @@ from orchestrator.core.plan import OnCancel, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.states import FINAL, RunStatus
 from orchestrator.definitions.maps import Each, map_call, undo_of_map
-from orchestrator.ports import RunFilter, RunRecord
+from orchestrator.ports import NewPause, RunFilter, RunRecord
 from orchestrator.ports.maps import MapRecord
+from orchestrator.store import codec
+from orchestrator.store.payloads import PayloadKeys, new_key
 from tests.integration.engine.family import ORDER, family, leaf, publish
-from tests.integration.engine.house import House
+from tests.integration.engine.house import House, new_id
 from tests.integration.engine.world import Fate
 
 ROUNDS = 80
@@ -69,8 +71,10 @@ async def counts(house: House, run_id: str) -> dict[str, Any]:
     return dict((await house.store.steps(run_id))[0].forward.outputs or {})
 
 
-async def check(house: House, run_id: str, items: Sequence[str] = DATA) -> None:
-    """What holds once all has settled, whoever died when."""
+async def check(
+    house: House, run_id: str, items: Sequence[str] = DATA, *, in_turn: bool = True
+) -> None:
+    """What holds once all has settled, whoever died when; `in_turn`: one is undone at a time."""
     run = await house.store.run(run_id)
     assert house.shop.other_bytes == []
     for item in items:
@@ -95,7 +99,8 @@ async def check(house: House, run_id: str, items: Sequence[str] = DATA) -> None:
     if run.status is RunStatus.COMPENSATED:
         standing = [found for found in maps if await house.store.count_to_undo(found.id)]
         assert [found.undoes is None for found in standing] == [False] * len(standing)
-        check_reversed(house, await house.store.map_items(maps[0].id, limit=1000), items)
+        if in_turn:
+            check_reversed(house, await house.store.map_items(maps[0].id, limit=1000), items)
     audit = await house.store.audit(run_id)
     assert [record.seq for record in audit] == list(range(1, len(audit) + 1))
 
@@ -274,3 +279,47 @@ async def test_an_undo_that_fails_holds_the_rest(house: House) -> None:
     await house.escalations.retry(escalation.id, by="ada", reason="mended")
     assert (await settled(house, run_id)).status is RunStatus.COMPENSATED
     await check(house, run_id, DATA[:3])
+
+
+async def test_a_pause_stops_its_items_and_they_go_on_afterwards(house: House) -> None:
+    child = payment()
+    run_id = await begun(house, order(each(child), "s2"), child)
+    wanted = [NewPause(id=new_id(), by="ada", reason="look first", run_id=run_id)]
+
+    async def pause(name: str) -> None:
+        if name == "c2" and wanted:
+            await house.store.pause(wanted.pop())
+
+    house.shop.on_send = pause
+    sent = -1
+    while sent < len(house.shop.sent):
+        sent = len(house.shop.sent)
+        await house.work()
+        await house.sweep()
+    (made,) = await house.store.pauses()
+    assert (await house.store.run(run_id)).status is RunStatus.PAUSED
+    assert 0 < (await the_map(house, run_id)).counts.next < len(DATA)
+    await house.store.end_pause(made.id, by="ada", reason="looked")
+    await house.redeliverer.publish(await house.store.release_paused())
+    assert (await settled(house, run_id)).status is RunStatus.SUCCEEDED
+    await check(house, run_id)
+
+
+async def test_items_are_begun_and_undone_with_keys_that_change_meanwhile(house: House) -> None:
+    child = payment()
+    old, new = new_key(), new_key()
+    house.shop.will(ORDER, "s2", Fate.REFUSED)
+    try:
+        codec.seal_with(PayloadKeys.read([old]))
+        run_id = await begun(house, order(each(child), "s2"), child)
+        for _ in range(3):
+            await (await house.worker()).drive(house.broker.hints.popleft())
+        assert 0 < (await the_map(house, run_id)).counts.next < len(DATA)
+        house.retire()  # and with it what it knows of the map's items
+        codec.seal_with(PayloadKeys.read([new, old]))
+        assert await house.store.reseal_payloads()
+        codec.seal_with(PayloadKeys.read([new]))
+        assert (await settled(house, run_id)).status is RunStatus.COMPENSATED
+        await check(house, run_id)
+    finally:
+        codec.seal_with(None)
