@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -35,7 +36,7 @@ from orchestrator.core.events import CancelMode
 from orchestrator.core.maps import ItemOutcome
 from orchestrator.core.states import SETTLED, RunStatus
 from orchestrator.definitions.attribute_texts import MOST_ATTRIBUTES, parse_pairs
-from orchestrator.errors import NotFound, Problem, RefusedError
+from orchestrator.errors import NotFound, Problem, RefusedError, Unavailable
 from orchestrator.ports import Role, RunFilter, RunRecord
 from orchestrator.ports.dry_runs import Simulation
 from orchestrator.service.rerunning import Rerun
@@ -43,6 +44,7 @@ from orchestrator.service.where import LONGEST_TEXT
 from orchestrator.wiring_services import Services
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
+log = structlog.get_logger(__name__)
 
 LONGEST_WAIT = 60.0
 KEEP_ALIVE = 15.0
@@ -128,8 +130,11 @@ async def submit_run(
     idempotency_key: IdempotencyKey = None,
     traceparent: Traceparent = None,
     tracestate: Tracestate = None,
+    wait: WaitSeconds = 0.0,
 ) -> shapes.Submitted:
-    """Start one run. It is accepted for good when this is answered."""
+    """Start one run. It is accepted for good when this is answered: at once, or with `wait` once
+    it has settled or after these seconds, with the run as it is then.
+    """
     who.require(Role.SUBMITTER)
     try:
         wanted = submission_of(wish, who, idempotency_key, traceparent, ",".join(tracestate or ()))
@@ -139,7 +144,8 @@ async def submit_run(
     response.headers["Location"] = f"/v1/runs/{accepted.run_id}"
     if accepted.repeated:
         response.status_code = 200
-    return shapes.Submitted(run_id=accepted.run_id, repeated=accepted.repeated)
+    run = await _as_it_ends(services, accepted.run_id, wait) if wait else None
+    return shapes.Submitted(run_id=accepted.run_id, repeated=accepted.repeated, run=run)
 
 
 @router.post(
@@ -444,6 +450,16 @@ async def edit_run(run: Run, wish: EditWish, who: Asker, services: Use) -> Propo
         run.id, wish.step, wish.set, by=who.name, reason=wish.reason, via="rest"
     )
     return ProposalShape.model_validate(proposal)
+
+
+async def _as_it_ends(services: Services, run_id: str, seconds: float) -> shapes.RunDetail | None:
+    """None: it cannot be read. That says nothing against its having been accepted."""
+    try:
+        run = await settled(services, await services.runs.get(run_id), seconds)
+        return await reading.run_detail(services, run)
+    except Unavailable as error:
+        log.warning("run.not_awaited", run=run_id, why=str(error))
+        return None
 
 
 async def settled(services: Services, run: RunRecord, seconds: float) -> RunRecord:

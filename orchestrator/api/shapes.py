@@ -150,13 +150,6 @@ class SubmitLine(Submit):
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=200)
 
 
-class Submitted(Shape):
-    """The answer to a submission. `repeated`: the key was used before, for the same run."""
-
-    run_id: str = Field(examples=[_RUN])
-    repeated: bool
-
-
 _BRANCH = (
     "Of a parallel block: BLOCK/BRANCH, or BLOCK where it undoes what the branches did; else null."
 )
@@ -251,6 +244,23 @@ class RunDetail(RunSummary):
     maps: list[MapShape] = Field(
         default_factory=list,
         description="Its maps over data, oldest first; their runs are no `children`.",
+    )
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class Submitted(Shape):
+    """The answer to a submission. `repeated`: the key was used before, for the same run."""
+
+    run_id: str = Field(examples=[_RUN])
+    repeated: bool
+    run: RunDetail | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="With `wait`: the run once it had settled, or as it was when time was over. "
+        "Not there where it could not be read then; it is accepted all the same.",
     )
 
 

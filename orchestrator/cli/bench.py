@@ -184,6 +184,12 @@ def map_items(context: typer.Context) -> None:
     _become("tests.bench.maps", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def answers(context: typer.Context) -> None:
+    """How soon who submits a short run over HTTP has its outputs."""
+    _become("tests.bench.answers", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

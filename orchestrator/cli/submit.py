@@ -198,8 +198,7 @@ def _submit_one(wish: Submission, *, wait: bool, as_json: bool) -> None:
     if view is not None:
         answer(view, lambda: draw_run(view), as_json=as_json)
         raise typer.Exit(0 if view.run.status is RunStatus.SUCCEEDED else 1)
-    data = {"run_id": run_id, "repeated": repeated}
-    answer(data, lambda: _draw_one(run_id, repeated), as_json=as_json)
+    _tell_one(run_id, repeated, as_json=as_json)
 
 
 def _submit_elsewhere(wish: Submission, *, wait: bool, as_json: bool) -> None:
@@ -211,7 +210,12 @@ def _submit_elsewhere(wish: Submission, *, wait: bool, as_json: bool) -> None:
     if run is not None:
         answer(run, lambda: draw_runs([run]), as_json=as_json)
         raise typer.Exit(0 if run.status is RunStatus.SUCCEEDED else 1)
-    answer(accepted, lambda: _draw_one(accepted.run_id, accepted.repeated), as_json=as_json)
+    _tell_one(accepted.run_id, accepted.repeated, as_json=as_json)
+
+
+def _tell_one(run_id: str, repeated: bool, *, as_json: bool) -> None:
+    data = {"run_id": run_id, "repeated": repeated}
+    answer(data, lambda: _draw_one(run_id, repeated), as_json=as_json)
 
 
 def _draw_one(run_id: str, repeated: bool) -> RenderableType:

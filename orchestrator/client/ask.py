@@ -70,9 +70,12 @@ def submit(
     attributes: Mapping[str, str] | None = None,
     traceparent: str | None = None,
     tracestate: str | None = None,
+    wait_seconds: float = 0.0,
 ) -> Request[shapes.Submitted]:
     """Start a run. Without a key one is made, so that sending it again starts no second run.
 
+    With a wait it is answered once the run has settled, or after these seconds (60 at most), and
+    has the run as it is then, unless that could not be read.
     `traceparent`, `tracestate`: of the trace within which it is wanted (W3C Trace Context).
     """
     wish = shapes.Submit(
@@ -84,6 +87,7 @@ def submit(
         body=wish.model_dump(exclude_none=True),
         headers={"Idempotency-Key": key or str(uuid_utils.uuid7())}
         | _given(traceparent=traceparent, tracestate=tracestate),
+        params=_given(wait=wait_seconds or None), waits_seconds=wait_seconds,
     )  # fmt: skip
 
 

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -27,14 +24,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.embedded.address import free_port
 from orchestrator.embedded.postgres import create_database, throwaway_postgres
 from tests.bench.api import asking, filling
+from tests.bench.api.serving import serving
 
 WANTED_MS = 200.0
 WANTED_PAINT_MS = 1000.0
 PAINTS = 5
-_COMMAND = str(Path(sys.executable).with_name("orchestrator"))
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 err = Console(stderr=True)
 
@@ -59,7 +55,7 @@ def main(
         filled = asyncio.run(filling.make(url, runs=runs, details=details, seed=seed))
         err.print(f"{filled.figures()} in {time.monotonic() - began:.0f} s")
         stock = _stock(url, seed)
-        with face(url) as address, httpx.Client(base_url=address, timeout=60) as client:
+        with _face(url) as address, httpx.Client(base_url=address, timeout=60) as client:
             asking.ask(client, stock, 3)  # whatever is imported or planned at first
             found = asking.figures(asking.ask(client, stock, times))
             painted = painting(f"{address}/console/runs") if paint else {}
@@ -83,36 +79,18 @@ def _stock(url: str, seed: int) -> asking.Stock:
 
 
 @contextmanager
-def face(url: str) -> Iterator[str]:
+def _face(url: str) -> Iterator[str]:
     """`orchestrator api` beside the database, with default settings; its address."""
-    port, folder = free_port(), Path(tempfile.mkdtemp(prefix="bench-api-"))
+    folder = Path(tempfile.mkdtemp(prefix="bench-api-"))
     env = {
-        **os.environ,
         "ORCHESTRATOR_DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:", 1),
         "ORCHESTRATOR_STATE_DIR": str(folder), "ORCHESTRATOR_LOG_LEVEL": "ERROR",
     }  # fmt: skip
-    process = subprocess.Popen([_COMMAND, "api", "--port", str(port)], env=env)
-    address = f"http://127.0.0.1:{port}"
     try:
-        _wait(address, process)
-        yield address
+        with serving(env) as address:
+            yield address
     finally:
-        process.terminate()
-        process.wait(30)
         shutil.rmtree(folder)
-
-
-def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        if process.poll() is not None:
-            raise RuntimeError(f"the API ended with {process.returncode}")
-        try:
-            if httpx.get(f"{address}/health/live").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass  # it has not come up yet
-        time.sleep(0.1)
-    raise TimeoutError("the API did not come up within 30 s")
 
 
 def painting(url: str) -> dict[str, float]:

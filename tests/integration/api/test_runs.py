@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from orchestrator.core.states import RunStatus
+from orchestrator.errors import Unavailable
 from orchestrator.ports import Role
 from tests.integration.api.conftest import INPUTS, Face
 
@@ -157,6 +158,45 @@ async def test_a_run_that_has_not_changed_is_not_sent_again(
     assert (again.status_code, again.content) == (304, b"")
     await face.claimed(run_id)
     assert (await ada.get(f"/v1/runs/{run_id}", headers=unchanged)).status_code == 200
+
+
+async def test_who_submits_may_wait_for_the_end(face: Face, ada: httpx.AsyncClient) -> None:
+    client = await face.asker(Role.SUBMITTER)
+
+    async def submit(key: str, seconds: float) -> httpx.Response:
+        headers = {"idempotency-key": key}
+        return await client.post("/v1/runs", json=WISH, params={"wait": seconds}, headers=headers)
+
+    waiting = asyncio.create_task(submit("k-1", 30))
+    async with asyncio.timeout(30):
+        while not (page := (await ada.get("/v1/runs")).json()["items"]):  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0.02)
+    assert not waiting.done()
+    run_id = page[0]["id"]
+    await face.write(
+        await face.claimed(run_id), status=RunStatus.SUCCEEDED, outputs={"ok": 1}, release=True
+    )
+    answer = await asyncio.wait_for(waiting, 30)
+    told = answer.json()
+    assert (answer.status_code, told["run_id"], told["repeated"]) == (201, run_id, False)
+    assert told["run"] == (await ada.get(f"/v1/runs/{run_id}")).json()
+    assert (told["run"]["status"], told["run"]["outputs"]) == ("succeeded", {"ok": 1})
+    again = await submit("k-1", 30)
+    assert (again.status_code, again.json()) == (200, {**told, "repeated": True})
+    late = await submit("k-2", 0.1)
+    assert (late.status_code, late.json()["run"]["status"]) == (201, "pending")
+
+
+async def test_a_run_that_cannot_be_waited_for_was_accepted(
+    face: Face, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*given: Any, **more: Any) -> None:
+        raise Unavailable("database", "there", "it is away")
+
+    monkeypatch.setattr(face.services.watch, "changed", away)
+    answer = await ada.post("/v1/runs", json=WISH, params={"wait": 30})
+    assert (answer.status_code, list(answer.json())) == (201, ["run_id", "repeated"])
+    assert (await face.store.run(answer.json()["run_id"])).status is RunStatus.PENDING
 
 
 async def test_waiting_ends_with_the_run(face: Face, ada: httpx.AsyncClient) -> None:
