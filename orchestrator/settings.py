@@ -164,6 +164,10 @@ class Settings(BaseSettings):
     # What is kept
     retention_days: float = Field(default=0, ge=0)
     """Finished runs are deleted so long after they settled; 0: never."""
+    archive_url: str = ""
+    """Where they go before that, as Parquet files: file:///folder, s3://bucket/folder, whatever
+    fsspec knows; only what was read back there is deleted. Empty: nowhere. Wants the extra
+    `archive`."""
     audit_checkpoint_seconds: float = Field(default=60.0, ge=0, le=86_400)
     """Between two checkpoints over the chains of audit, of all workers together; 0: none."""
     audit_key: str = ""

@@ -84,6 +84,7 @@ from orchestrator.service.vouching import plan_to_see
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
+from orchestrator.wiring_archive import archiving_of
 from orchestrator.wiring_isolation import described_tasks, isolated_tasks
 from orchestrator.wiring_metrics import WorkerMetrics
 from orchestrator.wiring_notices import notifier_of
@@ -292,7 +293,10 @@ async def _build_parts(
     pauses = Pauses()
     pause_watch = PauseWatch(store, pauses, redeliverer.publish)
     await pause_watch.look()
-    upkeep = Upkeep(store, keep_for=settings.keep_for)
+    upkeep = Upkeep(
+        store, archiving_of(settings, store, checkpoint_signer(settings)),
+        keep_for=settings.keep_for,
+    )  # fmt: skip
     notifier = notifier_of(settings, store, escalations.urgency)
     slos = SloWatch(store, partial(read_slos, settings.config_dir), new_id=new_id)
     submitter = submitter_of(

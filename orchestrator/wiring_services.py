@@ -43,6 +43,7 @@ from orchestrator.service.agents import Agents
 from orchestrator.service.aliases import Aliases
 from orchestrator.service.api_health import ApiHealth
 from orchestrator.service.apis import Apis
+from orchestrator.service.archiving import Archiving
 from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.briefing import Briefings
 from orchestrator.service.catalogue import Catalogue
@@ -103,6 +104,7 @@ from orchestrator.wiring import (
     read_api_files,
     submitter_of,
 )
+from orchestrator.wiring_archive import archiving_of
 from orchestrator.wiring_notices import console_of, link_signer
 from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_reading import ReadsWhenAsked
@@ -142,6 +144,7 @@ class Services:
     queues: Queues
     doctor: Doctor
     consistency: Consistency
+    archiving: Archiving | None  # None: no archive is configured
     retention: Retention
     restoring: Restoring
     reseal_payloads: Callable[[], Awaitable[int]]
@@ -332,6 +335,8 @@ def _services(
     jobs = Jobs(store, broker.publisher, kinds, new_id=new_id)
     apis = Apis(store, read_files, broker.gate)
     slos = Slos(store, partial(read_slos, settings.config_dir))
+    signer = checkpoint_signer(settings)
+    archiving = archiving_of(settings, store, signer)
     return Services(
         workflows=workflows,
         comparing=Comparing(store, definitions),
@@ -369,7 +374,8 @@ def _services(
             sessions=Sessions(settings.database, settings.database_session_url),
         ),
         consistency=Consistency(store, Auditing(store).verify_run),
-        retention=Retention(store), reseal_payloads=store.reseal_payloads,
+        archiving=archiving,
+        retention=Retention(store, archiving), reseal_payloads=store.reseal_payloads,
         restoring=Restoring(
             store, store, open_worker_locks(settings.session_database), broker.mark,
             plan_loader(store),
@@ -380,7 +386,7 @@ def _services(
         explaining=explaining,
         exporting=Exporting(store),
         checkpoints=Checkpoints(
-            store, checkpoint_signer(settings), every_seconds=settings.audit_checkpoint_seconds
+            store, signer, every_seconds=settings.audit_checkpoint_seconds
         ),
         apis=apis,
         impacts=Impacts(store, apis),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import structs
 
 from orchestrator.api import shapes, story_shapes, wait_shapes
+from orchestrator.core.narrative import Told
+from orchestrator.core.states import RunStatus
 from orchestrator.ports import EscalationRecord, Role, RunRecord, WaitRecord, WorkflowVersion
 from orchestrator.ports.gate_view import ApiState
 from orchestrator.ports.maps import MapRecord
 from orchestrator.service.apis import ApiView
+from orchestrator.service.archive_reading import ArchivedStory
 from orchestrator.service.explaining import Explained, Together
 from orchestrator.service.runs import ChainLink, ItemView, RunView
 from orchestrator.service.urgency import Urgency
@@ -171,10 +175,26 @@ def api_tag(view: ApiView) -> str:
 
 def story(found: Explained) -> story_shapes.StoryShape:
     """What happened to a run."""
-    run, told = found.run, found.told
+    run = found.run
+    return _story(
+        found.told, run=run.id, workflow=run.workflow, version=run.version, tenant=run.tenant,
+        actor=run.actor, status=run.status,
+    )  # fmt: skip
+
+
+def archived_story(found: ArchivedStory) -> story_shapes.StoryShape:
+    """The same of a run that is in an archive."""
+    run = found.run
+    return _story(
+        found.told, run=run["id"], workflow=run["workflow"], version=run["version"],
+        tenant=run["tenant"], actor=run["actor"], status=RunStatus(run["status"]),
+    )  # fmt: skip
+
+
+def _story(told: Told, **about: Any) -> story_shapes.StoryShape:
     return story_shapes.StoryShape(
-        run=run.id, workflow=run.workflow, version=run.version, tenant=run.tenant,
-        actor=run.actor, status=run.status, outcome=told.outcome,
+        **about,
+        outcome=told.outcome,
         story=[
             story_shapes.SentenceShape(
                 at=each.at, seq=each.seq, who=each.who, text=each.text,

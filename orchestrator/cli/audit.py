@@ -63,7 +63,7 @@ def verify(
 ) -> None:
     """Find what was changed, left out, put elsewhere or cut off; exit code 1 if there is such."""
     wanted = [_kept(text) for text in kept or ()]
-    keys = _trusted(public_key or ())
+    keys = trusted_keys(public_key or ())
     found = with_services(lambda services: _verify(services, run, keys, wanted))
     value = _as_value(found)
     answer(value, lambda: _draw(found), as_json=as_json)
@@ -284,8 +284,8 @@ def _kept(text: str) -> Kept:
     return Kept(number=int(match["number"]), digest=match["digest"])
 
 
-def _trusted(files: Sequence[Path]) -> TrustedKeys:
-    """The keys of these files, and the configured one."""
+def trusted_keys(files: Sequence[Path]) -> TrustedKeys:
+    """The keys of these files; without any the configured one."""
     from orchestrator.engine.signing import TrustedKeys, public_key_of, signer_of
 
     keys = []

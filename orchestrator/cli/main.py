@@ -18,6 +18,7 @@ from orchestrator.cli import (
     agents,
     apis,
     approvals,
+    archive,
     audit,
     bench,
     escalations,
@@ -76,6 +77,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(agents.app, name="agents")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(retention.app, name="retention")
+app.add_typer(archive.app, name="archive")
 app.add_typer(payloads.app, name="payloads")
 app.add_typer(audit.app, name="audit")
 app.add_typer(bench.app, name="bench")

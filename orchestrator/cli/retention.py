@@ -43,9 +43,9 @@ def run(
     """Delete succeeded, compensated and abandoned runs that settled so long ago, with all records.
 
     Runs that are under way or escalated stay, however old they are. Jobs that ended so long ago go
-    as well.
+    as well. Where archive_url is set, runs are archived first, and only those go that are.
     """
-    age = _age_of(older_than)
+    age = age_of(older_than)
     found = with_services(lambda services: _retire(services, age, dry_run))
     days = age / timedelta(days=1)
     value = {"older_than_days": days, "dry_run": dry_run, **plain(found)}
@@ -58,7 +58,11 @@ async def _retire(services: Services, age: timedelta, dry_run: bool) -> Retired:
     return await services.retention.retire(older_than=age, by=current_user())
 
 
-def _age_of(given: str) -> timedelta:
+def age_of(given: str) -> timedelta:
+    """How long ago runs have to have settled: as given, or as retention_days says.
+
+    Raises InvalidInput.
+    """
     if not given:
         kept = load_settings().keep_for
         if kept is None:

@@ -40,8 +40,12 @@ class RetentionStore(Protocol):
     async def make_partitions(self) -> list[str]:
         """Partitions for the weeks to come, where missing; their names. Repeatable."""
 
-    async def retire_runs(self, *, older_than_seconds: float, limit: int = 200) -> Retired:
+    async def retire_runs(
+        self, *, older_than_seconds: float, limit: int = 200, batch: str | None = None
+    ) -> Retired:
         """Delete the oldest final runs that settled at least so long ago, in one transaction.
+
+        With a `batch` (see archiving): those of its runs alone whose audit is as it was archived.
 
         With each go its links and escalations, and its attempts and audit, unless they are in a
         partition: those follow by `retire_partitions`. `limit` bounds the runs; fewer of them mean

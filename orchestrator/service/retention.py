@@ -12,6 +12,7 @@ import structlog
 
 from orchestrator.errors import Unavailable
 from orchestrator.ports.retention import RetentionStore, Retired
+from orchestrator.service.archiving import Archiving
 
 log = structlog.get_logger(__name__)
 
@@ -24,10 +25,13 @@ REST_SECONDS = 0.02
 
 
 class Retention:
-    """Deletes final runs, jobs and times of schedules of long ago. Everything else stays."""
+    """Deletes final runs, jobs and times of schedules of long ago. Everything else stays.
 
-    def __init__(self, store: RetentionStore) -> None:
-        self._store = store
+    With an archive runs go into it first, and only those go that are proved to be in it.
+    """
+
+    def __init__(self, store: RetentionStore, archiving: Archiving | None = None) -> None:
+        self._store, self._archiving = store, archiving
 
     async def expired(self, *, older_than: timedelta) -> Retired:
         """What `retire` would delete now, as far as runs, jobs and partitions go."""
@@ -40,12 +44,14 @@ class Retention:
         with who wanted it. Raises Unavailable.
         """
         seconds = older_than.total_seconds()
-        done, more = Retired(), True
-        while more and (most is None or done.runs < most):
-            batch = await self._store.retire_runs(older_than_seconds=seconds, limit=RUNS_AT_ONCE)
-            done += batch
-            more = batch.runs == RUNS_AT_ONCE
-            await asyncio.sleep(REST_SECONDS if more else 0)
+        if self._archiving is None:
+            done = await self._retire_runs(seconds, most)
+        else:
+            await self._archiving.archive(older_than=older_than, most=most)
+            done = await self._archiving.retire(
+                older_than=older_than, most=most, at_once=RUNS_AT_ONCE
+            )
+        more = most is not None and done.runs >= most
         done += await self._retire_jobs(seconds)
         done += await self._retire_firings(seconds)
         if not more:  # else runs that keep partitions from being dropped go in the next pass
@@ -55,6 +61,15 @@ class Retention:
                 "runs.retired", by=by, older_than_days=older_than / timedelta(days=1),
                 **{**asdict(done), "partitions": list(done.partitions)},
             )  # fmt: skip
+        return done
+
+    async def _retire_runs(self, seconds: float, most: int | None) -> Retired:
+        done, more = Retired(), True
+        while more and (most is None or done.runs < most):
+            batch = await self._store.retire_runs(older_than_seconds=seconds, limit=RUNS_AT_ONCE)
+            done += batch
+            more = batch.runs == RUNS_AT_ONCE
+            await asyncio.sleep(REST_SECONDS if more else 0)
         return done
 
     async def _retire_firings(self, seconds: float) -> Retired:
@@ -78,12 +93,13 @@ class Upkeep:
     def __init__(
         self,
         store: RetentionStore,
+        archiving: Archiving | None = None,
         *,
         keep_for: timedelta | None,
         pass_every: float = PASS_SECONDS,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._store, self._retention = store, Retention(store)
+        self._store, self._retention = store, Retention(store, archiving)
         self._keep_for, self._pass_every, self._jitter = keep_for, pass_every, jitter
 
     async def run_passes(self) -> None:

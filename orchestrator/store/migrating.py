@@ -24,7 +24,7 @@ from orchestrator.store.engine import Database, open_database
 from orchestrator.store.failures import translated
 from orchestrator.store.prebuilding import prebuild
 
-HEAD = "0043"
+HEAD = "0046"
 """The newest revision in migrations/versions."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -12,8 +12,9 @@ transaction, and the job with the last of them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from typing import TypeAlias
 
 from sqlalchemy import TextClause, text
 
@@ -31,7 +32,10 @@ MOST_ROWS = 5000
 """Rows without a run that one transaction deletes from a partition."""
 MOST_JOBS = 50
 """That one transaction looks at, however few things they have."""
+Finder: TypeAlias = Callable[[Tx, int, bool], Awaitable[list[tuple[str]]]]
+"""Ids of so many runs at most, oldest first; only such as are in no archive."""
 _FINAL = sorted(FINAL)
+_FINALS = ", ".join(f"'{status}'" for status in _FINAL)
 
 
 class Retention(Part):
@@ -55,12 +59,28 @@ class Retention(Part):
             " WHERE m.run_id = runs.id)"
         )
         found = f"FROM runs WHERE {AT_REST} AND standing = :status AND id < :before AND {old}"
-        self._expired = self._sql(f"SELECT id {found} ORDER BY id LIMIT :most {{skip_locked}}")
+        nowhere = "AND NOT EXISTS (SELECT 1 FROM archived_runs AS a WHERE a.run_id = runs.id)"
+        self._expired = {
+            unarchived: self._sql(
+                f"SELECT id {found} {nowhere if unarchived else ''} ORDER BY id LIMIT :most"
+                " {skip_locked}"
+            )
+            for unarchived in (False, True)
+        }
         self._count = self._sql(f"SELECT count(*) {found}")
-        final = ", ".join(f"'{status}'" for status in _FINAL)
+        # What was said of a run since it was archived is in no file: its batch is written anew,
+        # without what was erased, so that none of it goes.
+        changed = "(a.seq <> runs.audit_seq OR a.head <> COALESCE(runs.audit_head, {no_bytes}))"
+        batch = "FROM archived_runs AS a JOIN runs ON runs.id = a.run_id WHERE a.batch = :batch"
+        self._archived = self._sql(
+            f"SELECT runs.id {batch} AND NOT {changed}"
+            f" AND NOT EXISTS (SELECT 1 {batch} AND {changed})"
+            f" AND {AT_REST} AND standing IN ({_FINALS}) AND {old} ORDER BY runs.id LIMIT :most"
+            " {for_update_of_runs}"
+        )
         self._kept = self._sql(
             "SELECT count(*) FROM (SELECT 1 FROM runs WHERE id >= :low AND id < :high"
-            f" AND NOT COALESCE(standing IN ({final}) AND {old}, false) LIMIT :most) AS kept"
+            f" AND NOT COALESCE(standing IN ({_FINALS}) AND {old}, false) LIMIT :most) AS kept"
         )
         self._delete = {
             name: self._sql(f"DELETE FROM {table} WHERE {key} IN (SELECT b.id FROM {ids} AS b)")
@@ -69,6 +89,7 @@ class Retention(Part):
                 ("attributes", "run_attributes", "run_id"), ("steps", "run_steps", "run_id"),
                 ("attempts", "attempts", "run_id"), ("uses", "agent_uses", "run_id"),
                 ("audit", "audit", "run_id"), ("escalations", "escalations", "run_id"),
+                ("archived", "archived_runs", "run_id"),
                 ("runs", "runs", "id"),  # last: the escalations are tied to it
             ]
         }  # fmt: skip
@@ -99,21 +120,39 @@ class Retention(Part):
         """Partitions for the weeks to come, where missing; their names. Repeatable."""
         return await self._partitions.make()
 
-    async def retire_runs(self, *, older_than_seconds: float, limit: int = 200) -> Retired:
+    async def retire_runs(
+        self, *, older_than_seconds: float, limit: int = 200, batch: str | None = None
+    ) -> Retired:
         """Delete the oldest final runs that settled at least so long ago, in one transaction."""
-        before = await self._first_id_to_keep(older_than_seconds)
+        find = await self.finder(older_than_seconds)
 
         async def work(tx: Tx) -> Retired:
-            ids: list[tuple[str]] = []
-            for status in _FINAL:
+            if batch is None:
+                ids = await find(tx, limit, False)
+            else:
                 found = await tx.rows(
-                    self._expired, status=str(status), before=before, seconds=older_than_seconds,
-                    most=limit - len(ids),
-                )  # fmt: skip
-                ids += [(row[0],) for row in found]
+                    self._archived, batch=batch, seconds=older_than_seconds, most=limit
+                )
+                ids = [(row[0],) for row in found]
             return await self._delete_runs(tx, codec.dump_batch(ids)) if ids else Retired()
 
         return await self._db.write(work)
+
+    async def finder(self, older_than_seconds: float) -> Finder:
+        """Who finds the ids of the oldest runs that may go, within a transaction."""
+        before = await self._first_id_to_keep(older_than_seconds)
+
+        async def find(tx: Tx, most: int, unarchived: bool) -> list[tuple[str]]:
+            ids: list[tuple[str]] = []
+            for status in _FINAL:
+                found = await tx.rows(
+                    self._expired[unarchived], status=str(status), before=before,
+                    seconds=older_than_seconds, most=most - len(ids),
+                )  # fmt: skip
+                ids += [(row[0],) for row in found]
+            return ids
+
+        return find
 
     async def retire_jobs(self, *, older_than_seconds: float, limit: int = MOST_ROWS) -> Retired:
         """Delete things of the oldest jobs that ended so long ago, and jobs that have none left."""

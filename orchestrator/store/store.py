@@ -9,6 +9,7 @@ from orchestrator.store.advances import Advances
 from orchestrator.store.aliases import Aliases
 from orchestrator.store.api_windows import ApiWindows
 from orchestrator.store.apis import Apis
+from orchestrator.store.archiving import Archiving
 from orchestrator.store.attributes import Attributes
 from orchestrator.store.auditing import Auditing
 from orchestrator.store.cancelling import Cancelling
@@ -266,6 +267,15 @@ class SqlStore:
         self.retire_jobs = retention.retire_jobs
         self.retire_partitions = retention.retire_partitions
         self.count_expired = retention.count_expired
+        archiving = Archiving(shared, retention)
+        self.archived_tables, self.schema = archiving.archived_tables, archiving.schema
+        self.plan_batches, self.take_batch = archiving.plan_batches, archiving.take_batch
+        self.release_batch = archiving.release_batch
+        self.rows_of, self.older_until = archiving.rows_of, archiving.older_until
+        self.note_archived, self.batch = archiving.note_archived, archiving.batch
+        self.changed_batches = archiving.changed_batches
+        self.give_up_batch = archiving.give_up_batch
+        self.archived_batches = archiving.archived_batches
 
     @property
     def address(self) -> str:

@@ -15,6 +15,8 @@ exact, compare by value and index well. Payloads are JSON text in an envelope th
     audit_checkpoints  one row per signed statement of how far the chains of audit had come
     audit_anchors      one row per run whose chain had changed until such a checkpoint
     audit_deletions    one row per run that was deleted because it was old
+    archive_batches    one row per set of ended runs that are in files together
+    archived_runs      one row per run that is in such a batch and still here
     escalations  the dead letters; at most one open per run
     code_waits   one row per run that waits for a worker with the function of its next step
     workers      one row per worker process, with its heartbeat
@@ -83,6 +85,7 @@ from orchestrator.store.tables.agents import (
 )
 from orchestrator.store.tables.aliases import workflow_alias_changes, workflow_aliases
 from orchestrator.store.tables.apis import advances, api_changes, api_overrides, api_windows
+from orchestrator.store.tables.archiving import archive_batches, archived_runs
 from orchestrator.store.tables.auditing import audit_anchors, audit_checkpoints, audit_deletions
 from orchestrator.store.tables.code_waits import code_waits
 from orchestrator.store.tables.columns import metadata
@@ -171,6 +174,8 @@ __all__ = [
     "api_changes",
     "api_overrides",
     "api_windows",
+    "archive_batches",
+    "archived_runs",
     "attempts",
     "audit",
     "audit_anchors",
