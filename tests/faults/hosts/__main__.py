@@ -22,6 +22,7 @@ from tests.faults.hosts.playing import Played, Player
 from tests.faults.hosts.site import set_up
 
 NOT_HERE = 2
+WORKERS = (1, 2, 4)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -35,6 +36,12 @@ def main(
     speed_runs: Annotated[
         int, typer.Option(min=0, help="Runs for each number of workers; 0: no speeds.")
     ] = 6000,
+    speed_rests: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Runs for each worker whose steps wait for an answer; 0: no such speeds."
+        ),
+    ] = 1500,
     speed_rounds: Annotated[
         int, typer.Option(min=1, help="Of all numbers of workers; the middle one of each counts.")
     ] = 1,
@@ -56,8 +63,13 @@ def main(
         with set_up(folder, seed=seed) as site:
             player = Player(site=site, seed=seed, runs=runs, seconds=seconds, say=say)
             played, judgement = player.play()
-            workers = (1, 2, 4) if speed_runs else ()
-            speeds = speed.measure(site, workers, runs=speed_runs, rounds=speed_rounds, say=say)
+            speeds = [
+                each
+                for load, count in ((speed.BUSY, speed_runs), (speed.RESTING, speed_rests)) if count
+                for each in speed.measure(
+                    site, load, WORKERS, runs=count, rounds=speed_rounds, say=say
+                )
+            ]  # fmt: skip
     except (OrchestratorError, OSError, RuntimeError, TimeoutError) as error:
         say(f"not played to its end: {error}; kept: {folder}")
         raise typer.Exit(1) from None

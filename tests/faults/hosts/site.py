@@ -49,10 +49,12 @@ class Crew:
     children: dict[str, Child] = field(default_factory=dict)  # by host
     rounds: int = 0
 
-    def start(self, host: Host, *, code: Path = ROOT) -> Child:
-        """A worker of the release whose folder this is."""
+    def start(self, host: Host, *, code: Path = ROOT, places: int | None = None) -> Child:
+        """A worker of the release whose folder this is; `places`: runs that it holds at once."""
         self.rounds += 1
         env = {**self.env, "PYTHONPATH": f"{code}:{ROOT}"}
+        if places is not None:
+            env["ORCHESTRATOR_CONCURRENCY"] = str(places)
         spec = worker_spec(host.name, env=env)
         log = self.logs / f"{host.name}-{self.rounds}.log"
         child = Child(replace(spec, argv=self.argv(host, spec.argv)), log)
