@@ -77,8 +77,17 @@ def output_of_child(name: str) -> str:
 def children_of(plan: Plan) -> Iterator[tuple[str, str]]:
     """(workflow, digest) of each version that runs of the plan begin."""
     for step in plan.steps:
-        if step.call.template.get("kind") in _BEGINNING:
-            yield step.call.template["workflow"], step.call.template["digest"]
+        begun = begun_by(step.call)
+        if begun is not None:
+            yield begun
+
+
+def begun_by(call: Call) -> tuple[str, str] | None:
+    """(workflow, digest) of the version of which a call begins runs; None: of no other one."""
+    template = call.template
+    if template.get("kind") not in _BEGINNING:
+        return None
+    return template["workflow"], template["digest"]
 
 
 def children_first(plans: Iterable[Plan]) -> list[Plan]:

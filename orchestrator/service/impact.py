@@ -10,8 +10,12 @@ from datetime import datetime
 from itertools import chain
 from typing import Protocol
 
-from orchestrator.core.impact import Touch
+from orchestrator.core.impact import Reach, Standing, Touch
+from orchestrator.core.plan import Plan
 from orchestrator.core.states import Direction, RunStatus
+from orchestrator.definitions.children import children_of
+from orchestrator.definitions.reaching import whole_reach
+from orchestrator.ports import WorkflowVersion
 from orchestrator.ports.impact import RunGroup, StandingsStore
 from orchestrator.service.apis import Apis
 
@@ -77,7 +81,10 @@ class _Kept:
 
 
 class ImpactStore(StandingsStore, Protocol):
-    """Where runs stand, and when that was."""
+    """Where runs stand, when that was, and what versions they begin runs of."""
+
+    async def versions(self, name: str) -> list[WorkflowVersion]:
+        """All of one workflow."""
 
     async def now(self) -> datetime:
         """The database's clock."""
@@ -91,11 +98,13 @@ class Impacts:
     ) -> None:
         self._store, self._apis, self._monotonic = store, apis, monotonic
         self._kept: _Kept | None = None
+        self._plans: dict[tuple[str, str], Plan] = {}  # of which runs are begun: name and digest
+        self._reaches: dict[str, Reach] = {}  # by a plan's digest
 
     async def of(self, api: str, *, outage_seconds: float = OUTAGE_SECONDS) -> Impact:
         """Whom it touches. Raises NotFound for an API that nobody knows."""
         kept = await self._standing(outage_seconds)
-        sums = sums_of(kept.groups, api)
+        sums = sums_of(kept.groups, api, self._reaches)
         if not sums.by_workflow:
             await self._apis.show(api)
         return Impact(
@@ -114,14 +123,32 @@ class Impacts:
             return kept
         at = await self._store.now()
         groups = await self._store.run_groups(deadline_within_seconds=outage_seconds)
+        await self._learn({group.standing.saga.plan.digest: group.standing for group in groups})
         kept = self._kept = _Kept(
             at=at, groups=groups, outage_seconds=outage_seconds,
             until=self._monotonic() + KEPT_SECONDS,
         )  # fmt: skip
         return kept
 
+    async def _learn(self, standings: Mapping[str, Standing]) -> None:
+        """Keep what runs of these plans reach; versions never change."""
+        for digest, standing in standings.items():
+            if digest not in self._reaches:
+                plan = standing.saga.plan
+                await self._find(plan)
+                self._reaches[digest] = whole_reach(plan, self._plans)
 
-def sums_of(groups: Iterable[RunGroup], api: str) -> _Sums:
+    async def _find(self, plan: Plan) -> None:
+        """Plans of the runs that it begins, and of those that these begin."""
+        for name, digest in children_of(plan):
+            if (name, digest) not in self._plans:
+                found = {each.plan.digest: each.plan for each in await self._store.versions(name)}
+                if digest in found:
+                    self._plans[name, digest] = found[digest]
+                    await self._find(found[digest])
+
+
+def sums_of(groups: Iterable[RunGroup], api: str, reaches: Mapping[str, Reach]) -> _Sums:
     """What an API means for these; those that it does not touch are left out.
 
     Of tenants there may be thousands in each group, so theirs are counted by what they count as.
@@ -129,7 +156,7 @@ def sums_of(groups: Iterable[RunGroup], api: str) -> _Sums:
     sums = _Sums()
     of_tenants: defaultdict[tuple[str, ...], list[Sequence[str]]] = defaultdict(list)
     for group in groups:
-        touch = group.standing.touch(api)
+        touch = group.standing.touch(api, reaches[group.standing.saga.plan.digest])
         if touch.affected or touch.past:
             names, number = counted_as(group, touch), group.number
             sums.total.add(names, number)

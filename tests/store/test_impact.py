@@ -14,9 +14,10 @@ import pytest
 
 from orchestrator.core import events as e
 from orchestrator.core.deciding import decide
-from orchestrator.core.plan import Call, Compensation, Effects, Plan, PlanStep
+from orchestrator.core.plan import Call, Compensation, Effects, OnCancel, Plan, PlanStep
 from orchestrator.core.saga import Perform, Saga, Verify, Wait, stuck
 from orchestrator.core.states import FINAL, Direction, LinkStatus, RunStatus
+from orchestrator.definitions.children import child_call
 from orchestrator.errors import IllegalTransition
 from orchestrator.ports import (
     LinkWrite,
@@ -292,3 +293,20 @@ async def test_who_asks_again_at_once_is_told_of_the_same_moment(store: SqlStore
     assert (await impacts.of("shop", outage_seconds=60)).active == 2
     now[0] += KEPT_SECONDS
     assert (await impacts.of("shop")).total.affected == 2
+
+
+async def test_what_runs_are_going_to_begin_counts_with_them(store: SqlStore) -> None:
+    child = replace(plan("payment", steps=1), digest="p")
+    child = replace(child, steps=tuple(
+        replace(step, call=replace(step.call, api="bank")) for step in child.steps
+    ))  # fmt: skip
+    await store.publish(child, document="", by="ada")
+    begins = child_call("pay", child, {}, on_cancel=OnCancel.CANCEL)
+    parent = replace(
+        plan("order", steps=2), digest="o", children=True,
+        steps=(*plan("order", steps=2).steps, PlanStep(id="pay", call=begins)),
+    )  # fmt: skip
+    version = (await store.publish(parent, document="", by="ada"))[0]
+    await store.accept([new_run(version)])
+    found = (await Impacts(store, None).of("bank")).total
+    assert (found.ahead, found.blocked, found.affected) == (1, 0, 1)
