@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     the pooler's. Empty: there is no such pooler."""
     broker_url: str = ""
     """Celery broker; empty: the embedded Valkey that `orchestrator up` started."""
+    broker_urls: dict[str, str] = Field(default_factory=dict)
+    """By lane: a broker of its own, for what one cannot carry; lanes that are not named here are
+    broker_url's. The same for all processes of a deployment."""
     gate_url: str = ""
     """Redis for limits and slots; empty: the broker's server, database 1."""
     credentials_key: str = ""
@@ -292,7 +295,8 @@ class Settings(BaseSettings):
     def passwords(self) -> Iterator[str]:
         """Those that stand in these settings themselves."""
         for url in (
-            self.database_url, self.database_session_url, self.broker_url, self.gate_url
+            self.database_url, self.database_session_url, self.broker_url, self.gate_url,
+            *self.broker_urls.values(),
         ):  # fmt: skip
             if password := urlsplit(url).password:
                 yield password

@@ -28,7 +28,6 @@ from orchestrator.definitions.programs import Programs
 from orchestrator.definitions.security import demands_of
 from orchestrator.definitions.task_modules import load_tasks
 from orchestrator.definitions.tasks import TaskRegistry
-from orchestrator.embedded.upstate import read_up_state
 from orchestrator.engine.api_book import ApiBook
 from orchestrator.engine.api_files import ApiFolder
 from orchestrator.engine.api_watch import ApiWatch
@@ -52,7 +51,7 @@ from orchestrator.engine.shortcut import Shortcut
 from orchestrator.engine.slo_file import read_slos
 from orchestrator.engine.tasks import TaskTransport
 from orchestrator.engine.tokens import Sharing, TokenDesk
-from orchestrator.errors import InvalidSetting, Problem, Unavailable
+from orchestrator.errors import Unavailable
 from orchestrator.ports import (
     Hint,
     HintPublisher,
@@ -85,6 +84,12 @@ from orchestrator.settings import Settings, load_settings
 from orchestrator.store import HEARTBEAT_POOL_SIZE, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.wiring_archive import archiving_of
+from orchestrator.wiring_brokers import (
+    apps_of_brokers,
+    broker_of_lanes,
+    broker_url,
+    publisher_of,
+)
 from orchestrator.wiring_isolation import described_tasks, isolated_tasks
 from orchestrator.wiring_metrics import WorkerMetrics
 from orchestrator.wiring_notices import notifier_of
@@ -137,7 +142,7 @@ def build_app(settings: Settings) -> OrchestratorApp:
     """An app for these settings whose workers drive runs."""
     registry = deployment_tasks(settings)
     app = make_app(
-        broker_url=broker_url(settings),
+        broker_url=broker_of_lanes(settings),
         lanes=settings.lanes,
         concurrency=settings.concurrency,
         python_tasks=registry.names(),
@@ -166,21 +171,6 @@ def deployment_tasks(settings: Settings) -> TaskRegistry:
         settings.task_modules, apart=settings.isolation.modules,
         describe=partial(described_tasks, settings),
     )  # fmt: skip
-
-
-def broker_url(settings: Settings) -> str:
-    """The configured broker, or the embedded one that is up. Raises InvalidSetting."""
-    if settings.broker_url:
-        return settings.broker_url
-    up = read_up_state(settings.state_dir)
-    if up is not None:
-        return up.broker_url
-    problem = Problem(
-        place="setting broker_url (ORCHESTRATOR_BROKER_URL)",
-        found=f"nothing, and no embedded broker is up in {settings.state_dir}",
-        wanted="an address such as redis://127.0.0.1:6379/0, or `orchestrator up` running",
-    )
-    raise InvalidSetting("no broker is known", problems=[problem])
 
 
 def gate_url(settings: Settings, broker: str) -> str:
@@ -239,7 +229,8 @@ async def _build_parts(
     store = open_store(settings.database, shares_sessions=settings.shares_sessions)
     locks = open_worker_locks(settings.session_database)
     programs = programs_of(vouching_of(settings, store, signs=False), plan_loader(store))
-    redis = connect(gate := gate_url(settings, str(app.conf.broker_url)))
+    home = broker_url(settings)
+    redis = connect(gate := gate_url(settings, home))
     await refuse_eviction(RedisInspector(redis, without_secrets(gate)), setting="gate_url")
     await _refuse_evicting_broker(app)
     files = read_api_files(settings.config_dir / "apis")
@@ -252,7 +243,10 @@ async def _build_parts(
         tokens=token_desk(settings, RedisTokens(redis, where=without_secrets(gate))),
     )  # fmt: skip
     isolated = await asyncio.to_thread(isolated_tasks, settings, registry)
-    publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
+    brokers = apps_of_brokers(settings, app, home)
+    publisher = publisher_of(settings, brokers, home)
+    dead_letters = dead_letter_queue(brokers[home])
+    own = publisher if len(brokers) == 1 else hint_publisher(app)
     redeliverer = Redeliverer(publisher, programs)
     shortcut = Shortcut(publisher, queues=task_queue_names(settings.lanes), events=app.step_events)
     limits = RedisLimits(redis, holder_id=worker_id, where=without_secrets(gate))
@@ -337,7 +331,7 @@ async def _build_parts(
 
     async def close() -> None:
         async with AsyncExitStack() as stack:  # closes the rest although one of them fails
-            for end in (store.close, redis.aclose, publisher.close, dead_letters.close,
+            for end in (store.close, redis.aclose, publisher.close, own.close, dead_letters.close,
                         http.aclose, tasks.aclose, gate_of_process.aclose, metrics.aclose,
                         *(() if teller is None else (teller.aclose,)),
                         notifier.aclose):  # fmt: skip
@@ -360,7 +354,7 @@ async def _build_parts(
                 schedules.run_passes,
             )),
             partial(metrics.watch, gate_of_process.snapshot),
-            *_checkpoints(settings, store), *_canary(settings, app, publisher, meter),
+            *_checkpoints(settings, store), *_canary(settings, app, own, meter),
             *([] if teller is None else [teller.run_passes]),
         ],
         open_heartbeat_store=open_heartbeat_store, work_on_job=jobs.work,

@@ -18,7 +18,8 @@ from orchestrator.engine.gate import SharedGate
 from orchestrator.engine.reading import GatedReads
 from orchestrator.settings import Settings
 from orchestrator.store import SqlStore
-from orchestrator.wiring import broker_url, gate_url, new_id, read_api_files, token_desk
+from orchestrator.wiring import gate_url, new_id, read_api_files, token_desk
+from orchestrator.wiring_brokers import broker_url
 
 
 class ReadsWhenAsked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -94,7 +94,6 @@ from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 from orchestrator.wiring import (
     about_people,
-    broker_url,
     checkpoint_signer,
     demanded,
     deployment_tasks,
@@ -105,16 +104,16 @@ from orchestrator.wiring import (
     submitter_of,
 )
 from orchestrator.wiring_archive import archiving_of
+from orchestrator.wiring_brokers import apps_of_brokers, broker_url, publisher_of
 from orchestrator.wiring_notices import console_of, link_signer
 from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_reading import ReadsWhenAsked
 from orchestrator.wiring_tokens import open_sign_in, open_tokens
 from orchestrator.wiring_vouching import programs_of, vouching_of
 from orchestrator.worker.absent import AbsentBroker
-from orchestrator.worker.app import make_app
+from orchestrator.worker.app import OrchestratorApp, make_app
 from orchestrator.worker.dead_letters import dead_letter_queue
 from orchestrator.worker.inspecting import KombuInspector
-from orchestrator.worker.messages import hint_publisher
 from orchestrator.worker.redis_link import is_plain_redis
 
 log = structlog.get_logger(__name__)
@@ -181,6 +180,7 @@ class _Broker:
     publisher: HintPublisher
     dead_letters: DeadLetterQueue
     inspector: BrokerInspector
+    others: Sequence[BrokerInspector] = ()  # of lanes that have their own
     gate: GateView
     mark: HighWaterMark
 
@@ -198,21 +198,26 @@ async def _open_broker(settings: Settings) -> AsyncIterator[_Broker]:
         return
     app = make_app(broker_url=url, lanes=settings.lanes)
     async with AsyncExitStack() as stack:
-        publisher, dead_letters = hint_publisher(app), dead_letter_queue(app)
+        apps = apps_of_brokers(settings, app, url)
+        publisher, dead_letters = publisher_of(settings, apps, url), dead_letter_queue(app)
         gate = connect(where := gate_url(settings, url))
-        inspector: BrokerInspector = KombuInspector(app)
-        if is_plain_redis(app):
-            redis = connect(url)
-            stack.push_async_callback(redis.aclose)
-            inspector = RedisInspector(redis, without_secrets(url))
+        inspector, *others = [_inspector(each, at, stack) for at, each in apps.items()]
         for end in (gate.aclose, dead_letters.close, publisher.close):
             stack.push_async_callback(end)
         yield _Broker(
             publisher=publisher, dead_letters=dead_letters,
-            inspector=inspector,
+            inspector=inspector, others=others,
             gate=RedisGateView(gate, where=without_secrets(where)),
             mark=RedisHighWaterMark(gate, where=without_secrets(where)),
         )  # fmt: skip
+
+
+def _inspector(app: OrchestratorApp, url: str, stack: AsyncExitStack) -> BrokerInspector:
+    if not is_plain_redis(app):
+        return KombuInspector(app)
+    redis = connect(url)
+    stack.push_async_callback(redis.aclose)
+    return RedisInspector(redis, without_secrets(url))
 
 
 def open_definitions(settings: Settings) -> Definitions:
@@ -363,7 +368,8 @@ def _services(
         jobs=jobs,
         queues=queues,
         doctor=Doctor(
-            store, broker.inspector, queues, database=address_of(settings.database),
+            store, broker.inspector, queues, others=broker.others,
+            database=address_of(settings.database),
             wall_clock=wall_clock, dead_after_seconds=settings.dead_after_seconds,
             read_files=read_files, open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             credentials=ConfiguredCredentials(

@@ -29,6 +29,9 @@ def doctor(
     runs: Annotated[
         int, typer.Option(min=1, max=100_000, help="Of those: the newest so many of each kind.")
     ] = 200,
+    preflight: Annotated[
+        bool, typer.Option("--preflight", help="Only what can be well before anything runs.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Look at broker, database, clocks, queues and workers; say what to do. Exit code 1 if bad.
@@ -39,7 +42,7 @@ def doctor(
     if deep:
         _deep(runs, as_json=as_json)
         return
-    checks = with_services(lambda services: services.doctor.checks())
+    checks = with_services(lambda services: services.doctor.checks(preflight=preflight))
     answer(checks, lambda: _draw(checks), as_json=as_json)
     if any(check.verdict == "bad" for check in checks):
         raise typer.Exit(1)

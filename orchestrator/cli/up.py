@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import Annotated, Any
@@ -111,12 +112,22 @@ def _draw(facts: dict[str, Any]) -> RenderableType:
 def worker(
     *,
     name: Annotated[str, typer.Option("--name", "-n", help="Unique on this machine.")] = "",
+    lanes: Annotated[
+        str, typer.Option(help="Lanes to serve, with commas between; default: the setting.")
+    ] = "",
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "",
 ) -> None:
     """Become one worker process; the same as `celery -A orchestrator worker`.
 
     Start one for each core. SIGTERM or one Ctrl-C is a warm shutdown: runs are handed back.
     """
+    if lanes:
+        wanted = [lane for lane in (each.strip() for each in lanes.split(",")) if lane]
+        os.environ["ORCHESTRATOR_LANES"] = json.dumps(wanted)  # the process that this one becomes
     settings = load_settings()
+    if settings.broker_urls:
+        from orchestrator.wiring_brokers import broker_of_lanes
+
+        broker_of_lanes(settings)  # refused here, where somebody reads it
     argv = worker_argv(name or f"w{os.getpid()}", log_level=log_level or settings.log_level)
     os.execv(sys.executable, argv)  # noqa: S606 -- one process, so that signals reach the worker

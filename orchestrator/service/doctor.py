@@ -66,19 +66,29 @@ class Doctor:
         credentials: CredentialInspector,
         age: HighWaterWatch,
         sessions: SessionInspector,
+        others: Sequence[BrokerInspector] = (),
     ) -> None:
+        """`others`: brokers of lanes that have their own."""
         self._store, self._broker, self._queues = store, broker, queues
         self._database, self._credentials = database, credentials
         self._wall_clock, self._dead_after = wall_clock, dead_after_seconds
         self._read_files, self._open_files = read_files, open_files
-        self._age, self._sessions = age, sessions
+        self._age, self._sessions, self._others = age, sessions, others
 
-    async def checks(self) -> list[Check]:
-        """All checks; one that cannot look says so instead of ending the others."""
+    async def checks(self, *, preflight: bool = False) -> list[Check]:
+        """All checks; one that cannot look says so instead of ending the others.
+
+        `preflight`: those alone that can be good before anything runs.
+        """
         looks = [self._database_check, self._session_checks, self._age_check,
-                 self._broker_checks, self._worker_checks, self._room_checks,
+                 self._broker_checks, *map(self._look_at, self._others),
+                 self._worker_checks, self._room_checks,
                  self._queue_checks, self._workflow_checks, self._api_checks,
                  self._pause_checks, self._code_checks, self._credential_checks]  # fmt: skip
+        if preflight:
+            later = (self._worker_checks, self._queue_checks, self._workflow_checks,
+                     self._pause_checks, self._code_checks)  # fmt: skip
+            looks = [look for look in looks if look not in later]
         return [check for look in looks for check in await _guarded(look)]
 
     async def _database_check(self) -> list[Check]:
@@ -111,27 +121,14 @@ class Doctor:
         return [Check(name="database age", verdict=Verdict.BAD, found=missing, do=high_water.DO)]
 
     async def _broker_checks(self) -> list[Check]:
-        facts = await self._broker.facts()
-        return [
-            _judged(
-                "broker", facts.round_trip_seconds < SLOW_ROUND_TRIP_SECONDS,
-                f"{facts.version} at {facts.address} answers in "
-                f"{facts.round_trip_seconds * 1000:.1f} ms",
-                "bring worker and broker closer together, or look at its load",
-            ),
-            _eviction(facts),
-            _judged(
-                "broker persistence", facts.append_only,
-                "append-only file is " + ("on" if facts.append_only else "off"),
-                "set `appendonly yes`: a restart then keeps the hints (the sweep finds lost ones)",
-            ),
-            _memory(facts),
-            _judged(
-                "broker clients", facts.clients <= room.SHARE * facts.max_clients,
-                f"{facts.clients:,} of {facts.max_clients:,} connected",
-                "raise maxclients of the server, or run fewer workers",
-            ),
-        ]  # fmt: skip
+        return _checks_of(await self._broker.facts())
+
+    @staticmethod
+    def _look_at(broker: BrokerInspector) -> Callable[[], Awaitable[list[Check]]]:
+        async def _broker_checks() -> list[Check]:
+            return _checks_of(await broker.facts())
+
+        return _broker_checks
 
     async def _worker_checks(self) -> list[Check]:
         now = await self._store.now()
@@ -303,6 +300,29 @@ def session_checks(facts: SessionFacts) -> list[Check]:
             do=f'have the pooler say it (connect_query of PgBouncer): "{facts.connect_query}"',
         ))  # fmt: skip
     return checks
+
+
+def _checks_of(facts: BrokerFacts) -> list[Check]:
+    return [
+        _judged(
+            "broker", facts.round_trip_seconds < SLOW_ROUND_TRIP_SECONDS,
+            f"{facts.version} at {facts.address} answers in "
+            f"{facts.round_trip_seconds * 1000:.1f} ms",
+            "bring worker and broker closer together, or look at its load",
+        ),
+        _eviction(facts),
+        _judged(
+            "broker persistence", facts.append_only,
+            "append-only file is " + ("on" if facts.append_only else "off"),
+            "set `appendonly yes`: a restart then keeps the hints (the sweep finds lost ones)",
+        ),
+        _memory(facts),
+        _judged(
+            "broker clients", facts.clients <= room.SHARE * facts.max_clients,
+            f"{facts.clients:,} of {facts.max_clients:,} connected",
+            "raise maxclients of the server, or run fewer workers",
+        ),
+    ]  # fmt: skip
 
 
 def _eviction(facts: BrokerFacts) -> Check:

@@ -80,9 +80,12 @@ def test_secrets_are_referred_to_and_each_role_has_its_own(name: str) -> None:
         secret = {
             each["valueFrom"]["secretKeyRef"]["name"]
             for each in container["env"]
-            if each["name"].endswith("_URL") and "valueFrom" in each
+            if each["name"].endswith(("_URL", "_URLS")) and "valueFrom" in each
         }
         assert len(secret) == 1, pod
+        if pod.endswith("-preflight"):  # looks as the faces will
+            assert "SESSION_KEY" not in {each["name"] for each in container["env"]}
+            continue
         of_roles.setdefault(template["spec"]["serviceAccountName"], set()).update(secret)
         assert not [
             each
@@ -93,6 +96,42 @@ def test_secrets_are_referred_to_and_each_role_has_its_own(name: str) -> None:
     assert len({next(iter(names)) for names in of_roles.values()}) == len(of_roles)
     migrator = next(pod for name_, pod in _pods(name) if name_.endswith("-migrate"))
     assert "BROKER" not in json.dumps(migrator)
+
+
+@pytest.mark.parametrize("name", ["managed", "production"])
+def test_the_preflight_comes_between_the_migration_and_all_else(name: str) -> None:
+    jobs = {each["metadata"]["name"]: each for each in _manifests(name) if each["kind"] == "Job"}
+    weights = {
+        job: int(each["metadata"]["annotations"]["helm.sh/hook-weight"])
+        for job, each in jobs.items()
+    }
+    assert weights["orders-migrate"] < weights["orders-preflight"]
+    template = jobs["orders-preflight"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["args"] == ["orchestrator", "doctor", "--preflight"]
+    env = {each["name"]: each for each in container["env"]}
+    faces = next(pod for pod_name, pod in _pods(name) if pod_name.endswith("-api"))
+    of_faces = {each["name"]: each for each in faces["spec"]["containers"][0]["env"]}
+    assert env.items() <= of_faces.items()
+    # What it needs has to be there before it: hooks do not wait for what is no hook.
+    account = template["spec"]["serviceAccountName"]
+    needed = [
+        each for each in _manifests(name)
+        if (each["kind"], each["metadata"]["name"]) in dict.fromkeys(
+            (kind, account) for kind in ("ServiceAccount", "NetworkPolicy")
+        )
+    ]  # fmt: skip
+    assert len(needed) == 2
+    for each in needed:
+        assert each["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
+        assert (
+            int(each["metadata"]["annotations"]["helm.sh/hook-weight"])
+            < weights["orders-preflight"]
+        )
+
+
+def test_without_a_preflight_nothing_of_it_is_there() -> None:
+    assert "preflight" not in (PLAIN / "small.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -155,7 +194,9 @@ def test_nothing_gets_in_or_out_that_is_not_named() -> None:
         for each in _manifests("production")
         if each["kind"] == "NetworkPolicy"
     }
-    assert set(policies) == {f"orders-{role}" for role in ("worker", "api", "flower", "migrator")}
+    assert set(policies) == {
+        f"orders-{role}" for role in ("worker", "api", "flower", "migrator", "preflight")
+    }
     assert all(spec["policyTypes"] == ["Ingress", "Egress"] for spec in policies.values())
     assert policies["orders-flower"]["ingress"] == policies["orders-migrator"]["ingress"] == []
     assert "0.0.0.0/0" not in json.dumps([policies["orders-flower"], policies["orders-migrator"]])

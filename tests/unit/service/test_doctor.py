@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.engine.api_files import ApiFolder
+from orchestrator.errors import Unavailable
 from orchestrator.ports import (
     HOLD,
     ApiChangeKind,
@@ -51,6 +52,13 @@ class Broker:
 
     async def depth(self, queues: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(queues, 0)
+
+
+class AwayBroker:
+    """Implements BrokerInspector."""
+
+    async def facts(self) -> BrokerFacts:
+        raise Unavailable("broker", "redis://reports:6379/0", "connection refused")
 
 
 class NoCredentials:
@@ -106,6 +114,7 @@ class Practice:
         self.store = Roomy(MemoryDatabase(utc_now))
         self.facts, self.open_files = FACTS, 1024
         self.age = Ages()
+        self.others: list[Broker | AwayBroker] = []
 
     async def workers(self, count: int) -> None:
         for number in range(count):
@@ -120,7 +129,7 @@ class Practice:
         (found,) = [check for check in await self.checks() if check.name == name]
         return found
 
-    async def checks(self) -> list[Check]:
+    async def checks(self, *, preflight: bool = False) -> list[Check]:
         def read() -> ApiFolder:
             files = ApiFolder(self.folder)
             files.take(files.read())
@@ -131,8 +140,8 @@ class Practice:
             self.store, broker, Queues(self.store, broker, lanes=["default"]), database="memory",
             wall_clock=utc_now, dead_after_seconds=6, read_files=read, open_files=self.open_files,
             credentials=NoCredentials(), age=HighWaterWatch(self.age, self.age),
-            sessions=NoSessions(),
-        ).checks()  # fmt: skip
+            sessions=NoSessions(), others=self.others,
+        ).checks(preflight=preflight)  # fmt: skip
 
 
 @pytest.fixture
@@ -213,3 +222,23 @@ async def test_a_database_that_is_an_older_one_is_told(practice: Practice) -> No
     assert "database age" not in [check.name for check in await practice.checks()]
     practice.age.remembered = HighWater(newest_run=NEWEST, checkpoint=3)
     assert "checkpoint 3" in (await practice.check("database age")).found
+
+
+async def test_brokers_of_lanes_are_looked_at_each_by_itself(practice: Practice) -> None:
+    evicting = replace(FACTS, address="there", maxmemory_policy="allkeys-lru")
+    practice.others = [AwayBroker(), Broker(evicting)]
+    found = await practice.checks()
+    brokers = [check for check in found if check.name == "broker"]
+    assert [check.verdict for check in brokers] == [Verdict.GOOD, Verdict.BAD, Verdict.GOOD]
+    assert "redis://reports:6379/0" in brokers[1].found
+    assert "there" in brokers[2].found
+    evictions = [check.verdict for check in found if check.name == "broker eviction"]
+    assert evictions == [Verdict.GOOD, Verdict.BAD]
+
+
+async def test_before_anything_runs_only_what_can_be_well_is_looked_at(practice: Practice) -> None:
+    practice.others = [AwayBroker()]
+    names = {check.name for check in await practice.checks()}
+    before = await practice.checks(preflight=True)
+    assert {"workers", "workflows"} <= names - {check.name for check in before}
+    assert [check.name for check in before if check.verdict is Verdict.BAD] == ["broker"]
