@@ -49,6 +49,18 @@ def cells() -> list[Any]:
     return made
 
 
+def each_with_a_kind() -> list[Any]:
+    """Every (point, direction, link, kind). Those of one kind in turn are for everyday runs."""
+    return [
+        pytest.param(
+            *cell.values, kind, id=f"{cell.id}-{kind}",
+            marks=[] if (number + turn) % len(KINDS) == 0 else pytest.mark.long,
+        )
+        for number, cell in enumerate(cells())
+        for turn, kind in enumerate(KINDS)
+    ]  # fmt: skip
+
+
 def at_point(point: str, at: At | None) -> Callable[[Reached], bool]:
     return lambda reached: reached.point == point and reached.at == at
 

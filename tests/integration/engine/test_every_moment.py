@@ -1,4 +1,7 @@
-"""Whatever happens, at each moment at which it can: nothing lost, repeated or torn."""
+"""Whatever happens, at each moment at which it can: nothing lost, repeated or torn.
+
+Each moment with one kind of call in turn, unless there is time for all (`-m long`).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from tests.integration.engine.moments import Moments, SlowGate
 from tests.integration.engine.world import Fate, Kind, shop_plan
 
 KINDS = [Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED]
+in_turn = pytest.mark.parametrize(
+    "every", [pytest.param(len(KINDS), id="third"), pytest.param(1, id="all", marks=pytest.mark.long)]
+)
 Harm = Callable[["Stage"], Awaitable[None]]
 
 
@@ -68,27 +74,28 @@ async def undisturbed(house: House, kind: Kind, *, slow: bool, back: bool) -> St
 
 
 async def each_moment(
-    house: House, kind: Kind, harm: Harm, *, slow: bool = False, back: bool = True
+    house: House, kind: Kind, harm: Harm, every: int, *, slow: bool = False, back: bool = True
 ) -> AsyncIterator[tuple[Stage, Stage]]:
-    """(the undisturbed stage, one for each moment), to be played."""
+    """(the undisturbed stage, one for each moment, or each third), to be played."""
     usual = await undisturbed(house, kind, slow=slow, back=back)
     assert len(usual.moments.passed) > 10
-    for number in range(len(usual.moments.passed)):
+    for number in range(KINDS.index(kind) % every, len(usual.moments.passed), every):
         stage = Stage(house, kind, number, slow=slow, back=back)
         await stage.set(harm)
         yield usual, stage
 
 
 @pytest.mark.parametrize("slow", [False, True], ids=["open-gate", "slow-gate"])
+@in_turn
 @pytest.mark.parametrize("kind", KINDS)
-async def test_handed_over(house: House, kind: Kind, slow: bool) -> None:
+async def test_handed_over(house: House, kind: Kind, slow: bool, every: int) -> None:
     """Each request is sent once, and the run is never left in doubt, owned or without a hint."""
 
     async def hand_over(stage: Stage) -> None:
         assert stage.worker.driver is not None
         stage.worker.driver.hand_over()
 
-    async for usual, stage in each_moment(house, kind, hand_over, slow=slow):
+    async for usual, stage in each_moment(house, kind, hand_over, every, slow=slow):
         await stage.play()
         await assert_given_back(house, stage.run_id)
         assert (await house.settle(stage.run_id)).status is RunStatus.COMPENSATED
@@ -110,8 +117,9 @@ async def assert_given_back(house: House, run_id: str) -> None:
         assert [hint.run_id for hint in house.broker.hints] == [run_id]
 
 
+@in_turn
 @pytest.mark.parametrize("kind", KINDS)
-async def test_taken_over(house: House, kind: Kind) -> None:
+async def test_taken_over(house: House, kind: Kind, every: int) -> None:
     """The run has got a new epoch: whatever its old owner does from then on is not written."""
 
     async def take_over(stage: Stage) -> None:
@@ -119,7 +127,7 @@ async def test_taken_over(house: House, kind: Kind) -> None:
         await house.redeliverer.publish(found)
         house.retire()  # it joins again under a new id
 
-    async for usual, stage in each_moment(house, kind, take_over):
+    async for usual, stage in each_moment(house, kind, take_over, every):
         await stage.play()
         last = usual.moments.passed[stage.moments.at :]
         assert len(stage.worker.stale) == (last.count("commit begins") > 0)
@@ -130,9 +138,10 @@ async def test_taken_over(house: House, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("when", ["commit begins", "commit ends"])
+@in_turn
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_database_is_away(
-    house: House, kind: Kind, when: str, monkeypatch: pytest.MonkeyPatch
+    house: House, kind: Kind, when: str, every: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a commit, or after it unheard: the same batch again, to the same effect."""
     monkeypatch.setattr(batching, "FIRST_PAUSE_SECONDS", 0.0)
@@ -141,7 +150,7 @@ async def test_the_database_is_away(
         if stage.moments.passed[-1] == when:
             raise Unavailable("database", "here", "a test")
 
-    async for usual, stage in each_moment(house, kind, fail):
+    async for usual, stage in each_moment(house, kind, fail, every):
         await stage.play()
         assert (await house.settle(stage.run_id)).status is RunStatus.COMPENSATED
         await stage.check()
@@ -150,8 +159,11 @@ async def test_the_database_is_away(
 
 @pytest.mark.parametrize("slow", [False, True], ids=["open-gate", "slow-gate"])
 @pytest.mark.parametrize("mode", CancelMode)
+@in_turn
 @pytest.mark.parametrize("kind", KINDS)
-async def test_cancelled(house: House, kind: Kind, mode: CancelMode, slow: bool) -> None:
+async def test_cancelled(
+    house: House, kind: Kind, mode: CancelMode, slow: bool, every: int
+) -> None:
     """The wish is seen with the next commit, and only a run's last commit comes too late for it."""
 
     async def cancel(stage: Stage) -> None:
@@ -163,7 +175,7 @@ async def test_cancelled(house: House, kind: Kind, mode: CancelMode, slow: bool)
             return
         assert redelivery is None, "its owner is at it"
 
-    async for usual, stage in each_moment(house, kind, cancel, slow=slow, back=False):
+    async for usual, stage in each_moment(house, kind, cancel, every, slow=slow, back=False):
         await stage.play()
         commits = [n for n, what in enumerate(usual.moments.passed) if what == "commit begins"]
         seen_by = next((n for n in commits if n >= stage.moments.at), commits[-1])
