@@ -19,11 +19,13 @@ from orchestrator.definitions.arazzo_calls import CallReader, retry_as_said
 from orchestrator.definitions.arazzo_chain import Found, Frame
 from orchestrator.definitions.arazzo_criteria import conditions
 from orchestrator.definitions.arazzo_parts import filled
-from orchestrator.definitions.children import child_call, output_of_child, undo_of_child
+from orchestrator.definitions.children import (
+    DETACHED,
+    child_call,
+    output_of_child,
+    undo_of_child,
+)
 from orchestrator.definitions.cursor import Cursor
-
-DETACHED = "it goes on by itself: a detached run is not undone with the one that began it"
-"""The reason that stands for the compensation of a detached child."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,21 @@ class ForEach:
     with_: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Child:
+    """A run of another workflow; made by `Workflow.child`."""
+
+    id: str
+    workflow: Workflow
+    on_cancel: OnCancel | None  # None: it goes on by itself
+    with_: Mapping[str, Any]
+    retry: RetryPolicy | None = None
+    pivot: bool = False
+
+
+Item = Step | Wait | Parallel | ForEach | Child
+
+
 def step(
     function: Function,
     *,
@@ -121,7 +136,7 @@ class Workflow:
     budget: Mapping[str, Any] | None = None
     intent: Mapping[str, str] | None = None
     slo: Mapping[str, Any] | None = None
-    steps: tuple[Step | Wait | Parallel | ForEach, ...] = ()
+    steps: tuple[Item, ...] = ()
 
     def step(self, function: Function | Step, **options: Any) -> Workflow:
         """The workflow with one more step; options as of `orchestrator.step`."""
@@ -253,6 +268,32 @@ class Workflow:
         added = ForEach(id=id, workflow=workflow, each=how, with_=dict(with_ or {}))
         return replace(self, steps=(*self.steps, added))
 
+    def child(
+        self,
+        id: str,  # noqa: A002 - the word that authors expect
+        workflow: Workflow,
+        *,
+        wait: bool = True,
+        on_cancel: OnCancel | str = OnCancel.CANCEL,
+        retry: RetryPolicy | None = None,
+        pivot: bool = False,
+        with_: Mapping[str, Any] | None = None,
+    ) -> Workflow:
+        """One step more: a run of `workflow`, whose end is waited for.
+
+        Its inputs are those of `with_`, and else inputs and earlier outputs of their name. Outputs:
+        those of that workflow, and `run`, its id. The step has failed where it did not succeed;
+        a `retry` begins another run. What it did is undone in its place when this run turns back,
+        so with a pivot of its own it has to be the `pivot`. `on_cancel`: "cancel" hands a cancel on
+        to it, "wait" lets it end first, with "leave" it goes on by itself. Without `wait` it always
+        does, is undone by nobody, and only its `run` is an output.
+        """
+        added = Child(
+            id=id, workflow=workflow, with_=dict(with_ or {}), retry=retry, pivot=pivot,
+            on_cancel=OnCancel(on_cancel) if wait else None,
+        )  # fmt: skip
+        return replace(self, steps=(*self.steps, added))
+
     def _asleep(self, name: str, given: Mapping[str, Any]) -> Workflow:
         return replace(self, steps=(*self.steps, Wait(id=name, asking=SLEEP, given=given)))
 
@@ -260,7 +301,7 @@ class Workflow:
 def begun_by(workflow: Workflow) -> Iterator[Workflow]:
     """Workflows of which its runs begin others, and what these begin, the innermost first."""
     for each in workflow.steps:
-        if isinstance(each, ForEach):
+        if isinstance(each, ForEach | Child):
             yield from begun_by(each.workflow)
             yield each.workflow
         elif isinstance(each, Parallel):

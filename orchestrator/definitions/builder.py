@@ -16,17 +16,32 @@ Without `inputs` the workflow asks for whatever no earlier step is known to retu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.core.plan import Call, Compensation, Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
-from orchestrator.core.retry import RetryPolicy
+from orchestrator.core.retry import NO_RETRY, RetryPolicy
 from orchestrator.definitions.attributes import attribute_problems
-from orchestrator.definitions.authoring import ForEach, Function, Parallel, Step, Wait, Workflow
+from orchestrator.definitions.authoring import (
+    Child,
+    ForEach,
+    Function,
+    Item,
+    Parallel,
+    Step,
+    Wait,
+    Workflow,
+)
 from orchestrator.definitions.blocks import block_step, head_step, is_block
-from orchestrator.definitions.children import without_undos_past_pivot
+from orchestrator.definitions.children import (
+    DETACHED,
+    child_call,
+    output_of_child,
+    undo_of_child,
+    without_undos_past_pivot,
+)
 from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
 from orchestrator.definitions.expressions import FIRST_OF, OPTIONAL
 from orchestrator.definitions.four_eyes import rule_of, rule_problems
@@ -83,6 +98,10 @@ _PART_WORDS = {
 }  # fmt: skip
 
 
+Giver = tuple[str, frozenset[str] | None]
+"""A step, and the names of its outputs; None where only the run tells."""
+
+
 class _Builder:
     """Wires the steps of one workflow."""
 
@@ -91,7 +110,7 @@ class _Builder:
         self._schema = inputs_schema_of(workflow.inputs)
         self._inferred: dict[str, Mapping[str, Any]] = {}
         self._required: list[str] = []
-        self._done: list[tuple[str, Task]] = []  # steps that come before the one being wired
+        self._done: list[Giver] = []  # steps that come before the one being wired
         self._behind: list[PlanStep] = []  # the chains of branches
 
     def build(self) -> Plan:
@@ -128,7 +147,7 @@ class _Builder:
             maps=any(is_map(step.call) for step in steps),
         )  # fmt: skip
         plan = completed(plan)
-        if plan.maps:
+        if plan.maps or plan.children:
             plan = without_undos_past_pivot(plan, past_pivot(plan))
         for path, found, wanted in attribute_problems(workflow.attributes or {}, plan):
             self._bad(f", attributes {pointer(path)}", found, wanted)
@@ -147,7 +166,7 @@ class _Builder:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _chain(self, items: Sequence[Step | Wait | Parallel | ForEach]) -> list[PlanStep]:
+    def _chain(self, items: Sequence[Item]) -> list[PlanStep]:
         return [plan_step for item in items for plan_step in self._step(item)]
 
     def _parallel(self, item: Parallel, where: str) -> PlanStep:
@@ -167,7 +186,7 @@ class _Builder:
         self._done = joined
         return block_step(item.id, label, list(item.branches), item.fail)
 
-    def _step(self, item: Step | Wait | Parallel | ForEach) -> Iterator[PlanStep]:
+    def _step(self, item: Item) -> Iterator[PlanStep]:
         where = f", step {item.id}"
         if not _ID.fullmatch(item.id):
             self._bad(where, repr(item.id), "an id of letters, digits, - and _")
@@ -177,36 +196,72 @@ class _Builder:
             yield self._parallel(item, where)
         elif isinstance(item, ForEach):
             yield from self._each(item, where)
+        elif isinstance(item, Child):
+            yield from self._child(item, where)
         else:
             yield from self._calling(item, where)
 
     def _each(self, item: ForEach, where: str) -> Iterator[PlanStep]:
         for name, found, wanted in each_problems(item.each):
             self._bad(f"{where}, {name}", found, wanted)
-        try:
-            plan = plan_of(item.workflow, tasks=self._tasks)
-        except InvalidDefinition as error:
-            for problem in error.problems:
-                self._bad(f"{where}, {problem.place}", problem.found, problem.wanted)
+        plan = self._begun(item, where)
+        if plan is None:
             return
-        known, own = declared_inputs(plan.inputs_schema), (item.each.item, item.each.index)
-        for name in (*(name for name in own if name), *item.with_):
-            if name not in known:
-                names = ", ".join(known) or "none is declared"
-                self._bad(where, f"the input {name}", f"an input of {plan.workflow}: {names}")
+        self._check_named((item.each.item, item.each.index, *item.with_), plan, where)
         if plan.pivot_index is not None:
             found = f"{plan.workflow}, which has a pivot, {plan.steps[plan.pivot_index].id}"
             self._bad(where, found, "a workflow all of which can be undone")
         label = f"{self._workflow.name}.{item.id}"
-        given = self._same_for_all(item, plan, where)
+        own = (item.each.item, item.each.index)
+        given = self._given_to(plan, item.with_, own, where)
         yield PlanStep(
             id=item.id, call=map_call(label, plan, item.each, given),
             compensation=undo_of_map(f"{label}.undo", item.each),
         )  # fmt: skip
 
-    def _same_for_all(self, item: ForEach, plan: Plan, where: str) -> dict[str, Any]:
-        """Inputs of the runs besides the item and its number."""
-        given, own = dict(item.with_), (item.each.item, item.each.index)
+    def _child(self, item: Child, where: str) -> Iterator[PlanStep]:
+        plan = self._begun(item, where)
+        if plan is None:
+            return
+        self._check_named(item.with_, plan, where)
+        waits, label = item.on_cancel is not None, f"{self._workflow.name}.{item.id}"
+        if plan.pivot_index is not None and waits and not item.pivot:
+            found = f"{plan.workflow}, which has a pivot, {plan.steps[plan.pivot_index].id}"
+            self._bad(where, found, "pivot=True: what a run did past its pivot is not undone")
+        theirs = {name: output_of_child(name) for name in plan.outputs} if waits else {}
+        call = child_call(
+            label, plan, self._given_to(plan, item.with_, (), where), on_cancel=item.on_cancel,
+            retry=item.retry or NO_RETRY,
+            more={"outputs": {"run": "$response.body#/run", **theirs}},
+        )  # fmt: skip
+        self._done.append((item.id, frozenset({"run", *theirs})))
+        yield PlanStep(
+            id=item.id, call=call, pivot=item.pivot,
+            compensation=undo_of_child(f"{label}.undo") if waits else None,
+            no_compensation_reason=None if waits else DETACHED,
+        )  # fmt: skip
+
+    def _begun(self, item: ForEach | Child, where: str) -> Plan | None:
+        """The plan of the workflow that the step begins; None: what is wrong with it is noted."""
+        try:
+            return plan_of(item.workflow, tasks=self._tasks)
+        except InvalidDefinition as error:
+            for problem in error.problems:
+                self._bad(f"{where}, {problem.place}", problem.found, problem.wanted)
+            return None
+
+    def _check_named(self, names: Iterable[str | None], plan: Plan, where: str) -> None:
+        known = declared_inputs(plan.inputs_schema)
+        for name in names:
+            if name and name not in known:
+                wanted = ", ".join(known) or "none is declared"
+                self._bad(where, f"the input {name}", f"an input of {plan.workflow}: {wanted}")
+
+    def _given_to(
+        self, plan: Plan, said: Mapping[str, Any], own: Sequence[str | None], where: str
+    ) -> dict[str, Any]:
+        """Inputs of the runs that a step begins, but for those that are each item's `own`."""
+        given = dict(said)
         for name in declared_inputs(plan.inputs_schema):
             source = None if name in own or name in given else self._earlier_source(name)
             if source is not None:
@@ -234,7 +289,7 @@ class _Builder:
         call = _call(made, label, arguments, retry=item.retry, timeout=item.timeout)
         call = self._with_verify(call, item, where, made)
         compensation = self._compensation(item, made, arguments, f"{label}.undo")
-        self._done.append((item.id, made))
+        self._done.append((item.id, made.signature.result_names))
         yield PlanStep(
             id=item.id, call=call, compensation=compensation, pivot=item.pivot,
             no_compensation_reason=item.no_compensation,
@@ -266,7 +321,9 @@ class _Builder:
             return None
 
         def source(parameter: Parameter) -> Any:
-            own = _output_source(parameter.name, [(item.id, made)], given.get(parameter.name))
+            own = _output_source(
+                parameter.name, [(item.id, made.signature.result_names)], given.get(parameter.name)
+            )
             return self._earlier_source(parameter.name) if own is None else own
 
         arguments = self._arguments(undo, item.compensate_with, where, source)
@@ -319,8 +376,8 @@ class _Builder:
         if name in declared:
             return f"$inputs.{name}"
         certain = [
-            (step_id, made) for step_id, made in self._done
-            if self._schema is not None or made.signature.result_names is not None
+            (step_id, names) for step_id, names in self._done
+            if self._schema is not None or names is not None
         ]  # fmt: skip
         return _output_source(name, certain)
 
@@ -331,7 +388,7 @@ class _Builder:
         self._inferred[parameter.name] = parameter.schema
         if parameter.required:
             self._required.append(parameter.name)
-        untold = [step_id for step_id, made in self._done if made.signature.result_names is None]
+        untold = [step_id for step_id, names in self._done if names is None]
         if untold and parameter.required:
             self._findings.warn(
                 f"workflow {self._workflow.name}",
@@ -341,11 +398,10 @@ class _Builder:
         return f"$inputs.{parameter.name}"
 
 
-def _output_source(name: str, steps: list[tuple[str, Task]], otherwise: Any = None) -> Any:
+def _output_source(name: str, steps: Sequence[Giver], otherwise: Any = None) -> Any:
     """The latest of the steps that returns `name`; where only the run tells, the first that did."""
     choices = []
-    for step_id, made in reversed(steps):
-        names = made.signature.result_names
+    for step_id, names in reversed(steps):
         if names is None or name in names:
             choices.append(f"$steps.{step_id}.outputs.{name}")
         if names is not None and name in names:

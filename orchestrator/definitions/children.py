@@ -35,6 +35,10 @@ CHILD_METHOD, UNDO_METHOD = "RUN", "UNDO"
 _RUN_HEADER = "run"
 
 
+DETACHED = "it goes on by itself: a detached run is not undone with the one that began it"
+"""The reason that stands for the compensation of a detached child."""
+
+
 def child_call(
     label: str,
     plan: Plan,

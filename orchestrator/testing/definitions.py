@@ -13,7 +13,14 @@ from typing import Any, TypeAlias
 
 from orchestrator.core.plan import Call, PlanStep
 from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
-from orchestrator.definitions.authoring import ForEach, Parallel, Step, Workflow
+from orchestrator.definitions.authoring import (
+    Child,
+    ForEach,
+    Parallel,
+    Step,
+    Workflow,
+    begun_by,
+)
 from orchestrator.definitions.builder import plan_and_warnings
 from orchestrator.definitions.checking.apis import ApiOperation
 from orchestrator.definitions.cursor import Cursor
@@ -138,7 +145,8 @@ def read(source: Source, modules: Sequence[str]) -> tuple[list[Definition], Task
         return list(source), TaskRegistry(())  # they were read before, and call no function
     if isinstance(source, Workflow):
         tasks = TaskRegistry(_tasks_in(source))
-        return [_built(each, tasks) for each in (*_begun_by(source), source)], tasks
+        workflows = {each.name: each for each in (*begun_by(source), source)}
+        return [_built(each, tasks) for each in workflows.values()], tasks
     tasks = _tasks_of(tuple(modules))
     if isinstance(source, ApiWorkflow):
         text = as_yaml(as_document([source], title=source.name))
@@ -210,16 +218,6 @@ def _built(workflow: Workflow, tasks: TaskRegistry) -> Definition:
     return _definition(Loaded(plan=plan, document="", warnings=warnings), Sources())
 
 
-def _begun_by(workflow: Workflow) -> Iterator[Workflow]:
-    """The workflows that its steps begin, and theirs."""
-    for step in workflow.steps:
-        if isinstance(step, ForEach):
-            yield from (*_begun_by(step.workflow), step.workflow)
-        elif isinstance(step, Parallel):
-            for branch in step.branches.values():
-                yield from _begun_by(branch)
-
-
 def _tasks_in(workflow: Workflow) -> Iterator[Task]:
     for step in workflow.steps:
         if isinstance(step, Step):
@@ -227,7 +225,7 @@ def _tasks_in(workflow: Workflow) -> Iterator[Task]:
                 found = task_of(function)
                 if found is not None:
                     yield found
-        elif isinstance(step, ForEach):
+        elif isinstance(step, ForEach | Child):
             yield from _tasks_in(step.workflow)
         elif isinstance(step, Parallel):
             for branch in step.branches.values():

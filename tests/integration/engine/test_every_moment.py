@@ -20,7 +20,8 @@ from tests.integration.engine.world import Fate, Kind, shop_plan
 
 KINDS = [Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED]
 in_turn = pytest.mark.parametrize(
-    "every", [pytest.param(len(KINDS), id="third"), pytest.param(1, id="all", marks=pytest.mark.long)]
+    "every",
+    [pytest.param(len(KINDS), id="third"), pytest.param(1, id="all", marks=pytest.mark.long)],
 )
 Harm = Callable[["Stage"], Awaitable[None]]
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
+from orchestrator import Workflow, task
 from orchestrator.core.plan import CHILD, OnCancel, Plan
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
-from orchestrator.definitions.children import children_first, children_of
+from orchestrator.definitions.authoring import begun_by
+from orchestrator.definitions.builder import plan_of
+from orchestrator.definitions.children import (
+    DETACHED,
+    children_first,
+    children_of,
+    output_of_child,
+    undo_of_child,
+)
 from orchestrator.definitions.loading import load_document
 from orchestrator.errors import InvalidDefinition
 
@@ -152,3 +162,76 @@ def test_a_step_that_calls_an_operation_begins_no_run(tmp_path: Path) -> None:
         ("/workflows/0/steps/0/x-child",
          "a step with a workflowId: it begins a run of that workflow")
     ]  # fmt: skip
+
+
+class Charged(TypedDict):
+    """What a charge gives back."""
+
+    charge: str
+
+
+@task(effects="keyed")
+def charge(order: str, amount: int) -> Charged: ...
+
+
+@task(effects="keyed")
+def refund(charge: str) -> None: ...
+
+
+@task(effects="keyed")
+def ship(receipt: str) -> None: ...
+
+
+PAYING = Workflow(
+    "paying",
+    inputs={"order": str, "amount": int},
+    outputs={"receipt": "$steps.charge.outputs.charge"},
+).step(charge, compensate=refund)
+ORDERING = Workflow("ordering", inputs={"order": str, "amount": int})
+
+
+def wrong(workflow: Workflow) -> str:
+    with pytest.raises(InvalidDefinition) as caught:
+        plan_of(workflow)
+    return str(caught.value)
+
+
+def test_in_python_its_inputs_are_found_by_name_and_its_outputs_are_the_step_s() -> None:
+    made = ORDERING.child("pay", PAYING, with_={"amount": 5}, on_cancel="wait").step(
+        ship, pivot=True
+    )
+    plan = plan_of(made)
+    pay, shipped = plan.steps
+    assert (plan.children, pay.call.on_cancel) == (True, OnCancel.WAIT)
+    assert list(children_of(plan)) == [("paying", plan_of(PAYING).digest)]
+    assert pay.call.template["arguments"] == {"order": "$inputs.order", "amount": 5}
+    assert pay.call.template["outputs"]["receipt"] == output_of_child("receipt")
+    assert pay.compensation == undo_of_child("ordering.pay.undo")
+    assert shipped.call.template["arguments"] == {"receipt": "$steps.pay.outputs.receipt"}
+    assert list(begun_by(made)) == [PAYING]
+    assert plan_from_json(plan_to_json(plan)) == plan
+
+
+def test_in_python_one_that_is_not_waited_for_gives_its_run_alone() -> None:
+    (step,) = plan_of(ORDERING.child("pay", PAYING, wait=False)).steps
+    assert (step.call.on_cancel, step.compensation) == (None, None)
+    assert step.no_compensation_reason == DETACHED
+    assert list(step.call.template["outputs"]) == ["run"]
+
+
+def test_in_python_a_run_behind_the_pivot_is_not_undone() -> None:
+    first = Workflow("ordering", inputs={"order": str, "amount": int}).step(charge, pivot=True)
+    plan = plan_of(first.child("pay", PAYING))
+    assert plan.steps[1].compensation is None
+
+
+def test_in_python_what_is_wrong_with_it_is_said() -> None:
+    lacking = Workflow("ordering", inputs={"order": str}).child("pay", PAYING, with_={"no": 1})
+    said = wrong(lacking)
+    assert "an input of paying: order, amount" in said
+    assert "step pay: found nothing that gives amount" in said
+    final = PAYING.step(ship, pivot=True, with_={"receipt": "x"})
+    assert "pivot=True: what a run did past its pivot" in wrong(ORDERING.child("pay", final))
+    assert plan_of(ORDERING.child("pay", final, pivot=True)).steps[0].pivot
+    broken = Workflow("paying").step(charge)
+    assert "step pay, workflow paying, step charge" in wrong(ORDERING.child("pay", broken))

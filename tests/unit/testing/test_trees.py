@@ -208,6 +208,26 @@ def test_what_another_workflow_did_is_undone_before_what_came_before_it(outer: L
     assert_escalated(outer.run("outer"), "order.order", undo=True)
 
 
+def test_a_workflow_in_python_begins_another_and_undoes_it_in_its_place() -> None:
+    inner = Workflow("inner", outputs={"did": "$steps.book.outputs.did"})
+    inner = inner.step(do, id="book", compensate=undo).step(do, id="seat", compensate=undo)
+    nested = (
+        Workflow("nested", outputs={"did": "$steps.begin.outputs.did"})
+        .step(do, id="first", compensate=undo)
+        .child("begin", inner)
+        .child("aside", inner, wait=False)
+        .step(do, id="last", no_compensation="nothing follows")
+    )
+    with Lab(nested) as lab:
+        run = lab.run()
+        assert_succeeded(run)
+        assert (run.outputs, len(run.children)) == ({"did": True}, 2)
+        lab.fail("last", Fault.REFUSED)
+        back = lab.run()
+    assert back.status == "compensated"
+    assert back.undone == ["inner.seat", "inner.book", "begin", "first"]
+
+
 def test_items_of_a_map_are_seen() -> None:
     car = Workflow("car", inputs={"number": int}).step(do, id="wash", compensate=undo)
     fleet = (
