@@ -53,7 +53,13 @@ class ReadWorkflow:
 
     plan: Plan
     place: Place
-    pointer: str  # where the workflow stands
+    at: Cursor  # where the workflow stands
+    folder: Path  # in which the sources of its document lie
+
+    @property
+    def pointer(self) -> str:
+        """The same within its document."""
+        return pointer(self.at.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +78,48 @@ def read_workflows(
     findings: Findings,
     workflow_id: str | None = None,
 ) -> Read:
-    """All workflows of a document, or the one asked for. Problems go to `findings`."""
+    """All workflows of a document, and behind them those of other documents of which their runs
+    begin runs; or the one asked for. Problems go to `findings`."""
     root = Cursor(document, findings, document.value)
     if not root.is_object():
         return Read([], [])
     library = Library(root, folder=folder, tasks=tasks)
-    known: dict[Inside, Plan | None] = {}
+    known: _Known = {}
     items = library.items
     wanted = [i for i in items if workflow_id in (None, i.value.get("workflowId"))]
     if workflow_id is not None and not wanted:
         names = ", ".join(str(item.value.get("workflowId")) for item in items)
         root.bad(f"one of: {names}", found=f"no workflow {workflow_id}")
     read = [_WorkflowReader(item, library, known).read() for item in wanted]
-    return Read(read, library.documents())
+    others = [each for each in known.values() if each and each.at.document is not document]
+    if workflow_id is not None:  # it alone
+        return Read(read, library.documents())
+    _check_names(read, others, {item.value.get("workflowId") for item in items})
+    return Read([*read, *others], library.documents())
+
+
+_Known: TypeAlias = dict[tuple[str, Inside], "ReadWorkflow | None"]
+"""By document and place; None while one is read."""
+
+
+def _check_names(
+    read: list[ReadWorkflow], others: list[ReadWorkflow], taken: set[str | None]
+) -> None:
+    """They are published together, each under its own name."""
+    for each in others:
+        if each.plan.workflow in taken:
+            each.at.child("workflowId", each.plan.workflow).bad(
+                "a name of its own: it is published together with those of"
+                f" {read[0].at.document.name if read else 'this document'}",
+                found=f"{each.plan.workflow}, which another workflow is called",
+            )
+        taken.add(each.plan.workflow)
 
 
 class _WorkflowReader:
     """Reads one workflow."""
 
-    def __init__(self, at: Cursor, library: Library, known: dict[Inside, Plan | None]) -> None:
-        """`known`: plans of this document's workflows by their place; None while one is read."""
+    def __init__(self, at: Cursor, library: Library, known: _Known) -> None:
         self._at, self._library, self._known = at, library, known
 
     def read(self) -> ReadWorkflow:
@@ -99,7 +127,7 @@ class _WorkflowReader:
         at.only(_WORKFLOW)
         found = self._library.found(at)
         origins = Origins(at)
-        self._known[at.path] = None
+        self._known[_key(at)] = None
         steps = ChainReader(origins, found.name, Children(self._plan_of), Maps(self._plan_of)).read(
             found
         )
@@ -120,15 +148,17 @@ class _WorkflowReader:
         plan = completed(replace(plan, attributes=self._attributes(plan)))
         if plan.children:
             plan = without_undos_past_pivot(plan, past_pivot(plan))
-        self._known[at.path] = with_digest(plan)
-        return ReadWorkflow(plan, origins.place, pointer(at.path))
+        read = ReadWorkflow(with_digest(plan), origins.place, at, self._library.folder)
+        self._known[_key(at)] = read
+        return read
 
     def _plan_of(self, found: Found) -> Plan | None:
         """The version that a child of this workflow is begun with; None: it leads back to it."""
         at = found.at
-        if at.path not in self._known:
-            _WorkflowReader(at, self._library, self._known).read()
-        return self._known[at.path]
+        if _key(at) not in self._known:
+            _WorkflowReader(at, self._library.of(at.document), self._known).read()
+        read = self._known[_key(at)]
+        return None if read is None else read.plan
 
     def _lane(self) -> str:
         lane = self._at.text("x-lane") or "default"
@@ -169,6 +199,10 @@ class _WorkflowReader:
     def _max_visits(self) -> int:
         most = self._at.number("x-max-visits", least=1, whole=True)
         return MAX_VISITS if most is None else int(most)
+
+
+def _key(at: Cursor) -> tuple[str, Inside]:
+    return str(id(at.document)), at.path
 
 
 def _refused(at: Cursor, problems: Iterable[tuple[Inside, str, str]]) -> bool:

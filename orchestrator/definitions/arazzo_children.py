@@ -1,4 +1,4 @@
-"""Steps with `x-child`: they begin a run of a workflow of the same document.
+"""Steps with `x-child`: they begin a run of a workflow.
 
 workflowId: payment
 x-child: {onCancel: cancel | wait | leave}      its end is waited for
@@ -38,7 +38,7 @@ class Children:
         self, at: Cursor, found: Found, step_id: str, label: str, actions: StepActions, frame: Frame
     ) -> PlanStep:
         """The step; what is wrong is noted."""
-        plan = plan_to_begin(at, found, frame, self.plan_of)
+        plan = plan_to_begin(at, found, self.plan_of)
         on_cancel = _on_cancel(at.child("x-child", at.value["x-child"]))
         components = frame.found.context.components
         arguments = arguments_of(at, components, found.name, found.schema)
@@ -67,14 +67,9 @@ class Children:
         )  # fmt: skip
 
 
-def plan_to_begin(
-    at: Cursor, found: Found, frame: Frame, plan_of: Callable[[Found], Plan | None]
-) -> Plan:
+def plan_to_begin(at: Cursor, found: Found, plan_of: Callable[[Found], Plan | None]) -> Plan:
     """The plan of the child; an empty one where there is none, which is noted."""
     item = at.child("workflowId", at.value["workflowId"])
-    if found.at.document is not frame.called[0].at.document:
-        item.bad("a workflow of this document: what a run begins is published with it")
-        return Plan(workflow=found.name, steps=())
     plan = plan_of(found)
     if plan is None:
         item.bad("a workflow that does not lead back to itself", found=str(item.value))

@@ -51,6 +51,16 @@ class Library:
         """This one and all that were read for it so far."""
         return [each.document for each in self._known.values() if each is not None]
 
+    def of(self, document: Document) -> Library:
+        """That of a document that was read for it."""
+        read = (each for each in self._known.values() if each is not None)
+        return next(each for each in read if each.document is document)
+
+    @property
+    def folder(self) -> Path:
+        """In which its sources lie."""
+        return self._folder
+
     def found(self, at: Cursor) -> Found:
         """One of its workflows."""
         items = [item for item in at.items("steps") if item.is_object()]

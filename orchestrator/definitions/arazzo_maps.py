@@ -1,4 +1,4 @@
-"""Steps with `x-each`: they begin a run of a workflow of the same document for each of many items.
+"""Steps with `x-each`: they begin a run of a workflow for each of many items.
 
 workflowId: payment
 x-each:
@@ -46,7 +46,7 @@ class Maps:
 
     def read(self, at: Cursor, found: Found, step_id: str, label: str, frame: Frame) -> PlanStep:
         """The step; what is wrong is noted."""
-        plan = plan_to_begin(at, found, frame, self.plan_of)
+        plan = plan_to_begin(at, found, self.plan_of)
         each = _each(at.child("x-each", at.value["x-each"]), found)
         own_names = [name for name in (each.item, each.index) if name]
         arguments = arguments_of(

@@ -10,6 +10,7 @@ from types import ModuleType
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import with_digest
 from orchestrator.definitions.api_builder import ApiWorkflow, as_document, as_yaml
+from orchestrator.definitions.arazzo import ReadWorkflow
 from orchestrator.definitions.arazzo_validation import read_and_validate
 from orchestrator.definitions.authoring import Workflow, begun_by
 from orchestrator.definitions.builder import plan_and_warnings
@@ -31,6 +32,7 @@ class Loaded:
     document: str  # the text it came from
     warnings: tuple[str, ...] = ()
     operations: str = ""  # what the APIs say about those that it calls
+    path: Path | None = None  # of another document than the one asked for, which begins its runs
 
 
 def load_document(
@@ -40,7 +42,8 @@ def load_document(
     tasks: TaskRegistry | None = None,
     effects_may_stay: bool = False,
 ) -> list[Loaded]:
-    """The workflows of an Arazzo document, or the one named.
+    """The workflows of an Arazzo document, with those of other documents that their runs begin; or
+    the one named.
 
     `effects_may_stay`: a step with an effect, and neither a compensation nor a reason for none, is
     warned of instead of refused, so that documents which know no compensation can be published.
@@ -70,15 +73,31 @@ def load_read(
     )  # fmt: skip
     findings.raise_if_any(f"{document.name} does not validate")
     said = said_of_operations(document, folder=folder, tasks=tasks or TaskRegistry())
-    return [
+    own = [
         Loaded(
             plan=with_digest(item.plan),
             operations=said.get(item.plan.workflow, ""),
             document=document.text,
             warnings=findings.warnings_in(item.pointer),
         )
-        for item in read
-    ]
+        for item in read if item.at.document is document
+    ]  # fmt: skip
+    others = (item for item in read if item.at.document is not document)
+    return [*own, *(_of_another(item, tasks or TaskRegistry(), findings) for item in others)]
+
+
+def _of_another(item: ReadWorkflow, tasks: TaskRegistry, findings: Findings) -> Loaded:
+    """A workflow that is published with those of the document which begins its runs."""
+    document = item.at.document
+    said = said_of_operations(document, folder=item.folder, tasks=tasks)
+    return Loaded(
+        plan=with_digest(item.plan), operations=said.get(item.plan.workflow, ""),
+        document=document.text, path=item.folder / document.name,
+        warnings=tuple(
+            text for text in findings.warnings_in(item.pointer)
+            if text.startswith(document.name)
+        ),
+    )  # fmt: skip
 
 
 def load_path(

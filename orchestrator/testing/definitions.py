@@ -201,7 +201,14 @@ def _tasks_of(modules: tuple[str, ...]) -> TaskRegistry:
 def _of_document(document: Document, folder: Path, tasks: TaskRegistry) -> list[Definition]:
     loaded = load_read(document, folder=folder, tasks=tasks)
     sources = _sources(document, folder, tasks)
-    return [_definition(each, sources) for each in loaded]
+    return [
+        _definition(each, sources if each.path is None else _sources_at(each.path, tasks))
+        for each in loaded
+    ]
+
+
+def _sources_at(path: Path, tasks: TaskRegistry) -> Sources:
+    return _sources(read_document(path, limits=WORKFLOWS), path.parent, tasks)
 
 
 def _sources(document: Document, folder: Path, tasks: TaskRegistry) -> Sources:
