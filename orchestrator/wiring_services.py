@@ -48,6 +48,7 @@ from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.briefing import Briefings
 from orchestrator.service.catalogue import Catalogue
 from orchestrator.service.checking import Checking
+from orchestrator.service.checking_runs import CheckingRuns
 from orchestrator.service.comparing import Comparing
 from orchestrator.service.consistency import Consistency
 from orchestrator.service.deriving import Accepting
@@ -137,6 +138,7 @@ class Services:
     pausing: Pausing
     rerunning: Rerunning
     moving: Moving
+    checking_runs: CheckingRuns
     escalations: Escalations
     briefings: Briefings
     jobs: Jobs
@@ -332,6 +334,8 @@ def _services(
         doubt=vouching.doubt,
     )
     pausing = Pausing(store, redeliverer, new_id=new_id)
+    moving = Moving(store, programs, redeliverer)
+    rerunning = Rerunning(store, programs, broker.publisher, new_id=new_id)
     escalations = Escalations(
         store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
         **about_people(settings),
@@ -349,8 +353,9 @@ def _services(
         submitter=submitter,
         runs=runs,
         pausing=pausing,
-        rerunning=Rerunning(store, programs, broker.publisher, new_id=new_id),
-        moving=Moving(store, programs, redeliverer),
+        rerunning=rerunning,
+        moving=moving,
+        checking_runs=CheckingRuns(store, kinds, moving, rerunning),
         agents=Agents(
             workflows, submitter, runs, catalogue, watch, explaining, waiting, guards=guards,
             planning=planning,

@@ -21,6 +21,7 @@ from orchestrator.api import (
     jobs,
     links,
     metrics,
+    moving,
     pauses,
     problems,
     proposals,
@@ -86,6 +87,7 @@ def make_app(
     routes = (
         workflows, runs, pauses, approvals, links, escalations, proposals, jobs, system, impact,
         slos, insights, metrics, api_health, audit, agents, tools, schedules, aliases,
+        moving,
     )  # fmt: skip
     for module in routes:
         app.include_router(module.router, max_body_size=largest)

@@ -154,6 +154,7 @@ class RunAct(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     RERUN = "rerun"
+    MIGRATE = "migrate"
 
 
 class CountRuns(BaseModel):
@@ -199,11 +200,13 @@ class ActOnRuns(Decide):
     )  # fmt: skip
     step: str | None = Field(
         default=None, min_length=1, max_length=200, pattern=TEXT,
-        description="With `rerun`, where it is needed: to begin with.",
+        description="With `rerun`, where it is needed: to begin with. With `migrate`: to go on at;"
+        " null: the one at which each waits.",
     )  # fmt: skip
     version: int | None = Field(
         default=None, strict=True, ge=1, le=2**31 - 1,
-        description="With `rerun`; null: the one that each run followed.",
+        description="With `rerun`; null: the one that each run followed. With `migrate`, where it"
+        " is needed: to go on by.",
     )  # fmt: skip
     repeat_effects: bool | None = Field(
         default=None, strict=True,
@@ -217,6 +220,8 @@ class ActOnRuns(Decide):
             raise ValueError(f"{self.act} takes no {', '.join(odd)}")
         if self.act is RunAct.RERUN and self.step is None:
             raise ValueError("rerun needs a step")
+        if self.act is RunAct.MIGRATE and self.version is None:
+            raise ValueError("migrate needs a version")
         return self
 
     def arguments(self) -> dict[str, Any]:
@@ -230,6 +235,7 @@ _TOLD = {
     RunAct.PAUSE: {"also_undoing", "seconds"},
     RunAct.RESUME: set(),
     RunAct.RERUN: {"step", "version", "repeat_effects"},
+    RunAct.MIGRATE: {"step", "version"},
 }
 
 

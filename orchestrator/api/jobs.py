@@ -101,7 +101,8 @@ async def act_on_runs(
     """Act on all runs that fit now, as a job that workers carry out, each exactly once.
 
     `cancel` and `pause` reach runs that are going, `resume` those that are paused by themselves,
-    `rerun` those that have ended; others that the filter fits are not meant.
+    `rerun` those that have ended, `migrate` those that wait; others that the filter fits are not
+    meant.
     """
     who.require(Role.ADMIN if wish.mode is CancelMode.STOP else Role.OPERATOR)
     job = await services.jobs.start(

@@ -115,7 +115,7 @@ def chain(view: RunView) -> shapes.Chain:
 def _link(link: ChainLink) -> shapes.LinkShape:
     record = link.record
     return shapes.LinkShape(
-        step=link.step_id, iteration=link.iteration, label=link.label,
+        step=link.step_id, iteration=link.iteration, version=link.version, label=link.label,
         direction=link.direction, kind=link.kind, pivot=link.pivot,
         status=record.link.status, in_doubt=record.link.doubt,
         sequence=link.sequence, started_at=record.started_at, finished_at=record.finished_at,

@@ -282,6 +282,9 @@ class LinkShape(Shape):
 
     step: str
     iteration: int = Field(description="How many visits of the same step come before: loops.")
+    version: int | None = Field(
+        default=None, description="Of the workflow, of a run that was moved; null: the run's own."
+    )
     label: str
     direction: Direction
     kind: str

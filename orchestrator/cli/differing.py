@@ -50,14 +50,19 @@ def _draw(found: Compared) -> RenderableType:
     heading = Text.assemble((found.before, "bold"), " → ", (found.after, "bold"))
     if not found.changes:
         return Group(heading, Text("nothing differs", style="dim"))
-    lines: list[RenderableType] = [heading]
-    for said, places in _by_what(found.changes).items():
+    kept = "runs that have begun keep the version that they began with, unless they are migrated"
+    return Group(heading, *change_lines(found.changes), Text(kept, style="dim"))
+
+
+def change_lines(changes: Sequence[Change]) -> list[Text]:
+    """What differs, the very same changes of several places together."""
+    lines = []
+    for said, places in _by_what(changes).items():
         lines.append(Text(", ".join(places), style="cyan"))
         for what, weighs in said:
             mark = ("▲ ", "bold yellow") if weighs else "  "
             lines.append(Text.assemble("  ", mark, what))
-    lines.append(Text("runs that have begun keep the version that they began with", style="dim"))
-    return Group(*lines)
+    return lines
 
 
 def _by_what(changes: Sequence[Change]) -> dict[tuple[tuple[str, bool], ...], list[str]]:

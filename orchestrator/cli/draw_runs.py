@@ -190,8 +190,9 @@ def _chain(what: str, links: Sequence[ChainLink]) -> RenderableType:
 
 
 def _name(link: ChainLink) -> str:
-    """The step, and the number of the visit where it is not the first."""
-    return f"{link.step_id} #{link.iteration + 1}" if link.iteration else link.step_id
+    """The step, the number of the visit where it is not the first, its version in a moved run."""
+    visit = f" #{link.iteration + 1}" if link.iteration else ""
+    return link.step_id + visit + ("" if link.version is None else f" (v{link.version})")
 
 
 def _status(link: ChainLink) -> Text:

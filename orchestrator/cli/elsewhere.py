@@ -98,6 +98,11 @@ def counted(kind: str, which: Which) -> Remote:
     return lambda client: sent("count_escalations", where)(client).fit
 
 
+def checked_runs(act: str, which: RunFilter, arguments: Mapping[str, Any]) -> Remote:
+    """An act on many runs, tried on each."""
+    return sent("check_runs", act, _where(which), **arguments)
+
+
 def started(kind: str, which: Which, *, reason: str, arguments: Mapping[str, Any]) -> Remote:
     """A job on all that fit."""
     act, where = kind.rpartition(".")[2], _where(which)

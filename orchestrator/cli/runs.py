@@ -16,7 +16,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.cli import pauses, remote
+from orchestrator.cli import moving, pauses, remote
 from orchestrator.cli.draw_proposals import draw_proposal
 from orchestrator.cli.draw_runs import draw_counts, draw_items, draw_run, draw_runs
 from orchestrator.cli.draw_waits import draw_signal
@@ -216,11 +216,11 @@ def rerun(
     run: MaybeRun = None,
     *,
     where: RunsWhere = "",
-    dry_run: DryRun = False,
+    dry_run: moving.Try = False,
     yes: Yes = False,
     detach: Detach = False,
     step: Annotated[str, typer.Option("--from", help="The step to begin with.")],
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit of both runs.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit of both runs.")] = "",
     version: Annotated[
         int | None, typer.Option(help="Of the workflow; default: the one that the run followed.")
     ] = None,
@@ -234,16 +234,19 @@ def rerun(
     from orchestrator.service.rerunning import Rerun
 
     who = acting(by)
+    wish = Rerun(
+        run_id=run or "", step=step, by=who, reason=reason, version=version,
+        repeat_effects=repeat_effects,
+    )  # fmt: skip
+    if dry_run:
+        moving.dry_rerun(run, where, wish, as_json=as_json)
+        return
     if run is None or where:
         told = {"step": step, "repeat_effects": repeat_effects}
         told |= {} if version is None else {"version": version}
         many = about_runs(where, run, dry_run=dry_run, yes=yes, detach=detach, **told)
         act_on_many("runs.rerun", many, by=who, reason=reason, as_json=as_json)
         return
-    wish = Rerun(
-        run_id=run, step=step, by=who, reason=reason, version=version,
-        repeat_effects=repeat_effects,
-    )  # fmt: skip
 
     async def act(services: Services) -> RunRecord:
         return await services.runs.get((await services.rerunning.rerun(wish)).run_id)
@@ -285,6 +288,7 @@ def edit(
     answer(made, lambda: draw_proposal(made), as_json=as_json)
 
 
+app.command("migrate")(moving.migrate)
 pauses.add_to(app)
 
 

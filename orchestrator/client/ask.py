@@ -14,7 +14,14 @@ from orchestrator.api.api_health import ApiHealthsShape
 from orchestrator.api.impact import ImpactShape
 from orchestrator.api.insights import InsightsShape
 from orchestrator.api.slos import SlosShape
-from orchestrator.client import ask_agents, ask_aliases, ask_audit, ask_plans, ask_schedules
+from orchestrator.client import (
+    ask_agents,
+    ask_aliases,
+    ask_audit,
+    ask_moving,
+    ask_plans,
+    ask_schedules,
+)
 from orchestrator.client.making import Tagged
 from orchestrator.client.making import act as _act
 from orchestrator.client.making import given as _given
@@ -387,6 +394,10 @@ def rerun(
     return _keyed(
         _act(shapes.Submitted, "runs", run_id, "rerun", step=step, reason=reason, **more), key
     )
+
+
+migration, migrate = ask_moving.migration, ask_moving.migrate
+check_runs, rerun_look = ask_moving.check_runs, ask_moving.rerun_look
 
 
 # --- proposals and edits --------------------------------------------------------------------------

@@ -192,7 +192,8 @@ def _row(link: ChainLink, begin: datetime, whole: float, now: datetime) -> None:
     undo = link.direction is Direction.BACKWARD
     with row():
         again = f" (visit {link.iteration + 1})" if link.iteration else ""
-        cell(("↩ " if undo else "") + link.step_id + again, wraps=False)
+        of = "" if link.version is None else f" (v{link.version})"
+        cell(("↩ " if undo else "") + link.step_id + again + of, wraps=False)
         cell(link.label + (f" · {link.record.error}" if link.record.error else ""))
         with ui.element("td"):
             badge(link.standing)

@@ -319,6 +319,12 @@ WORDS: Mapping[str, Callable[[Record], str]] = {
     "run.rerun_as": lambda r: (
         f"{r.actor} had it run again as {_said(r, 'run')} from {_said(r, 'step')}{_because(r)}"
     ),
+    "run.migrated": lambda r: (
+        f"{r.actor} has it go on by version {_said(r, 'to')} instead of {_said(r, 'from')}, at step"
+        f" {_said(r, 'step')}"
+        + (", where it waits on as before" if r.data.get("keeps_waiting") else "")
+        + f"; what it did is undone as its own version says{_because(r)}"
+    ),
     "run.edited": lambda r: (
         f"{r.actor} gave {_said(r, 'step')} other values for {_said(r, 'values')},"
         f" confirmed by {_said(r, 'confirmed_by')}{_because(r)}"
@@ -372,6 +378,7 @@ _SAID: Mapping[str, tuple[str, ...]] = {
     "run.child_of": ("run", "step", "undoes", "branch"),
     "child.begun": ("step", "run", "workflow", "version", "undoes", "branch"),
     "children.ended": ("step", "runs"),
+    "run.migrated": ("from", "to", "step", "keeps_waiting", "reason"),
     "run.edited": ("step", "values", "confirmed_by", "reason"),
     "run.cancel_requested": ("reason",), "run.cancelled": ("reason",), "cancel.refused": ("why",),
     "run.pause_requested": ("reason",), "run.paused": ("reason",), "run.held": ("why",),

@@ -23,7 +23,7 @@ from orchestrator.definitions.program import compile_call
 from orchestrator.definitions.validation import calls_of, expressions_of, past_pivot
 from orchestrator.errors import Problem
 
-Recorded = Mapping[str, Mapping[str, Any]]
+MOST_KNOWN = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +33,43 @@ class Target:
     plan: Plan  # of the version, joined to nothing
     version: int
     step: int  # of it
+    needs: tuple[Need, ...]  # of that step and those that may follow
+
+    @property
+    def step_id(self) -> str:
+        """The id of that step."""
+        return self.plan.steps[self.step].id
 
 
-def target(plan: Plan, version: int, step: str | None, saga: Saga) -> Target | Problem:
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An output that a step reads and that nothing gives on every way to it from there."""
+
+    step_id: str
+    source: str  # the step that would have given it
+    expression: Expression
+
+
+class Needs:
+    """What is needed to go on at a step of a version; worked out once, for many runs."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], tuple[Need, ...]] = {}
+
+    def of(self, workflow_id: str, plan: Plan, step: int) -> tuple[Need, ...]:
+        """Of the plan of a published version."""
+        key = (workflow_id, step)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            found = self._known[key] = tuple(dict.fromkeys(_needed(plan, step)))
+        return found
+
+
+def target(
+    workflow_id: str, plan: Plan, version: int, step: str | None, saga: Saga, needs: Needs
+) -> Target | Problem:
     """The step with this id; without one, that at which the run waits."""
     at = current(saga)
     name = step or ("" if at is None else saga.plan_step(at[0]).id)
@@ -45,7 +79,9 @@ def target(plan: Plan, version: int, step: str | None, saga: Saga) -> Target | P
         if not each.scope and index not in inside and not each.heads
     ]  # fmt: skip
     if name in usable:
-        return Target(plan=plan, version=version, step=_index(plan, name))
+        index = Places(plan).first(name)
+        needed = needs.of(workflow_id, plan, index)
+        return Target(plan=plan, version=version, step=index, needs=needed)
     known = name in {each.id for each in plan.steps}
     found = "within a called workflow or a block" if known else f"version {version} has none"
     return Problem(place=f"step {name}", found=found, wanted=f"one of: {', '.join(usable)}")
@@ -67,10 +103,6 @@ def obstacles(saga: Saga, facts: Facts, to: Target) -> list[Problem]:
         *_of_the_question(saga, to), *_of_the_pivot(saga, to), *_done_again(saga, to),
         *_never_recorded(facts, to),
     ]  # fmt: skip
-
-
-def _index(plan: Plan, name: str) -> int:
-    return Places(plan).first(name)
 
 
 def _of_the_question(saga: Saga, to: Target) -> Iterator[Problem]:
@@ -122,27 +154,27 @@ def _done_again(saga: Saga, to: Target) -> Iterator[Problem]:
 
 def _never_recorded(facts: Facts, to: Target) -> Iterator[Problem]:
     """What steps from there on read, and nothing gives: neither the way there nor the past."""
-    plan, flow = to.plan, Flow(to.plan, start=to.step)
+    for need in to.needs:
+        recorded = facts.outputs.get(need.source)
+        if not _is_in(need.expression, recorded):
+            yield Problem(
+                place=f"step {need.step_id}",
+                found=f"{need.expression.text}, {_why(need.source, recorded)}",
+                wanted="what this run has recorded, or a step to go on at from which it is known",
+            )  # fmt: skip
+
+
+def _needed(plan: Plan, start: int) -> Iterator[Need]:
+    flow, places = Flow(plan, start=start), Places(plan)
     ids = [step.id for step in plan.steps]
-    told = set()
     for index in flow.reached():
         step, known = plan.steps[index], flow.known_at(index)
         given = {ids[each] for each in range(len(ids)) if known >> each & 1}
-        for undoes, expression in _read_by(step, Places(plan)):
-            if expression.root not in (Root.STEPS, Root.WORKFLOWS):
-                continue
+        for undoes, expression in _read_by(step, places):
             source = step.scope + expression.step
-            own = undoes and source == step.id
-            recorded = facts.outputs.get(source)
-            if source in given or own or _is_in(expression, recorded):
-                continue
-            problem = Problem(
-                place=f"step {step.id}", found=f"{expression.text}, {_why(source, recorded)}",
-                wanted="what this run has recorded, or a step to go on at from which it is known",
-            )  # fmt: skip
-            if (problem.place, problem.found) not in told:
-                told.add((problem.place, problem.found))
-                yield problem
+            is_given = source in given or (undoes and source == step.id)
+            if expression.root in (Root.STEPS, Root.WORKFLOWS) and not is_given:
+                yield Need(step.id, source, expression)
 
 
 def _is_in(expression: Expression, recorded: Mapping[str, Any] | None) -> bool:

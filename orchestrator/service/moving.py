@@ -11,17 +11,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from msgspec import structs
-
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
 from orchestrator.core.differing import Change, differences
 from orchestrator.core.events import Migrated
-from orchestrator.core.joining import MOVABLE, ids_in, joined_id, why_not_movable
+from orchestrator.core.joining import ids_in, joined_id, why_not_movable
 from orchestrator.core.plan import Plan
 from orchestrator.core.saga import Saga, begun, current
 from orchestrator.core.states import Direction
-from orchestrator.definitions.moving import Target, keeps, left_out, obstacles, passed_over, target
+from orchestrator.definitions.moving import (
+    Needs,
+    Target,
+    keeps,
+    left_out,
+    obstacles,
+    passed_over,
+    target,
+)
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, InvalidInput, Problem
 from orchestrator.ports import (
@@ -29,7 +35,6 @@ from orchestrator.ports import (
     JobItem,
     LinkWrite,
     Redelivery,
-    RunFilter,
     RunRecord,
     StepRecord,
     Store,
@@ -43,7 +48,6 @@ from orchestrator.service.redelivery import Redeliverer
 
 MOST_VERSIONS = 20
 """By which one run may have gone, so that its plan does not grow without end."""
-MOST_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,19 +75,6 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LookAtMany:
-    """Of all runs that fit, at most `MOST_LOOKED_AT` of them."""
-
-    fit: int
-    looks: Sequence[Look]
-
-    @property
-    def movable(self) -> int:
-        """How many of those that were looked at can be moved."""
-        return sum(not each.problems for each in self.looks)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Read:
     run: RunRecord
     steps: Sequence[StepRecord]
@@ -95,6 +86,7 @@ class Moving:
 
     def __init__(self, store: Store, programs: Programs, redeliverer: Redeliverer) -> None:
         self._store, self._programs, self._redeliverer = store, programs, redeliverer
+        self._needs = Needs()
 
     async def look(self, run_id: str, wish: Migration) -> Look:
         """What moving a run would be. Raises NotFound for the run or the version."""
@@ -105,19 +97,12 @@ class Moving:
         facts = facts_of(read.run, read.steps)
         return Look(
             run_id=read.run.id, workflow=read.run.workflow, version=read.run.version, to=wish.to,
-            step="" if to is None else plan.steps[to.step].id,
+            step="" if to is None else to.step_id,
             keeps_waiting=to is not None and keeps(read.saga, to),
             changes=differences(await self._own_plan(read.run), plan),
             passed_over=[] if to is None else passed_over(read.saga, to),
             left_out=[] if to is None else left_out(read.saga, facts, to), problems=problems,
         )  # fmt: skip
-
-    async def look_at_many(self, which: RunFilter, wish: Migration) -> LookAtMany:
-        """The same of all that fit and wait."""
-        chosen = structs.replace(which, status=_movable(which), before=None, limit=MOST_LOOKED_AT)
-        found = await self._store.runs(chosen)
-        looks = [await self.look(run.id, wish) for run in found]
-        return LookAtMany(fit=await self._store.count_things(chosen), looks=looks)
 
     async def migrate(self, run_id: str, wish: Migration, *, by: str, reason: str) -> RunRecord:
         """Move a run. Raises Conflict that names every reason against it, NotFound, Untrusted."""
@@ -148,7 +133,7 @@ class Moving:
         at, after = current(saga), decision.saga
         assert at is not None, "it waits at a step"
         handled = begun(saga.link(*at)) and not event.keeps
-        gone_on = f"the run went on by version {wish.to} at step {plan.steps[to.step].id}"
+        gone_on = f"the run went on by version {wish.to} at step {to.step_id}"
         links = (
             LinkWrite(
                 step=at[0], direction=Direction.FORWARD, error=gone_on, finished_at=now,
@@ -156,7 +141,7 @@ class Moving:
             ),
         )  # fmt: skip
         data = {
-            "from": run.version, "to": wish.to, "step": plan.steps[to.step].id, "reason": reason,
+            "from": run.version, "to": wish.to, "step": to.step_id, "reason": reason,
             "waited_at": saga.plan_step(at[0]).id, "keeps_waiting": event.keeps,
             "passed_over": passed_over(saga, to),
             "events": [journal.entry(event, now, decision.command)],
@@ -190,7 +175,7 @@ class Moving:
             inputs = (await self._programs.trusted(workflow_id)).check_inputs(run.inputs)
         except InvalidInput as error:
             problems += [replace(each, place=f"inputs{each.place}") for each in error.problems]
-        to = target(plan, wish.to, wish.step, saga)
+        to = target(workflow_id, plan, wish.to, wish.step, saga, self._needs)
         if isinstance(to, Problem):
             return None, _of(run, [*problems, to]), inputs
         problems += obstacles(saga, facts_of(run, read.steps), to)
@@ -216,10 +201,6 @@ class Moving:
                 wanted="a question without an answer, or the same one in both versions",
             )
         ]  # fmt: skip
-
-
-def _movable(which: RunFilter) -> frozenset[Any]:
-    return MOVABLE if which.status is None else which.status & MOVABLE
 
 
 def _of(run: RunRecord, problems: Sequence[Problem]) -> list[Problem]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import orjson
 import structlog
 
+from orchestrator.core.joining import JoinedPlan
 from orchestrator.core.plan import Effects, Plan
 from orchestrator.core.saga import Link, Saga
 from orchestrator.core.states import (
@@ -25,6 +26,7 @@ from orchestrator.core.states import (
     RunStatus,
 )
 from orchestrator.definitions.blocks import branches_of
+from orchestrator.definitions.program import Program
 from orchestrator.definitions.programs import Programs
 from orchestrator.errors import Conflict, NotFound, Problem, Unavailable
 from orchestrator.ports import (
@@ -39,8 +41,10 @@ from orchestrator.ports import (
     RunRecord,
     StepRecord,
     Store,
+    WorkflowVersion,
 )
 from orchestrator.ports.auditing import ERASED_INPUTS
+from orchestrator.service.escalations import require_reason
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +66,31 @@ class Rerun:
     key: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RerunLook:
+    """What a rerun would be."""
+
+    run_id: str
+    version: int  # by which the new run would go
+    takes_over: Sequence[str]  # steps that it would not do: done, and still standing
+    does: Sequence[str]  # steps that it would do
+    twice: Sequence[str]  # of those: effects of the old run that stand, or may
+    problems: Sequence[Problem]  # why it is refused; none: it is not
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Read:
+    """The old run, and the version that the new one is to follow."""
+
+    old: RunRecord
+    steps: Sequence[StepRecord]
+    before: Plan
+    saga: Saga
+    found: WorkflowVersion
+    program: Program
+    at: int  # step of the version to begin with
+
+
 class Rerunning:
     """Makes new runs of old ones."""
 
@@ -76,24 +105,38 @@ class Rerunning:
         self._store, self._programs = store, programs
         self._publisher, self._new_id = publisher, new_id
 
+    async def look(self, wish: Rerun) -> RerunLook:
+        """What it would be. Nothing is written. Raises NotFound."""
+        read = await self._read(wish)
+        plan, at, saga = read.program.plan, read.at, read.saga
+        twice = [each.place.removeprefix("step ") for each in _standing(saga, at)]
+        return RerunLook(
+            run_id=read.old.id, version=read.found.version,
+            takes_over=[step.id for step in plan.steps[:at]],
+            does=[step.id for step in plan.steps[at:]], twice=twice,
+            problems=_problems(read, wish),
+        )  # fmt: skip
+
+    async def _read(self, wish: Rerun) -> _Read:
+        old = await self._store.run(wish.run_id)
+        steps = await self._store.steps(old.id)
+        before = (await self._programs.get(old.workflow_id)).plan
+        found = await self._store.workflow(old.workflow, wish.version or old.version)
+        program = await self._programs.trusted(found.id)
+        return _Read(
+            old=old, steps=steps, before=before, saga=ClaimedRun(run=old, steps=steps).saga(before),
+            found=found, program=program, at=_place(program.plan, wish.step),
+        )  # fmt: skip
+
     async def rerun(self, wish: Rerun, *, job_id: str | None = None) -> Accepted:
         """Accept the new run; for a job, if one is given, in one transaction with its mark.
 
         Raises Conflict that names every reason against it, JobHeld, NotFound.
         """
-        old = await self._store.run(wish.run_id)
-        steps = await self._store.steps(old.id)
-        before = (await self._programs.get(old.workflow_id)).plan
-        saga = ClaimedRun(run=old, steps=steps).saga(before)
-        wanted = wish.version or old.version
-        found = await self._store.workflow(old.workflow, wanted)
-        program = await self._programs.trusted(found.id)
-        at = _place(program.plan, wish.step)
-        problems = [
-            *_not_ended(old, saga), *_unlike(before, program.plan, at),
-            *_erased(old), *_not_to_be_kept(saga, at), *_in_a_block(old, program.plan, at),
-            *([] if wish.repeat_effects else _standing(saga, at)),
-        ]  # fmt: skip
+        require_reason(wish.reason)
+        read = await self._read(wish)
+        old, steps, found, program, at = read.old, read.steps, read.found, read.program, read.at
+        problems = _problems(read, wish)
         if problems:
             raise Conflict("the run cannot be run again from there", problems=problems)
         new, links = _begun(program.plan, steps[:at], owns=old.status is RunStatus.ABANDONED)
@@ -127,6 +170,16 @@ class Rerunning:
         return accepted
 
 
+def _problems(read: _Read, wish: Rerun) -> list[Problem]:
+    """All that stands against it."""
+    old, saga, plan, at = read.old, read.saga, read.program.plan, read.at
+    return [
+        *_not_ended(old, saga), *_unlike(read.before, plan, at),
+        *_erased(old), *_not_to_be_kept(saga, at), *_in_a_block(old, plan, at),
+        *([] if wish.repeat_effects else _standing(saga, at)),
+    ]  # fmt: skip
+
+
 def _in_a_block(old: RunRecord, plan: Plan, at: int) -> list[Problem]:
     """A run is run again as a whole, and a block from its beginning."""
     wanted = "the run itself, from a step before the block or behind it, or from the block"
@@ -151,7 +204,12 @@ def _not_ended(run: RunRecord, saga: Saga) -> Iterator[Problem]:
         yield Problem(
             place=f"run {run.id}", found=f"status {run.status}", wanted="a run that has ended"
         )
-    if not saga.path.is_straight:
+    if isinstance(saga.plan, JoinedPlan):
+        yield Problem(
+            place=f"run {run.id}", found="a way by several versions of the workflow",
+            wanted="a run that followed one version from its first step on",
+        )  # fmt: skip
+    elif not saga.path.is_straight:
         yield Problem(
             place=f"run {run.id}", found="a way with jumps",
             wanted="a run that went from each step to the next",

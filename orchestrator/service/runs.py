@@ -51,6 +51,7 @@ class ChainLink:
     step: int  # position in the run's chain
     step_id: str
     iteration: int  # how many visits of the same step come before
+    version: int | None = None  # of the workflow, of a run that was moved; None: the run's
     label: str
     direction: Direction
     kind: str  # "http", "task", "wait", "local"; with the compensation's kind for an undo
@@ -360,6 +361,7 @@ def _link(
         step=index,
         step_id=plan_step.id,
         iteration=step.iteration,
+        version=step.version,
         label=call.label,
         direction=direction,
         kind=kind,

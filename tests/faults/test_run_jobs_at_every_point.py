@@ -30,6 +30,7 @@ class Kindly:
     leaves: str
     arguments: Mapping[str, Any]
     ended: bool = False
+    waiting: bool = False
 
 
 CANCEL = Kindly(kind="runs.cancel", leaves="run.cancel_requested", arguments={"mode": "undo"})
@@ -38,23 +39,29 @@ RERUN = Kindly(
     kind="runs.rerun", leaves="run.rerun_as", arguments={"step": "s1", "repeat_effects": True},
     ended=True,
 )  # fmt: skip
+MIGRATE = Kindly(kind="runs.migrate", leaves="run.migrated", arguments={"version": 2}, waiting=True)
 
 
-async def _runs(office: Office, *, ended: bool) -> list[str]:
+async def _runs(office: Office, *, ended: bool, waiting: bool) -> list[str]:
     plan = shop_plan([(Kind.KEYED, Kind.KEYED)] * 2, name="order")
     version, _ = await office.store.publish(plan, document="", by="test")
     runs = [new_run(version, inputs={"order": "o-1"}) for _ in range(THINGS)]
     await office.store.accept(runs)
-    if ended:
+    if ended or waiting:
+        status = RunStatus.COMPENSATED if ended else RunStatus.PARKED
+        wake_at = None if ended else await office.store.now() + timedelta(days=1)
         await registered(office.store, ME)
         taken = await office.store.claim([(run.id, 0) for run in runs], owner=ME)
         await office.store.record([
             RunWrite(
                 run_id=each.run.id, owner=ME, epoch=each.run.epoch, release=True,
-                saga=replace(each.saga(plan), status=RunStatus.COMPENSATED),
+                saga=replace(each.saga(plan), status=status, wake_at=wake_at),
             )
             for each in taken
         ])  # fmt: skip
+    if waiting:
+        more = shop_plan([(Kind.KEYED, Kind.KEYED)] * 3, name="order")
+        await office.store.publish(more, document="", by="test")
     return [run.id for run in runs]
 
 
@@ -66,7 +73,7 @@ async def _start(jobs: Jobs, act: Kindly) -> JobRecord:
 async def _goes_well(act: Kindly, cut: Line) -> None:
     """One process works until the line is cut; another one has to end it."""
     office = Office()
-    ids = await _runs(office, ended=act.ended)
+    ids = await _runs(office, ended=act.ended, waiting=act.waiting)
     jobs, worker = office.parts(cut)
     try:
         await _start(jobs, act)
@@ -99,8 +106,14 @@ def _unavailable() -> BaseException:
     return Unavailable("database", "here", "connection reset")
 
 
+ACTS = [
+    *(pytest.param(act, id=act.kind) for act in (CANCEL, PAUSE, RERUN)),
+    pytest.param(MIGRATE, id=MIGRATE.kind, marks=pytest.mark.long),
+]
+
+
 @pytest.mark.parametrize("how", [Killed, _unavailable], ids=["killed", "cut off"])
-@pytest.mark.parametrize("act", [CANCEL, PAUSE, RERUN], ids=lambda act: act.kind)
+@pytest.mark.parametrize("act", ACTS)
 async def test_a_job_on_runs_cut_off_at_any_point_does_all_once(
     monkeypatch: pytest.MonkeyPatch, act: Kindly, how: Callable[[], BaseException]
 ) -> None:

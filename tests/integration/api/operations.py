@@ -211,6 +211,28 @@ def bulk(**more: Any) -> Arrange:
     return arrange
 
 
+def one_of_many(body: Mapping[str, Any]) -> Arrange:
+    """A run that waits, named by its id."""
+
+    async def arrange(face: Face) -> Ask:
+        run_id = (await face.asking(tenant=OURS)).run_id
+        return Ask(body={**body, "where": {"ids": [run_id]}}, headers={})
+
+    return arrange
+
+
+def migrated() -> Arrange:
+    """A run that waits at its first step, asked to go on by another version."""
+
+    async def arrange(face: Face) -> Ask:
+        run_id = (await face.asking(tenant=OURS)).run_id
+        plan = replace(face.version.plan, title=f"{face.version.plan.title}, renewed", digest="")
+        version, _ = await face.store.publish(with_digest(plan), document="", by="bob")
+        return Ask(ids={"run_id": run_id}, body={"to": version.version, **WHY})
+
+    return arrange
+
+
 def many_runs(*, key: str | None = None) -> Arrange:
     """With a key: one that was used for another act."""
 
@@ -470,6 +492,24 @@ OPERATIONS: dict[str, Operation] = {
         least=OPERATOR,
         provoked={
             201: rerun(twice=False), 200: rerun(twice=True), 409: run({"step": "deposit", **WHY})
+        },
+    ),
+    "checkRerun": Operation(
+        least=VIEWER,
+        provoked={200: run(params={"step": "deposit"}), 404: run(params={"step": "none"})},
+    ),
+    "checkMigration": Operation(
+        least=VIEWER, provoked={200: run(params={"to": 1}), 404: run(params={"to": 99})}
+    ),
+    "migrateRun": Operation(
+        least=OPERATOR,
+        provoked={200: migrated(), 409: run({"to": 1, **WHY}), 404: run({"to": 99, **WHY})},
+    ),
+    "checkRuns": Operation(
+        least=VIEWER,
+        provoked={
+            200: plain(body={"act": "migrate", "where": {"workflow": "none"}, "version": 4}),
+            404: one_of_many({"act": "migrate", "version": 99}),
         },
     ),
     "editRun": Operation(

@@ -13,12 +13,15 @@ from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.plan_json import with_digest
 from orchestrator.core.states import LinkStatus, RunStatus
 from orchestrator.definitions.waiting import SLEEP, wait_call
-from orchestrator.errors import Conflict, NotFound
+from orchestrator.errors import Conflict, InvalidInput, NotFound
 from orchestrator.ports import RunFilter, WaitOutcome
 from orchestrator.service.auditing import Auditing
+from orchestrator.service.checking_runs import CheckingRuns
 from orchestrator.service.consistency import Consistency
+from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.moving import Migration, Moving
-from tests.integration.engine.house import House
+from orchestrator.service.rerunning import Rerunning
+from tests.integration.engine.house import House, new_id
 from tests.integration.engine.test_waits import KEYED, send, waiting_plan, waits
 from tests.integration.engine.world import Fate, Kind, shop_plan, shop_step
 from tests.store.making import registered
@@ -287,7 +290,15 @@ async def test_many_are_looked_at(house: House) -> None:
     second = await house.submit(waiting_plan(pivot=0), "o-2")
     await house.work()
     await publish(house, newer())
-    look = await desk(house).look_at_many(RunFilter(workflow="order"), Migration(to=3))
-    assert (look.fit, look.movable) == (2, 1)
-    problems = {each.run_id: len(each.problems) for each in look.looks}
-    assert problems == {first: 0, second: 1}
+    reruns = Rerunning(house.store, house.programs, house.broker, new_id=new_id)
+    kinds = job_kinds(
+        house.store, house.programs, house.broker, house.redeliverer, house.escalations,
+        new_id=new_id,
+    )  # fmt: skip
+    checking = CheckingRuns(house.store, kinds, desk(house), reruns)
+    found = await checking.check("migrate", RunFilter(workflow="order"), {"version": 3})
+    assert (found.fit, found.looked_at, found.can) == (2, 2, 1)
+    assert [each.run_id for each in found.refused] == [second]
+    with pytest.raises(InvalidInput, match="cannot be tried"):
+        await checking.check("cancel", RunFilter(workflow="order"), {})
+    await desk(house).migrate(first, Migration(to=3), by="ada", reason="r")

@@ -238,3 +238,14 @@ def test_branches_are_told_of_by_name(kind: str, data: Mapping[str, Any], text: 
     told = tell(About(status=RunStatus.RUNNING, began=NOW, settled=None), audit.records)
     (sentence,) = told.sentences
     assert (sentence.text, sentence.evidence) == (text, {})
+
+
+def test_a_move_to_another_version_is_told_with_what_becomes_of_what_was_done() -> None:
+    audit = Audit()
+    audit.add(
+        "run.migrated", actor="ada", to=4, step="ship", keeps_waiting=True, reason="a fixed undo",
+        waited_at="ship", passed_over=["wrap"], **{"from": 3},
+    )  # fmt: skip
+    (told,) = [line for line in audit.story() if "version" in line]
+    assert "ada has it go on by version 4 instead of 3, at step ship, where it waits on" in told
+    assert told.endswith("what it did is undone as its own version says: a fixed undo")
