@@ -94,7 +94,7 @@ def read_workflows(
     others = [each for each in known.values() if each and each.at.document is not document]
     if workflow_id is not None:  # it alone
         return Read(read, library.documents())
-    _check_names(read, others, {item.value.get("workflowId") for item in items})
+    _check_names(read, others)
     return Read([*read, *others], library.documents())
 
 
@@ -102,10 +102,9 @@ _Known: TypeAlias = dict[tuple[str, Inside], "ReadWorkflow | None"]
 """By document and place; None while one is read."""
 
 
-def _check_names(
-    read: list[ReadWorkflow], others: list[ReadWorkflow], taken: set[str | None]
-) -> None:
+def _check_names(read: list[ReadWorkflow], others: list[ReadWorkflow]) -> None:
     """They are published together, each under its own name."""
+    taken = {each.plan.workflow for each in read}
     for each in others:
         if each.plan.workflow in taken:
             each.at.child("workflowId", each.plan.workflow).bad(

@@ -108,3 +108,10 @@ def test_its_runs_are_run_and_undone(tmp_path: Path, status: RunStatus) -> None:
     undone = [step for step in run.undone if step.startswith("payment.")]
     assert undone == (charges if status is RunStatus.COMPENSATED else [])
     assert [step for step in run.done if step.startswith("payment.")] == charges
+
+
+def test_a_name_that_is_no_text_is_named_and_not_stumbled_over(tmp_path: Path) -> None:
+    path = write(tmp_path, DOCUMENT.replace("workflowId: order", "workflowId: [order]"))
+    with pytest.raises(InvalidDefinition) as caught:
+        load_document(path)
+    assert any("/workflows/0/workflowId" in each.place for each in caught.value.problems)
