@@ -345,7 +345,7 @@ async def _build_parts(
 
     return Parts(
         deps=deps, store=store, locks=locks, programs=programs, republish=republish, close=close,
-        shortcut=shortcut,
+        shortcut=shortcut, surveys=surveyor,
         background=[
             surveyor.run_passes, alarm.run_passes, upkeep.run_passes, watch.run_passes,
             notifier.run_passes, slos.run_passes, observer.run_passes, age.run_passes,

@@ -2,14 +2,13 @@
 
 While workers with old and new code live side by side, a run may come to a step whose function is
 not here. That says nothing about the step: no attempt is spent. The run is parked, with a row that
-names the function, and each worker asks once a second whether runs wait for what it has; it takes
-these itself, since a message might come to a worker without it again.
+names the function. Where a worker's survey says that there are such rows, it looks whether runs
+wait for what it has, and takes these itself, since a message might come to a worker without it
+again.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -20,13 +19,13 @@ from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import Unavailable
 from orchestrator.ports import COMPENSATE_TASK, FORWARD_TASK, Done, Hop, Redelivery
 from orchestrator.ports.code_waits import CodeWaitStore
+from orchestrator.ports.surveys import Surveys
 
 log = structlog.get_logger(__name__)
 
 LACKING_SECONDS = 600.0
 """For so long a run waits for the pass of a worker that has the code, before it is anybody's again:
 should its row be lost. Thousands that wait for what nobody has then cost next to nothing."""
-LOOK_SECONDS = 1.0
 MOST_IN_HAND = 100
 """Runs taken by this way and not let go yet: they are beyond the slots that messages have."""
 
@@ -56,18 +55,16 @@ class Code:
 class CodeWatch:
     """The pass that takes up runs which wait for the functions of this process."""
 
-    def __init__(
-        self, code: Code, take: Callable[[Hop, Done], None], *,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:  # fmt: skip
+    def __init__(self, code: Code, take: Callable[[Hop, Done], None]) -> None:
         """`take`: as a message would be taken up."""
-        self._code, self._take, self._jitter = code, take, jitter
+        self._code, self._take = code, take
         self._in_hand = 0
 
-    async def run_passes(self) -> None:
-        """One after the other, until cancelled."""
+    async def run_passes(self, surveys: Surveys) -> None:
+        """One after the other where a survey says that runs wait so, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS * (0.5 + self._jitter()))
+            if not (await surveys.next()).coded:
+                continue
             try:
                 await self.one_pass()
             except Unavailable as error:

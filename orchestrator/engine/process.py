@@ -41,6 +41,7 @@ from orchestrator.ports import (
     WorkerLocks,
     WorkerRecord,
 )
+from orchestrator.ports.surveys import Surveys
 from orchestrator.telemetry.redact import of_run
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,7 @@ class Parts:
     republish: Callable[[Sequence[Redelivery]], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     open_heartbeat_store: Callable[[], Awaitable[Store]]  # called on the heartbeat's own loop
+    surveys: Surveys
     work_on_job: Callable[[str, int], Awaitable[None]]  # a batch of this job, at this turn
     shortcut: Shortcut | None = None  # for wake-ups that this process finds itself
 
@@ -137,8 +139,8 @@ class WorkerProcess:
         for work in parts.background:
             self.spawn_background(work())
         if parts.deps.code is not None:
-            watch = CodeWatch(parts.deps.code, self.take, jitter=parts.deps.jitter)
-            self.spawn_background(watch.run_passes())
+            watch = CodeWatch(parts.deps.code, self.take)
+            self.spawn_background(watch.run_passes(parts.surveys))
         log.info("worker.joined", worker=self._worker_id, name=self._name)
 
     def _has_no_room(self) -> bool:

@@ -48,11 +48,14 @@ class Survey:
     """Nobody has decided in time about a run that was held for it."""
     jobs: bool
     """Nothing has been heard of a running job for long."""
+    coded: bool
+    """Runs wait for a worker with the code of their next step, or have lately."""
 
 
 BLIND = Survey(
     workers=None, due_in_seconds=0.0, dead=True, untold=True, forsaken=True, mapped=True,
     paused=True, scheduled=True, lost=True, unclaimed=True, lapsed=True, held=True, jobs=True,
+    coded=True,
 )  # fmt: skip
 """Nothing could be seen: there may be anything."""
 

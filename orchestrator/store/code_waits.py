@@ -27,7 +27,7 @@ class CodeWaits(Part):
             "INSERT INTO code_waits (run_id, code, since) VALUES (:run_id, :code, {now})"
             " ON CONFLICT (run_id) DO UPDATE SET code = excluded.code"
         )
-        self._any = self._sql("SELECT 1 FROM code_waits LIMIT 1")
+        self.looks = {"coded": "SELECT 1 FROM code_waits"}
         self._take = self._sql(
             "UPDATE runs SET published_at = {now}, wake_at = {now} WHERE id IN"
             f" (SELECT runs.id FROM runs JOIN code_waits ON {parked}"
@@ -59,7 +59,7 @@ class CodeWaits(Part):
 
     async def take_coded(self, codes: Collection[str], *, limit: int) -> list[Redelivery]:
         """See CodeWaitStore."""
-        if not (codes and await self._db.row(self._any)):
+        if not codes:
             return []
         named = codec.dump_batch([(code,) for code in codes])
 

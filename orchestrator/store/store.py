@@ -244,6 +244,7 @@ class SqlStore:
         self.survey = Surveying(
             shared, recovering.looks, children.looks, pausing.looks, scheduling.looks,
             escalations.looks, proposals.looks, guarding.looks, jobs.looks, maps.looks,
+            code.looks,
         ).survey  # fmt: skip
 
         auditing = Auditing(shared)

@@ -102,7 +102,7 @@ class Surroundings:
         return Parts(
             deps=deps, store=self.store, locks=self.locks,
             programs=self.programs, republish=republish, close=self.gate.aclose,
-            open_heartbeat_store=open_heartbeat_store, work_on_job=_no_jobs,
+            open_heartbeat_store=open_heartbeat_store, work_on_job=_no_jobs, surveys=surveyor,
             background=[
                 surveyor.run_passes, partial(recovery.run_quick_passes, surveyor),
                 partial(recovery.run_slow_passes, surveyor), partial(watch.run_passes, surveyor),

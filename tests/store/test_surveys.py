@@ -89,6 +89,12 @@ async def claim_over(store: Store) -> Callable[[], Awaitable[object]]:
     return store.release_expired_claims
 
 
+async def without_code(store: Store) -> Callable[[], Awaitable[object]]:
+    (run,) = await waiting(store, 60, status=RunStatus.PARKED)
+    await store.wait_for_code(run.run.id, "pack@2")
+    return lambda: store.take_coded(["pack@2"], limit=5)
+
+
 @pytest.mark.parametrize(
     ("name", "happens"),
     [
@@ -97,6 +103,7 @@ async def claim_over(store: Store) -> Callable[[], Awaitable[object]]:
         ("forsaken", one_failed),
         ("paused", paused),
         ("unclaimed", claim_over),
+        ("coded", without_code),
     ],
 )
 async def test_what_there_is_to_do_is_seen_until_it_is_done(

@@ -38,5 +38,6 @@ def _survey(database: MemoryDatabase, times: SurveyTimes) -> Survey:
             for row in database.escalations.values()
         ),
         jobs=bool(jobs.silent(database, silent_seconds=times.lost_after)),
+        coded=bool(database.code_waits),
         scheduled=False, lapsed=False, held=False,
     )  # fmt: skip

@@ -23,6 +23,7 @@ from orchestrator.engine.signing import Signer, TrustedKeys
 from orchestrator.ports import Hint, Hop, Redelivery, RunWrite, Store
 from orchestrator.service.due import AlarmClock, DueRuns
 from orchestrator.service.redelivery import Redeliverer
+from orchestrator.service.surveying import Surveyor
 from orchestrator.service.vouching import Vouching
 from orchestrator.store import open_store, open_worker_locks
 from tests.integration.engine.busy_gate import LateGate
@@ -30,6 +31,7 @@ from tests.integration.engine.checking import check
 from tests.integration.engine.house import House, NoEvents, Worker, new_id
 from tests.integration.engine.test_sleeps import asleep, its_time_comes, sleeping_plan
 from tests.integration.engine.world import Kind, shop_plan
+from tests.store.making import SURVEYED
 
 WAIT_SECONDS = 60.0
 KEYED = (Kind.KEYED, Kind.KEYED)
@@ -73,6 +75,7 @@ class Process:
             locks=open_worker_locks(self.house.url), programs=self.programs or worker.programs,
             background=[], republish=republish, close=store.close,
             open_heartbeat_store=heartbeat_store, work_on_job=work_on_job,
+            surveys=Surveyor(store, SURVEYED, every_seconds=60),
         )  # fmt: skip
 
     def deliver(self, hint: Hint) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.definitions.tasks import TaskRegistry
+from orchestrator.engine.lacking import Code, CodeWatch
 from orchestrator.errors import Unavailable
+from orchestrator.ports import Redelivery
 from orchestrator.ports.surveys import BLIND, Survey, SurveyTimes
 from orchestrator.service.due import AlarmClock
 from orchestrator.service.surveying import Surveyor
@@ -20,7 +23,7 @@ TIMES = SurveyTimes(dead_after=6, lost_after=5, left_after=5)
 QUIET = Survey(
     workers=(), due_in_seconds=None, dead=False, untold=False, forsaken=False, paused=False,
     mapped=False, scheduled=False, lost=False, unclaimed=False, lapsed=False, held=False,
-    jobs=False,
+    jobs=False, coded=False,
 )  # fmt: skip
 
 
@@ -143,3 +146,25 @@ def test_what_was_noted_since_is_not_forgotten_for_a_survey_that_did_not_see_it(
 
     clock = AlarmClock(Due(), look_every=60.0, jitter=lambda: 0.5, now=lambda: epoch)
     played(Table(QUIET), play, told=[clock.heed])
+
+
+def test_who_has_code_looks_for_runs_that_want_it_only_where_some_do() -> None:
+    looks: list[Survey] = []
+    answers = [QUIET, replace(QUIET, coded=True), QUIET]
+
+    class Waits:
+        async def take_coded(self, codes: Collection[str], *, limit: int) -> list[Redelivery]:
+            looks.append(QUIET)
+            return []
+
+    watch = CodeWatch(Code(TaskRegistry(), Waits()), lambda hop, done: None)
+
+    async def play(surveyor: Surveyor) -> None:
+        passes = asyncio.create_task(watch.run_passes(surveyor))
+        await asyncio.sleep(10.5)
+        passes.cancel()
+
+    table = Table(*answers)
+    played(table, play)
+    assert len(table.asked_at) == 11
+    assert len(looks) == 1
