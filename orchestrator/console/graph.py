@@ -78,7 +78,7 @@ def flowchart(plan: Plan, statuses: Statuses) -> str:
 
 def _node(step: PlanStep) -> str:
     text = f"{_text(step.id)}<br/>{_text(step.call.label)}"
-    if step.pivot:
+    if step.pivot and not step.heads:
         return f'{{{{"{text}<br/>pivot"}}}}'
     if step.call.effects is Effects.NONE:
         return f'("{text}")'

@@ -143,7 +143,7 @@ def _that_stay_in_order(before: Sequence[str], after: Sequence[str]) -> set[str]
 
 def _step(before: PlanStep, after: PlanStep) -> Iterator[Change]:
     where = f"step {after.id}"
-    if before.pivot is not after.pivot:
+    if before.pivot is not after.pivot and not after.heads:  # those are as their block is
         no_more = "is the pivot now: once it is done, a run no longer turns back"
         what = no_more if after.pivot else "is not the pivot any more"
         yield Change(where=where, what=what, weighs=True)

@@ -22,7 +22,7 @@ from orchestrator.definitions.arazzo_maps import Maps
 from orchestrator.definitions.arazzo_steps import Origins
 from orchestrator.definitions.attributes import attribute_problems
 from orchestrator.definitions.blocks import is_block
-from orchestrator.definitions.children import without_undos_past_pivot
+from orchestrator.definitions.children import forward_only
 from orchestrator.definitions.cursor import Cursor
 from orchestrator.definitions.document import Document
 from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
@@ -146,7 +146,7 @@ class _WorkflowReader:
         )  # fmt: skip
         plan = completed(replace(plan, attributes=self._attributes(plan)))
         if plan.children:
-            plan = without_undos_past_pivot(plan, past_pivot(plan))
+            plan = forward_only(plan, past_pivot(plan))
         read = ReadWorkflow(with_digest(plan), origins.place, at, self._library.folder)
         self._known[_key(at)] = read
         return read

@@ -1,8 +1,8 @@
 """What a plan with parallel blocks keeps besides: branches do not reach into each other.
 
 A branch is a run of its own, and what it did is undone with its block. So nothing in one leads out
-of it or undoes what another did; no branch has the pivot, since the others may fail after it; and
-no block lies behind the pivot, since a block that fails is undone.
+of it or undoes what another did; no branch has the pivot, since the others may fail after it; and a
+block lies before the pivot, or behind it on every way: so it is known whether it can be undone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def find_block_problems(plan: Plan, flow: Flow, place: _Place, findings: Finding
         head = joins.branch_of(index)
         if is_block(step.call):
             _block(plan, flow, joins, index, place, findings)
-        if step.pivot and head is not None:
+        if step.pivot and head is not None and not step.heads:
             findings.add(
                 place(index, ("x-pivot",)), f"the pivot in the branch {plan.steps[head].id}",
                 "a pivot outside of all blocks: other branches may fail after it",
@@ -62,10 +62,13 @@ def _block(
             place(index, ()), f"a block with {levels - 1} around it", f"at most {MOST_LEVELS - 1}"
         )
     pivot = plan.pivot_index
-    if pivot is not None and (flow.leads(pivot, index) or plan.steps[index].pivot):
+    behind = pivot is not None and flow.known_at(index) >> pivot & 1
+    if pivot is not None and flow.leads(pivot, index) and not behind:
         findings.add(
-            place(index, ()), f"the block {step.id} behind the pivot {plan.steps[pivot].id}",
-            "blocks before the pivot: one that fails is undone",
+            place(index, ()),
+            f"the block {step.id}, to which ways lead past the pivot {plan.steps[pivot].id}"
+            " and behind it",
+            "a block before the pivot, or behind it on every way",
         )  # fmt: skip
 
 

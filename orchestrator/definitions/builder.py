@@ -38,9 +38,9 @@ from orchestrator.definitions.blocks import block_step, head_step, is_block
 from orchestrator.definitions.children import (
     DETACHED,
     child_call,
+    forward_only,
     output_of_child,
     undo_of_child,
-    without_undos_past_pivot,
 )
 from orchestrator.definitions.escalation_rules import escalation_of, escalation_problems
 from orchestrator.definitions.expressions import FIRST_OF, OPTIONAL
@@ -147,8 +147,8 @@ class _Builder:
             maps=any(is_map(step.call) for step in steps),
         )  # fmt: skip
         plan = completed(plan)
-        if plan.maps or plan.children:
-            plan = without_undos_past_pivot(plan, past_pivot(plan))
+        if plan.children:
+            plan = forward_only(plan, past_pivot(plan))
         for path, found, wanted in attribute_problems(workflow.attributes or {}, plan):
             self._bad(f", attributes {pointer(path)}", found, wanted)
         return replace(plan, attributes=dict(workflow.attributes or {}))

@@ -123,11 +123,14 @@ def _with_digest_of(step: PlanStep, known: Mapping[str, Plan]) -> PlanStep:
     return replace(step, call=call)
 
 
-def without_undos_past_pivot(plan: Plan, past: Sequence[int]) -> Plan:
-    """Child runs from the pivot on are never undone, so nothing is kept to undo them with."""
+def forward_only(plan: Plan, past: Sequence[int]) -> Plan:
+    """Child runs from the pivot on are never undone, so nothing is kept to undo them with; and the
+    heads of branches there are pivots, so that a branch never turns back either."""
     steps = tuple(
         replace(step, compensation=None)
-        if (index in past or step.pivot) and is_undo_of_child(step.compensation) else step
+        if (index in past or step.pivot) and is_undo_of_child(step.compensation)
+        else replace(step, pivot=True) if index in past and step.heads
+        else step
         for index, step in enumerate(plan.steps)
     )  # fmt: skip
     return replace(plan, steps=steps)

@@ -149,7 +149,8 @@ class _Validation:
                 )
 
     def _pivot(self) -> None:
-        pivots = [index for index, step in enumerate(self._plan.steps) if step.pivot]
+        steps = self._plan.steps  # heads of branches behind it are forward only like their blocks
+        pivots = [index for index, step in enumerate(steps) if step.pivot and not step.heads]
         for index in pivots[1:]:
             place = self._place(index, Part.FORWARD, ("x-pivot",))
             first = self._plan.steps[pivots[0]].id

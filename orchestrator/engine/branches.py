@@ -38,8 +38,13 @@ def begin_branch(
     return NewChild(
         run=run, depth=parent.depth + 1, answers=True,
         begins=Beginning(saga=saga, links=(link,)), branch=shown_name(plan, head),
-        whole_id=parent.whole_id or parent.id, fails_fast=call.template["fail"] == Fail.FAST,
+        whole_id=parent.whole_id or parent.id, fails_fast=_fails_fast(plan, head, call),
     )  # fmt: skip
+
+
+def _fails_fast(plan: Plan, head: int, call: Call) -> bool:
+    """Behind the pivot there is no way back, so none is cancelled for another one."""
+    return call.template["fail"] == Fail.FAST and not plan.steps[head].pivot
 
 
 Ended = tuple[RunRecord, Sequence[StepRecord]]

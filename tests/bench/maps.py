@@ -9,9 +9,7 @@ left is read off the functions' own ledger, not off the tables.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,18 +24,15 @@ from sqlalchemy.engine import Connection
 
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.builder import plan_of
-from orchestrator.errors import OrchestratorError
 from orchestrator.service.submitting import Submission
 from orchestrator.store import migrate, open_store
 from orchestrator.store.tables import maps, runs
-from orchestrator.telemetry.logging import configure_logging
 from tests.bench.engine import costs, ours
 from tests.bench.engine.ours import Crew
-from tests.bench.engine.place import Place, Wish, set_up
+from tests.bench.engine.place import Place
 from tests.bench.map_steps import ITEM, MODULE, mapped
-from tests.bench.timers import Database
+from tests.bench.measured import Database, measured
 from tests.faults.chaos.bystander import moment
-from tests.faults.chaos.stage import new_folder, remove
 
 WANTED_RATIO = 0.8
 _BATCH = 2000  # runs accepted by one call
@@ -76,23 +71,12 @@ def main(
 
     The exit code is 1 when an effect was left or done twice, or a count was wrong.
     """
-    configure_logging(level="ERROR")
-    console = Console(stderr=True, highlight=False)
-    name = "postgres" if database is Database.POSTGRESQL else "sqlite"
-    wish = Wish(load="map", runs=items, workers=workers, database=name)
-    folder = new_folder()
-    try:
-        with set_up(wish, folder) as place:
-            found = asyncio.run(measure(place.with_modules(MODULE), failing, parallel, console))
-    except (OrchestratorError, TimeoutError, RuntimeError) as error:
-        console.print(f"not measured: {error}; its folder is {folder}", markup=False)
-        raise typer.Exit(1) from None
-    remove(folder)
-    if as_json:
-        sys.stdout.write(json.dumps(found) + "\n")
-    else:
-        console.print(json.dumps(found, indent=1), markup=False)
-    raise typer.Exit(0 if found["kept"] else 1)
+    measured(
+        "map", items, workers=workers, database=database, as_json=as_json,
+        measure=lambda place, console: measure(
+            place.with_modules(MODULE), failing, parallel, console
+        ),
+    )  # fmt: skip
 
 
 async def measure(place: Place, failing: float, parallel: int, console: Console) -> dict[str, Any]:

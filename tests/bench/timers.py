@@ -9,14 +9,11 @@ over to the commit that finds it over, in a worker's hands, both by the database
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,18 +25,16 @@ from sqlalchemy.engine import Connection
 from orchestrator import Workflow
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.builder import plan_of
-from orchestrator.errors import OrchestratorError
 from orchestrator.service.submitting import Submission
 from orchestrator.store import open_store
 from orchestrator.store.tables import ANNOUNCED, SLEEPING, attempts, runs, waits
-from orchestrator.telemetry.logging import configure_logging
 from tests.bench.engine import costs, ours, profiling
 from tests.bench.engine.figures import percentile
 from tests.bench.engine.ours import Beside, Crew
-from tests.bench.engine.place import Place, Wish, set_up
+from tests.bench.engine.place import Place
 from tests.bench.engine.profiling import Profile
+from tests.bench.measured import Database, measured
 from tests.faults.chaos.bystander import moment
-from tests.faults.chaos.stage import new_folder, remove
 
 WANTED_P99_SECONDS = 1.0
 SLEEPER = Workflow("bench-sleeper", inputs={"at": str}).until("$inputs.at")
@@ -49,13 +44,6 @@ _MOST_PENDING = 10_000  # accepted and not asleep yet: more would only be refuse
 _SLACK, _SLACK_SECONDS = 1.25, 10.0  # of the time that placing all should take
 _POLL_SECONDS = 0.5
 _LOST_SECONDS = 300.0  # after the last time; whoever sleeps then is never woken
-
-
-class Database(StrEnum):
-    """Which one holds the truth."""
-
-    SQLITE = "sqlite"
-    POSTGRESQL = "postgresql"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,27 +90,15 @@ def main(
 
     The exit code is 1 when one woke twice, early or never, or was not asleep in time.
     """
-    configure_logging(level="ERROR")
-    console = Console(stderr=True, highlight=False)
-    name = "postgres" if database is Database.POSTGRESQL else "sqlite"
-    wish = Wish(load="timers", runs=timers, workers=workers, database=name)
-    folder = new_folder()
-    try:
-        with set_up(wish, folder) as place:
-            beside = ours.undisturbed
-            if profile is not None:
-                profiling.program()  # refused before anything is measured
-                beside = Profile(profile, folder).beside
-            found = asyncio.run(measure(place, spread, console, beside))
-    except (OrchestratorError, TimeoutError, RuntimeError) as error:
-        console.print(f"not measured: {error}; its folder is {folder}", markup=False)
-        raise typer.Exit(1) from None
-    remove(folder)
-    if as_json:
-        sys.stdout.write(json.dumps(found) + "\n")
-    else:
-        console.print(json.dumps(found, indent=1), markup=False)
-    raise typer.Exit(0 if found["kept"] else 1)
+
+    async def work(place: Place, console: Console) -> dict[str, Any]:
+        beside = ours.undisturbed
+        if profile is not None:
+            profiling.program()  # refused before anything is measured
+            beside = Profile(profile, place.folder).beside
+        return await measure(place, spread, console, beside)
+
+    measured("timers", timers, workers=workers, database=database, as_json=as_json, measure=work)
 
 
 async def measure(

@@ -6,8 +6,6 @@ completions were recorded, not off how the engine merges branches.
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count, pairwise
@@ -15,32 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.events import CancelMode
 from orchestrator.core.states import FINAL, HAPPENED, RunStatus
-from orchestrator.ports import RunFilter, RunRecord, StepRecord
-from orchestrator.testing.faults import Failing, Fault, Link, Way
+from orchestrator.ports import RunRecord, StepRecord
+from orchestrator.testing.faults import Failing, Way
 from orchestrator.testing.lab import Lab
-from orchestrator.testing.properties import can_happen
-
-EXAMPLES = int(os.environ.get("BLOCK_EXAMPLES", "10"))
-LONG_EXAMPLES = 400
-KEY = "x-idempotency: {in: header, name: Idempotency-Key}"
-API = """openapi: 3.1.0
-info: {title: s, version: "1"}
-servers: [{url: "http://localhost"}]
-paths:
-  /do: {post: {operationId: do, responses: {"200": {description: ok}}}}
-  /undo: {post: {operationId: undo, responses: {"200": {description: ok}}}}
-"""
-HEAD = """arazzo: 1.0.1
-info: {title: t, version: "1"}
-sourceDescriptions: [{name: shop, url: shop.yaml, type: openapi}]
-workflows:
-  - workflowId: order
-"""
+from tests.property.playing import (
+    HEAD,
+    cancels,
+    effects,
+    failing,
+    faults,
+    few,
+    many,
+    played,
+    step_of,
+)
 
 Part = str | tuple[str, list[list[Any]]]
 """A step ("s"), or how its block fails and the branches of it."""
@@ -56,15 +46,8 @@ def blocks(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.tuples(FAILS, st.lists(chains(parts, 2), min_size=2, max_size=3))
 
 
-FAULTS = st.lists(
-    st.tuples(
-        st.integers(0, 30), st.sampled_from([Way.DO, Way.UNDO]), st.sampled_from(list(Fault)),
-        st.integers(1, 2),
-    ),
-    max_size=3,
-)  # fmt: skip
+FAULTS = faults(st.integers(0, 30))
 TENTHS = st.lists(st.integers(1, 40).map(lambda tenth: tenth / 10), max_size=20)
-CANCELS = st.none() | st.integers(1, 60).map(lambda tenth: tenth / 10)
 INNER = st.one_of(STEP, STEP, blocks(STEP))
 
 
@@ -73,6 +56,7 @@ class Written:
     """A document in the making."""
 
     steps: list[str] = field(default_factory=list)
+    pivot: str | None = None  # one of them, before the block; nothing from there on is undone
     given: list[str] = field(default_factory=list)
     numbers: Any = field(default_factory=lambda: count(1))
 
@@ -93,13 +77,16 @@ class Written:
         return name
 
     def text(self) -> str:
-        lines = [
-            f"      - {{stepId: {name}, operationId: do, {KEY}, x-compensation:"
-            f" {{operationId: undo, {KEY}}}}}"
-            for name in self.steps
-        ]
         parallel = f"    x-parallel: [{', '.join(self.given)}]\n" if self.given else ""
-        return f"{HEAD}{parallel}    steps:\n" + "\n".join(lines) + "\n"
+        return f"{HEAD}{parallel}    steps:\n" + "".join(map(self._step, self.steps))
+
+    def _step(self, name: str) -> str:
+        return step_of(name, pivot=name == self.pivot, is_behind=not self.is_undone(name))
+
+    def is_undone(self, name: str) -> bool:
+        """Whether it has an undo."""
+        at = self.steps.index
+        return self.pivot is None or at(name) < at(self.pivot)
 
 
 @st.composite
@@ -107,64 +94,36 @@ def histories(draw: st.DrawFn) -> tuple[Written, list[Failing], dict[str, float]
     written = Written()
     before, block, behind = draw(st.booleans()), draw(blocks(INNER)), draw(st.booleans())
     written.chain([*["s"] * before, block, *["s"] * behind])
-    wanted = [
-        Failing(link=Link(written.steps[n % len(written.steps)], way), fault=fault, times=times)
-        for n, way, fault, times in draw(FAULTS)
-    ]
-    failing = wanted if can_happen(wanted) else wanted[:1]
+    if before and draw(st.booleans()):
+        written.pivot = written.steps[0]
+    names = written.steps
+    drawn = [(names[n % len(names)], *rest) for n, *rest in draw(FAULTS)]
+    wanted = [each for each in drawn if each[1] is Way.DO or written.is_undone(each[0])]
     took = dict(zip(written.steps, draw(TENTHS), strict=False))  # the rest at once
-    return written, failing, took, draw(CANCELS)
+    return written, failing(wanted), took, draw(cancels(60))
 
 
 def play(folder: Path, history: tuple[Written, list[Failing], dict[str, float], Any]) -> None:
-    written, failing, took, cancelled = history
-    told = ", ".join(map(str, failing)) or "nothing goes wrong"
-    note(f"{written.text()}\n{told}; seconds {took}; cancelled after {cancelled}")
-    (folder / "shop.yaml").write_text(API)
-    document = folder / "w.arazzo.yaml"
-    document.write_text(written.text())
-    with Lab(document, tasks=()) as lab:
-        for name, seconds in took.items():
-            lab.answer(name, 200, {}, seconds=seconds)
-        lab.fail_as(*failing)
-        run_id = lab.submit("order", {})
-        if cancelled is not None:
-            lab.advance(cancelled)
-            if lab.look(run_id).status not in FINAL | {RunStatus.ESCALATED}:
-                wish = lab._store.request_cancel(
-                    run_id, mode=CancelMode.UNDO, reason="changed my mind", by="ada"
-                )
-                lab._play(wish)
-        runs = until_quiet(lab)
+    written, wanted, took, cancelled = history
+    with played(folder, written.text(), took, wanted, cancelled) as (lab, run_id, runs):
         steps = {run.id: lab._play(lab._store.steps(run.id)) for run in runs}
-        check(lab, run_id, {run.id: run for run in runs}, steps)
-
-
-def until_quiet(lab: Lab) -> list[RunRecord]:
-    """All runs, once none is under way but such as wait for one that a person has to decide on."""
-    for _ in range(600):
-        lab.advance(1.0)
-        runs = lab._play(lab._store.runs(RunFilter(limit=None)))
-        going = [run for run in runs if run.status not in FINAL | {RunStatus.ESCALATED}]
-        if not going:
-            return runs
-        stuck = any(run.status is RunStatus.ESCALATED for run in runs)
-        if stuck and all(run.status is RunStatus.WAITING for run in going):
-            return runs
-    raise AssertionError([(run.branch, run.status, run.cause) for run in runs])
+        check(lab, run_id, {run.id: run for run in runs}, steps, written.pivot)
 
 
 def check(
-    lab: Lab, run_id: str, runs: dict[str, RunRecord], steps: dict[str, tuple[StepRecord, ...]]
-) -> None:
-    root, effects = runs[run_id], [each for each in lab.world.sent if each.had_effect]
+    lab: Lab, run_id: str, runs: dict[str, RunRecord], steps: dict[str, tuple[StepRecord, ...]],
+    pivot: str | None,
+) -> None:  # fmt: skip
+    root = runs[run_id]
+    going = {run.wait_id for run in runs.values() if run.status not in FINAL}
     for run in runs.values():
         assert run.id == run_id or (run.parent_id in runs and run.whole_id == run_id), "an orphan"
-        assert run.wait_id is None or run.status not in FINAL, "nobody was told of its end"
-    twice = [key for key, times in Counter(each.key for each in effects).items() if times > 1]
-    assert not twice, "done twice with one key"
-    done = [each.link.step for each in effects if each.link.way is Way.DO]
-    undone = [each.link.step for each in effects if each.link.way is Way.UNDO]
+        told = run.wait_id is None or run.wait_id in going
+        assert told or run.status not in FINAL, "nobody was told of its end"
+    done, undone = effects(lab)
+    if pivot in done:
+        assert not undone, "there is no way back from the pivot"
+        assert root.status is not RunStatus.COMPENSATED or done == [pivot]
     if root.status is RunStatus.SUCCEEDED:
         assert not undone
         assert {run.status for run in runs.values()} == {RunStatus.SUCCEEDED}
@@ -210,24 +169,14 @@ def completions(
     return found
 
 
-_PHASES = [Phase.generate, Phase.shrink]
-_QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-
-
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=_QUIET,
-    phases=_PHASES,
-)
+@few("BLOCK_EXAMPLES")
 @given(history=histories())
 def test_any_block(tmp_path: Path, history: Any) -> None:
     play(tmp_path, history)
 
 
 @pytest.mark.long
-@settings(max_examples=LONG_EXAMPLES, deadline=None, suppress_health_check=_QUIET, phases=_PHASES)
+@many()
 @given(history=histories())
 def test_any_block_long(tmp_path: Path, history: Any) -> None:
     play(tmp_path, history)

@@ -7,46 +7,39 @@ the rows of the maps say.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.events import CancelMode
 from orchestrator.core.maps import ItemOutcome
 from orchestrator.core.states import FINAL, RunStatus
-from orchestrator.ports import RunFilter, RunRecord
+from orchestrator.ports import RunRecord
 from orchestrator.ports.maps import MapRecord
-from orchestrator.testing.faults import Failing, Fault, Link, Way
+from orchestrator.testing.faults import Failing
 from orchestrator.testing.lab import Lab
-from orchestrator.testing.properties import can_happen
+from tests.property.playing import (
+    HEAD,
+    cancels,
+    effects,
+    failing,
+    faults,
+    few,
+    many,
+    played,
+    step_of,
+)
 
-EXAMPLES = int(os.environ.get("MAP_EXAMPLES", "10"))
-LONG_EXAMPLES = 400
-KEY = "x-idempotency: {in: header, name: Idempotency-Key}"
-API = """openapi: 3.1.0
-info: {title: s, version: "1"}
-servers: [{url: "http://localhost"}]
-paths:
-  /do: {post: {operationId: do, responses: {"200": {description: ok}}}}
-  /undo: {post: {operationId: undo, responses: {"200": {description: ok}}}}
-"""
-STEP = "      - {{stepId: {0}, operationId: do, {1}, x-compensation: {{operationId: undo, {1}}}}}\n"
-DOCUMENT = """arazzo: 1.0.1
-info: {title: t, version: "1"}
-sourceDescriptions: [{name: shop, url: shop.yaml, type: openapi}]
-workflows:
-  - workflowId: order
-    steps:
-BEFORE      - stepId: each
+STEPS = ("first", "a", "b", "last")
+EACH = """      - stepId: each
         workflowId: item
-        x-each: {count: COUNT, as: n, parallel: PARALLEL, maxFailures: MOST, undo: {parallel: UNDO}}
-BEHIND  - workflowId: item
+        x-each: {{count: {count}, as: n, parallel: {parallel}, maxFailures: {most}, undo: {undo}}}
+"""
+ITEM = """  - workflowId: item
     inputs: {type: object, required: [n], properties: {n: {type: integer}}}
     steps:
 """
@@ -64,84 +57,38 @@ class History:
     cancelled: float | None
 
     def text(self) -> str:
-        said = {
-            "COUNT": self.count, "PARALLEL": self.parallel, "MOST": self.most, "UNDO": self.undo,
-            "BEFORE": STEP.format("first", KEY), "BEHIND": STEP.format("last", KEY),
-        }  # fmt: skip
-        text = DOCUMENT
-        for name, value in said.items():
-            text = text.replace(name, str(value))
-        return text + STEP.format("a", KEY) + STEP.format("b", KEY)
-
-
-STEPS = ("first", "a", "b", "last")
-FAULTS = st.lists(
-    st.tuples(
-        st.sampled_from(STEPS), st.sampled_from([Way.DO, Way.UNDO]), st.sampled_from(list(Fault)),
-        st.integers(1, 2),
-    ),
-    max_size=3,
-)  # fmt: skip
+        each = EACH.format(
+            count=self.count,
+            parallel=self.parallel,
+            most=self.most,
+            undo=f"{{parallel: {self.undo}}}",
+        )
+        order = f"    steps:\n{step_of('first')}{each}{step_of('last')}"
+        return HEAD + order + ITEM + step_of("a") + step_of("b")
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    wanted = [
-        Failing(link=Link(step, way), fault=fault, times=times)
-        for step, way, fault, times in draw(FAULTS)
-    ]
     return History(
         count=draw(st.integers(0, 7)), parallel=draw(st.integers(1, 4)),
         most=draw(st.integers(0, 3)), undo=draw(st.sampled_from([1, 1, 3])),
-        failing=wanted if can_happen(wanted) else wanted[:1],
-        cancelled=draw(st.none() | st.integers(1, 30).map(lambda tenth: tenth / 10)),
+        failing=failing(draw(faults(st.sampled_from(STEPS)))), cancelled=draw(cancels(30)),
     )  # fmt: skip
 
 
 def play(folder: Path, history: History) -> None:
-    told = ", ".join(map(str, history.failing)) or "nothing goes wrong"
-    note(f"{history.text()}\n{told}; cancelled after {history.cancelled}")
-    (folder / "shop.yaml").write_text(API)
-    document = folder / "w.arazzo.yaml"
-    document.write_text(history.text())
-    with Lab(document, tasks=()) as lab:
-        for name in STEPS:
-            lab.answer(name, 200, {}, seconds=0.3)
-        lab.fail_as(*history.failing)
-        run_id = lab.submit("order", {})
-        if history.cancelled is not None:
-            lab.advance(history.cancelled)
-            if lab.look(run_id).status not in FINAL | {RunStatus.ESCALATED}:
-                wish = lab._store.request_cancel(
-                    run_id, mode=CancelMode.UNDO, reason="changed my mind", by="ada"
-                )
-                lab._play(wish)
-        check(lab, history, run_id, {run.id: run for run in until_quiet(lab)})
-
-
-def until_quiet(lab: Lab) -> list[RunRecord]:
-    """All runs, once none is under way but such as wait for one that a person has to decide on."""
-    for _ in range(600):
-        lab.advance(1.0)
-        runs = lab._play(lab._store.runs(RunFilter(limit=None)))
-        going = [run for run in runs if run.status not in FINAL | {RunStatus.ESCALATED}]
-        if not going and not lab._play(lab._store.open_maps()):
-            return runs
-        stuck = any(run.status is RunStatus.ESCALATED for run in runs)
-        if stuck and all(run.status is RunStatus.WAITING for run in going):
-            return runs
-    raise AssertionError([(run.workflow, run.item, run.status, run.cause) for run in runs])
+    seconds = dict.fromkeys(STEPS, 0.3)
+    with played(folder, history.text(), seconds, history.failing, history.cancelled) as found:
+        lab, run_id, runs = found
+        check(lab, history, run_id, {run.id: run for run in runs})
 
 
 def check(lab: Lab, history: History, run_id: str, runs: dict[str, RunRecord]) -> None:
-    root, effects = runs[run_id], [each for each in lab.world.sent if each.had_effect]
-    twice = [key for key, times in Counter(each.key for each in effects).items() if times > 1]
-    assert not twice, "done twice with one key"
+    root, (did, undid) = runs[run_id], effects(lab)
     maps = lab._play(lab._store.maps_of(run_id))
     for found in maps:
         check_counts(lab, found, runs)
-    done = Counter(each.link.step for each in effects if each.link.way is Way.DO)
-    undone = Counter(each.link.step for each in effects if each.link.way is Way.UNDO)
+    done, undone = Counter(did), Counter(undid)
     if root.status is RunStatus.SUCCEEDED:
         counts = maps[0].counts
         assert (counts.next, counts.failed <= history.most) == (history.count, True)
@@ -186,24 +133,14 @@ def check_reversed(lab: Lab, maps: list[MapRecord], runs: dict[str, RunRecord]) 
     )
 
 
-_PHASES = [Phase.generate, Phase.shrink]
-_QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
-
-
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=_QUIET,
-    phases=_PHASES,
-)
+@few("MAP_EXAMPLES")
 @given(history=histories())
 def test_any_map(tmp_path: Path, history: Any) -> None:
     play(tmp_path, history)
 
 
 @pytest.mark.long
-@settings(max_examples=LONG_EXAMPLES, deadline=None, suppress_health_check=_QUIET, phases=_PHASES)
+@many()
 @given(history=histories())
 def test_any_map_long(tmp_path: Path, history: Any) -> None:
     play(tmp_path, history)

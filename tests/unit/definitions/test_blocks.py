@@ -183,8 +183,6 @@ def test_what_is_no_block(tmp_path: Path, parallel: str, place: str, wanted: str
     [
         (step("reserve"), step("reserve", PIVOT), "/steps/3/x-pivot",
          "a pivot outside of all blocks: other branches may fail after it"),
-        (step("first"), step("first", PIVOT), "/x-parallel/0",
-         "blocks before the pivot: one that fails is undone"),
         (step("reserve"), step("reserve", "x-undoes: [charge]"), "/steps/3/x-undoes",
          "a step of the same branch: what a block did is undone with it"),
         (step("reserve"), step("reserve", UNDO, "dependsOn: [charge]"), "/steps/3/dependsOn/0",
