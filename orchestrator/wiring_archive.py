@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.ports.archiving import Archive, ArchivingStore
 from orchestrator.ports.vouching import Signer
+from orchestrator.service.archive_erasing import ArchiveErasing
 from orchestrator.service.archive_reading import ArchiveReading
 from orchestrator.service.archiving import Archiving
 from orchestrator.settings import Settings
@@ -19,6 +20,15 @@ def archiving_of(
     if not settings.archive_url:
         return None
     return Archiving(store, open_archive(settings.archive_url), signer)
+
+
+def archive_erasing_of(
+    settings: Settings, store: ArchivingStore, signer: Signer | None
+) -> ArchiveErasing | None:
+    """The same of who erases in it."""
+    if not settings.archive_url:
+        return None
+    return ArchiveErasing(store, open_archive(settings.archive_url), signer)
 
 
 def archive_reading(settings: Settings, url: str = "") -> ArchiveReading:

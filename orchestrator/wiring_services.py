@@ -43,6 +43,7 @@ from orchestrator.service.agents import Agents
 from orchestrator.service.aliases import Aliases
 from orchestrator.service.api_health import ApiHealth
 from orchestrator.service.apis import Apis
+from orchestrator.service.archive_erasing import ArchiveErasing
 from orchestrator.service.archiving import Archiving
 from orchestrator.service.auditing import Auditing, Checkpoints
 from orchestrator.service.briefing import Briefings
@@ -104,7 +105,7 @@ from orchestrator.wiring import (
     read_api_files,
     submitter_of,
 )
-from orchestrator.wiring_archive import archiving_of
+from orchestrator.wiring_archive import archive_erasing_of, archiving_of
 from orchestrator.wiring_brokers import apps_of_brokers, broker_url, publisher_of
 from orchestrator.wiring_notices import console_of, link_signer
 from orchestrator.wiring_payloads import seal_payloads
@@ -146,6 +147,7 @@ class Services:
     doctor: Doctor
     consistency: Consistency
     archiving: Archiving | None  # None: no archive is configured
+    archive_erasing: ArchiveErasing | None  # the same
     retention: Retention
     restoring: Restoring
     reseal_payloads: Callable[[], Awaitable[int]]
@@ -385,7 +387,7 @@ def _services(
             sessions=Sessions(settings.database, settings.database_session_url),
         ),
         consistency=Consistency(store, Auditing(store).verify_run),
-        archiving=archiving,
+        archiving=archiving, archive_erasing=archive_erasing_of(settings, store, signer),
         retention=Retention(store, archiving), reseal_payloads=store.reseal_payloads,
         restoring=Restoring(
             store, store, open_worker_locks(settings.session_database), broker.mark,

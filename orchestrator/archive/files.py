@@ -13,7 +13,7 @@ from urllib.parse import quote
 from pyarrow.lib import ArrowException
 
 from orchestrator.archive.manifests import dump_manifest, load_manifest
-from orchestrator.archive.parquet import ParquetFile, batches, rows_of
+from orchestrator.archive.parquet import ParquetFile, batches, pages, rows_of, schema_of
 from orchestrator.archive.place import Place
 from orchestrator.core.chain import ChainedRecord, Story
 from orchestrator.errors import InvalidInput, NotFound, Problem
@@ -22,6 +22,7 @@ from orchestrator.ports.archiving import (
     ArchivedRun,
     ArchivedTable,
     Batch,
+    Change,
     Manifest,
 )
 
@@ -70,9 +71,48 @@ class ArchiveFiles:
 
     def remove(self, batch: Batch, tables: Sequence[ArchivedTable]) -> None:
         """See Archive."""
-        self._place.remove(_manifest_path(batch.tenant, batch.day, batch.id))
+        path = _manifest_path(batch.tenant, batch.day, batch.id)
+        try:
+            named = load_manifest(self._place.read(path), place=self._said(path)).files
+        except (FileNotFoundError, InvalidInput):  # then it names nothing
+            named = {}
+        self._place.remove(path)
+        self.discard(named)
         for table in tables:
             self._place.remove(_path(table.name, batch.tenant, batch.day, batch.id))
+
+    def rewrite(self, manifest: Manifest, change: Change) -> Mapping[str, ArchivedFile]:
+        """See Archive."""
+        files = {}
+        for table, old in manifest.files.items():
+            new = self._rewritten(table, old, change)
+            if new is not None:
+                files[table] = new
+        return files
+
+    def _rewritten(self, table: str, old: ArchivedFile, change: Change) -> ArchivedFile | None:
+        file: ParquetFile | None = None
+        try:
+            for schema, rows in pages(self._place, old.path):
+                file = file or ParquetFile(self._place, _next(old.path), schema)
+                file.add_named([new for row in rows for new in change(table, row)])
+            return None if file is None else file.close()
+        finally:
+            if file is not None:
+                file.abandon()
+
+    def discard(self, files: Mapping[str, ArchivedFile]) -> None:
+        """See Archive."""
+        for file in files.values():
+            self._place.remove(file.path)
+
+    def sweep(self, manifest: Manifest) -> None:
+        """See Archive."""
+        named = {file.path for file in manifest.files.values()}
+        folder = _folder(manifest.tenant, manifest.day)
+        for path in self._place.found(f"*/{folder}/{manifest.batch}*.parquet"):
+            if path not in named:
+                self._place.remove(path)
 
     def differences(self, manifest: Manifest) -> list[str]:
         """See Archive."""
@@ -112,7 +152,8 @@ class ArchiveFiles:
         if not runs:
             raise self._missing(f"run {run_id} of batch {manifest.batch}")
         audit = sorted(self._some(manifest, "audit", "run_id", run_id), key=itemgetter("seq"))
-        return ArchivedRun(run=runs[0], audit=audit)
+        maps = frozenset(each["id"] for each in self._some(manifest, "maps", "run_id", run_id))
+        return ArchivedRun(run=runs[0], audit=audit, maps=maps)
 
     def _all(
         self, manifest: Manifest, table: str, columns: Sequence[str]
@@ -161,7 +202,7 @@ class Writer:
         place.remove(_manifest_path(batch.tenant, batch.day, batch.id))
         self._files = {
             table.name: ParquetFile(
-                place, _path(table.name, batch.tenant, batch.day, batch.id), table
+                place, _path(table.name, batch.tenant, batch.day, batch.id), schema_of(table)
             )
             for table in tables
         }
@@ -183,6 +224,13 @@ class Writer:
 
 def _path(table: str, tenant: str, day: str, batch: str) -> str:
     return f"{table}/{_folder(tenant, day)}/{batch}.parquet"
+
+
+def _next(path: str) -> str:
+    """The name of a file that is written in place of another: BATCH.parquet, BATCH-2.parquet …"""
+    head, _, name = path.removesuffix(".parquet").rpartition("/")
+    batch, _, number = name.partition("-")
+    return f"{head}/{batch}-{int(number or 1) + 1}.parquet"
 
 
 def _manifest_path(tenant: str, day: str, batch: str) -> str:

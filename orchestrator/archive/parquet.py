@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.archive.place import Abandoned, Place
-from orchestrator.ports.archiving import ArchivedFile, ArchivedTable
+from orchestrator.ports.archiving import ArchivedFile, ArchivedTable, Row
 
 GROUP_BYTES = 8 << 20
 """Of rows in memory that become a row group."""
@@ -55,8 +55,8 @@ class _Told:
 class ParquetFile:
     """One file that is being written; it is begun with its first row."""
 
-    def __init__(self, place: Place, path: str, table: ArchivedTable) -> None:
-        self._place, self._path, self._schema = place, path, schema_of(table)
+    def __init__(self, place: Place, path: str, schema: pa.Schema) -> None:
+        self._place, self._path, self._schema = place, path, schema
         self._open: AbstractContextManager[IO[bytes]] | None = None
         self._writer: Any = None
         self._told: Any = None
@@ -87,6 +87,10 @@ class ParquetFile:
         self._writer.write_table(group, row_group_size=group.num_rows)
         self._waiting.clear()
 
+    def add_named(self, rows: Sequence[Row]) -> None:
+        """Rows by name of column, in order."""
+        self.add([[row[name] for name in self._schema.names] for row in rows])
+
     def close(self) -> ArchivedFile | None:
         """What was written; None: there was no row."""
         if not self._rows:
@@ -113,6 +117,14 @@ class ParquetFile:
             opened.__exit__(None if why is None else type(why), why, None)
         except Abandoned:
             return
+
+
+def pages(place: Place, path: str) -> Iterator[tuple[pa.Schema, list[Row]]]:
+    """The whole file, a hundred rows at a time. Raises FileNotFoundError, ArrowException."""
+    with place.reached(), place.files.open(place.full(path), "rb") as stream:
+        file = pq.ParquetFile(stream)
+        for group in file.iter_batches(batch_size=100):
+            yield file.schema_arrow, group.to_pylist()
 
 
 def batches(place: Place, path: str, columns: Sequence[str]) -> Iterator[Mapping[str, Any]]:

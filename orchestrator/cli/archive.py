@@ -14,11 +14,12 @@ from rich.text import Text
 from orchestrator.cli.audit import PublicKeys, trusted_keys
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
 from orchestrator.cli.retention import age_of
-from orchestrator.cli.session import with_services
+from orchestrator.cli.session import current_user, with_services
 from orchestrator.errors import InvalidSetting, Problem
 from orchestrator.settings import load_settings
 
 if TYPE_CHECKING:
+    from orchestrator.service.archive_erasing import ArchiveErased
     from orchestrator.service.archive_reading import ArchiveVerification
     from orchestrator.service.archiving import Archived, Archiving
     from orchestrator.wiring_services import Services
@@ -129,13 +130,43 @@ def explain(
     answer(found, lambda: draw_story(found), as_json=as_json)
 
 
+@app.command("erase")
+def erase(
+    run: Annotated[str, typer.Argument(help="Its whole id.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept in its audit.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Erase the payloads of a run that is in the archive alone; its audit can still be verified.
+
+    Its batch is written anew without them. Runs that it began are runs of their own: each is erased
+    by itself.
+    """
+    if not yes:
+        typer.confirm(f"Erase all payloads of run {run}? They cannot be had back", abort=True)
+
+    async def act(services: Services) -> ArchiveErased:
+        if services.archive_erasing is None:
+            raise _no_archive()
+        return await services.archive_erasing.erase(run, by=current_user(), reason=reason)
+
+    done = with_services(act)
+    drawn = Text(
+        f"{done.batches:,} batches written anew, without the details of {done.records:,} records"
+    )
+    answer(done, lambda: drawn, as_json=as_json)
+
+
 def _configured(services: Services) -> Archiving:
     if services.archiving is None:
-        problem = Problem(
-            place="setting archive_url", found="nothing", wanted="where the archive is"
-        )
-        raise InvalidSetting("there is no archive", problems=[problem])
+        raise _no_archive()
     return services.archiving
+
+
+def _no_archive() -> InvalidSetting:
+    problem = Problem(place="setting archive_url", found="nothing", wanted="where the archive is")
+    return InvalidSetting("there is no archive", problems=[problem])
 
 
 def _draw_batches(found: list[dict[str, Any]]) -> Table | Text:

@@ -8,13 +8,18 @@ file, so that whoever is cut off writes the same batch again, under the same nam
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeAlias
 
 from orchestrator.core.chain import Story
 from orchestrator.ports.retention import Retired
+
+Row: TypeAlias = Mapping[str, Any]
+"""By name of column."""
+Change: TypeAlias = Callable[[str, Row], Iterable[Row]]
+"""Of a table's row: the rows that stand in its place."""
 
 FORMAT = 1
 """Of manifests and of how files are laid out; readers refuse what they do not know."""
@@ -27,6 +32,14 @@ def day_of(run_id: str) -> str:
     """
     milliseconds = int(run_id.replace("-", "")[:12], 16)
     return datetime.fromtimestamp(milliseconds / 1000, UTC).date().isoformat()
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros_of(at: datetime) -> int:
+    """Microseconds since 1970, exact. `at` is aware."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def json_line(value: Mapping[str, Any]) -> bytes:
@@ -113,8 +126,9 @@ class Manifest:
 class ArchivedRun:
     """A run as an archive has it: rows as they stood in the database, by name of column."""
 
-    run: Mapping[str, Any]
-    audit: Sequence[Mapping[str, Any]]  # in order
+    run: Row
+    audit: Sequence[Row]  # in order
+    maps: frozenset[str] = frozenset()  # ids of those that it began
 
 
 class BatchWriter(Protocol):
@@ -152,6 +166,15 @@ class Archive(Protocol):
     def remove(self, batch: Batch, tables: Sequence[ArchivedTable]) -> None:
         """Its manifest and files, as far as they are there; the manifest first."""
 
+    def rewrite(self, manifest: Manifest, change: Change) -> Mapping[str, ArchivedFile]:
+        """Its files once more, under other names, with their rows changed; the old ones stay."""
+
+    def discard(self, files: Mapping[str, ArchivedFile]) -> None:
+        """Remove these, as far as they are there."""
+
+    def sweep(self, manifest: Manifest) -> None:
+        """Remove what is there of its batch beside the files that it names."""
+
     def differences(self, manifest: Manifest) -> list[str]:
         """What is not as the manifest says, by the bytes of its files; one sentence each."""
 
@@ -172,6 +195,19 @@ class ArchivingStore(Protocol):
     @property
     def schema(self) -> str:
         """The newest migration."""
+
+    @property
+    def erased_columns(self) -> Mapping[str, Mapping[str, Any] | None]:
+        """By table, what stands in the place of a run's payloads; None: its rows go."""
+
+    def erasure_data(self, reason: str, records: int) -> str:
+        """What the record of an erasure says, as it is stored."""
+
+    async def now(self) -> datetime:
+        """The database's clock."""
+
+    async def has_run(self, run_id: str) -> bool:
+        """Whether it is in the database."""
 
     async def plan_batches(self, *, older_than_seconds: float, most: int) -> int:
         """Put final runs that settled so long ago and are in no batch into batches; how many runs.

@@ -28,7 +28,10 @@ from orchestrator.ports.vouching import Signer
 log = structlog.get_logger(__name__)
 
 RUNS_PLANNED_AT_ONCE = 10_000
-RUNS_READ_AT_ONCE = 100
+FEWEST_READ_AT_ONCE = 8
+RUNS_READ_AT_ONCE = 200
+"""At most; as many as their rows take about BYTES_READ_AT_ONCE in memory."""
+BYTES_READ_AT_ONCE = 8 << 20
 HOLD_SECONDS = 1800.0
 """Nobody else takes up a batch that was begun so long ago at most."""
 BATCHES_AT_ONCE = 100
@@ -131,13 +134,15 @@ class Archiving:
             batch=batch.id, tenant=batch.tenant, day=batch.day, schema=self._store.schema,
             older_until=await self._store.older_until(), heads=batch.heads, files=files,
         )  # fmt: skip
-        wrong = await asyncio.to_thread(_wrong_with, self._archive, manifest)
+        wrong = await asyncio.to_thread(wrong_with, self._archive, manifest)
         if wrong:
             # Said of a run since (an erasure), or written by a disk that lies: planned anew.
             log.warning("archive.not_as_planned", batch=batch.id, why=wrong[:10])
             await self._give_up(batch)
             return Archived()
-        digest = await asyncio.to_thread(self._archive.write_manifest, self._signed(manifest))
+        digest = await asyncio.to_thread(
+            self._archive.write_manifest, signed(manifest, self._signer)
+        )
         if not await self._store.note_archived(batch.id, manifest=digest):
             await asyncio.to_thread(self._archive.remove, batch, tables)
             return Archived()
@@ -149,17 +154,23 @@ class Archiving:
         names = [table.name for table in self._store.archived_tables]
         # Versions of workflows belong to many runs: each is written once.
         of_each = [name for name in names if name != "workflows"]
-        for wanted, size in ((["workflows"], len(ids)), (of_each, RUNS_READ_AT_ONCE)):
-            for first in range(0, len(ids), size):
-                found = await self._store.rows_of(wanted, ids[first : first + size])
-                for name, rows in found.items():
-                    await asyncio.to_thread(writer.add, name, rows)
+        await self._copy(["workflows"], ids, writer)
+        first, size = 0, FEWEST_READ_AT_ONCE
+        while first < len(ids):
+            taken = await self._copy(of_each, ids[first : first + size], writer)
+            first += size
+            size = _next_size(size, taken)
 
-    def _signed(self, manifest: Manifest) -> Manifest:
-        if self._signer is None:
-            return manifest
-        signature = self._signer.sign(manifest.text())
-        return replace(manifest, key_id=self._signer.key_id, signature=signature)
+    async def _copy(self, tables: Sequence[str], ids: Sequence[str], writer: BatchWriter) -> int:
+        """About how many bytes the rows took."""
+        found = await self._store.rows_of(tables, ids)
+        for name, rows in found.items():
+            await asyncio.to_thread(writer.add, name, rows)
+        return sum(
+            len(value)
+            for rows in found.values() for row in rows for value in row
+            if isinstance(value, str | bytes)
+        )  # fmt: skip
 
     # --- give up ----------------------------------------------------------------------------------
 
@@ -193,6 +204,21 @@ class Archiving:
                 return done
 
 
+def _next_size(size: int, taken: int) -> int:
+    """How many runs to read at once, after so many took so many bytes."""
+    if taken > BYTES_READ_AT_ONCE:
+        return max(size // 2, 1)
+    return min(size * 2, RUNS_READ_AT_ONCE) if taken * 2 <= BYTES_READ_AT_ONCE else size
+
+
+def signed(manifest: Manifest, signer: Signer | None) -> Manifest:
+    """With a signature of this key, if there is one, and no other."""
+    bare = replace(manifest, key_id=None, signature=None)
+    if signer is None:
+        return bare
+    return replace(bare, key_id=signer.key_id, signature=signer.sign(bare.text()))
+
+
 def _opened(archive: Archive, batch: Batch) -> tuple[Manifest | None, list[str]]:
     """The manifest of a batch, or why it is not the one that was written."""
     try:
@@ -209,8 +235,8 @@ def _spoilt(archive: Archive, batch: Batch) -> list[str]:
     return wrong if manifest is None else archive.differences(manifest)
 
 
-def _wrong_with(archive: Archive, manifest: Manifest) -> list[str]:
-    """By the files as they lie there."""
+def wrong_with(archive: Archive, manifest: Manifest) -> list[str]:
+    """What is not as it should be in a batch, by its files as they lie there."""
     found = archive.differences(manifest)
     return found or [f"{each.place}: {each.what}" for each in broken(archive, manifest)]
 

@@ -19,6 +19,7 @@ from orchestrator.ports.archiving import ArchivedTable, Batch, Head, day_of
 from orchestrator.store import codec
 from orchestrator.store.auditing import ROLLING
 from orchestrator.store.codec import instant, micros
+from orchestrator.store.erasing import ERASED_COLUMNS
 from orchestrator.store.migrating import HEAD
 from orchestrator.store.part import Part, Shared
 from orchestrator.store.retention import Retention
@@ -75,6 +76,7 @@ class Archiving(Part):
         for name in _KEPT
     )  # fmt: skip
     schema = HEAD
+    erased_columns = ERASED_COLUMNS
 
     def __init__(self, shared: Shared, retention: Retention) -> None:
         super().__init__(shared)
@@ -130,6 +132,7 @@ class Archiving(Part):
             kept: self._sql(f"{written}{here if kept else ''} ORDER BY id LIMIT :most")
             for kept in (False, True)
         }
+        self._has_run = self._sql("SELECT 1 FROM runs WHERE id = :id")
         self._begun = self._sql("SELECT at FROM audit_checkpoints WHERE number = 0")
 
     # --- planning ---------------------------------------------------------------------------------
@@ -217,6 +220,15 @@ class Archiving(Part):
         return next(
             list(table.columns.values()) for table in self.archived_tables if table.name == name
         )
+
+    @staticmethod
+    def erasure_data(reason: str, records: int) -> str:
+        """See ArchivingStore."""
+        return codec.dump({"reason": reason, "records": records})
+
+    async def has_run(self, run_id: str) -> bool:
+        """See ArchivingStore."""
+        return bool(await self._db.rows(self._has_run, id=run_id))
 
     async def older_until(self) -> int:
         """See ArchivingStore."""

@@ -7,7 +7,7 @@ the same transaction. What a run did (states, times, calls' numbers, who acted) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import TextClause
@@ -23,20 +23,35 @@ from orchestrator.store.transactions import Tx
 
 _NOTHING = codec.dump({})
 _ERASED = codec.dump(ERASED_INPUTS)
-_OF_RUNS = " WHERE run_id IN ({ids})"
-_PAYLOADS = (
-    "UPDATE runs SET inputs = :inputs, outputs = NULL, edits = NULL, cause = '', cancel_reason = ''"
-    + _OF_RUNS.replace("run_id IN", "id IN"),
-    "UPDATE run_steps SET request = NULL, outputs = NULL, error = NULL" + _OF_RUNS,
-    "UPDATE attempts SET reason = ''" + _OF_RUNS,
-    "UPDATE escalations SET detail = '', context = :nothing, closing_reason = NULL" + _OF_RUNS,
-    "UPDATE waits SET asked = :nothing, answer = NULL" + _OF_RUNS,
-    "UPDATE maps SET given = :nothing, stopped = ''" + _OF_RUNS,
-    "DELETE FROM map_values WHERE map_id IN (SELECT id FROM maps" + _OF_RUNS + ")",
-    "UPDATE signals SET data = :nothing" + _OF_RUNS,
-    "UPDATE proposals SET arguments = :nothing, reason = '', closing_reason = NULL" + _OF_RUNS,
-    "DELETE FROM run_attributes" + _OF_RUNS,
-)
+ERASED_COLUMNS: Mapping[str, Mapping[str, Any] | None] = {
+    "runs": {
+        "inputs": _ERASED, "outputs": None, "edits": None, "cause": "", "cancel_reason": "",
+    },
+    "run_steps": {"request": None, "outputs": None, "error": None},
+    "attempts": {"reason": ""},
+    "escalations": {"detail": "", "context": _NOTHING, "closing_reason": None},
+    "waits": {"asked": _NOTHING, "answer": None},
+    "maps": {"given": _NOTHING, "stopped": ""},
+    "map_values": None,
+    "signals": {"data": _NOTHING},
+    "proposals": {"arguments": _NOTHING, "reason": "", "closing_reason": None},
+    "run_attributes": None,
+}  # fmt: skip
+"""By table, what stands in the place of payloads; None: the rows go."""
+_LITERALS = {None: "NULL", "": "''", _NOTHING: ":nothing", _ERASED: ":inputs"}
+
+
+def _statement(table: str, columns: Mapping[str, Any] | None) -> str:
+    which = ("id" if table == "runs" else "run_id") + " IN ({ids})"
+    if table == "map_values":
+        which = f"map_id IN (SELECT id FROM maps WHERE {which})"
+    if columns is None:
+        return f"DELETE FROM {table} WHERE {which}"
+    changes = ", ".join(f"{name} = {_LITERALS[value]}" for name, value in columns.items())
+    return f"UPDATE {table} SET {changes} WHERE {which}"
+
+
+_PAYLOADS = tuple(_statement(*each) for each in ERASED_COLUMNS.items())
 _PART = (
     "r.id, r.standing, EXISTS (SELECT 1 FROM runs AS c WHERE c.parent_id = r.id AND c.map_id IS"
     " NULL) OR EXISTS (SELECT 1 FROM maps AS m WHERE m.run_id = r.id)"

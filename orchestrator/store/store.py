@@ -271,6 +271,8 @@ class SqlStore:
         archiving = Archiving(shared, retention)
         self.archived_tables, self.schema = archiving.archived_tables, archiving.schema
         self.plan_batches, self.take_batch = archiving.plan_batches, archiving.take_batch
+        self.erased_columns = archiving.erased_columns
+        self.erasure_data, self.has_run = archiving.erasure_data, archiving.has_run
         self.release_batch = archiving.release_batch
         self.rows_of, self.older_until = archiving.rows_of, archiving.older_until
         self.note_archived, self.batch = archiving.note_archived, archiving.batch

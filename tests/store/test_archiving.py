@@ -13,13 +13,16 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from orchestrator.archive import files, open_archive, parquet
+from orchestrator.archive import open_archive, parquet
 from orchestrator.archive.files import ArchiveFiles
+from orchestrator.archive.place import Place
 from orchestrator.core.states import RunStatus
 from orchestrator.engine.signing import TrustedKeys, new_key_pair, public_key_of, signer_of
-from orchestrator.errors import InvalidInput, InvalidSetting, NotFound, Unavailable
+from orchestrator.errors import Conflict, InvalidInput, InvalidSetting, NotFound, Unavailable
 from orchestrator.ports.archiving import Manifest, day_of
+from orchestrator.ports.vouching import Signer
 from orchestrator.service import archiving as service
+from orchestrator.service.archive_erasing import ArchiveErasing
 from orchestrator.service.archive_reading import ArchiveReading, ArchiveVerification
 from orchestrator.service.archiving import Archiving
 from orchestrator.service.auditing import Auditing
@@ -29,7 +32,7 @@ from orchestrator.store.engine import Database, open_database
 from orchestrator.store.payloads import PayloadKeys
 from orchestrator.store.rows import audit_of
 from orchestrator.store.store import SqlStore
-from tests.store.ageing import DAY, ended, left
+from tests.store.ageing import DAY, ended, id_of, left
 
 AGE = timedelta(days=90)
 NOBODY = TrustedKeys([])
@@ -134,6 +137,7 @@ async def test_rows_are_as_they_were_to_the_byte(
             assert stored == expected
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_sealed_payloads_stay_sealed(
     store: SqlStore, database: Database, archive: ArchiveFiles
 ) -> None:
@@ -150,6 +154,7 @@ async def test_sealed_payloads_stay_sealed(
     assert not any(canary in str(each).encode() for each in inputs)
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_once_more_makes_no_doubles(
     store: SqlStore, database: Database, archive: ArchiveFiles
 ) -> None:
@@ -158,6 +163,10 @@ async def test_once_more_makes_no_doubles(
     before = {path: path.read_bytes() for path in files_of(archive)}
     assert await archived(store, archive) == 0
     assert {path: path.read_bytes() for path in files_of(archive)} == before
+
+
+class Death(BaseException):
+    """Nobody catches it."""
 
 
 class Dying(ArchiveFiles):
@@ -172,9 +181,10 @@ class Dying(ArchiveFiles):
         self.died = True
         if self.after:
             super().write_manifest(manifest)
-        raise KeyboardInterrupt
+        raise Death
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_a_death_at_the_manifest_leaves_none_or_a_whole_one(
     store: SqlStore, database: Database, archive: ArchiveFiles, after: bool
@@ -182,7 +192,7 @@ async def test_a_death_at_the_manifest_leaves_none_or_a_whole_one(
     await ended(store, database, RunStatus.SUCCEEDED, count=3)
     dying = Dying(archive._place)
     dying.after = after
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Death):
         await archived(store, dying)
     assert len(files_of(archive, "manifests/*/*/*.json")) == int(after)
     # Nothing goes before the database knows that the batch is written.
@@ -205,6 +215,7 @@ async def test_nothing_goes_that_is_not_archived(
     assert await left(database, "runs") == 2
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("spoil", ["changed", "gone", "cut", "manifest", "no-manifest"])
 async def test_nothing_goes_whose_file_is_not_as_it_was_written(
     store: SqlStore, database: Database, archive: ArchiveFiles, spoil: str
@@ -272,6 +283,7 @@ async def test_the_files_of_a_batch_stay_when_some_of_its_runs_are_there_alone(
     assert (await reading.explain(gone)).run["id"] == gone
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_manifests_are_signed_and_told_apart(
     store: SqlStore, database: Database, archive: ArchiveFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,10 +318,12 @@ async def run_statement(database: Database, statement: str) -> None:
     await database.write(lambda tx: tx.change(text(statement)))
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_files_are_written_in_row_groups_and_found_by_them(
     store: SqlStore, database: Database, archive: ArchiveFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parquet, "GROUP_BYTES", 1)
+    monkeypatch.setattr(service, "FEWEST_READ_AT_ONCE", 2)
     monkeypatch.setattr(service, "RUNS_READ_AT_ONCE", 2)
     ids = await ended(store, database, RunStatus.SUCCEEDED, count=5)
     await archived(store, archive)
@@ -317,6 +331,16 @@ async def test_files_are_written_in_row_groups_and_found_by_them(
     assert pq.ParquetFile(audit).num_row_groups == 3
     reading = ArchiveReading(archive, audit_of)
     assert [(await reading.explain(each)).run["id"] for each in ids] == ids
+
+
+@pytest.mark.parametrize(
+    ("size", "megabytes", "following"),
+    [(8, 0, 16), (8, 5, 8), (8, 9, 4), (1, 50, 1), (150, 1, 200)],
+)
+def test_as_many_runs_are_read_at_once_as_memory_has_room_for(
+    size: int, megabytes: int, following: int
+) -> None:
+    assert service._next_size(size, megabytes << 20) == following
 
 
 async def test_two_at_once_write_each_run_once(
@@ -329,6 +353,7 @@ async def test_two_at_once_write_each_run_once(
     assert (found.whole, found.runs) == (True, 6)
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 async def test_a_place_that_cannot_be_had_costs_nothing(
     store: SqlStore, database: Database, tmp_path: Path
 ) -> None:
@@ -358,5 +383,88 @@ def test_what_is_no_manifest_is_said_with_its_place(tmp_path: Path, content: byt
 
 
 def test_the_url_is_shown_without_its_password() -> None:
-    shown = files.Place("memory://user:secret@host/folder?key=secret").address
+    shown = Place("memory://user:secret@host/folder?key=secret").address
     assert "secret" not in shown
+
+
+# --- what is erased in the archive ----------------------------------------------------------------
+
+
+def erasing(store: SqlStore, archive: ArchiveFiles, signer: Signer | None = None) -> ArchiveErasing:
+    return ArchiveErasing(store, archive, signer)
+
+
+def said(archive: ArchiveFiles, run_id: str) -> list[str]:
+    """All that the archive's tables say of a run, as text."""
+    return [
+        str(row)
+        for path in files_of(archive, "*/*/*/*.parquet")
+        for row in pq.read_table(path, partitioning=None).to_pylist()
+        if run_id in (row.get("run_id"), row.get("id"))
+    ]
+
+
+async def test_a_person_is_erased_where_the_archive_is_all_that_is_left(
+    store: SqlStore, database: Database, archive: ArchiveFiles
+) -> None:
+    erased, other = await ended(store, database, RunStatus.SUCCEEDED, count=2)
+    await retired(store, archive)
+    before, of_other = files_of(archive), said(archive, other)
+    assert any("book" in each for each in said(archive, erased))
+    assert any("all is well" in each for each in said(archive, erased))
+
+    done = await erasing(store, archive).erase(erased, by="ada", reason="asked for")
+    assert (done.batches, done.records) == (1, 2)
+    assert not any("book" in each or "all is well" in each for each in said(archive, erased))
+    assert said(archive, other) == of_other
+    manifest = files_of(archive, "manifests/*/*/*.json")
+    assert set(before) & set(files_of(archive)) == set(manifest)
+
+    found = await verified(archive)
+    assert (found.whole, found.runs, found.records, found.erased_records) == (True, 2, 5, 2)
+    assert await Archiving(store, archive, None).lost() == []
+    told = (await ArchiveReading(archive, audit_of).explain(erased)).told
+    assert any("asked for" in each.text for each in told.sentences)
+    after = {path: path.read_bytes() for path in files_of(archive)}
+    again = await erasing(store, archive).erase(erased, by="ada", reason="asked for")
+    assert (again.batches, again.records) == (0, 0)
+    assert {path: path.read_bytes() for path in files_of(archive)} == after
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_what_is_in_the_database_as_well_is_erased_there(
+    store: SqlStore, database: Database, archive: ArchiveFiles
+) -> None:
+    (run_id,) = await ended(store, database, RunStatus.SUCCEEDED)
+    await archived(store, archive)
+    with pytest.raises(Conflict, match="audit erase"):
+        await erasing(store, archive).erase(run_id, by="ada", reason="asked for")
+    await retired(store, archive)
+    with pytest.raises(NotFound, match="no run"):
+        await erasing(store, archive).erase(id_of(100), by="ada", reason="asked for")
+    (audit,) = files_of(archive, "audit/*/*/*.parquet")
+    audit.write_bytes(audit.read_bytes()[:-1])
+    with pytest.raises(Conflict, match="not as it was written"):
+        await erasing(store, archive).erase(run_id, by="ada", reason="asked for")
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_death_while_erasing_leaves_a_whole_archive(
+    store: SqlStore, database: Database, archive: ArchiveFiles, after: bool
+) -> None:
+    erased, _ = await ended(store, database, RunStatus.SUCCEEDED, count=2)
+    await retired(store, archive)
+    files = len(files_of(archive))
+    dying = Dying(archive._place)
+    dying.after = after
+    with pytest.raises(Death):
+        await erasing(store, dying).erase(erased, by="ada", reason="asked for")
+    found = await verified(archive)
+    assert (found.whole, found.erased_records) == (True, 2 if after else 0)
+    await erasing(store, archive).erase(erased, by="ada", reason="asked for")
+    found = await verified(archive)
+    assert (found.whole, found.erased_records) == (True, 2)
+    assert await Archiving(store, archive, None).lost() == []
+    assert len(files_of(archive)) == files  # none that no manifest names
+    assert not any("book" in each for each in said(archive, erased))
