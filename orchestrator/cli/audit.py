@@ -149,9 +149,9 @@ def erase(
 ) -> None:
     """Erase the payloads of runs for good; their audit can still be verified.
 
-    With a run go the runs that its steps began: children, branches, items of maps. Inputs,
-    requests, answers, reasons, attributes and the details of the audit go. What stays: what
-    happened when, who acted, and digests.
+    With a run go those that its steps began: children, branches, items of maps.
+    Inputs, requests, answers, reasons, attributes and details of the audit go.
+    What stays: what happened when, who acted, and digests.
     """
     _either(run, attribute)
     meant = f"run {run}" if run else f"all ended runs with {' and '.join(attribute or ())}"
