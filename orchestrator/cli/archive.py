@@ -153,7 +153,7 @@ def erase(
 
     done = with_services(act)
     drawn = Text(
-        f"{done.batches:,} batches written anew, without the details of {done.records:,} records"
+        f"written anew without the details of {done.records:,} records (batches: {done.batches})"
     )
     answer(done, lambda: drawn, as_json=as_json)
 
