@@ -84,12 +84,17 @@ def about_runs(
     )  # fmt: skip
 
 
-def act_on_many(kind: str, many: Many, *, by: str, reason: str, as_json: bool) -> None:
-    """Start a job on all that fit, and follow it to its end. Raises InvalidInput, NotFound."""
-    if many.ids or not many.where:
-        found = "both" if many.ids else "neither"
+def require_some(where: str, ids: Sequence[str] | None = None) -> None:
+    """Raises InvalidInput unless it is said of which things, and in one way."""
+    if ids or not where:
+        found = "both" if ids else "neither"
         problem = Problem(place="ID or --where", found=found, wanted="one of them")
         raise InvalidInput("which ones?", problems=[problem])
+
+
+def act_on_many(kind: str, many: Many, *, by: str, reason: str, as_json: bool) -> None:
+    """Start a job on all that fit, and follow it to its end. Raises InvalidInput, NotFound."""
+    require_some(many.where, many.ids)
     which = many.about(many.where)
     if many.dry_run or not (many.yes or as_json):
         fit = with_services(

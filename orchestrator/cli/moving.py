@@ -14,7 +14,14 @@ from orchestrator.cli.differing import change_lines
 from orchestrator.cli.draw_common import short, table
 from orchestrator.cli.draw_runs import draw_runs
 from orchestrator.cli.elsewhere import checked_runs, on
-from orchestrator.cli.jobs import Detach, RunsWhere, Yes, about_runs, act_on_many
+from orchestrator.cli.jobs import (
+    Detach,
+    RunsWhere,
+    Yes,
+    about_runs,
+    act_on_many,
+    require_some,
+)
 from orchestrator.cli.output import JsonFlag, answer
 from orchestrator.cli.session import acting, with_services
 from orchestrator.service.where import runs_where
@@ -76,6 +83,7 @@ def _dry_run(run: str | None, where: str, wish: Any, *, as_json: bool) -> None:
         )
         answer(look, lambda: _draw(look), as_json=as_json)
         return
+    require_some(where)
     which = runs_where(where)
     told = {"version": wish.to} | ({} if wish.step is None else {"step": wish.step})
     found = with_services(
@@ -116,6 +124,7 @@ def dry_rerun(run: str | None, where: str, wish: Any, *, as_json: bool) -> None:
         )
         answer(look, lambda: _draw_rerun(look), as_json=as_json)
         return
+    require_some(where)
     which = runs_where(where)
     told["step"] = wish.step
     found = with_services(

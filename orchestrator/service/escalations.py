@@ -526,7 +526,7 @@ def require_reason(reason: str) -> None:
     """Raises InvalidInput without one."""
     if not reason.strip():
         problem = Problem(place="--reason", found="nothing", wanted="why, in words for an auditor")
-        raise InvalidInput("an act on an escalation needs a reason", problems=[problem])
+        raise InvalidInput("an act needs a reason", problems=[problem])
 
 
 def _current_step(saga: Saga) -> int | None:

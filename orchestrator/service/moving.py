@@ -143,7 +143,7 @@ class Moving:
         data = {
             "from": run.version, "to": wish.to, "step": to.step_id, "reason": reason,
             "waited_at": saga.plan_step(at[0]).id, "keeps_waiting": event.keeps,
-            "passed_over": passed_over(saga, to),
+            **({"passed_over": missing} if (missing := passed_over(saga, to)) else {}),
             "events": [journal.entry(event, now, decision.command)],
         }  # fmt: skip
         return await self._store.migrate_run(

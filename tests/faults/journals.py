@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -26,9 +26,10 @@ from unittest.mock import patch
 from orchestrator.core import events as e
 from orchestrator.core import journal
 from orchestrator.core.deciding import decide
+from orchestrator.core.joining import ids_in, joined
 from orchestrator.core.plan import Plan
 from orchestrator.core.plan_json import plan_from_json, plan_to_json
-from orchestrator.core.saga import Saga
+from orchestrator.core.saga import Saga, current
 from orchestrator.errors import IllegalTransition
 from orchestrator.wiring import version
 from tests.faults.jumping import SHAPES as JUMPING
@@ -39,6 +40,7 @@ from tests.faults.workload import EVERY, Shape
 KEPT = Path(__file__).parents[1] / "data" / "journals"
 SEEDS, RUNS = range(1, 3), 60
 WALKS, LONGEST_WALK = 2000, 50
+MOVED_WALKS, MOVES = 100, 0.2
 DEADLINES, USUAL, JUMPS = 0.3, 0.75, 0.2  # parts of the walks, of their events, of answers
 _NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
@@ -68,11 +70,27 @@ def differences(recorded: Recorded) -> Iterator[str]:
     What a later release tells beside is no difference.
     """
     try:
-        saga = journal.replay(recorded.plan, recorded.entries, deadline_at=recorded.deadline_at)
+        saga = journal.replay(
+            recorded.plan, recorded.entries, deadline_at=recorded.deadline_at,
+            plans=_moved_to(recorded),
+        )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - whatever a program that decides otherwise meets
         yield f"{type(error).__name__}: {error}"
         return
     yield from _apart(as_told(saga), recorded.ends, "")
+
+
+def _moved_to(recorded: Recorded) -> dict[str, Plan]:
+    """The plans by which a run went on: its own, joined to itself as often as it was moved."""
+    ids = [each["to"] for each in recorded.entries if each["event"] == "Migrated"]
+    return {each: _joined(recorded.plan, len(ids_in(each)) - 1) for each in ids}
+
+
+def _joined(plan: Plan, moves: int) -> Plan:
+    both: Plan = plan
+    for number in range(2, moves + 2):
+        both = joined(plan, number, both, 1)
+    return both
 
 
 def _apart(found: Any, wanted: Any, place: str) -> Iterator[str]:
@@ -163,6 +181,14 @@ def recorded() -> Iterator[Recorded]:
     for number in range(WALKS):
         chance = random.Random(f"walk {number}")
         yield walk(chance.choice(shapes).plan, chance)
+    yield from moved(shapes)
+
+
+def moved(shapes: Sequence[Shape]) -> Iterator[Recorded]:
+    """Walks of runs that are moved, to the same plan: what that is does not matter here."""
+    for number in range(MOVED_WALKS):
+        chance = random.Random(f"moved walk {number}")
+        yield walk(chance.choice(shapes).plan, chance, moves=MOVES)
 
 
 def _replayed(simulation: Callable[..., Result]) -> list[Recorded]:
@@ -187,12 +213,16 @@ def _replayed(simulation: Callable[..., Result]) -> list[Recorded]:
     return found
 
 
-def walk(plan: Plan, chance: random.Random) -> Recorded:
+def walk(plan: Plan, chance: random.Random, *, moves: float = 0.0) -> Recorded:
     """A run to which anything happens that is possible, in any order."""
     deadline = _NOW + timedelta(seconds=20) if chance.random() < DEADLINES else None
     saga, now, entries = Saga.new(plan, deadline_at=deadline), _NOW, []
     for _ in range(LONGEST_WALK):
-        event = _any_event(chance, now, len(plan.steps))
+        event = (
+            _a_move(plan, saga, chance)
+            if moves and chance.random() < moves
+            else _any_event(chance, now, 0 if moves else len(plan.steps))
+        )
         try:
             decision = decide(saga, event, now)
         except IllegalTransition:
@@ -202,18 +232,31 @@ def walk(plan: Plan, chance: random.Random) -> Recorded:
     return Recorded(plan=plan, entries=tuple(entries), deadline_at=deadline, ends=as_told(saga))
 
 
+def _a_move(plan: Plan, saga: Saga, chance: random.Random) -> e.Event:
+    """To some step; where the run stands in its own numbers, perhaps waiting on as before."""
+    count = len(saga.plan.steps) // len(plan.steps)
+    step, at = chance.randrange(len(plan.steps)), current(saga)
+    keeps = at is not None and saga.path.steps[at[0]] == step and chance.random() < 0.5
+    to = "+".join([plan.digest] * (count + 1))
+    return e.Migrated(to=to, step=step, keeps=keeps, plan=_joined(plan, count))
+
+
 def _any_event(chance: random.Random, now: datetime, steps: int) -> e.Event:
-    """Mostly one of those that bring a run forward, else it would never get far."""
+    """Mostly one of those that bring a run forward, else it would never get far.
+
+    Without `steps` no author wants a jump: what is retried has been visited, also of a moved run.
+    """
     usual = chance.random() < USUAL
-    kind = chance.choice(_USUAL if usual else list(journal.EVENTS.values()))
+    kind = chance.choice(_USUAL if usual else _ANY)
     given = {each.name: _VALUES[each.name](chance, now) for each in fields(kind)}
     if usual:
         given.pop("accepted", None)
-    if "moves" in given and chance.random() < JUMPS:
+    if "moves" in given and steps and chance.random() < JUMPS:
         given["moves"] = _moves(chance, steps)
     return kind(**given)
 
 
+_ANY = [kind for kind in journal.EVENTS.values() if kind is not e.Migrated]
 _USUAL = (e.Resumed, e.Began, e.Began, e.Landed, e.Landed, e.NotLanded)
 _VALUES: dict[str, Callable[[random.Random, datetime], Any]] = {
     "accepted": lambda chance, _: chance.random() < 0.7,
