@@ -114,7 +114,7 @@ def visits_bounded_too_late() -> Iterator[None]:
 @planted("P5", world=World.JUMPS)
 def visits_share_a_key() -> Iterator[None]:
     """Each visit of a step has the key of its first, so that later ones are not done."""
-    with replaced(Path, "iteration", lambda self, position: 0):
+    with replaced(Saga, "iteration", lambda self, position: 0):
         yield
 
 
