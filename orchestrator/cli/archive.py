@@ -11,7 +11,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.audit import PublicKeys, trusted_keys
+from orchestrator.cli.audit import PublicKeys, add_chains, trusted_keys
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
 from orchestrator.cli.retention import age_of
 from orchestrator.cli.session import current_user, with_services
@@ -190,16 +190,5 @@ def _draw(found: ArchiveVerification) -> Table:
             "without a signature of a key known here: whoever can write to the archive can make"
             " them anew",
         )
-    if found.erased_records:
-        drawn.add_row(f"{found.erased_records:,} records", "erased, and in the chain by a digest")
-    if found.older_records:
-        drawn.add_row(
-            f"{found.older_records:,} records", "older than the chains: nothing is known of them"
-        )
-    for each in found.breaches:
-        at = "" if each.seq is None else f", record {each.seq}"
-        drawn.add_row(Text("broken", style="bold red"), Text(f"{each.place}{at}: {each.what}"))
-    if found.broken > len(found.breaches):
-        drawn.add_row("", f"and {found.broken - len(found.breaches):,} more")
-    drawn.add_row(Text("whole", style="green") if found.whole else "", "")
+    add_chains(drawn, found)
     return drawn

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.client import Client
     from orchestrator.engine.signing import TrustedKeys
     from orchestrator.ports.auditing import Checkpoint
-    from orchestrator.service.auditing import Kept, Verification
+    from orchestrator.service.auditing import ChainsSeen, Kept, Verification
     from orchestrator.service.erasing import Erased
     from orchestrator.wiring_services import Services
 
@@ -334,6 +334,22 @@ def _as_value(found: Verification) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def add_chains(drawn: Table, found: ChainsSeen) -> None:
+    """What is said of chains wherever they lie, below what is said of the place."""
+    if found.erased_records:
+        drawn.add_row(f"{found.erased_records:,} records", "erased, and in the chain by a digest")
+    if found.older_records:
+        drawn.add_row(
+            f"{found.older_records:,} records", "older than the chains: nothing is known of them"
+        )
+    for each in found.breaches:
+        at = "" if each.seq is None else f", record {each.seq}"
+        drawn.add_row(Text("broken", style="bold red"), Text(f"{each.place}{at}: {each.what}"))
+    if found.broken > len(found.breaches):
+        drawn.add_row("", f"and {found.broken - len(found.breaches):,} more")
+    drawn.add_row(Text("whole", style="green") if found.whole else "", "")
+
+
 def _draw(found: Verification) -> Table:
     drawn = Table.grid(padding=(0, 2))
     drawn.add_row(f"{found.records:,} records", f"of {found.runs:,} runs")
@@ -349,16 +365,5 @@ def _draw(found: Verification) -> Table:
         )
     if found.uncovered_runs:
         drawn.add_row(f"{found.uncovered_runs:,} runs", "not covered by a checkpoint yet")
-    if found.erased_records:
-        drawn.add_row(f"{found.erased_records:,} records", "erased, and in the chain by a digest")
-    if found.older_records:
-        drawn.add_row(
-            f"{found.older_records:,} records", "older than the chains: nothing is known of them"
-        )
-    for each in found.breaches:
-        at = "" if each.seq is None else f", record {each.seq}"
-        drawn.add_row(Text("broken", style="bold red"), Text(f"{each.place}{at}: {each.what}"))
-    if found.broken > len(found.breaches):
-        drawn.add_row("", f"and {found.broken - len(found.breaches):,} more")
-    drawn.add_row(Text("whole", style="green") if found.whole else "", "")
+    add_chains(drawn, found)
     return drawn

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.core.chain import Breach, Story, erased_content
+from orchestrator.core.chain import Breach
 from orchestrator.core.narrative import About, Told, tell
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, NotFound, Problem
@@ -15,43 +15,19 @@ from orchestrator.ports import AuditRecord
 from orchestrator.ports.archiving import Archive, ArchivedRun, Manifest, day_of
 from orchestrator.ports.vouching import Keys
 from orchestrator.service.archiving import broken
-from orchestrator.service.auditing import MOST_BREACHES
+from orchestrator.service.auditing import ChainsSeen
 
 AuditOf = Callable[[Sequence[Any]], list[AuditRecord]]
 """The records of a stored row: seq, at, kind, actor, data."""
 
 
 @dataclass(kw_only=True)
-class ArchiveVerification:
-    """What was looked at, and what is wrong with it."""
+class ArchiveVerification(ChainsSeen):
+    """Those of an archive."""
 
     batches: int = 0
     unsigned_batches: int = 0  # or by a key that is not known here
-    runs: int = 0
-    records: int = 0
-    erased_records: int = 0
-    older_records: int = 0  # of times before there were chains
     bytes: int = 0
-    broken: int = 0
-    breaches: list[Breach] = field(default_factory=list)  # the first MOST_BREACHES
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.broken
-
-    def note(self, found: Sequence[Breach]) -> None:
-        """Take what is wrong over."""
-        self.broken += len(found)
-        self.breaches += found[: max(MOST_BREACHES - len(self.breaches), 0)]
-
-    def see(self, story: Story) -> None:
-        """Count a run."""
-        self.runs += 1
-        for row in story.records:
-            self.records += row.number
-            self.older_records += row.number * (row.chain is None)
-            self.erased_records += row.number * (erased_content(row.data) is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,18 +23,13 @@ MOST_BREACHES = 1000
 
 
 @dataclass(kw_only=True)
-class Verification:
-    """What was looked at, and what is wrong with it."""
+class ChainsSeen:
+    """Chains that were looked at, wherever they lie, and what is wrong with them."""
 
     runs: int = 0
     records: int = 0
     erased_records: int = 0  # whose data is gone, with a record of who did it
     older_records: int = 0  # of times before there were chains: nothing can be said of them
-    deleted_runs: int = 0  # with a proof
-    uncovered_runs: int = 0  # that no checkpoint has seen yet: cutting off their end would not show
-    checkpoints: int = 0
-    unsigned_checkpoints: int = 0  # or by a key that is not known here
-    last_checkpoint: Checkpoint | None = None
     broken: int = 0
     breaches: list[Breach] = field(default_factory=list)  # the first MOST_BREACHES
 
@@ -43,10 +38,29 @@ class Verification:
         """Whether nothing is wrong."""
         return not self.broken
 
+    def see(self, story: Story) -> None:
+        """Count a run's records, and the run unless these alone are left of it."""
+        self.runs += story.claimed is not None
+        for row in story.records:
+            self.records += row.number
+            self.older_records += row.number * (row.chain is None)
+            self.erased_records += row.number * (erased_content(row.data) is not None)
+
     def note(self, found: Sequence[Breach]) -> None:
         """Take what is wrong over."""
         self.broken += len(found)
         self.breaches += found[: max(MOST_BREACHES - len(self.breaches), 0)]
+
+
+@dataclass(kw_only=True)
+class Verification(ChainsSeen):
+    """Those of the database, with its checkpoints."""
+
+    deleted_runs: int = 0  # with a proof
+    uncovered_runs: int = 0  # that no checkpoint has seen yet: cutting off their end would not show
+    checkpoints: int = 0
+    unsigned_checkpoints: int = 0  # or by a key that is not known here
+    last_checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,11 +143,7 @@ def _of(number: int, what: str) -> Breach:
 
 
 def _take(found: Verification, story: Story) -> None:
-    found.runs += story.claimed is not None
-    for row in story.records:
-        found.records += row.number
-        found.older_records += row.number * (row.chain is None)
-        found.erased_records += row.number * (erased_content(row.data) is not None)
+    found.see(story)
     found.deleted_runs += story.claimed is None and story.deleted is not None
     found.uncovered_runs += story.claimed is not None and not story.anchors
     found.note(breaches(story))
