@@ -131,6 +131,32 @@ def valkey_url(valkey_server: str) -> str:
     return url
 
 
+@pytest.fixture
+def servers() -> Iterator[dict[str, str]]:
+    """Settings that lead a deployment to the servers a suite is played on; usually none."""
+    from tests.servers import other_servers
+
+    with other_servers() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def _rabbitmq() -> Iterator[str]:
+    """Address of the server for wake-ups that a suite is played on; empty: Redis' own."""
+    from tests.servers import wakeups
+
+    with wakeups() as address:
+        yield address
+
+
+@pytest.fixture
+def broker_settings(_rabbitmq: str, valkey_url: str) -> dict[str, str]:
+    """Of a face: the broker, and the gate's server where that is another."""
+    if _rabbitmq:
+        return {"broker_url": _rabbitmq, "gate_url": valkey_url}
+    return {"broker_url": valkey_url}
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """URL of a real server's maintenance database, as libpq takes it; shared by the session."""

@@ -29,15 +29,17 @@ from xml.etree import ElementTree as Xml
 from orchestrator.embedded.valkey import server_program
 from tests.encrypted import prepare
 from tests.faults.chaos.judging import ZEROS
+from tests.faults.chaos.stage import BROKER_VARIABLE, DATABASE_VARIABLE
 from tests.faults.playing import FAILED, NOT_ENDED, PASSED, ROOT, SKIPPED, play, verdict
+from tests.servers import RABBITMQ
 
 RESULTS = ROOT / "tests" / "faults" / "brokers.json"
 PAGE = ROOT / "docs" / "brokers.md"
 TEXT = ROOT / "tests" / "faults" / "brokers.md"
 PATIENCE_SECONDS, FILES_AT_ONCE = 1800, 4
 CHAOS_RUNS, CHAOS_SECONDS, CHAOS_SEED = 150, 60, 93
-DATABASES = ("sqlite", "postgres")
-RABBITMQ = "rabbitmq"
+POSTGRES = "postgres"
+DATABASES = ("sqlite", POSTGRES)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Broker:
     program: str  # as it is looked for on the PATH; "": the wheel's
     major: str = ""  # of its version; "": any
     is_encrypted: bool = False
+    is_pooled: bool = False  # with PostgreSQL behind PgBouncer
 
 
 BROKERS = {
@@ -56,21 +59,44 @@ BROKERS = {
     "valkey8": Broker("Valkey 8", "valkey-server", "8"),
     "valkey9": Broker("Valkey 9", "", "9"),
     RABBITMQ: Broker("RabbitMQ, quorum queues", "rabbitmqctl"),
+    "pgbouncer": Broker("Valkey 9, and PgBouncer", "", "9", is_pooled=True),
 }
+DEPLOYMENTS = (
+    "tests/faults/test_crash_points.py", "tests/faults/test_harmful_tasks.py",
+    "tests/faults/test_killed_block.py", "tests/faults/test_killed_map.py",
+    "tests/faults/test_moved_under_fire.py", "tests/faults/test_new_release.py",
+    "tests/faults/test_restore.py", "tests/faults/test_schedules.py",
+    "tests/faults/test_versions_together.py",
+)  # fmt: skip
+UNDER_FIRE = "tests/faults/test_limits_under_fire.py"
+API = "tests/integration/api"
 SUITES = {
     "worker": ("tests/integration/worker",),
     "gate": ("tests/integration/gate",),
+    "REST and Flower": (API, "tests/integration/flower"),
+    "store": ("tests/store",),
+    "deployments": DEPLOYMENTS,
     "real processes": (
         "tests/faults/test_full_broker.py", "tests/faults/test_recovery_times.py",
-        "tests/faults/test_roads.py", "tests/faults/test_limits_under_fire.py",
+        "tests/faults/test_roads.py", UNDER_FIRE,
         "tests/faults/test_demo_under_fire.py", "tests/faults/test_jumping_clocks.py",
     ),
 }  # fmt: skip
-SUITES_OF_RABBITMQ = {"real processes": ("tests/faults/test_rabbitmq.py",)}
+SUITES_OF_REDIS = {name: paths for name, paths in SUITES.items() if name != "store"}
 SUITES_ENCRYPTED = {
-    **SUITES,
+    **SUITES_OF_REDIS,
     # The others start the broker that comes with the product, or talk to its port themselves.
-    "real processes": ("tests/faults/test_recovery_times.py",),
+    "real processes": ("tests/faults/test_recovery_times.py", UNDER_FIRE),
+}
+SUITES_OF_RABBITMQ = {
+    "REST and Flower": (API,),  # Flower's own pages look into Redis
+    "deployments": DEPLOYMENTS,
+    "real processes": ("tests/faults/test_rabbitmq.py", UNDER_FIRE),
+}
+SUITES_POOLED = {
+    "store": SUITES["store"],
+    "deployments": DEPLOYMENTS,
+    "real processes": ("tests/acceptance/test_pooler.py", "tests/faults/test_recovery_times.py"),
 }
 
 
@@ -79,16 +105,18 @@ KINDS = (PASSED, FAILED, NOT_ENDED, SKIPPED)
 
 def suites_of(name: str) -> Mapping[str, Sequence[str]]:
     """Tests by name of their suite; chaos comes beside."""
+    if BROKERS[name].is_pooled:
+        return SUITES_POOLED
     if BROKERS[name].is_encrypted:
         return SUITES_ENCRYPTED
-    return SUITES_OF_RABBITMQ if name == RABBITMQ else SUITES
+    return SUITES_OF_RABBITMQ if name == RABBITMQ else SUITES_OF_REDIS
 
 
 def program_of(name: str, given: str | None) -> str:
     """Raises SystemExit where it is not there."""
     if given is not None:
         return given
-    if name == "valkey9":
+    if not BROKERS[name].program:
         return server_program()
     found = shutil.which(BROKERS[name].program, path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
@@ -118,8 +146,12 @@ def run(name: str, program: str, part: str | None, *, rest: bool = False) -> int
     `rest`: not what went well before.
     """
     env = dict(os.environ)
-    if name != RABBITMQ:
+    if name == RABBITMQ:
+        env[BROKER_VARIABLE] = RABBITMQ
+    else:
         env["VALKEY_SERVER"] = program
+    if BROKERS[name].is_pooled:
+        env[DATABASE_VARIABLE] = "pgbouncer"
     version = version_of(name, program)
     with TemporaryDirectory() as folder:
         if BROKERS[name].is_encrypted:
@@ -142,7 +174,8 @@ def _run(name: str, version: str, env: Mapping[str, str], part: str | None, *, r
 
 def columns_of(name: str) -> list[str]:
     """What is played with a broker."""
-    return [*suites_of(name), *(f"chaos, {database}" for database in DATABASES)]
+    databases = [POSTGRES] if BROKERS[name].is_pooled else DATABASES
+    return [*suites_of(name), *(f"chaos, {database}" for database in databases)]
 
 
 def is_well(told: Mapping[str, Any]) -> bool:
@@ -211,8 +244,9 @@ def counts(file: str, cases: Sequence[Xml.Element]) -> dict[str, Any]:
 def _chaos(name: str, database: str, env: Mapping[str, str]) -> dict[str, Any]:
     kind = RABBITMQ if name == RABBITMQ else "redis"
     options = (
-        "--broker", kind, "--db", database, "--runs", str(CHAOS_RUNS),
-        "--seconds", str(CHAOS_SECONDS), "--seed", str(CHAOS_SEED), "--json",
+        "--broker", kind, "--db", "pgbouncer" if BROKERS[name].is_pooled else database,
+        "--runs", str(CHAOS_RUNS), "--seconds", str(CHAOS_SECONDS),
+        "--seed", str(CHAOS_SEED), "--json",
     )  # fmt: skip
     command = [sys.executable, "-m", "tests.faults.chaos", *options]
     done = subprocess.run(
@@ -255,8 +289,7 @@ def _line(name: str, told: Mapping[str, Any] | None, columns: Sequence[str]) -> 
 
 def _cell(name: str, column: str, value: Mapping[str, Any] | None) -> str:
     if value is None:
-        has_it = column in suites_of(name) or column.startswith("chaos")
-        return "not run" if has_it else "is Redis's own"
+        return "not run" if column in columns_of(name) else "–"
     if "broken" not in value:
         sums = ((sum(counts.get(kind, 0) for counts in value.values()), kind) for kind in KINDS)
         return ", ".join(f"{number} {kind}" for number, kind in sums if number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from orchestrator.definitions.authoring import begun_by
 from orchestrator.definitions.builder import plan_of
 from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.service.submitting import Submission
-from orchestrator.settings import load_settings
+from orchestrator.settings import Settings, load_settings
 from orchestrator.store import migrate, open_store
 from orchestrator.store.store import SqlStore
 from orchestrator.wiring_services import Services, open_services
+from tests.servers import as_environment, other_servers
 
 END_SECONDS = 120.0
 
@@ -47,28 +48,37 @@ async def ended(
 
     Its input `ledger` is a file of the folder. Fails where nobody was killed.
     """
-    settings = load_settings(state_dir=folder, task_modules=(module,))
-    await migrate(settings.database)
-    store = open_store(settings.database)
-    for each in (*begun_by(workflow), workflow):
-        await store.publish(plan_of(each), document=workflow.name, by="test")
-    env = {
-        "ORCHESTRATOR_STATE_DIR": str(folder),
-        "ORCHESTRATOR_TASK_MODULES": json.dumps([module]),
+    with other_servers() as servers:
+        settings = load_settings(state_dir=folder, task_modules=(module,), **servers)
+        await migrate(settings.session_database)
+        store = open_store(settings.session_database)
+        for each in (*begun_by(workflow), workflow):
+            await store.publish(plan_of(each), document=workflow.name, by="test")
+        with Supervisor(options_of(settings, servers)) as supervisor:
+            before = {child.pid for child in supervisor.workers}
+            async with open_services(settings) as services:
+                wanted = Submission(
+                    workflow=workflow.name, inputs={"ledger": str(folder / "ledger")},
+                    actor="test", idempotency_key=workflow.name,
+                )  # fmt: skip
+                run_id = (await services.submitter.submit([wanted]))[0].run_id
+                await _until_final(supervisor, services, run_id)
+                assert {child.pid for child in supervisor.workers} != before, "nobody was killed"
+                yield services, store, run_id
+        await store.close()
+
+
+def options_of(settings: Settings, servers: Mapping[str, str], **more: object) -> UpOptions:
+    """Two workers on these servers, and what else their settings say."""
+    own = {
+        "ORCHESTRATOR_STATE_DIR": str(settings.state_dir),
+        "ORCHESTRATOR_TASK_MODULES": json.dumps(settings.task_modules),
+        **as_environment({**servers, **{name: str(value) for name, value in more.items()}}),
     }
-    options = UpOptions(state_dir=folder, workers=2, flower=False, env=env)
-    with Supervisor(options) as supervisor:
-        before = {child.pid for child in supervisor.workers}
-        async with open_services(settings) as services:
-            inputs = {"ledger": str(folder / "ledger")}
-            wanted = Submission(
-                workflow=workflow.name, inputs=inputs, actor="test", idempotency_key=workflow.name
-            )
-            run_id = (await services.submitter.submit([wanted]))[0].run_id
-            await _until_final(supervisor, services, run_id)
-            assert {child.pid for child in supervisor.workers} != before, "nobody was killed"
-            yield services, store, run_id
-    await store.close()
+    return UpOptions(
+        state_dir=settings.state_dir, workers=2, broker_url=settings.broker_url, flower=False,
+        env=own,
+    )  # fmt: skip
 
 
 async def _until_final(supervisor: Supervisor, services: Services, run_id: str) -> None:

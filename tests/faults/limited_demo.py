@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.settings import Settings, load_settings
 from orchestrator.wiring_services import open_services
 from tests.integration.gate.processes import Event
+from tests.servers import as_environment, other_servers
 
 ROOT = Path(__file__).parents[2]
 END_SECONDS = 20
@@ -124,21 +125,28 @@ def limited_demo(
     shop = Shop(child=start_kinto(tmp_path / "kinto.log"))
     proxy = Recorded(shop.child.spec.address, tmp_path / "events", delay_seconds)
     address = f"http://127.0.0.1:{proxy.port}{urlsplit(shop.child.spec.address).path}"
-    settings: dict[str, Any] = {"state_dir": tmp_path, "config_dir": config, "concurrency": 200}
-    settings["api_reload_seconds"] = reload_seconds
-    env = {
-        **found.environment(), **shop.environment(), "ORCHESTRATOR_API_KINTO_BASE_URL": address,
-        **{f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in settings.items()},
-    }  # fmt: skip
-    try:
-        with Supervisor(UpOptions(state_dir=tmp_path, workers=2, flower=False, env=env)) as up:
-            yield LimitedDemo(
-                shop=shop, proxy=proxy, supervisor=up, material=found,
-                settings=load_settings(**settings, broker_url=up.broker_url),
-            )  # fmt: skip
-    finally:
-        proxy.kill()
-        stop_all([shop.child])
+    with ExitStack() as stack:
+        stack.callback(stop_all, [shop.child])
+        stack.callback(proxy.kill)
+        settings: dict[str, Any] = {
+            "state_dir": tmp_path, "config_dir": config, "concurrency": 200,
+            "api_reload_seconds": reload_seconds, **stack.enter_context(other_servers()),
+        }  # fmt: skip
+        env = {
+            **found.environment(), **shop.environment(),
+            "ORCHESTRATOR_API_KINTO_BASE_URL": address,
+            **as_environment({name: str(value) for name, value in settings.items()}),
+        }  # fmt: skip
+        options = UpOptions(
+            state_dir=tmp_path, workers=2, broker_url=settings.get("broker_url", ""),
+            flower=False, env=env,
+        )  # fmt: skip
+        up = stack.enter_context(Supervisor(options))
+        settings["broker_url"] = up.broker_url
+        yield LimitedDemo(
+            shop=shop, proxy=proxy, supervisor=up, material=found,
+            settings=load_settings(**settings),
+        )  # fmt: skip
 
 
 def _configured(folder: Path, limits: Mapping[str, object]) -> Path:

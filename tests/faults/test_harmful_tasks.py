@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import resource
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,16 @@ import pytest
 
 from orchestrator.core.states import RunStatus
 from orchestrator.definitions.builder import plan_of
-from orchestrator.embedded.supervise import Supervisor, UpOptions
+from orchestrator.embedded.supervise import Supervisor
 from orchestrator.ports import RunRecord
 from orchestrator.service.submitting import Submission
 from orchestrator.settings import load_settings
 from orchestrator.store import migrate, open_store
 from orchestrator.wiring_services import Services, open_services
 from orchestrator.worker.canary import EXIT_CODE
+from tests.faults.deadly_tasks import options_of
 from tests.faults.harmful_tasks import MODULE, workflows
+from tests.servers import other_servers
 
 END_SECONDS = 90.0
 MAX_CLAIMS = 2
@@ -66,15 +68,12 @@ class Deployment:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_no_function_takes_more_than_its_own_run_with_it(tmp_path: Path) -> None:
-    settings = load_settings(state_dir=tmp_path, task_modules=(MODULE,), **OWN)
-    await _publish(settings.database)
-    env = {f"ORCHESTRATOR_{name.upper()}": str(value) for name, value in OWN.items()}
-    env |= {
-        "ORCHESTRATOR_STATE_DIR": str(tmp_path),
-        "ORCHESTRATOR_TASK_MODULES": json.dumps([MODULE]),
-    }
-    options = UpOptions(state_dir=tmp_path, workers=2, flower=False, env=env)
-    with Supervisor(options) as supervisor:
+    with ExitStack() as stack:
+        servers = stack.enter_context(other_servers())
+        settings = load_settings(state_dir=tmp_path, task_modules=(MODULE,), **OWN, **servers)
+        await _publish(settings.session_database)
+        options = options_of(settings, servers, **OWN)
+        supervisor = stack.enter_context(Supervisor(options))
         async with open_services(settings) as services:
             deployment = Deployment(supervisor, services, str(tmp_path / "mark"))
             await _memory_that_is_not_there_fails_one_step(deployment)

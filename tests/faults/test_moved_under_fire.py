@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Deployment, end, wait_until
+from tests.servers import as_environment
 
 pytestmark = [pytest.mark.long, pytest.mark.broker, pytest.mark.timeout(600)]
 
@@ -87,8 +88,9 @@ def publish(running: Deployment, workflow: str) -> None:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Deployment]:
+def running(tmp_path: Path, servers: dict[str, str]) -> Iterator[Deployment]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
+    env |= as_environment(servers)
     deployment = Deployment(folder=tmp_path, env=env | {"ORCHESTRATOR_FLOWER_PORT": "0"})
     (tmp_path / "tasks").mkdir()
     (tmp_path / "config").mkdir()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Deployment, end, wait_until
+from tests.servers import as_environment
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -41,9 +42,10 @@ workflows:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Deployment]:
+def running(tmp_path: Path, servers: dict[str, str]) -> Iterator[Deployment]:
     """Up with two workers and published."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
+    env |= as_environment(servers)
     deployment = Deployment(
         folder=tmp_path, env=env | {"ORCHESTRATOR_FLOWER_PORT": "0", "COLUMNS": "160"}
     )

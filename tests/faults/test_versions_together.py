@@ -22,6 +22,7 @@ import pytest
 
 from tests.acceptance.conftest import Deployment, end, wait_until
 from tests.faults.test_new_release import HEAD
+from tests.servers import as_environment
 
 pytestmark = [pytest.mark.long, pytest.mark.broker, pytest.mark.timeout(600)]
 
@@ -129,9 +130,10 @@ def release(folder: Path, number: int) -> None:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Deployment]:
+def running(tmp_path: Path, servers: dict[str, str]) -> Iterator[Deployment]:
     """The first release, up with two workers, and runs that are submitted all the while."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("ORCHESTRATOR_")}
+    env |= as_environment(servers)
     deployment = Deployment(
         folder=tmp_path, env=env | {"ORCHESTRATOR_FLOWER_PORT": "0", "COLUMNS": "160"}
     )

@@ -3,6 +3,7 @@ workers. Knows nothing of faults."""
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import tempfile
@@ -70,12 +71,26 @@ POOLED_SESSIONS = 8
 """Of PostgreSQL's, where two workers would open dozens."""
 
 
+BROKER_VARIABLE, DATABASE_VARIABLE = "BROKER_OF_SUITES", "DATABASE_OF_SUITES"
+
+
+def usual_broker() -> str:
+    """Of a scene that does not say. A whole suite is played on another by the environment."""
+    return os.environ.get(BROKER_VARIABLE, "redis")
+
+
+def usual_database() -> str:
+    """The same for the database."""
+    return os.environ.get(DATABASE_VARIABLE, "sqlite")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """What is set up."""
 
-    database: str = "sqlite"  # or "postgres"; or "pgbouncer": workers reach it through one
-    broker: str = "redis"  # whatever speaks its protocol; or "rabbitmq"
+    # Or "postgres"; or "pgbouncer": workers reach it through one.
+    database: str = field(default_factory=usual_database)
+    broker: str = field(default_factory=usual_broker)  # who speaks Redis' protocol; or "rabbitmq"
     workers: int = 2
     seed: int = 1
     limits: Limits = field(default_factory=Limits)
@@ -214,7 +229,7 @@ def _postgres(scene: Scene, state_dir: Path, stack: ExitStack) -> Postgres | Non
 
 def _pooled(scene: Scene, postgres: Postgres | None, stack: ExitStack) -> dict[str, object]:
     """What the workers' settings say of the database, where they reach it through PgBouncer."""
-    if scene.database != "pgbouncer" or postgres is None:
+    if postgres is None or "pgbouncer" not in (scene.database, usual_database()):
         return {}
     folder = new_folder()
     stack.callback(remove, folder)

@@ -26,6 +26,7 @@ STEPS = 5
 WARM_RUNS = 200
 PATIENCE_SECONDS = 300.0
 POLL_SECONDS = 0.05
+IDLE_SECONDS = 8.0  # in which workers have nothing to do but what is done each second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +51,24 @@ class Speed:
     runs: int
     seconds: float
     cpu_seconds: float  # of all workers
+    idle_cores: float  # of all workers, that have nothing to do
+
+    @property
+    def cpu_of_a_run(self) -> float:
+        """Seconds, without what workers use whether there are runs or not: that is the same for few
+        runs as for many.
+        """
+        return (self.cpu_seconds - self.idle_cores * self.seconds) / self.runs
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {
             "load": self.load, "workers": self.workers,
             "runs_per_second": round(self.runs / self.seconds, 1),
-            "worker_cpu_ms_per_run": round(1000 * self.cpu_seconds / self.runs, 3),
+            "worker_cpu_ms_per_run": round(1000 * self.cpu_of_a_run, 3),
+            "with_that_of_idle_workers": round(1000 * self.cpu_seconds / self.runs, 3),
             "cores_of_workers": round(self.cpu_seconds / self.seconds, 2),
+            "cores_of_idle_workers": round(self.idle_cores, 3),
         }  # fmt: skip
 
 
@@ -93,16 +104,24 @@ def _of(site: Site, load: Load, number: int, runs: int, say: Callable[[str], Non
         site.crew.start(host, places=load.places)
     site.wait_for(*hosts)
     _do(site, load, WARM_RUNS)
+    idle = _idle_cores(site)
     before, began = site.crew.cpu_seconds(), time.monotonic()
     _do(site, load, total)
     seconds, used = time.monotonic() - began, site.crew.cpu_seconds() - before
     for host in hosts:
         site.crew.end_warm(host)
     speed = Speed(
-        load=load.workflow.name, workers=number, runs=total, seconds=seconds, cpu_seconds=used
-    )
+        load=load.workflow.name, workers=number, runs=total, seconds=seconds, cpu_seconds=used,
+        idle_cores=idle,
+    )  # fmt: skip
     say(f"{number} worker(s): {speed.to_json()}")
     return speed
+
+
+def _idle_cores(site: Site) -> float:
+    before = site.crew.cpu_seconds()
+    time.sleep(IDLE_SECONDS)
+    return (site.crew.cpu_seconds() - before) / IDLE_SECONDS
 
 
 def _do(site: Site, load: Load, runs: int) -> None:

@@ -170,12 +170,12 @@ async def _publish(settings: Settings) -> None:
 
 
 @pytest.fixture
-def settings(deployment: Path, tmp_path: Path, valkey_url: str) -> Settings:
+def settings(deployment: Path, tmp_path: Path, broker_settings: dict[str, str]) -> Settings:
     shutil.copy(deployment / "orchestrator.db", tmp_path)
     key = tmp_path / "link-key"
     key.write_text("k" * 32)
     return Settings(
-        config_dir=deployment / "config", state_dir=tmp_path, broker_url=valkey_url,
+        config_dir=deployment / "config", state_dir=tmp_path, **broker_settings,
         max_input_bytes=10_000, link_key=f"file:{key}", public_url="http://localhost",
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.embedded.address import answers, free_port
 from orchestrator.embedded.process import stop_all
-from orchestrator.embedded.valkey import start_valkey
+from tests.encrypted import start_broker
 from tests.forking import COLUMNS, run_command
 from tests.integration.flower.watcher import Flower
 
@@ -105,7 +105,7 @@ def deployment(folder: Path, **env: str) -> Iterator[Deployment]:
     """A deployment with a broker of its own; ends everything that was started in it."""
     shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns("__pycache__"))
     with ExitStack() as stack:
-        broker = start_valkey(folder / "state", log_path=folder / "valkey.log")
+        broker = start_broker(folder / "state", log_path=folder / "valkey.log")
         stack.callback(stop_all, [broker])
         url = broker.spec.address
         own = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.core.capacity import Cost, Resource
-from tests.bench.capacity.fitting import compare, fit, quietest
+from tests.bench.capacity.fitting import compare, fit, of_each
 from tests.bench.capacity.observing import Observed, Setup
 
 COST = Cost(run=0.004, step=0.001, call=0.0005, worker_second=0.02)
@@ -52,7 +52,16 @@ def test_what_was_held_back_is_compared_by_its_own_runs_and_time() -> None:
 def test_the_quickest_round_of_each_counts() -> None:
     calm = [observed(setup) for setup in SETUPS]
     beside_others = [replace(observed(setup, off=1.7), seconds=17.0) for setup in SETUPS]
-    assert quietest([*beside_others, *calm, *beside_others]) == calm
+    assert of_each(Resource.WORKER_CPU, [*beside_others, *calm, *beside_others]) == calm
+
+
+def test_of_what_is_shared_the_round_in_the_middle_counts() -> None:
+    few, usual, many = (
+        replace(observed(HELD_BACK, off=off), seconds=12 - off) for off in (0.5, 1.0, 1.5)
+    )
+    rounds = [many, few, usual]
+    assert of_each(Resource.REDIS_COMMANDS, rounds) == [usual]
+    assert of_each(Resource.REDIS_CPU, rounds) == [many], "the quickest"
 
 
 def test_a_busy_worker_s_transactions_bound_the_prediction() -> None:
