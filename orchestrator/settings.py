@@ -96,6 +96,11 @@ class Settings(BaseSettings):
     worker's lock, migrations). To be given where `database_url` leads through PgBouncer in
     transaction mode, or the like: statements are then not prepared, and settings of sessions are
     the pooler's. Empty: there is no such pooler."""
+    database_read_url: str = ""
+    """A streaming replica of the same PostgreSQL, for what people only look at over REST, the
+    console and commands: lists, runs, statistics. Empty: the database itself answers all of it."""
+    database_read_max_lag_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """While what the replica shows is older than this, or it is away, the database answers."""
     broker_url: str = ""
     """Celery broker; empty: the embedded Valkey that `orchestrator up` started."""
     broker_urls: dict[str, str] = Field(default_factory=dict)
@@ -295,8 +300,8 @@ class Settings(BaseSettings):
     def passwords(self) -> Iterator[str]:
         """Those that stand in these settings themselves."""
         for url in (
-            self.database_url, self.database_session_url, self.broker_url, self.gate_url,
-            *self.broker_urls.values(),
+            self.database_url, self.database_session_url, self.database_read_url,
+            self.broker_url, self.gate_url, *self.broker_urls.values(),
         ):  # fmt: skip
             if password := urlsplit(url).password:
                 yield password

@@ -36,6 +36,7 @@ from orchestrator.ports import (
 )
 from orchestrator.ports.finding import Finder
 from orchestrator.ports.gate_view import GateView
+from orchestrator.ports.looking import Looking
 from orchestrator.ports.restoring import HighWaterMark
 from orchestrator.service.access import Access
 from orchestrator.service.agent_policies import AgentPolicies
@@ -91,7 +92,7 @@ from orchestrator.service.waiting import Waiting
 from orchestrator.service.watching import RunWatch
 from orchestrator.service.workflows import Definitions, Workflows
 from orchestrator.settings import Settings
-from orchestrator.store import Sessions, SqlStore, migrate, open_store, open_worker_locks
+from orchestrator.store import Looks, Sessions, SqlStore, migrate, open_store, open_worker_locks
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.redact import address_of
 from orchestrator.wiring import (
@@ -107,6 +108,7 @@ from orchestrator.wiring import (
 )
 from orchestrator.wiring_archive import archive_erasing_of, archiving_of
 from orchestrator.wiring_brokers import apps_of_brokers, broker_url, publisher_of
+from orchestrator.wiring_looking import open_looking
 from orchestrator.wiring_notices import console_of, link_signer
 from orchestrator.wiring_payloads import seal_payloads
 from orchestrator.wiring_reading import ReadsWhenAsked
@@ -175,6 +177,7 @@ class Services:
     exporting: Exporting
     checkpoints: Checkpoints
     sign_in: SignIn | None  # None: keys and tokens alone
+    looking: Looking  # begins looks, whose reads a replica may answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -290,13 +293,14 @@ async def open_services(
             shares_sessions=settings.shares_sessions,
         )  # fmt: skip
         stack.push_async_callback(store.close)
+        shown, looking = open_looking(settings, store, stack, pool_wait_seconds=pool_wait_seconds)
         broker = await stack.enter_async_context(_open_broker(settings))
         vouching = vouching_of(settings, store, signs=True)
         programs = programs_of(vouching, plan_loader(store))
         reads = ReadsWhenAsked(settings, store, programs) if settings.dry_run_reads else None
         if reads is not None:
             stack.push_async_callback(reads.aclose)
-        yield _services(settings, store, broker, vouching, programs, reads)
+        yield _services(settings, store, shown, looking, broker, vouching, programs, reads)
 
 
 async def migrate_only(settings: Settings) -> bool:
@@ -305,28 +309,31 @@ async def migrate_only(settings: Settings) -> bool:
 
 
 def _services(
-    settings: Settings, store: SqlStore, broker: _Broker, vouching: Vouching, programs: Programs,
-    reads: Reads | None,
+    settings: Settings, store: SqlStore, shown: SqlStore, looking: Looks, broker: _Broker,
+    vouching: Vouching, programs: Programs, reads: Reads | None,
 ) -> Services:  # fmt: skip
+    """`shown`: for those who show things to people, within looks. It is the same store for all that
+    is done outside of these; whoever decides, or keeps what it read for later, has `store` alone.
+    """
     redeliverer = Redeliverer(broker.publisher, programs)
     queues = Queues(store, broker.publisher, lanes=settings.lanes)
     read_files = partial(read_api_files, settings.config_dir / "apis")
     definitions = open_definitions(settings)
-    workflows = Workflows(store, definitions, vouching)
+    workflows = Workflows(shown, definitions, vouching)
     guards = Guards(store, monotonic=time.monotonic)
     submitter = submitter_of(settings, store, programs, broker.publisher, guards)
     four_eyes = FourEyes(store, programs, new_id=new_id)
     waiting = Waiting(
-        store, redeliverer, max_data_bytes=settings.max_output_bytes, four_eyes=four_eyes
+        shown, redeliverer, max_data_bytes=settings.max_output_bytes, four_eyes=four_eyes
     )
-    runs = Runs(store, programs, redeliverer)
+    runs = Runs(shown, programs, redeliverer)
     simulating = Simulating(
         store, programs, ProcessSimulator(), lambda: workflows.tasks,
         folder=str((settings.config_dir / "workflows").absolute()),
     )  # fmt: skip
     planning = Planning(programs, partial(_base_url_of, settings), guards, reads, simulating)
     editing = Editing(store, store, programs, four_eyes, max_bytes=settings.max_input_bytes)
-    watch, explaining = RunWatch(store), Explaining(store)
+    watch, explaining = RunWatch(store), Explaining(shown)
     catalogue = Catalogue(
         store,
         _open_finder,
@@ -335,23 +342,23 @@ def _services(
         vectors=store,
         doubt=vouching.doubt,
     )
-    pausing = Pausing(store, redeliverer, new_id=new_id)
+    pausing = Pausing(shown, redeliverer, new_id=new_id)
     moving = Moving(store, programs, redeliverer)
     rerunning = Rerunning(store, programs, broker.publisher, new_id=new_id)
     escalations = Escalations(
-        store, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
+        shown, broker.dead_letters, programs, redeliverer, four_eyes=four_eyes,
         **about_people(settings),
     )  # fmt: skip
     kinds = job_kinds(store, programs, broker.publisher, redeliverer, escalations, new_id=new_id)
-    jobs = Jobs(store, broker.publisher, kinds, new_id=new_id)
-    apis = Apis(store, read_files, broker.gate)
-    slos = Slos(store, partial(read_slos, settings.config_dir))
+    jobs = Jobs(shown, broker.publisher, kinds, new_id=new_id)
+    apis = Apis(shown, read_files, broker.gate)
+    slos = Slos(shown, partial(read_slos, settings.config_dir))
     signer = checkpoint_signer(settings)
     archiving = archiving_of(settings, store, signer)
     return Services(
         workflows=workflows,
-        comparing=Comparing(store, definitions),
-        aliases=Aliases(store, vouching),
+        comparing=Comparing(shown, definitions),
+        aliases=Aliases(shown, vouching),
         submitter=submitter,
         runs=runs,
         pausing=pausing,
@@ -364,14 +371,14 @@ def _services(
             most_output_bytes=settings.agent_output_bytes, console=console_of(settings) or "",
         ),
         dry_runs=DryRuns(workflows, planning, guards),
-        policies=AgentPolicies(store, jobs),
+        policies=AgentPolicies(shown, jobs),
         escalations=escalations,
         measuring=Measuring(
             store, broker.inspector, queues, escalations.urgency, slos,
-            Scaling(store, apis, read_costs()[0], parse_rates), lanes=settings.lanes,
-            now=time.monotonic,
+            Scaling(store, apis, read_costs()[0], parse_rates), looking,
+            lanes=settings.lanes, now=time.monotonic,
         ),
-        briefings=Briefings(store, programs, partial(_base_url_of, settings), escalations),
+        briefings=Briefings(shown, programs, partial(_base_url_of, settings), escalations),
         jobs=jobs,
         queues=queues,
         doctor=Doctor(
@@ -385,6 +392,7 @@ def _services(
             ),
             age=HighWaterWatch(store, broker.mark),
             sessions=Sessions(settings.database, settings.database_session_url),
+            looking=looking,
         ),
         consistency=Consistency(store, Auditing(store).verify_run),
         archiving=archiving, archive_erasing=archive_erasing_of(settings, store, signer),
@@ -397,27 +405,28 @@ def _services(
         auditing=Auditing(store),
         erasing=Erasing(store, store),
         explaining=explaining,
-        exporting=Exporting(store),
+        exporting=Exporting(shown),
         checkpoints=Checkpoints(
             store, signer, every_seconds=settings.audit_checkpoint_seconds
         ),
         apis=apis,
-        impacts=Impacts(store, apis),
-        api_health=ApiHealth(store),
-        insights=Insights(store, apis, workflows, settings.config_dir / "workflows"),
+        impacts=Impacts(shown, apis),
+        api_health=ApiHealth(shown),
+        insights=Insights(shown, apis, workflows, settings.config_dir / "workflows"),
         slos=slos,
-        schedules=Schedules(store, store, programs, new_id=new_id),
+        schedules=Schedules(shown, shown, programs, new_id=new_id),
         access=Access(
             store, new_id=new_id, monotonic=time.monotonic, tokens=open_tokens(settings)
         ),
         watch=watch,
         workers=store,
-        accepting=Accepting(store),
+        accepting=Accepting(shown),
         waiting=waiting,
         editing=editing,
-        proposals=Proposals(store, store, escalations, waiting, editing),
+        proposals=Proposals(shown, shown, escalations, waiting, editing),
         links=Links(store, waiting, link_signer(settings)),
         sign_in=open_sign_in(settings),
+        looking=looking,
     )  # fmt: skip
 
 

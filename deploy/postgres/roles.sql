@@ -7,7 +7,7 @@
 -- orchestrator_migrator   owns the tables: upgrades, partitions, retention, `audit erase`, `payloads reseal`
 -- orchestrator_worker     runs: everything but the audit's past, and no keys to the REST face
 -- orchestrator_api        REST, console, agents, commands: the same, and keys
--- orchestrator_readonly   reports: reads, but no keys
+-- orchestrator_readonly   reports, and `database_read_url`: reads, but no keys
 --
 -- Neither of the middle two changes or deletes what stands in the audit.
 

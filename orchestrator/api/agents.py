@@ -16,6 +16,7 @@ from orchestrator.api.agent_shapes import (
 )
 from orchestrator.api.asking import TEXT, Asker, IfMatch, Tenant, Use, check_match
 from orchestrator.api.job_shapes import JobShape
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import PreconditionFailed, documented
 from orchestrator.api.shapes import Decide, Page
 from orchestrator.definitions.agent_policies import DEFAULT_TENANT, policy_of
@@ -25,7 +26,7 @@ from orchestrator.service.agent_policies import LONGEST_NAME
 from orchestrator.service.agents_told import change_told, policy_told, view_told
 from orchestrator.service.principal import Principal
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1/agents", tags=["agents"])
 
 Name = Annotated[
     str,

@@ -9,12 +9,15 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.asking import TEXT, Asker, Use
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.api.shapes import Shape
 from orchestrator.core.aliases import ALIAS
 from orchestrator.ports import Role
 
-router = APIRouter(prefix="/v1/workflows/{name}/aliases", tags=["workflows"])
+router = APIRouter(
+    route_class=LookingRoute, prefix="/v1/workflows/{name}/aliases", tags=["workflows"]
+)
 
 Name = Annotated[str, Path(max_length=200, pattern=TEXT, description="The workflow's name.")]
 Alias = Annotated[

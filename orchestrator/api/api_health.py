@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from orchestrator.api.asking import Asker, Use
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.shapes import Shape
 from orchestrator.ports import Role
 from orchestrator.service.api_health import MINUTES, MOST_MINUTES, Trend
 
-router = APIRouter()
+router = APIRouter(route_class=LookingRoute)
 
 
 class QuantilesShape(Shape):

@@ -20,6 +20,7 @@ from orchestrator.api.asking import (
     hidden,
     require_match,
 )
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.api.runs import Run
 from orchestrator.errors import NotFound
@@ -28,7 +29,7 @@ from orchestrator.service.principal import Principal
 from orchestrator.service.waiting import check_role
 from orchestrator.wiring_services import Services
 
-router = APIRouter(prefix="/v1", tags=["approvals"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1", tags=["approvals"])
 
 SignalKey = Annotated[
     str | None,

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterable, AsyncIterator
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from orchestrator.api import bulk, reading
 from orchestrator.api.asking import Asker, Tenant, Use
+from orchestrator.api.looking import LookingRoute, look_of, through
 from orchestrator.api.problems import documented
 from orchestrator.api.runs import Run, attributes_of
 from orchestrator.api.shapes import Decide
@@ -21,7 +22,7 @@ from orchestrator.ports import Role, RunFilter
 from orchestrator.service.explaining import MOST_TOGETHER
 from orchestrator.service.exporting import ExportFormat, Line
 
-router = APIRouter(tags=["audit"])
+router = APIRouter(route_class=LookingRoute, tags=["audit"])
 
 REACHED = "Audit-Checkpoint"
 """The header that says how far an export goes."""
@@ -84,6 +85,7 @@ async def explain_runs(
     },
 )
 async def export_audit(
+    request: Request,
     who: Asker,
     services: Use,
     *,
@@ -108,7 +110,10 @@ async def export_audit(
     who.require(Role.VIEWER)
     of = who.tenant_of(tenant)
     upto = await services.exporting.reach(since, until=until)
-    lines = services.exporting.lines(since, upto, format, tenant=of)
+    look = look_of(request, services.looking)
+    lines = through(
+        services.looking, look, services.exporting.lines(since, upto, format, tenant=of)
+    )
     return Export(_written(lines), headers={REACHED: str(upto)})
 
 

@@ -22,6 +22,7 @@ from orchestrator.api.asking import (
     hidden,
     require_match,
 )
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.core import events
 from orchestrator.core.saga import EscalationReason
@@ -31,7 +32,7 @@ from orchestrator.service.escalations import Act
 from orchestrator.service.principal import Principal
 from orchestrator.wiring_services import Services
 
-router = APIRouter(prefix="/v1/escalations", tags=["escalations"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1/escalations", tags=["escalations"])
 
 _DECISION: dict[int | str, dict[str, Any]] = {
     202: {"model": shapes.Decided, "description": "Proposed: a second person has to confirm it."},

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from orchestrator.api.asking import Asker, Use
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.api.shapes import Shape
 from orchestrator.api.system import ApiName
 from orchestrator.ports import Role
 from orchestrator.service.impact import LONGEST_OUTAGE_SECONDS, OUTAGE_SECONDS
 
-router = APIRouter()
+router = APIRouter(route_class=LookingRoute)
 
 Outage = Annotated[
     float, Query(gt=0, le=LONGEST_OUTAGE_SECONDS, description="What if it is away for so long.")

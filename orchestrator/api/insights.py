@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from orchestrator.api.asking import Asker, Use
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.api.shapes import Shape
 from orchestrator.api.workflows import Name
@@ -16,7 +17,7 @@ from orchestrator.core.insights import InsightKind
 from orchestrator.ports import Role
 from orchestrator.service.insights import DAYS, MOST_DAYS
 
-router = APIRouter()
+router = APIRouter(route_class=LookingRoute)
 
 
 class ChangeShape(Shape):

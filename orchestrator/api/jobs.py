@@ -20,6 +20,7 @@ from orchestrator.api.asking import (
     check_match,
     hidden,
 )
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.api.shapes import Decide, Page
 from orchestrator.core.events import CancelMode
@@ -28,7 +29,7 @@ from orchestrator.ports import JobItemState, JobOrder, JobRecord, Role
 from orchestrator.service.principal import Principal
 from orchestrator.wiring_services import Services
 
-router = APIRouter(prefix="/v1", tags=["jobs"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1", tags=["jobs"])
 
 JobId = Annotated[str, Path(pattern=UUID, description="A job's id.")]
 IdempotencyKey = Annotated[

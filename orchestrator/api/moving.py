@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Query
 
 from orchestrator.api import moving_shapes, reading, shapes
 from orchestrator.api.asking import TEXT, Asker, Use
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.api.runs import Run, operator
 from orchestrator.ports import Role
 from orchestrator.service.moving import Migration
 from orchestrator.service.rerunning import Rerun
 
-router = APIRouter(prefix="/v1", tags=["runs"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1", tags=["runs"])
 
 Step = Annotated[
     str | None,

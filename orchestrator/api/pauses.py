@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict, Field, model_validator
 
 from orchestrator.api.asking import TEXT, UUID, Asker, Tenant, Use, hidden
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.api.shapes import Decide, Page
 from orchestrator.api.wait_shapes import PauseShape
@@ -17,7 +18,7 @@ from orchestrator.service.pausing import Scope
 from orchestrator.service.principal import Principal
 from orchestrator.wiring_services import Services
 
-router = APIRouter(prefix="/v1/pauses", tags=["pauses"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1/pauses", tags=["pauses"])
 
 PauseId = Annotated[str, Path(pattern=UUID, description="A pause's id.")]
 

@@ -18,6 +18,7 @@ from orchestrator.api.asking import (
     hidden,
     require_match,
 )
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.api.proposal_shapes import Confirm, ConfirmedShape, ProposalShape, Refuse
 from orchestrator.errors import NotFound
@@ -26,7 +27,10 @@ from orchestrator.service.principal import Principal
 from orchestrator.wiring_services import Services
 
 router = APIRouter(
-    prefix="/v1/proposals", tags=["proposals"], responses=documented(400, 401, 403, 422, 503)
+    route_class=LookingRoute,
+    prefix="/v1/proposals",
+    tags=["proposals"],
+    responses=documented(400, 401, 403, 422, 503),
 )
 
 _DECISION = documented(404, 409, 412, 428)

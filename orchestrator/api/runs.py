@@ -26,6 +26,7 @@ from orchestrator.api.asking import (
     check_match,
     hidden,
 )
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.moments import Moment
 from orchestrator.api.plan_shapes import DryRunShape, DryRunWish
 from orchestrator.api.problems import documented
@@ -43,7 +44,7 @@ from orchestrator.service.rerunning import Rerun
 from orchestrator.service.where import LONGEST_TEXT
 from orchestrator.wiring_services import Services
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1/runs", tags=["runs"])
 log = structlog.get_logger(__name__)
 
 LONGEST_WAIT = 60.0

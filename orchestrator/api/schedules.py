@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from orchestrator.api.asking import Asker, IfMatch, Tenant, Use, check_match
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import PreconditionFailed, documented
 from orchestrator.api.schedule_shapes import (
     BackfillWish,
@@ -23,7 +24,7 @@ from orchestrator.service.principal import Principal
 from orchestrator.service.schedules import NAME
 from orchestrator.service.schedules_told import record_told, view_told
 
-router = APIRouter(prefix="/v1/schedules", tags=["schedules"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1/schedules", tags=["schedules"])
 
 DEFAULT_TENANT = "default"
 

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from orchestrator.api.asking import TEXT, Asker, Use
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.shapes import Shape
 from orchestrator.core.slo import ObjectiveKind, Source, Urgency
 from orchestrator.ports import Role
 
-router = APIRouter()
+router = APIRouter(route_class=LookingRoute)
 
 
 class ObjectiveShape(Shape):

@@ -9,10 +9,11 @@ from fastapi.responses import PlainTextResponse
 
 from orchestrator.api import reading, shapes
 from orchestrator.api.asking import TEXT, Asker, Use
+from orchestrator.api.looking import LookingRoute
 from orchestrator.api.problems import documented
 from orchestrator.ports import Role
 
-router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
+router = APIRouter(route_class=LookingRoute, prefix="/v1/workflows", tags=["workflows"])
 
 Name = Annotated[str, Path(max_length=200, pattern=TEXT, description="The workflow's name.")]
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]

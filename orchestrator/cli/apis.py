@@ -12,7 +12,7 @@ from orchestrator.cli.draw_apis import draw_api, draw_apis, draw_change, draw_st
 from orchestrator.cli.draw_impact import draw_impact
 from orchestrator.cli.elsewhere import Remote, listed, sent
 from orchestrator.cli.output import JsonFlag, answer, print_json
-from orchestrator.cli.session import acting, with_services
+from orchestrator.cli.session import acting, as_look, with_services
 from orchestrator.cli.spans import span_of
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.service.impact import LONGEST_OUTAGE_SECONDS
@@ -125,7 +125,7 @@ def impact(
         problem = Problem(place="option --outage", found=outage, wanted="more than 0, up to 365d")
         raise InvalidInput("the outage is not a possible one", problems=[problem])
     found = with_services(
-        lambda services: services.impacts.of(name, outage_seconds=seconds),
+        as_look(lambda services: services.impacts.of(name, outage_seconds=seconds)),
         remote=sent("impact", name, outage_seconds=seconds),
     )
     answer(found, lambda: draw_impact(found), as_json=as_json)
@@ -144,7 +144,7 @@ def health(
     from orchestrator.cli.draw_health import draw_health
 
     found = with_services(
-        lambda services: services.api_health.of(name, minutes=minutes),
+        as_look(lambda services: services.api_health.of(name, minutes=minutes)),
         remote=sent("api_health", api=name, minutes=minutes),
     )
     answer(found, lambda: draw_health(found), as_json=as_json)

@@ -17,7 +17,7 @@ from rich.text import Text
 from orchestrator.cli.elsewhere import erased, erased_whole, on, sent
 from orchestrator.cli.key_files import write_key_pair
 from orchestrator.cli.output import EXIT_UNEXPECTED, JsonFlag, answer, stderr
-from orchestrator.cli.session import current_user, with_services
+from orchestrator.cli.session import as_look, current_user, with_services
 from orchestrator.definitions.attribute_texts import parse_pairs
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import RunFilter
@@ -116,7 +116,7 @@ def _explain_one(run: str, *, as_json: bool) -> None:
     async def told(services: Services) -> StoryShape:
         return reading.story(await services.explaining.explain(run))
 
-    found: StoryShape = with_services(told, remote=on("run", run, "story"))
+    found: StoryShape = with_services(as_look(told), remote=on("run", run, "story"))
     answer(found, lambda: draw_story(found), as_json=as_json)
 
 
@@ -128,7 +128,7 @@ def _explain_all(which: RunFilter, *, as_json: bool) -> None:
         return reading.together(await services.explaining.explain_all(which))
 
     asked = sent("stories", which.attributes or {}, tenant=which.tenant)
-    found: TogetherShape = with_services(told, remote=asked)
+    found: TogetherShape = with_services(as_look(told), remote=asked)
     answer(found, lambda: draw_together(found), as_json=as_json)
 
 
@@ -227,7 +227,7 @@ def export(
                 _write(record)
         return exported.upto
 
-    reached = with_services(here, remote=there)
+    reached = with_services(as_look(here), remote=there)
     sys.stdout.flush()
     if cursor is not None:
         beside = cursor.with_name(cursor.name + ".new")

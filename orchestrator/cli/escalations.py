@@ -17,7 +17,7 @@ from orchestrator.cli.elsewhere import Remote, claim_next, on, sent
 from orchestrator.cli.input import parse_object
 from orchestrator.cli.jobs import Detach, DryRun, Many, Where, Yes, act_on_many
 from orchestrator.cli.output import JsonFlag, answer
-from orchestrator.cli.session import acting, with_services
+from orchestrator.cli.session import acting, as_look, with_services
 from orchestrator.core import events
 from orchestrator.core.states import RunStatus
 from orchestrator.errors import InvalidInput, Problem
@@ -65,7 +65,7 @@ def list_escalations(
         chosen, open_only=not closed, limit=limit, overdue=overdue or None, order_by_due=by_due
     )
     found = with_services(
-        lambda s: s.escalations.list(which),
+        as_look(lambda s: s.escalations.list(which)),
         remote=None if by_due else lambda client: remote.list_escalations(client, which),
     )  # fmt: skip
     answer(found, lambda: draw_escalations(found), as_json=as_json)
@@ -83,7 +83,7 @@ def show(escalation: EscalationId, *, as_json: JsonFlag = False) -> None:
         found = on("escalation", escalation, "escalation")(client)
         return found, sent("briefing", found.id)(client)
 
-    found, told = with_services(look, remote=elsewhere)
+    found, told = with_services(as_look(look), remote=elsewhere)
     more = plain(told)
     more.pop("escalation", None)
     value = {**plain(found), **more}

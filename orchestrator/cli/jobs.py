@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.cli.draw_jobs import draw_job, draw_jobs
 from orchestrator.cli.elsewhere import counted, ended, listed, on, started
 from orchestrator.cli.output import JsonFlag, answer, stderr
-from orchestrator.cli.session import acting, with_services
+from orchestrator.cli.session import acting, as_look, with_services
 from orchestrator.errors import InvalidInput, Problem
 from orchestrator.ports import JobItemState, JobOrder, JobRecord, JobState, Which
 from orchestrator.service.where import escalations_where, runs_where
@@ -160,7 +160,7 @@ def list_jobs(
 ) -> None:
     """Jobs, newest first."""
     found = with_services(
-        lambda services: services.jobs.list(before=before, limit=limit),
+        as_look(lambda services: services.jobs.list(before=before, limit=limit)),
         remote=listed("jobs", cursor=before, limit=limit),
     )
     answer(found, lambda: draw_jobs(found), as_json=as_json)
@@ -190,7 +190,7 @@ def show(
         wanted = str(state or JobItemState.REFUSED)
         return found, listed("job_items", found.id, state=wanted, limit=limit)(client)
 
-    found, items = with_services(read, remote=elsewhere)
+    found, items = with_services(as_look(read), remote=elsewhere)
     value = {**plain(found), "items": plain(items)}
     answer(value, lambda: draw_job(found, items), as_json=as_json)
 

@@ -24,7 +24,7 @@ from orchestrator.cli.elsewhere import on, sent
 from orchestrator.cli.input import parse_assignments, parse_object
 from orchestrator.cli.jobs import Detach, DryRun, RunsWhere, Yes, about_runs, act_on_many
 from orchestrator.cli.output import JsonFlag, answer, stdout
-from orchestrator.cli.session import acting, with_client, with_services
+from orchestrator.cli.session import acting, as_look, with_client, with_services
 from orchestrator.core.events import CancelMode
 from orchestrator.core.maps import ItemOutcome
 from orchestrator.core.states import SETTLED, RunStatus
@@ -87,7 +87,7 @@ def list_runs(
         runs_where(where) if where else RunFilter(), **typed, before=before, limit=limit
     )
     found = with_services(
-        lambda services: services.runs.list(which),
+        as_look(lambda services: services.runs.list(which)),
         remote=lambda client: remote.list_runs(client, which),
     )
     answer(found, lambda: draw_runs(found), as_json=as_json)
@@ -108,7 +108,7 @@ def show_run(
             {"run": shown, "chain": chain}, lambda: remote.draw_shown(shown, chain), as_json=as_json
         )
         return
-    view = with_services(lambda services: services.runs.show(run))
+    view = with_services(as_look(lambda services: services.runs.show(run)))
     answer(view, lambda: draw_run(view, attempts=attempts, audit=audit), as_json=as_json)
 
 
@@ -128,8 +128,10 @@ def list_items(
 ) -> None:
     """Items of a map over data that have begun, by index, each with its run."""
     found = with_services(
-        lambda services: services.runs.items(
-            run, step=step, outcome=outcome, after=after, limit=limit
+        as_look(
+            lambda services: services.runs.items(
+                run, step=step, outcome=outcome, after=after, limit=limit
+            )
         ),
         remote=lambda client: remote.list_items(
             client, run, step=step, outcome=outcome, after=after, limit=limit

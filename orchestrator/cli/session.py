@@ -7,6 +7,8 @@ import getpass
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar, overload
 
+import typer
+
 from orchestrator.cli.elsewhere import refuse_by
 from orchestrator.cli.remote import chosen_url, not_from_elsewhere, open_client
 from orchestrator.settings import load_settings
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+OLD_SECONDS = 1.0
+"""What is older than this is told to be."""
 
 
 @overload
@@ -59,6 +63,21 @@ def with_services(
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(main())
+
+
+def as_look(use: Callable[[Services], Awaitable[T]]) -> Callable[[Services], Awaitable[T]]:
+    """What only looks may be read from a replica; how old it is is told where that matters."""
+
+    async def look_at(services: Services) -> T:
+        from orchestrator.ports.looking import looked
+
+        look = services.looking.begin("")
+        found = await looked(services.looking, look, lambda: use(services))
+        if look.age_seconds is not None and look.age_seconds > OLD_SECONDS:
+            typer.echo(f"as of {look.age_seconds:.0f} s ago", err=True)
+        return found
+
+    return look_at
 
 
 def with_client(use: Callable[[Client], R]) -> R:

@@ -11,7 +11,7 @@ from rich.text import Text
 from orchestrator.cli.draw_common import duration, moment, table
 from orchestrator.cli.elsewhere import sent
 from orchestrator.cli.output import JsonFlag, answer
-from orchestrator.cli.session import with_services
+from orchestrator.cli.session import as_look, with_services
 from orchestrator.core.slo import DAY, HOUR, budget_left
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ Workflow = Annotated[str | None, typer.Argument(help="This one alone; default: a
 def slo(workflow: Workflow = None, *, as_json: JsonFlag = False) -> None:
     """Objectives of workflows: what is left of their error budgets, burn rates, alarms."""
     found = with_services(
-        lambda services: services.slos.report(workflow), remote=sent("slos", workflow=workflow)
+        as_look(lambda services: services.slos.report(workflow)),
+        remote=sent("slos", workflow=workflow),
     )
     answer(found, lambda: draw_slos(found), as_json=as_json)
 

@@ -67,7 +67,7 @@ async def _all(visitor: Visitor) -> None:
     with ui.row():
         keyed(ui.button("Stop an agent…", on_click=lambda: _choose(visitor, look)), "s")
     again = await shown(
-        read, lambda found: _show(visitor, look, found), every=EVERY_SECONDS
+        visitor, read, lambda found: _show(visitor, look, found), every=EVERY_SECONDS
     )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ async def _one(visitor: Visitor, agent: Agent) -> None:
         ui.label(str(error))
         return
     again = await shown(
-        read, lambda found: _show_one(visitor, look, *found), every=EVERY_SECONDS
+        visitor, read, lambda found: _show_one(visitor, look, *found), every=EVERY_SECONDS
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ async def draw_aliases(visitor: Visitor, workflow: str) -> None:
     def show(view: AliasView) -> None:
         _show(visitor, view, look)
 
-    again = await shown(lambda: visitor.services.aliases.show(workflow), show)
+    again = await shown(visitor, lambda: visitor.services.aliases.show(workflow), show)
 
 
 def _show(visitor: Visitor, view: AliasView, then: Again) -> None:

@@ -32,7 +32,7 @@ def register(desk: Desk) -> None:
             if who.tenant is not None:
                 ui.label("APIs belong to all tenants; this key is bound to one.")
                 return None
-            await shown(partial(states, visitor), draw_states)
+            await shown(visitor, partial(states, visitor), draw_states)
             await _all(visitor)
         return None
 
@@ -51,7 +51,7 @@ async def _all(visitor: Visitor) -> None:
         for each in found.apis:
             draw_api(visitor, each, look, leads_on=True)
 
-    again = await shown(visitor.services.apis.overview, show, every=5.0)
+    again = await shown(visitor, visitor.services.apis.overview, show, every=5.0)
 
 
 def draw_api(visitor: Visitor, view: ApiView, again: Again, *, leads_on: bool = False) -> None:

@@ -69,7 +69,7 @@ async def _list(visitor: Visitor, after: str | None) -> None:
         if len(rows) > PAGE:
             link_to("More", f"/approvals?after={rows[PAGE - 1][0]}")
 
-    await shown(read, show)
+    await shown(visitor, read, show)
 
 
 async def _one(visitor: Visitor, approval_id: str) -> None:
@@ -104,6 +104,7 @@ async def _one(visitor: Visitor, approval_id: str) -> None:
                 )  # fmt: skip
             except OrchestratorError as error:
                 tell(error)
+            visitor.acted()
             content.refresh()
 
         with ui.row():

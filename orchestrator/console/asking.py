@@ -64,6 +64,7 @@ def ask(visitor: Visitor, question: Question, then: Again = nothing) -> None:
                 tell(error)
             else:
                 ui.notify(told, type="positive")
+            visitor.acted()
             dialog.close()
             await then()
 
@@ -85,6 +86,8 @@ async def attempt(visitor: Visitor, act: Callable[[Principal], Awaitable[object]
     except OrchestratorError as error:
         tell(error)
         return False
+    finally:
+        visitor.acted()
     return True
 
 

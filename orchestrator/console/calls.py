@@ -24,7 +24,7 @@ async def draw_calls(visitor: Visitor, api: str) -> None:
         (await visitor.principal()).require_all_tenants()
         return await visitor.services.api_health.of(api)
 
-    await shown(read, _show, every=EVERY_SECONDS)
+    await shown(visitor, read, _show, every=EVERY_SECONDS)
 
 
 def _show(found: ApiHealths) -> None:

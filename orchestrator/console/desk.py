@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fastapi import Request
 
 from orchestrator.errors import NotAuthenticated
 from orchestrator.ports import Role
+from orchestrator.ports.looking import looked
 from orchestrator.service.principal import LOCAL, Principal
 from orchestrator.service.sessions import PREFIX
 from orchestrator.wiring_services import Services
 
+T = TypeVar("T")
 COOKIE = "orchestrator_key"
 
 
@@ -60,3 +63,15 @@ class Visitor:
     def services(self) -> Services:
         """The use cases."""
         return self.desk.services()
+
+    async def look(self, read: Callable[[], Awaitable[T]]) -> tuple[T, float]:
+        """What is read, perhaps from a replica, and how many seconds old it is. Raises whatever
+        `read` does."""
+        looking = self.services.looking
+        look = looking.begin(self.key)
+        found = await looked(looking, look, read)
+        return found, look.age_seconds or 0.0
+
+    def acted(self) -> None:
+        """Something may have been changed: what is looked at from now on contains it."""
+        self.services.looking.acted(self.key)

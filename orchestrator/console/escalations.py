@@ -89,7 +89,7 @@ class _Page:
 
     async def draw(self) -> None:
         await draw_proposals(self._visitor, ProposalFilter(subject_id=self._id))
-        self._again = await shown(self._read, self._show)
+        self._again = await shown(self._visitor, self._read, self._show)
 
     async def _read(self) -> Briefing:
         who = await self._visitor.principal()

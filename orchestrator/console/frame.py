@@ -9,11 +9,13 @@ from datetime import datetime
 from importlib.resources import files
 from typing import TypeVar
 from urllib.parse import urlencode
+from weakref import WeakKeyDictionary
 
 from fastapi import Response
 from fastapi.responses import RedirectResponse
-from nicegui import ui
+from nicegui import Client, ui
 
+from orchestrator.console.desk import Visitor
 from orchestrator.console.links import link_to
 from orchestrator.errors import OrchestratorError, RefusedError
 from orchestrator.service.principal import LOCAL, Principal
@@ -43,7 +45,10 @@ COLOURS = {
 }  # fmt: skip
 """Of statuses; dark enough for white text on them (WCAG AA)."""
 EVERY_SECONDS = 2.0
+OLD_SECONDS = 1.0
+"""What is older than this is told to be."""
 DARK_COOKIE = "orchestrator_dark"
+_AGES: WeakKeyDictionary[Client, dict[object, float]] = WeakKeyDictionary()
 _PAGE = re.compile(rf"(?:{ROOT}|/flower)/[\w/.~%=&?+-]{{0,1500}}", re.ASCII)
 _HERE = files(__package__)
 _HEAD = (
@@ -75,6 +80,7 @@ def frame(title: str, who: Principal) -> Iterator[None]:
                 if name == title:
                     link.props('aria-current="page"').classes("text-bold underline")
         ui.space()
+        _draw_age()
         ui.label(f"{who.name} ({who.role})").classes("text-white")
         if who is not LOCAL:
             link_to("Log out", "/logout").classes("text-white")
@@ -159,6 +165,7 @@ def live(refresh: Callable[[], Awaitable[None]], *, every: float = EVERY_SECONDS
 
 
 async def shown(
+    visitor: Visitor,
     read: Callable[[], Awaitable[T]],
     show: Callable[[T], None],
     *,
@@ -168,9 +175,15 @@ async def shown(
     """Show what is read, and again whenever it has changed: what is being used does not move.
 
     `by`: what a change is told by. Gives back what looks at once. What cannot be read at all is
-    said in its place.
+    said in its place. A replica may be asked; then the page says how old what it shows is.
     """
     last: object = None
+    ages = _ages_of_page()
+    part = object()
+
+    async def read_on() -> T:
+        found, ages[part] = await visitor.look(read)
+        return found
 
     @ui.refreshable
     def content(found: T) -> None:
@@ -178,13 +191,13 @@ async def shown(
 
     async def look() -> None:
         nonlocal last
-        found = await read()
+        found = await read_on()
         if by(found) != last:
             last = by(found)
             content.refresh(found)
 
     try:
-        found = await read()
+        found = await read_on()
     except OrchestratorError as error:
         ui.label(str(error))
         return look
@@ -192,6 +205,23 @@ async def shown(
     content(found)
     live(look, every=every)
     return look
+
+
+def _ages_of_page() -> dict[object, float]:
+    """By part of the page that is being drawn: how many seconds old what it shows is."""
+    return _AGES.setdefault(ui.context.client, {})
+
+
+def _draw_age() -> None:
+    """Says of what time the page is, where that is not now."""
+    ages = _ages_of_page()
+    label = ui.label().classes("text-white text-italic").props('role="status"')
+
+    def tell_age() -> None:
+        age = max(ages.values(), default=0.0)
+        label.text = f"as of {age:.0f} s ago" if age > OLD_SECONDS else ""
+
+    ui.timer(EVERY_SECONDS / 2, tell_age)
 
 
 def page_here(wanted: str) -> str:

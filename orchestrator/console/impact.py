@@ -72,7 +72,7 @@ async def _use(visitor: Visitor, api: str) -> None:
         await again()
 
     again = await shown(
-        partial(visitor.services.apis.show, api),
+        visitor, partial(visitor.services.apis.show, api),
         lambda view: draw_api(visitor, view, look), every=EVERY_SECONDS,
     )  # fmt: skip
 
@@ -88,7 +88,7 @@ async def _touched(visitor: Visitor, api: str, away: str) -> None:
         return await visitor.services.impacts.of(api, outage_seconds=60.0 * int(away))
 
     await shown(
-        read, partial(_show, OUTAGES[away]), every=EVERY_SECONDS,
+        visitor, read, partial(_show, OUTAGES[away]), every=EVERY_SECONDS,
         by=lambda found: (found.active, found.total, found.by_workflow, found.by_tenant),
     )  # fmt: skip
 

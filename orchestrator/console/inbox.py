@@ -110,7 +110,7 @@ async def _bulk(visitor: Visitor, wanted: EscalationFilter) -> None:
             for each in BULKS:
                 bulk_button(visitor, wanted, each)
 
-    await shown(partial(visitor.services.jobs.count, "escalations.retry", wanted), show)
+    await shown(visitor, partial(visitor.services.jobs.count, "escalations.retry", wanted), show)
 
 
 async def _list(
@@ -148,4 +148,4 @@ async def _list(
         if len(rows) > PAGE and not soonest:
             link_to("Newer", _address(where, soonest=False, after=rows[PAGE - 1][0]))
 
-    await shown(read, show)
+    await shown(visitor, read, show)

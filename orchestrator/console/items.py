@@ -73,7 +73,7 @@ async def _list(
             if wanted is outcome:
                 link.props('aria-current="true"').classes("text-bold")
     await shown(
-        read, partial(_show, run_id, step, outcome),
+        visitor, read, partial(_show, run_id, step, outcome),
         by=lambda items: [(each.index, each.outcome, each.run.status) for each in items],
     )  # fmt: skip
 

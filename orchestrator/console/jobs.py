@@ -53,7 +53,7 @@ def register(desk: Desk) -> None:
         if visitor is None:
             return to_login()
         with frame("Jobs", await visitor.principal()):
-            await shown(partial(_listed, visitor, before or None), _list)
+            await shown(visitor, partial(_listed, visitor, before or None), _list)
         return None
 
     @page("/jobs/{job_id}")
@@ -109,7 +109,7 @@ async def _one(visitor: Visitor, job_id: str) -> None:
     async def look() -> None:
         await again()
 
-    again = await shown(read, partial(_show, visitor, look), every=OFTEN_SECONDS)
+    again = await shown(visitor, read, partial(_show, visitor, look), every=OFTEN_SECONDS)
 
 
 def _show(visitor: Visitor, again: Again, report: Report) -> None:

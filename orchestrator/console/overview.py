@@ -75,7 +75,7 @@ async def _whole(visitor: Visitor) -> None:
             _card("Workers", found.workers, "No worker is up: runs are accepted and wait")
             _card("Queues", found.queues, "No queue is known")
 
-    await shown(read, show)
+    await shown(visitor, read, show)
 
 
 def _runs(counts: Mapping[RunStatus, int]) -> None:

@@ -65,7 +65,7 @@ async def _all(visitor: Visitor, who: Principal) -> None:
     choose = partial(_choose, visitor, who, sorted(set(workflows)), look)
     with ui.row():
         keyed(ui.button("Pause…", on_click=choose), "p")
-    again = await shown(read, lambda found: _show(visitor, look, *found))
+    again = await shown(visitor, read, lambda found: _show(visitor, look, *found))
 
 
 def _show(visitor: Visitor, again: Again, pauses: list[Pause], held: Sequence[ApiView]) -> None:

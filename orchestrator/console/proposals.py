@@ -52,7 +52,7 @@ async def draw_proposals(visitor: Visitor, which: ProposalFilter) -> bool:
         first.append(bool(seen))
         return seen
 
-    again = await shown(read, partial(_show, visitor, look))
+    again = await shown(visitor, read, partial(_show, visitor, look))
     return first[0] if first else False
 
 

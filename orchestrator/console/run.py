@@ -60,7 +60,7 @@ async def _one(visitor: Visitor, run_id: str) -> None:
 
     await _proposals(visitor, run_id)
     again = await shown(
-        read, partial(_show, visitor, look, tab),
+        visitor, read, partial(_show, visitor, look, tab),
         by=lambda view: (
             view.run.status, view.run.audit_seq, view.stopped_by,
             [(each.id, each.status) for each in view.reruns], view.maps,

@@ -194,7 +194,7 @@ async def _list(visitor: Visitor, wanted: Wanted, which: RunFilter, before: str)
             if len(found) > PAGE:
                 link_to("Older", wanted.address(before=found[PAGE - 1].id))
 
-    await shown(read, show)
+    await shown(visitor, read, show)
 
 
 def _table(runs: Sequence[RunRecord]) -> None:

@@ -61,7 +61,7 @@ async def _all(visitor: Visitor) -> None:
         who = await visitor.principal()
         return await visitor.services.schedules.list(who.tenant)
 
-    await shown(read, _show_all)
+    await shown(visitor, read, _show_all)
 
 
 def _show_all(found: Sequence[ScheduleRecord]) -> None:
@@ -104,7 +104,7 @@ class _One:
 
     async def draw(self) -> None:
         """Drawn anew whenever something of it has changed."""
-        self._look = await shown(self._read, self._show)
+        self._look = await shown(self._visitor, self._read, self._show)
 
     async def _read(self) -> ScheduleView:
         self._may_see(await self._visitor.principal())

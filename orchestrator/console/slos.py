@@ -54,7 +54,7 @@ async def _all(visitor: Visitor) -> None:
         for alarm in found.alarms:
             _alarm(alarm)
 
-    await shown(read, show, every=EVERY_SECONDS)
+    await shown(visitor, read, show, every=EVERY_SECONDS)
 
 
 def _line(view: SloView) -> None:

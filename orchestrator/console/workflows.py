@@ -101,7 +101,7 @@ async def _standing(visitor: Visitor, name: str) -> None:
                 )
                 keyed(button.props("outline dense").classes("q-px-sm"), "p")
 
-    again = await shown(read, show)
+    again = await shown(visitor, read, show)
 
 
 def _undone_by(step: PlanStep) -> str:

@@ -19,6 +19,7 @@ from orchestrator.ports import (
     Store,
     WorkerRecord,
 )
+from orchestrator.ports.looking import Looking, ReplicaFacts
 from orchestrator.service import high_water, room
 from orchestrator.service.high_water import HighWaterWatch
 from orchestrator.service.queues import Queues
@@ -66,6 +67,7 @@ class Doctor:
         credentials: CredentialInspector,
         age: HighWaterWatch,
         sessions: SessionInspector,
+        looking: Looking,
         others: Sequence[BrokerInspector] = (),
     ) -> None:
         """`others`: brokers of lanes that have their own."""
@@ -74,13 +76,14 @@ class Doctor:
         self._wall_clock, self._dead_after = wall_clock, dead_after_seconds
         self._read_files, self._open_files = read_files, open_files
         self._age, self._sessions, self._others = age, sessions, others
+        self._looking = looking
 
     async def checks(self, *, preflight: bool = False) -> list[Check]:
         """All checks; one that cannot look says so instead of ending the others.
 
         `preflight`: those alone that can be good before anything runs.
         """
-        looks = [self._database_check, self._session_checks, self._age_check,
+        looks = [self._database_check, self._session_checks, self._replica_checks, self._age_check,
                  self._broker_checks, *map(self._look_at, self._others),
                  self._worker_checks, self._room_checks,
                  self._queue_checks, self._workflow_checks, self._api_checks,
@@ -112,6 +115,10 @@ class Doctor:
     async def _session_checks(self) -> list[Check]:
         facts = await self._sessions.facts()
         return [] if facts is None else session_checks(facts)
+
+    async def _replica_checks(self) -> list[Check]:
+        facts = await self._looking.facts()
+        return [] if facts is None else replica_checks(facts)
 
     async def _age_check(self) -> list[Check]:
         """A database that is an older one than it was: restored, or a replica that was behind."""
@@ -300,6 +307,37 @@ def session_checks(facts: SessionFacts) -> list[Check]:
             do=f'have the pooler say it (connect_query of PgBouncer): "{facts.connect_query}"',
         ))  # fmt: skip
     return checks
+
+
+def replica_checks(facts: ReplicaFacts) -> list[Check]:
+    """Whether a replica is one of this database, young enough, and unable to do harm."""
+    if not facts.in_recovery or not facts.same_system:
+        what = "a primary" if not facts.in_recovery else "a replica of another database server"
+        return [Check(
+            name="replica", verdict=Verdict.BAD, found=f"{facts.where} is {what}; nobody asks it",
+            do="set database_read_url to a streaming replica of the server in database_url",
+        )]  # fmt: skip
+    lag = facts.lag_seconds
+    told = "not known how far" if lag is None else f"{lag:.1f} s"
+    return [
+        _judged(
+            "replica", lag is not None and lag <= facts.max_lag_seconds,
+            f"{facts.where} is {told} behind",
+            f"until it is less than {facts.max_lag_seconds:g} s the database answers instead: look"
+            " at pg_stat_replication, and for long queries at the replica",
+        ),
+        _judged(
+            "replica tables", facts.same_tables,
+            "of this release" if facts.same_tables else "of another release than the database's",
+            "wait until it has replayed the migration, or see why it does not replay",
+        ),
+        _judged(
+            "replica role", not facts.can_write,
+            "may change runs" if facts.can_write else "may only read",
+            "give database_read_url a role that may only read (orchestrator_readonly of"
+            " deploy/postgres/roles.sql): a replica may be promoted",
+        ),
+    ]  # fmt: skip
 
 
 def _checks_of(facts: BrokerFacts) -> list[Check]:

@@ -14,6 +14,7 @@ from orchestrator.errors import InvalidSetting, Unavailable
 from orchestrator.ports import BrokerFacts, BrokerInspector, DatabaseRoom, WorkerRecord, WorkerStore
 from orchestrator.ports.code_waits import CodeWaitStore
 from orchestrator.ports.counting import CountingStore, EscalationCount, RunCount
+from orchestrator.ports.looking import Looking
 from orchestrator.service.queues import Queues, QueueView
 from orchestrator.service.scaling import LaneWants, Scaling
 from orchestrator.service.slos import Slos, SloView
@@ -58,6 +59,7 @@ class Reading:
     queues: Sequence[QueueView] | None  # wants both
     slos: Sequence[SloView] | None = None  # None: also while config/slos.yaml is not valid
     wants: Sequence[LaneWants] | None = None  # workers, by lane
+    replica_lag_seconds: float | None = None  # infinite: out of reach; None: there is no replica
 
 
 class Measuring:
@@ -71,13 +73,14 @@ class Measuring:
         urgency: Urgency,
         slos: Slos,
         scaling: Scaling,
+        looking: Looking,
         *,
         lanes: Sequence[str],
         now: Callable[[], float],
     ) -> None:
         self._store, self._broker, self._queues = store, broker, queues
         self._urgency, self._slos, self._now = urgency, slos, now
-        self._scaling, self._lanes = scaling, tuple(lanes)
+        self._scaling, self._looking, self._lanes = scaling, looking, tuple(lanes)
         self._kept: Reading | None = None
         self._good_until = 0.0
         self._lock = asyncio.Lock()
@@ -108,6 +111,7 @@ class Measuring:
             database=database, broker=broker, queues=queues,
             slos=None if database is None else await self._of_objectives(),
             wants=None if database is None else await self._of_lanes(),
+            replica_lag_seconds=await self._looking.lag_seconds(),
         )  # fmt: skip
 
     async def _of_lanes(self) -> Sequence[LaneWants] | None:

@@ -5,6 +5,7 @@ database.
 """
 
 from orchestrator.store.locks import open_worker_locks
+from orchestrator.store.looking import Looks
 from orchestrator.store.migrating import migrate
 from orchestrator.store.sessions import Sessions
 from orchestrator.store.store import SqlStore, open_store
@@ -12,6 +13,7 @@ from orchestrator.store.workers import HEARTBEAT_POOL_SIZE
 
 __all__ = [
     "HEARTBEAT_POOL_SIZE",
+    "Looks",
     "Sessions",
     "SqlStore",
     "migrate",

@@ -95,7 +95,7 @@ class Database:
 
     async def rows(self, statement: TextClause, **parameters: Any) -> Sequence[Any]:
         """All rows of one reading statement. Raises Unavailable."""
-        return await self._to_its_end(self._read("", _all(statement, parameters)))
+        return await self._to_its_end(self.answer("", _all(statement, parameters)))
 
     async def row(self, statement: TextClause, **parameters: Any) -> Any:
         """Its first row, or None. Raises Unavailable."""
@@ -104,7 +104,7 @@ class Database:
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` on one snapshot of the database. Raises Unavailable."""
-        return await self._to_its_end(self._read(self.dialect.begin_reading, work))
+        return await self._to_its_end(self.answer(self.dialect.begin_reading, work))
 
     async def write(self, work: Work[T]) -> T:
         """Run `work` in one transaction; whole again after a deadlock. Raises Unavailable."""
@@ -139,7 +139,8 @@ class Database:
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
-    async def _read(self, begin: str, work: Work[T]) -> T:
+    async def answer(self, begin: str, work: Work[T]) -> T:
+        """Run reading `work`, begun in these words. What all that reads comes down to."""
         with translated(self.where):
             return await self._run(begin, work)
 

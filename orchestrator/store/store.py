@@ -27,6 +27,7 @@ from orchestrator.store.history import Histories
 from orchestrator.store.jobs import Jobs
 from orchestrator.store.journal import Journal
 from orchestrator.store.lanes import Lanes
+from orchestrator.store.looking import LookedAt, open_replica
 from orchestrator.store.maps import Maps
 from orchestrator.store.moving import Moving
 from orchestrator.store.notices import Notices
@@ -34,6 +35,7 @@ from orchestrator.store.part import Shared
 from orchestrator.store.pausing import Pausing
 from orchestrator.store.proposals import Proposals
 from orchestrator.store.recovering import Recovering
+from orchestrator.store.replica import Replica
 from orchestrator.store.rerunning import Rerunning
 from orchestrator.store.resealing import Resealing
 from orchestrator.store.restoring import Restoring
@@ -279,6 +281,22 @@ class SqlStore:
         self.changed_batches = archiving.changed_batches
         self.give_up_batch = archiving.give_up_batch
         self.archived_batches = archiving.archived_batches
+
+    def looked_at(self, replica: Replica) -> SqlStore:
+        """The same store for those who show things to people: looks are answered by the replica.
+
+        It shares this one's connections, which this one closes.
+        """
+        return SqlStore(LookedAt(self._database, replica))
+
+    def replica(
+        self, url: str, *, max_lag_seconds: float, pool_wait_seconds: float = 10.0
+    ) -> Replica:
+        """A replica of this database; connects with the first look. Raises InvalidSetting."""
+        return open_replica(
+            self._database, url, max_lag_seconds=max_lag_seconds,
+            pool_wait_seconds=pool_wait_seconds,
+        )  # fmt: skip
 
     @property
     def address(self) -> str:

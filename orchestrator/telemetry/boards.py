@@ -237,6 +237,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 queries=(
                     ("max(orchestrator_database_round_trip_seconds)", "database"),
                     ("max(orchestrator_broker_round_trip_seconds)", "broker"),
+                    ("max(orchestrator_replica_lag_seconds)", "age of the read replica"),
                 ),
                 unit="s",
             ),

@@ -165,6 +165,10 @@ CODE_WAITS = _face(
     "code_wait_runs", "Runs that wait for a worker that has the function of their next step."
 )
 WORKERS = _face("workers", "Worker processes in the table.")
+REPLICA_LAG = _face(
+    "replica_lag_seconds", "How old what the read replica shows is; +Inf while it is out of reach."
+    " No series without `database_read_url`.",
+)  # fmt: skip
 WORKER_SILENCE = _face("worker_silence_seconds", "The oldest heartbeat among them.")
 DATABASE_UP = _face("database_up", "1: the database answers.")
 DATABASE_SECONDS = _face("database_round_trip_seconds", "One round trip to it.")
@@ -194,6 +198,6 @@ METRICS = (
     RECOVERED, ACTIVE_RUNS, LOOP_STILL, CANARY, GAVE_UP,
     RUNS, TENANT_RUNS, ESCALATIONS, ESCALATIONS_OVERDUE, QUEUE_MESSAGES, QUEUE_DUE, QUEUE_OLDEST,
     WANTED_WORKERS, HELD_BACK, CODE_WAITS, WORKERS, WORKER_SILENCE, DATABASE_UP, DATABASE_SECONDS,
-    DATABASE_CONNECTIONS, BROKER_UP,
-    BROKER_SECONDS, BROKER_MEMORY, BROKER_CLIENTS, SLO_BURN, SLO_BUDGET, SLO_ALARM,
+    DATABASE_CONNECTIONS, REPLICA_LAG, BROKER_UP, BROKER_SECONDS, BROKER_MEMORY, BROKER_CLIENTS,
+    SLO_BURN, SLO_BUDGET, SLO_ALARM,
 )  # fmt: skip

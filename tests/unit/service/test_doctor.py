@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -21,10 +22,12 @@ from orchestrator.ports import (
     WorkerRecord,
 )
 from orchestrator.ports.credentials import CredentialFacts
+from orchestrator.ports.looking import ReplicaFacts
 from orchestrator.ports.restoring import HighWater
 from orchestrator.service.doctor import Check, Doctor, Verdict
 from orchestrator.service.high_water import HighWaterWatch
 from orchestrator.service.queues import Queues
+from orchestrator.store import Looks
 from orchestrator.testing.memory.store import MemoryStore
 from orchestrator.testing.memory.tables import MemoryDatabase
 
@@ -106,6 +109,23 @@ class NoSessions:
         return None
 
 
+class KnownReplica(Looks):
+    """A replica that stands so; None: there is none."""
+
+    def __init__(self, known: ReplicaFacts | None) -> None:
+        super().__init__(None)
+        self.known = known
+
+    async def facts(self) -> ReplicaFacts | None:
+        return self.known
+
+
+GOOD_REPLICA = ReplicaFacts(
+    where="replica/orchestrator", in_recovery=True, same_system=True, same_tables=True,
+    can_write=False, lag_seconds=0.2, max_lag_seconds=10.0,
+)  # fmt: skip
+
+
 class Practice:
     """A doctor and what it looks at."""
 
@@ -115,6 +135,7 @@ class Practice:
         self.facts, self.open_files = FACTS, 1024
         self.age = Ages()
         self.others: list[Broker | AwayBroker] = []
+        self.looks = KnownReplica(None)
 
     async def workers(self, count: int) -> None:
         for number in range(count):
@@ -140,7 +161,7 @@ class Practice:
             self.store, broker, Queues(self.store, broker, lanes=["default"]), database="memory",
             wall_clock=utc_now, dead_after_seconds=6, read_files=read, open_files=self.open_files,
             credentials=NoCredentials(), age=HighWaterWatch(self.age, self.age),
-            sessions=NoSessions(), others=self.others,
+            sessions=NoSessions(), looking=self.looks, others=self.others,
         ).checks(preflight=preflight)  # fmt: skip
 
 
@@ -164,6 +185,29 @@ async def test_connections_of_all_workers_to_the_database(
 
 async def test_an_embedded_database_counts_nothing(practice: Practice) -> None:
     assert "database connections" not in [check.name for check in await practice.checks()]
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "verdict", "found"),
+    [
+        ({}, "replica", Verdict.GOOD, "0.2 s behind"),
+        ({"lag_seconds": 10.5}, "replica", Verdict.WARNING, "10.5 s behind"),
+        ({"lag_seconds": None}, "replica", Verdict.WARNING, "not known how far behind"),
+        ({"in_recovery": False}, "replica", Verdict.BAD, "is a primary"),
+        ({"same_system": False}, "replica", Verdict.BAD, "of another database server"),
+        ({"same_tables": False}, "replica tables", Verdict.WARNING, "another release"),
+        ({"can_write": True}, "replica role", Verdict.WARNING, "may change runs"),
+    ],
+)
+async def test_what_is_wrong_with_a_replica_is_told(
+    practice: Practice, change: dict[str, Any], name: str, verdict: Verdict, found: str
+) -> None:
+    practice.looks.known = replace(GOOD_REPLICA, **change)
+    checks = [each for each in await practice.checks() if each.name.startswith("replica")]
+    (check,) = [each for each in checks if each.name == name]
+    assert (check.verdict, found in check.found) == (verdict, True)
+    assert bool(check.do) is (verdict is not Verdict.GOOD)
+    assert all(each.verdict is Verdict.GOOD for each in checks if each.name != name)
 
 
 async def test_a_broker_that_may_evict(practice: Practice) -> None:

@@ -103,6 +103,7 @@ def reading() -> Reading:
         ],
         slos=[slo_view()],
         wants=[LaneWants(lane="default", workers=3, held_back=40)],
+        replica_lag_seconds=0.5,
     )  # fmt: skip
 
 

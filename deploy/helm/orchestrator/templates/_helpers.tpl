@@ -58,7 +58,7 @@ volumeMounts:
 {{/* What a role takes from its Secret, by the keys that it has there. */}}
 {{- define "orchestrator.secretVariables" -}}
 {{- $secret := . }}
-{{- range $key, $name := dict "databaseUrl" "ORCHESTRATOR_DATABASE_URL" "databaseSessionUrl" "ORCHESTRATOR_DATABASE_SESSION_URL" "brokerUrl" "ORCHESTRATOR_BROKER_URL" "brokerUrls" "ORCHESTRATOR_BROKER_URLS" "gateUrl" "ORCHESTRATOR_GATE_URL" "sessionKey" "SESSION_KEY" }}
+{{- range $key, $name := dict "databaseUrl" "ORCHESTRATOR_DATABASE_URL" "databaseSessionUrl" "ORCHESTRATOR_DATABASE_SESSION_URL" "databaseReadUrl" "ORCHESTRATOR_DATABASE_READ_URL" "brokerUrl" "ORCHESTRATOR_BROKER_URL" "brokerUrls" "ORCHESTRATOR_BROKER_URLS" "gateUrl" "ORCHESTRATOR_GATE_URL" "sessionKey" "SESSION_KEY" }}
 {{- with index $secret $key }}
 - {name: {{ $name }}, valueFrom: {secretKeyRef: {name: {{ $secret.name }}, key: {{ . }}}}}
 {{- end }}
