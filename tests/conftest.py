@@ -153,6 +153,9 @@ def _rabbitmq() -> Iterator[str]:
 def broker_settings(_rabbitmq: str, valkey_url: str) -> dict[str, str]:
     """Of a face: the broker, and the gate's server where that is another."""
     if _rabbitmq:
+        from tests.servers import empty
+
+        empty(_rabbitmq)
         return {"broker_url": _rabbitmq, "gate_url": valkey_url}
     return {"broker_url": valkey_url}
 

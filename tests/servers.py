@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from amqp.exceptions import NotFound
+from kombu import Connection
 
 from orchestrator.embedded.process import stop_all
 from orchestrator.store.engine import SET_SESSION
 from tests import encrypted
+from tests.faults.chaos.broker import QUEUES
 from tests.faults.chaos.postgres import Postgres
 from tests.faults.chaos.stage import new_folder, remove, usual_broker, usual_database
 from tests.faults.rabbitmq import RabbitMq
@@ -37,6 +41,14 @@ def other_servers() -> Iterator[dict[str, str]]:
 def as_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """The same for processes."""
     return {f"ORCHESTRATOR_{name.upper()}": value for name, value in settings.items()}
+
+
+def empty(address: str) -> None:
+    """Leave no message in the queues of a RabbitMQ."""
+    with Connection(address) as connection:
+        for queue in QUEUES:
+            with suppress(NotFound):
+                connection.channel().queue_purge(queue)
 
 
 @contextmanager

@@ -62,18 +62,23 @@ class Document:
 
 def read_document(path: Path, *, limits: Limits, with_lines: bool = True) -> Document:
     """Read a file. Raises NotFound, or InvalidDefinition with file, line and column."""
+    text = read_text(path, limits=limits)
+    return parse_document(text, name=path.name, limits=limits, with_lines=with_lines)
+
+
+def read_text(path: Path, *, limits: Limits, wanted: str = "a document") -> str:
+    """What a file holds. Raises NotFound; InvalidDefinition where it is too much, or no text."""
     try:
         size = path.stat().st_size
         if size > limits.bytes:
             raise _refused(path.name, f"{size} bytes", f"at most {limits.bytes} bytes")
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refused(path.name, f"byte {error.start} is not UTF-8", "UTF-8 text") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte in it
         why = getattr(error, "strerror", None) or str(error)
-        problem = Problem(place=str(path), found=why, wanted="a document")
+        problem = Problem(place=str(path), found=why, wanted=wanted)
         raise NotFound(f"{path} cannot be read", problems=[problem]) from None
-    return parse_document(text, name=path.name, limits=limits, with_lines=with_lines)
 
 
 def parse_document(

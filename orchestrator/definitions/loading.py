@@ -14,7 +14,13 @@ from orchestrator.definitions.arazzo import ReadWorkflow
 from orchestrator.definitions.arazzo_validation import read_and_validate
 from orchestrator.definitions.authoring import Workflow, begun_by
 from orchestrator.definitions.builder import plan_and_warnings
-from orchestrator.definitions.document import WORKFLOWS, Document, parse_document, read_document
+from orchestrator.definitions.document import (
+    WORKFLOWS,
+    Document,
+    parse_document,
+    read_document,
+    read_text,
+)
 from orchestrator.definitions.problems import Findings
 from orchestrator.definitions.saying import said_of_operations
 from orchestrator.definitions.task_modules import import_failure
@@ -154,8 +160,8 @@ def _load_file(path: Path, tasks: TaskRegistry, effects_may_stay: bool) -> list[
 
 
 def load_module(path: Path, *, tasks: TaskRegistry) -> list[Loaded]:
-    """The workflows of a Python file. Raises InvalidSetting when it does not import."""
-    text = path.read_text("utf-8")
+    """The workflows of a Python file. Raises NotFound, InvalidSetting when it does not import."""
+    text = read_text(path, limits=WORKFLOWS, wanted="a Python module")
     module = _module_of(path, tasks)
     found: list[Workflow] = []
     for value in vars(module).values():
@@ -176,6 +182,7 @@ def export_module(path: Path, *, tasks: TaskRegistry) -> str:
 
     Raises InvalidDefinition, or NotFound when there are none.
     """
+    read_text(path, limits=WORKFLOWS, wanted="a Python module")
     written = _document_of(_module_of(path, tasks), path)
     if written is None:
         problem = Problem(

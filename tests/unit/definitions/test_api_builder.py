@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.definitions.api_builder import as_yaml
 from orchestrator.definitions.document import parse_document
-from orchestrator.definitions.loading import export_module, load_document, load_module
+from orchestrator.definitions.loading import export_module, load_document, load_module, load_path
 from orchestrator.definitions.tasks import TaskRegistry
 from orchestrator.errors import InvalidDefinition, NotFound
 from tests.unit.checking.shop import API
@@ -137,3 +138,12 @@ _VALUES = st.recursive(
 @given(_VALUES)
 def test_values_survive_yaml(value: Any) -> None:
     assert parse_document(as_yaml({"value": value}), name="d.yaml").value == {"value": value}
+
+
+@pytest.mark.parametrize("use", [load_path, lambda path: export_module(path, tasks=TaskRegistry())])
+def test_a_file_that_is_not_there_is_named(use: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as refused:
+        use(tmp_path / "orders.py")
+    (problem,) = refused.value.problems
+    assert problem.place == str(tmp_path / "orders.py")
+    assert (problem.found, problem.wanted) == ("No such file or directory", "a Python module")
