@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from orchestrator.wiring import gate_url
 from tests.faults.limited_demo import LimitedDemo, limited_demo
 from tests.integration.demo.running import ZEROS
 from tests.integration.gate.processes import Event, most_in_a_window, most_in_flight
@@ -71,7 +72,7 @@ def in_flight(events: list[Event], *, after: float, until: float) -> int:
 
 def allowances(demo: LimitedDemo) -> list[int]:
     """Slots that each living worker may fill, as the shared limits have them."""
-    address = demo.supervisor.broker_url.rpartition("/")[0] + "/1"
+    address = gate_url(demo.settings, demo.supervisor.broker_url)
     with redis.Redis.from_url(address, decode_responses=True) as client:
         seconds, microseconds = client.time()
         now = seconds * 1_000_000 + microseconds
