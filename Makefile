@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := $(VENV)/tools
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# A comma in the words of a call would end one.
+CYCLONEDX := 'cyclonedx-bom>=7.1,<8'
 ARGS ?=
 ENGINE ?= docker
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -32,8 +34,8 @@ ui-test: setup ## the tests of the console in a real browser (Chromium)
 screenshots: setup ## pictures of the console for docs/images, from a running demo
 	@$(BIN)/python docs/screenshots.py $(ARGS)
 
-long: setup ## the tests that `make test` leaves out for their length
-	@$(BIN)/python -m pytest -m long $(ARGS)
+long: setup ## what `make test` leaves out for its length, and of its sweeps the whole
+	@WHOLE_SWEEPS=1 $(BIN)/python -m pytest -m "long or sweep" $(ARGS)
 
 check: setup ## formatting, lint, types, import arrows, generated documents, each operation by each role
 	$(BIN)/ruff format --check .
@@ -145,8 +147,8 @@ clean: ## remove .venv, caches and local state
 # compile what they install: without, each process compiles a thousand modules again wherever
 # PYTHONDONTWRITEBYTECODE is set, for nearly two seconds of CPU.
 define install
-{ $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt $(1) \
-	|| $(PIP) install --quiet --progress-bar off -c constraints.txt $(1); }
+{ $(BIN)/uv pip install --quiet --compile-bytecode --python $(or $(2),$(BIN)/python) -c constraints.txt $(1) \
+	|| $(PIP) --python $(or $(2),$(BIN)/python) install --quiet --progress-bar off -c constraints.txt $(1); }
 endef
 
 # The stamp is made last: a set-up that was interrupted starts again.
@@ -154,7 +156,7 @@ endef
 # compile 39 grammars (rfc3987-syntax) first, two seconds of a processor.
 $(TOOLS)/.ready: constraints.txt $(VENV)/.ready
 	@test -x $(TOOLS)/bin/python || $(BIN)/python -m venv --without-pip $(TOOLS)
-	@$(PIP) --python $(TOOLS)/bin/python install --quiet --progress-bar off -c constraints.txt 'cyclonedx-bom>=7.1,<8'
+	@$(call install,$(CYCLONEDX),$(TOOLS)/bin/python)
 	@touch $@
 
 $(VENV)/.ready: pyproject.toml constraints.txt Makefile

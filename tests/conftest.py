@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from orchestrator.embedded.memory import in_memory
 from orchestrator.embedded.postgres import create_database, drop_database, throwaway_postgres
@@ -26,11 +26,13 @@ from orchestrator.embedded.process import stop_all
 from orchestrator.store import migrate
 from tests import steady
 from tests.encrypted import start_broker
+from tests.sweeps import so_many, sweep
 
 # How long an example takes says what else the machine does, and nothing of what is tested.
 settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+    "any machine", deadline=None, max_examples=so_many(40, whole=100),
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
 settings.load_profile("any machine")
 
 # Thousands of SQLite files wait for a disk in every commit; killing processes loses none of it.
@@ -55,8 +57,12 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return cores + cores // 2
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of figures of time are measured again, see there; the slow ones come first."""
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(sweep)
     steady.measure_again_where_asked(items)
     items[:] = _slow_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 

@@ -35,6 +35,6 @@ def worker_argv(name: str, *, log_level: str = "INFO") -> tuple[str, ...]:
     other, and a start is a second quicker.
     """
     return (
-        *(sys.executable, "-m", "celery", "-A", "orchestrator", "worker"),
+        *(sys.executable, "-m", "orchestrator.worker"),
         *("-n", f"{name}@%h", f"--loglevel={log_level}", "--without-gossip", "--without-mingle"),
     )

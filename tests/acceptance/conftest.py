@@ -116,9 +116,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 @contextmanager
 def up(folder: Path) -> Iterator[Deployment]:
-    """A deployment in a folder, its servers and one worker, with its workflows published."""
+    """A deployment in a folder, its broker and one worker, with its workflows published."""
     deployment = make_deployment(folder / "deployment")
-    process = deployment.start("up", "--workers", "1", "--json")
+    process = deployment.start("up", "--workers", "1", "--no-flower", "--json")
     try:
         assert process.stdout is not None
         _first_object(process)

@@ -225,7 +225,9 @@ def test_queues_show_both_sides(running: Deployment) -> None:
     assert {"default.forward", "default.compensation", "dead_letter"} <= names
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM]
+)
 def test_one_signal_ends_everything(
     deployment: Deployment,
     number: signal.Signals,

@@ -15,6 +15,7 @@ from orchestrator.client import Client, ask
 from orchestrator.embedded.address import free_port
 from orchestrator.errors import InvalidInput, NotAuthenticated, NotFound
 from tests.acceptance.conftest import Deployment, end, wait_until
+from tests.sweeps import WHOLE, sweep
 
 NOBODY = "01939c5e-7f2a-7c11-9f4e-0c2f5a1b9d10"
 CHECKER = str(Path(sys.executable).with_name("schemathesis"))
@@ -148,18 +149,28 @@ def test_commands_of_a_deployment_that_is_elsewhere(
     assert closed.run("queues").code == 6
 
 
+_EXAMPLES = (
+    ("--max-examples", "4") if WHOLE
+    else ("--max-examples", "2", "--phases", "examples,fuzzing")
+)  # fmt: skip
+
+
+@sweep
 def test_its_document_holds_for_whatever_is_sent(face: Face, tmp_path: Path) -> None:
+    """Each operation is sent a few bodies; with all that its schemas allow, too, by `make long`."""
+    # It is made when first asked for, and the checker waits for it no longer than ten seconds.
+    document = httpx.get(f"{face.url}/openapi.json", timeout=60).json()
     done = subprocess.run(
         [
             CHECKER, "run", f"{face.url}/openapi.json", "--header",
-            f"Authorization: Bearer {face.key}", "--max-examples", "4", "--seed", "1",
+            f"Authorization: Bearer {face.key}", *_EXAMPLES, "--seed", "1",
+            "--request-timeout", "60",
             "--generation-deterministic", "--exclude-operation-id", "followRun",
             "--exclude-operation-id", "submitRuns", "--no-color",
             "--exclude-checks", ",".join(NOT_CHECKED),
         ],
         cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
-    document = httpx.get(f"{face.url}/openapi.json").json()
     operations = sum(len(item) for item in document["paths"].values())
     assert f"Tested: {operations - 2}" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0, done.stdout

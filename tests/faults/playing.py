@@ -19,15 +19,17 @@ _VERDICTS = {"failure": FAILED, "error": FAILED, "skipped": SKIPPED}
 def play(
     named: Sequence[str], *, patience_seconds: float, env: Mapping[str, str] | None = None
 ) -> tuple[int, list[Xml.Element]]:
-    """pytest's code and the cases that it tells, long ones too; none where it did not end in time.
+    """pytest's code and the cases that it tells; none where it did not end in time.
 
-    `named`: files, folders and `file::function`. `env` None: this process's.
+    Long ones are played too, and sweeps as a whole. `named`: files, folders and `file::function`.
+    `env` None: this process's.
     """
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         options = ("-q", "-n", "2", "-m", "", f"--junitxml={report}")
         command = [sys.executable, "-m", "pytest", *options, *named]
-        playing = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True)
+        whole = {**(os.environ if env is None else env), "WHOLE_SWEEPS": "1"}
+        playing = subprocess.Popen(command, cwd=ROOT, env=whole, start_new_session=True)
         try:
             code = playing.wait(patience_seconds)
         except subprocess.TimeoutExpired:

@@ -22,7 +22,7 @@ TURNED_SECONDS = RELOAD_SECONDS + 3.0  # until the change has reached both, and 
 MEASURED_SECONDS = 3.5  # three bursts of a second's rate at least, wherever it begins
 WHY = {"by": "test", "reason": "to see that it counts"}
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.broker, pytest.mark.long, pytest.mark.timeout(240)]
 
 
 async def test_changes_count_within_seconds_and_no_run_is_lost(

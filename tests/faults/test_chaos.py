@@ -1,4 +1,4 @@
-"""A short chaos run on each database, and the parts that can be looked at without one."""
+"""A short chaos run on PostgreSQL (`make long`: on SQLite too), and the parts that need none."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ RUNS, SECONDS = 120, 15
 @pytest.mark.broker
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("database", "seed"), [("sqlite", 1), ("postgres", 2)])
+@pytest.mark.parametrize(
+    ("database", "seed"), [pytest.param("sqlite", 1, marks=pytest.mark.long), ("postgres", 2)]
+)
 def test_every_zero_is_a_zero(database: str, seed: int, folder: Path) -> None:
     """The command itself, so that one JSON object, exit code and cleaning up are seen as well."""
     command = "from orchestrator.cli.main import run; run()"

@@ -1,4 +1,7 @@
-"""The step, cut at every point: 144 cells, each on both sides and for three kinds of API."""
+"""The step, cut at every point: 144 cells, each on both sides and for three kinds of API.
+
+Each place with one of the kinds in turn, unless there is time for all (`make long`).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from orchestrator.crashpoints import PLACES, POINTS
 from orchestrator.engine.standing import Standing
 from tests.faults.simulation.cells import Cell, How, cells, play, summed, the_144
 from tests.faults.workload import Kind
+from tests.sweeps import in_turn
+
+KINDS = [Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED]
 
 
 def test_there_are_144_cells_and_864_cuts() -> None:
@@ -19,8 +25,7 @@ def test_there_are_144_cells_and_864_cuts() -> None:
     assert {cell.point for cell in cells()} == set(POINTS)
 
 
-@pytest.mark.parametrize("kind", [Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED])
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("place", "kind"), in_turn(PLACES, KINDS))
 def test_every_promise_is_kept_at(place: str, kind: Kind) -> None:
     outcomes = [play(cell) for cell in cells([kind]) if cell.place == place]
     failed = [outcome for outcome in outcomes if not outcome.passed]

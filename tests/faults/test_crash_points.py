@@ -1,4 +1,8 @@
-"""Real worker processes that end by SIGKILL at each point, and what the ledger says afterwards."""
+"""Real worker processes that end by SIGKILL at each point, and what the ledger says afterwards.
+
+Before claim, intent and send on SQLite, after commit, publish and ack on PostgreSQL; at all of
+them on both by `make long`.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +52,12 @@ async def _play(stage: Stage, act: Callable[[Stage], Awaitable[Crashed]]) -> Cra
 @pytest.mark.parametrize(
     ("database", "points", "nth"),
     [
-        ("sqlite", ENGINE_POINTS[:HALF], 15),
-        ("postgres", ENGINE_POINTS[HALF:], 10),
+        ("sqlite", ENGINE_POINTS[:HALF:2], 15),
+        ("postgres", ENGINE_POINTS[HALF + 1 :: 2], 10),
+        pytest.param("sqlite", ENGINE_POINTS[1:HALF:2], 15, marks=pytest.mark.long),
+        pytest.param("sqlite", ENGINE_POINTS[HALF:], 15, marks=pytest.mark.long),
+        pytest.param("postgres", ENGINE_POINTS[:HALF], 10, marks=pytest.mark.long),
+        pytest.param("postgres", ENGINE_POINTS[HALF::2], 10, marks=pytest.mark.long),
     ],
 )
 def test_a_worker_ends_at_each_point(database: str, points: tuple[str, ...], nth: int) -> None:
@@ -58,7 +66,7 @@ def test_a_worker_ends_at_each_point(database: str, points: tuple[str, ...], nth
     survive(replace(SCENE, database=database), lambda stage: crash(stage, victims, endless))
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("database", [pytest.param("sqlite", marks=pytest.mark.long), "postgres"])
 def test_owners_are_killed_while_the_api_is_before_or_after_the_effect(database: str) -> None:
     wanted = list(moments())
     scene = replace(SCENE, database=database, workers=2)

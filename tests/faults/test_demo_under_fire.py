@@ -14,6 +14,7 @@ import redis
 
 from tests.integration.demo.running import ROOT, running_demo, wait_until
 from tests.steady import HeldStill
+from tests.sweeps import so_many, sweep
 
 RECOVERED_WITHIN_SECONDS = 10
 
@@ -43,6 +44,7 @@ def test_purge_of_all_queues(tmp_path: Path, held_still: HeldStill) -> None:
     held_still(took <= RECOVERED_WITHIN_SECONDS, f"purged runs under way after {took} s")
 
 
+@sweep
 def test_two_kills_and_an_emptied_broker_in_the_middle(
     tmp_path: Path, held_still: HeldStill
 ) -> None:
@@ -50,7 +52,7 @@ def test_two_kills_and_an_emptied_broker_in_the_middle(
 
     The runs of a killed worker are taken over in time; nothing is lost, doubled or out of order.
     """
-    runs, killed = 600, []
+    runs, killed = so_many(300, whole=600), []
     # Few at a time, so that there are messages to lose.
     with running_demo(tmp_path, "--runs", str(runs), "--concurrency", "100") as demo:
         up = demo.up()

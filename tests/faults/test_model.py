@@ -1,6 +1,7 @@
 """Every interleaving of two workers, the sweeps, an operator and the faults, over the real core.
 
-`make model` explores more: docs/model.md.
+`make model` explores more: docs/model.md. Of the plans and of the planted defects each second or
+third, unless there is time for all (`make long`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tests.faults.model.plans import PLANS, SHORT
 from tests.faults.model.together import Alone, NotAlone, Together, volume
 from tests.faults.model.values import Budget, State, first
 from tests.faults.mutants.patching import replaced
+from tests.sweeps import every
 
 QUIET = Budget(misfortunes=0, cancels=0, acts=0)
 UNLUCKY = Budget(misfortunes=1, cancels=0, acts=0)
@@ -28,7 +30,7 @@ NEEDS_A_CANCEL = {"undoing_goes_on_after_a_failure"}
 LOSES_THE_WAY = {"nobody_recovers", "lost_hints_stay_lost", "waits_never_end"}
 
 
-@pytest.mark.parametrize("plan", sorted(PLANS))
+@pytest.mark.parametrize("plan", every(2, sorted(PLANS)))
 def test_all_that_can_happen_to_one_run_is_promised(plan: str) -> None:
     found = Explorer(PLANS[plan], [UNLUCKY]).explore()
     assert found.stuck == 0, found.way_to_stuck
@@ -106,7 +108,7 @@ def test_the_page_shows_the_worker_as_the_model_has_it() -> None:
     assert {each for each in shown if each[0] in states} == wanted
 
 
-@pytest.mark.parametrize("name", sorted(DEFECTS.keys() - LOSES_THE_WAY))
+@pytest.mark.parametrize("name", every(2, sorted(DEFECTS.keys() - LOSES_THE_WAY)))
 def test_a_broken_protocol_is_found(name: str) -> None:
     cancels = int(name in NEEDS_A_CANCEL)
     with DEFECTS[name](), pytest.raises(Broken) as broken:
@@ -115,7 +117,7 @@ def test_a_broken_protocol_is_found(name: str) -> None:
     assert broken.value.way, "it does not say how it came to that"
 
 
-@pytest.mark.parametrize("name", sorted(LOSES_THE_WAY))
+@pytest.mark.parametrize("name", every(3, sorted(LOSES_THE_WAY, reverse=True)))
 def test_a_run_that_nobody_goes_on_with_is_found(name: str) -> None:
     with DEFECTS[name]():
         found = _explored(QUIET)

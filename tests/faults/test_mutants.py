@@ -1,4 +1,7 @@
-"""The table of planted faults: each can be planted and is gone afterwards; a few are hunted."""
+"""The table of planted faults: each can be planted and is gone afterwards; a few are hunted.
+
+Of these each third, unless there is time for all (`make long`).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from tests.faults.mutants.__main__ import main
 from tests.faults.mutants.hunting import NAMES, hunt, unbroken
 from tests.faults.mutants.patching import idle_rewrites, replaced
 from tests.faults.mutants.table import HARMLESS, MUTANTS, Mutant, World
+from tests.sweeps import every
 
 ALL = [*MUTANTS.values(), *HARMLESS.values()]
 RUNS = 40
@@ -55,7 +59,7 @@ def test_nothing_is_found_where_nothing_is_planted(world: World) -> None:
     assert not found.errors
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", every(3, FEW))
 def test_a_planted_fault_is_caught(name: str) -> None:
     found = hunt(MUTANTS[name], seeds=6, runs=RUNS)
     assert found.caught, found

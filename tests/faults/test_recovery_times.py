@@ -44,7 +44,10 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     ("database_name", "number"),
-    [("sqlite", signal.SIGKILL), ("postgres", signal.SIGSTOP)],
+    [
+        pytest.param("sqlite", signal.SIGKILL, marks=pytest.mark.long),
+        ("postgres", signal.SIGSTOP),
+    ],
 )
 def test_the_runs_of_a_lost_worker_go_on(
     database_name: str, number: signal.Signals, held_still: HeldStill
@@ -98,6 +101,7 @@ def _carried_on(traces: dict[str, list[Got]]) -> int:
     return carried_on
 
 
+@pytest.mark.long
 @pytest.mark.broker
 @pytest.mark.slow
 @pytest.mark.timeout(200)

@@ -1,4 +1,7 @@
-"""What a sick API sees of several processes that share its health: in virtual time."""
+"""What a sick API sees of several processes that share its health: in virtual time.
+
+In one of two ways each, unless there is time for both (`make long`).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from orchestrator.testing.loop import VirtualLoop
 from orchestrator.testing.quiet import quiet
 from tests.faults.mutants.deadline import time_limit
 from tests.faults.sick_api import API, Fleet
+from tests.sweeps import every
 
 RATE = 100  # a second
 LIMITED = ApiConfig(name=API, rates=parse_rates(f"{RATE}/second"))
@@ -42,7 +46,7 @@ def play(scene: Callable[[Fleet], Awaitable[None]], config: ApiConfig, processes
         loop.close()
 
 
-@pytest.mark.parametrize("config", [LIMITED, SLOTS])
+@pytest.mark.parametrize("config", every(2, [LIMITED, SLOTS]))
 def test_in_an_outage_all_park_and_come_back_slowly(config: ApiConfig) -> None:
     async def scene(fleet: Fleet) -> None:
         for number in range(2):
@@ -210,7 +214,7 @@ def test_who_is_asked_to_wait_waits_with_all_processes(status: int) -> None:
     play(scene, LIMITED)
 
 
-@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}])
+@pytest.mark.parametrize("headers", every(2, [{}, {"retry-after": "1"}]))
 def test_an_api_that_silently_halves_its_limit(headers: dict[str, str]) -> None:
     async def scene(fleet: Fleet) -> None:
         fleet.api.headers = headers
@@ -237,7 +241,7 @@ def test_an_api_that_silently_halves_its_limit(headers: dict[str, str]) -> None:
     play(scene, LIMITED)
 
 
-@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}])
+@pytest.mark.parametrize("headers", every(2, [{"retry-after": "1"}, {}]))
 def test_an_api_that_allows_a_tenth_all_of_a_sudden_fails_no_run(headers: dict[str, str]) -> None:
     """Its refusals must not use up the attempts of a run."""
 

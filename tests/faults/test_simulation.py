@@ -19,12 +19,14 @@ from orchestrator.engine.driver import RunDriver
 from orchestrator.testing.loop import Process, Stuck, VirtualLoop
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.run import hunt, simulate
+from tests.sweeps import every, so_many, sweep
 
 ROOT = Path(__file__).parents[2]
 RUNS, SEEDS = 100, range(1, 5)
+ON_SQL = so_many(12, whole=30)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", every(2, SEEDS))
 def test_every_promise_is_kept(seed: int) -> None:
     result = simulate(seed, runs=RUNS)
     assert not result.violations, result.report()
@@ -41,10 +43,11 @@ def test_people_may_cancel_and_decide_at_any_time() -> None:
     assert sum(result.acts for result in results) > 5
 
 
+@sweep
 def test_it_runs_on_sql_as_well() -> None:
-    result = simulate(1, runs=30, store="sqlite", people=True, with_digest=True)
+    result = simulate(1, runs=ON_SQL, store="sqlite", people=True, with_digest=True)
     assert not result.violations, result.report()
-    again = simulate(1, runs=30, store="sqlite", people=True, with_digest=True)
+    again = simulate(1, runs=ON_SQL, store="sqlite", people=True, with_digest=True)
     assert again.digest == result.digest
 
 
@@ -57,17 +60,17 @@ def test_the_faults_are_dense() -> None:
 
 
 def test_a_seed_is_the_same_simulation_in_another_process() -> None:
-    here = simulate(7, runs=60, with_digest=True).digest
+    here = simulate(7, runs=25, with_digest=True).digest
     program = (
         "from tests.faults.simulation.run import simulate;"
-        "print(simulate(7, runs=60, with_digest=True).digest)"
+        "print(simulate(7, runs=25, with_digest=True).digest)"
     )
     there = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100,
         check=True, env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(ROOT)},
     ).stdout.strip()  # fmt: skip
     assert there == here
-    assert here != simulate(8, runs=60, with_digest=True).digest
+    assert here != simulate(8, runs=25, with_digest=True).digest
 
 
 # --- a broken engine ------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from orchestrator.ports import (
 from orchestrator.testing.memory.store import MemoryStore
 from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.store.making import ME, accepted, registered, write
+from tests.sweeps import so_many, sweep
 
 ACTS = st.lists(
     st.sampled_from([
@@ -142,7 +143,8 @@ class Play:
             assert (wait.outcome, self.won) == (None, [])
 
 
-@settings(max_examples=300, deadline=None)
+@sweep
+@settings(max_examples=so_many(100, whole=300), deadline=None)
 @given(asks=st.sampled_from(Asks), acts=ACTS)
 def test_one_answer_counts_and_none_is_slept_through(asks: Asks, acts: list[str]) -> None:
     async def play() -> None:

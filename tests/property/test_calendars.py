@@ -1,4 +1,7 @@
-"""Times of schedules over ten years in three time zones, held against another library's."""
+"""Times of schedules over ten years in three time zones, held against another library's.
+
+Each rhythm in one of the zones in turn, unless there is time for all (`make long`).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.schedules import Rhythm
 from orchestrator.definitions.calendars import times_of
+from tests.sweeps import in_turn
 
 START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe")  # one goes by half an hour
@@ -28,8 +32,7 @@ def expected(zone: str, cron: str) -> tuple[datetime, ...]:
     return tuple(takewhile(lambda at: at < END, found))
 
 
-@pytest.mark.parametrize("cron", CRONS)
-@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize(("cron", "zone"), in_turn(CRONS, ZONES))
 def test_none_is_missing_and_none_comes_twice_in_ten_years(zone: str, cron: str) -> None:
     times = times_of(Rhythm(cron=cron, zone=zone))
     found: list[datetime] = []

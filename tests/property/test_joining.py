@@ -17,6 +17,7 @@ from orchestrator.core.joining import joined, own_steps
 from orchestrator.core.plan import Plan, PlanStep
 from orchestrator.core.saga import Perform, Saga
 from orchestrator.core.states import Direction, RunStatus
+from tests.sweeps import so_many, sweep
 from tests.unit.core.plans import call, plan, step
 from tests.unit.core.test_saga import NOW, REFUSED
 
@@ -74,7 +75,8 @@ class Played:
         self.on(e.Resumed())
 
 
-@settings(max_examples=150, deadline=None)
+@sweep
+@settings(max_examples=so_many(50, whole=150), deadline=None)
 @given(legs=LEGS, last=NAMES)
 def test_each_step_is_undone_by_its_own_version(legs: list, last: list[str]) -> None:
     version = 1

@@ -20,6 +20,7 @@ from orchestrator.core.plan import WAITING, Effects
 from orchestrator.core.saga import Command, Escalate, Perform, Saga, Verify, Wait, current, stuck
 from orchestrator.core.states import DONE, FINAL, HAPPENED, Direction, LinkStatus, RunStatus
 from orchestrator.errors import IllegalTransition
+from tests.sweeps import so_many, sweep
 from tests.unit.core.plans import plan, step
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -325,6 +326,6 @@ class SagaMachine(RuleBasedStateMachine):
 
 
 SagaMachine.TestCase.settings = settings(
-    max_examples=250, stateful_step_count=50, deadline=None, print_blob=True
+    max_examples=so_many(80, whole=250), stateful_step_count=50, deadline=None, print_blob=True
 )
-TestSagaMachine = SagaMachine.TestCase
+TestSagaMachine = sweep(SagaMachine.TestCase)

@@ -13,6 +13,7 @@ from orchestrator.core.exchange import Outcome
 from orchestrator.core.insights import quantile
 from orchestrator.core.windows import ACCURACY, Window, bucket_of
 from orchestrator.service.api_health import quantiles
+from tests.sweeps import so_many, sweep
 
 CALLS = st.lists(
     st.tuples(
@@ -63,7 +64,8 @@ def test_quantiles_are_off_by_the_accuracy_at_most(
         assert low * (1 - 1.01 * ACCURACY) <= told <= high * (1 + 1.01 * ACCURACY)
 
 
-@settings(max_examples=200, deadline=None)
+@sweep
+@settings(max_examples=so_many(70, whole=200), deadline=None)
 @given(seconds=st.floats(1e-5, 86_400.0))
 def test_buckets_are_those_of_the_library(seconds: float) -> None:
     """But for what lies on a bound, where logarithms are rounded in two ways."""

@@ -45,6 +45,7 @@ from orchestrator.store import codec, open_store
 from orchestrator.testing.memory.store import MemoryStore
 from orchestrator.testing.memory.tables import MemoryDatabase
 from tests.store.making import AT, attempt, audit, begun, escalation, landed, plan, worker
+from tests.sweeps import so_many, sweep
 
 WORKERS = ("w0", "w1", "w2")
 STATUSES = sorted(set(RunStatus) - {RunStatus.PENDING})  # nothing goes back to it
@@ -158,9 +159,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
+@sweep
 @pytest.mark.timeout(400)  # shrinking takes its time
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=so_many(10, whole=25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(history=st.lists(steps, min_size=25, max_size=60))
 def test_any_history(

@@ -26,6 +26,7 @@ from orchestrator.ports import (
 from orchestrator.store import SqlStore, open_store
 from tests.store.making import ME, SURVEYED, escalated, new_id, write
 from tests.store.test_waiting import asking
+from tests.sweeps import so_many, sweep
 
 OPEN = ProposalFilter()
 ALL = ProposalFilter(open_only=False)
@@ -258,8 +259,11 @@ class Play:
         return True
 
 
+@sweep
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=so_many(10, whole=30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(acts=ACTS)
 def test_whatever_people_do_in_any_order(sqlite_file_url: str, acts: list[tuple[str, str]]) -> None:

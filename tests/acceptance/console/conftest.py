@@ -36,7 +36,7 @@ def console(running: Deployment) -> Iterator[str]:
         end(process)
 
 
-@pytest.fixture
+@pytest.fixture(scope="package")
 def locked_console(running: Deployment) -> Iterator[str]:
     """One that asks for keys."""
     port = free_port()

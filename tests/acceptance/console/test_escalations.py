@@ -17,8 +17,10 @@ from tests.acceptance.console.browsing import (
     status_of,
     stuck,
 )
+from tests.sweeps import so_many, sweep
 
 pytestmark = pytest.mark.slow
+MANY = so_many(150, whole=500)
 
 
 def test_from_the_inbox_to_the_end_of_the_run(
@@ -128,28 +130,33 @@ def test_a_step_is_restarted_with_other_values_or_given_its_outputs(
     assert (Path(done["folder"]) / "on-paper").exists()
 
 
-def test_five_hundred_at_once(running: Deployment, console: str, page: Page) -> None:
+@sweep
+def test_hundreds_at_once(running: Deployment, console: str, page: Page) -> None:
     folder = running.notes / "many"
     folder.mkdir()
     (folder / "jammed").touch()
     line = json.dumps({"inputs": {"folder": str(folder), "verdict": "bad"}})
     lines = running.folder / "many.jsonl"
-    lines.write_text(f"{line}\n" * 500)
+    lines.write_text(f"{line}\n" * MANY)
     running.ask("submit", "notes", "--file", lines, "--tenant", "many")
     page.goto(f"{console}/escalations?where=tenant%3Dmany")
-    expect(page.get_by_text("500 that nobody has taken")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(f"{MANY} that nobody has taken")).to_be_visible(timeout=60_000)
     (folder / "jammed").unlink()
     page.get_by_role("button", name="Retry all").click()
     expect(page.get_by_label("Why, and the evidence")).to_be_visible()
     # axe-core takes the shade behind a dialog (z-index -1 in its layer) for one before it.
     assert barriers(page, besides="color-contrast") == []
     page.get_by_label("Why, and the evidence").fill("the drawer is open")
-    page.get_by_role("button", name="Retry all (500)").click()
+    page.get_by_role("button", name=f"Retry all ({MANY})").click()
     page.wait_for_url("**/jobs/**")
-    expect(page.get_by_role("status").get_by_text("500 of 500 done")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("status").get_by_text(f"{MANY} of {MANY} done")).to_be_visible(
+        timeout=60_000
+    )
     assert barriers(page) == []
     page.goto(f"{console}/jobs")
-    expect(page.get_by_role("row", name="500 of 500 done")).to_contain_text("the drawer is open")
+    expect(page.get_by_role("row", name=f"{MANY} of {MANY} done")).to_contain_text(
+        "the drawer is open"
+    )
     wait_until(lambda: list(folder.iterdir()) == [], "all undos")
 
 

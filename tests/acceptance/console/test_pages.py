@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.conftest import Deployment
 from tests.acceptance.console.browsing import barriers, stuck
+from tests.sweeps import WHOLE, sweep
 
 pytestmark = pytest.mark.slow
 PAGES = (
@@ -22,27 +23,31 @@ PAGES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+@sweep
+@pytest.mark.parametrize(("scheme", "width", "first"), [("light", 1280, 0), ("dark", 390, 1)])
 def test_no_serious_barrier_on_any_page(
     running: Deployment,
     console: str,
     browser: Browser,
     scheme: Literal["light", "dark"],
     width: int,
+    first: int,
 ) -> None:
+    """Each page one way or the other, unless there is time for both (`make long`)."""
     found = running.ask("escalations", "list")
     one = found[0] if found else stuck(running, "barriers")
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     page, run_id = context.new_page(), one.get("run_id", one.get("run"))
     seen: list[str] = []
-    for path in (
+    paths = (
         *PAGES,
         f"/runs/{run_id}",
         f"/escalations/{one['id']}",
         "/workflows/notes",
         "/apis/nothing",
         "/workflows/notes/insights",
-    ):
+    )
+    for path in paths if WHOLE else paths[first::2]:
         page.goto(f"{console}{path}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
         seen += barriers(page)

@@ -107,6 +107,7 @@ def done_with_all(page: Page, address: str, verb: str, reason: str) -> None:
     expect(page.get_by_role("status").get_by_text("6 of 6 done")).to_be_visible()
 
 
+@pytest.mark.long
 def test_all_that_fit_are_paused_resumed_cancelled_and_run_again(
     running: Deployment, console: str, page: Page
 ) -> None:

@@ -25,7 +25,7 @@ def test_two_hundred_runs(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
-    with running_demo(tmp_path, "--runs", "2000") as demo:
+    with running_demo(tmp_path, "--runs", "500") as demo:
         pids = demo.up()["pids"].values()
         wait_until(lambda: demo.settled() >= 1, "a settled run", seconds=60)
         demo.process.send_signal(signal.SIGINT)

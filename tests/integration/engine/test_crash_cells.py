@@ -2,7 +2,7 @@
 
 For calls that honour keys, that can be asked about, and that allow neither. Twice: the
 process dies, or it hangs, is taken over, and wakes up. On SQLite all cells, each with one of the
-three kinds unless there is time for all (`-m long`); on PostgreSQL the middle ones.
+three kinds unless there is time for all (`-m long`); on PostgreSQL the middle ones, likewise.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core.states import Direction
-from tests.integration.engine.cells import KINDS, At, cells, dies, each_with_a_kind, hangs
+from tests.integration.engine.cells import At, cells, dies, each_with_a_kind, hangs
 from tests.integration.engine.house import House
 from tests.integration.engine.world import Kind
 
@@ -18,7 +18,10 @@ every_cell = pytest.mark.parametrize(("point", "direction", "at", "kind"), each_
 middle_cells = pytest.mark.parametrize(
     ("point", "direction", "at"), [cell for cell in cells() if "middle" in str(cell.id)]
 )
-every_kind = pytest.mark.parametrize("kind", KINDS)
+middle_cells_with_a_kind = pytest.mark.parametrize(
+    ("point", "direction", "at", "kind"),
+    [cell for cell in each_with_a_kind() if "middle" in str(cell.id)],
+)
 
 
 @every_cell
@@ -36,8 +39,7 @@ async def test_it_hangs_and_is_taken_over(
 
 
 @pytest.mark.postgres
-@every_kind
-@middle_cells
+@middle_cells_with_a_kind
 async def test_its_process_dies_on_postgres(
     postgres_house: House, point: str, direction: Direction, at: At | None, kind: Kind
 ) -> None:

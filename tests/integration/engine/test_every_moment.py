@@ -1,6 +1,6 @@
 """Whatever happens, at each moment at which it can: nothing lost, repeated or torn.
 
-Each moment with one kind of call in turn, unless there is time for all (`-m long`).
+Each second moment with one kind of call in turn, unless there is time for all (`-m long`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.integration.engine.world import Fate, Kind, shop_plan
 KINDS = [Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED]
 in_turn = pytest.mark.parametrize(
     "every",
-    [pytest.param(len(KINDS), id="third"), pytest.param(1, id="all", marks=pytest.mark.long)],
+    [pytest.param(2 * len(KINDS), id="sixth"), pytest.param(1, id="all", marks=pytest.mark.long)],
 )
 Harm = Callable[["Stage"], Awaitable[None]]
 
@@ -77,10 +77,11 @@ async def undisturbed(house: House, kind: Kind, *, slow: bool, back: bool) -> St
 async def each_moment(
     house: House, kind: Kind, harm: Harm, every: int, *, slow: bool = False, back: bool = True
 ) -> AsyncIterator[tuple[Stage, Stage]]:
-    """(the undisturbed stage, one for each moment, or each third), to be played."""
+    """(the undisturbed stage, one for each moment, or each sixth), to be played."""
     usual = await undisturbed(house, kind, slow=slow, back=back)
     assert len(usual.moments.passed) > 10
-    for number in range(KINDS.index(kind) % every, len(usual.moments.passed), every):
+    first = KINDS.index(kind) * every // len(KINDS)
+    for number in range(first, len(usual.moments.passed), every):
         stage = Stage(house, kind, number, slow=slow, back=back)
         await stage.set(harm)
         yield usual, stage

@@ -25,8 +25,9 @@ from orchestrator.ports import GateBusy, Permit, Seen, Visit
 from tests.integration.engine.checking import check
 from tests.integration.engine.house import LIMITS, House, Killed, new_id
 from tests.integration.engine.world import Fate, Kind, shop_plan
+from tests.sweeps import so_many, sweep
 
-EXAMPLES = 120
+EXAMPLES = so_many(40, whole=120)
 UNDOS = [None, Kind.KEYED, Kind.VERIFIED, Kind.UNKEYED]
 LATEST_REACH = 40  # crash points that a run comes to, about
 
@@ -189,6 +190,7 @@ def stage(
         runner.run(house.close())
 
 
+@sweep
 @settings(
     max_examples=EXAMPLES, deadline=None, print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -1,4 +1,4 @@
-"""Ten thousand runs, no worker: Flower shows them, and one ordinary Celery worker settles them."""
+"""Thousands of runs, no worker: Flower shows them, and one ordinary Celery worker settles them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.flower.deployment import Deployment, deployment, eventually
+from tests.sweeps import so_many, sweep
 
-RUNS = 10_000
+RUNS = so_many(1_500, whole=10_000)
 PURGED = 2_000
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.slow, pytest.mark.broker]
@@ -42,6 +43,7 @@ def wait_for_all(here: Deployment, runs: int) -> float:
     return seconds
 
 
+@sweep
 def test_depth_without_workers_and_one_worker_that_settles_all(
     ordinary: Deployment, record_property: pytest.RecordProperty
 ) -> None:
@@ -61,6 +63,7 @@ def test_depth_without_workers_and_one_worker_that_settles_all(
     assert flower.depths()["default.forward"] == 0
 
 
+@pytest.mark.long
 def test_a_purged_backlog_is_found_by_the_worker_itself(ordinary: Deployment) -> None:
     """No message is left at all; every worker sweeps."""
     flower = ordinary.flower()

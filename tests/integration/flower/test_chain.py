@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.slow, pytest.mark.broker]
 RUNS = 100
 
 
+@pytest.mark.long
 async def test_of_every_run_of_the_demo(tmp_path: Path) -> None:
     """Succeeded, compensated, escalated, and gone on by an operator's act."""
     with running_demo(tmp_path, "--runs", str(RUNS), "--max-inline-steps", "0", "--keep") as demo:

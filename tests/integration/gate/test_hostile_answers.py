@@ -28,6 +28,7 @@ from orchestrator.engine.secret import Secret
 from orchestrator.errors import InDoubt
 from tests.integration.gate.raw_server import Answer, RawServer, body, raw_server, says
 from tests.integration.gate.test_http import GET, LOOPBACK, PUT, http, send
+from tests.sweeps import so_many, sweep
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -580,8 +581,9 @@ def mangled(draw: st.DrawFn) -> bytes:
     return text
 
 
+@sweep
 @given(st.lists(mangled() | st.binary(), min_size=1, max_size=3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=so_many(50, whole=150), deadline=None)
 def test_whatever_arrives_is_an_answer_or_a_doubt(parts: list[bytes]) -> None:
     """Never another error, and never a wait for more than there is."""
 

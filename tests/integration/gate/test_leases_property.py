@@ -13,6 +13,7 @@ from orchestrator.coordination.connect import connect
 from orchestrator.coordination.limits import MARGIN_SECONDS, TTL_SECONDS
 from orchestrator.ports import Lease
 from tests.integration.gate.virtual_time import VirtualLimits, set_clock
+from tests.sweeps import so_many, sweep
 
 SECOND = 1_000_000
 VALID = int((TTL_SECONDS - MARGIN_SECONDS) * SECOND)
@@ -65,12 +66,13 @@ steps = st.builds(
 )
 
 
+@sweep
 @pytest.mark.parametrize("limit", [1, 3, 10])
 def test_slots_in_flight_never_exceed_the_limit(limit: int, valkey_url: str) -> None:
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=25, deadline=None)
+        @settings(max_examples=so_many(8, whole=25), deadline=None)
         @given(history=st.lists(steps, min_size=30, max_size=80))
         def check(history: list[Step]) -> None:
             runner.run(_play(client, limit, history))

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from orchestrator.store import migrate
@@ -45,6 +46,7 @@ def test_two_processes_exceed_neither_rate_nor_slots(
     held_still(min(calls) >= 0.5 * max(calls), f"{calls}: half as many each")
 
 
+@pytest.mark.long
 def test_slow_calls_are_bounded_by_the_slots(
     valkey_url: str, tmp_path: Path, held_still: HeldStill
 ) -> None:
@@ -73,6 +75,7 @@ def test_one_slot_goes_round(valkey_url: str, tmp_path: Path) -> None:
     assert most_in_flight(events) == 1
 
 
+@pytest.mark.long
 def test_slots_of_a_killed_process_come_back(
     valkey_url: str, tmp_path: Path, held_still: HeldStill
 ) -> None:
@@ -93,6 +96,7 @@ def test_slots_of_a_killed_process_come_back(
     held_still(again > 0.8 * both, f"{again} of {both} a second once they are back")
 
 
+@pytest.mark.long
 def test_a_wipe_in_the_middle_breaks_nothing(
     valkey_url: str, tmp_path: Path, held_still: HeldStill
 ) -> None:

@@ -25,6 +25,7 @@ from tests.integration.gate.shared_servers import (
     ValkeyServer,
     reserve,
 )
+from tests.sweeps import so_many, sweep
 
 HOURLY = "10/second; 600/hour"
 
@@ -262,11 +263,12 @@ UNTIL_UNCOUNTED: list[Ask | Loss] = [
 """After the moment at which nobody knows any more how many the part has let in."""
 
 
+@sweep
 @pytest.mark.parametrize("rate", ["20/minute", "5/second; 40/minute", "100/30 second", "3/minute"])
 def test_whatever_is_lost_no_window_holds_more_than_its_rate(rate: str) -> None:
     with asyncio.Runner() as runner:
 
-        @settings(max_examples=50, deadline=None)
+        @settings(max_examples=so_many(15, whole=50), deadline=None)
         @given(history=histories)
         def check(history: list[Ask | Loss]) -> None:
             of_all, of_part, _ = runner.run(_play(MemoryServer(), rate, history))
@@ -277,13 +279,14 @@ def test_whatever_is_lost_no_window_holds_more_than_its_rate(rate: str) -> None:
         check()
 
 
+@sweep
 @pytest.mark.broker
 @pytest.mark.parametrize("rate", ["20/minute", "5/second; 40/minute"])
 def test_both_answer_any_history_of_losses_alike(rate: str, valkey_url: str) -> None:
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=30, deadline=None)
+        @settings(max_examples=so_many(10, whole=30), deadline=None)
         @given(history=histories)
         @example(history=UNTIL_FORGOTTEN)
         @example(history=UNTIL_UNCOUNTED)

@@ -124,6 +124,7 @@ async def test_in_an_outage_all_park_and_the_api_is_taken_up_slowly(
     held_still(api.peak(healed) <= 1.2 * RATE, f"{api.peak(healed)} in a second")
 
 
+@pytest.mark.long
 async def test_half_open_lets_no_more_go_than_the_probes(valkey_url: str, stack: ExitStack) -> None:
     api = Api(ill=True)
     async with raw_server(api.answer) as server:
@@ -138,6 +139,7 @@ async def test_half_open_lets_no_more_go_than_the_probes(valkey_url: str, stack:
     assert sum(each["failed"] for each in done) == 0
 
 
+@pytest.mark.long
 async def test_a_killed_prober_blocks_nobody(valkey_url: str, stack: ExitStack) -> None:
     api = Api(ill=True)
     rules = {**RULES, "probes": 1}
@@ -158,6 +160,7 @@ async def test_a_killed_prober_blocks_nobody(valkey_url: str, stack: ExitStack) 
     assert done["failed"] == 0
 
 
+@pytest.mark.long
 async def test_who_is_asked_to_wait_waits_in_all_processes(
     valkey_url: str, stack: ExitStack
 ) -> None:

@@ -22,6 +22,7 @@ from tests.integration.gate.shared_servers import (
     reserve,
 )
 from tests.integration.gate.test_reservations_property import _assert_admitted
+from tests.sweeps import so_many, sweep
 
 SLOW, QUICK, HOURLY = ("slow", "2/second"), ("quick", "60/second"), ("hourly", "3/hour")
 AHEAD = 50_000  # microseconds
@@ -205,13 +206,14 @@ async def _asked(server: Server, ask: Ask, unused: Sequence[Mark]) -> Reservatio
     )  # fmt: skip
 
 
+@sweep
 def test_no_window_of_any_part_holds_more_than_its_rate(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=25, deadline=None)
+        @settings(max_examples=so_many(8, whole=25), deadline=None)
         @given(history=st.lists(asks, min_size=15, max_size=40))
         def check(history: list[Ask]) -> None:
             arrivals = runner.run(_arrivals(client, history))
@@ -244,11 +246,12 @@ async def _arrivals(client: Redis, history: list[Ask]) -> list[tuple[int, tuple[
     return arrivals
 
 
+@sweep
 def test_both_answer_any_history_of_parts_alike(valkey_url: str) -> None:
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=25, deadline=None)
+        @settings(max_examples=so_many(8, whole=25), deadline=None)
         @given(history=st.lists(changing, min_size=10, max_size=40))
         def check(history: list[Ask]) -> None:
             runner.run(client.flushdb())

@@ -19,6 +19,7 @@ from orchestrator.engine.gate_supply import CLOSEST
 from orchestrator.engine.rates import parse_rates, spacing_seconds
 from orchestrator.ports import Mark, Reservation
 from tests.integration.gate.virtual_time import CLOCK, VirtualLimits, set_clock
+from tests.sweeps import so_many, sweep
 
 HOLDERS = 3
 SECOND = 1_000_000
@@ -58,6 +59,7 @@ events = st.integers(0, 19).flatmap(lambda n: st.builds(Wipe) if n == 0 else ask
 histories = st.lists(events, min_size=25, max_size=60)
 
 
+@sweep
 @pytest.mark.parametrize("rate", ["60/second", "10/second", "7/second; 30/10 second", "1/2 second"])
 def test_no_window_ever_holds_more_than_the_rate(
     rate: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch
@@ -68,7 +70,7 @@ def test_no_window_ever_holds_more_than_the_rate(
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=50, deadline=None)
+        @settings(max_examples=so_many(15, whole=50), deadline=None)
         @given(history=histories)
         def check(history: list[Ask | Wipe]) -> None:
             arrivals = runner.run(_play(client, rate, history))
@@ -131,6 +133,7 @@ class Let:
     latest: int
 
 
+@sweep
 @pytest.mark.parametrize("kept", [10_000, 12])
 def test_rates_that_change_count_all_that_was_let_in(kept: int, valkey_url: str) -> None:
     import asyncio
@@ -138,7 +141,7 @@ def test_rates_that_change_count_all_that_was_let_in(kept: int, valkey_url: str)
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=40, deadline=None)
+        @settings(max_examples=so_many(12, whole=40), deadline=None)
         @given(history=changing)
         def check(history: list[Ask | Change]) -> None:
             runner.run(_play_changes(client, kept, history))

@@ -34,6 +34,7 @@ from orchestrator.ports import SharedHealth
 from orchestrator.testing.memory.health import HealthServer, MemoryHealth
 from tests.integration.gate.shared_servers import TimedValkey
 from tests.integration.gate.virtual_time import VirtualHealth
+from tests.sweeps import so_many, sweep
 
 SECOND = 1_000_000
 BEGIN = 1_000 * SECOND
@@ -335,12 +336,13 @@ steps = st.builds(
 )  # fmt: skip
 
 
+@sweep
 @pytest.mark.broker
 def test_both_answer_any_history_alike(valkey_url: str) -> None:
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=30, deadline=None)
+        @settings(max_examples=so_many(10, whole=30), deadline=None)
         @given(history=st.lists(steps, min_size=20, max_size=60))
         def check(history: list[Step]) -> None:
             real = runner.run(_play(ValkeyServer(client), history))

@@ -29,6 +29,7 @@ from tests.integration.gate.shared_servers import (
     ValkeyServer,
     reserve,
 )
+from tests.sweeps import so_many, sweep
 
 
 async def slots(process: SharedLimits, *, wanted: int, held: int = 0, limit: int = 10) -> int:
@@ -464,13 +465,14 @@ calls = st.builds(
 )  # fmt: skip
 
 
+@sweep
 @pytest.mark.broker
 @pytest.mark.parametrize("rate", ["60/second", "7/second; 30/10 second"])
 def test_both_answer_any_history_alike(rate: str, valkey_url: str) -> None:
     with asyncio.Runner() as runner:
         client = connect(valkey_url)
 
-        @settings(max_examples=30, deadline=None)
+        @settings(max_examples=so_many(10, whole=30), deadline=None)
         @given(history=st.lists(calls, min_size=20, max_size=60))
         def check(history: list[Call]) -> None:
             real = runner.run(_play(ValkeyServer(client), rate, history))

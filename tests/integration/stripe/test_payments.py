@@ -94,6 +94,7 @@ async def test_cards_of_every_kind(stripe_mock: str, tmp_path: Path) -> None:
     assert refunds["declined deposit"] == 1
 
 
+@pytest.mark.long
 def test_the_demo_on_the_payment_world(stripe_mock: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from orchestrator.cli.main import run; run()"]
     options = ["--world", "stripe", "--runs", "100", "--concurrency", "50", "--json"]

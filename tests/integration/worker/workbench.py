@@ -98,6 +98,16 @@ def _pings(port: int) -> bool:
         return False
 
 
+_START = ("-c", """
+import importlib, sys
+from celery.bin.base import CLIContext
+from celery.bin.worker import worker
+
+app = importlib.import_module(sys.argv.pop(1)).app
+worker.main(prog_name="worker", obj=CLIContext(app, no_color=True, workdir=None))
+""")  # fmt: skip
+
+
 def worker(
     broker_url: str,
     *,
@@ -107,10 +117,10 @@ def worker(
     log: Any = subprocess.DEVNULL,
     **env: str,
 ) -> Process:
-    """`celery -A <app> worker`, not waited for."""
+    """`celery -A <app> worker` without loading the other commands; not waited for."""
     return Process(
         [
-            *(sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{name}@test"),
+            *(sys.executable, *_START, app, "-n", f"{name}@test"),
             *("--without-gossip", "--without-mingle", "-l", "WARNING", *flags),
         ],
         log=log,
