@@ -14,7 +14,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery hosts newcomer soak charts docs sbom audit image image-check wheel clean
+.PHONY: help setup demo test long check format bench bench-demo bench-all peers kills orphans chaos matrix brokers journals mutants simulation model recovery hosts newcomer soak charts docs sbom audit image image-check compose-check cluster-check wheel clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -136,6 +136,12 @@ image: ## the container image, tagged with the version (ENGINE=podman)
 
 image-check: setup ## build the image, start it as compose does, send a run through it; needs docker or podman
 	@$(BIN)/python -m tests.packaging.image $(ARGS)
+
+compose-check: setup ## deploy/compose.yaml started as it is, a worker killed, all judged (ARGS=--stand-ins without a registry)
+	@$(BIN)/python -m tests.packaging.compose_up $(ARGS)
+
+cluster-check: setup ## the chart in the cluster of KUBECONFIG: upgraded, drained, judged (ARGS="--image …")
+	@$(BIN)/python -m tests.packaging.cluster $(ARGS)
 
 wheel: setup ## build the wheel into dist/
 	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

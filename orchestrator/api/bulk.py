@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
+from starlette.responses import Content, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.api import problems, shapes
@@ -26,15 +26,27 @@ LARGEST_BODY = 4 * 1024 * 1024 * 1024
 
 
 class Lines(StreamingResponse):
-    """An answer that is written while the request is still read.
+    """An answer that is written while the request is still read, from its first lines on.
 
     Starlette's own would listen for the client's end meanwhile, and swallow what is yet to be read.
+    It would also begin before anything was read: proxies that do not send and receive at once over
+    HTTP/1.1 (those in Go, Caddy among them) then give up the rest of the request.
     """
 
     media_type = MEDIA_TYPE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        pieces = aiter(self.body_iterator)
+        first = await anext(pieces, None)
+        self.body_iterator = _joined(first, pieces)
         await self.stream_response(send)
+
+
+async def _joined(first: Content | None, others: AsyncIterator[Content]) -> AsyncIterator[Content]:
+    if first is not None:
+        yield first
+    async for each in others:
+        yield each
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -91,3 +92,14 @@ def test_no_secret_has_a_value(compose: dict[str, Any]) -> None:
     assert {name for name, _ in given} >= {"POSTGRES_PASSWORD", "SESSION_KEY"}
     for name, value in given:
         assert value.startswith((f"${{{name}:?", "env:")), f"{name} must come from the environment"
+
+
+def test_lanes_with_a_broker_of_their_own_are_known_to_all_who_publish() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.lanes.yaml").read_text())["services"]
+    names = ("worker", "worker-reports", "api")
+    told = [json.loads(services[each]["environment"]["ORCHESTRATOR_BROKER_URLS"]) for each in names]
+    assert told[0] == told[1] == told[2] == {"reports": "redis://valkey-reports:6379/0"}
+    gates = {services[each]["environment"]["ORCHESTRATOR_GATE_URL"] for each in names}
+    assert gates == {"redis://valkey:6379/1"}, "limits do not go with a lane"
+    lanes = json.loads(services["worker-reports"]["environment"]["ORCHESTRATOR_LANES"])
+    assert set(lanes) == set(told[0]), "a worker serves the lanes of one broker"

@@ -18,7 +18,6 @@ from orchestrator.embedded.process import stop_all
 from orchestrator.embedded.supervise import Supervisor, UpOptions
 from orchestrator.errors import Unavailable
 from orchestrator.settings import Settings, load_settings
-from orchestrator.store import migrate, open_store
 from orchestrator.store.engine import SET_SESSION
 from tests.faults.chaos.broker import Broker
 from tests.faults.chaos.bystander import Bystander
@@ -27,6 +26,7 @@ from tests.faults.chaos.rabbit import RabbitBroker
 from tests.faults.ledger.limits import Limit
 from tests.faults.ledger.running import LedgerProcess
 from tests.faults.ledger.server import TOKEN_VARIABLE
+from tests.faults.publishing import publish
 from tests.faults.workload import API, SHAPES, Shape
 from tests.pgbouncer import start_pgbouncer
 
@@ -186,17 +186,6 @@ def set_up(scene: Scene, state_dir: Path) -> Iterator[Stage]:
 async def prepare(stage: Stage, shapes: Sequence[Shape] = SHAPES) -> None:
     """The newest schema, and the shapes as published workflows."""
     await publish(stage.settings.database, shapes)
-
-
-async def publish(database: str, shapes: Sequence[Shape] = SHAPES) -> None:
-    """The same for a database by its URL."""
-    await migrate(database)
-    store = open_store(database, pool_size=1)
-    try:
-        for shape in shapes:
-            await store.publish(shape.plan, document=shape.name, by="bench")
-    finally:
-        await store.close()
 
 
 def new_folder() -> Path:

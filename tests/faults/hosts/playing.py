@@ -15,10 +15,10 @@ from typing import Any
 
 from orchestrator.wiring_services import open_services
 from tests.faults.chaos.judging import Judgement, judge
-from tests.faults.chaos.stage import publish
 from tests.faults.chaos.submission import Submissions
 from tests.faults.hosts.network import Host
 from tests.faults.hosts.site import Site
+from tests.faults.publishing import publish
 from tests.faults.workload import RunSeed, seeds
 
 WORKERS = 3

@@ -20,7 +20,7 @@ PAGES = sorted(
 PROGRAMS = {
     "orchestrator", "make", "pip", "curl", "export", "celery", "cd", "python", "mkdir", "docker",
     "pytest", "valkey-server", "pg_dump", "psql", "sqlite3", "for", ".", "kill", "sleep", "git",
-    "createdb",
+    "createdb", "cp",
 }  # fmt: skip
 
 
