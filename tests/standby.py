@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from orchestrator.embedded.memory import in_memory
 from orchestrator.embedded.postgres import database_url
 from orchestrator.embedded.process import Child, ChildSpec
+from orchestrator.store import replica
 from tests.faults.chaos.postgres import ACCOUNT, accepts, program, under_its_account
 
 PORT = 5432  # names its socket
@@ -97,6 +99,12 @@ class Standby:
                 yield
             finally:
                 link.execute("SELECT pg_wal_replay_resume()")
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other things, too, a replica is waited for."""
+    for name in ("FIRST_SECONDS", "MEASURING_SECONDS"):
+        monkeypatch.setattr(replica, name, 30.0)
 
 
 @contextmanager

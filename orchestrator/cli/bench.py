@@ -190,6 +190,12 @@ def answers(context: typer.Context) -> None:
     _become("tests.bench.answers", context.args)
 
 
+@app.command(context_settings=_OWN_OPTIONS, add_help_option=False)
+def reads(context: typer.Context) -> None:
+    """What looking costs the database that does the work, with and without a read replica."""
+    _become("tests.bench.reads", context.args)
+
+
 def _become(module: str, options: list[str]) -> None:
     """Replace this process by `python -m module options` in the root of the source tree."""
     _check_there(module)

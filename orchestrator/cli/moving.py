@@ -28,6 +28,9 @@ from orchestrator.service.where import runs_where
 
 if TYPE_CHECKING:
     from orchestrator.errors import Problem
+    from orchestrator.service.checking_runs import Checked
+    from orchestrator.service.moving import Look, Migration
+    from orchestrator.service.rerunning import Rerun, RerunLook
 
 MOST_SHOWN = 20
 Try = Annotated[
@@ -75,7 +78,7 @@ def migrate(
     answer(record, lambda: draw_runs([record]), as_json=as_json)
 
 
-def _dry_run(run: str | None, where: str, wish: Any, *, as_json: bool) -> None:
+def _dry_run(run: str | None, where: str, wish: Migration, *, as_json: bool) -> None:
     if run is not None:
         look = with_services(
             lambda s: s.moving.look(run, wish),
@@ -85,7 +88,9 @@ def _dry_run(run: str | None, where: str, wish: Any, *, as_json: bool) -> None:
         return
     require_some(where)
     which = runs_where(where)
-    told = {"version": wish.to} | ({} if wish.step is None else {"step": wish.step})
+    told: dict[str, object] = {"version": wish.to}
+    if wish.step is not None:
+        told["step"] = wish.step
     found = with_services(
         lambda s: s.checking_runs.check("migrate", which, told),
         remote=checked_runs("migrate", which, told),
@@ -93,7 +98,7 @@ def _dry_run(run: str | None, where: str, wish: Any, *, as_json: bool) -> None:
     answer(found, lambda: draw_checked(found, "moved"), as_json=as_json)
 
 
-def _draw(look: Any) -> RenderableType:
+def _draw(look: Look) -> RenderableType:
     heading = Text.assemble(
         (f"{look.workflow} v{look.version}", "bold"),
         " → ",
@@ -114,10 +119,10 @@ def _draw(look: Any) -> RenderableType:
     return Group(*lines)
 
 
-def dry_rerun(run: str | None, where: str, wish: Any, *, as_json: bool) -> None:
+def dry_rerun(run: str | None, where: str, wish: Rerun, *, as_json: bool) -> None:
     """What running again would be, of a run or of all that fit."""
-    told = {"version": wish.version, "repeat_effects": wish.repeat_effects or None}
-    told = {name: value for name, value in told.items() if value is not None}
+    given = {"version": wish.version, "repeat_effects": wish.repeat_effects or None}
+    told: dict[str, Any] = {name: each for name, each in given.items() if each is not None}
     if run is not None:
         look = with_services(
             lambda s: s.rerunning.look(wish), remote=on("run", run, "rerun_look", wish.step, **told)
@@ -134,7 +139,7 @@ def dry_rerun(run: str | None, where: str, wish: Any, *, as_json: bool) -> None:
     answer(found, lambda: draw_checked(found, "run again"), as_json=as_json)
 
 
-def _draw_rerun(look: Any) -> RenderableType:
+def _draw_rerun(look: RerunLook) -> RenderableType:
     lines: list[RenderableType] = [
         Text.assemble(("run ", "bold"), short(look.run_id), f" again, by version {look.version}"),
         Text(f"takes over: {', '.join(look.takes_over) or 'nothing'}"),
@@ -154,7 +159,7 @@ def _refusals(problems: Sequence[Problem]) -> Iterator[Text]:
         yield Text.assemble(("refused  ", "bold red"), said)
 
 
-def draw_checked(found: Any, done: str) -> RenderableType:
+def draw_checked(found: Checked, done: str) -> RenderableType:
     """How many of those that fit can be acted on, and why others cannot."""
     fit = f"{found.fit:,} fit"
     if found.looked_at != found.fit:

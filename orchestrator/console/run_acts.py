@@ -10,11 +10,11 @@ from orchestrator.console.frame import keyed, moment
 from orchestrator.console.links import link_to
 from orchestrator.console.pauses import ask_to_pause, resume_button
 from orchestrator.core.events import CancelMode
-from orchestrator.core.states import FINAL, SETTLED
+from orchestrator.core.states import SETTLED
 from orchestrator.ports import Role
 from orchestrator.service.pausing import Scope
 from orchestrator.service.principal import Principal
-from orchestrator.service.rerunning import Rerun
+from orchestrator.service.rerunning import Rerun, never_again
 from orchestrator.service.runs import RunView
 
 
@@ -36,7 +36,7 @@ def draw_acts(visitor: Visitor, view: RunView, again: Again) -> None:
     if run.status not in SETTLED and run.cancel is None:
         button = ui.button("Cancel…", on_click=lambda: _ask_to_cancel(visitor, view, again))
         keyed(button.props("outline dense color=negative").classes("q-px-sm"), "x")
-    if run.status in FINAL:
+    if not never_again(run, view.plan):
         button = ui.button("Run again from…", on_click=lambda: _ask_to_rerun(visitor, view))
         keyed(button.props("outline dense").classes("q-px-sm"), "r")
 

@@ -170,24 +170,37 @@ class Rerunning:
         return accepted
 
 
+def never_again(old: RunRecord, before: Plan) -> list[Problem]:
+    """What stands against running it again from any step whatever; `before`: what it followed."""
+    return [*_not_ended(old, before), *_erased(old), *_part_of_another(old)]
+
+
 def _problems(read: _Read, wish: Rerun) -> list[Problem]:
     """All that stands against it."""
     old, saga, plan, at = read.old, read.saga, read.program.plan, read.at
     return [
-        *_not_ended(old, saga), *_unlike(read.before, plan, at),
-        *_erased(old), *_not_to_be_kept(saga, at), *_in_a_block(old, plan, at),
+        *never_again(old, read.before), *_jumps(old, saga), *_unlike(read.before, plan, at),
+        *_not_to_be_kept(saga, at), *_in_a_block(old, plan, at),
         *([] if wish.repeat_effects else _standing(saga, at)),
     ]  # fmt: skip
 
 
+_WHOLE = "the run itself, from a step before the block or behind it, or from the block"
+
+
+def _part_of_another(old: RunRecord) -> list[Problem]:
+    """A run is run again as a whole."""
+    if old.branch is None:
+        return []
+    found = f"a part of run {old.whole_id} ({old.branch})"
+    return [Problem(place=f"run {old.id}", found=found, wanted=_WHOLE)]
+
+
 def _in_a_block(old: RunRecord, plan: Plan, at: int) -> list[Problem]:
-    """A run is run again as a whole, and a block from its beginning."""
-    wanted = "the run itself, from a step before the block or behind it, or from the block"
-    if old.branch is not None:
-        found = f"a part of run {old.whole_id} ({old.branch})"
-        return [Problem(place=f"run {old.id}", found=found, wanted=wanted)]
-    if plan.blocks and any(at in steps for steps in branches_of(plan).values()):
-        return [Problem(place=f"step {plan.steps[at].id}", found="in a branch", wanted=wanted)]
+    """A block is run again from its beginning."""
+    within = plan.blocks and any(at in steps for steps in branches_of(plan).values())
+    if within and old.branch is None:
+        return [Problem(place=f"step {plan.steps[at].id}", found="in a branch", wanted=_WHOLE)]
     return []
 
 
@@ -199,17 +212,20 @@ def _place(plan: Plan, step: str) -> int:
     return ids.index(step)
 
 
-def _not_ended(run: RunRecord, saga: Saga) -> Iterator[Problem]:
+def _not_ended(run: RunRecord, before: Plan) -> Iterator[Problem]:
     if run.status not in FINAL:
         yield Problem(
             place=f"run {run.id}", found=f"status {run.status}", wanted="a run that has ended"
         )
-    if isinstance(saga.plan, JoinedPlan):
+    if isinstance(before, JoinedPlan):
         yield Problem(
             place=f"run {run.id}", found="a way by several versions of the workflow",
             wanted="a run that followed one version from its first step on",
         )  # fmt: skip
-    elif not saga.path.is_straight:
+
+
+def _jumps(run: RunRecord, saga: Saga) -> Iterator[Problem]:
+    if not saga.path.is_straight and not isinstance(saga.plan, JoinedPlan):
         yield Problem(
             place=f"run {run.id}", found="a way with jumps",
             wanted="a run that went from each step to the next",

@@ -27,6 +27,8 @@ EVERY_SECONDS = 0.5
 """Between two measurements, while somebody looks."""
 FIRST_SECONDS = 0.5
 """How long who looks first waits for one; then the primary answers."""
+IDLE_SECONDS = 2.5
+"""Who comes so long after the last measurement is such a first one."""
 MEASURING_SECONDS = 2.0
 """A server that says nothing for so long is out of reach."""
 CATCHING_UP = (0.0, 0.01, 0.03, 0.1)
@@ -113,7 +115,7 @@ class Replica:
         idle = self._monotonic() - self._measured_at
         if idle >= EVERY_SECONDS and (self._measuring is None or self._measuring.done()):
             self._measuring = asyncio.create_task(self._measure())
-        if idle >= EVERY_SECONDS + MEASURING_SECONDS and self._measuring is not None:
+        if idle >= IDLE_SECONDS and self._measuring is not None:
             await asyncio.wait({self._measuring}, timeout=FIRST_SECONDS)
 
     async def _measure(self) -> None:

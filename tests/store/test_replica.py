@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from orchestrator.errors import InvalidSetting, NotFound
-from orchestrator.ports import RunFilter
+from orchestrator.ports import OPEN_ONES, ProposalFilter, RunFilter, WorkflowVersion
 from orchestrator.ports.looking import Look, looked
-from orchestrator.store import Looks, open_store
-from tests.standby import Standby, standby_of
-from tests.store.making import new_run, published
+from orchestrator.store import Looks, SqlStore, open_store
+from tests.standby import Standby, be_patient, standby_of
+from tests.store.making import escalated, new_run, published
 
 pytestmark = pytest.mark.postgres
 
@@ -63,6 +64,11 @@ def standby(postgres_server: str) -> Iterator[Standby]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
+
+
 @asynccontextmanager
 async def place_of(url: str, read_url: str) -> AsyncIterator[Place]:
     place = Place(url, read_url)
@@ -92,6 +98,69 @@ async def test_looks_are_the_replicas_and_all_else_is_the_primarys(
     assert await place.is_of_replica(look)
     (outside,) = await place.shown._database.rows(_IS_REPLICA)
     assert not outside[0]
+
+
+async def test_all_that_people_look_at_is_read_there_as_it_is_here(
+    standby: Standby, postgres_url: str
+) -> None:
+    here, there = open_store(postgres_url), open_store(standby.of(postgres_url))
+    ((escalation_id, claimed), *_) = await escalated(here, 3)
+    version = await here.workflow("order", 1)
+    run_id = claimed.run.id
+    await here.comment_escalation(escalation_id, "seen", by="ada")
+    await here.make_checkpoint(None, at_least_seconds=0.0, everything=True)
+    standby.catch_up()
+
+    reads: dict[str, Callable[[SqlStore], Awaitable[Any]]] = {
+        "runs": lambda s: s.runs(RunFilter(text="order", older_than_seconds=0.0)),
+        "steps": lambda s: s.steps(run_id),
+        "attempts": lambda s: s.attempts(run_id),
+        "audit": lambda s: s.audit(run_id),
+        "attributes": lambda s: s.attributes([run_id]),
+        "progress": lambda s: s.progress([run_id]),
+        "counts": lambda s: s.count_by_status(),
+        "flow": lambda s: s.flow(seconds=3600.0),
+        "escalations": lambda s: s.escalations(),
+        "escalations of a run": lambda s: s.escalations_of(run_id),
+        "escalation": lambda s: s.escalated_run(escalation_id),
+        "waits": lambda s: s.waits_of(run_id),
+        "approvals": lambda s: s.approvals(open_only=False),
+        "maps": lambda s: s.maps_of(run_id),
+        "jobs": lambda s: s.jobs(),
+        "things of a job": lambda s: s.count_things(OPEN_ONES),
+        "pauses": lambda s: s.pauses(active_only=False),
+        "proposals": lambda s: s.proposals(ProposalFilter()),
+        "workflows": lambda s: s.workflows(),
+        "versions": lambda s: s.versions("order"),
+        "aliases": lambda s: s.aliases("order"),
+        "acceptances": lambda s: s.acceptances("order"),
+        "overrides": lambda s: s.api_overrides(),
+        "sketches": lambda s: s.api_windows(seconds=3600.0),
+        "groups": _groups,
+        "history": lambda s: _history(s, version),
+        "schedules": lambda s: s.schedules(),
+        "policies": lambda s: s.policies(),
+        "alarms": lambda s: s.alarms(closed_within_seconds=3600.0),
+        "stories": lambda s: s.stories(after="", most=10),
+        "covered": lambda s: s.covered(1, after="", most=10),
+        "checkpoints": lambda s: s.checkpoints(),
+    }
+    for name, read in reads.items():
+        found = await read(there)
+        assert found == await read(here), name
+    assert {len(await reads[name](there)) for name in ("runs", "escalations")} == {3}
+    for store in (here, there):
+        await store.close()
+
+
+async def _history(store: SqlStore, version: WorkflowVersion) -> tuple[int, Sequence[Any]]:
+    found = await store.history(version, days=1.0, most_runs=100)
+    return found.runs, found.tried
+
+
+async def _groups(store: SqlStore) -> list[tuple[str, Sequence[str]]]:
+    found = await store.run_groups(deadline_within_seconds=3600.0)
+    return [(each.workflow, each.tenants) for each in found]
 
 
 async def test_what_is_not_there_yet_is_asked_of_the_primary(

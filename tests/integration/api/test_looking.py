@@ -14,7 +14,7 @@ from orchestrator.service.doctor import Verdict
 from orchestrator.settings import Settings
 from orchestrator.wiring_services import open_services
 from tests.integration.api.conftest import INPUTS, WORKFLOW, Face, face_of
-from tests.standby import Standby, standby_of
+from tests.standby import Standby, be_patient, standby_of
 
 pytestmark = [pytest.mark.postgres, pytest.mark.broker]
 AGE = "x-data-age"
@@ -25,6 +25,11 @@ PATIENCE_SECONDS = 60.0
 def standby(postgres_server: str) -> Iterator[Standby]:
     with standby_of(postgres_server) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from orchestrator.service.checking_runs import CheckingRuns
 from orchestrator.service.consistency import Consistency
 from orchestrator.service.job_kinds import job_kinds
 from orchestrator.service.moving import Migration, Moving
-from orchestrator.service.rerunning import Rerunning
+from orchestrator.service.rerunning import Rerunning, never_again
 from tests.integration.engine.house import House, new_id
 from tests.integration.engine.test_waits import KEYED, send, waiting_plan, waits
 from tests.integration.engine.world import Fate, Kind, shop_plan, shop_step
@@ -97,6 +97,10 @@ async def test_it_waits_on_and_everything_is_undone_in_reverse_by_its_own_versio
     assert [(step.step_id, step.version) for step in steps] == [
         ("s1", 1), ("s2", 2), ("s3", 2), ("s4", 2),
     ]  # fmt: skip
+    # Nobody is offered to run it again: that is refused whatever the step.
+    plan = (await house.programs.get(run.workflow_id)).plan
+    (against,) = never_again(run, plan)
+    assert against.found == "a way by several versions of the workflow"
     (told,) = [each for each in await house.store.audit(run_id) if each.kind == "run.migrated"]
     assert told.actor == "ada"
     assert {name: told.data[name] for name in ("from", "to", "step", "reason")} == {
