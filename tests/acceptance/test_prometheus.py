@@ -137,6 +137,8 @@ def test_every_query_of_the_dashboard_has_an_answer() -> None:
         config.write_text(configuration({"face": face, "worker": metrics_port}))
         own = {
             "ORCHESTRATOR_DATABASE_URL": stage.settings.database_url,
+            # No replica, so never asked; how far behind such a one is has an answer, too.
+            "ORCHESTRATOR_DATABASE_READ_URL": stage.settings.database_url,
             "ORCHESTRATOR_BROKER_URL": stage.broker.url,
             "ORCHESTRATOR_STATE_DIR": str(folder),
             "ORCHESTRATOR_CONFIG_DIR": str(folder / "config"),
