@@ -14,16 +14,19 @@ from amqp.exceptions import NotFound
 from kombu import Connection
 
 from orchestrator.embedded.process import stop_all
-from orchestrator.store.engine import SET_SESSION
 from tests import encrypted
 from tests.faults.chaos.broker import QUEUES
 from tests.faults.chaos.postgres import Postgres
-from tests.faults.chaos.stage import new_folder, remove, usual_broker, usual_database
+from tests.faults.chaos.stage import (
+    behind_pooler,
+    new_folder,
+    remove,
+    usual_broker,
+    usual_database,
+)
 from tests.faults.rabbitmq import RabbitMq
-from tests.pgbouncer import start_pgbouncer
 
 RABBITMQ = "rabbitmq"
-_SESSIONS = 8  # of PostgreSQL's, where two workers would open dozens
 
 
 @contextmanager
@@ -85,8 +88,4 @@ def _database(folder: Path, stack: ExitStack) -> dict[str, str]:
     stack.callback(postgres.stop)
     postgres.start()
     postgres.child.wait_ready()
-    at = folder / "pgbouncer"
-    at.mkdir()
-    pooler = start_pgbouncer(postgres.url, at, pool_size=_SESSIONS, connect_query=SET_SESSION)
-    stack.callback(stop_all, [pooler])
-    return {"database_url": pooler.spec.address, "database_session_url": postgres.url}
+    return {name: str(value) for name, value in behind_pooler(postgres, stack).items()}

@@ -56,10 +56,6 @@ class World:
         """A run that has."""
         return self._order("order", {"succeeded"})
 
-    def compensated(self) -> str:
-        """A run whose parcel nobody took, and whose money is back."""
-        return self._order("stuck", {"compensated"}, account="DE02")
-
     def abandoned(self) -> str:
         """A run whose parcel nobody took, and of which all else still stands."""
         run = self._order("stuck", {"waiting"}, ask=True)

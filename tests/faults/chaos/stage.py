@@ -220,6 +220,11 @@ def _pooled(scene: Scene, postgres: Postgres | None, stack: ExitStack) -> dict[s
     """What the workers' settings say of the database, where they reach it through PgBouncer."""
     if postgres is None or "pgbouncer" not in (scene.database, usual_database()):
         return {}
+    return behind_pooler(postgres, stack)
+
+
+def behind_pooler(postgres: Postgres, stack: ExitStack) -> dict[str, object]:
+    """Settings that lead to this server through a PgBouncer, which ends with the stack."""
     folder = new_folder()
     stack.callback(remove, folder)
     pooler = start_pgbouncer(
